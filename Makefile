@@ -1,0 +1,53 @@
+# Two commands for a newcomer: make demo, make test. Everything else builds on the same .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help setup demo dev test test-all lint format bench docs lock clean
+
+help: ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: $(VENV)/.ready ## .venv with the pinned dependencies
+
+demo: setup ## both bundled companies, scored and published to the local Notion sandbox
+	@$(BIN)/csm demo
+
+dev: setup ## the Dagster UI on the bundled sample
+	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/data/dagster_home} $(BIN)/python -m pipelines.dev
+
+test: setup ## the suite, under 8 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not slow and not ui"
+
+test-all: setup ## everything, browser and long failure tests included
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff (format and rules) and pyright in strict mode for csm_core
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
+
+format: setup ## let ruff put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## ratios against floors, in one run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "polars>=1.30"
+	$(BIN)/python -m benchmarks
+
+docs: setup ## regenerate what the documentation takes from the code
+	$(BIN)/python -m csm_core.docs
+
+lock: setup ## resolve requirements.lock anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --extra dev --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file requirements.lock
+
+clean: ## the environment and the local data
+	rm -rf $(VENV) data build

@@ -1,0 +1,1 @@
+"""Publishing to Notion: plan, apply, ledger, request budget, database schemas and the sandbox server."""

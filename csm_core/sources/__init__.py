@@ -1,0 +1,1 @@
+"""One module per source system: how its records reach the raw schema."""

@@ -1,0 +1,1 @@
+"""Dagster definitions: build, resources, partitions, jobs, schedules."""
