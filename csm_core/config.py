@@ -1,0 +1,283 @@
+"""The configuration: ``csm.yaml`` and the environment become one frozen model.
+
+Errors name the file, the key, the value and what is allowed. Secrets are not configuration: they are read from the
+environment where they are needed (``NOTION_TOKEN`` and the like) and never kept here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from csm_core.errors import ConfigError
+
+CONFIG_VARIABLE = "CSM_CONFIG"
+ENVIRONMENT_PREFIX = "CSM_"
+DEFAULT_FILE = "csm.yaml"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class SourceConfig(_Section):
+    """One place that records come from: a source system and, for the built-in ones, the folder it reads."""
+
+    system: str
+    path: Path | None = None
+
+
+class Policy(_Section):
+    """Thresholds for a tenant and a segment from a date on; ``None`` matches any. Rules: scoring.md, "Policy"."""
+
+    tenant: str | None = None
+    segment: str | None = None
+    from_date: date | None = Field(default=None, alias="from")
+    green_threshold: float = Field(default=70.0, ge=0, le=100)
+    amber_threshold: float = Field(default=40.0, ge=0, le=100)
+    churn_window_days: int = Field(default=60, ge=0)
+
+    @model_validator(mode="after")
+    def _amber_below_green(self) -> Policy:
+        if self.amber_threshold >= self.green_threshold:
+            message = (
+                f"amber_threshold ({self.amber_threshold:g}) must be below green_threshold ({self.green_threshold:g})"
+            )
+            raise ValueError(message)
+        return self
+
+
+class SignalSettings(_Section):
+    """Windows (days), thresholds and lists of the signal definitions; the defaults are those of signals.md."""
+
+    adoption_window_days: int = Field(default=28, ge=1, le=366)
+    trend_window_days: int = Field(default=28, ge=1, le=180)
+    growing_percent: int = Field(default=110, ge=100)
+    declining_percent: int = Field(default=90, ge=0, le=100)
+    login_event_name: str = "login"
+    login_window_days: int = Field(default=90, ge=1, le=366)
+    engagement_window_days: int = Field(default=90, ge=1, le=366)
+    engagement_high_contacts: int = Field(default=3, ge=1)
+    excluded_interaction_kinds: tuple[str, ...] = ("automated", "internal")
+    key_contact_roles: tuple[str, ...] = ("executive_sponsor", "champion", "decision_maker")
+    active_user_window_days: int = Field(default=28, ge=1, le=366)
+    sentiment_window_days: int = Field(default=90, ge=1, le=366)
+    escalation_window_days: int = Field(default=90, ge=1, le=366)
+    nps_window_days: int = Field(default=180, ge=1, le=731)
+    tam_window_days: int = Field(default=90, ge=1, le=366)
+
+
+class ExpansionSettings(_Section):
+    """Thresholds of the expansion rules of signals.md, as whole percents."""
+
+    seats_percent: int = Field(default=80, ge=1, le=200)
+    seats_medium_percent: int = Field(default=90, ge=1, le=200)
+    seats_high_percent: int = Field(default=100, ge=1, le=200)
+    peers_percent: int = Field(default=50, ge=0, le=100)
+    peers_medium_percent: int = Field(default=65, ge=0, le=100)
+    peers_high_percent: int = Field(default=80, ge=0, le=100)
+    own_adoption_percent: int = Field(default=60, ge=0, le=100)
+
+
+class CheckSettings(_Section):
+    """When publishing is held: thresholds of the blocking checks between marts and Notion."""
+
+    max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
+    max_rag_changed_percent: float = Field(default=25.0, ge=0, le=100)
+    max_silent_days: int = Field(default=3, ge=0)
+    scalar_sample_rows: int = Field(default=200, ge=1)
+
+
+class NotionPublishing(_Section):
+    """What publishing to Notion may do beyond notion.md's minimum. Ids and token come from the environment."""
+
+    create_missing_accounts: bool = True
+
+
+class Config(_Section):
+    """The effective configuration. Paths are absolute: relative ones are taken from the file's own folder."""
+
+    warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
+    timezone: str = "UTC"
+    partitions_start: date = date(2026, 1, 1)
+    sources: tuple[SourceConfig, ...] = (SourceConfig(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    policies: tuple[Policy, ...] = ()
+    signals: SignalSettings = SignalSettings()
+    expansion: ExpansionSettings = ExpansionSettings()
+    checks: CheckSettings = CheckSettings()
+    notion: NotionPublishing = NotionPublishing()
+    max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
+    late_arrival_days: int = Field(default=3, ge=0, le=366)
+    memory_limit: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$")
+    threads: int | None = Field(default=None, ge=1)
+    log_format: Literal["people", "json"] = "people"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
+            message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _some_source(cls, value: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+        if not value:
+            message = "at least one source is needed"
+            raise ValueError(message)
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the schedules."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def config_hash(self) -> str:
+        """Twelve hexadecimal digits that change with anything that may change a score: signals and policies."""
+        scored = self.model_dump(mode="json", include={"signals", "policies"})
+        canonical = json.dumps(scored, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def sql_parameters(self) -> dict[str, Any]:
+        """Every named parameter that a SQL model may use, beside the days of the run."""
+        parameters: dict[str, Any] = {}
+        for section in (self.signals, self.expansion):
+            for name, value in section.model_dump().items():
+                parameters[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+        parameters["partitions_start"] = self.partitions_start
+        return parameters
+
+
+def load_config(path: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration: ``path``, else ``$CSM_CONFIG``, else ``./csm.yaml``, else the embedded defaults.
+
+    Environment variables ``CSM_<KEY>`` override keys of the file; a double underscore goes one level down
+    (``CSM_SIGNALS__LOGIN_WINDOW_DAYS=60``) and values are read as YAML. Raises ConfigError for a file that is missing,
+    is no YAML mapping, or holds a key or value that is not allowed.
+    """
+    environment = os.environ if environment is None else environment
+    file = _config_file(path, environment)
+    values = _read_yaml(file) if file else {}
+    origin = str(file) if file else "the embedded defaults"
+    for name, raw in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in _RESERVED_VARIABLES:
+            _override(values, name, raw)
+    if "CSM_LOG_FORMAT" in environment:
+        values["log_format"] = environment["CSM_LOG_FORMAT"]
+    base = file.parent if file else Path.cwd()
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin)) from None
+    return config.model_copy(
+        update={
+            "warehouse": (base / config.warehouse).resolve(),
+            "sources": tuple(
+                source.model_copy(update={"path": (base / source.path).resolve()}) if source.path else source
+                for source in config.sources
+            ),
+        }
+    )
+
+
+def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Path | None:
+    named = path or environment.get(CONFIG_VARIABLE)
+    if named:
+        file = Path(named).expanduser()
+        if not file.is_file():
+            message = f"configuration file not found: {file}. Give another with --config, or unset {CONFIG_VARIABLE}."
+            raise ConfigError(message)
+        return file.resolve()
+    default = Path.cwd() / DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        message = f"{file}: cannot be read as YAML: {error}"
+        raise ConfigError(message) from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        message = f"{file}: expected keys and values at the top level, found a {type(loaded).__name__}"
+        raise ConfigError(message)
+    return cast("dict[str, Any]", loaded)
+
+
+def _override(values: dict[str, Any], variable: str, raw: str) -> None:
+    keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    if keys[0] not in Config.model_fields:
+        return
+    target = values
+    for key in keys[:-1]:
+        nested = target.setdefault(key, {})
+        if not isinstance(nested, dict):
+            message = f"{variable}: {key} is not a section that can be overridden key by key"
+            raise ConfigError(message)
+        target = cast("dict[str, Any]", nested)
+    try:
+        target[keys[-1]] = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        message = f"{variable}: its value cannot be read as YAML"
+        raise ConfigError(message) from None
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    lines: list[str] = []
+    for problem in error.errors():
+        location = problem["loc"]
+        key = ".".join(str(part) for part in location) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            lines.append(f"unknown key {key!r}; {hint}")
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {reason} (found {_shortened(problem['input'])})")
+    return "\n".join([f"{origin}: the configuration is not valid", *(f"  {line}" for line in lines)])
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _known_keys(location: Sequence[int | str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            nested = _section_of(section.model_fields[part].annotation)
+            if nested is None:
+                break
+            section = nested
+    return sorted(field.alias or name for name, field in section.model_fields.items())
+
+
+def _section_of(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    for argument in typing.get_args(annotation):
+        found = _section_of(argument)
+        if found is not None:
+            return found
+    return None

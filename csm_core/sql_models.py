@@ -1,0 +1,189 @@
+"""Reads ``sql/``: each model's text, parameters, dependencies, and what its yml says of grain, columns and checks.
+
+Dependencies come from DuckDB's own parser, so they cannot disagree with the SQL. Nothing here runs a model; that is
+``csm_core.warehouse``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import yaml
+
+from csm_core.errors import WarehouseError
+
+SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """A model that replaces only the days waiting in a queue table, and may hand them on to the next queue."""
+
+    column: str
+    queue: str
+    feeds: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation of a model's yml as a predicate that every row must meet (``None`` in a column passes ranges)."""
+
+    name: str
+    description: str
+    predicate: str
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """One SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is the schema as well."""
+
+    name: str
+    layer: str
+    path: Path
+    sql: str
+    description: str
+    grain: tuple[str, ...]
+    nullable_grain: tuple[str, ...]
+    partitioned: bool
+    incremental: Incremental | None
+    columns: Mapping[str, str]
+    checks: tuple[Check, ...]
+
+    @property
+    def table(self) -> str:
+        """The schema-qualified table that the model fills."""
+        return f"{self.layer}.{self.name}"
+
+    @property
+    def version(self) -> str:
+        """A short hash of the SQL text: changes when the model does."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()[:12]
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """Schema-qualified tables that the SELECT reads, CTEs excluded."""
+        return parse_select(self.sql, self.path)[0]
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names of the ``$parameters`` that the SELECT uses."""
+        return parse_select(self.sql, self.path)[1]
+
+
+def load_model(path: Path, layer: str) -> SqlModel:
+    """Read one model and its yml (same name, ``.yml``); WarehouseError where either is missing or malformed."""
+    description_file = path.with_suffix(".yml")
+    if not description_file.is_file():
+        message = f"{path}: no {description_file.name} beside it: grain, columns and checks have to be stated"
+        raise WarehouseError(message)
+    stated = cast("dict[str, Any]", yaml.safe_load(description_file.read_text(encoding="utf-8")))
+    grain = tuple(cast("list[str]", stated.get("grain") or []))
+    incremental = stated.get("incremental")
+    return SqlModel(
+        name=path.stem,
+        layer=layer,
+        path=path,
+        sql=path.read_text(encoding="utf-8") if path.suffix == ".sql" and path.is_file() else "",
+        description=str(stated["description"]).strip(),
+        grain=grain,
+        nullable_grain=tuple(cast("list[str]", stated.get("nullable_grain") or [])),
+        partitioned=bool(stated.get("partitioned", False)),
+        incremental=Incremental(**cast("dict[str, str]", incremental)) if incremental else None,
+        columns=cast("dict[str, str]", stated.get("columns") or {}),
+        checks=tuple(_checks(cast("list[dict[str, Any]]", stated.get("checks") or []))),
+    )
+
+
+def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
+    """All models of ``sql/<layer>/``, by name; a yml without SQL describes a table that the scorer fills."""
+    folder = root / layer
+    names = sorted({path.stem for path in folder.glob("*.sql")} | {path.stem for path in folder.glob("*.yml")})
+    return {name: load_model(folder / f"{name}.sql", layer) for name in names}
+
+
+def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
+    """The staging models of a source system, by entity (``stg_accounts.sql`` is ``accounts``)."""
+    folder = root / "staging" / system
+    return {
+        path.stem.removeprefix("stg_"): load_model(path, f"staging/{system}") for path in sorted(folder.glob("*.sql"))
+    }
+
+
+def literal(value: Any) -> str:
+    """A SQL literal of a number, text or date of our own yml files, quoted as SQL does."""
+    if isinstance(value, (int, float)):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _checks(stated: list[dict[str, Any]]) -> Iterator[Check]:
+    for entry in stated:
+        ((kind, body),) = entry.items()
+        if kind == "not_null":
+            for column in cast("list[str]", body):
+                yield Check(f"{column}_not_null", f"{column} is never null.", f"{column} is not null")
+        elif kind == "accepted_values":
+            column = body["column"]
+            values = ", ".join(literal(value) for value in body["values"])
+            yield Check(
+                f"{column}_accepted",
+                f"{column} is one of {', '.join(str(value) for value in body['values'])}, or null.",
+                f"({column} is null or {column} in ({values}))",
+            )
+        elif kind == "between":
+            column = body["column"]
+            bounds = [f"{column} >= {literal(body['min'])}"] if "min" in body else []
+            bounds += [f"{column} <= {literal(body['max'])}"] if "max" in body else []
+            if not bounds:
+                message = f"a between check of {column} states neither min nor max"
+                raise WarehouseError(message)
+            text = " and ".join(bounds)
+            yield Check(f"{column}_in_range", f"{text}, or null.", f"({column} is null or ({text}))")
+        elif kind == "sql":
+            yield Check(body["name"], body["description"], f"coalesce({body['expect']}, false)")
+        else:
+            message = f"unknown kind of check {kind!r}; known: not_null, accepted_values, between, sql"
+            raise WarehouseError(message)
+
+
+@cache
+def parse_select(sql: str, path: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Tables (CTEs excluded) and parameters of one SELECT; WarehouseError naming ``path`` if it is not one."""
+    with duckdb.connect() as connection:
+        row = connection.execute("select json_serialize_sql(?)", [sql]).fetchone()
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
+    if tree["error"]:
+        message = f"{path}: not a SELECT that DuckDB can parse: {tree.get('error_message')}"
+        raise WarehouseError(message)
+    if len(tree["statements"]) != 1:
+        message = f"{path}: a model is one SELECT; found {len(tree['statements'])} statements"
+        raise WarehouseError(message)
+    tables: set[str] = set()
+    local: set[str] = set()
+    parameters: set[str] = set()
+    for node in _nodes(tree["statements"][0]):
+        if node.get("type") == "BASE_TABLE":
+            schema = node.get("schema_name")
+            tables.add(f"{schema}.{node['table_name']}" if schema else node["table_name"])
+        elif node.get("type") == "VALUE_PARAMETER":
+            parameters.add(node["identifier"])
+        if "cte_map" in node:
+            local.update(entry["key"] for entry in node["cte_map"]["map"])
+    return frozenset(tables - local), frozenset(parameters)
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield cast("dict[str, Any]", tree)
+        for value in cast("dict[str, Any]", tree).values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in cast("list[Any]", tree):
+            yield from _nodes(value)

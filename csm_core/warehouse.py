@@ -1,0 +1,355 @@
+"""The DuckDB file: opened by one writer at a time, filled model by model, published as a read-only copy.
+
+Every table is replaced by the days of a run, or whole, in one transaction: killed at any instant, the file holds what
+it held before, and the same run again ends as if undisturbed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import structlog
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from csm_core.config import Config
+from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.sql_models import SqlModel, literal, parse_select
+
+SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run")
+PUBLISHED_FOLDER = "published"
+PUBLISHED_FILE = "csm_analytics.duckdb"
+LOCK_PATIENCE = timedelta(minutes=30)
+
+log = structlog.get_logger(__name__)
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What building a model did: rows that its days (or the whole table) now hold, and seconds taken."""
+
+    table: str
+    rows: int
+    seconds: float
+
+
+class Warehouse:
+    """One DuckDB file and how it is opened: memory limit, threads, session in UTC, schemas present."""
+
+    def __init__(self, path: Path, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+        self.path = path
+        self._memory_limit = memory_limit
+        self._threads = threads
+
+    @classmethod
+    def of(cls, config: Config) -> Warehouse:
+        """The warehouse that the configuration names."""
+        return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads)
+
+    @property
+    def published_path(self) -> Path:
+        """The read-only copy for analysts, beside the warehouse."""
+        return self.path.parent / PUBLISHED_FOLDER / PUBLISHED_FILE
+
+    @contextmanager
+    def connect(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Open the file for writing, creating it if it is not there, and close it whatever happens.
+
+        Waits, with a message, while another process holds the file. Raises WarehouseInputError for a path that is no
+        DuckDB file or cannot be written, WarehouseError when the other process does not let go.
+        """
+        connection = self._open()
+        try:
+            _prepare(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
+            raise WarehouseInputError(message) from None
+        options: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": str(self.path.parent / f"{self.path.name}.tmp")
+        }
+        if self._memory_limit:
+            options["memory_limit"] = self._memory_limit
+        if self._threads:
+            options["threads"] = self._threads
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception(_is_locked),
+                wait=wait_fixed(0.25),
+                stop=stop_after_delay(LOCK_PATIENCE.total_seconds()),
+                before_sleep=_WaitingMessage(self.path),
+                reraise=True,
+            ):
+                with attempt:
+                    return duckdb.connect(str(self.path), config=options)
+        except duckdb.Error as error:
+            if _is_locked(error):
+                message = (
+                    f"the warehouse {self.path} is still in use by another process after "
+                    f"{LOCK_PATIENCE.total_seconds() / 60:.0f} minutes. End that process, or wait, and run again."
+                )
+                raise WarehouseError(message) from None
+            first_line = str(error).splitlines()[0]
+            message = (
+                f"the warehouse {self.path} cannot be opened: {first_line}. "
+                "Give another path under `warehouse:` in csm.yaml, or restore the file from a back-up."
+            )
+            raise WarehouseInputError(message) from None
+        raise AssertionError(self.path)  # Retrying either returns from its body or raises
+
+    def publish_copy(self, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
+        """Replace the read-only copy of the marts, at once: readers hold the old file or see the new, never a part."""
+        target = self.published_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        with self.connect() as connection:
+            connection.execute(f"attach {literal(str(fresh))} as published")
+            try:
+                connection.execute("create schema published.marts")
+                for (table,) in connection.execute(
+                    "select table_name from duckdb_tables() where database_name = current_database() "
+                    "and schema_name = 'marts' order by table_name"
+                ).fetchall():
+                    name = identifier(table)
+                    connection.execute(f"create table published.marts.{name} as from marts.{name}")
+                    _copy_comments(connection, "marts", name, "published")
+            finally:
+                connection.execute("detach published")
+        with duckdb.connect(str(fresh)) as copy:
+            if macros:
+                macros(copy)
+            copy.execute("checkpoint")
+        fresh.replace(target)
+        return target
+
+
+def identifier(name: str) -> str:
+    """``name`` if it is one of our plain lower-case identifiers; refuses anything that could be more than a name."""
+    if not _IDENTIFIER.match(name):
+        message = f"not a table or column name: {name!r}"
+        raise WarehouseError(message)
+    return name
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Commit what the block did, or nothing of it."""
+    connection.execute("begin transaction")
+    try:
+        yield
+    except BaseException:
+        with suppress(duckdb.Error):
+            connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
+    """State the days that partitioned models are to materialise: ``first`` to ``last``, both included."""
+    if last < first:
+        message = f"the first day, {first}, is after the last, {last}"
+        raise WarehouseError(message)
+    connection.execute("create or replace table run.days (as_of_date date not null)")
+    connection.execute(
+        "insert into run.days select cast(range as date) from range(?::date, ?::date + interval 1 day, interval 1 day)",
+        [first, last],
+    )
+
+
+def build_model(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    parameters: Mapping[str, Any],
+    days: tuple[date, date] | None = None,
+) -> ModelResult:
+    """Materialise a model: the given days of it, its queued days, or the whole table, in one transaction.
+
+    A partitioned model needs ``days``; its rows of exactly those days are replaced. Raises WarehouseError with the
+    file's name when the SQL fails.
+    """
+    return build_table(connection, model, model.sql, parameters, days)
+
+
+def build_table(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    sql: str,
+    parameters: Mapping[str, Any],
+    days: tuple[date, date] | None = None,
+) -> ModelResult:
+    """As ``build_model``, with the SELECT given apart from the model that describes its table."""
+    started = time.perf_counter()
+    if model.partitioned and days is None:
+        message = f"{model.table} is partitioned: the days to materialise have to be given"
+        raise WarehouseError(message)
+    values = dict(parameters)
+    try:
+        with transaction(connection):
+            if days:
+                set_run_days(connection, *days)
+                values.update(first_date=days[0], last_date=days[1])
+            if model.incremental:
+                values.update(_queued_bounds(connection, model.incremental.queue))
+            rows = _replace(connection, model, sql, values)
+            comment(connection, model)
+    except duckdb.Error as error:
+        message = f"{model.path}: building {model.table} failed: {str(error).splitlines()[0]}"
+        raise WarehouseError(message) from error
+    return ModelResult(model.table, rows, time.perf_counter() - started)
+
+
+def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
+    """Store the yml's descriptions as comments of the table and its columns (a replaced table has lost them)."""
+    connection.execute(f"comment on table {model.table} is {literal(model.description)}")
+    for column, description in model.columns.items():
+        connection.execute(f"comment on column {model.table}.{identifier(column)} is {literal(description)}")
+
+
+def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether the schema-qualified table is there."""
+    schema, _, name = table.partition(".")
+    found = connection.execute(
+        "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? and table_name = ?",
+        [schema, name],
+    ).fetchone()
+    return found is not None
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The table's columns, in order."""
+    schema, _, name = table.partition(".")
+    found = connection.execute(
+        "select column_name from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? order by column_index",
+        [schema, name],
+    ).fetchall()
+    return [column for (column,) in found]
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    sql: str,
+    values: Mapping[str, Any],
+) -> int:
+    bound = _bound(model, sql, values)
+    if not model.partitioned and not model.incremental:
+        connection.execute(f"create or replace table {model.table} as {sql}", bound)
+        return _count(connection, model.table)
+    _ensure_table(connection, model, sql, bound)
+    if model.incremental:
+        column, queue = identifier(model.incremental.column), model.incremental.queue
+        affected = f"{column} in (select {column} from {queue})"
+        connection.execute(f"delete from {model.table} where {affected}")
+        connection.execute(f"insert into {model.table} by name {sql}", bound)
+        rows = _count(connection, f"{model.table} where {affected}")
+        if model.incremental.feeds:
+            connection.execute(
+                f"insert into {model.incremental.feeds} select {column} from {queue} "
+                f"where {column} not in (select {column} from {model.incremental.feeds})"
+            )
+        connection.execute(f"delete from {queue}")
+        return rows
+    within = "as_of_date between $first_date and $last_date"
+    span = {"first_date": values["first_date"], "last_date": values["last_date"]}
+    connection.execute(f"delete from {model.table} where {within}", span)
+    connection.execute(f"insert into {model.table} by name {sql}", bound)
+    return _count(connection, f"{model.table} where {within}", span)
+
+
+def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> None:
+    if not table_exists(connection, model.table):
+        connection.execute(f"create table {model.table} as from ({_without_trailing_semicolon(sql)}) limit 0", bound)
+        return
+    stored = set(columns_of(connection, model.table))
+    wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
+    for name, kind, *_ in wanted:
+        if name not in stored:
+            # A newer version of the model has a further column: the days of the past hold null until rebuilt.
+            connection.execute(f"alter table {model.table} add column {identifier(name)} {kind}")
+    for name in stored - {row[0] for row in wanted}:
+        connection.execute(f"alter table {model.table} drop column {identifier(name)}")
+
+
+def _without_trailing_semicolon(sql: str) -> str:
+    return sql.rstrip().rstrip(";")
+
+
+def _bound(model: SqlModel, sql: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    used = parse_select(sql, model.path)[1]
+    missing = sorted(used - values.keys())
+    if missing:
+        message = f"{model.path}: no value for parameter {', '.join(f'${name}' for name in missing)}"
+        raise WarehouseError(message)
+    return {name: values[name] for name in used}
+
+
+def _queued_bounds(connection: duckdb.DuckDBPyConnection, queue: str) -> dict[str, date]:
+    row = connection.execute(f"select min(usage_date), max(usage_date) from {queue}").fetchone()
+    first, last = row if row and row[0] else (date(1970, 1, 1), date(1970, 1, 1))
+    return {"first_date": first, "last_date": last}
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str, values: Mapping[str, Any] | None = None) -> int:
+    row = connection.execute(f"select count(*) from {relation}", values or None).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("set timezone = 'UTC'")
+    # Its progress bar would mix with ours.
+    connection.execute("set enable_progress_bar = false")
+    for schema in SCHEMAS:
+        connection.execute(f"create schema if not exists {schema}")
+    for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):
+        connection.execute(f"create table if not exists {queue} (usage_date date not null)")
+
+
+def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: str, database: str) -> None:
+    for (text,) in connection.execute(
+        "select comment from duckdb_tables() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on table {database}.{schema}.{table} is {literal(text)}")
+    for column, text in connection.execute(
+        "select column_name, comment from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on column {database}.{schema}.{table}.{identifier(column)} is {literal(text)}")
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+
+
+class _WaitingMessage:
+    """Says once, and then every ten seconds, that the run is waiting for another one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._said: datetime | None = None
+
+    def __call__(self, _state: object) -> None:
+        now = datetime.now(UTC)
+        if self._said is None or now - self._said > timedelta(seconds=10):
+            self._said = now
+            log.warning("waiting for the warehouse: another process is writing to it", warehouse=str(self._path))

@@ -1,0 +1,112 @@
+-- Grain: one row per account, day of the run and feature released by that day, in the account's plan or not.
+-- Definition (signals.md, feature_adoption_rate): a feature is in the plan where its own plan is null or the account's;
+-- it is adopted with at least one event of the account in the last $adoption_window_days days.
+-- Worked example: window 28; one event on 2026-06-01 => adopted as of 2026-06-01 to 2026-06-28.
+
+with account_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        plan
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+features as (
+    select
+        feature,
+        module,
+        plan,
+        cast(released_at as date) as released_date
+    from staging.stg_features
+),
+
+run_days as (
+    select as_of_date
+    from run.days
+),
+
+user_days as (
+    select
+        account_id,
+        feature,
+        user_id,
+        usage_date,
+        events,
+        lead(usage_date) over (
+            partition by account_id, feature, user_id
+            order by usage_date
+        ) as next_usage_date
+    from intermediate.int_usage_daily
+    where
+        feature is not null
+        and usage_date > $first_date - $adoption_window_days
+        and usage_date <= $last_date
+),
+
+-- A user counts once a day: from one day of use until the next, or until the window has passed.
+active_users as (
+    select
+        user_days.account_id,
+        user_days.feature,
+        run_days.as_of_date,
+        cast(count(*) as bigint) as users
+    from user_days
+    inner join run_days
+        on
+            run_days.as_of_date >= user_days.usage_date
+            and run_days.as_of_date < user_days.usage_date + $adoption_window_days
+            and (user_days.next_usage_date is null or run_days.as_of_date < user_days.next_usage_date)
+    where user_days.user_id is not null
+    group by user_days.account_id, user_days.feature, run_days.as_of_date
+),
+
+feature_days as (
+    select
+        account_id,
+        feature,
+        usage_date,
+        cast(sum(events) as bigint) as events
+    from user_days
+    group by account_id, feature, usage_date
+),
+
+feature_usage as (
+    select
+        feature_days.account_id,
+        feature_days.feature,
+        run_days.as_of_date,
+        cast(sum(feature_days.events) as bigint) as events
+    from feature_days
+    inner join run_days
+        on
+            run_days.as_of_date >= feature_days.usage_date
+            and run_days.as_of_date < feature_days.usage_date + $adoption_window_days
+    group by feature_days.account_id, feature_days.feature, run_days.as_of_date
+)
+
+select
+    account_days.tenant_id,
+    account_days.account_id,
+    account_days.as_of_date,
+    features.feature,
+    features.module,
+    features.plan is null or (account_days.plan is not null and features.plan = account_days.plan) as in_plan,
+    coalesce(active_users.users, 0) as users_28d,
+    coalesce(feature_usage.events, 0) as events_28d,
+    feature_usage.events is not null as adopted
+from account_days
+inner join features
+    on features.released_date is null or features.released_date <= account_days.as_of_date
+left join feature_usage
+    on
+        account_days.account_id = feature_usage.account_id
+        and account_days.as_of_date = feature_usage.as_of_date
+        and features.feature = feature_usage.feature
+left join active_users
+    on
+        account_days.account_id = active_users.account_id
+        and account_days.as_of_date = active_users.as_of_date
+        and features.feature = active_users.feature
+order by account_days.tenant_id, account_days.account_id, account_days.as_of_date, features.feature

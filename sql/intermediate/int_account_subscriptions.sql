@@ -1,0 +1,77 @@
+-- Grain: one row per account of the population and day of the run.
+-- Definition: what the subscriptions live at T say: started before T and not ended before it. Seats are summed; MRR is
+-- summed in one currency, the alphabetically first of the live ones, since amounts of two currencies do not add up.
+-- Worked example: 10 seats until 2026-06-30 and 15 seats from 2026-06-30 => 15 seats as of 2026-06-30.
+
+with account_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+subscriptions as (
+    select
+        account_id,
+        seats,
+        mrr,
+        currency,
+        cast(started_at as date) as started_date,
+        cast(renews_at as date) as renewal_date,
+        cast(ended_at as date) as ended_date
+    from staging.stg_subscriptions
+    where cast(started_at as date) <= $last_date
+),
+
+live as (
+    select
+        account_days.account_id,
+        account_days.as_of_date,
+        subscriptions.seats,
+        subscriptions.mrr,
+        subscriptions.currency,
+        subscriptions.renewal_date,
+        min(subscriptions.currency) over (
+            partition by account_days.account_id, account_days.as_of_date
+        ) as leading_currency
+    from account_days
+    inner join subscriptions
+        on
+            account_days.account_id = subscriptions.account_id
+            and subscriptions.started_date <= account_days.as_of_date
+            and (subscriptions.ended_date is null or subscriptions.ended_date > account_days.as_of_date)
+),
+
+summed as (
+    select
+        account_id,
+        as_of_date,
+        cast(count(*) as bigint) as subscriptions,
+        cast(sum(seats) as bigint) as seats,
+        cast(
+            sum(mrr) filter (where currency is not distinct from leading_currency) as decimal(18, 2)
+        ) as mrr,
+        min(leading_currency) as currency,
+        min(renewal_date) as renewal_date
+    from live
+    group by account_id, as_of_date
+)
+
+select
+    account_days.tenant_id,
+    account_days.account_id,
+    account_days.as_of_date,
+    coalesce(summed.subscriptions, 0) as subscriptions,
+    summed.seats,
+    summed.mrr,
+    summed.currency,
+    summed.renewal_date,
+    cast(date_diff('day', account_days.as_of_date, summed.renewal_date) as bigint) as days_to_renewal
+from account_days
+left join summed
+    on
+        account_days.account_id = summed.account_id
+        and account_days.as_of_date = summed.as_of_date
+order by account_days.tenant_id, account_days.account_id, account_days.as_of_date

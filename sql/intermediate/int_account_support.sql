@@ -1,0 +1,80 @@
+-- Grain: one row per account of the population and day of the run.
+-- Definition (signals.md, open_ticket_count, support_sentiment, escalation_count_90_days): tickets open at T; the sum of
+-- sentiment values (positive +1, neutral 0, negative -1, critical -2) over rated tickets open at T or opened in the
+-- window; tickets escalated in their window.
+-- Worked example: a negative ticket opened 200 days ago and still open => open_tickets 1, sentiment_sum -1.
+
+with account_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+tickets as (
+    select
+        account_id,
+        case sentiment
+            when 'positive' then 1
+            when 'neutral' then 0
+            when 'negative' then -1
+            when 'critical' then -2
+        end as sentiment_value,
+        cast(opened_at as date) as opened_date,
+        cast(solved_at as date) as solved_date,
+        cast(escalated_at as date) as escalated_date
+    from staging.stg_tickets
+    where cast(opened_at as date) <= $last_date
+),
+
+ticket_days as (
+    select
+        account_days.account_id,
+        account_days.as_of_date,
+        tickets.sentiment_value,
+        tickets.solved_date is null or tickets.solved_date > account_days.as_of_date as is_open,
+        tickets.opened_date > account_days.as_of_date - $sentiment_window_days as is_recent,
+        tickets.escalated_date is not null
+        and tickets.escalated_date <= account_days.as_of_date
+        and tickets.escalated_date > account_days.as_of_date - $escalation_window_days as is_escalated
+    from account_days
+    inner join tickets
+        on
+            account_days.account_id = tickets.account_id
+            and tickets.opened_date <= account_days.as_of_date
+            and (
+                tickets.solved_date is null
+                or tickets.solved_date > account_days.as_of_date
+                or tickets.opened_date > account_days.as_of_date - $sentiment_window_days
+                or tickets.escalated_date > account_days.as_of_date - $escalation_window_days
+            )
+),
+
+summed as (
+    select
+        account_id,
+        as_of_date,
+        count(*) filter (where is_open) as open_tickets,
+        count(sentiment_value) filter (where is_open or is_recent) as scoped_sentiments,
+        cast(sum(sentiment_value) filter (where is_open or is_recent) as bigint) as sentiment_sum,
+        count(*) filter (where is_escalated) as escalations_90d
+    from ticket_days
+    group by account_id, as_of_date
+)
+
+select
+    account_days.tenant_id,
+    account_days.account_id,
+    account_days.as_of_date,
+    coalesce(summed.open_tickets, 0) as open_tickets,
+    coalesce(summed.scoped_sentiments, 0) as scoped_sentiments,
+    coalesce(summed.sentiment_sum, 0) as sentiment_sum,
+    coalesce(summed.escalations_90d, 0) as escalations_90d
+from account_days
+left join summed
+    on
+        account_days.account_id = summed.account_id
+        and account_days.as_of_date = summed.as_of_date
+order by account_days.tenant_id, account_days.account_id, account_days.as_of_date

@@ -1,0 +1,131 @@
+-- Grain: one row per account of the population and day of the run.
+-- Definition: the usage facts behind usage_trend, login_frequency_days and seats_utilization_rate (signals.md): events of
+-- the trend window and of the one before, login days, active users, and whether the account was ever seen.
+-- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_28d 5, events_prior_28d 7.
+
+with account_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+run_days as (
+    select as_of_date
+    from run.days
+),
+
+recent_days as (
+    select
+        account_id,
+        usage_date,
+        events,
+        logins
+    from intermediate.int_usage_daily_accounts
+    where
+        usage_date > $first_date - greatest(2 * $trend_window_days, $login_window_days)
+        and usage_date <= $last_date
+),
+
+windows as (
+    select
+        recent_days.account_id,
+        run_days.as_of_date,
+        cast(
+            sum(recent_days.events) filter (
+                where recent_days.usage_date > run_days.as_of_date - $trend_window_days
+            ) as bigint
+        ) as events_28d,
+        cast(
+            sum(recent_days.events) filter (
+                where
+                    recent_days.usage_date <= run_days.as_of_date - $trend_window_days
+                    and recent_days.usage_date > run_days.as_of_date - 2 * $trend_window_days
+            ) as bigint
+        ) as events_prior_28d,
+        count(*) filter (
+            where
+                recent_days.logins > 0
+                and recent_days.usage_date > run_days.as_of_date - $login_window_days
+        ) as login_days_90d
+    from recent_days
+    inner join run_days
+        on
+            recent_days.usage_date <= run_days.as_of_date
+            and recent_days.usage_date
+            > run_days.as_of_date - greatest(2 * $trend_window_days, $login_window_days)
+    group by recent_days.account_id, run_days.as_of_date
+),
+
+first_seen as (
+    select
+        account_id,
+        min(usage_date) as first_usage_date,
+        min(usage_date) filter (where logins > 0) as first_login_date
+    from intermediate.int_usage_daily_accounts
+    group by account_id
+),
+
+user_days as (
+    select distinct
+        account_id,
+        user_id,
+        usage_date
+    from intermediate.int_usage_daily
+    where
+        user_id is not null
+        and usage_date > $first_date - $active_user_window_days
+        and usage_date <= $last_date
+),
+
+user_spans as (
+    select
+        account_id,
+        user_id,
+        usage_date,
+        lead(usage_date) over (
+            partition by account_id, user_id
+            order by usage_date
+        ) as next_usage_date
+    from user_days
+),
+
+-- A user counts once a day: from one day of use until the next, or until the window has passed.
+active_users as (
+    select
+        user_spans.account_id,
+        run_days.as_of_date,
+        count(*) as users
+    from user_spans
+    inner join run_days
+        on
+            run_days.as_of_date >= user_spans.usage_date
+            and run_days.as_of_date < user_spans.usage_date + $active_user_window_days
+            and (user_spans.next_usage_date is null or run_days.as_of_date < user_spans.next_usage_date)
+    group by user_spans.account_id, run_days.as_of_date
+)
+
+select
+    account_days.tenant_id,
+    account_days.account_id,
+    account_days.as_of_date,
+    coalesce(windows.events_28d, 0) as events_28d,
+    coalesce(windows.events_prior_28d, 0) as events_prior_28d,
+    coalesce(active_users.users, 0) as active_users_28d,
+    coalesce(windows.login_days_90d, 0) as login_days_90d,
+    coalesce(first_seen.first_usage_date <= account_days.as_of_date, false) as ever_active,
+    coalesce(first_seen.first_login_date <= account_days.as_of_date, false) as ever_logged_in
+from account_days
+left join windows
+    on
+        account_days.account_id = windows.account_id
+        and account_days.as_of_date = windows.as_of_date
+left join active_users
+    on
+        account_days.account_id = active_users.account_id
+        and account_days.as_of_date = active_users.as_of_date
+left join first_seen
+    on account_days.account_id = first_seen.account_id
+order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
