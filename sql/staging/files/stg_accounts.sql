@@ -1,0 +1,20 @@
+-- Grain: one row per customer account and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- A blank tenant_id stays blank here; the gate turns it into 'default'.
+-- Worked example: a row without account_name => refused by the gate, missing_required.
+
+select
+    account_id,
+    account_name,
+    tenant_id,
+    segment,
+    plan,
+    csm_owner,
+    created_at,
+    churned_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__accounts
+order by account_id, _load_id, _source_file, _source_line

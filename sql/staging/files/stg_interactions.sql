@@ -1,0 +1,18 @@
+-- Grain: one row per conversation with an account and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- Kinds and roles are the source's words; configuration says which count.
+-- Worked example: a meeting planned for next week => staged, and counts from next week on.
+
+select
+    interaction_id,
+    account_id,
+    contact_id,
+    contact_role,
+    kind,
+    occurred_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__interactions
+order by interaction_id, _load_id, _source_file, _source_line

@@ -1,0 +1,17 @@
+-- Grain: one row per answer to a Net Promoter survey and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- Scores are whole numbers from 0 to 10, as they were given.
+-- Worked example: score 11 => refused by the gate, out_of_range.
+
+select
+    response_id,
+    account_id,
+    respondent_id,
+    score,
+    responded_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__nps_responses
+order by response_id, _load_id, _source_file, _source_line

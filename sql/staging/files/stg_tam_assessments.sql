@@ -1,0 +1,16 @@
+-- Grain: one row per assessment by the technical account manager and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- Several at the same instant are all kept; the worse counts.
+-- Worked example: rag 'PURPLE' => refused by the gate, invalid_level.
+
+select
+    assessment_id,
+    account_id,
+    rag,
+    assessed_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__tam_assessments
+order by assessment_id, _load_id, _source_file, _source_line

@@ -1,0 +1,19 @@
+-- Grain: one row per support ticket and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- Whether a ticket is open on a day follows from its times, never from a status.
+-- Worked example: sentiment 'furious' => refused by the gate, invalid_level.
+
+select
+    ticket_id,
+    account_id,
+    opened_at,
+    solved_at,
+    priority,
+    sentiment,
+    escalated_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__tickets
+order by ticket_id, _load_id, _source_file, _source_line

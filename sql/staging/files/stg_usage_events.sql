@@ -1,0 +1,18 @@
+-- Grain: one row per usage event and record of it, as it came.
+-- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
+-- Not sorted: of all entities this is the one that may have hundreds of millions of rows.
+-- Worked example: quantity 0 => refused by the gate, out_of_range.
+
+select
+    event_id,
+    account_id,
+    user_id,
+    event_name,
+    feature,
+    quantity,
+    occurred_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from raw.files__usage_events
