@@ -1,0 +1,255 @@
+"""The staged contract as data: which entities there are, their columns, types, levels, ranges, defaults and keys.
+
+Declared once; the gate casts and refuses by it, the loader asks for the required columns by it, documentation prints
+it. Rules: signals.md, "Staged contract".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a staged column holds; the value is its type in the warehouse."""
+
+    TEXT = "varchar"
+    INTEGER = "bigint"
+    DECIMAL = "decimal(18,2)"
+    TIMESTAMP = "timestamp"
+
+
+class Reason(StrEnum):
+    """Why a record is refused: the whole vocabulary of ``quarantine.<entity>.reason``."""
+
+    MISSING_REQUIRED = "missing_required"
+    INVALID_TIMESTAMP = "invalid_timestamp"
+    INVALID_NUMBER = "invalid_number"
+    INVALID_LEVEL = "invalid_level"
+    INVALID_CURRENCY = "invalid_currency"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_ACCOUNT = "unknown_account"
+    UNPARSEABLE_ROW = "unparseable_row"
+    INVALID_ENCODING = "invalid_encoding"
+    ROW_TOO_LONG = "row_too_long"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people: what was wrong with the record."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Reason.MISSING_REQUIRED: "a required value is missing",
+    Reason.INVALID_TIMESTAMP: "not a full ISO 8601 date or time",
+    Reason.INVALID_NUMBER: "not a plain number (no thousands separators, no exponents, no NaN or infinity)",
+    Reason.INVALID_LEVEL: "not one of the allowed levels",
+    Reason.INVALID_CURRENCY: "not an ISO 4217 code of three letters",
+    Reason.OUT_OF_RANGE: "outside the allowed range",
+    Reason.UNKNOWN_ACCOUNT: "the account is not among the accounts",
+    Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",
+    Reason.INVALID_ENCODING: "the row is not UTF-8",
+    Reason.ROW_TOO_LONG: "the row is longer than the loader reads",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One staged column. ``levels`` are compared without regard to case and stored as written here."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    required: bool = False
+    levels: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    default: str | int | None = None
+    currency: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One staged table; its first column is the key."""
+
+    name: str
+    columns: tuple[Column, ...]
+    mandatory: bool = False
+
+    @property
+    def key(self) -> str:
+        """The column that identifies a record: a later one replaces an earlier one with the same key."""
+        return self.columns[0].name
+
+    @property
+    def table(self) -> str:
+        """The schema-qualified staged table."""
+        return f"staging.stg_{self.name}"
+
+    @property
+    def quarantine_table(self) -> str:
+        """The schema-qualified table of refused records."""
+        return f"quarantine.{self.name}"
+
+    @property
+    def refers_to_accounts(self) -> bool:
+        """Whether ``account_id`` has to be one of ``accounts``."""
+        return self.name != ACCOUNTS and any(column.name == ACCOUNT_COLUMN for column in self.columns)
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """The columns that have to be present and not null."""
+        return tuple(column.name for column in self.columns if column.required)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns, in order, without ``_loaded_at``."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def definition(self) -> str:
+        """The column list of ``create table`` for the staged table, ``_loaded_at`` last."""
+        return ", ".join([*(f"{column.name} {column.kind}" for column in self.columns), "_loaded_at timestamp"])
+
+
+ACCOUNTS = "accounts"
+ACCOUNT_COLUMN = "account_id"
+USAGE_EVENTS = "usage_events"
+
+
+def _text(name: str, *, required: bool = False, default: str | None = None, note: str = "") -> Column:
+    return Column(name, required=required, default=default, note=note)
+
+
+def _time(name: str, *, required: bool = False) -> Column:
+    return Column(name, Kind.TIMESTAMP, required=required)
+
+
+def _levels(name: str, levels: tuple[str, ...], *, required: bool = False) -> Column:
+    return Column(name, levels=levels, required=required)
+
+
+_ACCOUNT = _text(ACCOUNT_COLUMN, required=True)
+_CURRENCY = Column("currency", currency=True, note="ISO 4217")
+
+ENTITIES: dict[str, Entity] = {
+    entity.name: entity
+    for entity in (
+        Entity(
+            ACCOUNTS,
+            (
+                _ACCOUNT,
+                _text("account_name", required=True),
+                _text("tenant_id", default="default"),
+                _text("segment"),
+                _text("plan"),
+                _text("csm_owner"),
+                _time("created_at"),
+                _time("churned_at"),
+            ),
+            mandatory=True,
+        ),
+        Entity(
+            "features",
+            (
+                _text("feature", required=True),
+                _text("module"),
+                _text("plan", note="null: part of every plan"),
+                _time("released_at"),
+            ),
+            mandatory=True,
+        ),
+        Entity(
+            USAGE_EVENTS,
+            (
+                _text("event_id", required=True),
+                _ACCOUNT,
+                _text("user_id", note="null counts for no user"),
+                _text("event_name", required=True, note="a login is `login`"),
+                _text("feature"),
+                Column("quantity", Kind.INTEGER, minimum=1, default=1, note="above 1: a row that is already a count"),
+                _time("occurred_at", required=True),
+            ),
+            mandatory=True,
+        ),
+        Entity(
+            "subscriptions",
+            (
+                _text("subscription_id", required=True),
+                _ACCOUNT,
+                Column("seats", Kind.INTEGER, minimum=0),
+                Column("mrr", Kind.DECIMAL, minimum=0, note="major units per month"),
+                _CURRENCY,
+                _time("started_at", required=True),
+                _time("renews_at"),
+                _time("ended_at"),
+            ),
+        ),
+        Entity(
+            "invoices",
+            (
+                _text("invoice_id", required=True),
+                _ACCOUNT,
+                Column("amount_due", Kind.DECIMAL, note="major units"),
+                _CURRENCY,
+                _time("issued_at", required=True),
+                _time("due_at"),
+                _time("paid_at"),
+                _time("voided_at"),
+            ),
+        ),
+        Entity(
+            "tickets",
+            (
+                _text("ticket_id", required=True),
+                _ACCOUNT,
+                _time("opened_at", required=True),
+                _time("solved_at"),
+                _text("priority"),
+                _levels("sentiment", ("positive", "neutral", "negative", "critical")),
+                _time("escalated_at"),
+            ),
+        ),
+        Entity(
+            "nps_responses",
+            (
+                _text("response_id", required=True),
+                _ACCOUNT,
+                _text("respondent_id", required=True),
+                Column("score", Kind.INTEGER, required=True, minimum=0, maximum=10),
+                _time("responded_at", required=True),
+            ),
+        ),
+        Entity(
+            "interactions",
+            (
+                _text("interaction_id", required=True),
+                _ACCOUNT,
+                _text("contact_id"),
+                _text("contact_role"),
+                _text("kind", required=True),
+                _time("occurred_at", required=True),
+            ),
+        ),
+        Entity(
+            "tam_assessments",
+            (
+                _text("assessment_id", required=True),
+                _ACCOUNT,
+                _levels("rag", ("GREEN", "AMBER", "RED"), required=True),
+                _time("assessed_at", required=True),
+            ),
+        ),
+    )
+}
+"""Every entity by name, in the order in which they are staged: accounts first, since the others refer to them."""
+
+MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
+
+BOOKKEEPING: dict[str, str] = {
+    "_source_file": "varchar",
+    "_source_line": "bigint",
+    "_loaded_at": "timestamp",
+    "_load_id": "bigint",
+}
+"""The columns that every raw table ends with, and that a vendor's staging model has to pass on."""

@@ -1,0 +1,139 @@
+"""The built-in source system ``files``: a folder with one file, or one folder of files, per entity of the contract.
+
+``accounts.csv``, ``usage_events.parquet``, ``usage_events/2026-06-01.jsonl``: CSV, JSON lines (``.jsonl``,
+``.ndjson``, ``.json``) or Parquet, text also with ``.gz``. Hidden files and files of other kinds are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from csm_core.config import SourceConfig
+from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
+from csm_core.errors import ConfigError, SourceError
+from csm_core.sources.loading import SUFFIXES, LoadResult, Log, RawTable, form_of, load_tables
+
+SYSTEM = "files"
+
+
+class FilesSource:
+    """Reads the staged contract as files."""
+
+    name = SYSTEM
+
+    @property
+    def raw_tables(self) -> tuple[RawTable, ...]:
+        """One raw table per entity of the contract."""
+        return tuple(
+            RawTable(
+                SYSTEM,
+                entity.name,
+                entity.name,
+                entity.required_columns,
+                tuple(column.name for column in entity.columns if not column.required),
+            )
+            for entity in ENTITIES.values()
+        )
+
+    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
+        """The entities that the folder has files for, and the mandatory ones."""
+        folder = source_folder(settings, SYSTEM)
+        found = _find(folder)
+        return tuple(name for name in ENTITIES if name in MANDATORY_ENTITIES or found[name])
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: SourceConfig,
+        *,
+        loaded_at: datetime,
+        log: Log,
+    ) -> list[LoadResult]:
+        """Load every new or changed file of the folder into ``raw.files__<entity>``, all of them or none.
+
+        Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
+        """
+        folder = source_folder(settings, SYSTEM)
+        found = _find(folder, log)
+        for name in MANDATORY_ENTITIES:
+            if not found[name]:
+                raise SourceError(_nothing_for(folder, name))
+        return load_tables(
+            connection,
+            [(table, found[table.entity]) for table in self.raw_tables],
+            loaded_at=loaded_at,
+            log=log,
+        )
+
+
+def source_folder(settings: SourceConfig, system: str) -> Path:
+    """The folder that a source of this system reads. Raises ConfigError without one, SourceError if it is not there."""
+    if settings.path is None:
+        message = f"sources: system {system} needs a `path`, the folder that it reads"
+        raise ConfigError(message)
+    try:
+        if settings.path.is_dir():
+            return settings.path
+        state = "is a file, not a folder" if settings.path.exists() else "is not there"
+    except OSError as error:
+        state = f"cannot be read: {error.strerror or error}"
+    message = f"the folder of source {system} {state}: {settings.path}. Set `path` under `sources:` in csm.yaml."
+    raise SourceError(message)
+
+
+def readable_files(folder: Path, log: Log | None = None) -> list[Path]:
+    """The files below a folder that have a readable format, in the order of their names."""
+    found: list[Path] = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        for name in sorted(names):
+            path = Path(base) / name
+            if _hidden(name) or form_of(path) is None or not path.is_file():
+                _say_ignored(path, log)
+            else:
+                found.append(path)
+    return found
+
+
+def _find(folder: Path, log: Log | None = None) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        message = f"{folder}: cannot be read: {error.strerror or error}"
+        raise SourceError(message) from None
+    for entry in entries:
+        if entry.is_dir() and entry.name in found:
+            found[entry.name] += readable_files(entry, log)
+            continue
+        entity = entry.name.split(".", 1)[0]
+        if entity in found and form_of(entry) and entry.is_file() and entry.name.count(".") <= 2:
+            found[entity].append(entry)
+        else:
+            _say_ignored(entry, log)
+    return found
+
+
+def _nothing_for(folder: Path, entity: str) -> str:
+    entries = sorted(entry.name for entry in folder.iterdir() if not _hidden(entry.name))
+    near: Sequence[str] = [name for name in entries if name.split(".")[0].lower() == entity] or entries
+    shown = ", ".join(near[:10]) + (f", and {len(near) - 10} more" if len(near) > 10 else "")
+    wanted = ", ".join(f"{entity}{suffix}" for suffix in sorted(SUFFIXES))
+    return (
+        f"{folder}: no records for {entity}, which are required. Expected one of {wanted}, or a folder {entity}/ of "
+        f"such files. Found: {shown or 'nothing'}."
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "~$"))
+
+
+def _say_ignored(path: Path, log: Log | None) -> None:
+    if log:
+        log.info("file ignored", file=str(path))

@@ -1,0 +1,96 @@
+"""The source system ``ravenstack``: a third-party data set of five CSV files in its own format, loaded as it is.
+
+What its columns mean is the business of the staging models in ``sql/staging/ravenstack``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from csm_core.config import SourceConfig
+from csm_core.errors import SourceError
+from csm_core.sources.files import source_folder
+from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+
+SYSTEM = "ravenstack"
+
+
+def _table(name: str, entity: str, columns: str) -> RawTable:
+    return RawTable(SYSTEM, name, entity, tuple(columns.split()), snapshot=True)
+
+
+RAW_TABLES: tuple[RawTable, ...] = (
+    _table(
+        "accounts",
+        "accounts",
+        "account_id account_name industry country signup_date referral_source plan_tier seats is_trial churn_flag",
+    ),
+    _table(
+        "churn_events",
+        "accounts",
+        "churn_event_id account_id churn_date reason_code refund_amount_usd preceding_upgrade_flag "
+        "preceding_downgrade_flag is_reactivation feedback_text",
+    ),
+    _table(
+        "feature_usage",
+        "usage_events",
+        "usage_id subscription_id usage_date feature_name usage_count usage_duration_secs error_count is_beta_feature",
+    ),
+    _table(
+        "subscriptions",
+        "subscriptions",
+        "subscription_id account_id start_date end_date plan_tier seats mrr_amount arr_amount is_trial upgrade_flag "
+        "downgrade_flag churn_flag billing_frequency auto_renew_flag",
+    ),
+    _table(
+        "support_tickets",
+        "tickets",
+        "ticket_id account_id submitted_at closed_at resolution_time_hours priority first_response_time_minutes "
+        "satisfaction_score escalation_flag",
+    ),
+)
+
+
+class RavenStackSource:
+    """Reads a folder of ``ravenstack_<name>.csv`` or ``.csv.gz`` files."""
+
+    name = SYSTEM
+
+    @property
+    def raw_tables(self) -> tuple[RawTable, ...]:
+        """One raw table per file of the data set."""
+        return RAW_TABLES
+
+    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
+        """The entities that the data set has records for."""
+        source_folder(settings, SYSTEM)
+        return ("accounts", "features", "usage_events", "subscriptions", "tickets")
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: SourceConfig,
+        *,
+        loaded_at: datetime,
+        log: Log,
+    ) -> list[LoadResult]:
+        """Load the five files, all or none. Raises SourceError for one that is not there or cannot be read."""
+        folder = source_folder(settings, SYSTEM)
+        return load_tables(
+            connection,
+            [(table, [_file(folder, table.name)]) for table in RAW_TABLES],
+            loaded_at=loaded_at,
+            log=log,
+        )
+
+
+def _file(folder: Path, name: str) -> Path:
+    plain = folder / f"ravenstack_{name}.csv"
+    for path in (plain, plain.with_name(f"{plain.name}.gz")):
+        if path.is_file():
+            return path
+    message = f"{plain}: not there, nor with .gz. The ravenstack source needs all five files of the data set."
+    raise SourceError(message)

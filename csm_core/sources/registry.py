@@ -1,0 +1,62 @@
+"""The source systems by name. A new vendor is a module here and a folder of staging models under ``sql/staging``."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import datetime
+from typing import Protocol
+
+import duckdb
+
+from csm_core.config import SourceConfig
+from csm_core.errors import ConfigError
+from csm_core.sources.files import FilesSource
+from csm_core.sources.loading import LoadResult, Log, RawTable
+from csm_core.sources.ravenstack import RavenStackSource
+
+
+class SourceSystem(Protocol):
+    """How the records of one vendor reach raw tables."""
+
+    @property
+    def name(self) -> str:
+        """The name under ``sources:`` and of the folder of staging models."""
+        ...
+
+    @property
+    def raw_tables(self) -> tuple[RawTable, ...]:
+        """The raw tables that the system fills."""
+        ...
+
+    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
+        """The staged entities that this source has records for."""
+        ...
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: SourceConfig,
+        *,
+        loaded_at: datetime,
+        log: Log,
+    ) -> list[LoadResult]:
+        """Bring what is new into the raw tables, all of it or nothing; one result per raw table."""
+        ...
+
+
+_SYSTEMS: dict[str, SourceSystem] = {system.name: system for system in (FilesSource(), RavenStackSource())}
+
+
+def system_names() -> tuple[str, ...]:
+    """The names of the systems that there are."""
+    return tuple(_SYSTEMS)
+
+
+def get_system(name: str) -> SourceSystem:
+    """The system of that name. Raises ConfigError, with the nearest name, for one that there is not."""
+    if name in _SYSTEMS:
+        return _SYSTEMS[name]
+    near = difflib.get_close_matches(name, _SYSTEMS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known systems: {', '.join(_SYSTEMS)}"
+    message = f"sources: unknown system {name!r}; {hint}"
+    raise ConfigError(message)

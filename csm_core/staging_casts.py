@@ -1,0 +1,178 @@
+"""How a vendor model's values become the contract's types, and what makes a record be refused, as SQL expressions.
+
+Text is checked against a pattern before it is cast; columns that already have a fitting type take a short way without
+patterns. Cast rules:
+
+- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null;
+- times are full ISO 8601: a date, or a date and a time, with an optional fraction and offset; without an offset they
+  are UTC; more than six digits of a fraction are cut off;
+- whole numbers are digits with an optional sign, decimals may have a fraction (rounded to cents); a thousands
+  separator, an exponent, ``12.0`` for a whole number in text, NaN and infinities are refused;
+- levels and currencies are compared without regard to case and stored as the contract writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from csm_core.contract import ACCOUNT_COLUMN, BOOKKEEPING, Column, Entity, Kind, Reason
+from csm_core.sql_models import literal
+
+_BLANKS = " \t\r\n\v\f\u00a0\ufeff"
+_TIMESTAMP = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?)?)?$"
+)
+_OFFSET = r"[T ].*[Z+-]"
+_INTEGER = r"^[+-]?[0-9]+$"
+_DECIMAL = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+_CURRENCY = r"^[A-Z]{3}$"
+_INTEGER_TYPES = frozenset(
+    ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+)
+_FLOAT_TYPES = frozenset(("FLOAT", "DOUBLE"))
+_TIME_TYPES = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"))
+_ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
+_KEPT_OF_VALUE = 1000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A SELECT that casts and judges: the contract's columns, bookkeeping, ``_problem``, ``_value``.
+
+    ``_problem`` is null for an acceptable record, else the position (from 1) of field and reason in ``problems``;
+    ``_value`` is the text that offended.
+    """
+
+    sql: str
+    problems: tuple[tuple[str, Reason], ...]
+
+
+@dataclass(frozen=True)
+class _Cast:
+    clean: str
+    value: str
+    problems: tuple[tuple[str, Reason], ...]
+
+
+def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> Judged:
+    """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
+
+    A contract column that the model leaves out is null for every record.
+    """
+    casts = {column.name: _cast(column, types.get(column.name, "")) for column in entity.columns}
+    problems: list[tuple[str, Reason]] = []
+    branches: list[str] = []
+    texts: list[str] = []
+    for column in entity.columns:
+        checks = list(casts[column.name].problems)
+        if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
+            checks.append(("_known_account is null", Reason.UNKNOWN_ACCOUNT))
+        for condition, reason in checks:
+            problems.append((column.name, reason))
+            branches.append(f"when {condition} then {len(problems)}")
+            texts.append(f"when {len(problems)} then left(cast(c_{column.name} as varchar), {_KEPT_OF_VALUE})")
+    problem = f"case {' '.join(branches)} end"
+    kept = ", ".join(BOOKKEEPING)
+    cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
+    valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
+    named = ", ".join(f"v_{name} as {name}" for name in casts)
+    carried = ", ".join(f"v_{name}, c_{name}" for name in casts)
+    accounts = (
+        "left join (select account_id as _known_account from staging.stg_accounts) "
+        f"on _known_account = v_{ACCOUNT_COLUMN}"
+        if entity.refers_to_accounts
+        else ""
+    )
+    sql = (
+        f"select {literal(system)} as _system, {named}, {kept}, _problem, "
+        f"case _problem {' '.join(texts)} end as _value from (select {carried}, {kept}, {problem} as _problem "
+        f"from (select {valued}, {kept} from (select {cleaned}, {kept} from ({model}) as model) as cleaned) as valued "
+        f"{accounts}) as judged"
+    )
+    return Judged(sql, tuple(problems))
+
+
+def _cast(column: Column, type_name: str) -> _Cast:
+    kind = type_name.upper()
+    if not kind:
+        cast = _Cast(f"cast(null as {column.kind})", f"c_{column.name}", ())
+    elif column.kind is Kind.TIMESTAMP:
+        cast = _timestamp(column, kind)
+    elif column.kind is Kind.TEXT:
+        cast = _text(column, kind)
+    else:
+        cast = _number(column, kind)
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    problems = list(cast.problems)
+    if column.required:
+        problems.insert(0, (f"{clean} is null", Reason.MISSING_REQUIRED))
+    if column.minimum is not None:
+        problems.append((f"{value} < {column.minimum}", Reason.OUT_OF_RANGE))
+    if column.maximum is not None:
+        problems.append((f"{value} > {column.maximum}", Reason.OUT_OF_RANGE))
+    expression = cast.value
+    if column.default is not None:
+        default = literal(column.default) if isinstance(column.default, str) else str(column.default)
+        # Not coalesce: a value that did not parse must stay null, to be seen as refused.
+        expression = f"case when {clean} is null then cast({default} as {column.kind}) else {expression} end"
+    return _Cast(cast.clean, expression, tuple(problems))
+
+
+def _text(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    if column.levels:
+        matches = " ".join(f"when {literal(level.lower())} then {literal(level)}" for level in column.levels)
+        levels = f"case lower({clean}) {matches} end"
+        return _Cast(_clean(column, kind), levels, ((_unparsed(clean, value), Reason.INVALID_LEVEL),))
+    if column.currency:
+        code = f"case when regexp_matches(upper({clean}), '{_CURRENCY}') then upper({clean}) end"
+        return _Cast(_clean(column, kind), code, ((_unparsed(clean, value), Reason.INVALID_CURRENCY),))
+    return _Cast(_clean(column, kind), clean, ())
+
+
+def _timestamp(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    infinite = (f"not isfinite({value})", Reason.INVALID_TIMESTAMP)
+    if kind in _TIME_TYPES:
+        return _Cast(column.name, f"cast({clean} as timestamp)", (infinite,))
+    if kind in _ZONED_TYPES:
+        return _Cast(column.name, f"cast({clean} at time zone 'UTC' as timestamp)", (infinite,))
+    parsed = (
+        f"case when not regexp_matches({clean}, '{_TIMESTAMP}') then null "
+        f"when regexp_matches({clean}, '{_OFFSET}') "
+        f"then cast(try_cast({clean} as timestamptz) at time zone 'UTC' as timestamp) "
+        f"else try_cast({clean} as timestamp) end"
+    )
+    return _Cast(_clean(column, kind), parsed, ((_unparsed(clean, value), Reason.INVALID_TIMESTAMP),))
+
+
+def _number(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    too_large = (_unparsed(clean, value), Reason.OUT_OF_RANGE)
+    if kind in _INTEGER_TYPES:
+        return _Cast(column.name, f"try_cast({clean} as {column.kind})", (too_large,))
+    if kind in _FLOAT_TYPES or kind.startswith("DECIMAL"):
+        finite = f"isfinite(cast({clean} as double))"
+        whole = f" and {clean} = floor({clean})" if column.kind is Kind.INTEGER else ""
+        return _Cast(
+            column.name,
+            f"case when {finite}{whole} then try_cast({clean} as {column.kind}) end",
+            ((f"not ({finite}{whole})", Reason.INVALID_NUMBER), too_large),
+        )
+    pattern = _INTEGER if column.kind is Kind.INTEGER else _DECIMAL
+    return _Cast(
+        _clean(column, kind),
+        f"case when regexp_matches({clean}, '{pattern}') then try_cast({clean} as {column.kind}) end",
+        ((f"not regexp_matches({clean}, '{pattern}')", Reason.INVALID_NUMBER), too_large),
+    )
+
+
+def _clean(column: Column, kind: str) -> str:
+    text = column.name if kind == "VARCHAR" else f"cast({column.name} as varchar)"
+    return f"nullif(trim({text}, {literal(_BLANKS)}), '')"
+
+
+def _unparsed(clean: str, value: str) -> str:
+    return f"{value} is null and {clean} is not null"
