@@ -1,0 +1,94 @@
+-- Grain: one row per term of a subscription.
+-- Definition: a subscription that is billed annually, does not renew by itself and is no trial has terms of 365 days;
+-- if it runs on past the end of one, it was renewed, and the next term is a row of its own. All others have one term
+-- without a renewal date: nobody has to decide anything. Terms that would begin after the last start of any
+-- subscription are not made up: the records do not tell whether they came about.
+-- seats stay null: who uses the product is not recorded, so a share of seats in use cannot be known, while seats
+-- without users would claim that nobody uses any. Amounts are US dollars (churn_events calls its own
+-- refund_amount_usd).
+-- Worked example: S-1, annual, not renewing by itself, from 2023-03-01 without an end => 'S-1' from 2023-03-01, renews
+-- and ends 2024-02-29; 'S-1/2' from 2024-02-29, renews 2025-02-28 and runs.
+
+with records as (
+    select
+        subscription_id,
+        account_id,
+        mrr_amount,
+        start_date,
+        case
+            when regexp_matches(start_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') then try_cast(start_date as date)
+        end as first_date,
+        end_date,
+        case
+            when regexp_matches(end_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') then try_cast(end_date as date)
+        end as last_date,
+        lower(billing_frequency) = 'annual' and lower(auto_renew_flag) = 'false' and lower(is_trial) = 'false'
+            as is_renewed_by_decision,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from raw.ravenstack__subscriptions
+),
+
+horizon as (
+    select max(first_date) as last_start_date
+    from records
+),
+
+terms (term) as (
+    values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)
+),
+
+dated as (
+    select
+        records.subscription_id,
+        records.account_id,
+        records.mrr_amount,
+        records.start_date,
+        records.end_date,
+        records.last_date,
+        records._source_file,
+        records._source_line,
+        records._loaded_at,
+        records._load_id,
+        terms.term,
+        coalesce(records.is_renewed_by_decision, false) as is_renewed_by_decision,
+        records.first_date + 365 * terms.term as term_date,
+        records.first_date + 365 * (terms.term + 1) as renewal_date,
+        horizon.last_start_date
+    from records
+    cross join horizon
+    inner join terms
+        on
+            terms.term = 0
+            or (
+                records.is_renewed_by_decision
+                and records.first_date + 365 * terms.term <= horizon.last_start_date
+                and (records.last_date is null or records.first_date + 365 * terms.term < records.last_date)
+            )
+)
+
+select
+    case when term = 0 then subscription_id else subscription_id || '/' || cast(term + 1 as varchar) end
+        as subscription_id,
+    account_id,
+    cast(null as bigint) as seats,
+    mrr_amount as mrr,
+    'USD' as currency,
+    case when term = 0 then start_date else cast(term_date as varchar) end as started_at,
+    case when is_renewed_by_decision then cast(renewal_date as varchar) end as renews_at,
+    case
+        when
+            is_renewed_by_decision
+            and renewal_date <= last_start_date
+            and (last_date is null or renewal_date < last_date)
+            then cast(renewal_date as varchar)
+        else end_date
+    end as ended_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from dated
+order by subscription_id, _load_id, _source_file, _source_line

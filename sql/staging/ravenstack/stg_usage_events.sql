@@ -1,0 +1,47 @@
+-- Grain: one row per usage row, which is a count per subscription, feature and day.
+-- Definition: the account is that of the subscription; nobody is named, so user_id is null; the hour is not told, so it
+-- is the day's first instant. 21 usage_ids stand on two rows that differ in subscription, day and count: different rows
+-- whose short random ids met by chance, so the id is usage_id and subscription_id together. Rows outside their
+-- subscription's life are kept: the account used the product on that day.
+-- Worked example: U-1c6c24 of S-0fcf7d, feature_20, 2023-07-27, 9 => event 'U-1c6c24/S-0fcf7d', quantity 9.
+
+with usage_rows as (
+    select
+        usage_id,
+        subscription_id,
+        usage_date,
+        feature_name,
+        usage_count,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from raw.ravenstack__feature_usage
+),
+
+latest_subscriptions as (
+    select
+        subscription_id,
+        account_id
+    from raw.ravenstack__subscriptions
+    qualify
+        row_number() over (
+            partition by subscription_id order by _load_id desc, _source_file desc, _source_line desc
+        ) = 1
+)
+
+select
+    usage_rows.usage_id || '/' || usage_rows.subscription_id as event_id,
+    latest_subscriptions.account_id,
+    cast(null as varchar) as user_id,
+    'feature_used' as event_name,
+    usage_rows.feature_name as feature,
+    usage_rows.usage_count as quantity,
+    usage_rows.usage_date as occurred_at,
+    usage_rows._source_file,
+    usage_rows._source_line,
+    usage_rows._loaded_at,
+    usage_rows._load_id
+from usage_rows
+left join latest_subscriptions
+    on usage_rows.subscription_id = latest_subscriptions.subscription_id

@@ -1,0 +1,304 @@
+"""The vendor staging models: one SELECT each, in the contract's columns, portable; what RavenStack's records become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from csm_core.contract import BOOKKEEPING, ENTITIES
+from csm_core.sql_models import SQL_ROOT, load_model
+
+RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
+RAVENSTACK_RAW = ("accounts", "churn_events", "feature_usage", "subscriptions", "support_tickets")
+MODELS = sorted(
+    path for path in (SQL_ROOT / "staging").glob("*/stg_*.sql") if path.parent.name in ("files", "ravenstack")
+)
+STAGED_BY_RAVENSTACK = ["accounts", "features", "subscriptions", "tickets", "usage_events"]
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def entity_of(path: Path) -> str:
+    return path.stem.removeprefix("stg_")
+
+
+def test_every_entity_has_a_model() -> None:
+    found = {
+        system: {entity_of(path) for path in MODELS if path.parent.name == system} for system in ("files", "ravenstack")
+    }
+    assert found == {"files": set(ENTITIES), "ravenstack": set(STAGED_BY_RAVENSTACK)}
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_a_model_is_one_select_of_the_contracts_columns(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    (statement,) = sqlglot.parse(text, read="duckdb")
+    assert isinstance(statement, exp.Select)
+    assert statement.named_selects == [*ENTITIES[entity_of(path)].column_names, *BOOKKEEPING]
+    assert "select *" not in text.lower()
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_a_model_is_described_column_for_column(path: Path) -> None:
+    model = load_model(path, f"staging/{path.parent.name}")
+    assert list(model.columns) == [*ENTITIES[entity_of(path)].column_names, *BOOKKEEPING]
+    assert set(model.grain) <= set(model.columns)
+    assert all(text.strip() for text in model.columns.values())
+    assert {table.split("__")[0] for table in model.dependencies} == {f"raw.{path.parent.name}"}
+    assert not model.parameters
+
+
+@pytest.mark.parametrize("path", MODELS, ids=named)
+def test_a_model_means_something_to_spark(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    (spark,) = sqlglot.transpile(text, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
+    again = sqlglot.parse_one(spark, read="spark")
+    assert again.named_selects == sqlglot.parse_one(text, read="duckdb").named_selects
+
+
+@pytest.mark.parametrize("path", [path for path in MODELS if path.parent.name == "files"], ids=named)
+def test_the_files_format_is_passed_on_as_it_came(path: Path) -> None:
+    entity = ENTITIES[entity_of(path)]
+    columns = [*entity.column_names, "something_more", *BOOKKEEPING]
+    with duckdb.connect() as connection:
+        connection.execute("create schema raw")
+        declared = ", ".join(f"{column} {BOOKKEEPING.get(column, 'varchar')}" for column in columns)
+        connection.execute(f"create table raw.files__{entity.name} ({declared})")
+        values = [
+            {"_source_file": "f.csv", "_source_line": 2, "_loaded_at": "2026-01-01 00:00:00", "_load_id": 1}.get(
+                column, f"any text in {column}"
+            )
+            for column in columns
+        ]
+        marks = ", ".join("?" for _ in columns)
+        connection.execute(f"insert into raw.files__{entity.name} values ({marks})", values)
+        rows = connection.execute(path.read_text(encoding="utf-8")).fetchall()
+    assert [row[: len(entity.columns)] for row in rows] == [tuple(values[: len(entity.columns)])]
+    assert rows[0][-4:-2] == ("f.csv", 2)
+
+
+@cache
+def header(table: str) -> list[str]:
+    """The columns of one of the bundled files."""
+    path = next(RAVENSTACK.glob(f"ravenstack_{table}.csv*"))
+    with duckdb.connect() as connection:
+        return connection.sql(f"from read_csv('{path}', all_varchar = true)").columns
+
+
+@pytest.fixture
+def raw() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Empty raw tables with the columns that RavenStack's files have."""
+    with duckdb.connect() as connection:
+        connection.execute("create schema raw")
+        for table in RAVENSTACK_RAW:
+            columns = [f"{column} varchar" for column in header(table)]
+            columns += [f"{column} {kind}" for column, kind in BOOKKEEPING.items()]
+            connection.execute(f"create table raw.ravenstack__{table} ({', '.join(columns)})")
+        yield connection
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection, table: str, records: Sequence[Mapping[str, str | None]], load_id: int = 1
+) -> None:
+    for line, record in enumerate(records, start=2):
+        row = {**record, "_source_file": f"{table}.csv", "_source_line": line, "_load_id": load_id}
+        columns = ", ".join(row)
+        marks = ", ".join("?" for _ in row)
+        connection.execute(
+            f"insert into raw.ravenstack__{table} ({columns}, _loaded_at) values ({marks}, timestamp '2025-01-01')",
+            list(row.values()),
+        )
+
+
+def staged(connection: duckdb.DuckDBPyConnection, entity: str, *columns: str) -> list[tuple[object, ...]]:
+    text = (SQL_ROOT / "staging" / "ravenstack" / f"stg_{entity}.sql").read_text(encoding="utf-8")
+    return connection.sql(f"select {', '.join(columns)} from ({text}) as staged order by all").fetchall()
+
+
+def subscription(subscription_id: str, **changed: str | None) -> dict[str, str | None]:
+    record: dict[str, str | None] = {
+        "subscription_id": subscription_id,
+        "account_id": "A-1",
+        "start_date": "2023-03-01",
+        "end_date": None,
+        "seats": "14",
+        "mrr_amount": "2786",
+        "is_trial": "False",
+        "billing_frequency": "annual",
+        "auto_renew_flag": "False",
+    }
+    return {**record, **changed}
+
+
+@pytest.mark.parametrize(
+    ("churn_dates", "start_dates", "churned_at"),
+    [
+        ([], ["2024-01-01"], None),
+        (["2024-03-01"], ["2024-01-01"], "2024-03-01"),
+        (["2024-03-01", "2024-05-01"], ["2024-04-10"], "2024-05-01"),
+        (["2024-03-01", "2024-05-01"], ["2024-05-02"], None),
+        (["2024-05-01"], ["2024-05-01"], "2024-05-01"),
+        (["2024-05-01"], [], "2024-05-01"),
+        (["once upon a time"], ["2024-01-01"], None),
+    ],
+    ids=["never", "gone", "came back and gone", "came back", "the same day", "never subscribed", "no date"],
+)
+def test_an_accounts_life_ends_with_its_latest_churn_event_unless_it_came_back(
+    raw: duckdb.DuckDBPyConnection, churn_dates: list[str], start_dates: list[str], churned_at: str | None
+) -> None:
+    account = {"account_id": "A-1", "account_name": "One", "industry": "EdTech", "plan_tier": "Pro"}
+    insert(raw, "accounts", [{**account, "signup_date": "2023-01-01", "churn_flag": "True"}])
+    insert(
+        raw,
+        "churn_events",
+        [
+            {"churn_event_id": f"C-{number}", "account_id": "A-1", "churn_date": day}
+            for number, day in enumerate(churn_dates)
+        ],
+    )
+    insert(
+        raw, "subscriptions", [subscription(f"S-{number}", start_date=day) for number, day in enumerate(start_dates)]
+    )
+    rows = staged(raw, "accounts", "account_id", "tenant_id", "segment", "plan", "created_at", "churned_at")
+    assert rows == [("A-1", None, "EdTech", "Pro", "2023-01-01", churned_at)]
+
+
+def test_usage_is_a_count_of_the_subscriptions_account_by_nobody(raw: duckdb.DuckDBPyConnection) -> None:
+    usage = {"usage_date": "2024-07-28", "feature_name": "feature_40", "is_beta_feature": "True"}
+    insert(
+        raw,
+        "feature_usage",
+        [
+            {**usage, "usage_id": "U-1", "subscription_id": "S-1", "usage_count": "5"},
+            {**usage, "usage_id": "U-1", "subscription_id": "S-2", "usage_count": "9"},
+            {**usage, "usage_id": "U-2", "subscription_id": "S-1", "usage_count": "0"},
+            {**usage, "usage_id": "U-3", "subscription_id": "S-none", "usage_count": "1"},
+        ],
+    )
+    insert(raw, "subscriptions", [subscription("S-1"), subscription("S-2", account_id="A-2")])
+    # The subscriptions loaded once more must not double anything.
+    insert(raw, "subscriptions", [subscription("S-1", account_id="A-9")], load_id=2)
+    rows = staged(
+        raw, "usage_events", "event_id", "account_id", "user_id", "event_name", "feature", "quantity", "occurred_at"
+    )
+    assert rows == [
+        ("U-1/S-1", "A-9", None, "feature_used", "feature_40", "5", "2024-07-28"),
+        ("U-1/S-2", "A-2", None, "feature_used", "feature_40", "9", "2024-07-28"),
+        ("U-2/S-1", "A-9", None, "feature_used", "feature_40", "0", "2024-07-28"),
+        ("U-3/S-none", None, None, "feature_used", "feature_40", "1", "2024-07-28"),
+    ]
+
+
+def test_features_are_those_that_usage_names(raw: duckdb.DuckDBPyConnection) -> None:
+    insert(raw, "feature_usage", [{"usage_id": f"U-{n}", "feature_name": f"feature_{n % 2}"} for n in range(4)])
+    rows = staged(raw, "features", "feature", "module", "plan", "released_at", "_source_line")
+    assert rows == [("feature_0", None, None, None, 2), ("feature_1", None, None, None, 3)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"auto_renew_flag": "True"}, [("S-1", "2023-03-01", None, None)]),
+        ({"billing_frequency": "monthly"}, [("S-1", "2023-03-01", None, None)]),
+        ({"is_trial": "True"}, [("S-1", "2023-03-01", None, None)]),
+        ({"end_date": "2023-05-01"}, [("S-1", "2023-03-01", "2024-02-29", "2023-05-01")]),
+        ({"end_date": "2024-02-29"}, [("S-1", "2023-03-01", "2024-02-29", "2024-02-29")]),
+        (
+            {},
+            [("S-1", "2023-03-01", "2024-02-29", "2024-02-29"), ("S-1/2", "2024-02-29", "2025-02-28", None)],
+        ),
+        (
+            {"end_date": "2024-06-01"},
+            [("S-1", "2023-03-01", "2024-02-29", "2024-02-29"), ("S-1/2", "2024-02-29", "2025-02-28", "2024-06-01")],
+        ),
+        ({"start_date": "2024-03-01"}, [("S-1", "2024-03-01", "2025-03-01", None)]),
+        ({"start_date": "soon"}, [("S-1", "soon", None, None)]),
+    ],
+    ids=[
+        "renews itself",
+        "monthly",
+        "trial",
+        "ended",
+        "ended with its term",
+        "runs on",
+        "ended later",
+        "first term",
+        "bad",
+    ],
+)
+def test_a_subscription_that_somebody_has_to_renew_is_a_row_per_term(
+    raw: duckdb.DuckDBPyConnection, changed: dict[str, str], expected: list[tuple[str, str, str | None, str | None]]
+) -> None:
+    last_known = subscription("Z", start_date="2024-12-31", auto_renew_flag="True")
+    insert(raw, "subscriptions", [subscription("S-1", **changed), last_known])
+    rows = staged(raw, "subscriptions", "subscription_id", "started_at", "renews_at", "ended_at")
+    assert [row for row in rows if row[0] != "Z"] == expected
+    amounts = set(staged(raw, "subscriptions", "account_id", "seats", "mrr", "currency"))
+    assert amounts == {("A-1", None, "2786", "USD")}
+
+
+@pytest.mark.parametrize(
+    ("score", "sentiment"),
+    [
+        ("1.0", "critical"),
+        ("2", "negative"),
+        ("3.0", "neutral"),
+        ("4.0", "positive"),
+        ("5.00", "positive"),
+        (None, None),
+        ("6.0", "6.0"),
+        ("3.5", "3.5"),
+    ],
+)
+@pytest.mark.parametrize(("flag", "escalated_at"), [("True", "2023-05-19"), ("False", None), (None, None)])
+def test_satisfaction_is_sentiment_and_escalation_dates_from_the_opening(
+    raw: duckdb.DuckDBPyConnection, score: str | None, sentiment: str | None, flag: str | None, escalated_at: str | None
+) -> None:
+    ticket = {"ticket_id": "T-1", "account_id": "A-1", "submitted_at": "2023-05-19", "priority": "high"}
+    insert(
+        raw,
+        "support_tickets",
+        [{**ticket, "closed_at": "2023-05-20 03:00:00", "satisfaction_score": score, "escalation_flag": flag}],
+    )
+    rows = staged(raw, "tickets", "opened_at", "solved_at", "priority", "sentiment", "escalated_at")
+    assert rows == [("2023-05-19", "2023-05-20 03:00:00", "high", sentiment, escalated_at)]
+
+
+@pytest.fixture(scope="module")
+def ravenstack() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The bundled data set, loaded as it is."""
+    with duckdb.connect() as connection:
+        connection.execute("create schema raw")
+        for table in RAVENSTACK_RAW:
+            path = next(RAVENSTACK.glob(f"ravenstack_{table}.csv*"))
+            connection.execute(
+                f"create table raw.ravenstack__{table} as select *, 'f' as _source_file,"
+                f" 1 + row_number() over () as _source_line, timestamp '2025-01-01' as _loaded_at, 1 as _load_id"
+                f" from read_csv('{path}', all_varchar = true)"
+            )
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("entity", "rows"),
+    [("accounts", 500), ("features", 40), ("usage_events", 25_000), ("subscriptions", 5_057), ("tickets", 2_000)],
+)
+def test_no_record_of_ravenstack_is_lost_and_no_key_is_twice(
+    ravenstack: duckdb.DuckDBPyConnection, entity: str, rows: int
+) -> None:
+    key = ENTITIES[entity].key
+    assert staged(ravenstack, entity, "count(*)", f"count(distinct {key})", f"count({key})") == [(rows, rows, rows)]
+
+
+def test_what_the_documentation_says_of_ravenstack(ravenstack: duckdb.DuckDBPyConnection) -> None:
+    assert staged(ravenstack, "accounts", "count(churned_at)") == [(68,)]
+    assert staged(ravenstack, "usage_events", "count(*) filter (quantity = '0')", "count(account_id)") == [(2, 25_000)]
+    assert staged(ravenstack, "tickets", "count(sentiment)", "count(escalated_at)") == [(1_175, 95)]
