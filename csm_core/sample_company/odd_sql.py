@@ -65,7 +65,8 @@ select * from (values
 select * from (values
     ('I-bad-1', wide_id('A', 1), '100.00', 'USD', '31/02/2026', null, null, null),
     ('I-bad-2', 'A-unknown', '100.00', 'USD', '2026-03-01', '2026-03-31', null, null),
-    ('I-bad-3', wide_id('A', 3), 'n/a', 'USD', '2026-03-01', '2026-03-31', null, null)
+    ('I-bad-3', wide_id('A', 3), 'n/a', 'USD', '2026-03-01', '2026-03-31', null, null),
+    ('I-bad-4', wide_id('A', 4), '100.00', 'Dollars', '2026-03-01', '2026-03-31', null, null)
 ) as broken
 """,
     "tickets": """
