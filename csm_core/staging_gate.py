@@ -487,6 +487,7 @@ class _Gate:
             pending = [load_id for source in self._sources for load_id in source.pending]
             connection.execute(
                 f"delete from {table} where {_in('load_id', pending)} "
+                "or (load_id, source_file) in (select (load_id, path) from raw.loads where status <> 'loaded') "
                 "or (load_id, source_file, source_line) in "
                 "(select (load_id, source_file, source_line) from temp.gate_retries)"
             )
@@ -506,14 +507,13 @@ class _Gate:
 
     def _insert_refused(self, refused: str) -> int:
         connection, entity = self._connection, self._entity
-        problems = _judged(self._sources[0]).problems
         # Systems differ in the types of their columns and so in what can be wrong: each has its own list.
         listed = ", ".join(
             f"({literal(source.system)}, {number}, {literal(name)}, {literal(str(reason))})"
             for source in self._sources
             for number, (name, reason) in enumerate(_judged(source).problems, start=1)
         )
-        if not problems:
+        if not listed:
             return 0
         connection.execute(
             f"create or replace temp table gate_refused as select refused.*, problem.field, problem.reason "

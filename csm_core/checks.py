@@ -1,0 +1,115 @@
+"""Runs the checks that a model's yml states over the rows that a run built; what fails is named with its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from csm_core.sql_models import Check, SqlModel
+
+SAMPLE_ROWS = 10
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One check: how many rows failed it, the keys of the first ten, and a message for the person who looks."""
+
+    name: str
+    passed: bool
+    failed_rows: int
+    message: str
+    sample: tuple[Mapping[str, Any], ...] = ()
+
+
+def implied_checks(model: SqlModel) -> list[Check]:
+    """The checks that a grain implies: no key column is null. (Uniqueness takes a grouping: see ``run_checks``.)"""
+    return [
+        Check(f"{column}_not_null", f"{column} is part of the key and never null.", f"{column} is not null")
+        for column in model.grain
+        if column not in model.nullable_grain
+    ]
+
+
+def check_names(model: SqlModel) -> list[tuple[str, str]]:
+    """Name and description of every check of the model, in the order in which ``run_checks`` answers."""
+    unique = [("key_unique", f"One row per {', '.join(model.grain)}.")] if model.grain else []
+    return unique + [(check.name, check.description) for check in _all(model)]
+
+
+def run_checks(
+    connection: duckdb.DuckDBPyConnection, model: SqlModel, days: tuple[date, date] | None = None
+) -> list[CheckOutcome]:
+    """Check the model's table, or only the given days of a partitioned one, in one pass over it."""
+    scope, values = "", {}
+    if model.partitioned and days:
+        scope = " where as_of_date between $first_date and $last_date"
+        values = {"first_date": days[0], "last_date": days[1]}
+    outcomes: list[CheckOutcome] = []
+    if model.grain:
+        outcomes.append(_unique(connection, model, scope, values))
+    checks = _all(model)
+    if checks:
+        counts = ", ".join(f"count(*) filter (where not ({check.predicate}))" for check in checks)
+        row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
+        for check, failed in zip(checks, row, strict=True):
+            outcomes.append(_outcome(connection, model, check, int(failed), scope, values))
+    return outcomes
+
+
+def _all(model: SqlModel) -> list[Check]:
+    return _distinct([*implied_checks(model), *model.checks])
+
+
+def _distinct(checks: list[Check]) -> list[Check]:
+    return list({check.name: check for check in checks}.values())
+
+
+def _unique(
+    connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]
+) -> CheckOutcome:
+    key = ", ".join(model.grain)
+    doubled = f"from {model.table}{scope} group by {key} having count(*) > 1"
+    row = connection.execute(f"select count(*) from (select {key} {doubled})", values or None).fetchone()
+    failed = int(row[0]) if row else 0
+    if not failed:
+        return CheckOutcome("key_unique", True, 0, f"{model.table}: one row per {key}")
+    sample = _sample(connection, f"select {key}, count(*) as rows {doubled} order by all limit {SAMPLE_ROWS}", values)
+    return CheckOutcome(
+        "key_unique", False, failed, f"{model.table}: {failed:,} keys ({key}) have more than one row", sample
+    )
+
+
+def _outcome(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    check: Check,
+    failed: int,
+    scope: str,
+    values: Mapping[str, Any],
+) -> CheckOutcome:
+    if not failed:
+        return CheckOutcome(check.name, True, 0, f"{model.table}: {check.description}")
+    where = f"{scope} and" if scope else " where"
+    columns = ", ".join(dict.fromkeys([*model.grain, *_mentioned(model, check)]))
+    sample = _sample(
+        connection,
+        f"select {columns} from {model.table}{where} not ({check.predicate}) order by all limit {SAMPLE_ROWS}",
+        values,
+    )
+    return CheckOutcome(
+        check.name, False, failed, f"{model.table}: {failed:,} rows break the rule: {check.description}", sample
+    )
+
+
+def _mentioned(model: SqlModel, check: Check) -> list[str]:
+    return [column for column in model.columns if column in check.predicate]
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    cursor = connection.execute(sql, values or None)
+    names = [column[0] for column in cursor.description or []]
+    return tuple(dict(zip(names, row, strict=True)) for row in cursor.fetchall())

@@ -1,0 +1,215 @@
+"""What has to hold of a scored day before anybody reads it in Notion; a broken feed must not turn every account red."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from csm_core.checks import CheckOutcome
+from csm_core.config import CheckSettings
+from csm_core.errors import InputError
+from csm_core.health_scorer import CSMHealthScorer
+from csm_core.rubric import FIELDS, SIGNAL_NAMES
+from csm_core.schemas import CSMHealthSignals
+
+LOOK_BACK_DAYS = 28
+POPULATION_TABLE = "intermediate.int_account_days"
+
+
+@dataclass(frozen=True)
+class PortfolioCheck:
+    """A check of the whole day: its name in Dagster and on ``--accept``, and what it means."""
+
+    name: str
+    description: str
+
+
+POPULATION = PortfolioCheck("population_scored", "Every account of the population has signals and a score.")
+SWING = PortfolioCheck("portfolio_swing", "Neither the mean score nor the RAGs moved more than a portfolio does.")
+SILENCE = PortfolioCheck("usage_delivered", "The usage source delivered events of the last days.")
+SCALAR = PortfolioCheck("scalar_agrees", "The scalar scorer gives the same bits on a sample of the day's rows.")
+ALL = (POPULATION, SWING, SILENCE, SCALAR)
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection, check: PortfolioCheck, settings: CheckSettings, day: date
+) -> CheckOutcome:
+    """One of ``ALL`` on the partition ``day``; the outcome says what, how far off, which rows and what to do."""
+    if check is POPULATION:
+        return population_scored(connection, day)
+    if check is SWING:
+        return portfolio_swing(connection, settings, day)
+    if check is SILENCE:
+        return usage_delivered(connection, settings, day)
+    return scalar_agrees(connection, settings, day)
+
+
+def require_population(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> None:
+    """Raise InputError for days before any data: no account that was there by then with a date, and no usage yet.
+
+    An account whose creation is unknown counts as always there, so it alone does not make a day one with data.
+    """
+    last = days[1]
+    if connection.execute(
+        f"select 1 from {POPULATION_TABLE} where as_of_date = ? and created_at is not null limit 1", [last]
+    ).fetchone():
+        return
+    span = str(days[0]) if days[0] == last else f"{days[0]} to {last}"
+    row = connection.execute("select min(created_at), max(churned_at) from staging.stg_accounts").fetchone()
+    created, churned = row or (None, None)
+    used = connection.execute("select cast(min(occurred_at) as date) from staging.stg_usage_events").fetchone()
+    first_use = used[0] if used else None
+    populated = connection.execute(f"select 1 from {POPULATION_TABLE} where as_of_date = ? limit 1", [last]).fetchone()
+    if populated and first_use and first_use <= last:
+        return
+    known = f"the earliest account was created on {created.date()}" if created else "no account states its creation"
+    known += f", the earliest usage is of {first_use}" if first_use else ", and there is no usage"
+    gone = f"; the last account to leave left on {churned.date()}" if churned and churned.date() <= last else ""
+    message = f"there is no data for {span}, no account that was a customer then: {known}{gone}. Choose another day."
+    raise InputError(message)
+
+
+def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
+    """As many rows in signals and scores as accounts in the population, and the same accounts."""
+    sample = _rows(
+        connection,
+        "select coalesce(population.account_id, scores.account_id) as account_id, "
+        "population.account_id is not null as in_population, scores.account_id is not null as scored "
+        "from (select account_id from intermediate.int_account_days where as_of_date = $day) as population "
+        "full outer join (select account_id from marts.csm_health_scores where as_of_date = $day) as scores "
+        "on population.account_id = scores.account_id "
+        "where population.account_id is null or scores.account_id is null order by account_id",
+        {"day": day},
+    )
+    if not sample:
+        return CheckOutcome(POPULATION.name, True, 0, "every account of the population is scored")
+    message = (
+        f"{len(sample):,} accounts of {day} are in the population or scored, but not both. "
+        "Materialise the day again from int_account_days on."
+    )
+    return CheckOutcome(POPULATION.name, False, len(sample), message, tuple(sample[:10]))
+
+
+def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
+    """Mean score and share of changed RAGs against the latest scored day before, over the accounts of both."""
+    row = connection.execute(
+        """
+        with previous_day as (
+            select max(as_of_date) as as_of_date from marts.csm_health_scores
+            where as_of_date < $day and as_of_date >= $earliest
+        )
+        select any_value(previous.as_of_date), count(*), avg(today.score), avg(previous.score),
+            count(*) filter (where today.rag <> previous.rag)
+        from marts.csm_health_scores as today
+        inner join marts.csm_health_scores as previous
+            on today.tenant_id = previous.tenant_id and today.account_id = previous.account_id
+        inner join previous_day on previous.as_of_date = previous_day.as_of_date
+        where today.as_of_date = $day
+        """,
+        {"day": day, "earliest": day - timedelta(days=LOOK_BACK_DAYS)},
+    ).fetchone()
+    if not row or not row[1]:
+        return CheckOutcome(SWING.name, True, 0, f"no scored day in the {LOOK_BACK_DAYS} days before to compare with")
+    previous_day, accounts, mean, previous_mean, changed = row
+    # A month without runs may move a portfolio as far as a month does: the allowance is per day between the two.
+    days_between = (day - previous_day).days
+    moved, changed_percent = abs(mean - previous_mean), 100 * changed / accounts
+    moved_most = settings.max_mean_score_swing * days_between
+    changed_most = min(100.0, settings.max_rag_changed_percent * days_between)
+    facts = (
+        f"mean score {previous_mean:.1f} on {previous_day} to {mean:.1f} on {day} (moved {moved:.1f}, at most "
+        f"{moved_most:g}); {changed:,} of {accounts:,} accounts changed RAG ({changed_percent:.1f} %, at most "
+        f"{changed_most:g} %)"
+    )
+    if moved <= moved_most and changed_percent <= changed_most:
+        return CheckOutcome(SWING.name, True, 0, facts)
+    sample = _rows(
+        connection,
+        "select today.tenant_id, today.account_id, previous.score as score_before, today.score, previous.rag as "
+        "rag_before, today.rag from marts.csm_health_scores as today inner join marts.csm_health_scores as previous "
+        "on today.tenant_id = previous.tenant_id and today.account_id = previous.account_id "
+        "and previous.as_of_date = $previous_day where today.as_of_date = $day "
+        "order by abs(today.score - previous.score) desc, today.account_id limit 10",
+        {"day": day, "previous_day": previous_day},
+    )
+    message = (
+        f"{facts}. Publishing is held: look for a feed that broke or came late; if the change is real, "
+        f"run again with --accept {SWING.name}."
+    )
+    return CheckOutcome(SWING.name, False, int(changed), message, tuple(sample))
+
+
+def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
+    """The latest usage event by the end of ``day`` is not older than the configured days."""
+    row = connection.execute(
+        "select max(usage_date) from intermediate.int_usage_daily_accounts where usage_date <= ?", [day]
+    ).fetchone()
+    latest = row[0] if row else None
+    silent = (day - latest).days if latest else None
+    if silent is not None and silent <= settings.max_silent_days:
+        return CheckOutcome(SILENCE.name, True, 0, f"latest usage event on {latest}")
+    said = f"the latest usage event is of {latest}, {silent} days before {day}" if latest else f"none up to {day}"
+    message = (
+        f"usage events stopped: {said} (at most {settings.max_silent_days} days). Publishing is held: check that the "
+        f"source delivers; if the silence is real, run again with --accept {SILENCE.name}."
+    )
+    return CheckOutcome(SILENCE.name, False, 1, message)
+
+
+def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
+    """A sample of the day's rows, chosen by a hash of the account, scored again by the scalar reference."""
+    inputs = [field.name for field in FIELDS]
+    scored = ["score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert"]
+    points = [f"{name}_points" for name in SIGNAL_NAMES]
+    thresholds = ["green_threshold", "amber_threshold", "churn_window_days"]
+    columns = ", ".join(
+        [f"signals.{name}" for name in ("tenant_id", "account_id", *inputs)]
+        + [f"scores.{name}" for name in (*scored, *points, *thresholds)]
+    )
+    sample = _rows(
+        connection,
+        f"select {columns} from marts.csm_health_signals as signals inner join marts.csm_health_scores as scores "
+        "on signals.tenant_id = scores.tenant_id and signals.account_id = scores.account_id "
+        "and signals.as_of_date = scores.as_of_date where signals.as_of_date = $day "
+        "order by md5(signals.account_id), signals.account_id limit $rows",
+        {"day": day, "rows": settings.scalar_sample_rows},
+    )
+    differing: list[dict[str, Any]] = []
+    for row in sample:
+        scorer = CSMHealthScorer(**{name: row[name] for name in thresholds})
+        expected = scorer.score(CSMHealthSignals(**{name: row[name] for name in inputs}), row["account_id"])
+        found = {name: row[name] for name in (*scored, *points)}
+        reference = {name: getattr(expected, name) for name in scored}
+        reference |= {f"{name}_points": expected.signal_breakdown[name] for name in SIGNAL_NAMES}
+        if found != reference:
+            differing.append({"account_id": row["account_id"], "score": row["score"], "scalar_score": expected.score})
+    if not differing:
+        return CheckOutcome(SCALAR.name, True, 0, f"the scalar scorer agrees on {len(sample):,} sampled rows")
+    message = (
+        f"{len(differing):,} of {len(sample):,} sampled rows of {day} differ from the scalar scorer. Publishing is "
+        "held; this is a defect of csm-health, please report it with these rows."
+    )
+    return CheckOutcome(SCALAR.name, False, len(differing), message, tuple(differing[:10]))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    cursor = connection.execute(sql, values)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def record_acceptance(
+    connection: duckdb.DuckDBPyConnection, outcome: CheckOutcome, day: date, accepted_by: str
+) -> None:
+    """Write down who let a failed check pass for a day, and when, in ``run.accepted_checks``."""
+    connection.execute(
+        "create table if not exists run.accepted_checks "
+        "(check_name varchar, as_of_date date, message varchar, accepted_by varchar, accepted_at timestamp)"
+    )
+    connection.execute(
+        "insert into run.accepted_checks values (?, ?, ?, ?, ?)",
+        [outcome.name, day, outcome.message, accepted_by, datetime.now(UTC).replace(tzinfo=None)],
+    )

@@ -1,0 +1,55 @@
+"""Progress of a run on standard error: a line that changes on a terminal, a line per layer in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+_LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
+
+
+class Progress:
+    """Called with every asset that is done; ``quiet`` says nothing."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._layer = ""
+        self._count = 0
+        self._rows = 0
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_layer()
+
+    def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
+        """Note that ``asset`` is done; ``facts`` may hold ``rows``."""
+        if self._quiet:
+            return
+        layer = next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)
+        if layer != self._layer:
+            self._close_layer()
+            self._layer, self._count, self._rows, self._since = layer, 0, 0, time.monotonic()
+        self._count += 1
+        self._rows += int(facts.get("rows") or 0)
+        if self._terminal:
+            sys.stderr.write(f"\r\033[K  {self._line()}  {asset}")
+            sys.stderr.flush()
+
+    def _line(self) -> str:
+        seconds = time.monotonic() - self._since
+        return f"{self._layer:<13} {self._count:>3} done  {self._rows:>12,} rows  {seconds:6.1f} s"
+
+    def _close_layer(self) -> None:
+        if self._layer and not self._quiet:
+            sys.stderr.write(f"\r\033[K  {self._line()}\n" if self._terminal else f"  {self._line()}\n")
+            sys.stderr.flush()
+        self._layer = ""

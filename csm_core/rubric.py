@@ -1,0 +1,229 @@
+"""The rubric, stated once as data: 11 signals, their weights, and the points of every band and level.
+
+Source: the product's scoring rules. The scalar scorer, the SQL of the vectorised scorer, the macros, the explanations
+and the documentation's table all read it; a weight or an edge stands nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Compare(StrEnum):
+    """How a band's edge is met."""
+
+    AT_MOST = "<="
+    AT_LEAST = ">="
+    ABOVE = ">"
+
+
+@dataclass(frozen=True)
+class Band:
+    """Points for a number that compares so with the edge; the first band that is met counts."""
+
+    compare: Compare
+    edge: float
+    points: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Points in proportion: weight times the rate, the only signal whose points are no whole number."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Points per named level, best first; every level that is allowed is listed."""
+
+    points: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Points by bands of a number, ``otherwise`` below the last, ``null`` for nothing known (None: not allowed)."""
+
+    bands: tuple[Band, ...]
+    otherwise: int
+    null: int | None = None
+
+
+@dataclass(frozen=True)
+class Deduction:
+    """Points taken off for every unit of another input, at most ``most``; the signal never falls below 0."""
+
+    field: str
+    most: int
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One of the 11 signals: name of its input, weight (the most points it can give) and how points are given."""
+
+    name: str
+    weight: int
+    rule: Rate | Levels | Bands
+    deduction: Deduction | None = None
+
+
+RUBRIC: tuple[Signal, ...] = (
+    Signal("feature_adoption_rate", 20, Rate()),
+    Signal("usage_trend", 15, Levels((("growing", 15), ("stable", 10), ("declining", 3), ("inactive", 0)))),
+    Signal(
+        "login_frequency_days",
+        10,
+        Bands(
+            (Band(Compare.AT_MOST, 7, 10), Band(Compare.AT_MOST, 30, 7), Band(Compare.AT_MOST, 60, 4)),
+            otherwise=0,
+            null=5,
+        ),
+    ),
+    Signal(
+        "days_since_last_interaction",
+        10,
+        Bands(
+            (Band(Compare.AT_MOST, 30, 10), Band(Compare.AT_MOST, 60, 7), Band(Compare.AT_MOST, 90, 4)),
+            otherwise=0,
+            null=5,
+        ),
+    ),
+    Signal(
+        "invoice_payment_status",
+        10,
+        Levels((("current", 10), ("overdue_30", 6), ("overdue_60", 3), ("overdue_90_plus", 0))),
+    ),
+    Signal(
+        "support_sentiment",
+        10,
+        Levels((("positive", 10), ("neutral", 7), ("negative", 3), ("critical", 0))),
+        Deduction("open_ticket_count", 5),
+    ),
+    Signal(
+        "days_to_renewal",
+        10,
+        Bands(
+            (
+                Band(Compare.ABOVE, 180, 10),
+                Band(Compare.ABOVE, 90, 8),
+                Band(Compare.ABOVE, 60, 6),
+                Band(Compare.ABOVE, 30, 3),
+            ),
+            otherwise=1,
+            null=7,
+        ),
+    ),
+    Signal(
+        "seats_utilization_rate",
+        5,
+        Bands(
+            (Band(Compare.ABOVE, 1.0, 4), Band(Compare.AT_LEAST, 0.8, 5), Band(Compare.AT_LEAST, 0.5, 3)),
+            otherwise=1,
+        ),
+    ),
+    Signal("stakeholder_engagement", 5, Levels((("high", 5), ("medium", 3), ("low", 1)))),
+    Signal(
+        "nps_score",
+        3,
+        Bands(
+            (Band(Compare.AT_LEAST, 9, 3), Band(Compare.AT_LEAST, 7, 2), Band(Compare.AT_LEAST, 5, 1)),
+            otherwise=0,
+            null=2,
+        ),
+    ),
+    Signal(
+        "escalation_count_90_days",
+        2,
+        Bands((Band(Compare.AT_MOST, 0, 2), Band(Compare.AT_MOST, 1, 1)), otherwise=0),
+    ),
+)
+
+SIGNAL_NAMES: tuple[str, ...] = tuple(signal.name for signal in RUBRIC)
+
+TAM_CAPS: tuple[tuple[str, float], ...] = (("RED", 0.85), ("AMBER", 0.95))
+"""Factor on the raw score by the technical-account manager's assessment; GREEN and null leave it as it is."""
+
+BEHAVIOURAL_TRENDS: tuple[str, ...] = ("declining", "inactive")
+"""Usage trends of the behavioural churn trigger."""
+
+BEHAVIOURAL_LOGIN_DAYS = 30
+"""The behavioural trigger needs logins rarer than this many days, or unknown."""
+
+DEFAULT_GREEN_THRESHOLD = 70.0
+DEFAULT_AMBER_THRESHOLD = 40.0
+DEFAULT_CHURN_WINDOW_DAYS = 60
+
+
+@dataclass(frozen=True)
+class Field:
+    """An input of the scorer: type, allowed levels or range (both ends included), and default where it has one."""
+
+    name: str
+    kind: str  # "rate", "integer" or "level"
+    least: float | None = None
+    most: float | None = None
+    levels: tuple[str, ...] = ()
+    required: bool = False
+    nullable: bool = False
+    default: str | int | None = None
+
+
+def _levels(name: str) -> tuple[str, ...]:
+    rule = next(signal.rule for signal in RUBRIC if signal.name == name)
+    return tuple(level for level, _ in rule.points) if isinstance(rule, Levels) else ()
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("feature_adoption_rate", "rate", 0.0, 1.0, required=True),
+    Field("usage_trend", "level", levels=_levels("usage_trend"), required=True),
+    Field("login_frequency_days", "integer", 0, nullable=True),
+    Field("days_since_last_interaction", "integer", 0, nullable=True),
+    Field("invoice_payment_status", "level", levels=_levels("invoice_payment_status"), required=True),
+    Field("support_sentiment", "level", levels=_levels("support_sentiment"), default="neutral"),
+    Field("open_ticket_count", "integer", 0, default=0),
+    Field("days_to_renewal", "integer", nullable=True),
+    Field("seats_utilization_rate", "rate", 0.0, 2.0, required=True),
+    Field("stakeholder_engagement", "level", levels=_levels("stakeholder_engagement"), required=True),
+    Field("nps_score", "integer", 0, 10, nullable=True),
+    Field("escalation_count_90_days", "integer", 0, default=0),
+    Field("tam_health_rag", "level", levels=("GREEN", "AMBER", "RED"), nullable=True),
+)
+"""The 13 inputs of the scorer, in the order of the scoring table, each support input after its signal."""
+
+FIELD_ALIASES: dict[str, str] = {"avg_ticket_sentiment": "support_sentiment"}
+
+
+def weight_parameters() -> dict[str, int]:
+    """``<signal>_weight`` → weight, for SQL models that need weights as named parameters."""
+    return {f"{signal.name}_weight": signal.weight for signal in RUBRIC}
+
+
+def band_text(signal: Signal) -> str:
+    """How a signal gives points, in a line of words and numbers."""
+    return "; ".join(_band_parts(signal))
+
+
+def markdown_table() -> str:
+    """The documentation's table of signals, weights and points."""
+    lines = ["| signal | weight | points |", "| --- | --- | --- |"]
+    lines += [f"| `{signal.name}` | {signal.weight} | {band_text(signal)} |" for signal in RUBRIC]
+    return "\n".join(lines)
+
+
+def _band_parts(signal: Signal) -> Iterator[str]:
+    match signal.rule:
+        case Rate():
+            yield f"{signal.weight} × rate"
+        case Levels(points):
+            yield ", ".join(f"{level} {given}" for level, given in points)
+        case Bands(bands, otherwise, null):
+            if null is not None:
+                yield f"unknown {null}"
+            for band in bands:
+                yield f"{_SIGNS[band.compare]}{band.edge:g} → {band.points}"
+            yield f"else {otherwise}"
+    if signal.deduction:
+        yield f"minus `{signal.deduction.field}`, at most {signal.deduction.most}; never below 0"
+
+
+_SIGNS = {Compare.AT_MOST: "≤", Compare.AT_LEAST: "≥", Compare.ABOVE: ">"}

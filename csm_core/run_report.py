@@ -1,0 +1,101 @@
+"""The end of a run on the command line: what was read, refused, scored and published, what failed, where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Protocol
+
+from csm_core.summary import DaySummary, day_lines, printable, summarise_day
+from csm_core.warehouse import Warehouse
+
+
+class Outcome(Protocol):
+    """How a run ended; see ``pipelines.run.RunOutcome``."""
+
+    run_id: str
+    succeeded: bool
+    failures: Sequence[Any]
+    held: Sequence[str]
+    staged: Sequence[Any]
+    published: Sequence[Any]
+
+
+def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
+    """The report for a person."""
+    summary = _summary(outcome, warehouse, days)
+    span = str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
+    ended = "done" if outcome.succeeded else "FAILED"
+    lines = [
+        f"csm-health  {span}   {ended} in {seconds:.1f} s   run {outcome.run_id[:8]}",
+        "",
+    ]
+    if summary:
+        lines += day_lines(summary)
+    lines += _record_lines(outcome.staged)
+    for published in outcome.published:
+        lines += list(published.lines())
+    for message in outcome.held:
+        lines += ["", f"HELD       {message}"]
+    for failure in outcome.failures:
+        first, *rest = str(failure.message).splitlines() or ["failed"]
+        lines += ["", f"FAILED     {failure.asset}: {first}", *(f"           {line}" for line in rest)]
+    if outcome.succeeded:
+        lines += ["", *_next_lines(warehouse, outcome)]
+    return lines
+
+
+def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> dict[str, Any]:
+    """The same for ``--json``."""
+    summary = _summary(outcome, warehouse, days)
+    return {
+        "run_id": outcome.run_id,
+        "succeeded": outcome.succeeded,
+        "from": str(days[0]),
+        "to": str(days[1]),
+        "seconds": round(seconds, 3),
+        "day": summary.as_dict() if summary else None,
+        "records": [
+            {
+                "entity": report.entity,
+                "read": report.read,
+                "loaded": report.loaded,
+                "rejected": report.rejected,
+                "superseded": report.superseded,
+                "rejected_by_reason": dict(report.by_reason),
+            }
+            for report in outcome.staged
+        ],
+        "published": [published.as_dict() for published in outcome.published],
+        "held": list(outcome.held),
+        "failures": [{"asset": failure.asset, "message": failure.message} for failure in outcome.failures],
+        "published_copy": str(warehouse.published_path),
+    }
+
+
+def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:
+    # A failed run may have left an older scoring of the day; its figures would be taken for this run's.
+    if not outcome.succeeded and not outcome.held:
+        return None
+    with warehouse.connect() as connection:
+        return summarise_day(connection, days[1])
+
+
+def _record_lines(staged: Sequence[Any]) -> list[str]:
+    read, loaded = sum(report.read for report in staged), sum(report.loaded for report in staged)
+    rejected, superseded = sum(report.rejected for report in staged), sum(report.superseded for report in staged)
+    if not staged:
+        return []
+    lines = [f"Records    {read:,} read = {loaded:,} loaded + {rejected:,} rejected + {superseded:,} superseded"]
+    for report in staged:
+        if report.rejected:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.by_reason.items()))
+            lines.append(f"           {report.entity}: {printable(reasons, 90)}  (quarantine.{report.entity})")
+    return lines
+
+
+def _next_lines(warehouse: Warehouse, outcome: Outcome) -> list[str]:
+    lines = [f'Look       csm sql "from csm_health_current limit 10"   or any DuckDB on {warehouse.published_path}']
+    if any(report.rejected for report in outcome.staged):
+        lines.append("           csm quarantine   shows what was refused and why")
+    return lines

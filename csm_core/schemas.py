@@ -1,0 +1,130 @@
+"""The models that cross the borders of the domain: signals in, scores out, reviews and opportunities to publish."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator
+
+from csm_core.rubric import SIGNAL_NAMES
+
+Rag = Literal["GREEN", "AMBER", "RED"]
+UsageTrend = Literal["growing", "stable", "declining", "inactive"]
+PaymentStatus = Literal["current", "overdue_30", "overdue_60", "overdue_90_plus"]
+Sentiment = Literal["positive", "neutral", "negative", "critical"]
+Engagement = Literal["high", "medium", "low"]
+ChurnRisk = Literal["low", "medium", "high", "critical"]
+ChurnTrigger = Literal["both", "contract_proximity", "behavioral"]
+Confidence = Literal["low", "medium", "high"]
+Scalar = str | int | float | bool | None
+
+
+def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
+    """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
+    return rag == "RED" or churn_risk_level in ("high", "critical")
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        message = "a truth value is not a number"
+        raise ValueError(message)  # noqa: TRY004  # pydantic turns ValueError into its own error
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class CSMHealthSignals(_Model):
+    """The 13 inputs of the scorer for one account and day. Rates are shares, ``*_days`` whole days."""
+
+    feature_adoption_rate: Annotated[Rate, Field(le=1.0)]
+    usage_trend: UsageTrend
+    login_frequency_days: Count | None = None
+    days_since_last_interaction: Count | None = None
+    invoice_payment_status: PaymentStatus
+    support_sentiment: Sentiment = Field(
+        default="neutral", validation_alias=AliasChoices("support_sentiment", "avg_ticket_sentiment")
+    )
+    open_ticket_count: Count = 0
+    days_to_renewal: Whole | None = None
+    seats_utilization_rate: Annotated[Rate, Field(le=2.0)]
+    stakeholder_engagement: Engagement
+    nps_score: Annotated[Count, Field(le=10)] | None = None
+    escalation_count_90_days: Count = 0
+    tam_health_rag: Rag | None = None
+
+
+class CSMHealthScore(_Model):
+    """One account's score with the points of every signal before the cap; ``should_alert`` is derived."""
+
+    account_id: str
+    score: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    raw_score: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    rag: Rag
+    churn_risk_level: ChurnRisk
+    churn_triggered_by: ChurnTrigger | None = None
+    signal_breakdown: Mapping[str, float]
+    computed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @computed_field
+    @property
+    def should_alert(self) -> bool:
+        """RED, or a churn risk of high or critical."""
+        return alert_due(self.rag, self.churn_risk_level)
+
+    @field_validator("signal_breakdown")
+    @classmethod
+    def _all_signals(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        if tuple(value) != SIGNAL_NAMES:
+            message = f"the breakdown has the points of exactly these signals, in order: {', '.join(SIGNAL_NAMES)}"
+            raise ValueError(message)
+        return value
+
+
+class QBRContent(_Model):
+    """What a business review says of an account and a period ("Q1 2026", or "Renewal 2026-09-15")."""
+
+    account_id: str
+    period: str
+    health_summary: str
+    roi_metrics: Mapping[str, Scalar] = Field(default_factory=dict)
+    feature_adoption_scorecard: Mapping[str, float | Mapping[str, Scalar]] = Field(default_factory=dict)
+    expansion_next_steps: tuple[str, ...] = ()
+    trigger: Literal["quarterly", "contract_proximity"] = "quarterly"
+    generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    health_rag: Rag | None = None
+
+    @field_validator("expansion_next_steps", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class ExpansionOpportunity(_Model):
+    """A reason to talk about growing an account. ``subject`` tells opportunities of one type apart (a module, say)."""
+
+    account_id: str
+    opportunity_type: Literal["seats", "module", "integration"]
+    evidence: str
+    estimated_arr_impact: float | None = None
+    recommended_talk_track: str
+    confidence: Confidence = "medium"
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    subject: str = ""
+
+    @field_validator("estimated_arr_impact")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            message = "an amount is a finite number"
+            raise ValueError(message)
+        return value

@@ -1,0 +1,105 @@
+"""The configuration: what overrides what, and errors that say what is wrong, where, and what is allowed."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from csm_core.config import PROJECT_ROOT, Config, load_config
+from csm_core.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "csm.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_embedded_defaults_need_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(environment={})
+    assert config.sources[0].path == PROJECT_ROOT / "examples" / "acme"
+    assert (config.signals.login_window_days, config.max_rejected_percent) == (90, 5.0)
+
+
+def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
+    file = write(tmp_path, "warehouse: data/w.duckdb\nsources: [{system: files, path: in}]")
+    config = load_config(file, {})
+    assert config.warehouse == tmp_path / "data" / "w.duckdb"
+    assert config.sources[0].path == tmp_path / "in"
+
+
+def test_the_environment_overrides_the_file(tmp_path):
+    file = write(tmp_path, "timezone: UTC\nsignals: {login_window_days: 60, trend_window_days: 14}")
+    environment = {
+        "CSM_TIMEZONE": "Europe/Berlin",
+        "CSM_SIGNALS__LOGIN_WINDOW_DAYS": "30",
+        "CSM_PARTITIONS_START": "2025-02-03",
+        "CSM_SOMETHING_ELSE": "left alone",
+    }
+    config = load_config(file, environment)
+    assert config.timezone == "Europe/Berlin"
+    assert (config.signals.login_window_days, config.signals.trend_window_days) == (30, 14)
+    assert config.partitions_start == date(2025, 2, 3)
+
+
+def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
+    named = write(tmp_path, "timezone: Asia/Tokyo")
+    other = tmp_path / "other.yaml"
+    other.write_text("timezone: Europe/Paris", encoding="utf-8")
+    assert load_config(None, {"CSM_CONFIG": str(named)}).timezone == "Asia/Tokyo"
+    assert load_config(other, {"CSM_CONFIG": str(named)}).timezone == "Europe/Paris"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wharehouse: x", ["unknown key 'wharehouse'", "did you mean 'warehouse'?"]),
+        ("signals: {login_windw_days: 3}", ["'signals.login_windw_days'", "'login_window_days'"]),
+        ("policies: [{tenant: a, grean_threshold: 5}]", ["'policies.0.grean_threshold'", "'green_threshold'"]),
+        (
+            "policies: [{amber_threshold: 80}]",
+            ["policies.0", "amber_threshold (80) must be below green_threshold (70)"],
+        ),
+        ("policies: [{green_threshold: 101}]", ["policies.0.green_threshold", "100", "101"]),
+        ("timezone: Europe/Berlinn", ["timezone", "'Europe/Berlin'", "'Europe/Berlinn'"]),
+        ("partitions_start: soon", ["partitions_start", "'soon'"]),
+        ("memory_limit: much", ["memory_limit", "'much'"]),
+        ("sources: []", ["sources", "at least one source"]),
+        ("- a\n- b", ["expected keys and values"]),
+        ("a: [", ["cannot be read as YAML"]),
+    ],
+)
+def test_errors_name_file_key_value_and_what_is_allowed(tmp_path, text, said):
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {})
+    for part in [str(file), *said]:
+        assert part in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(ConfigError, match=r"not found: .*nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml", {})
+
+
+def test_config_hash_changes_with_what_may_change_a_score_and_with_nothing_else(tmp_path):
+    base = load_config(write(tmp_path, "timezone: UTC"), {})
+    same = load_config(write(tmp_path, "timezone: Asia/Tokyo\nwarehouse: other.duckdb"), {})
+    window = load_config(write(tmp_path, "signals: {nps_window_days: 90}"), {})
+    policy = load_config(write(tmp_path, "policies: [{tenant: north, green_threshold: 75}]"), {})
+    dated = load_config(write(tmp_path, "policies: [{tenant: north, green_threshold: 75, from: 2026-01-01}]"), {})
+    assert base.config_hash == same.config_hash
+    assert len({base.config_hash, window.config_hash, policy.config_hash, dated.config_hash}) == 4
+
+
+def test_the_sample_configuration_is_valid_and_reads_the_bundled_company():
+    config = load_config(PROJECT_ROOT / "csm.yaml", {})
+    assert config.sources[0].path is not None
+    assert config.sources[0].path.is_dir()
+
+
+def test_the_model_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().timezone = "UTC"  # type: ignore[misc]

@@ -1,0 +1,163 @@
+"""The warehouse: days replaced in one transaction, files opened by one writer, copies replaced at once."""
+
+import multiprocessing
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from csm_core.checks import run_checks
+from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.sql_models import load_model
+from csm_core.warehouse import Warehouse, build_model
+
+DAYS = (date(2026, 6, 1), date(2026, 6, 3))
+SQL = "select as_of_date, $factor * day(as_of_date) as value from run.days order by as_of_date"
+YML = """
+description: "A day's value; it's quoted"
+grain: [as_of_date]
+partitioned: true
+columns: {as_of_date: the day, value: "the day's number, times the factor"}
+checks:
+  - {between: {column: value, min: 0, max: 20}}
+"""
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    return Warehouse(tmp_path / "w.duckdb")
+
+
+def model_of(folder: Path, sql: str = SQL, yml: str = YML):
+    (folder / "daily.sql").write_text(sql, encoding="utf-8")
+    (folder / "daily.yml").write_text(yml, encoding="utf-8")
+    return load_model(folder / "daily.sql", "marts")
+
+
+def rows(connection, sql="from marts.daily order by all"):
+    return connection.execute(sql).fetchall()
+
+
+def test_a_range_is_materialised_and_a_day_of_it_replaced_exactly(warehouse, tmp_path):
+    model = model_of(tmp_path)
+    with warehouse.connect() as connection:
+        assert build_model(connection, model, {"factor": 1}, DAYS).rows == 3
+        assert build_model(connection, model, {"factor": 10}, (date(2026, 6, 2), date(2026, 6, 2))).rows == 1
+        assert [value for _, value in rows(connection)] == [1, 20, 3]
+
+
+def test_a_failing_select_leaves_the_old_rows_and_names_the_file(warehouse, tmp_path):
+    model = model_of(tmp_path)
+    with warehouse.connect() as connection:
+        build_model(connection, model, {"factor": 1}, DAYS)
+        broken = model_of(tmp_path, SQL.replace("day(as_of_date)", "cast('x' as integer)"))
+        with pytest.raises(WarehouseError, match=r"daily\.sql"):
+            build_model(connection, broken, {"factor": 1}, DAYS)
+        assert [value for _, value in rows(connection)] == [1, 2, 3]
+
+
+def test_a_missing_parameter_is_named(warehouse, tmp_path):
+    with warehouse.connect() as connection, pytest.raises(WarehouseError, match=r"\$factor"):
+        build_model(connection, model_of(tmp_path), {}, DAYS)
+
+
+def test_a_changed_model_adds_and_drops_columns_and_keeps_the_past(warehouse, tmp_path):
+    with warehouse.connect() as connection:
+        build_model(connection, model_of(tmp_path), {"factor": 1}, DAYS)
+        changed = model_of(
+            tmp_path,
+            "select as_of_date, 'x' as label from run.days order by as_of_date",
+            YML.replace("value: ", "label: ")
+            .replace("column: value", "column: label")
+            .replace("min: 0, max: 20", "min: a"),
+        )
+        build_model(connection, changed, {}, (DAYS[1], DAYS[1]))
+        assert rows(connection) == [(date(2026, 6, 1), None), (date(2026, 6, 2), None), (date(2026, 6, 3), "x")]
+
+
+def test_descriptions_are_comments_in_the_warehouse_and_in_the_published_copy(warehouse, tmp_path):
+    with warehouse.connect() as connection:
+        build_model(connection, model_of(tmp_path), {"factor": 1}, DAYS)
+    copy = warehouse.publish_copy()
+    for path in (warehouse.path, copy):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            assert rows(connection, "select comment from duckdb_tables() where table_name = 'daily'") == [
+                ("A day's value; it's quoted",)
+            ]
+            found = rows(connection, "select comment from duckdb_columns() where table_name = 'daily' order by 1")
+            assert found == [("the day",), ("the day's number, times the factor",)]
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_a_reader_of_the_published_copy_keeps_what_it_opened(warehouse, tmp_path):
+    model = model_of(tmp_path)
+    with warehouse.connect() as connection:
+        build_model(connection, model, {"factor": 1}, DAYS)
+    with duckdb.connect(str(warehouse.publish_copy()), read_only=True) as reader:
+        before = rows(reader)
+        with warehouse.connect() as connection:
+            build_model(connection, model, {"factor": 2}, DAYS)
+        warehouse.publish_copy()
+        assert rows(reader) == before
+    with duckdb.connect(str(warehouse.published_path), read_only=True) as reader:
+        assert [value for _, value in rows(reader)] == [2, 4, 6]
+
+
+def test_checks_count_and_sample_what_breaks_them(warehouse, tmp_path):
+    model = model_of(tmp_path)
+    with warehouse.connect() as connection:
+        build_model(connection, model, {"factor": 9}, DAYS)
+        connection.execute("insert into marts.daily values (date '2026-06-01', 1), (null, 2)")
+        outcomes = {outcome.name: outcome for outcome in run_checks(connection, model)}
+        within = {outcome.name: outcome for outcome in run_checks(connection, model, DAYS)}
+    assert not outcomes["key_unique"].passed
+    assert outcomes["key_unique"].sample[0]["rows"] == 2
+    assert outcomes["as_of_date_not_null"].failed_rows == 1
+    assert outcomes["value_in_range"].failed_rows == 1
+    assert outcomes["value_in_range"].sample == ({"as_of_date": date(2026, 6, 3), "value": 27},)
+    assert within["as_of_date_not_null"].passed
+
+
+def test_a_file_that_is_no_warehouse_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(b"not a database at all" * 100)
+    with (
+        pytest.raises(WarehouseInputError, match=r"w\.duckdb cannot be opened.*csm\.yaml") as caught,
+        Warehouse(path).connect(),
+    ):
+        raise AssertionError
+    assert caught.value.exit_status == 2
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(WarehouseInputError, match="cannot be made"),
+        Warehouse(tmp_path / "file" / "w.duckdb").connect(),
+    ):
+        raise AssertionError
+
+
+def hold(path: str, seconds: float, held) -> None:
+    with duckdb.connect(path):
+        held.set()
+        time.sleep(seconds)
+
+
+def test_a_second_writer_waits_for_the_first(warehouse):
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    other = context.Process(target=hold, args=(str(warehouse.path), 1.0, held))
+    other.start()
+    assert held.wait(30)
+    opened = threading.Event()
+    with warehouse.connect() as connection:
+        opened.set()
+        assert connection.execute("select 1").fetchone() == (1,)
+    other.join(30)
+    assert other.exitcode == 0
+    assert opened.is_set()
