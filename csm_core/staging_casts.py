@@ -32,7 +32,8 @@ _INTEGER_TYPES = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 )
 _FLOAT_TYPES = frozenset(("FLOAT", "DOUBLE"))
-_TIME_TYPES = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"))
+_TIME_TYPES = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"))
+_NANOSECOND_TYPES = frozenset(("TIMESTAMP_NS", "TIMESTAMPTZ_NS"))
 _ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
 _KEPT_OF_VALUE = 1000
 
@@ -139,6 +140,12 @@ def _timestamp(column: Column, kind: str) -> _Cast:
         return _Cast(column.name, f"cast({clean} as timestamp)", (infinite,))
     if kind in _ZONED_TYPES:
         return _Cast(column.name, f"cast({clean} at time zone 'UTC' as timestamp)", (infinite,))
+    if kind in _NANOSECOND_TYPES:
+        # A cast would round, and the last nanoseconds of a day would be the next day's.
+        nanoseconds = f"epoch_ns({clean})"
+        whole = f"({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000"
+        cut = f"case when isfinite({clean}) then make_timestamp({whole}) end"
+        return _Cast(column.name, cut, ((_unparsed(clean, value), Reason.INVALID_TIMESTAMP),))
     parsed = (
         f"case when not regexp_matches({clean}, '{_TIMESTAMP}') then null "
         f"when regexp_matches({clean}, '{_OFFSET}') "

@@ -464,8 +464,8 @@ class _Gate:
         )
         self._connection.execute(f"create or replace temp table gate_leaving as {selects}")
         self._connection.execute(
-            f"delete from {entity.quarantine_table} where (load_id, source_file, source_line) in "
-            "(select (_load_id, _source_file, _source_line) from temp.gate_leaving)"
+            f"delete from {entity.quarantine_table} "
+            "where (load_id, source_file) in (select (load_id, path) from temp.gate_outdated)"
         )
 
     # -- quarantine and counts -----------------------------------------------------------------------------------

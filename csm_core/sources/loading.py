@@ -714,9 +714,10 @@ def _wider(stored: str, incoming: str) -> str:
 def _converted(expression: str, kind: str, wanted: str) -> str:
     if kind == wanted:
         return expression
-    if wanted == "VARCHAR" and kind in _FLOATS:
+    if wanted == "VARCHAR" and (kind in _FLOATS or kind.startswith("DECIMAL")):
         # Pandas writes whole numbers with gaps as floating point; as text they would no longer be whole numbers.
-        whole = f"isfinite({expression}) and {expression} = floor({expression}) and abs({expression}) < 1e15"
+        number = f"cast({expression} as double)"
+        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < 1e15"
         digits = f"cast(cast({expression} as bigint) as varchar)"
         return f"case when {whole} then {digits} else cast({expression} as varchar) end"
     return f"cast({expression} as {wanted})"

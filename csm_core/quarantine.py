@@ -1,0 +1,168 @@
+"""The refused records: how many and why, to look at, and to export for repair.
+
+An exported file has the columns of the raw records, so a repaired one can be put back into the source's folder as it
+is: the further columns (``rejected_…``) are kept in raw and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from csm_core.contract import ENTITIES, Reason
+from csm_core.errors import InputError
+from csm_core.sql_models import literal
+from csm_core.warehouse import table_exists
+
+EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
+_WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_TOO_LONG)
+_FORMULA = r"^[=+@\t\r-]"
+_NUMBER = r"^[+-]?[0-9.]+$"
+
+
+@dataclass(frozen=True)
+class QuarantineCount:
+    """How many records of an entity are refused for one reason in one field; ``field`` is None for broken rows."""
+
+    entity: str
+    system: str
+    field: str | None
+    reason: str
+    records: int
+    example: str | None
+
+
+@dataclass(frozen=True)
+class QuarantinedRecord:
+    """One refused record, where it came from, what offended, and its raw text."""
+
+    load_id: int
+    system: str
+    source_file: str
+    source_line: int
+    field: str | None
+    reason: str
+    value: str | None
+    raw_text: str | None
+    rejected_at: datetime
+
+
+def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
+    """Refused records by entity, system, field and reason, in the contract's order of entities, most first."""
+    counts: list[QuarantineCount] = []
+    for entity in ENTITIES.values():
+        if not table_exists(connection, entity.quarantine_table):
+            continue
+        rows = connection.execute(
+            "select system, field, reason, count(*) as records, min(left(value, 80)) "
+            f"from {entity.quarantine_table} group by system, field, reason "
+            "order by records desc, system, reason, field nulls last"
+        ).fetchall()
+        counts += [QuarantineCount(entity.name, system, name, *rest) for system, name, *rest in rows]
+    return counts
+
+
+def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) -> list[QuarantinedRecord]:
+    """Refused records of an entity, by file and line, at most ``limit``. Raises InputError for an unknown entity."""
+    table = _table(connection, entity)
+    if table is None:
+        return []
+    found = connection.execute(
+        "select load_id, system, source_file, source_line, field, reason, value, raw_text, rejected_at "
+        f"from {table} order by source_file, source_line, load_id limit ?",
+        [limit],
+    ).fetchall()
+    return [QuarantinedRecord(*row) for row in found]
+
+
+def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> int:
+    """Write an entity's refused records to a CSV, JSON lines or Parquet file; returns how many there are.
+
+    The raw columns come first, then ``rejected_field``, ``rejected_reason``, ``rejected_value``, ``rejected_file``,
+    ``rejected_line`` and, for rows that could not be split into columns, ``rejected_text``. In CSV a value that a
+    spreadsheet would take for a formula gets an apostrophe in front; JSON lines and Parquet hold it as it came.
+
+    Raises InputError for an unknown entity, another kind of file, or a folder that is not there. An existing file is
+    replaced when the new one is complete.
+    """
+    table = _table(connection, entity)
+    form = EXPORT_FORMATS.get(path.suffix.lower())
+    if form is None:
+        message = f"{path}: cannot tell the format from the name; use one of {', '.join(EXPORT_FORMATS)}"
+        raise InputError(message)
+    if not path.parent.is_dir():
+        message = f"{path.parent}: not a folder; make it first, or give another path"
+        raise InputError(message)
+    if table is None:
+        message = f"nothing has been staged for {entity} yet, so there is nothing to export; run `csm run` first"
+        raise InputError(message)
+    fresh = path.with_name(f".{path.name}.new")
+    options = "format csv, header" if form == "csv" else f"format {form}"
+    try:
+        connection.execute(f"copy ({_export_select(connection, table, form)}) to {literal(str(fresh))} ({options})")
+        fresh.replace(path)
+    except (duckdb.IOException, OSError) as error:
+        message = f"{path}: cannot be written: {str(error).splitlines()[0]}"
+        raise InputError(message) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    row = connection.execute(f"select count(*) from {table}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _export_select(connection: duckdb.DuckDBPyConnection, table: str, form: str) -> str:
+    whole = f"reason in ({', '.join(literal(str(reason)) for reason in _WITHOUT_COLUMNS)})"
+    keys = _raw_columns(connection, table, whole)
+    pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
+    values = [
+        (key, f"json_extract_string(if({whole}, null, raw_text), [{pointers}])[{number}]")
+        for number, key in enumerate(keys, start=1)
+    ]
+    values += [
+        ("rejected_field", "field"),
+        ("rejected_reason", "reason"),
+        ("rejected_value", "value"),
+        ("rejected_file", "source_file"),
+        ("rejected_line", "source_line"),
+        ("rejected_text", f"if({whole}, raw_text, null)"),
+    ]
+    columns = ", ".join(
+        f"{_harmless(value) if form == 'csv' and name != 'rejected_line' else value} as {_quoted(name)}"
+        for name, value in values
+    )
+    return f"select {columns} from {table} order by source_file, source_line, load_id"
+
+
+def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) -> Sequence[str]:
+    # The order of the keys is that of the raw table, so the first record of each shape gives it.
+    found: list[Any] = connection.execute(
+        f"select json_keys(raw_text) as names from {table} where not {whole} and raw_text is not null "
+        "group by names order by min(source_file), min(source_line)"
+    ).fetchall()
+    names: dict[str, str] = {}
+    for (keys,) in found:
+        for key in keys:
+            names.setdefault(str(key).lower(), str(key))
+    return [name for name in names.values() if not name.lower().startswith("rejected_")]
+
+
+def _harmless(value: str) -> str:
+    formula = f"regexp_matches({value}, '{_FORMULA}') and not regexp_matches({value}, '{_NUMBER}')"
+    return f"case when {formula} then '''' || {value} else {value} end"
+
+
+def _table(connection: duckdb.DuckDBPyConnection, entity: str) -> str | None:
+    if entity not in ENTITIES:
+        message = f"not an entity: {entity!r}; there are {', '.join(ENTITIES)}"
+        raise InputError(message)
+    table = ENTITIES[entity].quarantine_table
+    return table if table_exists(connection, table) else None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
