@@ -144,7 +144,8 @@ def _timestamp(column: Column, kind: str) -> _Cast:
         # A cast would round, and the last nanoseconds of a day would be the next day's.
         nanoseconds = f"epoch_ns({clean})"
         whole = f"({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000"
-        cut = f"case when isfinite({clean}) then make_timestamp({whole}) end"
+        coarser = "timestamptz" if kind.startswith("TIMESTAMPTZ") else "timestamp"
+        cut = f"case when isfinite(cast({clean} as {coarser})) then make_timestamp({whole}) end"
         return _Cast(column.name, cut, ((_unparsed(clean, value), Reason.INVALID_TIMESTAMP),))
     parsed = (
         f"case when not regexp_matches({clean}, '{_TIMESTAMP}') then null "
