@@ -1,0 +1,156 @@
+"""The four Notion databases: title, property names and types, and the options that selects start with.
+
+One declaration for everybody who names a property: publishing, ``csm notion init`` and ``csm notion doctor``. Not here:
+what is written into the properties, and how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ACCOUNTS_SETTING = "NOTION_DATABASE_ID"
+HEALTH_SETTING = "NOTION_CSM_HEALTH_DATABASE_ID"
+QBR_SETTING = "NOTION_CSM_QBR_DATABASE_ID"
+EXPANSION_SETTING = "NOTION_CSM_EXPANSION_DATABASE_ID"
+
+# Property names. The title's name is only what init gives it: elsewhere the title is found by its type.
+ACCOUNT_ID = "account_id"
+
+CSM_HEALTH_SCORE = "CSM Health Score"
+CSM_HEALTH_RAG = "CSM Health RAG"
+CSM_LAST_SCAN = "CSM Last Scan"
+HEALTH_STATUS = "Health Status"
+
+AS_OF_DATE = "as_of_date"
+SCORE = "score"
+RAG = "rag"
+CHURN_RISK_LEVEL = "churn_risk_level"
+CHURN_TRIGGERED_BY = "churn_triggered_by"
+SHOULD_ALERT = "should_alert"
+
+PERIOD = "period"
+HEALTH_RAG = "health_rag"
+TRIGGER = "trigger"
+GENERATED_AT = "generated_at"
+
+OPPORTUNITY_TYPE = "opportunity_type"
+SUBJECT = "subject"
+CONFIDENCE = "confidence"
+ESTIMATED_ARR_IMPACT = "estimated_arr_impact"
+
+_RAG_OPTIONS = (("GREEN", "green"), ("AMBER", "orange"), ("RED", "red"))
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property: Notion's type, and for a select the options (name, colour) that it starts with."""
+
+    name: str
+    type: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def config(self) -> dict[str, Any]:
+        """What the API takes to make this property."""
+        if self.type == "select":
+            return {"select": {"options": [{"name": name, "color": color} for name, color in self.options]}}
+        return {self.type: {}}
+
+
+@dataclass(frozen=True)
+class DatabaseSpec:
+    """A database: the setting that holds its id, its title and emoji, and its properties, title property first."""
+
+    setting: str
+    title: str
+    emoji: str
+    description: str
+    properties: tuple[Property, ...] = field(default=())
+
+    @property
+    def data_source_setting(self) -> str:
+        """The setting that chooses among several data sources: the database's, with DATA_SOURCE for DATABASE."""
+        return self.setting.replace("DATABASE_ID", "DATA_SOURCE_ID")
+
+    @property
+    def title_property(self) -> Property:
+        """The property that is the page's title."""
+        return next(item for item in self.properties if item.type == "title")
+
+    def schema(self) -> dict[str, Any]:
+        """The ``properties`` of the data source, as the API takes them."""
+        return {item.name: item.config() for item in self.properties}
+
+
+ACCOUNTS = DatabaseSpec(
+    ACCOUNTS_SETTING,
+    "Customer accounts",
+    "🏢",
+    "One page for each customer account, with its newest health score.",
+    (
+        Property("Account", "title"),
+        Property(ACCOUNT_ID, "rich_text"),
+        Property(CSM_HEALTH_SCORE, "number"),
+        Property(CSM_HEALTH_RAG, "select", _RAG_OPTIONS),
+        Property(CSM_LAST_SCAN, "date"),
+        Property(HEALTH_STATUS, "select", _RAG_OPTIONS),
+    ),
+)
+
+HEALTH_RECORDS = DatabaseSpec(
+    HEALTH_SETTING,
+    "CSM health records",
+    "🩺",
+    "A page whenever an account's colour or churn risk changed.",
+    (
+        Property("Record", "title"),
+        Property(ACCOUNT_ID, "rich_text"),
+        Property(AS_OF_DATE, "date"),
+        Property(SCORE, "number"),
+        Property(RAG, "select", _RAG_OPTIONS),
+        Property(
+            CHURN_RISK_LEVEL,
+            "select",
+            (("low", "green"), ("medium", "yellow"), ("high", "orange"), ("critical", "red")),
+        ),
+        Property(
+            CHURN_TRIGGERED_BY,
+            "select",
+            (("both", "red"), ("contract_proximity", "orange"), ("behavioral", "purple")),
+        ),
+        Property(SHOULD_ALERT, "checkbox"),
+    ),
+)
+
+QBRS = DatabaseSpec(
+    QBR_SETTING,
+    "CSM business reviews",
+    "📊",
+    "A page for each account's quarterly review, and before a contract ends.",
+    (
+        Property("Review", "title"),
+        Property(ACCOUNT_ID, "rich_text"),
+        Property(PERIOD, "rich_text"),
+        Property(HEALTH_RAG, "select", _RAG_OPTIONS),
+        Property(TRIGGER, "select", (("quarterly", "blue"), ("contract_proximity", "orange"))),
+        Property(GENERATED_AT, "date"),
+    ),
+)
+
+EXPANSIONS = DatabaseSpec(
+    EXPANSION_SETTING,
+    "CSM expansion opportunities",
+    "🌱",
+    "A page for each open reason to talk about growing an account.",
+    (
+        Property("Opportunity", "title"),
+        Property(ACCOUNT_ID, "rich_text"),
+        Property(OPPORTUNITY_TYPE, "select", (("seats", "blue"), ("module", "purple"), ("integration", "pink"))),
+        Property(SUBJECT, "rich_text"),
+        Property(CONFIDENCE, "select", (("low", "gray"), ("medium", "yellow"), ("high", "green"))),
+        Property(ESTIMATED_ARR_IMPACT, "number"),
+    ),
+)
+
+DATABASES: tuple[DatabaseSpec, ...] = (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)
+BY_SETTING: dict[str, DatabaseSpec] = {spec.setting: spec for spec in DATABASES}

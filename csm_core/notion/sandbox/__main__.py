@@ -1,0 +1,33 @@
+"""``python -m csm_core.notion.sandbox --file F --port P``: serve until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from csm_core.errors import CSMError
+from csm_core.notion.sandbox.server import DEFAULT_PORT, SANDBOX_FILE, SandboxServer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the address, then serve; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m csm_core.notion.sandbox", description="A Notion sandbox on loopback."
+    )
+    parser.add_argument("--file", type=Path, default=Path("data") / SANDBOX_FILE, help="where the workspace is kept")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
+    options = parser.parse_args(arguments)
+    try:
+        server = SandboxServer(options.file, options.port)
+    except CSMError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return problem.exit_status
+    sys.stdout.write(f"{server.url}\n")
+    sys.stdout.flush()
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
