@@ -1,0 +1,320 @@
+-- Grain: one row per account, day, type of opportunity and subject (the module or feature; empty for seats).
+-- Definition (signals.md, "Expansion opportunities"): only accounts that are not RED and have no invoice overdue more than
+-- 30 days. Seats: users against seats, from $seats_percent on. Module: none of it in the account's plan, used by at least
+-- $peers_percent of the segment's accounts in use that have it, while the account adopts $own_adoption_percent of what it
+-- has. Integration: in the account's plan, used by at least $peers_percent of its segment and not by it.
+-- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; 23 seats would bring 80 %, so 3 x 12 x 400 / 20 = 720.
+
+with candidates as (
+    select
+        scores.tenant_id,
+        scores.account_id,
+        scores.as_of_date,
+        account_days.segment
+    from marts.csm_health_scores as scores
+    inner join marts.csm_health_signals as signals
+        on
+            scores.account_id = signals.account_id
+            and scores.as_of_date = signals.as_of_date
+    inner join intermediate.int_account_days as account_days
+        on
+            scores.account_id = account_days.account_id
+            and scores.as_of_date = account_days.as_of_date
+    where
+        scores.as_of_date between $first_date and $last_date
+        and signals.as_of_date between $first_date and $last_date
+        and account_days.as_of_date between $first_date and $last_date
+        and scores.rag <> 'RED'
+        and signals.invoice_payment_status in ('current', 'overdue_30')
+),
+
+peers as (
+    select
+        account_days.tenant_id,
+        account_days.account_id,
+        account_days.as_of_date,
+        account_days.segment,
+        usage_facts.events_28d > 0 as is_in_use
+    from intermediate.int_account_days as account_days
+    inner join intermediate.int_account_usage as usage_facts
+        on
+            account_days.account_id = usage_facts.account_id
+            and account_days.as_of_date = usage_facts.as_of_date
+    where
+        account_days.as_of_date between $first_date and $last_date
+        and usage_facts.as_of_date between $first_date and $last_date
+),
+
+account_features as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        feature,
+        module,
+        in_plan,
+        adopted
+    from intermediate.int_account_features
+    where as_of_date between $first_date and $last_date
+),
+
+seats as (
+    select
+        candidates.tenant_id,
+        candidates.account_id,
+        candidates.as_of_date,
+        usage_facts.active_users_28d as users,
+        subscriptions.seats,
+        (100 * usage_facts.active_users_28d + $seats_percent - 1) // $seats_percent as seats_wanted,
+        subscriptions.mrr,
+        subscriptions.currency
+    from candidates
+    inner join intermediate.int_account_usage as usage_facts
+        on
+            candidates.account_id = usage_facts.account_id
+            and candidates.as_of_date = usage_facts.as_of_date
+    inner join intermediate.int_account_subscriptions as subscriptions
+        on
+            candidates.account_id = subscriptions.account_id
+            and candidates.as_of_date = subscriptions.as_of_date
+    where
+        subscriptions.seats > 0
+        and 100 * usage_facts.active_users_28d >= $seats_percent * subscriptions.seats
+),
+
+seat_opportunities as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        'seats' as opportunity_type,
+        '' as subject,
+        cast(users as varchar) || ' active users in 28 days on ' || cast(seats as varchar) || ' seats ('
+        || cast(100 * users // seats as varchar) || ' %). ' || cast(seats_wanted as varchar)
+        || ' seats would bring utilisation to ' || cast($seats_percent as varchar) || ' %.' as evidence,
+        cast(seats_wanted - seats as double) * 12 * cast(mrr as double) / seats as estimated_arr_impact,
+        currency,
+        case
+            when 100 * users > $seats_high_percent * seats then 'high'
+            when 100 * users >= $seats_medium_percent * seats then 'medium'
+            else 'low'
+        end as confidence,
+        case
+            when users > seats
+                then 'More people work with the product than the contract has seats for: agree on '
+            else 'The team is close to its limit: offer room before it is reached, '
+        end || cast(seats_wanted - seats as varchar) || ' more seats.' as recommended_talk_track
+    from seats
+),
+
+own_adoption as (
+    select
+        account_id,
+        as_of_date,
+        count(*) as features_in_plan,
+        count(*) filter (where adopted) as features_adopted
+    from account_features
+    where in_plan
+    group by account_id, as_of_date
+),
+
+account_modules as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        module,
+        count(*) filter (where in_plan) as features_in_plan,
+        count(*) filter (where in_plan and adopted) as features_adopted
+    from account_features
+    where module is not null
+    group by tenant_id, account_id, as_of_date, module
+),
+
+module_peers as (
+    select
+        peers.tenant_id,
+        peers.as_of_date,
+        peers.segment,
+        account_modules.module,
+        count(*) as accounts,
+        count(*) filter (where account_modules.features_adopted > 0) as accounts_using
+    from peers
+    inner join account_modules
+        on
+            peers.account_id = account_modules.account_id
+            and peers.as_of_date = account_modules.as_of_date
+    where
+        peers.is_in_use
+        and account_modules.features_in_plan > 0
+    group by peers.tenant_id, peers.as_of_date, peers.segment, account_modules.module
+),
+
+module_opportunities as (
+    select
+        candidates.tenant_id,
+        candidates.account_id,
+        candidates.as_of_date,
+        'module' as opportunity_type,
+        account_modules.module as subject,
+        cast(module_peers.accounts_using as varchar) || ' of ' || cast(module_peers.accounts as varchar)
+        || ' accounts of the same segment that have ' || account_modules.module || ' use it ('
+        || cast(100 * module_peers.accounts_using // module_peers.accounts as varchar)
+        || ' %). The account uses ' || cast(own_adoption.features_adopted as varchar) || ' of the '
+        || cast(own_adoption.features_in_plan as varchar) || ' features it has.' as evidence,
+        cast(null as double) as estimated_arr_impact,
+        cast(null as varchar) as currency,
+        case
+            when 100 * module_peers.accounts_using >= $peers_high_percent * module_peers.accounts then 'high'
+            when 100 * module_peers.accounts_using >= $peers_medium_percent * module_peers.accounts then 'medium'
+            else 'low'
+        end as confidence,
+        'They already use most of what they have: show what ' || account_modules.module
+        || ' would add, with an example from a similar customer.' as recommended_talk_track
+    from candidates
+    inner join account_modules
+        on
+            candidates.account_id = account_modules.account_id
+            and candidates.as_of_date = account_modules.as_of_date
+    inner join module_peers
+        on
+            candidates.tenant_id = module_peers.tenant_id
+            and candidates.as_of_date = module_peers.as_of_date
+            and candidates.segment is not distinct from module_peers.segment
+            and account_modules.module = module_peers.module
+    inner join own_adoption
+        on
+            candidates.account_id = own_adoption.account_id
+            and candidates.as_of_date = own_adoption.as_of_date
+    where
+        account_modules.features_in_plan = 0
+        and 100 * module_peers.accounts_using >= $peers_percent * module_peers.accounts
+        and 100 * own_adoption.features_adopted >= $own_adoption_percent * own_adoption.features_in_plan
+),
+
+segment_sizes as (
+    select
+        tenant_id,
+        as_of_date,
+        segment,
+        count(*) as accounts
+    from peers
+    group by tenant_id, as_of_date, segment
+),
+
+integration_users as (
+    select
+        peers.tenant_id,
+        peers.as_of_date,
+        peers.segment,
+        account_features.feature,
+        count(*) as accounts_using
+    from peers
+    inner join account_features
+        on
+            peers.account_id = account_features.account_id
+            and peers.as_of_date = account_features.as_of_date
+    where
+        account_features.module = 'integrations'
+        and account_features.adopted
+    group by peers.tenant_id, peers.as_of_date, peers.segment, account_features.feature
+),
+
+integration_opportunities as (
+    select
+        candidates.tenant_id,
+        candidates.account_id,
+        candidates.as_of_date,
+        'integration' as opportunity_type,
+        account_features.feature as subject,
+        cast(integration_users.accounts_using as varchar) || ' of ' || cast(segment_sizes.accounts as varchar)
+        || ' accounts of the segment use ' || account_features.feature || ' ('
+        || cast(100 * integration_users.accounts_using // segment_sizes.accounts as varchar)
+        || ' %). It is in the account''s plan and was not used in 28 days.' as evidence,
+        cast(null as double) as estimated_arr_impact,
+        cast(null as varchar) as currency,
+        case
+            when 100 * integration_users.accounts_using >= $peers_high_percent * segment_sizes.accounts then 'high'
+            when 100 * integration_users.accounts_using >= $peers_medium_percent * segment_sizes.accounts
+                then 'medium'
+            else 'low'
+        end as confidence,
+        'It is paid for and not connected: offer help with setting up ' || account_features.feature
+        || '.' as recommended_talk_track
+    from candidates
+    inner join account_features
+        on
+            candidates.account_id = account_features.account_id
+            and candidates.as_of_date = account_features.as_of_date
+    inner join integration_users
+        on
+            candidates.tenant_id = integration_users.tenant_id
+            and candidates.as_of_date = integration_users.as_of_date
+            and candidates.segment is not distinct from integration_users.segment
+            and account_features.feature = integration_users.feature
+    inner join segment_sizes
+        on
+            candidates.tenant_id = segment_sizes.tenant_id
+            and candidates.as_of_date = segment_sizes.as_of_date
+            and candidates.segment is not distinct from segment_sizes.segment
+    where
+        account_features.module = 'integrations'
+        and account_features.in_plan
+        and not account_features.adopted
+        and 100 * integration_users.accounts_using >= $peers_percent * segment_sizes.accounts
+),
+
+opportunities as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        opportunity_type,
+        subject,
+        evidence,
+        estimated_arr_impact,
+        currency,
+        confidence,
+        recommended_talk_track
+    from seat_opportunities
+    union all
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        opportunity_type,
+        subject,
+        evidence,
+        estimated_arr_impact,
+        currency,
+        confidence,
+        recommended_talk_track
+    from module_opportunities
+    union all
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        opportunity_type,
+        subject,
+        evidence,
+        estimated_arr_impact,
+        currency,
+        confidence,
+        recommended_talk_track
+    from integration_opportunities
+)
+
+select
+    tenant_id,
+    account_id,
+    as_of_date,
+    opportunity_type,
+    subject,
+    evidence,
+    estimated_arr_impact,
+    case when estimated_arr_impact is not null then currency end as currency,
+    confidence,
+    recommended_talk_track
+from opportunities
+order by tenant_id, account_id, as_of_date, opportunity_type, subject

@@ -1,0 +1,136 @@
+-- Grain: one row per account and day on which its RAG differs from its latest scored day before.
+-- Definition: the scored day before is at most 28 days back; the signal that moved most is the one with the largest change
+-- of points either way, the first of the scoring table among equals.
+-- Worked example: 71.0 GREEN, then 64.0 AMBER with usage_trend down 7 => GREEN to AMBER, -7.0, usage_trend.
+
+with scored_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        score,
+        rag,
+        feature_adoption_rate_points,
+        usage_trend_points,
+        login_frequency_days_points,
+        days_since_last_interaction_points,
+        invoice_payment_status_points,
+        support_sentiment_points,
+        days_to_renewal_points,
+        seats_utilization_rate_points,
+        stakeholder_engagement_points,
+        nps_score_points,
+        escalation_count_90_days_points,
+        lag(as_of_date) over (
+            partition by tenant_id, account_id
+            order by as_of_date
+        ) as previous_date
+    from marts.csm_health_scores
+    where as_of_date >= $first_date - 28 and as_of_date <= $last_date
+),
+
+changes as (
+    select
+        today.tenant_id,
+        today.account_id,
+        today.as_of_date,
+        previous.rag as from_rag,
+        today.rag as to_rag,
+        today.score - previous.score as score_change,
+        today.feature_adoption_rate_points - previous.feature_adoption_rate_points as feature_adoption_rate,
+        today.usage_trend_points - previous.usage_trend_points as usage_trend,
+        today.login_frequency_days_points - previous.login_frequency_days_points as login_frequency_days,
+        today.days_since_last_interaction_points
+        - previous.days_since_last_interaction_points as days_since_last_interaction,
+        today.invoice_payment_status_points - previous.invoice_payment_status_points as invoice_payment_status,
+        today.support_sentiment_points - previous.support_sentiment_points as support_sentiment,
+        today.days_to_renewal_points - previous.days_to_renewal_points as days_to_renewal,
+        today.seats_utilization_rate_points - previous.seats_utilization_rate_points as seats_utilization_rate,
+        today.stakeholder_engagement_points - previous.stakeholder_engagement_points as stakeholder_engagement,
+        today.nps_score_points - previous.nps_score_points as nps_score,
+        today.escalation_count_90_days_points
+        - previous.escalation_count_90_days_points as escalation_count_90_days
+    from scored_days as today
+    inner join scored_days as previous
+        on
+            today.tenant_id = previous.tenant_id
+            and today.account_id = previous.account_id
+            and today.previous_date = previous.as_of_date
+    where
+        today.as_of_date >= $first_date
+        and today.previous_date >= today.as_of_date - 28
+        and today.rag <> previous.rag
+),
+
+largest as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        from_rag,
+        to_rag,
+        score_change,
+        feature_adoption_rate,
+        usage_trend,
+        login_frequency_days,
+        days_since_last_interaction,
+        invoice_payment_status,
+        support_sentiment,
+        days_to_renewal,
+        seats_utilization_rate,
+        stakeholder_engagement,
+        nps_score,
+        escalation_count_90_days,
+        greatest(
+            abs(feature_adoption_rate),
+            abs(usage_trend),
+            abs(login_frequency_days),
+            abs(days_since_last_interaction),
+            abs(invoice_payment_status),
+            abs(support_sentiment),
+            abs(days_to_renewal),
+            abs(seats_utilization_rate),
+            abs(stakeholder_engagement),
+            abs(nps_score),
+            abs(escalation_count_90_days)
+        ) as largest_change
+    from changes
+)
+
+select
+    tenant_id,
+    account_id,
+    as_of_date,
+    from_rag,
+    to_rag,
+    score_change,
+    case
+        when largest_change = 0 then null
+        when abs(feature_adoption_rate) = largest_change then 'feature_adoption_rate'
+        when abs(usage_trend) = largest_change then 'usage_trend'
+        when abs(login_frequency_days) = largest_change then 'login_frequency_days'
+        when abs(days_since_last_interaction) = largest_change then 'days_since_last_interaction'
+        when abs(invoice_payment_status) = largest_change then 'invoice_payment_status'
+        when abs(support_sentiment) = largest_change then 'support_sentiment'
+        when abs(days_to_renewal) = largest_change then 'days_to_renewal'
+        when abs(seats_utilization_rate) = largest_change then 'seats_utilization_rate'
+        when abs(stakeholder_engagement) = largest_change then 'stakeholder_engagement'
+        when abs(nps_score) = largest_change then 'nps_score'
+        else 'escalation_count_90_days'
+    end as top_signal,
+    case
+        when largest_change = 0 then null
+        when abs(feature_adoption_rate) = largest_change then feature_adoption_rate
+        when abs(usage_trend) = largest_change then usage_trend
+        when abs(login_frequency_days) = largest_change then login_frequency_days
+        when abs(days_since_last_interaction) = largest_change then days_since_last_interaction
+        when abs(invoice_payment_status) = largest_change then invoice_payment_status
+        when abs(support_sentiment) = largest_change then support_sentiment
+        when abs(days_to_renewal) = largest_change then days_to_renewal
+        when abs(seats_utilization_rate) = largest_change then seats_utilization_rate
+        when abs(stakeholder_engagement) = largest_change then stakeholder_engagement
+        when abs(nps_score) = largest_change then nps_score
+        else escalation_count_90_days
+    end as top_signal_change
+from largest
+order by tenant_id, account_id, as_of_date

@@ -1,0 +1,63 @@
+"""Given rows, run one model, get rows: what the SQL tests are written with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from csm_core.config import Config
+from csm_core.contract import ENTITIES
+from csm_core.rubric import weight_parameters
+from csm_core.sql_models import SQL_ROOT, load_model
+from csm_core.warehouse import Warehouse, build_model
+
+PARAMETERS: dict[str, Any] = {**Config().sql_parameters(), **weight_parameters()}
+
+
+@contextmanager
+def fresh() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A warehouse with its schemas and empty staged tables."""
+    with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb").connect() as connection:
+        for entity in ENTITIES.values():
+            connection.execute(f"create table {entity.table} ({entity.definition})")
+        yield connection
+
+
+def table(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    rows: Sequence[Mapping[str, Any]] = (),
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Put rows into a table, making it of ``columns`` (name to type) if they are given; columns left out are null."""
+    if columns:
+        stated = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+        connection.execute(f"create table {name} ({stated})")
+    for row in rows:
+        names = ", ".join(f'"{column}"' for column in row)
+        connection.execute(f"insert into {name} ({names}) values ({', '.join('?' * len(row))})", list(row.values()))
+
+
+def staged(connection: duckdb.DuckDBPyConnection, entity: str, *rows: Mapping[str, Any]) -> None:
+    """Rows of a staged entity; texts are cast to the column's type, so times may be written as ISO text."""
+    table(connection, ENTITIES[entity].table, rows)
+
+
+def run_model(
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    days: Sequence[date | str] = ("2026-06-30",),
+    params: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Build ``path`` ("marts/csm_portfolio_daily") for the days and give its rows, in the order of its key."""
+    layer, _, name = path.rpartition("/")
+    model = load_model(SQL_ROOT / layer / f"{name}.sql", layer)
+    parsed = sorted(date.fromisoformat(str(day)) for day in days)
+    build_model(connection, model, {**PARAMETERS, **(params or {})}, (parsed[0], parsed[-1]))
+    cursor = connection.execute(f"select * from {model.table} order by {', '.join(model.grain)}")
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
