@@ -166,12 +166,12 @@ def shown_value(config: dict[str, Any], values: Values, times: tuple[str, str]) 
     ``times`` are the page's created and last edited times, for the properties that show them.
     """
     kind = config["type"]
-    value: Any = values.get(config["id"], empty_value(config))
+    value = values.get(config["id"], empty_value(config))
     shown: dict[str, Any] = {"id": config["id"], "type": kind}
     if kind in COMPUTED:
         value = times[COMPUTED.index(kind)]
-    elif kind in SELECTS and value is not None:
-        value = option_by_id(config, value)
+    elif kind in SELECTS:
+        value = None if value is None else option_by_id(config, value)
     elif kind == "multi_select":
         value = [option for option in (option_by_id(config, item) for item in value) if option is not None]
     elif kind in TEXTS:

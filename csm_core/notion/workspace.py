@@ -1,0 +1,131 @@
+"""Which Notion is published to: a real workspace where there is a token, the sandbox on loopback where there is none.
+
+Not here: requests, retries and budgets of publishing. See https://developers.notion.com/reference/authentication.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from notion_client import AsyncClient
+from pydantic import SecretStr
+
+from csm_core.errors import ConfigError
+from csm_core.notion.databases import DATABASES
+from csm_core.notion.sandbox import SANDBOX_TOKEN, SandboxServer
+from csm_core.notion.setup import init_workspace
+
+TOKEN_SETTING = "NOTION_TOKEN"  # noqa: S105 - the name of the setting, not its value
+BASE_URL_SETTING = "NOTION_BASE_URL"
+RATE_SETTING = "NOTION_REQUESTS_PER_MINUTE"
+
+DEFAULT_BASE_URL = "https://api.notion.com"
+DEFAULT_REQUESTS_PER_MINUTE = 180
+# The sandbox is ours alone, so that its budget only has to be out of the way.
+SANDBOX_REQUESTS_PER_MINUTE = 1_000_000
+NOTION_VERSION = "2025-09-03"
+TIMEOUT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class NotionSettings:
+    """Where to publish and with what budget.
+
+    ``database_ids`` and ``data_source_ids`` are by the name of their setting (see ``csm_core.notion.databases``); a
+    database without an id is not there. The token never shows in a representation.
+    """
+
+    token: SecretStr
+    base_url: str = DEFAULT_BASE_URL
+    database_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    data_source_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
+    is_sandbox: bool = False
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> NotionSettings:
+        """The settings that an environment holds; without a token, those of the sandbox.
+
+        Raises ConfigError for a budget that is no whole number from 1 up, or an address that is none.
+        """
+        token = env.get(TOKEN_SETTING, "").strip()
+        base_url = env.get(BASE_URL_SETTING, "").strip().rstrip("/") or DEFAULT_BASE_URL
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigError(
+                f"{BASE_URL_SETTING} is not an address: {base_url!r}. Give one such as {DEFAULT_BASE_URL}"
+            )
+        sandbox = not token
+        return cls(
+            token=SecretStr(token or SANDBOX_TOKEN),
+            base_url=base_url,
+            database_ids=_named(env, (spec.setting for spec in DATABASES)),
+            data_source_ids=_named(env, (spec.data_source_setting for spec in DATABASES)),
+            requests_per_minute=_requests_per_minute(env, sandbox=sandbox),
+            is_sandbox=sandbox,
+        )
+
+
+def new_client(settings: NotionSettings) -> AsyncClient:
+    """A client for these settings: pinned API version, its own retries off, its log silent.
+
+    Its log would hold the titles of pages in failed bodies; publishing logs what matters itself.
+    """
+    logger = logging.getLogger("csm_core.notion.client_library")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return AsyncClient(
+        auth=settings.token.get_secret_value(),
+        base_url=settings.base_url,
+        notion_version=NOTION_VERSION,
+        timeout_ms=TIMEOUT_MS,
+        retry=False,
+        logger=logger,
+    )
+
+
+@asynccontextmanager
+async def open_workspace(
+    env: Mapping[str, str], sandbox_path: Path
+) -> AsyncGenerator[tuple[AsyncClient, NotionSettings]]:
+    """A client and the settings to publish with, closed on exit.
+
+    With a token: the workspace that the environment names. Without: the sandbox over the file ``sandbox_path``, in this
+    process and on a free port of loopback, with its four databases made if they are missing; ids of the environment
+    are of no use there and are not taken.
+    """
+    settings = NotionSettings.of(env)
+    if not settings.is_sandbox:
+        client = new_client(settings)
+        try:
+            yield client, settings
+        finally:
+            await client.aclose()
+        return
+    with SandboxServer(sandbox_path) as server:
+        settings = replace(settings, token=SecretStr(server.token), base_url=server.url, data_source_ids={})
+        client = new_client(settings)
+        try:
+            found = await init_workspace(client, server.root_page_id)
+            yield client, replace(settings, database_ids=found)
+        finally:
+            await client.aclose()
+
+
+def _named(env: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {name: env[name].strip() for name in names if env.get(name, "").strip()}
+
+
+def _requests_per_minute(env: Mapping[str, str], *, sandbox: bool) -> int:
+    text = env.get(RATE_SETTING, "").strip()
+    if not text:
+        return SANDBOX_REQUESTS_PER_MINUTE if sandbox else DEFAULT_REQUESTS_PER_MINUTE
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{RATE_SETTING} is {text!r}. Give a whole number from 1 up, such as 180")
+    return int(text)
