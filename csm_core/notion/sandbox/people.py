@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from csm_core.notion.sandbox.api import Api, Call
+from csm_core.notion.sandbox.api import Api
 from csm_core.notion.sandbox.errors import invalid, not_found
+from csm_core.notion.sandbox.lookup import Call
 from csm_core.notion.sandbox.validation import as_id
 
 Answer = dict[str, Any]
@@ -51,7 +52,7 @@ class People:
         """Add a paragraph at the end of a page."""
         child = {"paragraph": {"rich_text": [{"text": {"content": text}}]}}
         with self._store.transaction():
-            answer = self._api.append_children(Call({"children": [child]}, id=page_id))
+            answer = self._api.blocks.append_children(Call({"children": [child]}, id=page_id))
             self._store.touch_page_of(as_id(page_id, "id"), self._store.meta("person"))
         return answer["results"][0]
 
@@ -68,4 +69,4 @@ class People:
             row = self._store.page(as_id(page_id, "id"))
             if row is None:
                 raise not_found("page", page_id)
-            return self._api.change_page(row, given, self._store.meta("person"))
+            return self._api.pages.change(row, given, self._store.meta("person"))

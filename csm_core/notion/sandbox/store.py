@@ -73,6 +73,7 @@ class Store:
         self.path = path
         self._clock = clock or (lambda: datetime.now(UTC))
         self._lock = threading.RLock()
+        self._constants: dict[str, str] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(
             path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -103,7 +104,10 @@ class Store:
 
     def meta(self, key: str) -> str:
         """A constant of this workspace: ``root``, ``bot``, ``person``, ``version``."""
-        return self._db.execute("select value from meta where key = ?", (key,)).fetchone()[0]
+        if key not in self._constants:
+            found = self._db.execute("select value from meta where key = ?", (key,)).fetchone()
+            self._constants[key] = str(self._must(found)["value"])
+        return self._constants[key]
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -122,9 +126,13 @@ class Store:
 
     @contextmanager
     def reading(self) -> Generator[None]:
-        """No other thread meanwhile; no lock on the file."""
+        """The workspace as it was at one instant; writers of other processes are not kept waiting."""
         with self._lock:
-            yield
+            self._db.execute("begin")
+            try:
+                yield
+            finally:
+                self._db.execute("rollback")
 
     def close(self) -> None:
         """Give the file back as one file."""
