@@ -24,11 +24,11 @@ from typing import Any
 
 import duckdb
 
-from csm_core.contract import ACCOUNTS, BOOKKEEPING, ENTITIES, USAGE_EVENTS, Entity, Reason
+from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, BOOKKEEPING, ENTITIES, USAGE_EVENTS, Entity, Reason
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.sources.loading import prepare as prepare_raw
 from csm_core.sql_models import literal
-from csm_core.staging_casts import Judged, judge
+from csm_core.staging_casts import Judged, as_they_are, judge
 from csm_core.warehouse import columns_of, table_exists, transaction
 
 PENDING_DAYS = "run.pending_usage_days"
@@ -262,22 +262,19 @@ class _Gate:
         """Stage everything in one pass; falls back to the way by key when a key occurs twice."""
         connection, entity = self._connection, self._entity
         fresh = f"{entity.table}_fresh"
-        names = ", ".join((*entity.column_names, "_loaded_at"))
-        accepted = (
-            " union all ".join(
-                f"select {names} from ({_judged(source).sql}) where _problem is null" for source in self._sources
-            )
-            or f"select {names} from {entity.table} limit 0"
-        )
-        order = "" if self._is_in_order() else "order by occurred_at"
-        connection.execute(f"create or replace table {fresh} as {accepted} {order}")
-        loaded, distinct = self._row(f"select count(*), count(distinct hash({entity.key})) from {fresh}")
-        if loaded != distinct:
+        connection.execute(f"create or replace table {fresh} ({entity.definition})")
+        taken = [self._take_all(source) for source in self._sources]
+        if taken:
+            order = "" if self._is_in_order() else "order by occurred_at"
+            selects = " union all ".join(accepted for accepted, _ in taken)
+            connection.execute(f"insert into {fresh} by name {selects} {order}")
+        loaded = self._one(f"select count(*) from {fresh}")
+        if not self._keys_are_unique(fresh, loaded):
             connection.execute(f"drop table {fresh}")
             return self._run_by_key(max_rejected_percent)
         rows = sum(self._one(f"select count(*) from ({source.sql})") for source in self._sources)
         self._counts.loaded = loaded
-        self._write_quarantine(self._refused_by_models() if rows != loaded else None)
+        self._write_quarantine(" union all ".join(refused for _, refused in taken) if rows != loaded else None)
         self._counts.read = rows + self._unparseable()
         refusal = self._refusal(max_rejected_percent)
         if refusal:
@@ -289,6 +286,35 @@ class _Gate:
         connection.execute(f"alter table {schema}.{name}_fresh rename to {name}")
         self._assert_accounted()
         return None
+
+    def _take_all(self, source: _Source) -> tuple[str, str]:
+        """SELECTs of a source's acceptable records and of its refused ones."""
+        names = ", ".join((*self._entity.column_names, "_loaded_at"))
+        plain = as_they_are(self._entity, source.types)
+        if plain is None:
+            judged = _judged(source).sql
+            return f"select {names} from ({judged}) where _problem is null", self._refused(judged)
+        known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
+        accepted = f"select {plain.values}, _loaded_at from ({source.sql}) where {known}"
+        narrowed = f"select * from ({source.sql}) where {plain.suspect} or coalesce(not {known}, true)"
+        judged = judge(self._entity, narrowed, source.types, source.system).sql
+        if self._one(f"select count(*) from (select 1 from ({source.sql}) where {plain.suspect} limit 1)"):
+            accepted += (
+                f" and not coalesce({plain.suspect}, false) "
+                f"union all select {names} from ({judged}) where _problem is null"
+            )
+        return accepted, self._refused(judged)
+
+    def _refused(self, judged: str) -> str:
+        return (
+            "select _system, _load_id, _source_file, _source_line, _problem, _value, "
+            f"{self._entity.key} as _key, _loaded_at from ({judged}) where _problem is not null"
+        )
+
+    def _keys_are_unique(self, table: str, rows: int) -> bool:
+        key = self._entity.key
+        # Equal hashes of different keys are possible, and only cost a second, exact look.
+        return self._one(f"select count(distinct hashed) from (select hash({key}) as hashed from {table})") == rows
 
     def _is_in_order(self) -> bool:
         """Whether the events come so nearly in the order of time that their blocks can be told apart by it as it is."""
@@ -327,11 +353,10 @@ class _Gate:
         accepted = f"select {names} from temp.gate_decided where _outcome = 'loaded'"
         if self._anew:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
-            connection.execute(f"create or replace table {entity.table}_fresh as {accepted} order by {order}")
-            self._note_changed_days(entity.table, f"{entity.table}_fresh")
+            connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
+            self._note_changed_days(entity.table, "temp.gate_fresh")
             connection.execute(f"delete from {entity.table}")
-            self._counts.loaded = self._changed(f"insert into {entity.table} by name from {entity.table}_fresh")
-            connection.execute(f"drop table {entity.table}_fresh")
+            self._counts.loaded = self._changed(f"insert into {entity.table} by name from temp.gate_fresh")
         else:
             self._counts.loaded = self._replace_by_key(accepted)
         self._prune()
@@ -454,28 +479,27 @@ class _Gate:
 
     def _find_replaced_by_new_versions(self) -> None:
         entity = self._entity
-        earlier = "(_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated)"
-        refused = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
-        selects = " union all ".join(
-            f"select _load_id, _source_file, _source_line from ({_judged(source).sql}) where {earlier} "
-            f"and ({entity.key} in (select {entity.key} from temp.gate_decided where _outcome = 'loaded') "
-            f"or (_load_id, _source_file, _source_line) in ({refused}))"
-            for source in self._sources
+        # The plain condition on the load is answered from the storage's statistics, the pairs are not.
+        earlier = (
+            "_load_id in (select load_id from temp.gate_outdated) "
+            "and (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated)"
         )
-        self._connection.execute(f"create or replace temp table gate_leaving as {selects}")
+        refused = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
+        selects: list[str] = []
+        for source in self._sources:
+            judged = judge(entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system).sql
+            selects.append(
+                f"select _load_id, _source_file, _source_line from ({judged}) where {entity.key} in "
+                f"(select {entity.key} from temp.gate_decided where _outcome = 'loaded') "
+                f"or (_load_id, _source_file, _source_line) in ({refused})"
+            )
+        self._connection.execute(f"create or replace temp table gate_leaving as {' union all '.join(selects)}")
         self._connection.execute(
             f"delete from {entity.quarantine_table} "
             "where (load_id, source_file) in (select (load_id, path) from temp.gate_outdated)"
         )
 
     # -- quarantine and counts -----------------------------------------------------------------------------------
-
-    def _refused_by_models(self) -> str:
-        return " union all ".join(
-            "select _system, _load_id, _source_file, _source_line, _problem, _value, "
-            f"{self._entity.key} as _key, _loaded_at from ({_judged(source).sql}) where _problem is not null"
-            for source in self._sources
-        )
 
     def _write_quarantine(self, refused: str | None) -> None:
         """Replace the quarantine of what is in scope by the refused records and the unparseable lines."""

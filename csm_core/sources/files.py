@@ -36,6 +36,7 @@ class FilesSource:
                 entity.name,
                 entity.required_columns,
                 tuple(column.name for column in entity.columns if not column.required),
+                mostly_distinct=tuple(column.name for column in entity.columns if column.mostly_distinct),
             )
             for entity in ENTITIES.values()
         )

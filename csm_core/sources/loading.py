@@ -81,6 +81,7 @@ class RawTable:
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     snapshot: bool = False
+    mostly_distinct: tuple[str, ...] = ()
 
     @property
     def table(self) -> str:
@@ -488,7 +489,11 @@ class _Load:
     def _ensure_table(self) -> None:
         if table_exists(self._connection, self._target.table):
             return
-        columns = [f"{_quoted(name)} varchar" for name in (*self._target.required, *self._target.optional)]
+        target = self._target
+        columns = [
+            f"{_quoted(name)} varchar{' using compression zstd' * (name in target.mostly_distinct)}"
+            for name in (*target.required, *target.optional)
+        ]
         columns += [f"{name} {kind}" for name, kind in BOOKKEEPING.items()]
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
@@ -508,13 +513,22 @@ class _Load:
                 self._connection.execute(f"alter table {table} add column {_quoted(column)} {kind}")
                 stored[folded] = kind
             elif stored[folded] != kind:
-                wider = kind if empty or self._only_nulls(column) else _wider(stored[folded], kind)
+                vacant = empty or self._only_nulls(column)
+                wider = kind if vacant else _wider(stored[folded], kind)
                 if wider != stored[folded]:
-                    change = f"alter table {table} alter column {_quoted(column)} set data type {wider}"
-                    using = _converted(_quoted(column), stored[folded], wider)
-                    self._connection.execute(f"{change} using {using}")
+                    self._change_type(column, stored[folded], wider, vacant=vacant)
                     stored[folded] = wider
         return stored
+
+    def _change_type(self, column: str, kind: str, wider: str, *, vacant: bool) -> None:
+        table, quoted = self._target.table, _quoted(column)
+        if vacant and column.lower() in self._target.mostly_distinct:
+            # The compression of text does not fit another type, and cannot be taken back.
+            self._connection.execute(f"alter table {table} drop column {quoted}")
+            self._connection.execute(f"alter table {table} add column {quoted} {wider}")
+            return
+        using = _converted(quoted, kind, wider)
+        self._connection.execute(f"alter table {table} alter column {quoted} set data type {wider} using {using}")
 
     def _only_nulls(self, column: str) -> bool:
         found = self._connection.execute(
