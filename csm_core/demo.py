@@ -22,11 +22,14 @@ COMPANIES: tuple[tuple[str, str, tuple[date, ...]], ...] = (
 
 def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
     """Run every bundled company through ``execute`` and say where to look. Raises RunError if a run failed."""
+    from csm_core.notion.sandbox.server import DEFAULT_VIEW_ADDRESS
+
     started = time.monotonic()
+    csm = _short(Path(sys.argv[0]))
     target = (folder or DEFAULT_FOLDER).resolve()
     _fresh(target)
     for name, title, days in COMPANIES:
-        config = demo_config(name, target)
+        config = demo_config(name, target, days[0])
         for day in days:
             print_line(f"\n== {title}: {day} ==")
             status = execute(config, (day, day))
@@ -35,27 +38,35 @@ def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
                 raise RunError(message)
     print_line(f"\nBoth companies are scored and published, in {time.monotonic() - started:.0f} s. Where to look next:")
     for name, _, days in COMPANIES:
-        settings = target / name / "csm.yaml"
+        settings = _short(target / name / "csm.yaml")
         print_line(f"\n  {name} ({days[-1]})")
-        print_line(f"    the pages    csm notion sandbox --config {settings}")
-        print_line(f'    the tables   csm sql "from csm_health_current limit 20" --config {settings}')
+        print_line(f"    the pages    {csm} notion sandbox --config {settings}   and then {DEFAULT_VIEW_ADDRESS}")
+        print_line(f'    the tables   {csm} sql "from csm_health_current limit 20" --config {settings}')
         print_line(f"    the UI       CSM_CONFIG={settings} make dev")
-    print_line("\n  csm is at .venv/bin/csm; `csm --help` lists what else it does.")
+    print_line(f"\n  {csm} --help lists what else it does.")
 
 
-def demo_config(name: str, folder: Path) -> Config:
+def demo_config(name: str, folder: Path, first_day: date) -> Config:
     """Write ``<folder>/<name>/csm.yaml`` for a bundled company and read it."""
     import yaml
 
     bundled = PROJECT_ROOT / "examples" / name
     settings = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
     settings["warehouse"] = "csm.duckdb"
+    # From the demo's first day on, so that it shows the reviews that are due before renewals.
+    settings["partitions_start"] = first_day
     for source in settings["sources"]:
         source["path"] = str((bundled / source.get("path", ".")).resolve())
     target = folder / name / "csm.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return load_config(target, {})
+
+
+def _short(path: Path) -> str:
+    """A path as it is typed from here."""
+    full = path.absolute()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
 
 
 def print_line(text: str) -> None:

@@ -13,8 +13,8 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
-from csm_core.sql_models import SqlModel
 from csm_core.scoring_sql import refusal_sql, scoring_sql
+from csm_core.sql_models import SqlModel
 from csm_core.warehouse import ModelResult, build_table, transaction
 
 KEYS = ("tenant_id", "account_id", "as_of_date")

@@ -30,7 +30,7 @@ def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
 def _no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         message = "a truth value is not a number"
-        raise ValueError(message)  # noqa: TRY004  # pydantic turns ValueError into its own error
+        raise ValueError(message)  # pydantic turns ValueError into its own error
     return value
 
 

@@ -103,7 +103,7 @@ def scoring_sql(source: str, *, green: str, amber: str, churn_window_days: str, 
     """A SELECT that scores every row of ``source`` (a relation or a sub-select in parentheses) in one pass.
 
     ``green``, ``amber`` and ``churn_window_days`` are expressions over the row, ``keys`` the columns passed through.
-    Gives keys, score, raw_score, rag, churn_risk_level, churn_triggered_by, should_alert and the points of every signal.
+    Gives keys, score, raw_score, rag, churn_risk_level, churn_triggered_by, should_alert and every signal's points.
     """
     kept = _unique([*keys, *(name for name in (green, amber, churn_window_days) if name.isidentifier())])
     inputs = ("usage_trend", "login_frequency_days", "days_to_renewal", "tam_health_rag")
@@ -118,10 +118,12 @@ def scoring_sql(source: str, *, green: str, amber: str, churn_window_days: str, 
         f"summed as (select {carried}, {points}, {raw_score_sql(names)} as raw_score from pointed), "
         f"capped as (select {carried}, {points}, raw_score, {score_sql('raw_score', 'tam_health_rag')} as score "
         "from summed), "
-        f"rated as (select {carried}, {points}, raw_score, score, {rag_sql('score', green, amber)} as rag from capped), "
+        f"rated as (select {carried}, {points}, raw_score, score, {rag_sql('score', green, amber)} as rag "
+        "from capped), "
         f"triggered as (select {carried}, {points}, raw_score, score, rag, {trigger_sql('rag', churn_window_days)} "
         "as churn_triggered_by from rated), "
-        f"risked as (select {', '.join(kept)}{', ' if kept else ''}{points}, raw_score, score, rag, churn_triggered_by, "
+        f"risked as (select {', '.join(kept)}{', ' if kept else ''}{points}, raw_score, score, rag, "
+        "churn_triggered_by, "
         f"{risk_sql('churn_triggered_by', 'rag')} as churn_risk_level from triggered) "
         f"select {head}score, raw_score, rag, churn_risk_level, churn_triggered_by, "
         f"{alert_sql('rag', 'churn_risk_level')} as should_alert, {out} from risked"
@@ -129,7 +131,7 @@ def scoring_sql(source: str, *, green: str, amber: str, churn_window_days: str, 
 
 
 def refusal_sql(source: str, keys: Sequence[str]) -> str:
-    """A SELECT of the rows of ``source`` outside the contract: keys, ``field`` (the first that offends) and ``value``."""
+    """A SELECT of the rows of ``source`` outside the contract: keys, ``field`` (the first to offend) and ``value``."""
     cases = " ".join(f"when {_offends(field)} then {literal(field.name)}" for field in FIELDS)
     values = " ".join(f"when {literal(field.name)} then cast({field.name} as varchar)" for field in FIELDS)
     head = "".join(f"{key}, " for key in keys)

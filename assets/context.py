@@ -1,0 +1,93 @@
+"""What assets are given: the configuration, the warehouse, and somewhere to say that a step is done.
+
+Dagster resources hand over plain objects of the domain; assets never open a file by themselves.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from csm_core.checks import CheckOutcome
+from csm_core.config import Config
+from csm_core.warehouse import Warehouse
+
+RESOURCE = "pipeline"
+BACKFILL = dg.BackfillPolicy.single_run()
+OWNERS = ("team:customer-success-data",)
+
+Progress = Callable[[str, Mapping[str, Any]], None]
+
+
+def _silent(_asset: str, _facts: Mapping[str, Any]) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is done.
+
+    ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``held`` collects why publishing was held,
+    ``staged`` what the gate counted and ``published`` what publishing reports, for the summary of a run here.
+    """
+
+    config: Config
+    warehouse: Warehouse
+    progress: Progress = field(default=_silent)
+    accepted: frozenset[str] = frozenset()
+    accepted_by: str = ""
+    held: list[str] = field(default_factory=list)
+    staged: list[Any] = field(default_factory=list)
+    published: list[Any] = field(default_factory=list)
+
+    @staticmethod
+    def last_day(context: dg.AssetCheckExecutionContext) -> date:
+        """The last day of the run that a check belongs to."""
+        return date.fromisoformat(context.op_execution_context.partition_key_range.end)
+
+
+def pipeline_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
+    """The pipeline resource of a run."""
+    return getattr(context.resources, RESOURCE)
+
+
+def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
+    """First and last day of the partitions that this run materialises; a range is one run."""
+    span = context.partition_key_range
+    return date.fromisoformat(span.start), date.fromisoformat(span.end)
+
+
+def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
+    """Outcomes of the domain's checks as Dagster's, the failing rows in the metadata."""
+    return [
+        dg.AssetCheckResult(
+            asset_key=asset_key,
+            check_name=outcome.name,
+            passed=outcome.passed,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=outcome.message,
+            metadata={"failed_rows": outcome.failed_rows, "first_rows": preview(outcome.sample)}
+            if outcome.sample
+            else {},
+        )
+        for outcome in outcomes
+    ]
+
+
+def preview(rows: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table; text is escaped, since it may come from anywhere."""
+    if not rows:
+        return dg.MetadataValue.md("no rows")
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("\n", " "), ("`", "&#96;")):
+        text = text.replace(raw, safe)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,108 @@
+"""One asset per SQL model of the intermediate and marts layers, made from the file and its yml."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from assets.context import BACKFILL, OWNERS, RESOURCE, check_results, days_of, pipeline_of, preview
+from csm_core.checks import check_names, run_checks
+from csm_core.config import Config
+from csm_core.portfolio_checks import require_population
+from csm_core.rubric import weight_parameters
+from csm_core.sql_models import SqlModel
+from csm_core.warehouse import ModelResult, build_model
+
+PREVIEW_ROWS = 5
+FIRST_MART = "csm_health_signals"
+
+
+def asset_name(table: str) -> str:
+    """The asset that fills a table: the table's own name; raw tables carry their layer in front."""
+    layer, _, name = table.partition(".")
+    return f"raw_{name}" if layer == "raw" else name
+
+
+def upstream(model: SqlModel) -> list[dg.AssetKey]:
+    """The assets that a model reads, from its SQL; tables of the run itself are no assets."""
+    return [dg.AssetKey(asset_name(table)) for table in sorted(model.dependencies) if not table.startswith("run.")]
+
+
+def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dict[str, Any]:
+    """What Dagster's UI shows of a model: description, columns, version, group, checks."""
+    key = dg.AssetKey(model.name)
+    return {
+        "key": key,
+        "description": model.description,
+        "group_name": model.layer,
+        "kinds": {"duckdb", "sql"},
+        "owners": OWNERS,
+        "code_version": model.version,
+        "partitions_def": partitions,
+        "backfill_policy": BACKFILL,
+        "required_resource_keys": {RESOURCE},
+        "metadata": {
+            "dagster/column_schema": dg.TableSchema(
+                columns=[dg.TableColumn(name, description=text) for name, text in model.columns.items()]
+            ),
+            "dagster/table_name": model.table,
+        },
+        "check_specs": [
+            dg.AssetCheckSpec(name, asset=key, description=description, blocking=True)
+            for name, description in check_names(model)
+        ],
+    }
+
+
+def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of one SQL model."""
+
+    @dg.asset(**asset_arguments(model, partitions), deps=upstream(model))
+    def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        pipeline, days = pipeline_of(context), days_of(context)
+        with pipeline.warehouse.connect() as connection:
+            if model.name == FIRST_MART:
+                require_population(connection, days)
+            result = build_model(connection, model, sql_parameters(pipeline.config), days)
+            return report(context, connection, model, result)
+
+    return _model
+
+
+def sql_parameters(config: Config) -> dict[str, Any]:
+    """Named parameters of the models: the configuration's, and the weights as the rubric states them."""
+    return {**config.sql_parameters(), **weight_parameters()}
+
+
+def report(
+    context: dg.AssetExecutionContext, connection: Any, model: SqlModel, result: ModelResult
+) -> dg.MaterializeResult:
+    """What every built model tells Dagster: rows, seconds, a preview, and the outcomes of its checks."""
+    days = days_of(context)
+    outcomes = run_checks(connection, model, days)
+    within = " where as_of_date = $last_date" if model.partitioned else ""
+    cursor = connection.execute(
+        f"select * from {model.table}{within} limit {PREVIEW_ROWS}",
+        {"last_date": days[1]} if within else None,
+    )
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    for outcome in failed:
+        context.log.error(outcome.message)
+    pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds})
+    return dg.MaterializeResult(
+        asset_key=dg.AssetKey(model.name),
+        metadata={
+            "dagster/row_count": result.rows,
+            "seconds": round(result.seconds, 3),
+            "checks_failed": len(failed),
+            "preview": preview(rows),
+        },
+        check_results=check_results(outcomes, dg.AssetKey(model.name)),
+    )
+
+
+def model_assets(models: Iterable[SqlModel], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets of all models that have SQL of their own."""
+    return [model_asset(model, partitions) for model in models if model.sql]

@@ -1,0 +1,98 @@
+"""Publishing assets: health updates, business reviews and expansion records to Notion, behind the blocking checks."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+from assets.context import BACKFILL, OWNERS, RESOURCE, days_of, pipeline_of, preview
+from csm_core.errors import NotionError
+from csm_core.notion.apply import Report
+from csm_core.notion.desired import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.notion.plan import newest_day
+from csm_core.notion.publish import publish_day
+
+HEALTH_UPDATES = "notion_health_updates"
+QBR_PAGES = "notion_qbr_pages"
+EXPANSION_RECORDS = "notion_expansion_records"
+PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
+
+
+def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The three publishing assets."""
+    return [
+        _publish_asset(
+            HEALTH_UPDATES,
+            (HEALTH, RECORD),
+            ["csm_health_scores", "int_account_days"],
+            "Score and RAG on every account's page, and a health record where RAG or churn risk changed.",
+            partitions,
+        ),
+        _publish_asset(
+            QBR_PAGES, (QBR,), ["csm_qbr", "csm_feature_adoption"], "A page for every review that fell due.", partitions
+        ),
+        _publish_asset(
+            EXPANSION_RECORDS,
+            (EXPANSION,),
+            ["csm_expansion_opportunities", "int_account_days"],
+            "A page for every open opportunity, updated when its evidence changes.",
+            partitions,
+        ),
+    ]
+
+
+def _publish_asset(
+    name: str, kinds: Sequence[str], upstream: Sequence[str], description: str, partitions: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=name,
+        deps=list(upstream),
+        description=description,
+        group_name="publish",
+        kinds={"notion"},
+        owners=OWNERS,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        required_resource_keys={RESOURCE},
+    )
+    def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        pipeline = pipeline_of(context)
+        with pipeline.warehouse.connect() as connection:
+            day = _day_to_publish(days_of(context), newest_day(connection))
+            if day is None:
+                context.log.info("a past day changes no page: only the newest partition is published")
+                return dg.MaterializeResult(metadata={"published": False})
+            report = publish_day(connection, pipeline.config, day, kinds=kinds, run_id=f"{context.run_id}/{name}")
+        pipeline.published.append(report)
+        pipeline.progress(name, {"rows": sum(report.created.values()) + sum(report.updated.values())})
+        if report.failures:
+            first = "; ".join(f"{one.key}: {one.error}" for one in report.failures[:10])
+            message = f"{len(report.failures):,} pages could not be written, all others were: {first}"
+            raise NotionError(message)
+        return dg.MaterializeResult(metadata=_metadata(report))
+
+    return _publish
+
+
+def _day_to_publish(days: tuple[date, date], newest: date) -> date | None:
+    return days[1] if days[1] >= newest else None
+
+
+def _metadata(report: Report) -> dict[str, dg.MetadataValue]:
+    rows = [
+        {
+            "kind": kind,
+            "created": report.created[kind],
+            "updated": report.updated[kind],
+            "skipped": report.skipped[kind],
+        }
+        for kind in report.skipped
+    ]
+    return {
+        "published": dg.MetadataValue.bool(True),
+        "pages": preview(rows),
+        "requests": dg.MetadataValue.int(report.requests),
+        "orphans": dg.MetadataValue.int(report.orphans),
+        "trashed": dg.MetadataValue.int(report.trashed),
+        "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+    }

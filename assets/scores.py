@@ -1,0 +1,25 @@
+"""The asset that scores: the one mart whose SQL the vectorised scorer writes from the rubric."""
+
+import hashlib
+
+import dagster as dg
+
+from assets.context import days_of, pipeline_of
+from assets.models import asset_arguments, report
+from csm_core.health_scores import score_days, scores_sql
+from csm_core.sql_models import SqlModel
+
+
+def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
+    arguments = asset_arguments(model, partitions)
+    arguments["code_version"] = hashlib.sha256(scores_sql().encode()).hexdigest()[:12]
+
+    @dg.asset(**arguments, deps=["csm_health_signals", "int_account_days"])
+    def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        pipeline = pipeline_of(context)
+        with pipeline.warehouse.connect() as connection:
+            result = score_days(connection, model, pipeline.config, days_of(context))
+            return report(context, connection, model, result)
+
+    return _scores

@@ -1,0 +1,309 @@
+"""The command line, ``csm``: thin commands over the domain; heavy imports wait until a command needs them.
+
+Running the pipeline itself takes Dagster, which the domain does not know: ``pipelines.main`` hands a runner in.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from csm_core.errors import ConfigError, CSMError, InputError
+
+if TYPE_CHECKING:
+    from csm_core.config import Config
+    from csm_core.warehouse import Warehouse
+
+
+class Outcome(Protocol):
+    """What a runner gives back; see ``pipelines.run.RunOutcome``."""
+
+    run_id: str
+    succeeded: bool
+    failures: Sequence[Any]
+    held: Sequence[str]
+    published: Sequence[Any]
+    staged: Sequence[Any]
+
+    @property
+    def exit_status(self) -> int:
+        """The process's exit status."""
+        ...
+
+
+Runner = Callable[..., Outcome]
+
+app = typer.Typer(
+    name="csm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Customer-success health: raw records to explained scores in DuckDB, published to Notion.\n\n"
+    "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
+)
+notion_app = typer.Typer(no_args_is_help=True, help="Set up, check and look at what is published to Notion.")
+app.add_typer(notion_app, name="notion")
+
+_runner: Runner | None = None
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="csm.yaml to use; else $CSM_CONFIG, ./csm.yaml, or the embedded defaults."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+DAY_FORMATS = ["%Y-%m-%d"]
+
+
+def main(runner: Runner | None = None) -> None:
+    """Run the command line; errors of ours become a message and their exit status, never a traceback."""
+    global _runner
+    _runner = runner
+    try:
+        app()
+    except CSMError as error:
+        typer.echo(f"csm: {error}", err=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        typer.echo("csm: stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+@app.command(
+    epilog="Examples:  csm run    csm run --as-of 2026-09-30 --no-publish    csm run --from 2026-07-01 --to 2026-09-30"
+)
+def run(
+    as_of: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: yesterday.")] = None,
+    from_: Annotated[datetime | None, typer.Option("--from", formats=DAY_FORMATS, help="First day of a range.")] = None,
+    to: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="Last day of a range.")] = None,
+    config: ConfigOption = None,
+    select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Score, and say what would be published, without publishing.")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="Score, and publish nothing.")] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Let this failed check of the portfolio pass, once; it is recorded.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Materialise a day, or a range of days, through Dagster, with progress and a summary."""
+    effective = _config(config)
+    days = _days(effective, as_of, from_, to)
+    published = not (no_publish or dry_run)
+    status = execute(effective, days, select=_names(select), publish=published, accept=accept or (), as_json=as_json)
+    if dry_run and status == 0:
+        _print_plan(effective, as_json=False)
+    raise typer.Exit(status)
+
+
+@app.command(epilog="Example:  csm demo --folder /tmp/csm-demo")
+def demo(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the demo's warehouses; default: data/demo, made afresh.")
+    ] = None,
+) -> None:
+    """Score and publish the two bundled companies, in a fresh folder, and say where to look."""
+    from csm_core.demo import run_demo
+
+    run_demo(execute, folder)
+
+
+def execute(
+    config: Config,
+    days: tuple[date, date],
+    *,
+    select: Sequence[str] = (),
+    publish: bool = True,
+    accept: Sequence[str] = (),
+    as_json: bool = False,
+) -> int:
+    """One run with its progress and its summary; gives the exit status."""
+    import getpass
+
+    from csm_core import logging as csm_logging
+    from csm_core.progress import Progress
+    from csm_core.run_report import report_lines, report_object
+    from csm_core.warehouse import Warehouse
+
+    if _runner is None:
+        message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
+        raise InputError(message)
+    csm_logging.configure(config.log_format, level="WARNING" if config.log_format == "people" else "INFO")
+    started = time.monotonic()
+    with Progress(quiet=as_json) as progress:
+        outcome = _runner(
+            config,
+            days,
+            select=select,
+            publish=publish,
+            progress=progress,
+            accepted=frozenset(accept),
+            accepted_by=getpass.getuser(),
+        )
+    seconds = time.monotonic() - started
+    warehouse = Warehouse.of(config)
+    if as_json:
+        typer.echo(json.dumps(report_object(outcome, warehouse, days, seconds), indent=2, default=str))
+    else:
+        typer.echo("\n".join(report_lines(outcome, warehouse, days, seconds)))
+    return outcome.exit_status
+
+
+@app.command(epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv')
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT on the published marts; their schema is on the path.")],
+    config: ConfigOption = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the published copy of the marts, which never waits for a run."""
+    from csm_core.analytics import query_published
+
+    typer.echo(query_published(_warehouse(config), query, "json" if as_json else form), nl=False)
+
+
+@app.command("config", epilog="Example:  csm config --config csm.yaml --json")
+def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Print the effective configuration: the file, overridden by CSM_… variables, and the defaults."""
+    effective = _config(config).model_dump(mode="json", by_alias=True)
+    if as_json:
+        typer.echo(json.dumps(effective, indent=2))
+        return
+    import yaml
+
+    typer.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command(
+    epilog="Examples:  csm quarantine    csm quarantine tickets --limit 50    csm quarantine tickets --out f.csv"
+)
+def quarantine(
+    entity: Annotated[str | None, typer.Argument(help="Show the refused records of this entity.")] = None,
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many records.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Export them to this CSV, JSON lines or Parquet file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was refused and why, or export it for repair."""
+    from csm_core.quarantine_report import quarantine_text
+
+    typer.echo(quarantine_text(_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
+
+
+@notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
+def notion_init(
+    parent: Annotated[str | None, typer.Option(help="Page to make the databases under; the sandbox has one.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the four databases, or complete what is missing of them, and print the settings."""
+    from csm_core.notion.commands import init
+
+    found = init(_config(config), parent)
+    typer.echo(
+        json.dumps(found, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in found.items())
+    )
+
+
+@notion_app.command("doctor", epilog="Example:  csm notion doctor --json")
+def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say for each database what is missing or of the wrong type."""
+    from csm_core.notion.commands import doctor
+
+    findings = doctor(_config(config))
+    if as_json:
+        typer.echo(json.dumps(findings, indent=2))
+    else:
+        typer.echo(
+            "\n".join(f"{one['setting']}: {one['message']}" for one in findings) or "all four databases are in order"
+        )
+    raise typer.Exit(1 if findings else 0)
+
+
+@notion_app.command("sandbox", epilog="Example:  csm notion sandbox --config data/demo/acme/csm.yaml --port 8756")
+def notion_sandbox(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free one.")] = None,
+) -> None:
+    """Show the sandbox's pages in a browser, and serve its API, until Ctrl-C."""
+    from csm_core.notion.commands import serve_sandbox
+
+    serve_sandbox(_config(config), port)
+
+
+@notion_app.command("plan", epilog="Example:  csm notion plan --json")
+def notion_plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say what publishing the newest scored day would create, update and skip. Writes nothing."""
+    _print_plan(_config(config), as_json=as_json)
+
+
+@notion_app.command("apply", epilog="Example:  csm notion apply")
+def notion_apply(
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option(help="The same as `csm notion plan`.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish the newest scored day."""
+    effective = _config(config)
+    if dry_run:
+        _print_plan(effective, as_json=as_json)
+        return
+    from csm_core.notion.commands import apply
+
+    report = apply(effective)
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _print_plan(config: Config, *, as_json: bool) -> None:
+    from csm_core.notion.commands import plan
+
+    made = plan(config)
+    typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(made.lines()))
+
+
+def _config(path: Path | None) -> Config:
+    from csm_core.config import load_config
+
+    return load_config(path)
+
+
+def _warehouse(path: Path | None) -> Warehouse:
+    from csm_core.warehouse import Warehouse
+
+    return Warehouse.of(_config(path))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _days(config: Config, as_of: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    if as_of and (first or last):
+        message = "give either --as-of or --from and --to, not both"
+        raise InputError(message)
+    if bool(first) != bool(last):
+        message = "--from and --to belong together"
+        raise InputError(message)
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    single = as_of.date() if as_of else yesterday
+    days = (first.date(), last.date()) if first and last else (single, single)
+    if days[1] < days[0]:
+        message = f"--from {days[0]} is after --to {days[1]}"
+        raise InputError(message)
+    if days[0] < config.partitions_start:
+        message = (
+            f"{days[0]} is before the first partition, {config.partitions_start}: "
+            "give a later day, or an earlier partitions_start in the configuration"
+        )
+        raise ConfigError(message)
+    if days[1] > yesterday:
+        message = f"{days[1]} has not ended yet (in UTC): the last day that can be run is {yesterday}"
+        raise InputError(message)
+    return days

@@ -1,0 +1,80 @@
+"""What `csm notion …` does, without the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from csm_core.config import Config
+from csm_core.errors import InputError
+from csm_core.notion.apply import Report
+from csm_core.notion.plan import Plan
+from csm_core.notion.publish import plan_day, publish_day, sandbox_file
+from csm_core.notion.sandbox.server import DEFAULT_PORT, SandboxServer
+from csm_core.notion.setup import doctor as examine
+from csm_core.notion.setup import init_workspace
+from csm_core.notion.workspace import NotionSettings, open_workspace
+from csm_core.warehouse import Warehouse, table_exists
+
+
+def init(config: Config, parent: str | None) -> dict[str, str]:
+    """Make or complete the four databases; setting name → database id."""
+    if parent is None and not NotionSettings.of(os.environ).is_sandbox:
+        message = "--parent is needed: the id of the page in your workspace to make the databases under"
+        raise InputError(message)
+
+    async def run() -> dict[str, str]:
+        async with open_workspace(os.environ, sandbox_file(config)) as (client, _):
+            return await init_workspace(client, parent)
+
+    return asyncio.run(run())
+
+
+def doctor(config: Config) -> list[dict[str, Any]]:
+    """What is missing or wrong with the databases."""
+
+    async def run() -> list[dict[str, Any]]:
+        async with open_workspace(os.environ, sandbox_file(config)) as (client, settings):
+            return [asdict(finding) for finding in await examine(client, settings)]
+
+    return asyncio.run(run())
+
+
+def plan(config: Config) -> Plan:
+    """What publishing the newest scored day would do."""
+    _require_scores(config)
+    with Warehouse.of(config).connect() as connection:
+        return plan_day(connection, config)
+
+
+def apply(config: Config) -> Report:
+    """Publish the newest scored day."""
+    _require_scores(config)
+    with Warehouse.of(config).connect() as connection:
+        return publish_day(connection, config, on_progress=_progress)
+
+
+def serve_sandbox(config: Config, port: int | None) -> None:
+    """Serve the sandbox of a configuration until Ctrl-C, and say where it can be seen."""
+    server = SandboxServer(sandbox_file(config), DEFAULT_PORT if port is None else port)
+    sys.stdout.write(f"The sandbox's pages are at {server.url} (Ctrl-C ends it); its API is there under /v1.\n")
+    sys.stdout.flush()
+    server.serve_forever()
+
+
+def _require_scores(config: Config) -> None:
+    with Warehouse.of(config).connect() as connection:
+        if not table_exists(connection, "marts.csm_health_scores"):
+            message = f"nothing is scored yet in {config.warehouse}: `csm run` scores a day"
+            raise InputError(message)
+
+
+def _progress(done: int, steps: int, seconds_left: float) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left")
+        if done == steps:
+            sys.stderr.write("\n")
+        sys.stderr.flush()

@@ -1,0 +1,121 @@
+"""The way in to publishing for assets and the command line: opens the workspace, plans, applies, reports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import duckdb
+from notion_client import AsyncClient
+
+from csm_core.config import Config
+from csm_core.notion.apply import OnProgress, Report, apply_plan
+from csm_core.notion.desired import KINDS
+from csm_core.notion.ledger import Ledger
+from csm_core.notion.plan import Plan, make_plan, newest_day
+from csm_core.notion.rate import RequestBudget
+from csm_core.notion.retry import Caller
+from csm_core.notion.sandbox.server import SANDBOX_FILE
+from csm_core.notion.workspace import NotionSettings, open_workspace
+from csm_core.notion_adapter import NotionCSMAdapter
+
+
+def sandbox_file(config: Config) -> Path:
+    """Where the sandbox of a configuration keeps its pages: beside the warehouse."""
+    return config.warehouse.parent / SANDBOX_FILE
+
+
+def plan_day(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    environment: Mapping[str, str] | None = None,
+) -> Plan:
+    """What publishing a day (the newest scored one by default) would do; no page is written."""
+    return asyncio.run(_plan(connection, config, day, kinds, environment))
+
+
+def publish_day(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    environment: Mapping[str, str] | None = None,
+    run_id: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Plan and apply a day. Failed records are in the report; raises only for what stops all of them."""
+    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress))
+
+
+async def _plan(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None,
+    kinds: Sequence[str],
+    environment: Mapping[str, str] | None,
+) -> Plan:
+    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+        adapter = new_adapter(client, settings)
+        return await _make(connection, config, adapter, Ledger(connection), day, kinds)
+
+
+async def _publish(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None,
+    kinds: Sequence[str],
+    environment: Mapping[str, str] | None,
+    run_id: str | None,
+    on_progress: OnProgress | None,
+) -> Report:
+    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+        adapter, ledger = new_adapter(client, settings), Ledger(connection)
+        plan = await _make(connection, config, adapter, ledger, day, kinds)
+        return await apply_plan(
+            plan,
+            adapter,
+            ledger,
+            run_id=run_id or uuid.uuid4().hex,
+            address="" if settings.is_sandbox else settings.base_url,
+            on_progress=on_progress,
+        )
+
+
+async def _make(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    adapter: NotionCSMAdapter,
+    ledger: Ledger,
+    day: date | None,
+    kinds: Sequence[str],
+) -> Plan:
+    return await make_plan(
+        connection,
+        adapter,
+        ledger,
+        day or newest_day(connection),
+        kinds=kinds,
+        create_missing_accounts=config.notion.create_missing_accounts,
+    )
+
+
+def new_adapter(client: AsyncClient, settings: NotionSettings) -> NotionCSMAdapter:
+    """An adapter with the settings' ids and request budget."""
+    return NotionCSMAdapter(
+        client,
+        database_ids=settings.database_ids,
+        data_source_ids=settings.data_source_ids,
+        caller=Caller(RequestBudget(settings.requests_per_minute)),
+    )
+
+
+def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    return os.environ if environment is None else environment

@@ -1,0 +1,574 @@
+"""Customer-success pages in Notion: three pure renderers, and the adapter that reads and writes the pages.
+
+Not here: what is to be written (``csm_core.notion.plan``) and in which order, journalled (``csm_core.notion.apply``).
+See https://developers.notion.com/reference/versioning for the API version.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from notion_client import AsyncClient
+
+from csm_core.errors import ConfigError, NotionError
+from csm_core.notion import databases as names
+from csm_core.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS, DatabaseSpec
+from csm_core.notion.rate import RequestBudget
+from csm_core.notion.retry import Caller, Refused
+from csm_core.notion.rich_text import Block, option_name, plain, runs, text_blocks
+from csm_core.rubric import RUBRIC
+from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
+
+BLOCKS_PER_REQUEST = 100
+PAGE_SIZE = 100
+RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
+RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
+RISK_TEXT = {
+    "both": "the renewal is near and usage is fading",
+    "contract_proximity": "the renewal is near",
+    "behavioral": "usage is fading",
+}
+
+
+# -- renderers ---------------------------------------------------------------------------------------------------
+
+
+def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
+    """Heading, a callout in the RAG's colour, score and churn risk as a paragraph, every signal against its weight."""
+    rag = health_score.rag
+    alert = "  Somebody should look at this account." if health_score.should_alert else ""
+    churn = f"Churn risk is {health_score.churn_risk_level}"
+    if health_score.churn_triggered_by:
+        churn += f": {RISK_TEXT[health_score.churn_triggered_by]}"
+    capped = (
+        f" The points add up to {health_score.raw_score:.1f}; the technical account manager's assessment lowers it."
+        if health_score.score != health_score.raw_score
+        else ""
+    )
+    blocks = text_blocks("heading_2", "Account health")
+    blocks += text_blocks(
+        "callout",
+        f"{rag}: {health_score.score:.1f} of 100.{alert}",
+        icon={"type": "emoji", "emoji": RAG_EMOJI[rag]},
+        color=RAG_COLOUR[rag],
+    )
+    blocks += text_blocks("paragraph", f"The health score is {health_score.score:.1f} of 100.{capped} {churn}.")
+    blocks += text_blocks("heading_3", "Points by signal")
+    for signal in RUBRIC:
+        given = health_score.signal_breakdown[signal.name]
+        blocks += text_blocks("bulleted_list_item", f"{_words(signal.name)}: {given:.4g} of {signal.weight}")
+    return blocks
+
+
+def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
+    """Four sections, each a narrative and then a list of its metrics or items, or a plain sentence for none."""
+    blocks = text_blocks("heading_1", "Account Health Summary")
+    blocks += text_blocks("paragraph", qbr.health_summary or "Nothing is known of the account's health in this period.")
+    blocks += text_blocks("heading_2", "ROI & Business Impact")
+    blocks += _section(
+        "What the product was used for in this period, each figure against the period before.",
+        [f"{name}: {_shown(value)}" for name, value in qbr.roi_metrics.items()],
+        "No figures are known for this period.",
+    )
+    blocks += text_blocks("heading_2", "Feature Adoption Scorecard")
+    scorecard = [f"{feature}: {_detail(value)}" for feature, value in qbr.feature_adoption_scorecard.items()]
+    blocks += _section(
+        "The features of the plan, and how many of the other customers who have them use them.",
+        scorecard,
+        "No features are known for this account.",
+    )
+    blocks += text_blocks("heading_2", "Expansion & Next Steps")
+    blocks += _section(
+        "What to talk about next, the most promising first.",
+        list(qbr.expansion_next_steps),
+        "There is no particular step to take.",
+    )
+    return blocks
+
+
+def render_expansion_blocks(opportunity: ExpansionOpportunity) -> list[Block]:
+    """Type and confidence, evidence, ARR impact, talk track."""
+    subject = f": {opportunity.subject}" if opportunity.subject else ""
+    impact = opportunity.estimated_arr_impact
+    blocks = text_blocks(
+        "callout",
+        f"{opportunity.opportunity_type.capitalize()}{subject}, confidence {opportunity.confidence}",
+        icon={"type": "emoji", "emoji": "🌱"},
+        color="green_background",
+    )
+    blocks += text_blocks("heading_2", "Evidence")
+    blocks += text_blocks("paragraph", opportunity.evidence)
+    blocks += text_blocks("heading_2", "Estimated ARR impact")
+    blocks += text_blocks("paragraph", "It cannot be estimated." if impact is None else f"{impact:,.0f} per year")
+    blocks += text_blocks("heading_2", "Talk track")
+    blocks += text_blocks("paragraph", opportunity.recommended_talk_track)
+    return blocks
+
+
+def _section(narrative: str, items: Sequence[str], none: str) -> list[Block]:
+    if not items:
+        return text_blocks("paragraph", none)
+    blocks = text_blocks("paragraph", narrative)
+    for item in items:
+        blocks += text_blocks("bulleted_list_item", item)
+    return blocks
+
+
+def _detail(value: float | Mapping[str, Scalar]) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(detail)}" for name, detail in value.items())
+    return f"{100 * value:.0f} %"
+
+
+def _shown(value: Scalar) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+# -- the adapter -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """A database's data source, and the name of its title property."""
+
+    database_id: str
+    data_source_id: str
+    title: str
+    only_source: bool = True
+
+    @property
+    def parent(self) -> dict[str, str]:
+        """The parent of a new page: the database, or the data source where there are several."""
+        if self.only_source:
+            return {"type": "database_id", "database_id": self.database_id}
+        return {"type": "data_source_id", "data_source_id": self.data_source_id}
+
+
+class NotionCSMAdapter:
+    """Reads and writes the pages of accounts, health records, business reviews and opportunities.
+
+    With only a client the ids of the databases come from the environment (``NOTION_DATABASE_ID`` and the like).
+    ``caller`` holds the request budget and the retry policy; ``clock`` dates ``CSM Last Scan``. Every method raises
+    NotionError with Notion's message when a request is refused or stays unanswered, ConfigError for a missing id.
+    """
+
+    def __init__(
+        self,
+        notion_client: AsyncClient,
+        *,
+        database_ids: Mapping[str, str] | None = None,
+        data_source_ids: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = notion_client
+        self._database_ids = os.environ if database_ids is None else database_ids
+        self._chosen = os.environ if data_source_ids is None else data_source_ids
+        self.caller = caller or Caller(RequestBudget(_budget_of_environment()))
+        self._clock = clock
+        self._sources: dict[str, Source] = {}
+
+    # -- accounts
+
+    async def get_account(self, account_id: str) -> dict[str, Any]:
+        """The account's page: ``id``, ``account_id``, name, score, RAG, Health Status; {} if there is none.
+
+        Raises NotionError if there are two.
+        """
+        found = await self.find(ACCOUNTS, account_id)
+        if len(found) > 1:
+            message = f"account {account_id} has {len(found)} pages in Notion; keep one: {_ids(found)}"
+            raise NotionError(message)
+        return self._account(found[0]) if found else {}
+
+    async def query_all_accounts(self) -> list[dict[str, Any]]:
+        """Every page of the accounts database, in the same shape."""
+        return [self._account(page) for page in await self.query_all(ACCOUNTS)]
+
+    async def update_health_score(self, page_id: str, score: float, rag: str) -> None:
+        """Write score, RAG and the time of the scan to an account's page, and nothing else."""
+        await self.update_page(page_id, self.health_properties(score, rag))
+
+    async def create_account(self, account_id: str, account_name: str, score: float, rag: str) -> str:
+        """A page for an account that has none, with its score; gives the page's id."""
+        properties = await self.account_properties(account_id, account_name, self.health_properties(score, rag))
+        return await self.create_page(ACCOUNTS, properties, [], lambda page: page[names.ACCOUNT_ID] == account_id)
+
+    async def account_properties(self, account_id: str, account_name: str, health: Mapping[str, Any]) -> dict[str, Any]:
+        """The properties of a new account page."""
+        title = await self._titled(ACCOUNTS, account_name or account_id)
+        return {**title, names.ACCOUNT_ID: _text(account_id), **health}
+
+    def health_properties(self, score: float, rag: str) -> dict[str, Any]:
+        """The three properties of an account's page that are ours."""
+        return {
+            names.CSM_HEALTH_SCORE: {"number": score},
+            names.CSM_HEALTH_RAG: {"select": {"name": rag}},
+            names.CSM_LAST_SCAN: {"date": {"start": self._clock().isoformat(timespec="seconds")}},
+        }
+
+    # -- health records
+
+    async def get_health_record(self, account_id: str) -> dict[str, Any]:
+        """The account's latest health record, or {}."""
+        found = await self.find(HEALTH_RECORDS, account_id)
+        records = [self.facts(HEALTH_RECORDS, page) for page in found]
+        return max(records, key=lambda record: record[names.AS_OF_DATE] or "", default={})
+
+    async def create_health_record(self, health_score: CSMHealthScore, as_of_date: date, account_name: str = "") -> str:
+        """A page that records an account's health on a day; gives its id."""
+        properties = await self.record_properties(health_score, as_of_date, account_name)
+        key = (health_score.account_id, as_of_date.isoformat())
+        return await self.create_page(
+            HEALTH_RECORDS,
+            properties,
+            render_health_record_blocks(health_score),
+            lambda page: (page[names.ACCOUNT_ID], page[names.AS_OF_DATE]) == key,
+        )
+
+    async def record_properties(
+        self, health_score: CSMHealthScore, as_of_date: date, account_name: str = ""
+    ) -> dict[str, Any]:
+        """The properties of a health record."""
+        trigger = health_score.churn_triggered_by
+        return {
+            **await self._titled(HEALTH_RECORDS, f"{account_name or health_score.account_id} — {as_of_date}"),
+            names.ACCOUNT_ID: _text(health_score.account_id),
+            names.AS_OF_DATE: {"date": {"start": as_of_date.isoformat()}},
+            names.SCORE: {"number": health_score.score},
+            names.RAG: {"select": {"name": health_score.rag}},
+            names.CHURN_RISK_LEVEL: {"select": {"name": health_score.churn_risk_level}},
+            names.CHURN_TRIGGERED_BY: {"select": {"name": trigger} if trigger else None},
+            names.SHOULD_ALERT: {"checkbox": health_score.should_alert},
+        }
+
+    # -- business reviews
+
+    async def create_qbr_page(self, qbr: QBRContent, account_name: str = "") -> str:
+        """A page with the review; gives its id."""
+        key = (qbr.account_id, qbr.period, qbr.trigger)
+        return await self.create_page(
+            QBRS,
+            await self.qbr_properties(qbr, account_name),
+            render_qbr_blocks(qbr),
+            lambda page: (page[names.ACCOUNT_ID], page[names.PERIOD], page[names.TRIGGER]) == key,
+        )
+
+    async def qbr_properties(self, qbr: QBRContent, account_name: str = "") -> dict[str, Any]:
+        """The properties of a review."""
+        return {
+            **await self._titled(QBRS, f"QBR: {account_name or qbr.account_id} — {qbr.period}"),
+            names.ACCOUNT_ID: _text(qbr.account_id),
+            names.PERIOD: _text(qbr.period),
+            names.HEALTH_RAG: {"select": {"name": qbr.health_rag} if qbr.health_rag else None},
+            names.TRIGGER: {"select": {"name": qbr.trigger}},
+            names.GENERATED_AT: {"date": {"start": qbr.generated_at.isoformat()}},
+        }
+
+    # -- expansion
+
+    async def create_expansion_record(self, opportunity: ExpansionOpportunity, account_name: str = "") -> str:
+        """A page for the opportunity; gives its id."""
+        key = (opportunity.account_id, opportunity.opportunity_type, opportunity.subject)
+        return await self.create_page(
+            EXPANSIONS,
+            await self.expansion_properties(opportunity, account_name),
+            render_expansion_blocks(opportunity),
+            lambda page: (page[names.ACCOUNT_ID], page[names.OPPORTUNITY_TYPE], page[names.SUBJECT]) == key,
+        )
+
+    async def expansion_properties(self, opportunity: ExpansionOpportunity, account_name: str = "") -> dict[str, Any]:
+        """The properties of an opportunity."""
+        subject = f" {opportunity.subject}" if opportunity.subject else ""
+        title = f"{account_name or opportunity.account_id}: {opportunity.opportunity_type}{subject}"
+        return {
+            **await self._titled(EXPANSIONS, title),
+            names.ACCOUNT_ID: _text(opportunity.account_id),
+            names.OPPORTUNITY_TYPE: {"select": {"name": option_name(opportunity.opportunity_type)}},
+            names.SUBJECT: _text(opportunity.subject),
+            names.CONFIDENCE: {"select": {"name": option_name(opportunity.confidence)}},
+            names.ESTIMATED_ARR_IMPACT: {"number": opportunity.estimated_arr_impact},
+        }
+
+    # -- pages of any database
+
+    async def source(self, spec: DatabaseSpec) -> Source:
+        """The database's data source, resolved once: one is taken, of several the one that a setting chooses."""
+        if spec.setting not in self._sources:
+            self._sources[spec.setting] = await self._resolve(spec)
+        return self._sources[spec.setting]
+
+    def remember(self, spec: DatabaseSpec, source: Source) -> None:
+        """Take a data source as resolved by an earlier run."""
+        self._sources[spec.setting] = source
+
+    def database_id(self, spec: DatabaseSpec) -> str:
+        """The configured id. Raises ConfigError naming the setting where there is none."""
+        found = self._database_ids.get(spec.setting, "")
+        if not found:
+            message = f"{spec.setting} is not set: the id of the database {spec.title!r}. `csm notion init` makes one."
+            raise ConfigError(message)
+        return found
+
+    async def find(self, spec: DatabaseSpec, account_id: str) -> list[dict[str, Any]]:
+        """The database's pages of an account; what a select holds is for the caller to compare."""
+        condition = {"property": names.ACCOUNT_ID, "rich_text": {"equals": account_id}}
+        return await self.query_all(spec, condition)
+
+    async def query_all(self, spec: DatabaseSpec, condition: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Every page that meets the condition, none twice, however many there are.
+
+        A query that reports itself incomplete is continued from the creation time it got to.
+        """
+        source = await self.source(spec)
+        found: dict[str, dict[str, Any]] = {}
+        since: str | None = None
+        while True:
+            known = len(found)
+            complete, last = await self._query(source, _all_of(condition, _created_since(since)), found)
+            if complete:
+                return list(found.values())
+            if last is None or (last == since and len(found) == known):
+                message = f"{spec.title}: more pages were created in one minute ({since}) than a query can list"
+                raise NotionError(message)
+            since = last
+
+    async def _query(
+        self, source: Source, condition: Mapping[str, Any] | None, found: dict[str, dict[str, Any]]
+    ) -> tuple[bool, str | None]:
+        body: dict[str, Any] = {
+            "page_size": PAGE_SIZE,
+            "sorts": [{"timestamp": "created_time", "direction": "ascending"}],
+            **({"filter": condition} if condition else {}),
+        }
+        last: str | None = None
+        while True:
+            answer = await self.caller.repeat(
+                lambda: self._client.data_sources.query(source.data_source_id, **body)  # pyright: ignore[reportReturnType]
+            )
+            for page in answer["results"]:
+                found[page["id"]] = page
+                last = page["created_time"]
+            if answer.get("request_status", {}).get("type") == "incomplete":
+                return False, last
+            if not answer.get("has_more"):
+                return True, last
+            body["start_cursor"] = answer["next_cursor"]
+
+    async def create_page(
+        self,
+        spec: DatabaseSpec,
+        properties: Mapping[str, Any],
+        blocks: Sequence[Block],
+        is_it: Callable[[dict[str, Any]], bool],
+    ) -> str:
+        """Create a page, 100 blocks to a request. ``is_it`` tells from its facts whether a page is the one wanted."""
+        source = await self.source(spec)
+        account_id = plain(properties[names.ACCOUNT_ID]["rich_text"])
+
+        async def look() -> dict[str, Any] | None:
+            pages = [page for page in await self.find(spec, account_id) if is_it(self.facts(spec, page))]
+            return pages[0] if pages else None
+
+        page = await self.caller.write_once(
+            lambda: self._client.pages.create(  # pyright: ignore[reportArgumentType]
+                parent=source.parent, properties=properties, children=list(blocks[:BLOCKS_PER_REQUEST])
+            ),
+            look,
+            lambda body: {"id": body["committed_resource_id"]} if body.get("committed_resource_id") else None,
+        )
+        page_id = str(page["id"])
+        await self.append_from(page_id, blocks, min(len(blocks), BLOCKS_PER_REQUEST))
+        return page_id
+
+    async def complete_blocks(self, page_id: str, blocks: Sequence[Block]) -> None:
+        """Append what is missing of ``blocks`` to a page whose writing was cut short."""
+        await self.append_from(page_id, blocks, await self._written(page_id, blocks))
+
+    async def append_from(self, page_id: str, blocks: Sequence[Block], start: int) -> None:
+        """Append ``blocks[start:]``, 100 to a request, each exactly once whatever happens on the way."""
+        while start < len(blocks):
+            part = list(blocks[start : start + BLOCKS_PER_REQUEST])
+            wanted = start + len(part)
+
+            async def look(wanted: int = wanted) -> dict[str, Any] | None:
+                written = await self._written(page_id, blocks)
+                return {"written": written} if written >= wanted else None
+
+            await self.caller.write_once(
+                lambda part=part: self._client.blocks.children.append(page_id, children=part),  # pyright: ignore[reportArgumentType]
+                look,
+                lambda body: {"written": 0} if body.get("committed_child_ids") else None,
+            )
+            start = wanted
+
+    async def update_page(self, page_id: str, properties: Mapping[str, Any]) -> None:
+        """Write properties; sending it twice does no harm."""
+        await self.caller.repeat(
+            lambda: self._client.pages.update(page_id, properties=dict(properties))  # pyright: ignore[reportReturnType]
+        )
+
+    async def replace_blocks(self, page_id: str, marks: Sequence[str], blocks: Sequence[Block]) -> None:
+        """Put ``blocks`` in place of those that we wrote, known by their ``marks``; what people wrote stays."""
+        wanted = [mark(block) for block in blocks]
+        ours = list(marks)
+        present = await self.children(page_id)
+        if [mark(block) for block in present][: len(wanted)] == wanted:
+            return
+        for block in present:
+            if mark(block) in ours:
+                ours.remove(mark(block))
+                await self._delete_block(block["id"])
+        rest = len(await self.children(page_id))
+        await self._append_all(page_id, blocks, rest)
+
+    async def children(self, page_id: str) -> list[dict[str, Any]]:
+        """Every block of a page."""
+        found: list[dict[str, Any]] = []
+        more: dict[str, Any] = {"page_size": PAGE_SIZE}
+        while True:
+            answer = await self.caller.repeat(
+                lambda: self._client.blocks.children.list(page_id, **more)  # pyright: ignore[reportReturnType]
+            )
+            found += answer["results"]
+            if not answer.get("has_more"):
+                return found
+            more["start_cursor"] = answer["next_cursor"]
+
+    def facts(self, spec: DatabaseSpec, page: Mapping[str, Any]) -> dict[str, Any]:
+        """A page as plain values by property name, with ``id``, ``name`` and ``url``; properties not there are None."""
+        properties = page["properties"]
+        found: dict[str, Any] = {"id": page["id"], "url": page.get("url"), "name": ""}
+        for value in properties.values():
+            if value.get("type") == "title":
+                found["name"] = plain(value["title"])
+        for wanted in spec.properties:
+            if wanted.type != "title":
+                found[wanted.name] = _value(properties.get(wanted.name))
+        return found
+
+    # -- within
+
+    def _account(self, page: Mapping[str, Any]) -> dict[str, Any]:
+        facts = self.facts(ACCOUNTS, page)
+        return {
+            "id": facts["id"],
+            "account_id": facts[names.ACCOUNT_ID],
+            "name": facts["name"],
+            "csm_health_score": facts[names.CSM_HEALTH_SCORE],
+            "csm_health_rag": facts[names.CSM_HEALTH_RAG],
+            "health_status": facts[names.HEALTH_STATUS],
+            "url": facts["url"],
+        }
+
+    async def _titled(self, spec: DatabaseSpec, title: str) -> dict[str, Any]:
+        return {(await self.source(spec)).title: {"title": runs(title)}}
+
+    async def _resolve(self, spec: DatabaseSpec) -> Source:
+        database_id = self.database_id(spec)
+        database = await self.caller.repeat(
+            lambda: self._client.databases.retrieve(database_id)  # pyright: ignore[reportReturnType]
+        )
+        sources = database.get("data_sources") or []
+        chosen = self._chosen.get(spec.data_source_setting, "")
+        matching = [one["id"] for one in sources if not chosen or _same_id(one["id"], chosen)]
+        if len(matching) != 1:
+            listed = "; ".join(f"{one['id']} ({one.get('name') or 'unnamed'})" for one in sources) or "none"
+            message = (
+                f"{spec.title}: the database of {spec.setting} has {len(sources)} data sources: {listed}. "
+                f"Choose one with {spec.data_source_setting}."
+            )
+            raise ConfigError(message)
+        described = await self.caller.repeat(
+            lambda: self._client.data_sources.retrieve(matching[0])  # pyright: ignore[reportReturnType]
+        )
+        titles = [name for name, value in described["properties"].items() if value["type"] == "title"]
+        return Source(database_id, matching[0], titles[0], len(sources) == 1)
+
+    async def _written(self, page_id: str, blocks: Sequence[Block]) -> int:
+        """How many of ``blocks`` the page has, in order; blocks that people put between them do not count."""
+        wanted = [mark(block) for block in blocks]
+        position = 0
+        for block in await self.children(page_id):
+            if position < len(wanted) and mark(block) == wanted[position]:
+                position += 1
+        return position
+
+    async def _append_all(self, page_id: str, blocks: Sequence[Block], already: int) -> None:
+        # What stays on the page is not ours, so blocks are counted from its end.
+        for start in range(0, len(blocks), BLOCKS_PER_REQUEST):
+            part = list(blocks[start : start + BLOCKS_PER_REQUEST])
+            wanted = already + start + len(part)
+
+            async def look(wanted: int = wanted) -> dict[str, Any] | None:
+                return {"written": wanted} if len(await self.children(page_id)) >= wanted else None
+
+            await self.caller.write_once(
+                lambda part=part: self._client.blocks.children.append(page_id, children=part),  # pyright: ignore[reportArgumentType]
+                look,
+                lambda body: {"written": 0} if body.get("committed_child_ids") else None,
+            )
+
+    async def _delete_block(self, block_id: str) -> None:
+        try:
+            await self.caller.repeat(lambda: self._client.blocks.delete(block_id))  # pyright: ignore[reportReturnType]
+        except Refused as refused:
+            if not refused.gone:
+                raise
+
+
+def mark(block: Mapping[str, Any]) -> str:
+    """What tells one of our blocks from a person's: its kind and its text."""
+    kind = str(block["type"])
+    return f"{kind}:{plain(block.get(kind, {}).get('rich_text', []))}"
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"rich_text": runs(value)}
+
+
+def _value(given: Mapping[str, Any] | None) -> Any:
+    if given is None:
+        return None
+    kind = given["type"]
+    value = given.get(kind)
+    if kind == "rich_text":
+        return plain(value or [])
+    if kind in ("select", "status"):
+        return value["name"] if value else None
+    if kind == "date":
+        return value["start"] if value else None
+    return value
+
+
+def _all_of(*conditions: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    given = [condition for condition in conditions if condition]
+    return given[0] if len(given) == 1 else {"and": given} if given else None
+
+
+def _created_since(time: str | None) -> Mapping[str, Any] | None:
+    return {"timestamp": "created_time", "created_time": {"on_or_after": time}} if time else None
+
+
+def _ids(pages: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(page["id"]) for page in pages)
+
+
+def _same_id(one: str, other: str) -> bool:
+    return one.replace("-", "").lower() == other.replace("-", "").lower()
+
+
+def _budget_of_environment() -> int:
+    from csm_core.notion.workspace import NotionSettings
+
+    return NotionSettings.of(os.environ).requests_per_minute

@@ -1,0 +1,48 @@
+"""Puts the definitions together; tests and the command line build variants of their own, nobody patches anything."""
+
+import warnings
+
+import dagster as dg
+
+from assets.analytics import analytics_asset
+from assets.checks import portfolio_asset_checks
+from assets.context import RESOURCE, Pipeline
+from assets.models import model_assets
+from assets.publish import publish_assets
+from assets.raw import raw_assets
+from assets.scores import scores_asset
+from assets.staging import staging_assets
+from csm_core.config import Config, load_config
+from csm_core.sql_models import load_models
+from csm_core.warehouse import Warehouse
+from pipelines.jobs import all_jobs
+from pipelines.partitions import daily
+from pipelines.schedules import all_schedules
+
+SCORES = "csm_health_scores"
+
+
+def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
+    """Definitions for a configuration (by default the one that the environment names) and its surroundings."""
+    # Range backfills are still called beta by Dagster; the pinned version has them, and a test runs them.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    config = config or (pipeline.config if pipeline else load_config())
+    pipeline = pipeline or Pipeline(config, Warehouse.of(config))
+    partitions = daily(config.partitions_start)
+    marts = load_models("marts")
+    return dg.Definitions(
+        assets=[
+            *(raw_assets(source, partitions) for source in config.sources),
+            *staging_assets(config, partitions),
+            *model_assets(load_models("intermediate").values(), partitions),
+            *model_assets(marts.values(), partitions),
+            scores_asset(marts[SCORES], partitions),
+            analytics_asset(sorted(marts), partitions),
+            *publish_assets(partitions),
+        ],
+        asset_checks=portfolio_asset_checks(),
+        jobs=all_jobs(),
+        schedules=all_schedules(config.timezone),
+        resources={RESOURCE: dg.ResourceDefinition.hardcoded_resource(pipeline)},
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,19 @@
+"""`make dev`: the Dagster UI on the configuration at hand, with the same instance as `csm run`."""
+
+import os
+import sys
+
+from csm_core.config import PROJECT_ROOT, load_config
+from pipelines.instance import prepare_home
+
+
+def main() -> None:
+    """Replace this process by `dagster dev`."""
+    os.chdir(PROJECT_ROOT)
+    prepare_home(load_config())
+    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", *sys.argv[1:]]
+    os.execv(sys.executable, command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The one Dagster instance that `csm run`, the schedules and the UI share."""
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from csm_core.config import PROJECT_ROOT, Config
+
+HOME_VARIABLE = "DAGSTER_HOME"
+INSTANCE_FILE = "dagster.yaml"
+
+
+def prepare_home(config: Config) -> Path:
+    """DAGSTER_HOME, by default beside the warehouse, with the project's dagster.yaml if it has none yet."""
+    home = Path(os.environ.get(HOME_VARIABLE) or config.warehouse.parent / "dagster_home").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / INSTANCE_FILE).exists():
+        shutil.copyfile(PROJECT_ROOT / INSTANCE_FILE, home / INSTANCE_FILE)
+    os.environ[HOME_VARIABLE] = str(home)
+    return home
+
+
+@contextmanager
+def shared_instance(config: Config) -> Generator[dg.DagsterInstance]:
+    """The instance at DAGSTER_HOME, opened and closed."""
+    prepare_home(config)
+    with dg.DagsterInstance.get() as instance:
+        yield instance

@@ -1,0 +1,41 @@
+"""What is run together: the daily health run, the two kinds of business reviews, and back-filling scores."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
+
+_REVIEWS = dg.AssetSelection.assets("csm_qbr", QBR_PAGES)
+_PUBLISH = dg.AssetSelection.assets(HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
+
+
+def all_jobs() -> list[Any]:
+    """The jobs, all of them in one process: DuckDB has one writer."""
+    everything = dg.AssetSelection.all()
+    return [
+        dg.define_asset_job(
+            "daily_health",
+            selection=everything - _REVIEWS,
+            description="Raw records to scores of one day, then health updates and expansion records to Notion.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "renewal_check",
+            selection=_REVIEWS,
+            description="Business reviews of accounts that came within reach of their renewal, to Notion.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "quarterly_qbr",
+            selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS),
+            description="Business reviews of the quarter that ended, on the quarter's first day, to Notion.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            "backfill_scores",
+            selection=everything - _PUBLISH,
+            description="Raw records to scores of past days, as one run per range; publishes nothing.",
+            executor_def=dg.in_process_executor,
+        ),
+    ]

@@ -1,0 +1,115 @@
+"""Runs days through Dagster in this process, on the shared instance: what `csm run` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.context import Pipeline
+from assets.publish import PUBLISH_ASSETS
+from csm_core import errors
+from csm_core.config import Config
+from csm_core.errors import InputError
+from csm_core.warehouse import Warehouse
+from pipelines.build import build_defs
+from pipelines.instance import shared_instance
+from pipelines.schedules import RANGE_END, RANGE_START
+
+# Failures are collected and told by the command itself; Dagster's console log would say everything twice.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """One asset that failed: its name, the message for a person, and the exit status that its error asks for."""
+
+    asset: str
+    message: str
+    exit_status: int
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published."""
+
+    run_id: str
+    succeeded: bool
+    failures: Sequence[StepFailure] = ()
+    held: Sequence[str] = ()
+    staged: Sequence[Any] = ()
+    published: Sequence[Any] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 done, 2 if only bad input was in the way, 1 for any other failure."""
+        if self.succeeded:
+            return 0
+        statuses = {failure.exit_status for failure in self.failures}
+        return 2 if statuses == {2} else 1
+
+
+def run_days(
+    config: Config,
+    days: tuple[date, date],
+    *,
+    select: Sequence[str] = (),
+    publish: bool = True,
+    progress: Any = None,
+    accepted: frozenset[str] = frozenset(),
+    accepted_by: str = "",
+) -> RunOutcome:
+    """Materialise the days as one run. ``select`` names assets; nothing selected means all of them.
+
+    Raises InputError for an asset that is not there. A failure of a step is no exception but part of the outcome.
+    """
+    extra: Mapping[str, Any] = {"progress": progress} if progress else {}
+    pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
+    definitions = build_defs(config, pipeline)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    keys = _selected(definitions, select, publish)
+    with shared_instance(config) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=keys,
+            raise_on_error=False,
+            run_config=_QUIET,
+            tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), "csm/started_by": "csm run"},
+        )
+    failures = [_failure(event) for event in result.all_events if event.is_step_failure and not _is_held_check(event)]
+    return RunOutcome(
+        result.run_id, result.success, failures, tuple(pipeline.held), tuple(pipeline.staged), tuple(pipeline.published)
+    )
+
+
+def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:
+    keys = {key.to_user_string(): key for key in definitions.resolve_all_asset_keys()}
+    unknown = sorted(set(select) - keys.keys())
+    if unknown:
+        message = f"no asset named {', '.join(unknown)}; there are: {', '.join(sorted(keys))}"
+        raise InputError(message)
+    chosen = list(select) or sorted(keys)
+    return [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
+
+
+def _is_held_check(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return (
+        error is not None
+        and error.cls_name == "DagsterAssetCheckFailedError"
+        and "csm_health_scores_" in str(event.step_key)
+    )
+
+
+def _failure(event: dg.DagsterEvent) -> StepFailure:
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    name = error.cls_name if error else None
+    known = getattr(errors, name, None) if name else None
+    text = error.message.strip() if error else "failed"
+    prefix, _, rest = text.partition(": ")
+    message = rest if prefix.rsplit(".", 1)[-1] == name else text
+    status = known.exit_status if isinstance(known, type) and issubclass(known, errors.CSMError) else 1
+    return StepFailure(event.step_key or "?", message, status)

@@ -1,0 +1,118 @@
+"""Shared by all tests: companies in fresh folders, the real command line, tables read back for comparison."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from csm_core.config import PROJECT_ROOT, Config, load_config
+
+# These say when or where something was done, and differ between runs that did the same.
+VOLATILE = {"scored_at"}
+
+
+@dataclass(frozen=True)
+class Company:
+    """A configuration in a folder of its own, and the ``csm`` command on it."""
+
+    folder: Path
+    config_file: Path
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.config_file, {})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CSM_", "NOTION_", "DAGSTER_"))
+        }
+        return {**kept, "CSM_CONFIG": str(self.config_file), "DAGSTER_HOME": str(self.folder / "dagster_home")}
+
+    def csm(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run ``csm`` in a process of its own."""
+        return subprocess.run(
+            [*CSM, *arguments],
+            capture_output=True,
+            text=True,
+            env={**self.environment, **more.pop("environment", {})},
+            cwd=self.folder,
+            timeout=300,
+            check=False,
+            **more,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``csm`` and go on."""
+        return subprocess.Popen(
+            [*CSM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
+            cwd=self.folder,
+        )
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the warehouse."""
+        with duckdb.connect(str(self.config.warehouse), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+CSM = [sys.executable, "-m", "pipelines.main"]
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Callable[..., Company]:
+    """Makes a company from a folder of records: ``company("acme")`` or ``company(folder, system="files")``."""
+
+    def make(records: str | Path, *, system: str = "files", **settings: Any) -> Company:
+        bundled = PROJECT_ROOT / "examples" / records if isinstance(records, str) else None
+        stated: dict[str, Any] = {"partitions_start": "2026-01-01"}
+        if bundled:
+            stated = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
+            system = stated["sources"][0]["system"]
+        stated |= {
+            "warehouse": "data/csm.duckdb",
+            "sources": [{"system": system, "path": str(bundled or records)}],
+            **settings,
+        }
+        folder = tmp_path / f"company_{len(list(tmp_path.glob('company_*')))}"
+        folder.mkdir()
+        (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+        return Company(folder, folder / "csm.yaml")
+
+    return make
+
+
+def tables(
+    path: Path, schemas: tuple[str, ...] = ("staging", "intermediate", "marts")
+) -> dict[str, list[tuple[Any, ...]]]:
+    """Every table of the schemas as sorted rows, without the columns that say when."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    with duckdb.connect(str(path), read_only=True) as connection:
+        for schema, name in connection.execute(
+            "select schema_name, table_name from duckdb_tables() order by all"
+        ).fetchall():
+            if schema in schemas:
+                columns = [
+                    column
+                    for (column,) in connection.execute(
+                        "select column_name from duckdb_columns() where schema_name = ? and table_name = ? "
+                        "order by column_index",
+                        [schema, name],
+                    ).fetchall()
+                    if column not in VOLATILE and not column.startswith("_")
+                ]
+                quoted = ", ".join(f'"{column}"' for column in columns)
+                found[f"{schema}.{name}"] = connection.execute(
+                    f"select {quoted} from {schema}.{name} order by all"
+                ).fetchall()
+    return found

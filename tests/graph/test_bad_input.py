@@ -1,0 +1,108 @@
+"""Whatever is wrong with the input: a clear message, exit status 2, and nothing half written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from csm_core.config import PROJECT_ROOT
+
+ACME = PROJECT_ROOT / "examples" / "acme"
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    folder = tmp_path / "records"
+    shutil.copytree(ACME, folder)
+    return folder
+
+
+def refused(result, *said: str, status: int = 2) -> None:
+    assert result.returncode == status, result.stdout + result.stderr
+    text = result.stdout + result.stderr
+    for part in said:
+        assert part in text
+    assert "Traceback" not in text
+
+
+def test_a_missing_folder(company, tmp_path):
+    one = company(tmp_path / "nowhere")
+    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "is not there", "csm.yaml")
+
+
+def test_a_missing_entity_that_is_needed(company, records):
+    (records / "features.csv").unlink()
+    refused(company(records).csm("run", "--as-of", "2026-09-30", "--no-publish"), "features", "required")
+
+
+def test_a_missing_column_is_named_with_what_was_found_instead(company, records):
+    file = records / "accounts.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace("account_name", "acount_name", 1), encoding="utf-8")
+    one = company(records)
+    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "accounts.csv", "account_name", "acount_name")
+    assert one.query("select count(*) from duckdb_tables() where schema_name = 'marts'") == [(0,)]
+
+
+def test_too_many_refused_records_fail_the_run_and_nothing_is_scored(company, records):
+    file = records / "nps_responses.csv"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    score = lines[0].split(",").index("score")
+    broken = [
+        ",".join("11" if at == score else value for at, value in enumerate(line.split(","))) for line in lines[1:]
+    ]
+    file.write_text("\n".join([lines[0], *broken]) + "\n", encoding="utf-8")
+    one = company(records)
+    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nps_responses", "out_of_range")
+    assert one.query("select count(*) from duckdb_tables() where table_name = 'csm_health_scores'") == [(0,)]
+
+
+def test_an_unknown_key(company):
+    one = company("acme")
+    one.config_file.write_text(one.config_file.read_text() + "\nwharehouse: x\n")
+    refused(one.csm("run"), "unknown key 'wharehouse'", "did you mean 'warehouse'?", str(one.config_file))
+
+
+def test_an_unknown_system(company):
+    one = company(ACME, system="fyles")
+    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "unknown system 'fyles'", "'files'")
+
+
+def test_a_warehouse_that_is_none(company):
+    one = company("acme")
+    one.config.warehouse.parent.mkdir()
+    one.config.warehouse.write_text("no database " * 1000)
+    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "csm.duckdb", "cannot be opened")
+
+
+def test_a_day_before_any_account(company):
+    one = company("acme", partitions_start="2020-01-01")
+    refused(one.csm("run", "--as-of", "2020-02-01", "--no-publish"), "2020-02-01", "no account", "earliest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--as-of", "2025-12-31"], "before the first partition, 2026-01-01"),
+        (["--as-of", "2999-01-01"], "has not ended yet"),
+        (["--from", "2026-09-30", "--to", "2026-09-01"], "is after"),
+        (["--from", "2026-09-30"], "belong together"),
+        (["--as-of", "2026-09-30", "--from", "2026-09-01", "--to", "2026-09-02"], "not both"),
+        (["--as-of", "yesterday"], "does not match the format"),
+        (["--as-of", "2026-09-30", "--select", "csm_helth_scores"], "csm_helth_scores"),
+        (["--as-of", "2026-09-30", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_arguments(company, arguments, said):
+    refused(company("acme").csm("run", "--no-publish", *arguments), said)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"), [("select * from nothing_here", "nothing_here"), ("drop table csm_health_scores", "read-only")]
+)
+def test_queries(company, query, said):
+    one = company("acme")
+    refused(one.csm("sql", "select 1"), "nothing is published yet")
+    assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
+    refused(one.csm("sql", query), said)
+    counted = one.csm("sql", "select count(*) as n from csm_health_scores", "--format", "csv")
+    assert counted.stdout == f"n\n{one.query('select count(*) from marts.csm_health_scores')[0][0]}\n"
