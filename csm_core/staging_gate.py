@@ -49,6 +49,10 @@ _RAW_TABLE = re.compile(r"\braw\s*\.\s*\"?([A-Za-z_][A-Za-z0-9_]*)")
 _KEPT = ", ".join(BOOKKEEPING)
 _RECENT_FIRST = "_loaded_at desc, _load_id desc, _source_file desc, _source_line desc"
 _BLOCK_ROWS = 122_880
+_SCRATCH = (
+    *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
+    *("gate_leaving", "gate_refused"),
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ def stage_entity(
         gate = _Gate(connection, entity, models, staged_at.replace(tzinfo=None))
         with transaction(connection):
             refusal = gate.run(max_rejected_percent)
+        for scratch in _SCRATCH:
+            connection.execute(f"drop table if exists temp.{scratch}")
     except duckdb.Error as error:
         message = f"staging {entity_name} failed: {str(error).splitlines()[0]}"
         raise WarehouseError(message) from error

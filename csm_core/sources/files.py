@@ -90,7 +90,7 @@ def source_folder(settings: SourceConfig, system: str) -> Path:
 def readable_files(folder: Path, log: Log | None = None) -> list[Path]:
     """The files below a folder that have a readable format, in the order of their names."""
     found: list[Path] = []
-    for base, folders, names in os.walk(folder):
+    for base, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not _hidden(name))
         for name in sorted(names):
             path = Path(base) / name
@@ -129,6 +129,11 @@ def _nothing_for(folder: Path, entity: str) -> str:
         f"{folder}: no records for {entity}, which are required. Expected one of {wanted}, or a folder {entity}/ of "
         f"such files. Found: {shown or 'nothing'}."
     )
+
+
+def _unreadable(error: OSError) -> None:
+    message = f"{error.filename}: cannot be read: {error.strerror}"
+    raise SourceError(message)
 
 
 def _hidden(name: str) -> bool:

@@ -556,7 +556,8 @@ class _Load:
         ).fetchall()
         present = {str(path) for path in self._paths}
         for path, load_id in pending:
-            if path not in present:
+            # Another source of the same system may have files of its own in this table.
+            if path not in present and (self._target.snapshot or not Path(path).is_file()):
                 self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
                 self._log.info("records of a file that is gone withdrawn", file=path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -70,7 +71,7 @@ def test_one_file_and_a_folder_of_files_in_every_format(way_in):
     way_in.write_company()
     way_in.write("usage_events/2026/06/a.csv", "event_id,account_id,event_name,occurred_at\nf1,a1,x,2026-06-03\n")
     line = '{"event_id": "f2", "account_id": "a1", "event_name": "x", "occurred_at": "2026-06-03", "extra": [1, 2]}'
-    way_in.write("usage_events/b.ndjson.gz", gzip.compress(line.encode()))
+    way_in.write("usage_events/b.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + line.encode()))
     target = way_in.write("usage_events/dt=2026-06-03/c.parquet", b"")
     duckdb.connect().execute(
         "copy (select 'f3' as event_id, 'a1' as account_id, 'x' as event_name, date '2026-06-03' as occurred_at) "
@@ -112,6 +113,18 @@ def test_a_file_that_goes_leaves_its_records_once_they_are_staged(way_in):
     (way_in.folder / "usage_events" / "1.csv").unlink()
     way_in.run()
     assert way_in.rows("select count(*) from staging.stg_usage_events") == [(4,)]
+
+
+def test_two_folders_of_one_system_do_not_take_each_other_back(way_in, tmp_path):
+    way_in.write_company()
+    other = tmp_path / "other"
+    shutil.copytree(way_in.folder, other)
+    (other / "usage_events.csv").write_text("event_id,account_id,event_name,occurred_at\no1,a1,x,2026-06-03\n")
+    for folder in (way_in.folder, other):
+        source = SourceConfig(system="files", path=folder)
+        get_system("files").load(way_in.connection, source, loaded_at=way_in.now, log=way_in.log)
+    report = way_in.stage("accounts", "usage_events")["usage_events"]
+    assert (report.read, report.loaded) == (4, 4)
 
 
 def test_new_columns_join_an_existing_raw_table(way_in):
