@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,8 @@ DEFAULT_PORT = 8756
 DEFAULT_VIEW_ADDRESS = f"http://127.0.0.1:{DEFAULT_PORT}"
 SANDBOX_FILE = "notion_sandbox.sqlite"
 START_PATIENCE_SECONDS = 15.0
+TICK_SECONDS = 0.02
+TICKS_A_DAY = 86_400 * 50
 
 _HOSTS = frozenset(("127.0.0.1", "localhost"))
 
@@ -80,13 +83,14 @@ class SandboxServer:
             raise NotionError(
                 f"the Notion sandbox cannot listen on 127.0.0.1:{port}: {problem.strerror}. Choose another port."
             ) from problem
+        self._port = int(self._socket.getsockname()[1])
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self._socket.getsockname()[1])
+        return self._port
 
     @property
     def url(self) -> str:
@@ -127,7 +131,9 @@ class SandboxServer:
         """Serve from this thread until Ctrl-C."""
         self._server = self._new_server()
         try:
-            self._server.run(sockets=[self._socket])
+            # uvicorn gives Ctrl-C back once it has ended; here that is the ordinary end.
+            with suppress(KeyboardInterrupt):
+                self._server.run(sockets=[self._socket])
         finally:
             self.store.close()
 
@@ -176,11 +182,22 @@ class SandboxServer:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        return uvicorn.Server(config)
+        return _PromptServer(config)
 
     def _transport_of(self, scope: Scope) -> asyncio.Transport | None:
         client = scope.get("client")
         return self._transports.get(tuple(client)) if client is not None else None
+
+
+class _PromptServer(uvicorn.Server):
+    """A server that looks every few milliseconds whether it should end, so that a run does not wait for it."""
+
+    async def main_loop(self) -> None:
+        """Serve until told to end."""
+        looks = 0
+        while not await self.on_tick(looks):
+            looks = (looks + 1) % TICKS_A_DAY
+            await asyncio.sleep(TICK_SECONDS)
 
 
 def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:

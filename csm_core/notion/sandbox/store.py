@@ -74,6 +74,7 @@ class Store:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._lock = threading.RLock()
         self._constants: dict[str, str] = {}
+        self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(
             path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -135,8 +136,11 @@ class Store:
                 self._db.execute("rollback")
 
     def close(self) -> None:
-        """Give the file back as one file."""
+        """Leave one file behind; a second time does nothing."""
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             try:
                 self._db.execute("pragma wal_checkpoint(truncate)")
             finally:

@@ -1,0 +1,117 @@
+"""The sandbox as a process: started from the command line, killed, shared by two, its file left whole."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from notion_client import Client
+
+from csm_core.errors import NotionError
+from csm_core.notion.sandbox import SANDBOX_TOKEN, SandboxServer, ensure_sandbox
+
+
+@contextmanager
+def process(file: Path) -> Generator[tuple[subprocess.Popen[str], Client]]:
+    command = [sys.executable, "-m", "csm_core.notion.sandbox", "--file", str(file), "--port", "0"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    client = Client(auth=SANDBOX_TOKEN, base_url=running.stdout.readline().strip(), retry=False)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.users.me()
+            break
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    try:
+        yield running, client
+    finally:
+        client.close()
+        running.kill()
+        running.wait()
+        running.stdout.close()
+
+
+def new_page(client: Client, parent: str, name: str) -> str:
+    page: Any = client.pages.create(parent={"page_id": parent}, properties={"title": [{"text": {"content": name}}]})
+    return str(page["id"])
+
+
+def root_of(client: Client) -> str:
+    found: Any = client.search(filter={"property": "object", "value": "page"})
+    return str(next(page["id"] for page in found["results"] if page["parent"]["type"] == "workspace"))
+
+
+def test_everything_answered_outlives_a_kill(tmp_path: Path) -> None:
+    file = tmp_path / "notion.sqlite"
+    with process(file) as (running, client):
+        root = root_of(client)
+        pages = [new_page(client, root, f"page {number}") for number in range(20)]
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    with SandboxServer(file) as server:
+        assert server.root_page_id == root
+        assert all(server.store.page(page) is not None for page in pages)
+        assert len(server.store.children(root)) == 20
+    connection = sqlite3.connect(file)
+    assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    connection.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["notion.sqlite"]
+
+
+def test_ctrl_c_ends_it_and_leaves_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "notion.sqlite"
+    with process(file) as (running, client):
+        new_page(client, root_of(client), "page")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["notion.sqlite"]
+
+
+def test_two_servers_over_one_file_take_turns(tmp_path: Path) -> None:
+    file = tmp_path / "notion.sqlite"
+    with SandboxServer(file) as one, SandboxServer(file) as two, ThreadPoolExecutor(2) as pool:
+        assert one.root_page_id == two.root_page_id
+
+        def write(server: SandboxServer) -> None:
+            client = Client(auth=server.token, base_url=server.url, retry=False)
+            for number in range(60):
+                new_page(client, server.root_page_id, f"{server.port} {number}")
+            client.close()
+
+        list(pool.map(write, (one, two)))
+        children = two.store.children(one.root_page_id)
+    assert len(children) == 120
+    assert sorted(row["position"] for row in children) == list(range(120))
+
+
+def test_it_starts_within_a_second(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    with ensure_sandbox(tmp_path) as server:
+        Client(auth=server.token, base_url=server.url).users.me()
+    assert time.perf_counter() - started < 1.0
+    assert (tmp_path / "notion_sandbox.sqlite").is_file()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with SandboxServer(tmp_path / "a.sqlite") as server, pytest.raises(NotionError, match="another port") as caught:
+        SandboxServer(tmp_path / "b.sqlite", server.port)
+    assert f"127.0.0.1:{server.port}" in str(caught.value)
+
+
+def test_stopping_twice_does_no_harm(tmp_path: Path) -> None:
+    server = SandboxServer(tmp_path / "a.sqlite").start()
+    server.stop()
+    server.stop()
