@@ -13,6 +13,8 @@ from notion_client import Client
 from csm_core.notion.sandbox import KINDS, Fault, SandboxServer
 from csm_core.notion.sandbox.limits import RequestBudget
 
+LIVING = "parent_page is not null and in_trash = 0"
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[SandboxServer]:
@@ -27,7 +29,7 @@ def server(running: SandboxServer) -> Generator[SandboxServer]:
     running.faults.clear()
     running.requests.clear()
     running.service.before_request = running.service.after_request = None
-    for row in running.store.pages_where("parent_page is not null and in_trash = 0", (), "seq", 1_000):
+    for row in running.store.pages_where(LIVING, (), "seq", 1_000):
         running.people.trash(row["id"])
 
 
@@ -45,7 +47,7 @@ def create(server: SandboxServer, http: httpx.Client, name: str = "made") -> htt
 
 def made(server: SandboxServer) -> list[str]:
     """Titles of the pages that are there and not in the trash."""
-    return [row["title"] for row in server.store.pages_where("parent_page is not null and in_trash = 0", (), "seq", 1_000)]
+    return [row["title"] for row in server.store.pages_where(LIVING, (), "seq", 1_000)]
 
 
 ANSWERS: list[tuple[str, int, str, bool]] = [
