@@ -92,13 +92,14 @@ def new_client(settings: NotionSettings) -> AsyncClient:
 
 @asynccontextmanager
 async def open_workspace(
-    env: Mapping[str, str], sandbox_path: Path
+    env: Mapping[str, str], sandbox_path: Path, *, prepare: bool = True
 ) -> AsyncGenerator[tuple[AsyncClient, NotionSettings]]:
     """A client and the settings to publish with, closed on exit.
 
     With a token: the workspace that the environment names. Without: the sandbox over the file ``sandbox_path``, in this
-    process and on a free port of loopback, with its four databases made if they are missing; ids of the environment
-    are of no use there and are not taken.
+    process and on a free port of loopback. There, ids of the environment choose databases that the sandbox has, and are
+    passed over otherwise, being those of a real workspace; unless ``prepare`` is false, databases that are missing are
+    made under its first page.
     """
     settings = NotionSettings.of(env)
     if not settings.is_sandbox:
@@ -109,11 +110,16 @@ async def open_workspace(
             await client.aclose()
         return
     with SandboxServer(sandbox_path) as server:
-        settings = replace(settings, token=SecretStr(server.token), base_url=server.url, data_source_ids={})
+        known = {name: found for name, found in settings.database_ids.items() if server.has_database(found)}
+        settings = replace(
+            settings, token=SecretStr(server.token), base_url=server.url, database_ids=known, data_source_ids={}
+        )
         client = new_client(settings)
         try:
-            found = await init_workspace(client, server.root_page_id)
-            yield client, replace(settings, database_ids=found)
+            if prepare:
+                made = await init_workspace(client, server.root_page_id, known)
+                settings = replace(settings, database_ids=made)
+            yield client, settings
         finally:
             await client.aclose()
 

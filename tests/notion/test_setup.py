@@ -245,6 +245,22 @@ def test_without_a_token_the_sandbox_is_opened_ready_and_kept(tmp_path: Path) ->
         assert server.store.page(page_id) is not None
 
 
+def test_settings_choose_among_the_databases_of_the_sandbox(server: SandboxServer, notion: Client) -> None:
+    parent: Any = notion.pages.create(parent={"page_id": server.root_page_id}, properties={"title": {"title": []}})
+    ids = make(server, parent["id"])
+
+    async def run(*, prepare: bool) -> NotionSettings:
+        env = {**ids, HEALTH_RECORDS.setting: "00000000-0000-4000-8000-000000000000"}
+        async with open_workspace(env, server.store.path, prepare=prepare) as (_, settings):
+            return settings
+
+    seen = asyncio.run(run(prepare=False)).database_ids
+    assert dict(seen) == {name: found for name, found in ids.items() if name != HEALTH_RECORDS.setting}
+    made = asyncio.run(run(prepare=True)).database_ids
+    assert {name: found for name, found in made.items() if ids[name] == found} == dict(seen)
+    assert len(server.store.databases()) == 5
+
+
 def test_with_a_token_the_named_address_is_used(server: SandboxServer, tmp_path: Path) -> None:
     env = {"NOTION_TOKEN": server.token, "NOTION_BASE_URL": server.url, "NOTION_DATABASE_ID": "abc"}
 

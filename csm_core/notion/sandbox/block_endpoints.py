@@ -103,11 +103,11 @@ class BlockEndpoints:
             raise invalid(TRASHED)
         if not may_have_children(kind):
             raise invalid(f"Block of the type {kind} does not support children.")
-        rows = self._store.append(parent, blocks, self._place_for(parent, given))
+        ids = self._store.append(parent, blocks, self._place_for(parent, given))
         self._store.touch_page_of(parent, self._store.meta("bot"))
         return {
             "object": "list",
-            "results": [self._shapes.block(row) for row in rows],
+            "results": [self._shapes.block(self._look.block(block_id)) for block_id in ids],
             "next_cursor": None,
             "has_more": False,
             "type": "block",

@@ -22,12 +22,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from csm_core.errors import NotionError
 from csm_core.notion.sandbox.api import QUERY_RESULT_LIMIT, Api
 from csm_core.notion.sandbox.controls import Controls
+from csm_core.notion.sandbox.errors import ApiError
 from csm_core.notion.sandbox.faults import Faults
 from csm_core.notion.sandbox.limits import RequestBudget
 from csm_core.notion.sandbox.pages import Pages
 from csm_core.notion.sandbox.people import People
 from csm_core.notion.sandbox.service import Request, Service
 from csm_core.notion.sandbox.store import Store
+from csm_core.notion.sandbox.validation import as_id
 
 # Not a secret: the sandbox listens on loopback only and holds nothing that its file does not.
 SANDBOX_TOKEN = "csm-sandbox"  # noqa: S105
@@ -101,6 +103,14 @@ class SandboxServer:
     def root_page_id(self) -> str:
         """The page that is there from the start."""
         return self.store.root_id
+
+    def has_database(self, database_id: str) -> bool:
+        """Whether there is such a database, outside of the trash; any text may be asked for."""
+        try:
+            row = self.store.database(as_id(database_id, "id"))
+        except ApiError:
+            return False
+        return row is not None and not row["in_trash"]
 
     @property
     def faults(self) -> Faults:

@@ -283,8 +283,8 @@ class Store:
         found = self._db.execute("select 1 from blocks where parent = ? and in_trash = 0 limit 1", (parent,)).fetchone()
         return found is not None
 
-    def append(self, parent: str, blocks: list[NewBlock], after: int | None = None) -> list[Row]:
-        """Blocks at the end of a parent, or behind a position; their children with them."""
+    def append(self, parent: str, blocks: list[NewBlock], after: int | None = None) -> list[str]:
+        """Put blocks at the end of a parent, or behind a position, children with them; the ids of the first level."""
         if after is None:
             start = self._last_position(parent) + 1
         else:
@@ -294,18 +294,19 @@ class Store:
                 (len(blocks), parent, after),
             )
         now = self.now()
-        ids: list[str] = []
-        for offset, block in enumerate(blocks):
-            block_id = new_id()
-            ids.append(block_id)
-            self._db.execute(
-                "insert into blocks (id, parent, position, type, content, created_at, edited_at) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
-                (block_id, parent, start + offset, block.type, to_json(block.content), now, now),
-            )
+        ids = [new_id() for _ in blocks]
+        self._db.executemany(
+            "insert into blocks (id, parent, position, type, content, created_at, edited_at) "
+            "values (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (block_id, parent, start + offset, block.type, to_json(block.content), now, now)
+                for offset, (block_id, block) in enumerate(zip(ids, blocks, strict=True))
+            ],
+        )
+        for block_id, block in zip(ids, blocks, strict=True):
             if block.children:
                 self.append(block_id, block.children)
-        return [self._must(self.block(block_id)) for block_id in ids]
+        return ids
 
     def update_block(self, row: Row, **columns: Any) -> Row:
         """Set columns of a block."""
