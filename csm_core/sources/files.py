@@ -141,5 +141,10 @@ def _hidden(name: str) -> bool:
 
 
 def _say_ignored(path: Path, log: Log | None) -> None:
-    if log:
-        log.info("file ignored", file=str(path))
+    if log is None:
+        return
+    # Records under a name that means nothing are worth a line; a README or .DS_Store is not.
+    if form_of(path) and not _hidden(path.name):
+        log.info("file ignored: its name is not that of an entity, or it cannot be opened", file=str(path))
+    else:
+        log.debug("file ignored", file=str(path))

@@ -55,7 +55,11 @@ _NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
 
 
 class Log(Protocol):
-    """Where the loader says what it does: a structlog logger, or anything with these two methods."""
+    """Where the loader says what it does: a structlog logger, or anything with these methods."""
+
+    def debug(self, event: str, **fields: object) -> object:
+        """Something that only matters when looking for a fault."""
+        ...
 
     def info(self, event: str, **fields: object) -> object:
         """Something that a person may want to know."""

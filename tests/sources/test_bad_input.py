@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import duckdb
 import pytest
+from tests_sources_way_in import new_way_in
 
 from csm_core.config import SourceConfig
 from csm_core.errors import ConfigError, SourceError
@@ -99,13 +101,24 @@ def test_every_broken_file_is_tried(tmp_path):
     assert sorted(NAMES) == sorted(_cases(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def loaded_company(tmp_path_factory):
+    """A company that was loaded before; no case may leave a trace, so that all can use the same."""
+    base = tmp_path_factory.mktemp("loaded")
+    with new_way_in(base) as way_in:
+        way_in.write_company()
+        way_in.run()
+        yield way_in, way_in.state(), _cases(base)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_broken_file_is_an_error_that_says_what_and_where(way_in, tmp_path, name):
+def test_a_broken_file_is_an_error_that_says_what_and_where(loaded_company, name):
+    way_in, before, cases = loaded_company
+    shutil.rmtree(way_in.folder)
+    way_in.folder.mkdir()
     way_in.write_company()
-    way_in.run()
-    before = way_in.state()
     (way_in.folder / "usage_events.csv").unlink()
-    file, content, expected = _cases(tmp_path)[name]
+    file, content, expected = cases[name]
     way_in.write(file, content)
     # A good file that comes first in the same load must not stay behind either.
     way_in.write("accounts.csv", "account_id,account_name\na9,New\n")
@@ -343,7 +356,9 @@ def test_strays_are_left_alone(way_in):
     (way_in.folder / "usage_events" / "gone.csv").symlink_to(way_in.folder / "nowhere.csv")
     (way_in.folder / "usage_events" / "loop").symlink_to(way_in.folder, target_is_directory=True)
     assert way_in.run()["usage_events"].read == 3
-    ignored = {Path(str(fields["file"])).name for event, fields in way_in.log.events if event == "file ignored"}
+    ignored = {
+        Path(str(fields["file"])).name for event, fields in way_in.log.events if event.startswith("file ignored")
+    }
     assert {".DS_Store", "notes.txt", "_SUCCESS", "2026.parquet.gz", "gone.csv", "usage_events.csv.bak"} <= ignored
 
 

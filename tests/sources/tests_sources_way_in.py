@@ -36,6 +36,9 @@ class SilentLog:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
 
+    def debug(self, event: str, **fields: object) -> None:
+        self.events.append((event, fields))
+
     def info(self, event: str, **fields: object) -> None:
         self.events.append((event, fields))
 
