@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from csm_core.errors import ConfigError, CSMError, InputError
+from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 
 if TYPE_CHECKING:
     from csm_core.config import Config
@@ -153,6 +154,35 @@ def execute(
     else:
         typer.echo("\n".join(report_lines(outcome, warehouse, days, seconds)))
     return outcome.exit_status
+
+
+@app.command(epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl")
+def score(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the 13 inputs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write scores and points to this CSV, JSON lines or Parquet.")
+    ] = None,
+    green: Annotated[float, typer.Option(help="Score from which an account is GREEN.")] = DEFAULT_GREEN_THRESHOLD,
+    amber: Annotated[float, typer.Option(help="Score from which an account is AMBER.")] = DEFAULT_AMBER_THRESHOLD,
+    churn_window_days: Annotated[
+        int, typer.Option(help="Days to renewal within which the contract worries.")
+    ] = DEFAULT_CHURN_WINDOW_DAYS,
+) -> None:
+    """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
+    from csm_core.score_file import score_file
+    from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+
+    scorer = VectorizedCSMHealthScorer(
+        green_threshold=green, amber_threshold=amber, churn_window_days=churn_window_days
+    )
+    report = score_file(file, out=out, scorer=scorer)
+    typer.echo(f"{report.scored:,} rows scored, written to {out}" if out else report.table)
+    for bad in report.bad:
+        where = f" account {bad.account_id!r}:" if bad.account_id else ""
+        typer.echo(f"{file}, line {bad.line}:{where} {bad.field} {bad.reason}".replace("  ", " "), err=True)
+    if report.bad:
+        typer.echo(f"{len(report.bad):,} rows were not scored", err=True)
+        raise typer.Exit(2)
 
 
 @app.command(epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv')

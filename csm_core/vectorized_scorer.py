@@ -1,0 +1,200 @@
+"""The health score over tables and frames, in DuckDB: the same rubric as the scalar scorer, and the same bits.
+
+Frames go in and out as columns; no Python object is made per row, and the input frame is not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from csm_core.errors import SignalError
+from csm_core.policy import Thresholds
+from csm_core.rubric import (
+    DEFAULT_AMBER_THRESHOLD,
+    DEFAULT_CHURN_WINDOW_DAYS,
+    DEFAULT_GREEN_THRESHOLD,
+    FIELD_ALIASES,
+    FIELDS,
+    Field,
+)
+from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+
+ACCOUNT = "account_id"
+KEYS = (ACCOUNT, "tenant_id", "as_of_date")
+_CATEGORIES = {
+    "rag": ("GREEN", "AMBER", "RED"),
+    "churn_risk_level": ("low", "medium", "high", "critical"),
+    "churn_triggered_by": ("both", "contract_proximity", "behavioral"),
+}
+
+
+class VectorizedCSMHealthScorer:
+    """Scores many accounts at once. Thresholds as for ``CSMHealthScorer``; raises InputError as it does."""
+
+    def __init__(
+        self,
+        *,
+        green_threshold: float = DEFAULT_GREEN_THRESHOLD,
+        amber_threshold: float = DEFAULT_AMBER_THRESHOLD,
+        churn_window_days: int = DEFAULT_CHURN_WINDOW_DAYS,
+    ) -> None:
+        self.thresholds = Thresholds(green_threshold, amber_threshold, churn_window_days)
+
+    def sql(self, source: str, keys: Sequence[str] = (ACCOUNT,)) -> str:
+        """The SELECT that scores every row of ``source``, a relation or a sub-select in parentheses."""
+        return scoring_sql(
+            source,
+            green=double(float(self.thresholds.green_threshold)),
+            amber=double(float(self.thresholds.amber_threshold)),
+            churn_window_days=str(self.thresholds.churn_window_days),
+            keys=keys,
+        )
+
+    def score_frame(self, signals: pd.DataFrame) -> pd.DataFrame:
+        """One row per input row, in the same order and with its index.
+
+        The columns are ``account_id``, ``score``, ``raw_score``, ``rag``, ``churn_risk_level``,
+        ``churn_triggered_by``, ``should_alert`` and the points of every signal; levels come as categories. Columns
+        that the contract gives a default may be left out. ``avg_ticket_sentiment`` is taken for
+        ``support_sentiment``. In a column that may be null, NaN is null.
+
+        Raises SignalError naming account and field for a row outside the contract, a missing column, a column of the
+        wrong type, and an account that stands twice (per tenant and day, where the frame has those).
+        """
+        columns = _columns(signals)
+        _require_unique(signals)
+        cleaned = pd.DataFrame(
+            {field.name: _cleaned(field, signals, columns) for field in FIELDS}, index=pd.RangeIndex(len(signals))
+        )
+        with duckdb.connect() as connection:
+            connection.register("signals", cleaned)
+            _refuse(connection, signals)
+            scored = connection.execute(self._framed()).df()
+        scored.insert(0, ACCOUNT, signals[ACCOUNT].array)
+        scored.index = signals.index
+        return scored
+
+    def _framed(self) -> str:
+        shown = ", ".join(
+            f"cast({name} as enum({', '.join(repr(level) for level in _CATEGORIES[name])})) as {name}"
+            if name in _CATEGORIES
+            else name
+            for name in (*RESULT_COLUMNS, *POINT_COLUMNS)
+        )
+        return f"select {shown} from ({self.sql('signals', keys=())})"
+
+
+def _columns(signals: pd.DataFrame) -> dict[str, str]:
+    """Field → column of the frame; SignalError for a required one that is missing, with what is there instead."""
+    present = [str(column) for column in signals.columns]
+    doubled = sorted({name for name in present if present.count(name) > 1})
+    if doubled:
+        message = f"the frame has these columns more than once: {', '.join(doubled)}"
+        raise SignalError(message)
+    found = {name: name for name in present}
+    for alias, name in FIELD_ALIASES.items():
+        if alias in found and name in found:
+            message = f"the frame has both {name} and {alias}, which mean the same; keep one"
+            raise SignalError(message)
+        if alias in found:
+            found[name] = alias
+    wanted = [ACCOUNT, *(field.name for field in FIELDS if field.required)]
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        message = f"the frame lacks {', '.join(missing)}; it has {', '.join(present) or 'no column'}"
+        raise SignalError(message)
+    return {field.name: found[field.name] for field in FIELDS if field.name in found}
+
+
+def _require_unique(signals: pd.DataFrame) -> None:
+    accounts = cast("pd.Series", signals[ACCOUNT])
+    empty = np.asarray(accounts.isna(), dtype=bool)
+    if empty.any():
+        message = f"{int(empty.sum())} rows have no account_id, the first at position {int(empty.argmax())}"
+        raise SignalError(message)
+    keys = [key for key in KEYS if key in signals.columns]
+    twice = np.asarray(signals.duplicated(subset=keys), dtype=bool)
+    if twice.any():
+        account = accounts.iloc[int(twice.argmax())]
+        message = f"account {account!r} stands more than once in the frame (by {', '.join(keys)})"
+        raise SignalError(message)
+
+
+def _cleaned(field: Field, signals: pd.DataFrame, columns: dict[str, str]) -> Any:
+    if field.name not in columns:
+        return _constant(field, len(signals))
+    column = cast("pd.Series", signals[columns[field.name]])
+    return _level(field, column, signals) if field.levels else _number(field, column, signals)
+
+
+def _constant(field: Field, rows: int) -> Any:
+    """A column that the frame leaves out: the field's default, or null."""
+    if not field.levels:
+        value = int(field.default) if field.default is not None else 0
+        return pd.arrays.IntegerArray(np.full(rows, value), np.full(rows, field.default is None))
+    code = field.levels.index(str(field.default)) if field.default is not None else -1
+    return pd.Categorical.from_codes(np.full(rows, code, dtype=np.int8), categories=list(field.levels))
+
+
+def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categorical:
+    missing = np.asarray(column.isna(), dtype=bool)
+    unknown = ~np.asarray(column.isin(list(field.levels)), dtype=bool) & ~missing
+    _refuse_where(unknown, field, column, signals, f"is not one of {', '.join(field.levels)}")
+    if not field.nullable:
+        _refuse_where(missing, field, column, signals, "is missing")
+    return pd.Categorical(column, categories=list(field.levels))
+
+
+def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
+    plain = column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    kind = pd.api.types.infer_dtype(plain, skipna=True)
+    if kind not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
+        message = (
+            f"{field.name} holds {kind} values ({plain.dtype}) where a number is due"
+            f"{_first_account(signals, np.asarray(plain.notna(), dtype=bool))}"
+        )
+        raise SignalError(message)
+    numbers = plain.to_numpy(dtype=np.float64, na_value=np.nan)
+    missing = np.asarray(plain.isna(), dtype=bool) | np.isnan(numbers)
+    _refuse_where(np.isinf(numbers), field, column, signals, "is not a finite number")
+    if not field.nullable:
+        _refuse_where(missing, field, column, signals, "is missing or not a number")
+    if field.kind == "rate":
+        return numbers
+    whole = np.where(missing, 0.0, numbers)
+    _refuse_where(whole != np.floor(whole), field, column, signals, "is not a whole number")
+    _refuse_where(np.abs(whole) > 2**53, field, column, signals, "is out of range")
+    return pd.arrays.IntegerArray(whole.astype(np.int64), missing)
+
+
+def _refuse_where(
+    bad: np.ndarray[Any, Any], field: Field, column: pd.Series, signals: pd.DataFrame, reason: str
+) -> None:
+    if bad.any():
+        position = int(bad.argmax())
+        account, value = signals[ACCOUNT].iloc[position], column.iloc[position]
+        more = f" ({int(bad.sum()):,} such rows)" if bad.sum() > 1 else ""
+        message = f"account {account!r}: {field.name} {reason}: {value!r}{more}"
+        raise SignalError(message)
+
+
+def _refuse(connection: duckdb.DuckDBPyConnection, signals: pd.DataFrame) -> None:
+    numbered = "(select row_number() over () - 1 as position, * from signals)"
+    row = connection.execute(
+        f"select position, field, value, count(*) over () from ({refusal_sql(numbered, ('position',))}) "
+        "order by position limit 1"
+    ).fetchone()
+    if row:
+        position, field, value, rows = row
+        more = f" ({rows:,} such rows)" if rows > 1 else ""
+        message = f"account {signals[ACCOUNT].iloc[position]!r}: {field} is out of range: {value}{more}"
+        raise SignalError(message)
+
+
+def _first_account(signals: pd.DataFrame, where: np.ndarray[Any, Any]) -> str:
+    return f"; the first is account {signals[ACCOUNT].iloc[int(where.argmax())]!r}" if where.any() else ""
