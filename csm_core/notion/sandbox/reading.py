@@ -16,7 +16,7 @@ _FLAGS = ("bold", "italic", "strikethrough", "underline", "code")
 
 
 def read_value(shown: Values) -> Values:
-    """A property's value by the way it is shown: ``runs``, ``chips``, ``text``, ``number``, ``check`` or ``empty``."""
+    """A value by the way it is shown: runs, chips, text, number, moment, check or empty."""
     kind = shown["type"]
     value = shown[kind]
     if kind == "checkbox":
@@ -33,9 +33,9 @@ def read_value(shown: Values) -> Values:
         return {"kind": "number", "text": f"{value:,}"}
     if kind == "date":
         text = read_moment(value["start"])
-        return {"kind": "text", "text": f"{text} → {read_moment(value['end'])}" if value["end"] else text}
+        return {"kind": "moment", "text": f"{text} → {read_moment(value['end'])}" if value["end"] else text}
     if kind in ("created_time", "last_edited_time"):
-        return {"kind": "text", "text": read_moment(value)}
+        return {"kind": "moment", "text": read_moment(value)}
     if kind == "relation":
         return {"kind": "text", "text": ", ".join(item["id"] for item in value)}
     return {"kind": "text", "text": str(value)}
