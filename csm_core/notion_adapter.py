@@ -212,7 +212,7 @@ class NotionCSMAdapter:
     def health_properties(self, score: float, rag: str) -> dict[str, Any]:
         """The three properties of an account's page that are ours."""
         return {
-            names.CSM_HEALTH_SCORE: {"number": score},
+            names.CSM_HEALTH_SCORE: {"number": shown_score(score)},
             names.CSM_HEALTH_RAG: {"select": {"name": rag}},
             names.CSM_LAST_SCAN: {"date": {"start": self._clock().isoformat(timespec="seconds")}},
         }
@@ -245,7 +245,7 @@ class NotionCSMAdapter:
             **await self._titled(HEALTH_RECORDS, f"{account_name or health_score.account_id} — {as_of_date}"),
             names.ACCOUNT_ID: _text(health_score.account_id),
             names.AS_OF_DATE: {"date": {"start": as_of_date.isoformat()}},
-            names.SCORE: {"number": health_score.score},
+            names.SCORE: {"number": shown_score(health_score.score)},
             names.RAG: {"select": {"name": health_score.rag}},
             names.CHURN_RISK_LEVEL: {"select": {"name": health_score.churn_risk_level}},
             names.CHURN_TRIGGERED_BY: {"select": {"name": trigger} if trigger else None},
@@ -297,7 +297,7 @@ class NotionCSMAdapter:
             names.OPPORTUNITY_TYPE: {"select": {"name": option_name(opportunity.opportunity_type)}},
             names.SUBJECT: _text(opportunity.subject),
             names.CONFIDENCE: {"select": {"name": option_name(opportunity.confidence)}},
-            names.ESTIMATED_ARR_IMPACT: {"number": opportunity.estimated_arr_impact},
+            names.ESTIMATED_ARR_IMPACT: {"number": _amount(opportunity.estimated_arr_impact)},
         }
 
     # -- pages of any database
@@ -525,6 +525,15 @@ class NotionCSMAdapter:
         except Refused as refused:
             if not refused.gone:
                 raise
+
+
+def shown_score(score: float) -> float:
+    """A score as people read it, to the hundredth; the warehouse keeps all of it."""
+    return round(score, 2)
+
+
+def _amount(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 2)
 
 
 def mark(block: Mapping[str, Any]) -> str:

@@ -69,25 +69,35 @@ class Company:
 CSM = [sys.executable, "-m", "pipelines.main"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--update-golden`` writes the golden files anew; look at the difference before it is committed."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+def make_company(parent: Path, records: str | Path, *, system: str = "files", **settings: Any) -> Company:
+    """A company from a bundled example ("acme") or a folder of records, in a fresh folder below ``parent``."""
+    bundled = PROJECT_ROOT / "examples" / records if isinstance(records, str) else None
+    stated: dict[str, Any] = {"partitions_start": "2026-01-01"}
+    if bundled:
+        stated = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
+        system = stated["sources"][0]["system"]
+    stated |= {
+        "warehouse": "data/csm.duckdb",
+        "sources": [{"system": system, "path": str(bundled or records)}],
+        **settings,
+    }
+    folder = parent / f"company_{len(list(parent.glob('company_*')))}"
+    folder.mkdir()
+    (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+    return Company(folder, folder / "csm.yaml")
+
+
 @pytest.fixture
 def company(tmp_path: Path) -> Callable[..., Company]:
-    """Makes a company from a folder of records: ``company("acme")`` or ``company(folder, system="files")``."""
+    """Makes companies: ``company("acme")`` or ``company(folder, system="files")``."""
 
-    def make(records: str | Path, *, system: str = "files", **settings: Any) -> Company:
-        bundled = PROJECT_ROOT / "examples" / records if isinstance(records, str) else None
-        stated: dict[str, Any] = {"partitions_start": "2026-01-01"}
-        if bundled:
-            stated = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
-            system = stated["sources"][0]["system"]
-        stated |= {
-            "warehouse": "data/csm.duckdb",
-            "sources": [{"system": system, "path": str(bundled or records)}],
-            **settings,
-        }
-        folder = tmp_path / f"company_{len(list(tmp_path.glob('company_*')))}"
-        folder.mkdir()
-        (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
-        return Company(folder, folder / "csm.yaml")
+    def make(records: str | Path, **settings: Any) -> Company:
+        return make_company(tmp_path, records, **settings)
 
     return make
 

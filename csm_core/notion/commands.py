@@ -27,8 +27,8 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
         raise InputError(message)
 
     async def run() -> dict[str, str]:
-        async with open_workspace(os.environ, sandbox_file(config)) as (client, _):
-            return await init_workspace(client, parent)
+        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+            return await init_workspace(client, parent, settings.database_ids)
 
     return asyncio.run(run())
 
@@ -37,7 +37,7 @@ def doctor(config: Config) -> list[dict[str, Any]]:
     """What is missing or wrong with the databases."""
 
     async def run() -> list[dict[str, Any]]:
-        async with open_workspace(os.environ, sandbox_file(config)) as (client, settings):
+        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
             return [asdict(finding) for finding in await examine(client, settings)]
 
     return asyncio.run(run())

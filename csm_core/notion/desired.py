@@ -20,6 +20,7 @@ from csm_core.notion_adapter import (
     render_expansion_blocks,
     render_health_record_blocks,
     render_qbr_blocks,
+    shown_score,
 )
 from csm_core.rows import fetch
 from csm_core.rubric import SIGNAL_NAMES
@@ -103,9 +104,9 @@ def _health(score: CSMHealthScore, name: str) -> Item:
         key_of(score.account_id),
         score.account_id,
         name,
-        content_hash([score.score, score.rag]),
+        content_hash([shown_score(score.score), score.rag]),
         properties,
-        facts={"score": score.score, "rag": score.rag},
+        facts={"score": shown_score(score.score), "rag": score.rag},
     )
 
 
@@ -116,7 +117,7 @@ def _record(score: CSMHealthScore, name: str, day: date) -> Item:
         return await adapter.record_properties(score, day, name)
 
     facts = {"as_of_date": day.isoformat(), "rag": score.rag, "churn_risk_level": score.churn_risk_level}
-    meant = [name, day, score.score, score.rag, score.churn_risk_level, score.churn_triggered_by, blocks]
+    meant = [name, day, shown_score(score.score), score.rag, score.churn_risk_level, score.churn_triggered_by, blocks]
     return Item(
         RECORD,
         key_of(score.account_id, day.isoformat()),

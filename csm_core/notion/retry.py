@@ -68,13 +68,13 @@ class Caller:
         look: Callable[[], Awaitable[Answer | None]],
         committed: Callable[[dict[str, Any]], Answer | None],
     ) -> Answer:
-        """A create or an append: after a fault ``committed`` reads the answer, then ``look`` looks, before a retry."""
+        """A create or an append. After a fault ``committed`` reads the answer; then ``look`` looks, by its own retries."""
         uncertain = False
 
         async def once(_first: bool) -> Answer:
             nonlocal uncertain
             if uncertain:
-                found = await self.repeat(look)
+                found = await look()
                 if found is not None:
                     return found
             try:
@@ -90,7 +90,7 @@ class Caller:
             return await self._attempts(once)
         except NotionError:
             # The last attempt may have been carried out as well; only a look tells.
-            found = await self.repeat(look) if uncertain else None
+            found = await look() if uncertain else None
             if found is None:
                 raise
             return found

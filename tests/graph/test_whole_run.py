@@ -1,0 +1,143 @@
+"""The whole graph through Dagster on the bundled company: against golden files, twice, in ranges, and killed."""
+
+import csv
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.conftest import Company, tables
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "acme"
+DAYS = ("2026-09-28", "2026-09-29", "2026-09-30")
+# Wide marts are held by the accounts that were worked out by hand (see the README beside them), the others whole.
+CHECKED = ("A0001", "A0011", "A0013", "A0026", "A0060", "A0165")
+GOLDEN_QUERIES = {
+    "csm_health_signals": "select * from marts.csm_health_signals order by all",
+    "csm_health_scores": "select * exclude (scored_at) from marts.csm_health_scores order by all",
+    "csm_rag_transitions": "select * from marts.csm_rag_transitions order by all",
+    "csm_portfolio_daily": "select * from marts.csm_portfolio_daily order by all",
+    "csm_expansion_opportunities": "select * from marts.csm_expansion_opportunities where as_of_date = "
+    "date '2026-09-30' order by all",
+    "csm_qbr": "select * from marts.csm_qbr order by all",
+    "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
+    "csm_health_current": f"select * exclude (scored_at) from marts.csm_health_current where account_id in {CHECKED} "
+    "order by all",
+}
+
+
+def as_text(path: Path, query: str) -> list[list[str]]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        cursor = connection.execute(query)
+        header = [column[0] for column in cursor.description]
+        return [
+            header,
+            *(
+                [("" if value is None else repr(value) if isinstance(value, float) else str(value)) for value in row]
+                for row in cursor.fetchall()
+            ),
+        ]
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory) -> Company:
+    """Three days of the company as one range, published to the sandbox."""
+    from tests.conftest import make_company
+
+    one = make_company(tmp_path_factory.mktemp("acme"), "acme")
+    result = one.csm("run", "--from", DAYS[0], "--to", DAYS[-1])
+    assert result.returncode == 0, result.stdout + result.stderr
+    return one
+
+
+@pytest.mark.parametrize("mart", GOLDEN_QUERIES)
+def test_three_days_give_the_golden_marts(acme, mart, request):
+    found = as_text(acme.config.warehouse, GOLDEN_QUERIES[mart])
+    file = GOLDEN / f"{mart}.csv"
+    if request.config.getoption("--update-golden"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(found)
+    with file.open(encoding="utf-8", newline="") as stream:
+        wanted = list(csv.reader(stream))
+    assert len(found) > 1
+    assert found == wanted
+
+
+def test_the_population_is_scored_every_day(acme):
+    counted = acme.query(
+        "select as_of_date, count(*), count(distinct account_id), (select count(*) from staging.stg_accounts "
+        "where (created_at is null or created_at::date <= as_of_date) "
+        "and (churned_at is null or churned_at::date > as_of_date)) "
+        "from marts.csm_health_scores group by as_of_date order by as_of_date"
+    )
+    assert [str(day) for day, *_ in counted] == list(DAYS)
+    assert all(rows == accounts == population for _, rows, accounts, population in counted)
+
+
+def test_every_record_is_accounted_for(acme):
+    loaded = acme.query("select count(*) from staging.stg_usage_events")[0][0]
+    refused = acme.query("select count(*) from quarantine.usage_events")[0][0]
+    read = acme.query("select count(*) from raw.files__usage_events")[0][0]
+    assert refused > 0
+    assert loaded + refused <= read
+    reasons = {reason for (reason,) in acme.query("select distinct reason from quarantine.usage_events")}
+    assert reasons == {"missing_required", "out_of_range", "unknown_account"}
+
+
+def test_days_one_by_one_give_what_the_range_gave(acme, company):
+    one = company("acme")
+    for day in DAYS:
+        result = one.csm("run", "--as-of", day, "--no-publish")
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert tables(one.config.warehouse) == tables(acme.config.warehouse)
+
+
+def test_the_same_day_again_changes_no_table_and_writes_no_page(acme):
+    before = tables(acme.config.warehouse)
+    result = acme.csm("run", "--as-of", DAYS[-1])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert tables(acme.config.warehouse) == before
+    runs = acme.query("select created, updated, failed from sync.notion_runs order by ended_at desc limit 3")
+    assert runs == [(0, 0, 0)] * 3
+    assert acme.query("select sum(created) > 300 from sync.notion_runs") == [(True,)]
+
+
+def test_a_past_day_changes_no_page(acme):
+    result = acme.csm("run", "--as-of", DAYS[0])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert acme.query("select count(*) from sync.notion_runs where as_of_date < date '2026-09-30'") == [(0,)]
+
+
+def test_the_published_copy_answers_and_is_commented(acme):
+    answer = acme.csm("sql", "select count(*) as n from csm_health_current", "--format", "json")
+    assert answer.stdout.strip().startswith("[")
+    with duckdb.connect(
+        str(acme.config.warehouse.parent / "published" / "csm_analytics.duckdb"), read_only=True
+    ) as copy:
+        uncommented = copy.execute(
+            "select table_name, column_name from duckdb_columns() where schema_name = 'marts' and comment is null"
+        ).fetchall()
+    assert uncommented == []
+
+
+@pytest.mark.parametrize("moment", [1.5, 4.0, 6.0])
+def test_a_killed_run_started_again_ends_as_if_undisturbed(acme, company, moment):
+    one = company("acme")
+    process = one.start("run", "--from", DAYS[0], "--to", DAYS[-1])
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    result = one.csm("run", "--from", DAYS[0], "--to", DAYS[-1])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert tables(one.config.warehouse) == tables(acme.config.warehouse)
+    pages: list[Any] = one.query(
+        "select kind, count(*), count(distinct key) from sync.notion_pages group by kind order by 1"
+    )
+    assert pages == acme.query(
+        "select kind, count(*), count(distinct key) from sync.notion_pages group by kind order by 1"
+    )
+    assert all(rows == keys for _, rows, keys in pages)
