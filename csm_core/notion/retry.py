@@ -68,7 +68,7 @@ class Caller:
         look: Callable[[], Awaitable[Answer | None]],
         committed: Callable[[dict[str, Any]], Answer | None],
     ) -> Answer:
-        """A create or an append. After a fault ``committed`` reads the answer; then ``look`` looks, by its own retries."""
+        """A create or an append. After a fault ``committed`` reads the answer, then ``look`` looks for the page."""
         uncertain = False
 
         async def once(_first: bool) -> Answer:
