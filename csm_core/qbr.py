@@ -89,20 +89,21 @@ def compose(
         period=row["period"],
         health_summary=_health_summary(row),
         roi_metrics=_roi_metrics(row),
-        feature_adoption_scorecard={
-            entry["feature"]: {
-                "used": "yes" if entry["adopted"] else "no",
-                "users in 28 days": entry["users_28d"],
-                "events in 28 days": entry["events_28d"],
-                "portfolio": _percent(entry["portfolio_adoption_rate"]),
-            }
-            for entry in scorecard
-        },
+        feature_adoption_scorecard={entry["feature"]: _scorecard_entry(entry) for entry in scorecard},
         expansion_next_steps=tuple(_next_steps(row, opportunities)),
         trigger=row["trigger"],
         generated_at=datetime.combine(row["as_of_date"], time.max, UTC).replace(microsecond=0),
         health_rag=row["rag_end"],
     )
+
+
+def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str | None]:
+    others = {"by customers who have it": _percent(entry["portfolio_adoption_rate"])}
+    if not entry["adopted"]:
+        return {"not used": "in 28 days", **others}
+    users = f" by {entry['users_28d']:,} user{'' if entry['users_28d'] == 1 else 's'}" if entry["users_28d"] else ""
+    times = "once" if entry["events_28d"] == 1 else f"{entry['events_28d']:,} times"
+    return {"used": f"{times}{users} in 28 days", **others}
 
 
 def _health_summary(row: Mapping[str, Any]) -> str:
@@ -167,6 +168,8 @@ def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
 def _against(now: int, before: int) -> str:
     if not before:
         return f"{now:,}, none the period before" if now else "none"
+    if now == before:
+        return f"{now:,}, as many as the period before"
     change = 100 * (now - before) / before
     return f"{now:,}, {before:,} the period before ({change:+.0f} %)"
 

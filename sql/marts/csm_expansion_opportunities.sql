@@ -101,9 +101,9 @@ seat_opportunities as (
         end as confidence,
         case
             when users > seats
-                then 'More people work with the product than the contract has seats for: agree on '
-            else 'The team is close to its limit: offer room before it is reached, '
-        end || cast(seats_wanted - seats as varchar) || ' more seats.' as recommended_talk_track
+                then 'More people work with the product than the contract has seats for. Seats to agree on: '
+            else 'The team is close to its limit: offer room before it is reached. Seats to offer: '
+        end || cast(seats_wanted - seats as varchar) || '.' as recommended_talk_track
     from seats
 ),
 

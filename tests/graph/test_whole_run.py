@@ -124,7 +124,9 @@ def test_the_published_copy_answers_and_is_commented(acme):
     assert uncommented == []
 
 
-@pytest.mark.parametrize("moment", [1.5, 4.0, 6.0])
+@pytest.mark.parametrize(
+    "moment", [3.0, pytest.param(1.5, marks=pytest.mark.slow), pytest.param(6.0, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_started_again_ends_as_if_undisturbed(acme, company, moment):
     one = company("acme")
     process = one.start("run", "--from", DAYS[0], "--to", DAYS[-1])

@@ -300,7 +300,9 @@ with Warehouse.of(config).connect() as connection:
 """
 
 
-@pytest.mark.parametrize("moment", [0.15, 0.3, 0.45, 0.6])
+@pytest.mark.parametrize(
+    "moment", [0.3, 0.5, pytest.param(0.15, marks=pytest.mark.slow), pytest.param(0.7, marks=pytest.mark.slow)]
+)
 def test_killed_and_run_again_it_ends_with_the_undisturbed_pages(tmp_path, moment):
     undisturbed, killed = Config(warehouse=tmp_path / "a" / "w.duckdb"), Config(warehouse=tmp_path / "b" / "w.duckdb")
     for config in (undisturbed, killed):

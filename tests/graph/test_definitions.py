@@ -1,0 +1,120 @@
+"""The definitions as Dagster loads them: keys, lineage, checks, jobs, schedules, the module of both workspaces."""
+
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+import yaml
+
+from csm_core.config import PROJECT_ROOT, Config
+from csm_core.contract import ENTITIES
+from csm_core.sql_models import load_models
+from pipelines.build import build_defs
+
+PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records"}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_defs(Config())
+
+
+def names(keys) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def test_there_is_an_asset_for_every_model_entity_raw_table_and_publication(definitions):
+    wanted = {f"raw_files__{entity}" for entity in ENTITIES} | {f"stg_{entity}" for entity in ENTITIES}
+    wanted |= set(load_models("intermediate")) | set(load_models("marts")) | PUBLISHED | {"csm_analytics"}
+    assert names(definitions.resolve_all_asset_keys()) == wanted
+
+
+def test_lineage_is_what_the_sql_reads(definitions):
+    graph = definitions.resolve_asset_graph()
+    parents = {key.to_user_string(): names(graph.get(key).parent_keys) for key in definitions.resolve_all_asset_keys()}
+    assert parents["int_usage_daily"] == {"stg_usage_events"}
+    assert parents["stg_tickets"] == {"raw_files__tickets", "stg_accounts"}
+    assert parents["csm_health_scores"] == {"csm_health_signals", "int_account_days"}
+    assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption"}
+    assert all(parents[f"raw_files__{entity}"] == set() for entity in ENTITIES)
+    for key in definitions.resolve_all_asset_keys():
+        node = graph.get(key)
+        assert node.group_name in ("raw", "staging", "intermediate", "marts", "publish")
+        assert node.owners
+        assert node.description
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+
+
+def test_publishing_stands_behind_blocking_checks(definitions):
+    checks = {
+        key.name: definitions.resolve_asset_graph().get(key)
+        for key in definitions.resolve_asset_graph().asset_check_keys
+        if key.asset_key == dg.AssetKey("csm_health_scores")
+    }
+    assert {
+        "key_unique",
+        "score_in_range",
+        "population_scored",
+        "portfolio_swing",
+        "usage_delivered",
+        "scalar_agrees",
+    } <= checks.keys()
+    assert all(check.blocking for check in checks.values())
+
+
+def test_jobs_publish_what_they_should(definitions):
+    selected = {
+        job.name: names(job.asset_layer.executable_asset_keys)
+        for job in definitions.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    }
+    assert selected.keys() == {"daily_health", "renewal_check", "quarterly_qbr", "backfill_scores"}
+    assert selected["backfill_scores"] & PUBLISHED == set()
+    assert selected["daily_health"] & PUBLISHED == {"notion_health_updates", "notion_expansion_records"}
+    assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
+    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cron", "tick", "partition"),
+    [
+        ("daily_health_schedule", "0 7 * * *", datetime(2026, 7, 2, 7, tzinfo=UTC), "2026-07-01"),
+        ("renewal_check_schedule", "0 8 * * *", datetime(2026, 3, 1, 8, tzinfo=UTC), "2026-02-28"),
+        ("quarterly_qbr_schedule", "0 4 1 1,4,7,10 *", datetime(2026, 7, 1, 4, tzinfo=UTC), "2026-06-30...2026-07-01"),
+    ],
+)
+def test_schedules_ask_for_the_days_that_are_complete(definitions, schedule, cron, tick, partition):
+    found = definitions.get_schedule_def(schedule)
+    assert found.cron_schedule == cron
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=tick, repository_def=definitions.get_repository_def()
+        )
+        (request,) = found.evaluate_tick(context).run_requests
+    tags = request.tags
+    ranged = f"{tags.get('dagster/asset_partition_range_start')}...{tags.get('dagster/asset_partition_range_end')}"
+    assert (request.partition_key or ranged) == partition
+
+
+def test_both_workspaces_name_the_same_module():
+    workspace = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert workspace["load_from"][0]["python_module"]["module_name"] == project["code_location_target_module"]
+    assert project["code_location_target_module"] == "pipelines.definitions"
+
+
+def test_definitions_load_in_a_fresh_interpreter_without_configuration(tmp_path):
+    code = "from pipelines.definitions import defs; d = defs(); print(len(list(d.resolve_all_asset_keys())))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT_ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,70 @@
+"""The documentation is what the code says: generated parts, commands, links, environment variables."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csm_core.config import PROJECT_ROOT
+from csm_core.docs import generated_files, render
+from csm_core.notion.databases import DATABASES
+from csm_core.rubric import SIGNAL_NAMES
+
+
+@pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
+def test_generated_parts_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert render(text) == text, "run make docs"
+
+
+def test_every_signal_is_in_the_readme():
+    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in SIGNAL_NAMES)
+
+
+@pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_setting_of_notion_is_documented():
+    text = (PROJECT_ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for name in [
+        "NOTION_TOKEN",
+        "NOTION_BASE_URL",
+        "NOTION_REQUESTS_PER_MINUTE",
+        *(spec.setting for spec in DATABASES),
+    ]:
+        assert f"`{name}`" in text
+
+
+def commands() -> list[list[str]]:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", "--help"], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT
+    ).stdout
+    names = re.findall(r"^  ([a-z]+) ", help_text.split("Commands:")[1], re.MULTILINE)
+    return [[name] for name in names] + [["notion", name] for name in ("init", "doctor", "sandbox", "plan", "apply")]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", *command, "--help"], capture_output=True, text=True, cwd=PROJECT_ROOT
+    )
+    assert done.returncode == 0
+    assert "Example" in done.stdout or command == ["notion"]
+
+
+def test_the_lock_names_no_address():
+    lock = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock
+    assert "--hash=sha256:" in lock
+
+
+def test_the_domain_imports_no_upper_layer():
+    for module in sorted(Path(PROJECT_ROOT / "csm_core").rglob("*.py")):
+        found = re.findall(r"^\s*(?:from|import) (dagster|assets|pipelines)\b", module.read_text(), re.MULTILINE)
+        assert not found, module
