@@ -20,7 +20,7 @@ demo: setup ## both bundled companies, scored and published to the local Notion 
 	@$(BIN)/csm demo
 
 dev: setup ## the Dagster UI on the bundled sample
-	DAGSTER_HOME=$${DAGSTER_HOME:-$(CURDIR)/data/dagster_home} $(BIN)/python -m pipelines.dev
+	@$(BIN)/python -m pipelines.dev
 
 test: setup ## the suite, under 8 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not ui"

@@ -4,13 +4,13 @@ import os
 import sys
 
 from csm_core.config import PROJECT_ROOT, load_config
-from pipelines.instance import prepare_home
+from pipelines.instance import HOME_VARIABLE, prepare_home
 
 
 def main() -> None:
     """Replace this process by `dagster dev`."""
     os.chdir(PROJECT_ROOT)
-    prepare_home(load_config())
+    os.environ[HOME_VARIABLE] = str(prepare_home(load_config()))
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", *sys.argv[1:]]
     os.execv(sys.executable, command)  # noqa: S606
 

@@ -20,13 +20,11 @@ def prepare_home(config: Config) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     if not (home / INSTANCE_FILE).exists():
         shutil.copyfile(PROJECT_ROOT / INSTANCE_FILE, home / INSTANCE_FILE)
-    os.environ[HOME_VARIABLE] = str(home)
     return home
 
 
 @contextmanager
 def shared_instance(config: Config) -> Generator[dg.DagsterInstance]:
     """The instance at DAGSTER_HOME, opened and closed."""
-    prepare_home(config)
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.from_config(str(prepare_home(config))) as instance:
         yield instance
