@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
@@ -23,17 +24,18 @@ from csm_core.notion.rate import RequestBudget, Sleep
 ATTEMPTS = 3
 DEFAULT_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 3600.0
+# A 429 that no waiting mends: an administrator has to.
+BLOCKED = "public_api_request_blocked"
 
 Answer = TypeVar("Answer")
 
 
 class Passing(Exception):  # noqa: N818 - not an error that leaves this module
-    """A fault that may be gone the next time; ``wrote`` says whether the request may have been carried out."""
+    """A fault that may be gone the next time; the request that met it may have been carried out all the same."""
 
-    def __init__(self, cause: Exception, *, may_have_written: bool) -> None:
+    def __init__(self, cause: Exception) -> None:
         super().__init__(describe(cause))
         self.cause = cause
-        self.may_have_written = may_have_written
 
 
 class Refused(NotionError):  # noqa: N818 - named for what Notion did
@@ -54,13 +56,13 @@ class Caller:
     """Sends requests within the budget and by the retry policy."""
 
     def __init__(self, budget: RequestBudget, *, sleep: Sleep = asyncio.sleep) -> None:
-        self._budget = budget
+        self.budget = budget
         self._sleep = sleep
         self.sent = 0
 
     async def repeat(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
-        """A read, or an update of properties: sending it twice does no harm."""
-        return await self._attempts(lambda _first: self._send(request))
+        """A read, or an update: sending it twice does no harm. Raises NotionError, Refused if Notion said no."""
+        return await self._attempts(lambda: self._send(request))
 
     async def write_once(
         self,
@@ -68,10 +70,14 @@ class Caller:
         look: Callable[[], Awaitable[Answer | None]],
         committed: Callable[[dict[str, Any]], Answer | None],
     ) -> Answer:
-        """A create or an append. After a fault ``committed`` reads the answer, then ``look`` looks for the page."""
+        """A create or an append: never sent again before it is known that it did not happen.
+
+        After a fault ``committed`` reads in the answer what was written; where it does not say, ``look`` looks,
+        by retries of its own, and gives what it found, None for nothing. Raises as ``repeat`` does.
+        """
         uncertain = False
 
-        async def once(_first: bool) -> Answer:
+        async def once() -> Answer:
             nonlocal uncertain
             if uncertain:
                 found = await look()
@@ -95,8 +101,7 @@ class Caller:
                 raise
             return found
 
-    async def _attempts(self, attempt: Callable[[bool], Awaitable[Answer]]) -> Answer:
-        first = True
+    async def _attempts(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             async for one in AsyncRetrying(
                 stop=stop_after_attempt(ATTEMPTS),
@@ -106,8 +111,7 @@ class Caller:
                 reraise=True,
             ):
                 with one:
-                    was_first, first = first, False
-                    return await attempt(was_first)
+                    return await attempt()
         except Passing as fault:
             message = f"Notion did not answer as it should in {ATTEMPTS} attempts: {fault}"
             raise NotionError(message) from fault.cause
@@ -115,7 +119,7 @@ class Caller:
 
     async def _send(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
         while True:
-            await self._budget.acquire()
+            await self.budget.acquire()
             self.sent += 1
             try:
                 answer = await request()
@@ -123,10 +127,12 @@ class Caller:
                 wait = _told_to_wait(error)
                 if wait is None:
                     raise _judged(error) from error
-                self._budget.pause(wait)
+                self.budget.pause(wait)
                 continue
+            finally:
+                self.budget.release()
             if not isinstance(answer, dict):
-                raise Passing(ValueError("the answer is no JSON object"), may_have_written=True)
+                raise Passing(ValueError("the answer is no JSON object"))
             return answer
 
 
@@ -154,13 +160,9 @@ def body_of(error: Exception) -> dict[str, Any]:
 
 
 def _judged(error: Exception) -> Exception:
-    if not isinstance(error, HTTPResponseError):
-        return Passing(error, may_have_written=True)
-    if error.status == 409:
-        return Passing(error, may_have_written=False)
-    if error.status >= 500 or error.status < 400:
-        return Passing(error, may_have_written=True)
-    code = str(getattr(error.code, "value", error.code))
+    if not isinstance(error, HTTPResponseError) or error.status == 409 or not 400 <= error.status < 500:
+        return Passing(error)
+    code = BLOCKED if BLOCKED in body_of(error).values() else str(getattr(error.code, "value", error.code))
     return Refused(f"Notion refused: {describe(error)}", error.status, code)
 
 
@@ -168,7 +170,7 @@ def _told_to_wait(error: Exception) -> float | None:
     if not isinstance(error, HTTPResponseError) or error.status not in (429, 529):
         return None
     body = body_of(error)
-    if body.get("code") == "public_api_request_blocked" or body.get("reason") == "public_api_request_blocked":
+    if BLOCKED in body.values():
         return None
     stated = [_seconds(error.headers.get("retry-after")), _seconds(body.get("retry_after"))]
     known = [seconds for seconds in stated if seconds is not None]
@@ -183,8 +185,6 @@ def _seconds(stated: Any) -> float | None:
     except (TypeError, ValueError):
         pass
     try:
-        import time
-
         return max(0.0, parsedate_to_datetime(str(stated)).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
