@@ -5,10 +5,18 @@ The rules are the rubric's; ``csm_core.vectorized_scorer`` gives the same bits i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from csm_core.errors import SignalError
 from csm_core.policy import Thresholds
 from csm_core.rubric import (
     BEHAVIOURAL_LOGIN_DAYS,
     BEHAVIOURAL_TRENDS,
+    CHURN_RULES,
+    CONTRACT_RAGS,
     DEFAULT_AMBER_THRESHOLD,
     DEFAULT_CHURN_WINDOW_DAYS,
     DEFAULT_GREEN_THRESHOLD,
@@ -37,18 +45,29 @@ class CSMHealthScorer:
         self.thresholds = Thresholds(green_threshold, amber_threshold, churn_window_days)
 
     def score(self, signals: CSMHealthSignals, account_id: str = "") -> CSMHealthScore:
-        """Points of every signal, their sum, the technical-account cap, RAG and churn risk."""
+        """Points of every signal, their sum, the technical-account cap, RAG and churn risk.
+
+        Raises SignalError, naming account and field, for signals that were made without being validated and are
+        outside the contract.
+        """
+        return self._scored(checked_signals(_fields_of(signals), account_id), account_id)
+
+    def score_record(self, record: Mapping[str, Any], account_id: str = "") -> CSMHealthScore:
+        """As ``score``, from a mapping of the inputs. Raises SignalError, naming account and field, if it is none."""
+        return self._scored(checked_signals(record, account_id), account_id)
+
+    def _scored(self, signals: CSMHealthSignals, account_id: str) -> CSMHealthScore:
         breakdown = {signal.name: points(signal, signals) for signal in RUBRIC}
-        raw_score = raw_sum(breakdown, signals)
+        raw_score = raw_sum(breakdown)
         score = capped(raw_score, signals.tam_health_rag)
         rag = self.rag(score)
-        trigger = self.churn_trigger(signals, rag)
+        trigger, risk = self.churn(signals, rag)
         return CSMHealthScore(
             account_id=account_id,
             score=score,
             raw_score=raw_score,
             rag=rag,
-            churn_risk_level=churn_risk(trigger, rag),
+            churn_risk_level=risk,
             churn_triggered_by=trigger,
             signal_breakdown=breakdown,
         )
@@ -61,21 +80,32 @@ class CSMHealthScorer:
             return "AMBER"
         return "RED"
 
-    def churn_trigger(self, signals: CSMHealthSignals, rag: Rag) -> ChurnTrigger | None:
-        """Which of the two triggers hold: a renewal near while not GREEN, or usage and logins fading."""
+    def churn(self, signals: CSMHealthSignals, rag: Rag) -> tuple[ChurnTrigger | None, ChurnRisk]:
+        """Which triggers hold (a renewal near while not GREEN; usage and logins fading), and the risk they mean."""
         contract = (
-            rag in ("RED", "AMBER")
+            rag in CONTRACT_RAGS
             and signals.days_to_renewal is not None
             and signals.days_to_renewal <= self.thresholds.churn_window_days
         )
         behavioural = signals.usage_trend in BEHAVIOURAL_TRENDS and (
             signals.login_frequency_days is None or signals.login_frequency_days > BEHAVIOURAL_LOGIN_DAYS
         )
-        if contract and behavioural:
-            return "both"
-        if contract:
-            return "contract_proximity"
-        return "behavioral" if behavioural else None
+        rule = next(rule for rule in CHURN_RULES if (rule.contract, rule.behavioural) == (contract, behavioural))
+        return cast("ChurnTrigger | None", rule.called), cast("ChurnRisk", dict(rule.risks)[rag])
+
+
+def checked_signals(record: Mapping[str, Any], account_id: str = "") -> CSMHealthSignals:
+    """The record's inputs as a model. Raises SignalError naming the account and every field outside the contract."""
+    try:
+        return CSMHealthSignals.model_validate(record)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            + ("" if problem["type"] == "missing" else f" (found {problem['input']!r:.80})")
+            for problem in error.errors()
+        )
+        message = f"account {account_id!r}: {problems}"
+        raise SignalError(message) from None
 
 
 def points(signal: Signal, signals: CSMHealthSignals) -> float:
@@ -87,18 +117,16 @@ def points(signal: Signal, signals: CSMHealthSignals) -> float:
         case Levels(levels):
             given = dict(levels)[value]
         case Bands(bands, otherwise, null):
-            given = (null or 0) if value is None else _banded(value, bands, otherwise)
+            given = cast("int", null) if value is None else _banded(value, bands, otherwise)
     if signal.deduction:
         given = max(given - min(getattr(signals, signal.deduction.field), signal.deduction.most), 0)
     return float(given)
 
 
-def raw_sum(breakdown: dict[str, float], signals: CSMHealthSignals) -> float:
-    """The raw score with a single rounding: the rate's points plus the whole points, summed as an integer."""
+def raw_sum(breakdown: Mapping[str, float]) -> float:
+    """The raw score from the points of every signal: the rate's, plus the whole ones summed as an integer."""
     whole = sum(int(breakdown[signal.name]) for signal in RUBRIC if not isinstance(signal.rule, Rate))
-    rated = sum(
-        float(signal.weight) * getattr(signals, signal.name) for signal in RUBRIC if isinstance(signal.rule, Rate)
-    )
+    (rated,) = (breakdown[signal.name] for signal in RUBRIC if isinstance(signal.rule, Rate))
     return rated + whole
 
 
@@ -110,17 +138,9 @@ def capped(raw_score: float, tam_health_rag: Rag | None) -> float:
     return raw_score
 
 
-def churn_risk(trigger: ChurnTrigger | None, rag: Rag) -> ChurnRisk:
-    """The risk level of a trigger at a RAG."""
-    match trigger:
-        case "both":
-            return "critical"
-        case "contract_proximity":
-            return "critical" if rag == "RED" else "high"
-        case "behavioral":
-            return "high" if rag in ("RED", "AMBER") else "medium"
-        case None:
-            return "low" if rag == "GREEN" else "medium"
+def _fields_of(signals: CSMHealthSignals) -> dict[str, Any]:
+    # Read from the instance, not dumped: a model made without validation may hold anything, or lack a field.
+    return {name: getattr(signals, name) for name in CSMHealthSignals.model_fields if hasattr(signals, name)}
 
 
 def _banded(value: float, bands: tuple[Band, ...], otherwise: int) -> int:

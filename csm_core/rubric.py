@@ -143,11 +143,47 @@ SIGNAL_NAMES: tuple[str, ...] = tuple(signal.name for signal in RUBRIC)
 TAM_CAPS: tuple[tuple[str, float], ...] = (("RED", 0.85), ("AMBER", 0.95))
 """Factor on the raw score by the technical-account manager's assessment; GREEN and null leave it as it is."""
 
+RAGS: tuple[str, ...] = ("GREEN", "AMBER", "RED")
+"""The bands of a score, best first."""
+
+CONTRACT_RAGS: tuple[str, ...] = ("RED", "AMBER")
+"""Bands in which a renewal that is near (or overdue) is the contract churn trigger."""
+
 BEHAVIOURAL_TRENDS: tuple[str, ...] = ("declining", "inactive")
 """Usage trends of the behavioural churn trigger."""
 
 BEHAVIOURAL_LOGIN_DAYS = 30
 """The behavioural trigger needs logins rarer than this many days, or unknown."""
+
+CHURN_RISKS: tuple[str, ...] = ("low", "medium", "high", "critical")
+"""The levels of churn risk, mildest first."""
+
+
+@dataclass(frozen=True)
+class ChurnRule:
+    """What a pair of triggers is called (None: neither holds) and the risk that it means, by band."""
+
+    contract: bool
+    behavioural: bool
+    called: str | None
+    risks: tuple[tuple[str, str], ...]
+
+
+CHURN_RULES: tuple[ChurnRule, ...] = (
+    ChurnRule(True, True, "both", (("RED", "critical"), ("AMBER", "critical"))),
+    ChurnRule(True, False, "contract_proximity", (("RED", "critical"), ("AMBER", "high"))),
+    ChurnRule(False, True, "behavioral", (("RED", "high"), ("AMBER", "high"), ("GREEN", "medium"))),
+    ChurnRule(False, False, None, (("RED", "medium"), ("AMBER", "medium"), ("GREEN", "low"))),
+)
+"""A band that a rule does not list cannot meet its triggers."""
+
+CHURN_TRIGGERS: tuple[str, ...] = tuple(rule.called for rule in CHURN_RULES if rule.called)
+
+ALERT_RAGS: tuple[str, ...] = ("RED",)
+"""Bands that somebody should be told of."""
+
+ALERT_RISKS: tuple[str, ...] = ("high", "critical")
+"""Levels of churn risk that somebody should be told of."""
 
 DEFAULT_GREEN_THRESHOLD = 70.0
 DEFAULT_AMBER_THRESHOLD = 40.0
@@ -160,12 +196,16 @@ class Field:
 
     name: str
     kind: str  # "rate", "integer" or "level"
-    least: float | None = None
-    most: float | None = None
+    least: float = 0
+    most: float = 0
     levels: tuple[str, ...] = ()
     required: bool = False
     nullable: bool = False
     default: str | int | None = None
+
+
+MOST_WHOLE = 2**63 - 1
+"""The largest whole number that is taken for a count or for days: what a bigint holds."""
 
 
 def _levels(name: str) -> tuple[str, ...]:
@@ -176,17 +216,17 @@ def _levels(name: str) -> tuple[str, ...]:
 FIELDS: tuple[Field, ...] = (
     Field("feature_adoption_rate", "rate", 0.0, 1.0, required=True),
     Field("usage_trend", "level", levels=_levels("usage_trend"), required=True),
-    Field("login_frequency_days", "integer", 0, nullable=True),
-    Field("days_since_last_interaction", "integer", 0, nullable=True),
+    Field("login_frequency_days", "integer", 0, MOST_WHOLE, nullable=True),
+    Field("days_since_last_interaction", "integer", 0, MOST_WHOLE, nullable=True),
     Field("invoice_payment_status", "level", levels=_levels("invoice_payment_status"), required=True),
     Field("support_sentiment", "level", levels=_levels("support_sentiment"), default="neutral"),
-    Field("open_ticket_count", "integer", 0, default=0),
-    Field("days_to_renewal", "integer", nullable=True),
+    Field("open_ticket_count", "integer", 0, MOST_WHOLE, default=0),
+    Field("days_to_renewal", "integer", -MOST_WHOLE, MOST_WHOLE, nullable=True),
     Field("seats_utilization_rate", "rate", 0.0, 2.0, required=True),
     Field("stakeholder_engagement", "level", levels=_levels("stakeholder_engagement"), required=True),
     Field("nps_score", "integer", 0, 10, nullable=True),
-    Field("escalation_count_90_days", "integer", 0, default=0),
-    Field("tam_health_rag", "level", levels=("GREEN", "AMBER", "RED"), nullable=True),
+    Field("escalation_count_90_days", "integer", 0, MOST_WHOLE, default=0),
+    Field("tam_health_rag", "level", levels=RAGS, nullable=True),
 )
 """The 13 inputs of the scorer, in the order of the scoring table, each support input after its signal."""
 
@@ -208,6 +248,32 @@ def markdown_table() -> str:
     lines = ["| signal | weight | points |", "| --- | --- | --- |"]
     lines += [f"| `{signal.name}` | {signal.weight} | {band_text(signal)} |" for signal in RUBRIC]
     return "\n".join(lines)
+
+
+def churn_markdown_table() -> str:
+    """The documentation's table of churn triggers and the risk that they mean."""
+    lines = ["| contract | behavioural | `churn_triggered_by` | `churn_risk_level` |", "| --- | --- | --- | --- |"]
+    for rule in CHURN_RULES:
+        triggers = " | ".join("yes" if holds else "no" for holds in (rule.contract, rule.behavioural))
+        called = f"`{rule.called}`" if rule.called else "null"
+        risks = ", ".join(f"{risk} if {rag}" for rag, risk in rule.risks)
+        lines.append(f"| {triggers} | {called} | {risks} |")
+    return "\n".join(lines)
+
+
+def thresholds_markdown() -> str:
+    """The documentation's paragraph on the cap, the bands and the triggers, with their default numbers."""
+    caps = ", ".join(f"{level} multiplies the raw score by {factor:g}" for level, factor in TAM_CAPS)
+    return (
+        f"- Cap by the technical account manager's assessment: {caps}; any other, or none, leaves it.\n"
+        f"- Bands: GREEN from {DEFAULT_GREEN_THRESHOLD:g}, AMBER from {DEFAULT_AMBER_THRESHOLD:g}, RED below, unless a "
+        "policy says otherwise.\n"
+        f"- Contract trigger: {' or '.join(CONTRACT_RAGS)}, and the renewal at most {DEFAULT_CHURN_WINDOW_DAYS} days "
+        "away (`churn_window_days`), or overdue.\n"
+        f"- Behavioural trigger: usage {' or '.join(BEHAVIOURAL_TRENDS)}, and logins rarer than every "
+        f"{BEHAVIOURAL_LOGIN_DAYS} days, or unknown.\n"
+        f"- `should_alert`: {' or '.join(ALERT_RAGS)}, or a churn risk of {' or '.join(ALERT_RISKS)}."
+    )
 
 
 def _band_parts(signal: Signal) -> Iterator[str]:

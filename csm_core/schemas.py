@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from decimal import Decimal
+from numbers import Real
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
-from csm_core.rubric import SIGNAL_NAMES
+from csm_core.rubric import ALERT_RAGS, ALERT_RISKS, MOST_WHOLE, SIGNAL_NAMES
 
 Rag = Literal["GREEN", "AMBER", "RED"]
 UsageTrend = Literal["growing", "stable", "declining", "inactive"]
@@ -24,19 +37,26 @@ Scalar = str | int | float | bool | None
 
 def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
     """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
-    return rag == "RED" or churn_risk_level in ("high", "critical")
+    return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        message = "a truth value is not a number"
+def _a_number(value: Any) -> Any:
+    # Text that looks like a number, and truth values, are mistakes of the record's maker; pydantic would take both.
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+        message = f"a number is due, not {type(value).__name__}"
         raise ValueError(message)  # pydantic turns ValueError into its own error
     return value
 
 
-Rate = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0)]
-Whole = Annotated[int, BeforeValidator(_no_boolean)]
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_a_number)]
+Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE), BeforeValidator(_a_number)]
+Count = Annotated[Whole, Field(ge=0)]
+Instant = Annotated[datetime, AfterValidator(_in_utc)]
+"""A point in time, kept in UTC; one without an offset is UTC."""
 
 
 class _Model(BaseModel):
@@ -73,7 +93,7 @@ class CSMHealthScore(_Model):
     churn_risk_level: ChurnRisk
     churn_triggered_by: ChurnTrigger | None = None
     signal_breakdown: Mapping[str, float]
-    computed_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    computed_at: Instant = Field(default_factory=lambda: datetime.now(UTC))
 
     @computed_field
     @property
@@ -81,11 +101,27 @@ class CSMHealthScore(_Model):
         """RED, or a churn risk of high or critical."""
         return alert_due(self.rag, self.churn_risk_level)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _alert_is_derived(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # What a dump says of should_alert is read back only to be compared: it can never differ from the rule.
+        if not isinstance(data, Mapping) or "should_alert" not in data:
+            return handler(data)
+        stated = cast("Mapping[str, Any]", data)
+        model = handler({name: value for name, value in stated.items() if name != "should_alert"})
+        if stated["should_alert"] is not model.should_alert:
+            message = f"should_alert is derived: {model.should_alert} for {model.rag} and {model.churn_risk_level}"
+            raise ValueError(message)
+        return model
+
     @field_validator("signal_breakdown")
     @classmethod
     def _all_signals(cls, value: Mapping[str, float]) -> Mapping[str, float]:
         if tuple(value) != SIGNAL_NAMES:
             message = f"the breakdown has the points of exactly these signals, in order: {', '.join(SIGNAL_NAMES)}"
+            raise ValueError(message)
+        if not all(math.isfinite(points) for points in value.values()):
+            message = "points are finite numbers"
             raise ValueError(message)
         return value
 
@@ -98,15 +134,10 @@ class QBRContent(_Model):
     health_summary: str
     roi_metrics: Mapping[str, Scalar] = Field(default_factory=dict)
     feature_adoption_scorecard: Mapping[str, float | Mapping[str, Scalar]] = Field(default_factory=dict)
-    expansion_next_steps: tuple[str, ...] = ()
+    expansion_next_steps: Sequence[str] = Field(default_factory=list[str])
     trigger: Literal["quarterly", "contract_proximity"] = "quarterly"
-    generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    generated_at: Instant = Field(default_factory=lambda: datetime.now(UTC))
     health_rag: Rag | None = None
-
-    @field_validator("expansion_next_steps", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class ExpansionOpportunity(_Model):
@@ -118,7 +149,7 @@ class ExpansionOpportunity(_Model):
     estimated_arr_impact: float | None = None
     recommended_talk_track: str
     confidence: Confidence = "medium"
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: Instant = Field(default_factory=lambda: datetime.now(UTC))
     subject: str = ""
 
     @field_validator("estimated_arr_impact")

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from csm_core.rubric import (
+    ALERT_RAGS,
+    ALERT_RISKS,
     BEHAVIOURAL_LOGIN_DAYS,
     BEHAVIOURAL_TRENDS,
+    CHURN_RULES,
+    CONTRACT_RAGS,
     FIELDS,
+    RAGS,
     RUBRIC,
     TAM_CAPS,
     Bands,
+    ChurnRule,
     Field,
     Levels,
     Rate,
@@ -60,43 +66,49 @@ def raw_score_sql(points: Mapping[str, str]) -> str:
 
 
 def score_sql(raw_score: str, tam_health_rag: str) -> str:
-    """The score after the technical-account cap."""
-    cases = " ".join(f"when {literal(level)} then {raw_score} * {double(factor)}" for level, factor in TAM_CAPS)
-    return f"(case {tam_health_rag} {cases} else {raw_score} end)"
+    """The score after the technical-account cap; times 1 is the same bits."""
+    cases = " ".join(f"when {literal(level)} then {double(factor)}" for level, factor in TAM_CAPS)
+    return f"({raw_score} * case {tam_health_rag} {cases} else {double(1.0)} end)"
 
 
 def rag_sql(score: str, green: str, amber: str) -> str:
     """GREEN from the green threshold, AMBER from the amber one, RED below."""
-    return f"(case when {score} >= {green} then 'GREEN' when {score} >= {amber} then 'AMBER' else 'RED' end)"
+    best, middle, worst = (literal(rag) for rag in RAGS)
+    return f"(case when {score} >= {green} then {best} when {score} >= {amber} then {middle} else {worst} end)"
 
 
 def trigger_sql(rag: str, window: str, names: Mapping[str, str] | None = None) -> str:
     """Which churn triggers hold: ``both``, ``contract_proximity``, ``behavioral``, or null."""
     days, logins = _name("days_to_renewal", names), _name("login_frequency_days", names)
-    trends = ", ".join(literal(trend) for trend in BEHAVIOURAL_TRENDS)
-    contract = f"({rag} <> 'GREEN' and {days} is not null and {days} <= {window})"
-    behavioural = (
-        f"({_name('usage_trend', names)} in ({trends}) and ({logins} is null or {logins} > {BEHAVIOURAL_LOGIN_DAYS}))"
+    holds = {
+        "contract": f"({rag} in ({_listed(CONTRACT_RAGS)}) and {days} is not null and {days} <= {window})",
+        "behavioural": (
+            f"({_name('usage_trend', names)} in ({_listed(BEHAVIOURAL_TRENDS)}) "
+            f"and ({logins} is null or {logins} > {BEHAVIOURAL_LOGIN_DAYS}))"
+        ),
+    }
+    # The rules stand with both triggers first and none last, so the first that is met is the right one.
+    cases = " ".join(
+        f"when {' and '.join(condition for name, condition in holds.items() if getattr(rule, name))} "
+        f"then {literal(rule.called)}"
+        for rule in CHURN_RULES
+        if rule.called
     )
-    return (
-        f"(case when {contract} and {behavioural} then 'both' when {contract} then 'contract_proximity' "
-        f"when {behavioural} then 'behavioral' end)"
-    )
+    return f"(case {cases} end)"
 
 
 def risk_sql(trigger: str, rag: str) -> str:
     """The churn risk of a trigger at a RAG."""
-    return (
-        f"(case when {trigger} = 'both' then 'critical' "
-        f"when {trigger} = 'contract_proximity' then case when {rag} = 'RED' then 'critical' else 'high' end "
-        f"when {trigger} = 'behavioral' then case when {rag} = 'GREEN' then 'medium' else 'high' end "
-        f"when {rag} = 'GREEN' then 'low' else 'medium' end)"
+    cases = " ".join(
+        f"when {trigger} = {literal(rule.called)} then {_risk_of(rule, rag)}" for rule in CHURN_RULES if rule.called
     )
+    (otherwise,) = (_risk_of(rule, rag) for rule in CHURN_RULES if not rule.called)
+    return f"(case {cases} else {otherwise} end)"
 
 
 def alert_sql(rag: str, risk: str) -> str:
     """Whether someone should be told."""
-    return f"({rag} = 'RED' or {risk} in ('high', 'critical'))"
+    return f"({rag} in ({_listed(ALERT_RAGS)}) or {risk} in ({_listed(ALERT_RISKS)}))"
 
 
 def scoring_sql(source: str, *, green: str, amber: str, churn_window_days: str, keys: Sequence[str]) -> str:
@@ -132,7 +144,7 @@ def scoring_sql(source: str, *, green: str, amber: str, churn_window_days: str, 
 
 def refusal_sql(source: str, keys: Sequence[str]) -> str:
     """A SELECT of the rows of ``source`` outside the contract: keys, ``field`` (the first to offend) and ``value``."""
-    cases = " ".join(f"when {_offends(field)} then {literal(field.name)}" for field in FIELDS)
+    cases = " ".join(f"when {offends_sql(field)} then {literal(field.name)}" for field in FIELDS)
     values = " ".join(f"when {literal(field.name)} then cast({field.name} as varchar)" for field in FIELDS)
     head = "".join(f"{key}, " for key in keys)
     inputs = ", ".join(field.name for field in FIELDS)
@@ -142,24 +154,35 @@ def refusal_sql(source: str, keys: Sequence[str]) -> str:
     )
 
 
-def _offends(field: Field) -> str:
-    name = field.name
+def offends_sql(field: Field, names: Mapping[str, str] | None = None) -> str:
+    """Whether an input is outside the contract: true or false, never null."""
+    name = _name(field.name, names)
     if field.kind == "level":
-        bad = f"{name} not in ({', '.join(literal(level) for level in field.levels)})"
+        bad = f"{name} not in ({_listed(field.levels)})"
     else:
-        # NaN compares greater than every number, so it is caught by an upper bound; where there is none it is an
-        # integer column, which has no NaN.
-        bounds = [f"{name} < {field.least:g}"] if field.least is not None else []
-        bounds += [f"{name} > {field.most:g}"] if field.most is not None else []
-        bad = " or ".join(bounds)
+        # NaN compares greater than every number, so the upper bound catches it.
+        bad = f"{name} < {_bound(field, field.least)} or {name} > {_bound(field, field.most)}"
     if field.nullable:
-        return f"({name} is not null and ({bad}))" if bad else "false"
-    return f"({name} is null{f' or {bad}' if bad else ''})"
+        return f"({name} is not null and ({bad}))"
+    return f"({name} is null or {bad})"
+
+
+def _risk_of(rule: ChurnRule, rag: str) -> str:
+    *others, (_, last) = rule.risks
+    cases = " ".join(f"when {rag} = {literal(level)} then {literal(risk)}" for level, risk in others if risk != last)
+    return f"case {cases} else {literal(last)} end" if cases else literal(last)
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(literal(value) for value in values)
+
+
+def _bound(field: Field, bound: float) -> str:
+    return double(bound) if field.kind == "rate" else f"{int(bound)}"
 
 
 def _edge(signal: Signal, edge: float) -> str:
-    field = next(field for field in FIELDS if field.name == signal.name)
-    return double(edge) if field.kind == "rate" else f"{edge:g}"
+    return _bound(next(field for field in FIELDS if field.name == signal.name), edge)
 
 
 def _name(name: str, names: Mapping[str, str] | None) -> str:

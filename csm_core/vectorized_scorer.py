@@ -5,7 +5,7 @@ Frames go in and out as columns; no Python object is made per row, and the input
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import duckdb
@@ -15,21 +15,27 @@ import pandas as pd
 from csm_core.errors import SignalError
 from csm_core.policy import Thresholds
 from csm_core.rubric import (
+    CHURN_RISKS,
+    CHURN_TRIGGERS,
     DEFAULT_AMBER_THRESHOLD,
     DEFAULT_CHURN_WINDOW_DAYS,
     DEFAULT_GREEN_THRESHOLD,
     FIELD_ALIASES,
     FIELDS,
+    MOST_WHOLE,
+    RAGS,
     Field,
 )
 from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+from csm_core.sql_models import literal
 
 ACCOUNT = "account_id"
 KEYS = (ACCOUNT, "tenant_id", "as_of_date")
+_UNKNOWN = -2
 _CATEGORIES = {
-    "rag": ("GREEN", "AMBER", "RED"),
-    "churn_risk_level": ("low", "medium", "high", "critical"),
-    "churn_triggered_by": ("both", "contract_proximity", "behavioral"),
+    "rag": RAGS,
+    "churn_risk_level": CHURN_RISKS,
+    "churn_triggered_by": CHURN_TRIGGERS,
 }
 
 
@@ -68,25 +74,36 @@ class VectorizedCSMHealthScorer:
         """
         columns = _columns(signals)
         _require_unique(signals)
-        cleaned = pd.DataFrame(
-            {field.name: _cleaned(field, signals, columns) for field in FIELDS}, index=pd.RangeIndex(len(signals))
-        )
+        cleaned = _frame({field.name: _cleaned(field, signals, columns) for field in FIELDS}, len(signals))
         with duckdb.connect() as connection:
             connection.register("signals", cleaned)
             _refuse(connection, signals)
-            scored = connection.execute(self._framed()).df()
-        scored.insert(0, ACCOUNT, signals[ACCOUNT].array)
-        scored.index = signals.index
-        return scored
+            scored = connection.execute(self._framed()).fetchnumpy()
+        for name, levels in _CATEGORIES.items():
+            scored[name] = pd.Categorical.from_codes(scored[name], categories=list(levels), validate=False)
+        # A copy of the ids: the result shares no memory with the frame that came in.
+        result = _frame({ACCOUNT: signals[ACCOUNT].array.copy(), **scored}, len(signals))
+        result.index = signals.index
+        return result
 
     def _framed(self) -> str:
+        # Levels leave DuckDB as codes: as text they would be a Python object per row.
         shown = ", ".join(
-            f"cast({name} as enum({', '.join(repr(level) for level in _CATEGORIES[name])})) as {name}"
+            f"cast(coalesce(enum_code(cast({name} as enum({_quoted(_CATEGORIES[name])}))), -1) as tinyint) as {name}"
             if name in _CATEGORIES
             else name
             for name in (*RESULT_COLUMNS, *POINT_COLUMNS)
         )
         return f"select {shown} from ({self.sql('signals', keys=())})"
+
+
+def _quoted(levels: Sequence[str]) -> str:
+    return ", ".join(literal(level) for level in levels)
+
+
+def _frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
+    """A frame over these arrays as they are; without ``copy=False`` pandas would stack them into fresh blocks."""
+    return pd.DataFrame(dict(columns), index=pd.RangeIndex(rows), copy=False)
 
 
 def _columns(signals: pd.DataFrame) -> dict[str, str]:
@@ -142,12 +159,19 @@ def _constant(field: Field, rows: int) -> Any:
 
 
 def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categorical:
-    missing = np.asarray(column.isna(), dtype=bool)
-    unknown = ~np.asarray(column.isin(list(field.levels)), dtype=bool) & ~missing
-    _refuse_where(unknown, field, column, signals, f"is not one of {', '.join(field.levels)}")
+    # Factorising looks at each distinct value once and, for Arrow columns, makes no Python text per row.
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:
+        message = f"{field.name} holds values that are no text ({column.dtype}){_first_account(signals, column)}"
+        raise SignalError(message) from None
+    known = {level: code for code, level in enumerate(field.levels)}
+    place = np.array([known.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1])
+    levels = place[codes].astype(np.int8)
+    _refuse_where(levels == _UNKNOWN, field, column, signals, f"is not one of {', '.join(field.levels)}")
     if not field.nullable:
-        _refuse_where(missing, field, column, signals, "is missing")
-    return pd.Categorical(column, categories=list(field.levels))
+        _refuse_where(levels == -1, field, column, signals, "is missing")
+    return pd.Categorical.from_codes(levels, categories=list(field.levels), validate=False)
 
 
 def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
@@ -155,12 +179,13 @@ def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
     kind = pd.api.types.infer_dtype(plain, skipna=True)
     if kind not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
         message = (
-            f"{field.name} holds {kind} values ({plain.dtype}) where a number is due"
-            f"{_first_account(signals, np.asarray(plain.notna(), dtype=bool))}"
+            f"{field.name} holds {kind} values ({plain.dtype}) where a number is due{_first_account(signals, plain)}"
         )
         raise SignalError(message)
+    if kind == "integer" and field.kind == "integer":
+        return _whole_from_integers(field, plain, signals)
     numbers = plain.to_numpy(dtype=np.float64, na_value=np.nan)
-    missing = np.asarray(plain.isna(), dtype=bool) | np.isnan(numbers)
+    missing = np.isnan(numbers)
     _refuse_where(np.isinf(numbers), field, column, signals, "is not a finite number")
     if not field.nullable:
         _refuse_where(missing, field, column, signals, "is missing or not a number")
@@ -168,8 +193,25 @@ def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
         return numbers
     whole = np.where(missing, 0.0, numbers)
     _refuse_where(whole != np.floor(whole), field, column, signals, "is not a whole number")
-    _refuse_where(np.abs(whole) > 2**53, field, column, signals, "is out of range")
+    _refuse_where(np.abs(whole) >= float(MOST_WHOLE), field, column, signals, "is out of range")
     return pd.arrays.IntegerArray(whole.astype(np.int64), missing)
+
+
+def _whole_from_integers(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
+    """Whole numbers as they are: on the way through floating point the largest would change."""
+    missing = np.asarray(column.isna(), dtype=bool)
+    if not field.nullable:
+        _refuse_where(missing, field, column, signals, "is missing or not a number")
+    try:
+        if pd.api.types.is_unsigned_integer_dtype(column.dtype):
+            unsigned = column.to_numpy(dtype=np.uint64, na_value=0)
+            _refuse_where(unsigned > MOST_WHOLE, field, column, signals, "is out of range")
+        numbers = column.to_numpy(dtype=np.int64, na_value=0)
+    except OverflowError:
+        large = np.array([not pd.isna(value) and abs(value) > MOST_WHOLE for value in column], dtype=bool)
+        _refuse_where(large, field, column, signals, "is out of range")
+        raise
+    return pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
 
 
 def _refuse_where(
@@ -184,6 +226,8 @@ def _refuse_where(
 
 
 def _refuse(connection: duckdb.DuckDBPyConnection, signals: pd.DataFrame) -> None:
+    if connection.execute(f"select 1 from ({refusal_sql('signals', ())}) limit 1").fetchone() is None:
+        return
     numbered = "(select row_number() over () - 1 as position, * from signals)"
     row = connection.execute(
         f"select position, field, value, count(*) over () from ({refusal_sql(numbered, ('position',))}) "
@@ -196,5 +240,6 @@ def _refuse(connection: duckdb.DuckDBPyConnection, signals: pd.DataFrame) -> Non
         raise SignalError(message)
 
 
-def _first_account(signals: pd.DataFrame, where: np.ndarray[Any, Any]) -> str:
-    return f"; the first is account {signals[ACCOUNT].iloc[int(where.argmax())]!r}" if where.any() else ""
+def _first_account(signals: pd.DataFrame, column: pd.Series) -> str:
+    present = np.asarray(column.notna(), dtype=bool)
+    return f"; the first is account {signals[ACCOUNT].iloc[int(present.argmax())]!r}" if present.any() else ""
