@@ -95,11 +95,23 @@ def report(
         asset_key=dg.AssetKey(model.name),
         metadata={
             "dagster/row_count": result.rows,
+            "dagster/column_schema": _column_schema(connection, model),
             "seconds": round(result.seconds, 3),
             "checks_failed": len(failed),
             "preview": preview(rows),
         },
         check_results=check_results(outcomes, dg.AssetKey(model.name)),
+    )
+
+
+def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
+    """The table's columns with the types that they have in the database."""
+    types = dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall())
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, types.get(name, "unknown").lower(), description=text)
+            for name, text in model.columns.items()
+        ]
     )
 
 

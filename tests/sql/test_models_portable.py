@@ -1,0 +1,41 @@
+"""Every model transpiles from DuckDB to Spark, and uses none of the constructs that mean something else there."""
+
+import re
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from csm_core.sql_models import load_models
+
+MODELS = [model for layer in ("intermediate", "marts") for model in load_models(layer).values() if model.sql]
+FORBIDDEN = (
+    exp.Interval,
+    exp.Pivot,
+    exp.RegexpReplace,
+    exp.Rand,
+    exp.CurrentDate,
+    exp.CurrentTimestamp,
+    exp.Explode,
+    exp.GenerateSeries,
+)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_a_model_transpiles_to_one_spark_statement(model):
+    statements = sqlglot.transpile(model.sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
+    assert len(statements) == 1
+    assert sqlglot.parse_one(statements[0], read="spark")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_a_model_keeps_to_the_portable_subset(model):
+    tree = sqlglot.parse_one(model.sql, read="duckdb")
+    found = [type(node).__name__ for node in tree.walk() if isinstance(node, FORBIDDEN) and not _is_unpivot(node)]
+    assert found == []
+    assert not re.search(r"\bselect\s+\*", model.sql)
+    assert tree.args.get("order") is not None
+
+
+def _is_unpivot(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Pivot) and bool(node.args.get("unpivot"))
