@@ -38,7 +38,6 @@ format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 
 bench: setup ## ratios against floors, in one run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "polars>=1.30"
 	$(BIN)/python -m benchmarks
 
 docs: setup ## regenerate what the documentation takes from the code

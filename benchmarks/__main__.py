@@ -1,0 +1,31 @@
+"""``python -m benchmarks [--rows N] [--json FILE]``: every benchmark in one process, as a table and as JSON."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from benchmarks.measure import table, write_json
+
+BENCHMARKS = ("loading",)
+
+
+def main() -> None:
+    """Run the benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows or events (default: %(default)s)")
+    parser.add_argument("--json", type=Path, default=Path("build") / "benchmarks.json", help="where to write JSON")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHMARKS)}; all by default")
+    options = parser.parse_args()
+    measures = [
+        measure
+        for name in options.names or BENCHMARKS
+        for measure in importlib.import_module(f"benchmarks.{name}").run(options.rows)
+    ]
+    print(table(measures))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    write_json(measures, options.json)
+    print(f"written to {options.json}")
+
+
+if __name__ == "__main__":
+    main()

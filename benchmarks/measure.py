@@ -1,0 +1,53 @@
+"""Timing and reporting shared by the benchmarks: seconds, rows per second, ratio to the floor, peak memory."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way of doing a task over so many rows; ``ratio`` is against the floor of the same run."""
+
+    task: str
+    way: str
+    rows: int
+    seconds: float
+    ratio: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows per second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def table(measures: list[Measure]) -> str:
+    """The measures for a person."""
+    lines = [f"{'task':<14} {'way':<44} {'rows':>12} {'seconds':>9} {'rows/s':>14} {'ratio':>7}"]
+    lines += [
+        f"{one.task:<14} {one.way:<44} {one.rows:>12,} {one.seconds:>9.2f} {one.rows_per_second:>14,.0f} "
+        f"{one.ratio:>7.2f}"
+        for one in measures
+    ]
+    return "\n".join([*lines, f"peak memory {peak_megabytes():,.0f} MB"])
+
+
+def write_json(measures: list[Measure], path: Path) -> None:
+    """The measures for a program."""
+    found = [{**asdict(one), "rows_per_second": one.rows_per_second} for one in measures]
+    path.write_text(json.dumps({"measures": found, "peak_megabytes": peak_megabytes()}, indent=2), encoding="utf-8")
