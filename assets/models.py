@@ -89,7 +89,9 @@ def report(
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
-        context.log.error(outcome.message)
+        said = f"{outcome.message} First rows: {'; '.join(str(dict(row)) for row in outcome.sample[:3])}"
+        context.log.error(said)
+        pipeline_of(context).held.append(said)
     pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds})
     return dg.MaterializeResult(
         asset_key=dg.AssetKey(model.name),

@@ -1,0 +1,40 @@
+"""What the blocking checks hold back is not published, and says why; a person may let one pass, once."""
+
+import duckdb
+
+
+def sync_tables(one) -> set[str]:
+    return {name for (name,) in one.query("select table_name from duckdb_tables() where schema_name = 'sync'")}
+
+
+def test_a_source_that_stopped_holds_publishing_until_somebody_accepts_it(company):
+    one = company("acme")
+    held = one.csm("run", "--as-of", "2026-10-10")
+    assert held.returncode == 1
+    assert "HELD" in held.stdout
+    assert "latest usage event is of 2026-09-30, 10 days before 2026-10-10 (at most 3 days)" in held.stdout
+    assert "--accept usage_delivered" in held.stdout
+    assert "Traceback" not in held.stdout + held.stderr
+    assert sync_tables(one) == set()
+
+    accepted = one.csm("run", "--as-of", "2026-10-10", "--accept", "usage_delivered")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    assert "notion_pages" in sync_tables(one)
+    ((check, by),) = one.query("select check_name, accepted_by from run.accepted_checks")
+    assert check == "usage_delivered"
+    assert by
+
+
+def test_a_swing_of_the_portfolio_holds_publishing(company):
+    one = company("acme")
+    assert one.csm("run", "--as-of", "2026-09-29").returncode == 0
+    with duckdb.connect(str(one.config.warehouse)) as connection:
+        connection.execute(
+            "update marts.csm_health_scores set score = 95, rag = 'GREEN' where as_of_date = '2026-09-29'"
+        )
+        ((before,),) = connection.execute("select count(*) from sync.notion_runs").fetchall()
+    held = one.csm("run", "--as-of", "2026-09-30")
+    assert held.returncode == 1
+    assert "mean score 95.0 on 2026-09-29" in held.stdout
+    assert "--accept portfolio_swing" in held.stdout
+    assert one.query("select count(*) from sync.notion_runs") == [(before,)]
