@@ -17,14 +17,23 @@ from notion_client import AsyncClient
 from csm_core.errors import ConfigError, NotionError
 from csm_core.notion import databases as names
 from csm_core.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS, DatabaseSpec
+from csm_core.notion.page_blocks import PAGE_SIZE, PageBlocks
 from csm_core.notion.rate import RequestBudget
 from csm_core.notion.retry import Caller, Refused
-from csm_core.notion.rich_text import Block, option_name, plain, runs, text_blocks
+from csm_core.notion.rich_text import (
+    RUNS_PER_ARRAY,
+    Block,
+    clean,
+    encoded_bytes,
+    option_name,
+    plain,
+    requests_of,
+    runs,
+    text_blocks,
+)
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
 
-BLOCKS_PER_REQUEST = 100
-PAGE_SIZE = 100
 RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
 RISK_TEXT = {
@@ -68,6 +77,10 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     """Four sections, each a narrative and then a list of its metrics or items, or a plain sentence for none."""
     blocks = text_blocks("heading_1", "Account Health Summary")
     blocks += text_blocks("paragraph", qbr.health_summary or "Nothing is known of the account's health in this period.")
+    if qbr.health_rag:
+        blocks += text_blocks("bulleted_list_item", f"At its end: {RAG_EMOJI[qbr.health_rag]} {qbr.health_rag}")
+    else:
+        blocks += text_blocks("paragraph", "It was not scored at the end of the period.")
     blocks += text_blocks("heading_2", "ROI & Business Impact")
     blocks += _section(
         "What the product was used for in this period, each figure against the period before.",
@@ -90,8 +103,8 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     return blocks
 
 
-def render_expansion_blocks(opportunity: ExpansionOpportunity) -> list[Block]:
-    """Type and confidence, evidence, ARR impact, talk track."""
+def render_expansion_blocks(opportunity: ExpansionOpportunity, *, currency: str | None = None) -> list[Block]:
+    """Type and confidence, evidence, ARR impact (in ``currency``, where it is known), talk track."""
     subject = f": {opportunity.subject}" if opportunity.subject else ""
     impact = opportunity.estimated_arr_impact
     blocks = text_blocks(
@@ -103,7 +116,8 @@ def render_expansion_blocks(opportunity: ExpansionOpportunity) -> list[Block]:
     blocks += text_blocks("heading_2", "Evidence")
     blocks += text_blocks("paragraph", opportunity.evidence)
     blocks += text_blocks("heading_2", "Estimated ARR impact")
-    blocks += text_blocks("paragraph", "It cannot be estimated." if impact is None else f"{impact:,.0f} per year")
+    amount = f"{impact:,.0f} {currency or ''}".strip() if impact is not None else ""
+    blocks += text_blocks("paragraph", f"{amount} per year" if amount else "It cannot be estimated.")
     blocks += text_blocks("heading_2", "Talk track")
     blocks += text_blocks("paragraph", opportunity.recommended_talk_track)
     return blocks
@@ -127,7 +141,11 @@ def _detail(value: float | Mapping[str, Scalar]) -> str:
 def _shown(value: Scalar) -> str:
     if value is None:
         return "unknown"
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if isinstance(value, float) else value
 
 
 def _words(name: str) -> str:
@@ -177,6 +195,7 @@ class NotionCSMAdapter:
         self.caller = caller or Caller(RequestBudget(_budget_of_environment()))
         self._clock = clock
         self._sources: dict[str, Source] = {}
+        self.blocks = PageBlocks(notion_client, self.caller)
 
     # -- accounts
 
@@ -202,7 +221,7 @@ class NotionCSMAdapter:
     async def create_account(self, account_id: str, account_name: str, score: float, rag: str) -> str:
         """A page for an account that has none, with its score; gives the page's id."""
         properties = await self.account_properties(account_id, account_name, self.health_properties(score, rag))
-        return await self.create_page(ACCOUNTS, properties, [], lambda page: page[names.ACCOUNT_ID] == account_id)
+        return await self.create_page(ACCOUNTS, properties, [], is_page({names.ACCOUNT_ID: account_id}))
 
     async def account_properties(self, account_id: str, account_name: str, health: Mapping[str, Any]) -> dict[str, Any]:
         """The properties of a new account page."""
@@ -228,12 +247,12 @@ class NotionCSMAdapter:
     async def create_health_record(self, health_score: CSMHealthScore, as_of_date: date, account_name: str = "") -> str:
         """A page that records an account's health on a day; gives its id."""
         properties = await self.record_properties(health_score, as_of_date, account_name)
-        key = (health_score.account_id, as_of_date.isoformat())
+        key = {names.ACCOUNT_ID: health_score.account_id, names.AS_OF_DATE: as_of_date.isoformat()}
         return await self.create_page(
             HEALTH_RECORDS,
             properties,
             render_health_record_blocks(health_score),
-            lambda page: (page[names.ACCOUNT_ID], page[names.AS_OF_DATE]) == key,
+            is_page(key),
         )
 
     async def record_properties(
@@ -256,12 +275,12 @@ class NotionCSMAdapter:
 
     async def create_qbr_page(self, qbr: QBRContent, account_name: str = "") -> str:
         """A page with the review; gives its id."""
-        key = (qbr.account_id, qbr.period, qbr.trigger)
+        key = {names.ACCOUNT_ID: qbr.account_id, names.PERIOD: qbr.period, names.TRIGGER: qbr.trigger}
         return await self.create_page(
             QBRS,
             await self.qbr_properties(qbr, account_name),
             render_qbr_blocks(qbr),
-            lambda page: (page[names.ACCOUNT_ID], page[names.PERIOD], page[names.TRIGGER]) == key,
+            is_page(key),
         )
 
     async def qbr_properties(self, qbr: QBRContent, account_name: str = "") -> dict[str, Any]:
@@ -279,12 +298,16 @@ class NotionCSMAdapter:
 
     async def create_expansion_record(self, opportunity: ExpansionOpportunity, account_name: str = "") -> str:
         """A page for the opportunity; gives its id."""
-        key = (opportunity.account_id, opportunity.opportunity_type, opportunity.subject)
+        key = {
+            names.ACCOUNT_ID: opportunity.account_id,
+            names.OPPORTUNITY_TYPE: opportunity.opportunity_type,
+            names.SUBJECT: opportunity.subject,
+        }
         return await self.create_page(
             EXPANSIONS,
             await self.expansion_properties(opportunity, account_name),
             render_expansion_blocks(opportunity),
-            lambda page: (page[names.ACCOUNT_ID], page[names.OPPORTUNITY_TYPE], page[names.SUBJECT]) == key,
+            is_page(key),
         )
 
     async def expansion_properties(self, opportunity: ExpansionOpportunity, account_name: str = "") -> dict[str, Any]:
@@ -320,10 +343,17 @@ class NotionCSMAdapter:
             raise ConfigError(message)
         return found
 
+    def chosen_source(self, spec: DatabaseSpec) -> str:
+        """The data source that the settings choose; empty where they do not."""
+        return self._chosen.get(spec.data_source_setting, "")
+
     async def find(self, spec: DatabaseSpec, account_id: str) -> list[dict[str, Any]]:
         """The database's pages of an account; what a select holds is for the caller to compare."""
-        condition = {"property": names.ACCOUNT_ID, "rich_text": {"equals": account_id}}
-        return await self.query_all(spec, condition)
+        # The service's idea of equal may be wider than ours.
+        wanted = clean(account_id).text
+        condition = {"property": names.ACCOUNT_ID, "rich_text": {"equals": wanted}}
+        found = await self.query_all(spec, condition)
+        return [page for page in found if _value(page["properties"].get(names.ACCOUNT_ID)) == wanted]
 
     async def query_all(self, spec: DatabaseSpec, condition: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Every page that meets the condition, none twice, however many there are.
@@ -372,9 +402,24 @@ class NotionCSMAdapter:
         blocks: Sequence[Block],
         is_it: Callable[[dict[str, Any]], bool],
     ) -> str:
-        """Create a page, 100 blocks to a request. ``is_it`` tells from its facts whether a page is the one wanted."""
+        """Create a page and give its id. ``is_it`` tells from its facts whether a page is the one wanted."""
+        return str((await self.new_page(spec, properties, blocks, is_it))["id"])
+
+    async def new_page(
+        self,
+        spec: DatabaseSpec,
+        properties: Mapping[str, Any],
+        blocks: Sequence[Block],
+        is_it: Callable[[dict[str, Any]], bool],
+        on_begun: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Create a page, at most 100 blocks to a request; the page as it was answered, at least its ``id``.
+
+        ``on_begun`` is called with the page when it is there and blocks are still to be appended.
+        """
         source = await self.source(spec)
         account_id = plain(properties[names.ACCOUNT_ID]["rich_text"])
+        first = next(requests_of(blocks, encoded_bytes(properties)), [])
 
         async def look() -> dict[str, Any] | None:
             pages = [page for page in await self.find(spec, account_id) if is_it(self.facts(spec, page))]
@@ -382,35 +427,15 @@ class NotionCSMAdapter:
 
         page = await self.caller.write_once(
             lambda: self._client.pages.create(  # pyright: ignore[reportArgumentType]
-                parent=source.parent, properties=properties, children=list(blocks[:BLOCKS_PER_REQUEST])
+                parent=source.parent, properties=properties, children=first
             ),
             look,
             lambda body: {"id": body["committed_resource_id"]} if body.get("committed_resource_id") else None,
         )
-        page_id = str(page["id"])
-        await self.append_from(page_id, blocks, min(len(blocks), BLOCKS_PER_REQUEST))
-        return page_id
-
-    async def complete_blocks(self, page_id: str, blocks: Sequence[Block]) -> None:
-        """Append what is missing of ``blocks`` to a page whose writing was cut short."""
-        await self.append_from(page_id, blocks, await self._written(page_id, blocks))
-
-    async def append_from(self, page_id: str, blocks: Sequence[Block], start: int) -> None:
-        """Append ``blocks[start:]``, 100 to a request, each exactly once whatever happens on the way."""
-        while start < len(blocks):
-            part = list(blocks[start : start + BLOCKS_PER_REQUEST])
-            wanted = start + len(part)
-
-            async def look(wanted: int = wanted) -> dict[str, Any] | None:
-                written = await self._written(page_id, blocks)
-                return {"written": written} if written >= wanted else None
-
-            await self.caller.write_once(
-                lambda part=part: self._client.blocks.children.append(page_id, children=part),  # pyright: ignore[reportArgumentType]
-                look,
-                lambda body: {"written": 0} if body.get("committed_child_ids") else None,
-            )
-            start = wanted
+        if on_begun and len(first) < len(blocks):
+            on_begun(page)
+        await self.blocks.append_rest(str(page["id"]), blocks, len(first))
+        return page
 
     async def update_page(self, page_id: str, properties: Mapping[str, Any]) -> None:
         """Write properties; sending it twice does no harm."""
@@ -418,32 +443,17 @@ class NotionCSMAdapter:
             lambda: self._client.pages.update(page_id, properties=dict(properties))  # pyright: ignore[reportReturnType]
         )
 
-    async def replace_blocks(self, page_id: str, marks: Sequence[str], blocks: Sequence[Block]) -> None:
-        """Put ``blocks`` in place of those that we wrote, known by their ``marks``; what people wrote stays."""
-        wanted = [mark(block) for block in blocks]
-        ours = list(marks)
-        present = await self.children(page_id)
-        if [mark(block) for block in present][: len(wanted)] == wanted:
-            return
-        for block in present:
-            if mark(block) in ours:
-                ours.remove(mark(block))
-                await self._delete_block(block["id"])
-        rest = len(await self.children(page_id))
-        await self._append_all(page_id, blocks, rest)
-
-    async def children(self, page_id: str) -> list[dict[str, Any]]:
-        """Every block of a page."""
-        found: list[dict[str, Any]] = []
-        more: dict[str, Any] = {"page_size": PAGE_SIZE}
-        while True:
-            answer = await self.caller.repeat(
-                lambda: self._client.blocks.children.list(page_id, **more)  # pyright: ignore[reportReturnType]
+    async def is_gone(self, page_id: str) -> bool:
+        """Whether a page is in the trash, or is not there any more."""
+        try:
+            page = await self.caller.repeat(
+                lambda: self._client.pages.retrieve(page_id)  # pyright: ignore[reportReturnType]
             )
-            found += answer["results"]
-            if not answer.get("has_more"):
-                return found
-            more["start_cursor"] = answer["next_cursor"]
+        except Refused as refused:
+            if refused.status == 404:
+                return True
+            raise
+        return bool(page.get("in_trash") or page.get("archived"))
 
     def facts(self, spec: DatabaseSpec, page: Mapping[str, Any]) -> dict[str, Any]:
         """A page as plain values by property name, with ``id``, ``name`` and ``url``; properties not there are None."""
@@ -472,7 +482,8 @@ class NotionCSMAdapter:
         }
 
     async def _titled(self, spec: DatabaseSpec, title: str) -> dict[str, Any]:
-        return {(await self.source(spec)).title: {"title": runs(title)}}
+        # A title has no further block to go on in; beyond 100 runs there is no room for it.
+        return {(await self.source(spec)).title: {"title": runs(title)[:RUNS_PER_ARRAY]}}
 
     async def _resolve(self, spec: DatabaseSpec) -> Source:
         database_id = self.database_id(spec)
@@ -480,8 +491,8 @@ class NotionCSMAdapter:
             lambda: self._client.databases.retrieve(database_id)  # pyright: ignore[reportReturnType]
         )
         sources = database.get("data_sources") or []
-        chosen = self._chosen.get(spec.data_source_setting, "")
-        matching = [one["id"] for one in sources if not chosen or _same_id(one["id"], chosen)]
+        chosen = self.chosen_source(spec)
+        matching = [one["id"] for one in sources if not chosen or same_id(one["id"], chosen)]
         if len(matching) != 1:
             listed = "; ".join(f"{one['id']} ({one.get('name') or 'unnamed'})" for one in sources) or "none"
             message = (
@@ -495,36 +506,11 @@ class NotionCSMAdapter:
         titles = [name for name, value in described["properties"].items() if value["type"] == "title"]
         return Source(database_id, matching[0], titles[0], len(sources) == 1)
 
-    async def _written(self, page_id: str, blocks: Sequence[Block]) -> int:
-        """How many of ``blocks`` the page has, in order; blocks that people put between them do not count."""
-        wanted = [mark(block) for block in blocks]
-        position = 0
-        for block in await self.children(page_id):
-            if position < len(wanted) and mark(block) == wanted[position]:
-                position += 1
-        return position
 
-    async def _append_all(self, page_id: str, blocks: Sequence[Block], already: int) -> None:
-        # What stays on the page is not ours, so blocks are counted from its end.
-        for start in range(0, len(blocks), BLOCKS_PER_REQUEST):
-            part = list(blocks[start : start + BLOCKS_PER_REQUEST])
-            wanted = already + start + len(part)
-
-            async def look(wanted: int = wanted) -> dict[str, Any] | None:
-                return {"written": wanted} if len(await self.children(page_id)) >= wanted else None
-
-            await self.caller.write_once(
-                lambda part=part: self._client.blocks.children.append(page_id, children=part),  # pyright: ignore[reportArgumentType]
-                look,
-                lambda body: {"written": 0} if body.get("committed_child_ids") else None,
-            )
-
-    async def _delete_block(self, block_id: str) -> None:
-        try:
-            await self.caller.repeat(lambda: self._client.blocks.delete(block_id))  # pyright: ignore[reportReturnType]
-        except Refused as refused:
-            if not refused.gone:
-                raise
+def is_page(key: Mapping[str, str]) -> Callable[[dict[str, Any]], bool]:
+    """Tells from a page's facts whether it has these values, as Notion keeps them: without control characters."""
+    wanted = {name: clean(value).text for name, value in key.items()}
+    return lambda facts: all((facts[name] or "") == value for name, value in wanted.items())
 
 
 def shown_score(score: float) -> float:
@@ -534,12 +520,6 @@ def shown_score(score: float) -> float:
 
 def _amount(amount: float | None) -> float | None:
     return None if amount is None else round(amount, 2)
-
-
-def mark(block: Mapping[str, Any]) -> str:
-    """What tells one of our blocks from a person's: its kind and its text."""
-    kind = str(block["type"])
-    return f"{kind}:{plain(block.get(kind, {}).get('rich_text', []))}"
 
 
 def _text(value: str) -> dict[str, Any]:
@@ -573,7 +553,8 @@ def _ids(pages: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(str(page["id"]) for page in pages)
 
 
-def _same_id(one: str, other: str) -> bool:
+def same_id(one: str, other: str) -> bool:
+    """Whether two ids are the same, with or without hyphens."""
     return one.replace("-", "").lower() == other.replace("-", "").lower()
 
 

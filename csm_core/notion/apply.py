@@ -9,21 +9,41 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from csm_core.errors import NotionError
 from csm_core.notion.desired import HEALTH, SPECS, key_of_facts
-from csm_core.notion.ledger import PARTIAL, TRASHED, Change, Ledger, Page
+from csm_core.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
+from csm_core.notion.page_blocks import mark
 from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step
 from csm_core.notion.retry import Refused
-from csm_core.notion_adapter import NotionCSMAdapter, mark
+from csm_core.notion_adapter import NotionCSMAdapter
 
 CONCURRENT = 6
-BATCH = 60
+# So many pages are marked as being sent at a time: after a kill, so many at most are looked for one by one.
+SEND_AHEAD = 60
+# Outcomes are committed so many at a time.
+FLUSH = 25
+# After Ctrl-C requests that are under way may end for so long; what did not is looked for by the next run.
+GRACE_SECONDS = 3.0
 
 OnProgress = Callable[[int, int, float], None]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page that was created or updated, for people: what it is, and where it can be seen."""
+
+    kind: str
+    action: str
+    label: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -41,19 +61,22 @@ class Report:
     requests: int
     seconds: float
     address: str = ""
-    pages: Sequence[str] = field(default_factory=tuple)
+    links: Sequence[Link] = ()
+    removed_characters: int = 0
 
     def lines(self) -> list[str]:
         """The report for a person."""
         lines = [
-            f"{'Notion' if first else '':<10} {TITLES[kind]:<18} created {self.created.get(kind, 0):>6,}   "
+            f"{'Notion' if number == 0 else '':<10} {TITLES[kind]:<18} created {self.created.get(kind, 0):>6,}   "
             f"updated {self.updated.get(kind, 0):>6,}   skipped {self.skipped.get(kind, 0):>6,}"
-            for first, kind in ((number == 0, kind) for number, kind in enumerate(self.skipped))
+            for number, kind in enumerate(self.skipped)
         ]
         if self.trashed:
             lines.append(f"{'':<10} {self.trashed:,} pages were trashed by a person and are not made again")
         if self.orphans:
-            lines.append(f"{'':<10} {self.orphans:,} account pages are not in the marts and were left alone")
+            lines.append(f"{'':<10} {self.orphans:,} pages are not in the marts (any more) and were left alone")
+        if self.removed_characters:
+            lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
         lines += [f"{'':<10} FAILED {change.kind} {change.key}: {change.error}" for change in self.failures]
         return lines
 
@@ -68,6 +91,7 @@ class Report:
             "orphans": self.orphans,
             "trashed": self.trashed,
             "failed": [{"kind": one.kind, "key": one.key, "error": one.error} for one in self.failures],
+            "removed_characters": self.removed_characters,
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
             "address": self.address,
@@ -85,119 +109,134 @@ async def apply_plan(
 ) -> Report:
     """Write every step of the plan. A step that is refused is reported; the others go on.
 
-    ``on_progress`` is called with the steps done, all steps, and the seconds that are left, about.
+    ``on_progress`` is called with the steps done, all steps, and the seconds that are left, about. Cancelled (Ctrl-C),
+    it lets what is under way end, notes what was written, and leaves the rest to the next run.
     """
     started = time.monotonic()
-    started_at = datetime.now(UTC)
-    writer = _Writer(adapter, ledger, run_id, len(plan.steps), on_progress)
-    for start in range(0, len(plan.steps), BATCH):
-        await writer.write(plan.steps[start : start + BATCH])
-    for kind, key, said in plan.troubles:
-        writer.changes.append(Change(kind, key, "failed", None, said))
-    failures = [change for change in writer.changes if change.action == "failed"]
-    if not failures:
-        specs = {SPECS[kind].setting: SPECS[kind] for kind in plan.kinds}
-        ledger.mark_read(specs.values(), datetime.now(UTC))
-        for kind in plan.kinds:
-            ledger.resolve(kind, ledger.unresolved(kind))
-    trashed = len(plan.trashed) + sum(1 for change in writer.changes if change.action == "trashed")
-    report = Report(
-        run_id=run_id,
-        day=plan.day,
-        created=writer.counts(plan.kinds, "created"),
-        updated=writer.counts(plan.kinds, "updated"),
-        skipped=dict(plan.skipped),
-        orphans=len(plan.orphans),
-        trashed=trashed,
-        failures=tuple(failures),
-        requests=adapter.caller.sent,
-        seconds=time.monotonic() - started,
-        address=address,
-        pages=tuple(change.page_id for change in writer.changes if change.page_id),
-    )
-    ledger.record_run(
-        run_id,
-        plan.day,
-        started_at,
-        {
-            "created": sum(report.created.values()),
-            "updated": sum(report.updated.values()),
-            "skipped": sum(report.skipped.values()),
-            "orphans": report.orphans,
-            "trashed": report.trashed,
-            "failed": len(failures),
-            "requests": report.requests,
-        },
-        writer.changes,
-    )
+    writer = _Writer(plan, adapter, ledger, run_id, on_progress)
+    ledger.begin_run(run_id, plan.day, datetime.now(UTC))
+    status = INTERRUPTED
+    try:
+        await writer.write()
+        status = DONE
+    finally:
+        report = writer.report(time.monotonic() - started, address)
+        ledger.end_run(run_id, _counts(report), status)
+    if not report.failures:
+        ledger.settle(plan.kinds)
+    # What is not in the ledger by now is in the journal, and looked for by its key.
+    ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
+    log.info(
+        "published", day=str(plan.day), seconds=round(report.seconds, 1), removed=report.removed_characters,
+        **_counts(report),
+    )  # fmt: skip
     return report
+
+
+def _counts(report: Report) -> dict[str, int]:
+    return {
+        "created": sum(report.created.values()),
+        "updated": sum(report.updated.values()),
+        "skipped": sum(report.skipped.values()),
+        "orphans": report.orphans,
+        "trashed": report.trashed,
+        "failed": len(report.failures),
+        "requests": report.requests,
+    }
 
 
 class _Writer:
     def __init__(
-        self, adapter: NotionCSMAdapter, ledger: Ledger, run_id: str, steps: int, on_progress: OnProgress | None
+        self, plan: Plan, adapter: NotionCSMAdapter, ledger: Ledger, run_id: str, on_progress: OnProgress | None
     ) -> None:
+        self._plan = plan
         self._adapter = adapter
         self._ledger = ledger
         self._run_id = run_id
-        self._steps = steps
-        self._done = 0
-        self._started = time.monotonic()
+        self._steps = plan.steps
         self._on_progress = on_progress
-        self._room = asyncio.Semaphore(CONCURRENT)
-        self.changes: list[Change] = []
+        self._started = time.monotonic()
+        self._next = 0
+        self._announced = 0
+        self._done = 0
+        self._stopping = False
+        self._pages: list[Page] = []
+        self._refusals: list[tuple[str, str]] = []
+        self._unwritten: list[Change] = []
+        self._changes: list[Change] = []
+        self._links: list[Link] = []
 
-    def counts(self, kinds: Sequence[str], action: str) -> dict[str, int]:
-        """Changes of an action, by kind."""
-        return {
-            kind: sum(1 for change in self.changes if change.kind == kind and change.action == action) for kind in kinds
-        }
-
-    async def write(self, steps: Sequence[Step]) -> None:
-        """Write a batch: its intents are durable before the first request, its outcomes after the last."""
-        self._ledger.intend(self._run_id, [(step.item.kind, step.item.key, step.action) for step in steps])
-        tasks = [asyncio.create_task(self._step(step)) for step in steps]
-        outcomes: list[Page] = []
+    async def write(self) -> None:
+        """Write all steps: intents are durable before the first request, outcomes soon after each."""
+        self._ledger.intend(self._run_id, [_intent(step) for step in self._steps])
+        for kind, key, said in self._plan.troubles:
+            self._change(Change(kind, key, "failed", None, said))
+        tasks = [asyncio.create_task(self._work()) for _ in range(min(CONCURRENT, len(self._steps)))]
         try:
-            for task in asyncio.as_completed(tasks):
-                page = await task
-                if page:
-                    outcomes.append(page)
+            if tasks:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+        except BaseException:
+            self._stopping = True
+            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+            raise
         finally:
-            # On Ctrl-C, too: what is written is known, and what is under way is cut off.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._store(steps, outcomes)
+            self._flush()
 
-    def _store(self, steps: Sequence[Step], pages: Sequence[Page]) -> None:
-        specs = {step.item.kind: step.item.spec for step in steps}
-        for kind, spec in specs.items():
-            self._ledger.store(spec, [page for page in pages if page.kind == kind])
+    async def _work(self) -> None:
+        while self._next < len(self._steps) and not self._stopping:
+            position = self._next
+            self._next += 1
+            if position >= self._announced:
+                ahead = self._steps[position : position + SEND_AHEAD]
+                self._ledger.sending(self._run_id, [_intent(step) for step in ahead])
+                self._announced = position + len(ahead)
+            await self._step(self._steps[position])
+            if len(self._unwritten) >= FLUSH:
+                self._flush()
 
-    async def _step(self, step: Step) -> Page | None:
-        async with self._room:
-            try:
-                page = await self._create(step) if step.action == CREATE else await self._update(step)
-                action = "created" if step.action == CREATE else "updated"
-                self.changes.append(Change(step.item.kind, step.item.key, action, page.page_id, None))
-            except Refused as refused:
-                page = self._refused(step, refused)
-            except NotionError as error:
-                self.changes.append(Change(step.item.kind, step.item.key, "failed", None, str(error)))
-                page = None
-            self._report_progress()
-            return page
+    def _flush(self) -> None:
+        pages, changes, refusals = self._pages, self._unwritten, self._refusals
+        self._pages, self._unwritten, self._refusals = [], [], []
+        for kind in sorted({page.kind for page in pages}):
+            self._ledger.store(SPECS[kind], [page for page in pages if page.kind == kind])
+        for kind in sorted({kind for kind, _ in refusals}):
+            self._ledger.refused(kind, [key for of, key in refusals if of == kind])
+        self._ledger.add_changes(self._run_id, changes)
+
+    async def _step(self, step: Step) -> None:
+        try:
+            page = await self._create(step) if step.action == CREATE else await self._update(step)
+        except Refused as refused:
+            await self._refused(step, refused)
+        except NotionError as error:
+            self._change(_failed(step, str(error)))
+        else:
+            action = "created" if step.action == CREATE else "updated"
+            self._pages.append(page)
+            self._links.append(Link(step.item.kind, action, step.item.label, page.url))
+            self._change(Change(step.item.kind, step.item.key, action, page.page_id, None))
+        self._report_progress()
 
     async def _create(self, step: Step) -> Page:
         item = step.item
         properties = await item.properties(self._adapter)
         if item.kind == HEALTH:
             properties = await self._adapter.account_properties(item.account_id, item.label, properties)
-        page_id = await self._adapter.create_page(
-            item.spec, properties, item.blocks, lambda facts: key_of_facts(item.kind, facts) == item.key
+        page = await self._adapter.new_page(
+            item.spec,
+            properties,
+            item.blocks,
+            lambda facts: key_of_facts(item.kind, facts) == item.key,
+            lambda begun: self._pages.append(
+                Page(item.kind, item.key, str(begun["id"]), "", PARTIAL, None, item.facts, begun.get("url") or "")
+            ),
         )
-        return self._page(step, page_id)
+        return _page(step, str(page["id"]), page.get("url") or "")
 
     async def _update(self, step: Step) -> Page:
         item, known = step.item, step.page
@@ -205,27 +244,70 @@ class _Writer:
             message = f"an update of {item.key} without a page"
             raise NotionError(message)
         await self._adapter.update_page(known.page_id, await item.properties(self._adapter))
-        if item.blocks and known.state == PARTIAL:
-            await self._adapter.complete_blocks(known.page_id, item.blocks)
-        elif item.blocks:
-            await self._adapter.replace_blocks(known.page_id, known.marks, item.blocks)
-        return self._page(step, known.page_id)
+        if item.blocks:
+            await self._adapter.blocks.revise(known.page_id, item.blocks, known.marks)
+        return _page(step, known.page_id, known.url)
 
-    def _page(self, step: Step, page_id: str) -> Page:
-        item = step.item
-        marks = tuple(mark(block) for block in item.blocks)
-        return Page(item.kind, item.key, page_id, item.content_hash, marks=marks, facts=item.facts)
-
-    def _refused(self, step: Step, refused: Refused) -> Page | None:
+    async def _refused(self, step: Step, refused: Refused) -> None:
+        """Final for this record, unless the page turns out to be in the trash: that is a person's wish."""
         item, known = step.item, step.page
-        if step.action == UPDATE and known and refused.gone:
-            self.changes.append(Change(item.kind, item.key, "trashed", known.page_id, str(refused)))
-            return Page(item.kind, item.key, known.page_id, known.content_hash, TRASHED, known.marks, known.facts)
-        self.changes.append(Change(item.kind, item.key, "failed", known.page_id if known else None, str(refused)))
-        return None
+        if step.action == UPDATE and known and refused.status in (400, 404):
+            try:
+                gone = await self._adapter.is_gone(known.page_id)
+            except NotionError:
+                gone = False
+            if gone:
+                self._pages.append(
+                    Page(item.kind, item.key, known.page_id, known.content_hash, TRASHED, known.marks, known.facts)
+                )
+                self._change(Change(item.kind, item.key, "trashed", known.page_id, None))
+                return
+        self._refusals.append((item.kind, item.key))
+        self._change(_failed(step, str(refused)))
+
+    def _change(self, change: Change) -> None:
+        self._changes.append(change)
+        self._unwritten.append(change)
 
     def _report_progress(self) -> None:
         self._done += 1
         if self._on_progress:
-            spent = time.monotonic() - self._started
-            self._on_progress(self._done, self._steps, spent / self._done * (self._steps - self._done))
+            left = len(self._steps) - self._done
+            by_pace = (time.monotonic() - self._started) / self._done * left
+            self._on_progress(self._done, len(self._steps), max(by_pace, self._adapter.caller.budget.seconds_for(left)))
+
+    def report(self, seconds: float, address: str) -> Report:
+        """What was done until now."""
+        kinds = self._plan.kinds
+        return Report(
+            run_id=self._run_id,
+            day=self._plan.day,
+            created={kind: self._count(kind, "created") for kind in kinds},
+            updated={kind: self._count(kind, "updated") for kind in kinds},
+            skipped=dict(self._plan.skipped),
+            orphans=len(self._plan.orphans),
+            trashed=len(self._plan.trashed) + sum(self._count(kind, "trashed") for kind in kinds),
+            failures=tuple(change for change in self._changes if change.action == "failed"),
+            requests=self._adapter.caller.sent,
+            seconds=seconds,
+            address=address,
+            links=tuple(self._links),
+            removed_characters=self._plan.removed_characters,
+        )
+
+    def _count(self, kind: str, action: str) -> int:
+        return sum(1 for change in self._changes if (change.kind, change.action) == (kind, action))
+
+
+def _intent(step: Step) -> Intent:
+    return Intent(step.item.kind, step.item.key, step.action, step.item.day)
+
+
+def _failed(step: Step, said: str) -> Change:
+    return Change(step.item.kind, step.item.key, "failed", step.page.page_id if step.page else None, said)
+
+
+def _page(step: Step, page_id: str, url: str) -> Page:
+    item = step.item
+    marks = tuple(mark(block) for block in item.blocks)
+    return Page(item.kind, item.key, page_id, item.content_hash, marks=marks, facts=item.facts, url=url)

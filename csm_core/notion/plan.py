@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date
 from typing import Any
 
 import duckdb
@@ -14,11 +14,15 @@ from csm_core.errors import InputError
 from csm_core.notion import databases as names
 from csm_core.notion import desired
 from csm_core.notion.databases import ACCOUNTS, DatabaseSpec
-from csm_core.notion.desired import EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, Item, key_of_facts
+from csm_core.notion.desired import EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, Item, account_of, key_of_facts
 from csm_core.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
-from csm_core.notion_adapter import NotionCSMAdapter
+from csm_core.notion_adapter import NotionCSMAdapter, same_id
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
+# How long a review that could not be published is tried again by the runs of later days.
+LEFT_OVER_DAYS = 31
+# From so many accounts on, one read of the whole database is cheaper than to ask for each.
+MANY_LOOK_UPS = 20
 TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business reviews", EXPANSION: "expansion records"}
 
 
@@ -33,7 +37,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing ``day`` would do. ``orphans`` are in Notion and not in the marts; nothing is done to them."""
+    """What publishing ``day`` would do.
+
+    ``orphans`` are pages in Notion that the marts do not have (any more): nothing is done to them. ``trashed`` are
+    those that a person threw away, ``troubles`` what cannot be written (kind, key, why), ``drift`` what is wrong with
+    the databases.
+    """
 
     day: date
     kinds: tuple[str, ...]
@@ -42,7 +51,8 @@ class Plan:
     orphans: Sequence[str] = ()
     trashed: Sequence[str] = ()
     troubles: Sequence[tuple[str, str, str]] = ()
-    read_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    drift: Sequence[str] = ()
+    removed_characters: int = 0
 
     def count(self, action: str, kind: str | None = None) -> int:
         """Steps of an action, of one kind or of all."""
@@ -57,10 +67,13 @@ class Plan:
             for kind in self.kinds
         ]
         if self.orphans:
-            lines.append(f"  in Notion and not in the marts: {len(self.orphans):,} accounts, left alone")
+            lines.append(f"  in Notion and not in the marts, left alone: {_some(self.orphans)}")
         if self.trashed:
-            lines.append(f"  trashed by a person, not made again: {len(self.trashed):,}")
+            lines.append(f"  trashed by a person, not made again: {_some(self.trashed)}")
+        if self.removed_characters:
+            lines.append(f"  control characters that are left out: {self.removed_characters:,}")
         lines += [f"  cannot be written: {kind} {key}: {said}" for kind, key, said in self.troubles]
+        lines += [f"  database: {said}" for said in self.drift]
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +88,8 @@ class Plan:
             "orphans": list(self.orphans),
             "trashed": list(self.trashed),
             "cannot_be_written": [{"kind": kind, "key": key, "reason": said} for kind, key, said in self.troubles],
+            "drift": list(self.drift),
+            "removed_characters": self.removed_characters,
         }
 
 
@@ -96,18 +111,24 @@ async def make_plan(
     kinds: Sequence[str] = KINDS,
     create_missing_accounts: bool = True,
 ) -> Plan:
-    """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page."""
+    """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
+
+    Of databases that were read before, only what was edited since is read. Reviews of the last days that a run was cut
+    short before are planned too. Raises ConfigError for a database that is not set, NotionError for one that cannot
+    be read.
+    """
     items = desired.load(connection, day, kinds)
-    started = datetime.now(UTC)
+    if QBR in kinds:
+        for earlier, keys in ledger.left_over(QBR, day, LEFT_OVER_DAYS).items():
+            items[QBR] += [item for item in desired.load(connection, earlier, [QBR])[QBR] if item.key in keys]
     builder = _Builder(ledger, create_missing_accounts)
     for kind in kinds:
-        spec = SPECS[kind]
-        await _resolve(adapter, ledger, spec)
-        remote = await _read(adapter, ledger, spec)
-        if spec is not ACCOUNTS:
-            remote += await _look_for_unresolved(adapter, ledger, kind)
-        known = _adopt(ledger, kind, remote)
-        builder.add(kind, items[kind], known, remote if spec is ACCOUNTS else None)
+        await _resolve(adapter, ledger, SPECS[kind])
+        remote = await _read(adapter, ledger, kind)
+        if kind == HEALTH:
+            builder.add_accounts(items[kind], ledger.pages(kind), remote)
+        else:
+            builder.add_pages(kind, items[kind], _adopt(ledger, kind, remote))
     return Plan(
         day=day,
         kinds=tuple(kinds),
@@ -116,7 +137,7 @@ async def make_plan(
         orphans=tuple(builder.orphans),
         trashed=tuple(builder.trashed),
         troubles=tuple(builder.troubles),
-        read_at=started,
+        removed_characters=sum(step.item.removed for step in builder.steps),
     )
 
 
@@ -130,53 +151,35 @@ class _Builder:
         self.trashed: list[str] = []
         self.troubles: list[tuple[str, str, str]] = []
 
-    def add(
-        self, kind: str, items: Sequence[Item], known: dict[str, Page], remote: list[dict[str, Any]] | None
+    def add_accounts(
+        self, items: Sequence[Item], known: Mapping[str, Page], remote: Sequence[Mapping[str, Any]]
     ) -> None:
-        self.skipped[kind] = 0
-        present = self._accounts(items, remote) if remote is not None else None
-        latest = _latest_records(known) if kind == RECORD else {}
-        for item in items:
-            page = known.get(item.key)
-            if page and page.state == TRASHED:
-                self.trashed.append(item.label)
-            elif present is not None:
-                self._account_step(item, page, present.get(item.account_id, []))
-            elif page is None:
-                if kind == RECORD and not _is_news(item, latest.get(item.account_id)):
-                    self.skipped[kind] += 1
-                else:
-                    self.steps.append(Step(CREATE, item))
-            elif page.content_hash == item.content_hash and page.state == WRITTEN:
-                self.skipped[kind] += 1
-            else:
-                self.steps.append(Step(UPDATE, item, page))
-
-    def _accounts(self, items: Sequence[Item], remote: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-        present: dict[str, list[dict[str, Any]]] = {}
+        """Health updates; ``remote`` is every account page that there is."""
+        self.skipped[HEALTH] = 0
+        present: dict[str, list[Mapping[str, Any]]] = {}
         for facts in remote:
-            present.setdefault(facts[names.ACCOUNT_ID] or "", []).append(facts)
-        wanted = {item.account_id for item in items}
-        self.orphans += sorted(account_id for account_id in present if account_id and account_id not in wanted)
-        return present
-
-    def _account_step(self, item: Item, page: Page | None, found: list[dict[str, Any]]) -> None:
-        if len(found) > 1:
-            ids = ", ".join(facts["id"] for facts in found)
-            self.troubles.append((item.kind, item.key, f"the account has {len(found)} pages, keep one: {ids}"))
-        elif not found and page:
-            # The read was complete, so a page that we know and that is not in it was trashed or taken away.
-            self.trashed.append(item.label)
-        elif not found:
-            if self._create_missing:
+            present.setdefault(key_of_facts(HEALTH, facts), []).append(facts)
+        wanted = {item.key for item in items}
+        self.orphans += sorted(f"account {account_of(key)}" for key in present if account_of(key) and key not in wanted)
+        adopted: list[Page] = []
+        for item in self._once(items):
+            found, page = present.get(item.key, []), known.get(item.key)
+            if len(found) > 1:
+                ids = ", ".join(str(facts["id"]) for facts in found)
+                self.troubles.append((item.kind, item.key, f"the account has {len(found)} pages, keep one: {ids}"))
+            elif found:
+                self._existing_account(item, page, found[0], adopted)
+            elif page:
+                # The read was complete, so a page that we know and that is not in it was trashed or taken away.
+                self.trashed.append(item.label)
+            elif self._create_missing:
                 self.steps.append(Step(CREATE, item))
             else:
                 self.troubles.append((item.kind, item.key, "the account has no page in Notion"))
-        else:
-            self._existing_account(item, page, found[0])
+        self._ledger.store(ACCOUNTS, adopted)
 
-    def _existing_account(self, item: Item, page: Page | None, facts: dict[str, Any]) -> None:
-        if page and page.page_id == facts["id"]:
+    def _existing_account(self, item: Item, page: Page | None, facts: Mapping[str, Any], adopted: list[Page]) -> None:
+        if page and page.page_id == facts["id"] and page.state != TRASHED:
             same = page.content_hash == item.content_hash
         else:
             same = (facts[names.CSM_HEALTH_SCORE], facts[names.CSM_HEALTH_RAG]) == (
@@ -184,77 +187,113 @@ class _Builder:
                 item.facts["rag"],
             )
             if same:
-                self._ledger.store(item.spec, [_page(item, facts)])
+                adopted.append(_page(item, facts))
         if same:
             self.skipped[item.kind] += 1
         else:
             self.steps.append(Step(UPDATE, item, _page(item, facts)))
 
+    def add_pages(self, kind: str, items: Sequence[Item], known: Mapping[str, Page]) -> None:
+        """Health records, reviews or opportunities; ``known`` is all that the ledger has, with what was just read."""
+        self.skipped[kind] = 0
+        latest = _latest_records(known) if kind == RECORD else {}
+        for item in self._once(items):
+            page = known.get(item.key)
+            if page and page.state == TRASHED:
+                self.trashed.append(item.label)
+            elif page is None:
+                if kind == RECORD and not _is_news(item, latest.get(account_of(item.key))):
+                    self.skipped[kind] += 1
+                else:
+                    self.steps.append(Step(CREATE, item))
+            elif page.content_hash == item.content_hash and page.state == WRITTEN:
+                self.skipped[kind] += 1
+            else:
+                self.steps.append(Step(UPDATE, item, page))
+        if kind == EXPANSION:
+            open_now = {item.key for item in items}
+            self.orphans += sorted(
+                "opportunity " + " ".join(part for part in json.loads(key) if part)
+                for key, page in known.items()
+                if key not in open_now and page.state != TRASHED
+            )
+
+    def _once(self, items: Sequence[Item]) -> list[Item]:
+        first: dict[str, Item] = {}
+        for item in items:
+            if first.setdefault(item.key, item) is not item:
+                self.troubles.append((item.kind, item.key, "two rows of the marts are about this page"))
+        return list(first.values())
+
 
 async def _resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec) -> None:
     known = ledger.source(spec, adapter.database_id(spec))
-    if known:
+    chosen = adapter.chosen_source(spec)
+    if known and (not chosen or same_id(known.data_source_id, chosen)):
         adapter.remember(spec, known)
     else:
         ledger.remember_source(spec, await adapter.source(spec))
 
 
-async def _read(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec) -> list[dict[str, Any]]:
-    """Every account page; of the other databases what was edited since they were last read completely."""
-    until = None if spec is ACCOUNTS else ledger.read_until(spec)
-    condition = (
-        {
-            "timestamp": "last_edited_time",
-            "last_edited_time": {"after": until.replace(tzinfo=UTC).isoformat(timespec="seconds")},
-        }
-        if until
-        else None
-    )
-    return [adapter.facts(spec, page) for page in await adapter.query_all(spec, condition)]
+async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
+    """Every account page; of the other databases what is not in the ledger yet.
 
-
-async def _look_for_unresolved(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
-    """Pages that a run which was cut short may have created: asked for one by one, by their account."""
+    That is what was edited since they were last read, and pages that a run which was cut short may have created.
+    """
+    spec = SPECS[kind]
+    if kind == HEALTH:
+        return [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+    until = ledger.read_until(spec)
     unresolved = ledger.unresolved(kind)
-    found: list[dict[str, Any]] = []
-    for account_id in sorted({json.loads(key)[0] for key in unresolved}):
-        pages = [adapter.facts(SPECS[kind], page) for page in await adapter.find(SPECS[kind], account_id)]
+    accounts = sorted({account_of(key) for key in unresolved})
+    if until is None or len(accounts) > MANY_LOOK_UPS:
+        return [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+    after = until.replace(tzinfo=UTC).isoformat(timespec="seconds")
+    edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": after}}
+    found = [adapter.facts(spec, page) for page in await adapter.query_all(spec, edited)]
+    for account_id in accounts:
+        pages = [adapter.facts(spec, page) for page in await adapter.find(spec, account_id)]
         found += [facts for facts in pages if key_of_facts(kind, facts) in unresolved]
     return found
 
 
-def _adopt(ledger: Ledger, kind: str, remote: list[dict[str, Any]]) -> dict[str, Page]:
-    """The ledger's pages of a kind, and pages found in Notion that it did not have: a lost ledger, a run cut short.
+def _adopt(ledger: Ledger, kind: str, remote: Sequence[Mapping[str, Any]]) -> dict[str, Page]:
+    """The ledger's pages of a kind, with those found in Notion that it did not have: a lost ledger, a run cut short.
 
-    A page of ours that the ledger does not know may be half written, so it is adopted as partial and completed.
+    Such a page may be half written, or from another time, so it is adopted as partial and put right when it is due. A
+    page that was thrown away and is back is one of them.
     """
     known = ledger.pages(kind)
-    if kind == HEALTH:
-        return known
-    fresh: list[Page] = []
+    fresh: dict[str, Page] = {}
     for facts in remote:
         key = key_of_facts(kind, facts)
-        if key not in known:
-            page = Page(kind, key, facts["id"], "", PARTIAL, (), _record_facts(facts), facts["url"] or "")
-            known[key] = page
-            fresh.append(page)
-    ledger.store(SPECS[kind], fresh)
-    return known
+        page = known.get(key)
+        back = page is not None and page.state == TRASHED and page.page_id == facts["id"]
+        if account_of(key) and key not in fresh and (page is None or back):
+            marks = page.marks if page else None
+            fresh[key] = Page(kind, key, facts["id"], "", PARTIAL, marks, _record_facts(facts), facts["url"] or "")
+    ledger.store(SPECS[kind], list(fresh.values()))
+    return {**known, **fresh}
 
 
-def _record_facts(facts: dict[str, Any]) -> dict[str, Any]:
+def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
     return {name: facts[name] for name in wanted if name in facts}
 
 
-def _page(item: Item, facts: dict[str, Any]) -> Page:
-    return Page(item.kind, item.key, facts["id"], item.content_hash, WRITTEN, (), item.facts, facts["url"] or "")
+def _page(item: Item, facts: Mapping[str, Any]) -> Page:
+    return Page(item.kind, item.key, facts["id"], item.content_hash, WRITTEN, None, item.facts, facts["url"] or "")
 
 
-def _latest_records(known: dict[str, Page]) -> dict[str, dict[str, Any]]:
+def _some(labels: Sequence[str], shown: int = 5) -> str:
+    more = f", … ({len(labels):,} in all)" if len(labels) > shown else ""
+    return ", ".join(labels[:shown]) + more
+
+
+def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
     latest: dict[str, dict[str, Any]] = {}
     for key, page in known.items():
-        account_id = json.loads(key)[0]
+        account_id = account_of(key)
         held = latest.get(account_id)
         if held is None or page.facts.get(names.AS_OF_DATE, "") > held.get(names.AS_OF_DATE, ""):
             latest[account_id] = page.facts

@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from csm_core.notion.apply import OnProgress, Report, apply_plan
 from csm_core.notion.desired import KINDS
 from csm_core.notion.ledger import Ledger
 from csm_core.notion.plan import Plan, make_plan, newest_day
-from csm_core.notion.rate import RequestBudget
+from csm_core.notion.rate import WINDOW_SECONDS, RequestBudget, shared_budget
 from csm_core.notion.retry import Caller
 from csm_core.notion.sandbox.server import SANDBOX_FILE
+from csm_core.notion.setup import doctor
 from csm_core.notion.workspace import NotionSettings, open_workspace
 from csm_core.notion_adapter import NotionCSMAdapter
 
@@ -63,8 +65,10 @@ async def _plan(
     environment: Mapping[str, str] | None,
 ) -> Plan:
     async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
-        adapter = new_adapter(client, settings)
-        return await _make(connection, config, adapter, Ledger(connection), day, kinds)
+        findings = await doctor(client, settings)
+        ledger = Ledger(connection)
+        plan = await _make(connection, config, new_adapter(client, settings, ledger), ledger, day, kinds)
+        return replace(plan, drift=tuple(finding.message for finding in findings))
 
 
 async def _publish(
@@ -77,7 +81,8 @@ async def _publish(
     on_progress: OnProgress | None,
 ) -> Report:
     async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
-        adapter, ledger = new_adapter(client, settings), Ledger(connection)
+        ledger = Ledger(connection)
+        adapter = new_adapter(client, settings, ledger)
         plan = await _make(connection, config, adapter, ledger, day, kinds)
         return await apply_plan(
             plan,
@@ -107,13 +112,23 @@ async def _make(
     )
 
 
-def new_adapter(client: AsyncClient, settings: NotionSettings) -> NotionCSMAdapter:
-    """An adapter with the settings' ids and request budget."""
+def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | None = None) -> NotionCSMAdapter:
+    """An adapter with the settings' ids, and the request budget that all publishing of this process spends from.
+
+    What other processes spent in the last minute is known from the runs in the ledger.
+    """
+    if settings.is_sandbox:
+        budget = RequestBudget(settings.requests_per_minute)
+    else:
+        owner = hash(settings.token.get_secret_value())
+        budget, made = shared_budget(settings.base_url, owner, settings.requests_per_minute)
+        if made and ledger is not None:
+            budget.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return NotionCSMAdapter(
         client,
         database_ids=settings.database_ids,
         data_source_ids=settings.data_source_ids,
-        caller=Caller(RequestBudget(settings.requests_per_minute)),
+        caller=Caller(budget),
     )
 
 

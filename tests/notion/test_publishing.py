@@ -67,7 +67,7 @@ def pages(server: SandboxServer) -> dict[str, list[dict[str, object]]]:
             for row in rows:
                 texts = [
                     "".join(run["plain_text"] for run in block[block["type"]].get("rich_text", []))
-                    for block in await adapter.children(row["id"])
+                    for block in await adapter.blocks.children(row["id"])
                 ]
                 row["blocks"] = texts
                 for volatile in ("id", "url", "CSM Last Scan"):

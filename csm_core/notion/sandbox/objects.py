@@ -104,7 +104,7 @@ class Shapes:
 
     def block(self, row: Row) -> dict[str, Any]:
         """A block; what is under it is read by its own request."""
-        user = _user(self._store.meta("bot"))
+        bot = self._store.meta("bot")
         trashed = bool(row["in_trash"])
         has_children = row["type"] != "child_database" and self._store.has_children(row["id"])
         return {
@@ -113,8 +113,8 @@ class Shapes:
             "parent": self._block_parent(row["parent"]),
             "created_time": f"{row['created_at']}:00.000Z",
             "last_edited_time": f"{row['edited_at']}:00.000Z",
-            "created_by": user,
-            "last_edited_by": user,
+            "created_by": _user(row["created_by"] or bot),
+            "last_edited_by": _user(row["edited_by"] or bot),
             "has_children": has_children,
             "in_trash": trashed,
             "type": row["type"],

@@ -31,10 +31,14 @@ class People:
             return self.edit(identifier, given.get("properties", {}))
         if action == "write":
             return self.write(identifier, str(given.get("text", "")))
+        if action == "rewrite":
+            return self.rewrite(identifier, str(given.get("text", "")))
+        if action == "strike":
+            return self.strike(identifier)
         if action in ("hide", "share"):
             self.hide(identifier, hidden=action == "hide")
             return {"id": identifier, "hidden": action == "hide"}
-        raise invalid("action is one of trash, restore, edit, write, hide, share")
+        raise invalid("action is one of trash, restore, edit, write, rewrite, strike, hide, share")
 
     def trash(self, page_id: str) -> Answer:
         """Throw a page away."""
@@ -53,8 +57,29 @@ class People:
         child = {"paragraph": {"rich_text": [{"text": {"content": text}}]}}
         with self._store.transaction():
             answer = self._api.blocks.append_children(Call({"children": [child]}, id=page_id))
-            self._store.touch_page_of(as_id(page_id, "id"), self._store.meta("person"))
-        return answer["results"][0]
+            return self._sign(answer["results"][0]["id"], created=True)
+
+    def rewrite(self, block_id: str, text: str) -> Answer:
+        """Put other words into a block."""
+        with self._store.transaction():
+            kind = self._api.blocks.retrieve(Call(None, id=block_id))["type"]
+            self._api.blocks.update(Call({kind: {"rich_text": [{"text": {"content": text}}]}}, id=block_id))
+            return self._sign(block_id)
+
+    def strike(self, block_id: str) -> Answer:
+        """Delete a block."""
+        with self._store.transaction():
+            self._api.blocks.delete(Call(None, id=block_id))
+            return self._sign(block_id)
+
+    def _sign(self, block_id: str, *, created: bool = False) -> Answer:
+        person = self._store.meta("person")
+        row = self._store.block(as_id(block_id, "id"))
+        if row is None:
+            raise not_found("block", block_id)
+        self._store.update_block(row, edited_by=person, **({"created_by": person} if created else {}))
+        self._store.touch_page_of(row["parent"], person)
+        return self._api.blocks.retrieve(Call(None, id=block_id))
 
     def hide(self, database_id: str, *, hidden: bool = True) -> None:
         """Withdraw a database from the integration, or share it again."""

@@ -44,7 +44,7 @@ create table if not exists sources (
 create table if not exists blocks (
     seq integer primary key, id text not null unique, parent text not null, position integer not null,
     type text not null, content text not null, in_trash integer not null default 0,
-    created_at text not null, edited_at text not null
+    created_at text not null, edited_at text not null, created_by text, edited_by text
 );
 create index if not exists blocks_by_parent on blocks (parent, in_trash, position);
 create table if not exists cells (page_seq integer not null, source integer not null, property_id text not null,
@@ -85,6 +85,7 @@ class Store:
         with self.transaction():
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
+            self._complete("blocks", ("created_by", "edited_by"))
             self._set_default("version", SCHEMA_VERSION)
             self._set_default("root", new_id())
             self._set_default("bot", new_id())
@@ -93,6 +94,13 @@ class Store:
                 self._add_page(
                     self.root_id, None, None, "Customer Success", {"title": []}, {"type": "emoji", "emoji": "🏠"}
                 )
+
+    def _complete(self, table: str, columns: tuple[str, ...]) -> None:
+        """Give a table of an older file the text columns that it lacks."""
+        present = {row["name"] for row in self._db.execute(f"pragma table_info({table})")}
+        for column in columns:
+            if column not in present:
+                self._db.execute(f"alter table {table} add column {column} text")
 
     @property
     def root_id(self) -> str:
@@ -308,9 +316,9 @@ class Store:
                 self.append(block_id, block.children)
         return ids
 
-    def update_block(self, row: Row, **columns: Any) -> Row:
-        """Set columns of a block."""
-        self._set("blocks", row["seq"], {**columns, "edited_at": self.now()})
+    def update_block(self, row: Row, *, edited_by: str | None = None, **columns: Any) -> Row:
+        """Set columns of a block; without ``edited_by`` on behalf of the integration."""
+        self._set("blocks", row["seq"], {**columns, "edited_at": self.now(), "edited_by": edited_by})
         return self._must(self.block(row["id"]))
 
     def touch_page_of(self, block_parent: str, edited_by: str) -> None:
