@@ -6,7 +6,8 @@ filled the marts. What a day has stored is the one side of the comparison, whate
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,7 +19,8 @@ from csm_core.config import Policy
 from csm_core.errors import InputError
 from csm_core.health_scores import ranked
 from csm_core.rubric import CHURN_RISKS, RAGS
-from csm_core.scoring_sql import alert_sql, rag_sql, risk_sql, trigger_sql
+from csm_core.scoring_sql import alert_sql, double, rag_sql, risk_sql, trigger_sql
+from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists
 
 SIGNALS = "marts.csm_health_signals"
@@ -111,16 +113,31 @@ def what_if(
         raise InputError(message)
     first, last = _span(connection, date_from, date_to)
     mrr_known = table_exists(connection, SUBSCRIPTIONS)
-    _store_policies(connection, policies)
-    try:
-        span = {"first_date": first, "last_date": last}
-        connection.execute(f"create or replace temp table whatif_judged as {_judged_sql(connection)}", span)
-        days = _days(connection, _revenue(connection, span) if mrr_known else {})
-        rags, risks = _migrations(connection, "rag"), _migrations(connection, "churn_risk_level")
-    finally:
-        connection.execute("drop table if exists temp.whatif_judged")
-        connection.execute("drop table if exists temp.whatif_policies")
-    return WhatIfReport(days, rags, risks, mrr_known)
+    by_segment = any(policy.segment is not None for policy in policies)
+    sql = _tally_sql(ranked(policies), _segments(connection) if by_segment else None, with_revenue=mrr_known)
+    groups = [_Group(*row) for row in connection.execute(sql, {"first_date": first, "last_date": last}).fetchall()]
+    return WhatIfReport(
+        [_day(day, [group for group in groups if group.as_of_date == day]) for day in _unique_days(groups)],
+        _migrations(groups, lambda group: (group.rag_before, group.rag_after), RAGS),
+        _migrations(groups, lambda group: (group.risk_before, group.risk_after), CHURN_RISKS),
+        mrr_known,
+    )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Accounts of a day that stand alike before and after; ``mrr`` in one currency, of those whose band changes."""
+
+    as_of_date: date
+    rag_before: str
+    rag_after: str
+    risk_before: str
+    risk_after: str
+    alert_before: bool
+    alert_after: bool
+    currency: str | None
+    mrr: Decimal | None
+    accounts: int
 
 
 def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> tuple[date, date]:
@@ -139,126 +156,131 @@ def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date 
     return since, to
 
 
-def _store_policies(connection: duckdb.DuckDBPyConnection, policies: Sequence[Policy]) -> None:
-    # A temporary table lives outside the file: a read-only copy can be asked, too.
-    connection.execute(
-        "create or replace temp table whatif_policies (precedence integer, tenant varchar, segment varchar, "
-        "from_date date, green_threshold double, amber_threshold double, churn_window_days bigint)"
-    )
-    connection.executemany(
-        "insert into whatif_policies values (?, ?, ?, ?, ?, ?, ?)",
-        [
-            [
-                precedence,
-                policy.tenant,
-                policy.segment,
-                policy.from_date,
-                policy.green_threshold,
-                policy.amber_threshold,
-                policy.churn_window_days,
-            ]
-            for precedence, policy in enumerate(ranked(policies))
-        ],
-    )
-
-
-def _judged_sql(connection: duckdb.DuckDBPyConnection) -> str:
-    """One row per account-day: what is stored, and what these policies would say."""
+def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """Where segments stand, and the further condition that joins them to a scored day."""
     if table_exists(connection, ACCOUNT_DAYS):
-        segments, on_day = ACCOUNT_DAYS, "and scored.as_of_date = segments.as_of_date"
-        segments = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
-    else:
-        segments, on_day = CURRENT, ""
+        days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
+        return days, "and scored.as_of_date = segments.as_of_date"
+    return CURRENT, ""
+
+
+def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool) -> str:
+    """Account-days counted by day and by how they stand before and after."""
+    # Few policies, many rows: a chain of conditions per row is cheaper than joining every row to what applies to it.
+    precedence = " ".join(f"when {_applies(policy)} then {place}" for place, policy in enumerate(policies))
+    thresholds = ", ".join(
+        f"({place}, {double(policy.green_threshold)}, {double(policy.amber_threshold)}, {policy.churn_window_days})"
+        for place, policy in enumerate(policies)
+    )
+    joined = (
+        f"left join {segments[0]} as segments on scored.tenant_id = segments.tenant_id "
+        f"and scored.account_id = segments.account_id {segments[1]}"
+        if segments
+        else ""
+    )
+    paid = (
+        f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
+        "on risked.rag_before <> risked.rag_after and risked.tenant_id = paid.tenant_id "
+        "and risked.account_id = paid.account_id and risked.as_of_date = paid.as_of_date"
+        if with_revenue
+        else ""
+    )
+    revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
     trigger = trigger_sql("rag_after", "churn_window_days")
     return f"""
         with scored as (
             select * from {SCORES} where as_of_date between $first_date and $last_date
+        ),
+        placed as (
+            select scored.tenant_id, scored.account_id, scored.as_of_date, scored.score, scored.rag as rag_before,
+                scored.churn_risk_level as risk_before, scored.should_alert as alert_before,
+                scored.churn_window_days as window_before,
+                {"segments.segment" if segments else "cast(null as varchar)"} as segment
+            from scored
+            {joined}
+        ),
+        policies (precedence, green_threshold, amber_threshold, churn_window_days) as (
+            values {thresholds}
+        ),
+        banded as (
+            select placed.*, policies.churn_window_days,
+                {rag_sql("placed.score", "policies.green_threshold", "policies.amber_threshold")} as rag_after
+            from placed
+            inner join policies on case {precedence} end = policies.precedence
+        ),
+        -- Risk follows from the signals, the band and the window: where those are as stored, so is the risk.
+        touched as materialized (
+            select * from banded where rag_after <> rag_before or churn_window_days <> window_before
         ),
         signals as (
             select tenant_id, account_id, as_of_date, usage_trend, login_frequency_days, days_to_renewal
             from {SIGNALS}
             where as_of_date between $first_date and $last_date
         ),
-        placed as (
-            select scored.tenant_id, scored.account_id, scored.as_of_date, segments.segment, scored.score,
-                scored.rag as rag_before, scored.churn_risk_level as churn_risk_level_before,
-                scored.should_alert as should_alert_before
-            from scored
-            left join {segments} as segments
-                on scored.tenant_id = segments.tenant_id and scored.account_id = segments.account_id {on_day}
-        ),
-        -- The policy is looked up once per tenant, segment and day, not once per account.
-        groups as (
-            select distinct tenant_id, segment, as_of_date from placed
-        ),
-        applied as (
-            select groups.tenant_id, groups.segment, groups.as_of_date, min(policies.precedence) as precedence
-            from groups
-            inner join whatif_policies as policies
-                on (policies.tenant is null or policies.tenant = groups.tenant_id)
-                and (policies.segment is null or policies.segment = groups.segment)
-                and (policies.from_date is null or policies.from_date <= groups.as_of_date)
-            group by groups.tenant_id, groups.segment, groups.as_of_date
-        ),
-        ruled as (
-            select placed.*, policies.green_threshold, policies.amber_threshold, policies.churn_window_days
-            from placed
-            inner join applied
-                on placed.tenant_id = applied.tenant_id and placed.as_of_date = applied.as_of_date
-                and placed.segment is not distinct from applied.segment
-            inner join whatif_policies as policies on applied.precedence = policies.precedence
-        ),
-        banded as (
-            select ruled.*, signals.usage_trend, signals.login_frequency_days, signals.days_to_renewal,
-                {rag_sql("score", "green_threshold", "amber_threshold")} as rag_after
-            from ruled
-            inner join signals
-                on ruled.tenant_id = signals.tenant_id and ruled.account_id = signals.account_id
-                and ruled.as_of_date = signals.as_of_date
-        ),
         risked as (
-            select banded.*, {risk_sql(trigger, "rag_after")} as churn_risk_level_after from banded
+            select touched.*, {risk_sql(trigger, "rag_after")} as risk_after
+            from touched
+            inner join signals
+                on touched.tenant_id = signals.tenant_id and touched.account_id = signals.account_id
+                and touched.as_of_date = signals.as_of_date
         )
-        select tenant_id, account_id, as_of_date, rag_before, rag_after, churn_risk_level_before,
-            churn_risk_level_after, should_alert_before,
-            {alert_sql("rag_after", "churn_risk_level_after")} as should_alert_after
+        select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
+            {alert_sql("rag_after", "risk_after")} as alert_after, {revenue}, count(*) as accounts
         from risked
+        {paid}
+        group by all
+        union all
+        select as_of_date, rag_before, rag_after, risk_before, risk_before, alert_before, alert_before, null, null,
+            count(*)
+        from banded
+        where rag_after = rag_before and churn_window_days = window_before
+        group by all
+        order by all
     """
 
 
-def _days(connection: duckdb.DuckDBPyConnection, revenue: Mapping[date, Mapping[str, Decimal]]) -> list[WhatIfDay]:
-    found = connection.execute(
-        "select as_of_date, count(*), count(*) filter (where rag_before <> rag_after), "
-        "count(*) filter (where churn_risk_level_before <> churn_risk_level_after), "
-        "count(*) filter (where should_alert_before), count(*) filter (where should_alert_after), "
-        "count(*) filter (where should_alert_after and not should_alert_before), "
-        "count(*) filter (where should_alert_before and not should_alert_after) "
-        "from whatif_judged group by as_of_date order by as_of_date"
-    ).fetchall()
-    return [WhatIfDay(day, *counts, mrr_moved=revenue.get(day, {})) for day, *counts in found]
+def _applies(policy: Policy) -> str:
+    conditions = [
+        *([f"placed.tenant_id = {literal(policy.tenant)}"] if policy.tenant is not None else []),
+        *([f"placed.segment = {literal(policy.segment)}"] if policy.segment is not None else []),
+        *([f"placed.as_of_date >= date {literal(policy.from_date)}"] if policy.from_date else []),
+    ]
+    return " and ".join(conditions) or "true"
 
 
-def _revenue(connection: duckdb.DuckDBPyConnection, span: Mapping[str, date]) -> dict[date, dict[str, Decimal]]:
-    found = connection.execute(
-        "select moved.as_of_date, coalesce(paid.currency, ''), sum(paid.mrr) "
-        "from (select * from whatif_judged where rag_before <> rag_after) as moved "
-        f"inner join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
-        "on moved.tenant_id = paid.tenant_id and moved.account_id = paid.account_id "
-        "and moved.as_of_date = paid.as_of_date "
-        "where paid.mrr is not null group by all order by all",
-        dict(span),
-    ).fetchall()
-    revenue: dict[date, dict[str, Decimal]] = {}
-    for day, currency, amount in found:
-        revenue.setdefault(day, {})[currency] = amount
-    return revenue
+def _unique_days(groups: Sequence[_Group]) -> list[date]:
+    return list(dict.fromkeys(group.as_of_date for group in groups))
 
 
-def _migrations(connection: duckdb.DuckDBPyConnection, column: str) -> dict[tuple[str, str], int]:
-    found = connection.execute(
-        f"select {column}_before, {column}_after, count(*) from whatif_judged group by all order by all"
-    ).fetchall()
-    return {(before, after): count for before, after, count in found}
+def _day(day: date, groups: Sequence[_Group]) -> WhatIfDay:
+    def count(condition: Callable[[_Group], bool]) -> int:
+        return sum(group.accounts for group in groups if condition(group))
+
+    moved: dict[str, Decimal] = {}
+    for group in groups:
+        if group.mrr is not None:
+            currency = group.currency or ""
+            moved[currency] = moved.get(currency, Decimal(0)) + group.mrr
+    return WhatIfDay(
+        as_of_date=day,
+        accounts=sum(group.accounts for group in groups),
+        rag_changed=count(lambda group: group.rag_before != group.rag_after),
+        risk_changed=count(lambda group: group.risk_before != group.risk_after),
+        alerts_before=count(lambda group: group.alert_before),
+        alerts_after=count(lambda group: group.alert_after),
+        alerts_more=count(lambda group: group.alert_after and not group.alert_before),
+        alerts_fewer=count(lambda group: group.alert_before and not group.alert_after),
+        mrr_moved=dict(sorted(moved.items())),
+    )
+
+
+def _migrations(
+    groups: Sequence[_Group], pair: Callable[[_Group], tuple[str, str]], order: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    found: Counter[tuple[str, str]] = Counter()
+    for group in groups:
+        found[pair(group)] += group.accounts
+    return {(before, after): found[before, after] for before in order for after in order if found[before, after]}
 
 
 def _pairs(migrations: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
