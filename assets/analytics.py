@@ -5,6 +5,7 @@ import time
 import dagster as dg
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
+from csm_core.scoring_macros import create_macros
 
 NAME = "csm_analytics"
 
@@ -15,7 +16,7 @@ def analytics_asset(marts: list[str], partitions: dg.PartitionsDefinition) -> dg
     @dg.asset(
         key=NAME,
         deps=marts,
-        description="Read-only copy of the marts for analysts; whoever has it open keeps what they opened.",
+        description="Read-only copy of the marts for analysts, with the rubric as macros; who has it open keeps it.",
         group_name="marts",
         kinds={"duckdb"},
         owners=OWNERS,
@@ -26,7 +27,7 @@ def analytics_asset(marts: list[str], partitions: dg.PartitionsDefinition) -> dg
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         started = time.perf_counter()
-        copy = pipeline.warehouse.publish_copy()
+        copy = pipeline.warehouse.publish_copy(create_macros)
         seconds = time.perf_counter() - started
         pipeline.progress(NAME, {"seconds": seconds})
         return dg.MaterializeResult(

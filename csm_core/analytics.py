@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -15,19 +17,26 @@ from csm_core.warehouse import Warehouse
 FORMATS = ("table", "csv", "json")
 
 
+@contextmanager
+def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
+    """The read-only copy, in UTC, the marts on its path. Raises InputError where nothing is published yet."""
+    copy = warehouse.published_path
+    if not copy.is_file():
+        message = f"nothing is published yet at {copy}: `csm run` publishes the marts there"
+        raise InputError(message)
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set search_path = 'marts,main'")
+        yield connection
+
+
 def query_published(warehouse: Warehouse, query: str, form: str = "table") -> str:
     """The answer to a query as text. Raises InputError for an unknown format, no published copy, or a refused query."""
     if form not in FORMATS:
         message = f"--format is one of {', '.join(FORMATS)}, not {form!r}"
         raise InputError(message)
-    copy = warehouse.published_path
-    if not copy.is_file():
-        message = f"nothing is published yet at {copy}: `csm run` publishes the marts there"
-        raise InputError(message)
     try:
-        with duckdb.connect(str(copy), read_only=True) as connection:
-            connection.execute("set timezone = 'UTC'")
-            connection.execute("set search_path = 'marts,main'")
+        with open_published(warehouse) as connection:
             relation = connection.sql(query)
             if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
                 return "done\n"

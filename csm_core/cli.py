@@ -198,6 +198,47 @@ def sql(
     typer.echo(query_published(_warehouse(config), query, "json" if as_json else form), nl=False)
 
 
+@app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")
+def explain(
+    account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's exact name.")],
+    as_of: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: its latest.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="Say what changed since this day, in parts that add up."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where an account's score comes from, what changed, and what would reach the next band."""
+    from csm_core.analytics import open_published
+    from csm_core.explain_account import explain_account
+
+    with open_published(_warehouse(config)) as connection:
+        report = explain_account(connection, account, as_of.date() if as_of else None, since.date() if since else None)
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
+
+
+@app.command(epilog="Example:  csm whatif --policy stricter.yaml --from 2026-09-01 --to 2026-09-30")
+def whatif(
+    policy: Annotated[Path, typer.Option(help="A csm.yaml whose `policies` are tried.")],
+    from_: Annotated[datetime | None, typer.Option("--from", formats=DAY_FORMATS, help="First scored day.")] = None,
+    to: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="Last scored day; default: the latest.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what other policies would have done to the scored days. Writes nothing."""
+    from csm_core.config import load_config
+    from csm_core.warehouse import Warehouse
+    from csm_core.whatif import what_if
+
+    tried = load_config(policy, {}).policies
+    with Warehouse.of(_config(config)).connect() as connection:
+        report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
+
+
 @app.command("config", epilog="Example:  csm config --config csm.yaml --json")
 def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the effective configuration: the file, overridden by CSM_… variables, and the defaults."""

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from csm_core.sources.text_files import Refused, Row, read_rows
@@ -23,6 +23,8 @@ ANY_FIXTURE = [HealthCheck.function_scoped_fixture]
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_what_a_csv_writer_writes_is_read_back(tmp_path, rows, ends, quoting):
+    # Unquoted, a carriage return cannot be told from a line's end, and Python 3.11 leaves it unquoted.
+    assume(quoting == csv.QUOTE_ALL or not any("\r" in value for row in rows for value in row))
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator=ends, quoting=quoting)
     writer.writerows([["a", "b", "c"], *rows])
