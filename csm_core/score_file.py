@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 
-from csm_core.errors import InputError, SourceError
+from csm_core.errors import InputError
 from csm_core.rubric import FIELD_ALIASES, FIELDS, Field
-from csm_core.scoring_sql import double, refusal_sql, scoring_sql
+from csm_core.scoring_sql import refusal_sql
 from csm_core.sources.loading import CSV, JSON_LINES, PARQUET, form_of
-from csm_core.sources.text_files import Refused, line_count, read_header, read_rows
+from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
 from csm_core.sql_models import literal
-from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+from csm_core.vectorized_scorer import ACCOUNT, KEYS, VectorizedCSMHealthScorer
 
-ACCOUNT = "account_id"
 SHOWN = ("account_id", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
-_OUT = {".csv": "csv, header", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
-_INTEGER = r"^\s*[+-]?[0-9]{1,18}\s*$"
+_FIELDS = {field.name: field for field in FIELDS}
+_COPY_FORMATS = {CSV: "format csv, header", JSON_LINES: "format json", PARQUET: "format parquet"}
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
+_INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_BATCH_ROWS = 20_000
+_LONGEST_LINE = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that was not scored: its line in the file (a row's number for Parquet), and what is wrong with it."""
+    """A row that was not scored: its line (for Parquet its number), what is wrong, and the value as it stood."""
 
     line: int
     account_id: str
     field: str
     reason: str
+    value: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,195 +50,324 @@ class ScoreFileReport:
     bad: Sequence[BadRow]
     table: str
 
+    @property
+    def exit_status(self) -> int:
+        """2 if any row was bad."""
+        return InputError.exit_status if self.bad else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {"scored": self.scored, "bad": [asdict(row) for row in self.bad]}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where a column of the file stands: an expression over the table ``given``, and its type there."""
+
+    expression: str
+    kind: str = "VARCHAR"
+
 
 def score_file(
     path: Path, *, out: Path | None = None, scorer: VectorizedCSMHealthScorer | None = None
 ) -> ScoreFileReport:
-    """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write all columns to ``out`` if given.
+    """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write the scores to ``out``, if given.
 
-    Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output whose
-    format its name does not tell.
+    ``account_id`` and the required inputs have to be there; ``tenant_id`` and ``as_of_date`` may, and then tell rows
+    of one account apart and are written, too. The output takes its format from its name and stands whole or not at
+    all. Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output
+    that cannot be written.
     """
-    thresholds = (scorer or VectorizedCSMHealthScorer()).thresholds
-    form = form_of(path)
+    form = _form(path)
     if not path.is_file():
         message = f"{path}: no such file"
         raise InputError(message)
+    out_form = _form_to_write(out, path) if out else ""
+    with duckdb.connect() as connection:
+        try:
+            columns, bad = _read(connection, path, form)
+            keys = _check_columns(path, columns)
+            _judge(connection, columns, keys)
+            bad += _bad_rows(connection)
+            connection.execute(
+                f"create table scored as {(scorer or VectorizedCSMHealthScorer()).sql('good', keys=('line', *keys))}"
+            )
+        except duckdb.Error as error:
+            message = f"{path}: cannot be read as {form}: {_first_line(error)}"
+            raise InputError(message) from None
+        if out:
+            _write(connection, out, out_form)
+        ((scored,),) = connection.execute("select count(*) from scored").fetchall()
+        shown = str(connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line"))
+        return ScoreFileReport(scored, sorted(bad, key=lambda row: row.line), shown)
+
+
+def _form(path: Path) -> str:
+    form = form_of(path)
     if form is None:
         message = f"{path}: cannot tell the format; name it .csv, .jsonl or .parquet (text also .gz)"
         raise InputError(message)
-    if out and out.suffix.lower() not in _OUT:
-        message = f"{out}: cannot tell the format to write; name it {', '.join(_OUT)}"
+    return form
+
+
+def _form_to_write(out: Path, source: Path) -> str:
+    form = form_of(out)
+    if form is None:
+        message = f"{out}: cannot tell the format to write; name it .csv, .jsonl or .parquet (text also .gz)"
         raise InputError(message)
-    with duckdb.connect() as connection:
-        try:
-            bad = _read(connection, path, form)
-            bad += _judge(connection)
-            connection.execute(
-                "create table scored as "
-                + scoring_sql(
-                    "good",
-                    green=double(float(thresholds.green_threshold)),
-                    amber=double(float(thresholds.amber_threshold)),
-                    churn_window_days=str(thresholds.churn_window_days),
-                    keys=("line", ACCOUNT),
-                )
-            )
-            ((scored,),) = connection.execute("select count(*) from scored").fetchall()
-            if out:
-                _write(connection, out)
-            shown = connection.sql(f"select {', '.join(SHOWN)} from scored order by line")
-            return ScoreFileReport(int(scored), sorted(bad, key=lambda row: row.line), str(shown))
-        except duckdb.Error as error:
-            message = f"{path}: {str(error).splitlines()[0]}"
-            raise InputError(message) from None
+    if out.exists() and out.samefile(source):
+        message = f"{out}: is the file that is read; give another to write"
+        raise InputError(message)
+    if not out.parent.is_dir():
+        message = f"{out}: cannot be written: there is no folder {out.parent}"
+        raise InputError(message)
+    return form
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> list[BadRow]:
-    """Fill the table ``given`` with the columns as they came and ``line``; the lines that are no rows come back."""
-    name = literal(str(path))
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple[dict[str, _Column], list[BadRow]]:
+    """Fill the table ``given``; its columns by the file's names, and the lines that are no rows."""
+    # The name is one file's, whatever signs it has in it.
+    name = glob.escape(str(path))
     if form == PARQUET:
-        connection.execute(f"create table given as select row_number() over () as line, * from read_parquet({name})")
-        return []
+        return _read_parquet(connection, name), []
     if form == JSON_LINES:
-        wanted = [ACCOUNT, *(field.name for field in FIELDS), *FIELD_ALIASES]
-        columns = ", ".join(f"{column}: 'varchar'" for column in wanted)
-        connection.execute(
-            f"create table given as select row_number() over () as line, * from read_json({name}, "
-            f"format = 'newline_delimited', columns = {{{columns}}}, ignore_errors = true)"
-        )
-        return []
-    assert form == CSV  # noqa: S101 - the third of three formats
+        return _read_json_lines(connection, path, name)
     header = read_header(path)
-    if len(set(header)) != len(header):
-        message = f"{path}: a column stands twice in its header: {', '.join(header)}"
-        raise SourceError(message)
-    columns = ", ".join(f"{literal(column)}: 'varchar'" for column in header)
+    bad = _read_text(
+        connection,
+        "delim = ',', quote = '\"', escape = '\"', header = true",
+        name,
+        width=len(header),
+        lines=line_count(path) - 1,
+        first_line=2,
+        carefully=lambda: read_rows(path, len(header)),
+    )
+    return {column: _Column(f"c{position}") for position, column in enumerate(header)}, bad
+
+
+def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, _Column]:
+    reader = (
+        f"read_parquet({literal(name)}, hive_partitioning = false, binary_as_string = true, file_row_number = true)"
+    )
+    described = connection.execute(f"describe select * exclude (file_row_number) from {reader}").fetchall()
+    connection.execute(f"create view given as select file_row_number + 1 as _line, * from {reader}")
+    return {column: _Column(_quoted(column), kind) for column, kind, *_ in described}
+
+
+def _read_json_lines(
+    connection: duckdb.DuckDBPyConnection, path: Path, name: str
+) -> tuple[dict[str, _Column], list[BadRow]]:
+    bad = _read_text(
+        connection,
+        "delim = '\x01', quote = '', escape = '', header = false",
+        name,
+        width=1,
+        lines=line_count(path),
+        first_line=1,
+        carefully=lambda: read_lines(path),
+    )
+    connection.execute("delete from given where trim(c0) = '' or c0 is null")
+    broken = "not json_valid(c0) or json_type(if(json_valid(c0), c0, 'null')) <> 'OBJECT'"
+    refused = connection.execute(f"select _line, c0 from given where {broken} order by _line").fetchall()
+    kept = connection.execute(f"delete from given where {broken}; select count(*) from given").fetchone()
+    if refused and kept == (0,) and str(refused[0][1]).lstrip("\ufeff \t").startswith("["):
+        message = f"{path}: a JSON array; expected JSON lines, one object on each line"
+        raise InputError(message)
+    bad += [BadRow(line, "", "", "not a JSON object", text) for line, text in refused]
+    keys = connection.execute("select distinct unnest(json_keys(c0)) as name from given order by name").fetchall()
+    return {key: _Column(f"(c0 ->> {literal(f'$.{_quoted(key)}')})") for (key,) in keys if '"' not in key}, bad
+
+
+def _read_text(
+    connection: duckdb.DuckDBPyConnection,
+    form: str,
+    name: str,
+    *,
+    width: int,
+    lines: int,
+    first_line: int,
+    carefully: Any,
+) -> list[BadRow]:
+    """Fill ``given`` with text columns c0, c1, … and each row's line, at full speed or, if need be, with care.
+
+    The fast reader is believed only when it found exactly one row per physical line: a quote that is never closed, for
+    one, makes it swallow rows without a word.
+    """
+    names = [f"c{position}" for position in range(width)]
+    typed = ", ".join(f"{column}: 'varchar'" for column in names)
     try:
         connection.execute(
-            f"create table given as select row_number() over () + 1 as line, * from read_csv({name}, header = true, "
-            f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', columns = {{{columns}}}, "
-            "strict_mode = true, null_padding = false)"
+            f"create or replace table given as select row_number() over () + {first_line - 1} as _line, * from "
+            f"read_csv({literal(name)}, auto_detect = false, {form}, columns = {{{typed}}}, strict_mode = true, "
+            f"null_padding = false, max_line_size = {_LONGEST_LINE}, encoding = 'utf-8')"
         )
         counted = connection.execute("select count(*) from given").fetchone()
-        if counted and counted[0] == line_count(path) - 1:
+        if counted and counted[0] == lines:
             return []
-        connection.execute("drop table given")
-    except duckdb.Error:
-        pass
-    return _read_with_care(connection, path, header)
-
-
-def _read_with_care(connection: duckdb.DuckDBPyConnection, path: Path, header: Sequence[str]) -> list[BadRow]:
-    quoted = [f'"{column}"' for column in header]
-    connection.execute(f"create table given (line bigint, {', '.join(f'{column} varchar' for column in quoted)})")
+    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
+        pass  # read again below, line by line, so that each broken line is told
+    connection.execute(
+        f"create or replace table given (_line bigint, {', '.join(f'{column} varchar' for column in names)})"
+    )
     bad: list[BadRow] = []
-    rows: list[list[object]] = []
-    for record in read_rows(path, len(header)):
+    for batch in _batches(carefully(), bad):
+        arrays: dict[str, Any] = {"_line": np.array([row.line for row in batch], dtype=np.int64)}
+        for position, column in enumerate(names):
+            arrays[column] = np.array([row.values[position] for row in batch], dtype=object)
+        connection.register("batch", arrays)
+        connection.execute(
+            f"insert into given select _line, {', '.join(f'cast({c} as varchar)' for c in names)} from batch"
+        )
+        connection.unregister("batch")
+    return bad
+
+
+def _batches(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[list[Row]]:
+    rows = _rows(records, bad)
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        yield batch
+
+
+def _rows(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[Row]:
+    for record in records:
         if isinstance(record, Refused):
-            bad.append(BadRow(record.line, "", "", record.detail or str(record.reason)))
+            bad.append(BadRow(record.line, "", "", record.detail or str(record.reason), record.text))
         else:
-            rows.append([record.line, *record.values])
-    if rows:
-        connection.executemany(f"insert into given values ({', '.join('?' * (len(header) + 1))})", rows)
-    return bad
+            yield record
 
 
-def _judge(connection: duckdb.DuckDBPyConnection) -> list[BadRow]:
-    """Split ``given`` into ``good`` and the rows outside the contract."""
-    present = {name for name, *_ in connection.execute("describe given").fetchall()}
-    _require_columns(present)
-    parsed = ", ".join(f"{_parsed(field, present)} as {field.name}" for field in FIELDS)
-    unreadable = " ".join(
-        f"when {_source(field, present)} is not null and {_parsed(field, present)} is null then {literal(field.name)}"
-        for field in FIELDS
-        if _source(field, present)
-    )
-    values = " ".join(
-        f"when {literal(field.name)} then cast({_source(field, present)} as varchar)"
-        for field in FIELDS
-        if _source(field, present)
-    )
-    connection.execute(
-        f"create table parsed as select line, cast({ACCOUNT} as varchar) as {ACCOUNT}, {parsed}, "
-        f"case when {ACCOUNT} is null or trim(cast({ACCOUNT} as varchar)) = '' then {literal(ACCOUNT)} "
-        f"{unreadable} end as unreadable, case unreadable {values} end as offending from given"
-    )
-    bad = [
-        BadRow(line, account or "", field, f"cannot be read: {value}" if value is not None else "is missing")
-        for line, account, field, value in connection.execute(
-            f"select line, {ACCOUNT}, unreadable, offending from parsed where unreadable is not null order by line"
-        ).fetchall()
-    ]
-    outside = refusal_sql("(select * from parsed where unreadable is null)", ("line", ACCOUNT))
-    bad += [
-        BadRow(line, account, field, "is missing" if value is None else f"is outside its range or levels: {value}")
-        for line, account, field, value in connection.execute(f"{outside} order by line").fetchall()
-    ]
-    twice = connection.execute(
-        f"select line, {ACCOUNT} from parsed where unreadable is null "
-        f"qualify row_number() over (partition by {ACCOUNT} order by line) > 1 order by line"
-    ).fetchall()
-    known = {row.line for row in bad}
-    bad += [BadRow(line, account, ACCOUNT, "stands more than once") for line, account in twice if line not in known]
-    connection.execute("create table refused (line bigint)")
-    if bad:
-        connection.executemany("insert into refused values (?)", [[row.line] for row in bad])
-    names = ", ".join(field.name for field in FIELDS)
-    connection.execute(
-        f"create table good as select line, {ACCOUNT}, {names} from parsed where line not in (select line from refused)"
-    )
-    return bad
+# -- judging ----------------------------------------------------------------------------------------------------------
 
 
-def _require_columns(present: set[str]) -> None:
+def _check_columns(path: Path, columns: Mapping[str, _Column]) -> list[str]:
+    """The key columns that the file has. InputError for missing or doubled ones; an empty JSON lines file has none."""
+    for alias, name in FIELD_ALIASES.items():
+        if alias in columns and name in columns:
+            message = f"{path}: has both {name} and {alias}, which mean the same; keep one"
+            raise InputError(message)
     wanted = [ACCOUNT, *(field.name for field in FIELDS if field.required)]
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in wanted if name not in columns]
     if missing:
-        found = sorted(present - {"line"})
-        hints = []
+        hints: list[str] = []
         for name in missing:
-            near = difflib.get_close_matches(name, found, n=1)
+            near = difflib.get_close_matches(name, columns, n=1)
             hints.append(f"{name} (is it {near[0]!r}?)" if near else name)
-        message = f"columns missing: {', '.join(hints)}. Found: {', '.join(found) or 'none'}."
+        message = f"{path}: columns missing: {', '.join(hints)}. Found: {', '.join(columns) or 'none'}."
         raise InputError(message)
+    return [key for key in KEYS if key in columns]
 
 
-def _source(field: Field, present: set[str]) -> str:
-    """The column that holds a field, a blank text read as null; empty text if there is none."""
-    aliases = [alias for alias, name in FIELD_ALIASES.items() if name == field.name]
-    column = next((name for name in (field.name, *aliases) if name in present), "")
-    return f"nullif(trim(cast({column} as varchar)), '')" if column else ""
+def _judge(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, _Column], keys: Sequence[str]) -> None:
+    """Split ``given`` into the tables ``good`` and ``refused`` (line, account, field, value)."""
+    shown = ", ".join(f"cast({columns[key].expression} as varchar) as {key}" for key in keys)
+    parsed = ", ".join(f"{_parsed(field, _column(field, columns))} as {field.name}" for field in FIELDS)
+    found = [(field.name, column) for field in FIELDS if (column := _column(field, columns))]
+    texts = ", ".join(f"{_text(column)} as {name}_text" for name, column in found)
+    connection.execute(f"create table parsed as select _line as line, {shown}, {parsed}, {texts} from given")
+    unreadable = " ".join(f"when {name}_text is not null and {name} is null then {literal(name)}" for name, _ in found)
+    values = " ".join(f"when {literal(name)} then {name}_text" for name, _ in found)
+    connection.execute(
+        f"create table refused as select line, {ACCOUNT}, field, case field {values} end as value, true as unreadable "
+        f"from (select *, case when {ACCOUNT} is null or trim({ACCOUNT}) = '' then {literal(ACCOUNT)} {unreadable} end "
+        "as field from parsed) where field is not null"
+    )
+    readable = "(select * from parsed where line not in (select line from refused))"
+    outside = refusal_sql(readable, ("line", ACCOUNT))
+    connection.execute(f"insert into refused select line, {ACCOUNT}, field, value, false from ({outside})")
+    connection.execute(
+        f"insert into refused select line, {ACCOUNT}, {literal(ACCOUNT)}, {ACCOUNT}, false from {readable} "
+        f"qualify row_number() over (partition by {', '.join(keys)} order by line) > 1"
+    )
+    names = ", ".join(["line", *keys, *_FIELDS])
+    connection.execute(f"create table good as select {names} from {readable} order by line")
 
 
-def _parsed(field: Field, present: set[str]) -> str:
-    source = _source(field, present)
+def _bad_rows(connection: duckdb.DuckDBPyConnection) -> list[BadRow]:
+    found = connection.execute(
+        f"select line, {ACCOUNT}, field, value, unreadable from refused order by line"
+    ).fetchall()
+    return [
+        BadRow(line, account or "", field, _reason(field, value, unreadable), value)
+        for line, account, field, value, unreadable in found
+    ]
+
+
+def _reason(name: str, value: str | None, unreadable: bool) -> str:
+    if value is None:
+        return "is missing"
+    field = _FIELDS.get(name)
+    if field is None:
+        return f"stands more than once: {value}"
+    if field.levels:
+        return f"is not one of {', '.join(field.levels)}: {value}"
+    if unreadable:
+        return f"is no {'whole ' * (field.kind == 'integer')}number: {value}"
+    return f"is not from {field.least:g} to {field.most:g}: {value}"
+
+
+def _column(field: Field, columns: Mapping[str, _Column]) -> _Column | None:
+    names = (field.name, *(alias for alias, name in FIELD_ALIASES.items() if name == field.name))
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _text(column: _Column) -> str:
+    """The value as text, blank text read as null."""
+    return f"nullif(trim(cast({column.expression} as varchar)), '')"
+
+
+def _parsed(field: Field, column: _Column | None) -> str:
+    """The value in the contract's type: the default where there is none, null where it cannot be read."""
     default = "null" if field.default is None else literal(field.default)
     kind = {"level": "varchar", "rate": "double", "integer": "bigint"}[field.kind]
-    if not source:
+    if column is None:
         return f"cast({default} as {kind})"
+    text = _text(column)
     if field.kind == "level":
-        parsed = source
+        parsed = text
     elif field.kind == "rate":
-        number = f"try_cast({source} as double)"
-        parsed = f"case when isfinite({number}) then {number} end"
+        if column.kind in ("DOUBLE", "FLOAT"):
+            number, readable = f"cast({column.expression} as double)", "true"
+        else:
+            number, readable = f"try_cast({text} as double)", f"regexp_matches({text}, {literal(_NUMBER)})"
+        parsed = f"case when {readable} and isfinite({number}) then {number} end"
+    elif column.kind in _INTEGER_TYPES:
+        parsed = f"cast({column.expression} as bigint)"
     else:
-        # Parquet may hold whole numbers as floating point.
-        whole = f"regexp_replace({source}, '\\.0+$', '')"
-        parsed = f"case when regexp_matches({whole}, {literal(_INTEGER)}) then try_cast({whole} as bigint) end"
-    return parsed if field.default is None else f"case when {source} is null then {default} else {parsed} end"
+        # Whole numbers that have been floating point on their way: 5.0.
+        whole = f"split_part({text}, '.', 1)"
+        parsed = f"case when regexp_matches({text}, {literal(_INTEGER)}) then try_cast({whole} as bigint) end"
+    return parsed if field.default is None else f"case when {text} is null then {default} else {parsed} end"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _write(connection: duckdb.DuckDBPyConnection, out: Path, form: str) -> None:
     fresh = out.with_name(f".{out.name}.new")
+    compressed = ", compression gzip" if out.name.lower().endswith(".gz") else ""
     try:
         connection.execute(
             f"copy (select * exclude (line) from scored order by line) to {literal(str(fresh))} "
-            f"(format {_OUT[out.suffix.lower()]})"
+            f"({_COPY_FORMATS[form]}{compressed})"
         )
         fresh.replace(out)
-    except OSError as error:
-        message = f"{out}: cannot be written: {error.strerror}"
+    except (OSError, duckdb.Error) as error:
+        message = f"{out}: cannot be written: {_first_line(error)}"
         raise InputError(message) from None
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
