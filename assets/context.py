@@ -29,7 +29,8 @@ def _silent(_asset: str, _facts: Mapping[str, Any]) -> None:
 class Pipeline:
     """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is done.
 
-    ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``held`` collects why publishing was held,
+    ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
+    should know of a run that succeeds, ``held`` why publishing was held,
     ``staged`` what the gate counted and ``published`` what publishing reports, for the summary of a run here.
     """
 
@@ -38,6 +39,7 @@ class Pipeline:
     progress: Progress = field(default=_silent)
     accepted: frozenset[str] = frozenset()
     accepted_by: str = ""
+    notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     staged: list[Any] = field(default_factory=list)
     published: list[Any] = field(default_factory=list)

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.context import days_of, pipeline_of
 from assets.models import asset_arguments, report
-from csm_core.health_scores import score_days, scores_sql
+from csm_core.health_scores import other_configurations, score_days, scores_sql
 from csm_core.sql_models import SqlModel
 
 
@@ -19,6 +19,13 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
+            for earlier, number in other_configurations(connection, pipeline.config, days_of(context)):
+                said = (
+                    f"{number:,} of the days were scored under another configuration ({earlier}) and are scored anew "
+                    f"under this one ({pipeline.config.config_hash})"
+                )
+                context.log.warning(said)
+                pipeline.notes.append(said)
             result = score_days(connection, model, pipeline.config, days_of(context))
             return report(context, connection, model, result)
 

@@ -32,6 +32,7 @@ class Outcome(Protocol):
     held: Sequence[str]
     published: Sequence[Any]
     staged: Sequence[Any]
+    notes: Sequence[str]
 
     @property
     def exit_status(self) -> int:

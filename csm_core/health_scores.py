@@ -15,7 +15,7 @@ from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
 from csm_core.scoring_sql import refusal_sql, scoring_sql
 from csm_core.sql_models import SqlModel
-from csm_core.warehouse import ModelResult, build_table, transaction
+from csm_core.warehouse import ModelResult, build_table, table_exists, transaction
 
 KEYS = ("tenant_id", "account_id", "as_of_date")
 _THRESHOLDS = ("green_threshold", "amber_threshold", "churn_window_days")
@@ -34,6 +34,19 @@ def score_days(
         raise SignalError(message)
     parameters = {"config_hash": config.config_hash, "scored_at": datetime.now(UTC).replace(tzinfo=None)}
     return build_table(connection, model, scores_sql(), parameters, days)
+
+
+def other_configurations(
+    connection: duckdb.DuckDBPyConnection, config: Config, days: tuple[date, date]
+) -> list[tuple[str, int]]:
+    """Configurations, by hash, other than this one that the days are scored under as yet, and how many days each."""
+    if not table_exists(connection, "marts.csm_health_scores"):
+        return []
+    return connection.execute(
+        "select config_hash, count(distinct as_of_date) from marts.csm_health_scores "
+        "where as_of_date between ? and ? and config_hash <> ? group by config_hash order by config_hash",
+        [*days, config.config_hash],
+    ).fetchall()
 
 
 def scores_sql() -> str:

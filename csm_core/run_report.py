@@ -19,6 +19,7 @@ class Outcome(Protocol):
     held: Sequence[str]
     staged: Sequence[Any]
     published: Sequence[Any]
+    notes: Sequence[str]
 
 
 def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
@@ -35,6 +36,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     lines += _record_lines(outcome.staged)
     for published in outcome.published:
         lines += list(published.lines())
+    lines += [f"Note       {note}" for note in outcome.notes]
     for message in outcome.held:
         lines += ["", f"HELD       {message}"]
     for failure in outcome.failures:
@@ -67,6 +69,7 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
             for report in outcome.staged
         ],
         "published": [published.as_dict() for published in outcome.published],
+        "notes": list(outcome.notes),
         "held": list(outcome.held),
         "failures": [{"asset": failure.asset, "message": failure.message} for failure in outcome.failures],
         "published_copy": str(warehouse.published_path),

@@ -40,6 +40,7 @@ class RunOutcome:
     held: Sequence[str] = ()
     staged: Sequence[Any] = ()
     published: Sequence[Any] = ()
+    notes: Sequence[str] = ()
 
     @property
     def exit_status(self) -> int:
@@ -83,7 +84,13 @@ def run_days(
         if event.is_step_failure and not (pipeline.held and _is_failed_check(event))
     ]
     return RunOutcome(
-        result.run_id, result.success, failures, tuple(pipeline.held), tuple(pipeline.staged), tuple(pipeline.published)
+        result.run_id,
+        result.success,
+        failures,
+        tuple(pipeline.held),
+        tuple(pipeline.staged),
+        tuple(pipeline.published),
+        tuple(pipeline.notes),
     )
 
 

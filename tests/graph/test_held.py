@@ -38,3 +38,14 @@ def test_a_swing_of_the_portfolio_holds_publishing(company):
     assert "mean score 95.0 on 2026-09-29" in held.stdout
     assert "--accept portfolio_swing" in held.stdout
     assert one.query("select count(*) from sync.notion_runs") == [(before,)]
+
+
+def test_a_day_scored_under_another_configuration_is_said_to_be(company):
+    one = company("acme")
+    assert "Note" not in one.csm("run", "--as-of", "2026-09-30", "--no-publish").stdout
+    settings = one.config_file.read_text()
+    one.config_file.write_text(settings.replace("green_threshold: 75", "green_threshold: 80"))
+    again = one.csm("run", "--as-of", "2026-09-30", "--no-publish")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 of the days were scored under another configuration" in again.stdout
+    assert one.query("select count(distinct config_hash) from marts.csm_health_scores") == [(1,)]
