@@ -17,7 +17,7 @@ def records(tmp_path: Path) -> Path:
     return folder
 
 
-def refused(result, *said: str, status: int = 2) -> None:
+def expect_refused(result, *said: str, status: int = 2) -> None:
     assert result.returncode == status, result.stdout + result.stderr
     text = result.stdout + result.stderr
     for part in said:
@@ -27,19 +27,21 @@ def refused(result, *said: str, status: int = 2) -> None:
 
 def test_a_missing_folder(company, tmp_path):
     one = company(tmp_path / "nowhere")
-    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "is not there", "csm.yaml")
+    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "is not there", "csm.yaml")
 
 
 def test_a_missing_entity_that_is_needed(company, records):
     (records / "features.csv").unlink()
-    refused(company(records).csm("run", "--as-of", "2026-09-30", "--no-publish"), "features", "required")
+    expect_refused(company(records).csm("run", "--as-of", "2026-09-30", "--no-publish"), "features", "required")
 
 
 def test_a_missing_column_is_named_with_what_was_found_instead(company, records):
     file = records / "accounts.csv"
     file.write_text(file.read_text(encoding="utf-8").replace("account_name", "acount_name", 1), encoding="utf-8")
     one = company(records)
-    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "accounts.csv", "account_name", "acount_name")
+    expect_refused(
+        one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "accounts.csv", "account_name", "acount_name"
+    )
     assert one.query("select count(*) from duckdb_tables() where schema_name = 'marts'") == [(0,)]
 
 
@@ -52,31 +54,31 @@ def test_too_many_refused_records_fail_the_run_and_nothing_is_scored(company, re
     ]
     file.write_text("\n".join([lines[0], *broken]) + "\n", encoding="utf-8")
     one = company(records)
-    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nps_responses", "out_of_range")
+    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nps_responses", "out_of_range")
     assert one.query("select count(*) from duckdb_tables() where table_name = 'csm_health_scores'") == [(0,)]
 
 
 def test_an_unknown_key(company):
     one = company("acme")
     one.config_file.write_text(one.config_file.read_text() + "\nwharehouse: x\n")
-    refused(one.csm("run"), "unknown key 'wharehouse'", "did you mean 'warehouse'?", str(one.config_file))
+    expect_refused(one.csm("run"), "unknown key 'wharehouse'", "did you mean 'warehouse'?", str(one.config_file))
 
 
 def test_an_unknown_system(company):
     one = company(ACME, system="fyles")
-    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "unknown system 'fyles'", "'files'")
+    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "unknown system 'fyles'", "'files'")
 
 
 def test_a_warehouse_that_is_none(company):
     one = company("acme")
     one.config.warehouse.parent.mkdir()
     one.config.warehouse.write_text("no database " * 1000)
-    refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "csm.duckdb", "cannot be opened")
+    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "csm.duckdb", "cannot be opened")
 
 
 def test_a_day_before_any_account(company):
     one = company("acme", partitions_start="2020-01-01")
-    refused(one.csm("run", "--as-of", "2020-02-01", "--no-publish"), "2020-02-01", "no account", "earliest")
+    expect_refused(one.csm("run", "--as-of", "2020-02-01", "--no-publish"), "2020-02-01", "no account", "earliest")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_day_before_any_account(company):
     ],
 )
 def test_arguments(company, arguments, said):
-    refused(company("acme").csm("run", "--no-publish", *arguments), said)
+    expect_refused(company("acme").csm("run", "--no-publish", *arguments), said)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,8 @@ def test_arguments(company, arguments, said):
 )
 def test_queries(company, query, said):
     one = company("acme")
-    refused(one.csm("sql", "select 1"), "nothing is published yet")
+    expect_refused(one.csm("sql", "select 1"), "nothing is published yet")
     assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
-    refused(one.csm("sql", query), said)
+    expect_refused(one.csm("sql", query), said)
     counted = one.csm("sql", "select count(*) as n from csm_health_scores", "--format", "csv")
     assert counted.stdout == f"n\n{one.query('select count(*) from marts.csm_health_scores')[0][0]}\n"
