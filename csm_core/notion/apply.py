@@ -126,10 +126,8 @@ async def apply_plan(
         ledger.settle(plan.kinds)
     # What is not in the ledger by now is in the journal, and looked for by its key.
     ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
-    log.info(
-        "published", day=str(plan.day), seconds=round(report.seconds, 1), removed=report.removed_characters,
-        **_counts(report),
-    )  # fmt: skip
+    if report.removed_characters:
+        log.warning("control characters left out", characters=report.removed_characters, day=str(plan.day))
     return report
 
 
@@ -161,6 +159,7 @@ class _Writer:
         self._done = 0
         self._stopping = False
         self._pages: list[Page] = []
+        self._begun: set[tuple[str, str]] = set()
         self._refusals: list[tuple[str, str]] = []
         self._unwritten: list[Change] = []
         self._changes: list[Change] = []
@@ -227,14 +226,18 @@ class _Writer:
         properties = await item.properties(self._adapter)
         if item.kind == HEALTH:
             properties = await self._adapter.account_properties(item.account_id, item.label, properties)
+
+        def on_begun(page: dict[str, Any]) -> None:
+            self._begun.add((item.kind, item.key))
+            url = page.get("url") or ""
+            self._pages.append(Page(item.kind, item.key, str(page["id"]), "", PARTIAL, None, item.facts, url))
+
         page = await self._adapter.new_page(
             item.spec,
             properties,
             item.blocks,
             lambda facts: key_of_facts(item.kind, facts) == item.key,
-            lambda begun: self._pages.append(
-                Page(item.kind, item.key, str(begun["id"]), "", PARTIAL, None, item.facts, begun.get("url") or "")
-            ),
+            on_begun,
         )
         return _page(step, str(page["id"]), page.get("url") or "")
 
@@ -262,7 +265,8 @@ class _Writer:
                 )
                 self._change(Change(item.kind, item.key, "trashed", known.page_id, None))
                 return
-        self._refusals.append((item.kind, item.key))
+        if step.action == CREATE and (item.kind, item.key) not in self._begun:
+            self._refusals.append((item.kind, item.key))
         self._change(_failed(step, str(refused)))
 
     def _change(self, change: Change) -> None:

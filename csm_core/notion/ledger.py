@@ -202,14 +202,26 @@ class Ledger:
             )
 
     def refused(self, kind: str, keys: Sequence[str]) -> None:
-        """Close entries that Notion refused: nothing was written, and nothing is to be looked for."""
-        self._close(kind, keys, FAILED)
+        """Close entries of pages that Notion refused to create: nothing was written, nothing is to be looked for."""
+        self._connection.execute(
+            "update sync.notion_journal set done_at = $now, outcome = $outcome where kind = $kind "
+            "and done_at is null and key in (select unnest($keys))",
+            {"now": _plain(datetime.now(UTC)), "outcome": FAILED, "kind": kind, "keys": list(keys)},
+        )
 
     def unresolved(self, kind: str) -> set[str]:
         """Keys of pages that may have been created without our knowing: a run was cut short there."""
         rows = self._connection.execute(
             "select distinct key from sync.notion_journal "
             "where kind = ? and action = 'create' and sent_at is not null and done_at is null",
+            [kind],
+        ).fetchall()
+        return {key for (key,) in rows}
+
+    def cut_short(self, kind: str) -> set[str]:
+        """Keys of pages that were being created or updated when a run ended, or failed: what they say is not known."""
+        rows = self._connection.execute(
+            "select distinct key from sync.notion_journal where kind = ? and sent_at is not null and done_at is null",
             [kind],
         ).fetchall()
         return {key for (key,) in rows}
@@ -227,18 +239,16 @@ class Ledger:
             found.setdefault(of, set()).add(key)
         return found
 
-    def settle(self, kinds: Iterable[str]) -> None:
-        """Close what is still open of these kinds, once a run has seen to all of it."""
-        for kind in kinds:
-            self._close(kind, None, VOID)
+    def settle(self, kinds: Sequence[str]) -> None:
+        """Close, once a run has looked for and seen to all of it, what was never sent and creates that left nothing.
 
-    def _close(self, kind: str, keys: Sequence[str] | None, outcome: str) -> None:
-        if keys is None or keys:
-            self._connection.execute(
-                "update sync.notion_journal set done_at = $now, outcome = $outcome where kind = $kind "
-                "and done_at is null and ($keys is null or key in (select unnest(cast($keys as varchar[]))))",
-                {"now": _plain(datetime.now(UTC)), "outcome": outcome, "kind": kind, "keys": keys and list(keys)},
-            )
+        Updates that were cut short stay open until their page is written again, be it long after.
+        """
+        self._connection.execute(
+            "update sync.notion_journal set done_at = $now, outcome = $outcome where done_at is null "
+            "and (sent_at is null or action = 'create') and kind in (select unnest($kinds))",
+            {"now": _plain(datetime.now(UTC)), "outcome": VOID, "kinds": list(kinds)},
+        )
 
     # -- runs and changes
 

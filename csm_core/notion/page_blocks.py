@@ -58,7 +58,9 @@ def revision(
     meant = [mark(block) for block in wanted]
     steps = SequenceMatcher(None, marks, meant, autojunk=False).get_opcodes()
     written = Counter(ours or ())
-    written.subtract(one for tag, i1, i2, _, _ in steps if tag == "equal" for one in marks[i1:i2])
+    not_there_any_more = written - Counter(marks)
+    still_ours = written & Counter(marks)
+    still_ours.subtract(one for tag, i1, i2, _, _ in steps if tag == "equal" for one in marks[i1:i2])
     anchor: str | None = None
     for tag, i1, i2, j1, j2 in steps:
         if tag == "equal":
@@ -67,7 +69,7 @@ def revision(
         if ours is None:
             free = [block for block in present[i1:i2] if _only_by(block, author)]
         else:
-            free = [block for block in present[i1:i2] if _take(written, mark(block))]
+            free = [block for block in present[i1:i2] if _take(still_ours, mark(block))]
         insert = _Insert(str(present[i1]["id"]) if anchor is None and i1 < i2 else anchor)
         for block in wanted[j1:j2]:
             stood = next((one for one in free if one["type"] == block["type"]), None)
@@ -78,7 +80,7 @@ def revision(
                 del free[: position + 1]
                 found.updates.append((str(stood["id"]), block))
                 insert = _kept(found, insert, str(stood["id"]))
-            elif not _take(written, mark(block)):
+            elif not _take(not_there_any_more, mark(block)):
                 insert.blocks.append(block)
         _kept(found, insert, None)
         found.deletions += [str(one["id"]) for one in free]

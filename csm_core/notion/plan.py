@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date
 from typing import Any
 
@@ -162,13 +162,14 @@ class _Builder:
         wanted = {item.key for item in items}
         self.orphans += sorted(f"account {account_of(key)}" for key in present if account_of(key) and key not in wanted)
         adopted: list[Page] = []
+        uncertain = self._ledger.cut_short(HEALTH)
         for item in self._once(items):
             found, page = present.get(item.key, []), known.get(item.key)
             if len(found) > 1:
                 ids = ", ".join(str(facts["id"]) for facts in found)
                 self.troubles.append((item.kind, item.key, f"the account has {len(found)} pages, keep one: {ids}"))
             elif found:
-                self._existing_account(item, page, found[0], adopted)
+                self._existing_account(item, None if item.key in uncertain else page, found[0], adopted)
             elif page:
                 # The read was complete, so a page that we know and that is not in it was trashed or taken away.
                 self.trashed.append(item.label)
@@ -197,8 +198,11 @@ class _Builder:
         """Health records, reviews or opportunities; ``known`` is all that the ledger has, with what was just read."""
         self.skipped[kind] = 0
         latest = _latest_records(known) if kind == RECORD else {}
+        uncertain = self._ledger.cut_short(kind)
         for item in self._once(items):
             page = known.get(item.key)
+            if page and item.key in uncertain and page.state == WRITTEN:
+                page = replace(page, state=PARTIAL, marks=None)
             if page and page.state == TRASHED:
                 self.trashed.append(item.label)
             elif page is None:

@@ -45,10 +45,10 @@ class RequestBudget:
                 if self._under_way + len(self._answered) >= self._per_minute:
                     free = self._answered[0] + WINDOW_SECONDS + MARGIN_SECONDS - now if self._answered else LOOK_SECONDS
                     wait = max(wait, free)
-                if wait <= 0:
+                elif wait <= 0:
                     self._under_way += 1
                     return
-                await self._sleep(wait)
+                await self._sleep(max(wait, 0.001))
 
     def release(self) -> None:
         """The request was answered, or is known to be lost."""
@@ -73,7 +73,7 @@ class RequestBudget:
         return waited + max(0.0, requests - max(0, free)) / self._per_minute * WINDOW_SECONDS
 
     def _forget(self, now: float) -> None:
-        while self._answered and now - self._answered[0] >= WINDOW_SECONDS + MARGIN_SECONDS:
+        while self._answered and self._answered[0] + WINDOW_SECONDS + MARGIN_SECONDS <= now:
             self._answered.popleft()
 
     def _lock(self) -> asyncio.Lock:
