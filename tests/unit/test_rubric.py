@@ -1,0 +1,77 @@
+"""The rubric as data: complete, consistent, stated once, and rendered for the documentation."""
+
+import re
+
+import pytest
+
+from csm_core import rubric
+from csm_core.config import PROJECT_ROOT, Policy
+from csm_core.policy import Thresholds
+from csm_core.rubric import CHURN_RULES, FIELDS, RUBRIC, SIGNAL_NAMES, Bands, Levels, Rate
+
+
+def test_eleven_signals_whose_weights_sum_to_100():
+    assert len(RUBRIC) == len(set(SIGNAL_NAMES)) == 11
+    assert [signal.weight for signal in RUBRIC] == [20, 15, 10, 10, 10, 10, 10, 5, 5, 3, 2]
+    assert sum(signal.weight for signal in RUBRIC) == 100
+    assert set(SIGNAL_NAMES) <= {field.name for field in FIELDS}
+    assert len(FIELDS) == 13
+
+
+@pytest.mark.parametrize("signal", RUBRIC, ids=lambda signal: signal.name)
+def test_the_best_that_a_signal_can_give_is_its_weight(signal):
+    match signal.rule:
+        case Rate():
+            (field,) = (field for field in FIELDS if field.name == signal.name)
+            assert (field.least, field.most) == (0.0, 1.0)
+        case Levels(points):
+            assert max(given for _, given in points) == signal.weight
+            (field,) = (field for field in FIELDS if field.name == signal.name)
+            assert field.levels == tuple(level for level, _ in points)
+        case Bands(bands, otherwise, null):
+            assert max([otherwise, *(band.points for band in bands)]) == signal.weight
+            (field,) = (field for field in FIELDS if field.name == signal.name)
+            assert field.nullable == (null is not None)
+
+
+def test_every_pair_of_triggers_has_a_rule_for_every_band_that_can_meet_it():
+    assert {(rule.contract, rule.behavioural) for rule in CHURN_RULES} == {
+        (one, two) for one in (True, False) for two in (True, False)
+    }
+    for rule in CHURN_RULES:
+        assert {rag for rag, _ in rule.risks} == ({"RED", "AMBER"} if rule.contract else {"RED", "AMBER", "GREEN"})
+
+
+def test_the_documentation_tables_state_every_signal_and_number():
+    table = rubric.markdown_table().splitlines()
+    assert table[0] == "| signal | weight | points |"
+    assert len(table) == 2 + 11
+    assert "| `feature_adoption_rate` | 20 | 20 × rate |" in table
+    assert "| `login_frequency_days` | 10 | unknown 5; ≤7 → 10; ≤30 → 7; ≤60 → 4; else 0 |" in table
+    assert "| `days_to_renewal` | 10 | unknown 7; >180 → 10; >90 → 8; >60 → 6; >30 → 3; else 1 |" in table
+    assert "| `seats_utilization_rate` | 5 | >1 → 4; ≥0.8 → 5; ≥0.5 → 3; else 1 |" in table
+    (sentiment,) = (line for line in table if "support_sentiment" in line)
+    assert "positive 10, neutral 7, negative 3, critical 0; minus `open_ticket_count`, at most 5" in sentiment
+    churn = rubric.churn_markdown_table()
+    assert "| yes | yes | `both` | critical if RED, critical if AMBER |" in churn
+    assert "| no | no | null | medium if RED, medium if AMBER, low if GREEN |" in churn
+    thresholds = rubric.thresholds_markdown()
+    for number in ("0.85", "0.95", "70", "40", "60", "30"):
+        assert re.search(rf"\b{re.escape(number)}\b", thresholds)
+
+
+def test_weights_are_offered_to_sql_models():
+    assert rubric.weight_parameters()["usage_trend_weight"] == 15
+    assert sum(rubric.weight_parameters().values()) == 100
+
+
+def test_default_thresholds_are_the_same_wherever_they_are_defaults():
+    for policy in (Thresholds(), Policy()):
+        assert (policy.green_threshold, policy.amber_threshold, policy.churn_window_days) == (70.0, 40.0, 60)
+
+
+def test_no_number_of_the_rubric_stands_in_sql_models():
+    # The models take weights as parameters; scores are computed by the generated expressions alone.
+    stated = re.compile(r"\b(0\.85|0\.95)\b|\bthen (15|10|7|3)\b")
+    for path in sorted((PROJECT_ROOT / "sql" / "marts").glob("*.sql")):
+        assert not stated.search(path.read_text(encoding="utf-8")), path
