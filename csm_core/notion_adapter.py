@@ -79,8 +79,6 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     blocks += text_blocks("paragraph", qbr.health_summary or "Nothing is known of the account's health in this period.")
     if qbr.health_rag:
         blocks += text_blocks("bulleted_list_item", f"At its end: {RAG_EMOJI[qbr.health_rag]} {qbr.health_rag}")
-    else:
-        blocks += text_blocks("paragraph", "It was not scored at the end of the period.")
     blocks += text_blocks("heading_2", "ROI & Business Impact")
     blocks += _section(
         "What the product was used for in this period, each figure against the period before.",

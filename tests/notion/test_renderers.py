@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csm_core.health_scorer import CSMHealthScorer
 from csm_core.notion.rich_text import RUN_UNITS, RUNS_PER_ARRAY, plain, units
 from csm_core.notion.sandbox.blocks import clean_children
 from csm_core.notion_adapter import (
@@ -19,7 +20,7 @@ from csm_core.notion_adapter import (
     render_qbr_blocks,
 )
 from csm_core.rubric import RUBRIC, SIGNAL_NAMES
-from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
+from csm_core.schemas import CSMHealthScore, CSMHealthSignals, ExpansionOpportunity, QBRContent
 
 AT = datetime(2026, 7, 1, tzinfo=UTC)
 Block = dict[str, Any]
@@ -112,6 +113,22 @@ def test_a_health_record_has_every_signal_against_its_weight() -> None:
         assert item.endswith(f": {number} of {signal.weight}")
 
 
+def test_a_capped_score_of_the_worked_examples() -> None:
+    signals = CSMHealthSignals(
+        feature_adoption_rate=0.5,
+        usage_trend="stable",
+        invoice_payment_status="current",
+        seats_utilization_rate=0.7,
+        stakeholder_engagement="medium",
+        tam_health_rag="RED",
+    )
+    blocks = render_health_record_blocks(CSMHealthScorer().score(signals, "A1"))
+    said = [text(block) for block in blocks]
+    assert said[1].startswith("AMBER: 54.4 of 100")
+    assert "54.4 of 100. The points add up to 64.0; the technical account manager's assessment lowers it." in said[2]
+    assert "Feature adoption rate: 10 of 20" in said
+
+
 # -- reviews
 
 
@@ -151,6 +168,7 @@ def test_a_review_of_nothing_says_so_in_sentences() -> None:
     after = {said: found[number + 1] for number, (kind, said) in enumerate(found) if kind.startswith("heading")}
     assert len(after) == 4
     assert all(kind == "paragraph" and said.endswith(".") for kind, said in after.values())
+    assert [kind for kind, _ in found].count("paragraph") == 4
 
 
 # -- opportunities
