@@ -185,12 +185,13 @@ def load_day(
         "and signals.tenant_id = $tenant and signals.account_id = $account and signals.as_of_date = $day",
         {"tenant": tenant_id, "account": account_id, "day": day},
     )
-    values = cursor.fetchone()
-    if values is None:
+    # Fetched to the end: a connection with a result half read refuses its caller's next question.
+    found = cursor.fetchall()
+    if not found:
         message = f"account {account_id!r} has no score on {day}; its days are from {known[0]} to {known[1]}"
         raise InputError(message)
     names = [column.partition(".")[2] for column in columns]
-    row = dict(zip(names, values, strict=True))
+    row = dict(zip(names, found[0], strict=True))
     return ScoredDay(
         tenant_id,
         account_id,
@@ -227,11 +228,11 @@ def _matches(
 
 
 def _days_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str) -> tuple[date, date]:
-    row = connection.execute(
+    ((first, last),) = connection.execute(
         f"select min(as_of_date), max(as_of_date) from {SCORES} where tenant_id = $tenant and account_id = $account",
         {"tenant": tenant_id, "account": account_id},
-    ).fetchone()
-    if row is None or row[0] is None:
+    ).fetchall()
+    if first is None:
         message = f"no account {account_id!r} of tenant {tenant_id!r} has been scored"
         raise InputError(message)
-    return row[0], row[1]
+    return first, last

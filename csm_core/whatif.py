@@ -141,17 +141,18 @@ class _Group:
 
 
 def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> tuple[date, date]:
-    row = connection.execute(f"select min(as_of_date), max(as_of_date) from {SCORES}").fetchone()
-    if row is None or row[0] is None:
+    bounds = f"select min(as_of_date), max(as_of_date) from {SCORES}"
+    ((earliest, latest),) = connection.execute(bounds).fetchall()
+    if latest is None:
         message = "no day has been scored yet: `csm run` scores one"
         raise InputError(message)
-    to = last or row[1]
-    since = first or (to if last else row[1])
+    to = last or latest
+    since = first or to
     if since > to:
         message = f"--from {since} is after --to {to}"
         raise InputError(message)
-    if to < row[0] or since > row[1]:
-        message = f"no day from {since} to {to} has been scored; the scored days are from {row[0]} to {row[1]}"
+    if to < earliest or since > latest:
+        message = f"no day from {since} to {to} has been scored; the scored days are from {earliest} to {latest}"
         raise InputError(message)
     return since, to
 
