@@ -276,7 +276,10 @@ def _judge(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, _Column]
     )
     readable = "(select * from parsed where line not in (select line from refused))"
     outside = refusal_sql(readable, ("line", ACCOUNT))
-    connection.execute(f"insert into refused select line, {ACCOUNT}, field, value, false from ({outside})")
+    connection.execute(
+        f"insert into refused select outside.line, outside.{ACCOUNT}, field, case field {values} end, false "
+        f"from ({outside}) as outside inner join parsed on outside.line = parsed.line"
+    )
     connection.execute(
         f"insert into refused select line, {ACCOUNT}, {literal(ACCOUNT)}, {ACCOUNT}, false from {readable} "
         f"qualify row_number() over (partition by {', '.join(keys)} order by line) > 1"

@@ -4,12 +4,15 @@ import gzip
 import json
 
 import duckdb
+import pandas as pd
 import pytest
 
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.schemas import CSMHealthSignals
 from csm_core.score_file import score_file
+from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+from tests.unit.scoring_cases import boundary_rows, frame_of
 
 HEADER = (
     "account_id,feature_adoption_rate,usage_trend,invoice_payment_status,seats_utilization_rate,"
@@ -117,3 +120,196 @@ def test_the_command_exits_with_2_when_a_row_was_bad(company, tmp_path):
     assert bad.returncode == 2
     assert "line 3" in bad.stderr
     assert "AMBER" in bad.stdout
+
+
+# -- lines and values -----------------------------------------------------------------------------------------------
+
+
+def record(account: str, **more) -> dict:
+    return {
+        "account_id": account,
+        "feature_adoption_rate": 0.5,
+        "usage_trend": "stable",
+        "invoice_payment_status": "current",
+        "seats_utilization_rate": 0.7,
+        "stakeholder_engagement": "medium",
+        "nps_score": 9,
+        **more,
+    }
+
+
+def test_json_lines_are_told_by_their_own_line(tmp_path):
+    path = tmp_path / "signals.jsonl"
+    lines = [
+        json.dumps(record("a")),
+        "",
+        "{broken",
+        json.dumps(record("b", nps_score=True)),
+        "[1, 2]",
+        json.dumps(record("c", usage_trend={"is": "growing"})),
+        json.dumps(record("d", nps_score=9.0, days_to_renewal=None)),
+        json.dumps({"account_id": "e"}),
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    report = score_file(path)
+    assert report.scored == 2
+    assert [(bad.line, bad.account_id, bad.field, bad.value) for bad in report.bad] == [
+        (3, "", "", "{broken"),
+        (4, "b", "nps_score", "true"),
+        (5, "", "", "[1, 2]"),
+        (6, "c", "usage_trend", '{"is":"growing"}'),
+        (8, "e", "feature_adoption_rate", None),
+    ]
+    assert report.bad[0].reason == "not a JSON object"
+    assert report.exit_status == 2
+    assert report.as_dict()["bad"][1]["line"] == 4
+
+
+def test_blank_lines_and_quoted_line_breaks_do_not_shift_the_lines(tmp_path):
+    path = write(tmp_path, GOOD, "", '"b\nc",0.5,stable,current,0.7,medium,9', "d,0.5,stable,current,0.7,medium,eleven")
+    report = score_file(path)
+    assert report.scored == 2
+    assert [(bad.line, bad.value) for bad in report.bad] == [(6, "eleven")]
+
+
+def test_an_unclosed_quote_costs_its_line_alone(tmp_path):
+    report = score_file(write(tmp_path, GOOD, '"b,0.5,stable,current,0.7,medium,9', "c" + GOOD[1:]))
+    assert report.scored == 2
+    (bad,) = report.bad
+    assert bad.line == 3
+    assert "quote" in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("nps_score", "1e1", "is no whole number: 1e1"),
+        ("nps_score", "11", "is not from 0 to 10: 11"),
+        ("nps_score", "99999999999999999999", "is no whole number: 99999999999999999999"),
+        ("feature_adoption_rate", "0_5", "is no number: 0_5"),
+        ("feature_adoption_rate", "1e-400x", "is no number: 1e-400x"),
+        ("feature_adoption_rate", "Infinity", "is no number: Infinity"),
+        ("feature_adoption_rate", "1.0000001", "is not from 0 to 1: 1.0000001"),
+        ("usage_trend", "Growing", "is not one of growing, stable, declining, inactive: Growing"),
+    ],
+)
+def test_the_reason_says_what_is_wrong_with_the_value(tmp_path, field, value, reason):
+    values = dict(zip(HEADER.split(","), GOOD.split(","), strict=True)) | {field: value}
+    (bad,) = score_file(write(tmp_path, ",".join(values.values()))).bad
+    assert (bad.field, bad.reason) == (field, reason)
+
+
+@pytest.mark.parametrize("value", ["9", " 9 ", "+9", "9.0", "9."])
+def test_whole_numbers_may_be_written_in_several_ways(tmp_path, value):
+    report = score_file(write(tmp_path, GOOD.replace(",9", f",{value}")))
+    assert (report.scored, list(report.bad)) == (1, [])
+
+
+def test_optional_columns_take_their_defaults_and_blank_is_none(tmp_path):
+    path = tmp_path / "signals.csv"
+    path.write_text(HEADER + ",open_ticket_count,avg_ticket_sentiment\n" + GOOD.replace(",9", ",") + ",,critical\n")
+    out = tmp_path / "scored.parquet"
+    score_file(path, out=out)
+    assert duckdb.sql(f"select nps_score_points, support_sentiment_points from '{out}'").fetchall() == [(2.0, 0.0)]
+
+
+def test_tenants_and_days_tell_rows_of_one_account_apart_and_are_written(tmp_path):
+    path = tmp_path / "signals.csv"
+    rows = [f"{tenant},{day},{GOOD}" for tenant in ("n", "s") for day in ("2026-01-01", "2026-01-02")]
+    path.write_text("\n".join([f"tenant_id,as_of_date,{HEADER}", *rows, rows[0]]) + "\n")
+    out = tmp_path / "scored.csv"
+    report = score_file(path, out=out)
+    assert report.scored == 4
+    assert [(bad.line, bad.field) for bad in report.bad] == [(6, "account_id")]
+    found = duckdb.sql(f"select tenant_id, as_of_date::varchar, account_id from '{out}'").fetchall()
+    assert found == [
+        ("n", "2026-01-01", "a"),
+        ("n", "2026-01-02", "a"),
+        ("s", "2026-01-01", "a"),
+        ("s", "2026-01-02", "a"),
+    ]
+
+
+def test_parquet_keeps_every_bit_and_tells_the_row(tmp_path):
+    path = tmp_path / "signals.parquet"
+    duckdb.sql(
+        "copy (select 'a' || i as account_id, i / 3.0::double as feature_adoption_rate, 'stable' as usage_trend, "
+        "'current'::enum('current') as invoice_payment_status, 0.7::float as seats_utilization_rate, "
+        "'medium' as stakeholder_engagement, (i * 4)::double as nps_score, i::utinyint as open_ticket_count, "
+        f"i as \"line\" from range(5) t(i)) to '{path}' (format parquet)"
+    )
+    out = tmp_path / "scored.parquet"
+    report = score_file(path, out=out)
+    assert [(bad.line, bad.field, bad.value) for bad in report.bad] == [
+        (4, "nps_score", "12.0"),
+        (5, "feature_adoption_rate", "1.3333333333333333"),
+    ]
+    found = duckdb.sql(f"select score from '{out}' order by account_id").fetchall()
+    for number, (score,) in enumerate(found):
+        signals = CSMHealthSignals(
+            **record("a", feature_adoption_rate=number / 3, nps_score=number * 4, open_ticket_count=number)
+        )
+        assert score == CSMHealthScorer().score(signals).score
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_with_signs_of_its_own_is_one_file(tmp_path):
+    folder = tmp_path / "it's [a] folder*"
+    folder.mkdir()
+    path = write(folder, GOOD)
+    assert score_file(path, out=folder / "sco'red[1].csv.gz").scored == 1
+    assert gzip.decompress((folder / "sco'red[1].csv.gz").read_bytes()).startswith(b"account_id,score,")
+    assert {entry.name for entry in folder.iterdir()} == {"signals.csv", "sco'red[1].csv.gz"}
+
+
+def test_the_scorers_thresholds_are_used(tmp_path):
+    path = write(tmp_path, GOOD)
+    assert "AMBER" in score_file(path).table
+    assert "GREEN" in score_file(path, scorer=VectorizedCSMHealthScorer(green_threshold=50)).table
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("signals.jsonl", json.dumps([record("a")]), "a JSON array"),
+        ("signals.jsonl", "", "columns missing: account_id"),
+        ("signals.csv", HEADER.replace(",", ";") + "\n", "semicolon"),
+        ("signals.csv.gz", HEADER, "gzip"),
+        ("signals.csv", HEADER + ",support_sentiment,avg_ticket_sentiment\n", "mean the same"),
+    ],
+)
+def test_other_files_that_cannot_be_scored(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        score_file(path)
+
+
+def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
+    path = write(tmp_path, GOOD)
+    with pytest.raises(InputError, match="no folder"):
+        score_file(path, out=tmp_path / "nowhere" / "scored.csv")
+    with pytest.raises(InputError, match="is the file that is read"):
+        score_file(path, out=path)
+    (tmp_path / "scored.csv").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        score_file(path, out=tmp_path / "scored.csv")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"signals.csv", "scored.csv"}
+    assert path.read_text().startswith(HEADER)
+
+
+def test_a_file_with_a_header_alone_is_scored_to_nothing(tmp_path):
+    report = score_file(write(tmp_path), out=tmp_path / "scored.csv")
+    assert (report.scored, list(report.bad), report.exit_status) == (0, [], 0)
+    assert (tmp_path / "scored.csv").read_text().count("\n") == 1
+
+
+def test_many_rows_are_scored_as_the_frame_is(tmp_path):
+    frame = frame_of(boundary_rows())
+    path, out = tmp_path / "signals.csv", tmp_path / "scored.parquet"
+    frame.to_csv(path, index=False)
+    assert list(score_file(path, out=out).bad) == []
+    scored = VectorizedCSMHealthScorer().score_frame(frame)
+    assert list(pd.read_parquet(out)["score"]) == list(scored["score"])
