@@ -64,15 +64,15 @@ def fill(
     connection.execute(
         "create or replace table marts.csm_expansion_opportunities as select 'default' as tenant_id, "
         "'A' || i as account_id, cast(? as date) as as_of_date, 'module' as opportunity_type, 'reports' as subject, "
-        "'Evidence at ' || ? as evidence, 10.0 as estimated_arr_impact, 'EUR' as currency, 'high' as confidence, "
-        "'Talk of it.' as recommended_talk_track from range(?) as numbers(i)",
+        "'Evidence at ' || ? as evidence, cast(10 as double) as estimated_arr_impact, 'EUR' as currency, "
+        "'high' as confidence, 'Talk of it.' as recommended_talk_track from range(?) as numbers(i)",
         [day, str(score), opportunities],
     )
     connection.execute(
         "create or replace table marts.csm_feature_adoption as select 'default' as tenant_id, 'A' || i as account_id, "
         "cast(? as date) as as_of_date, 'feature ' || lpad(cast(f as varchar), 4, '0') as feature, 'core' as module, "
-        "true as in_plan, f as users_28d, f * 2 as events_28d, f > 0 as adopted, 0.5 as portfolio_adoption_rate "
-        "from range(?) as numbers(i), range(?) as more(f)",
+        "true as in_plan, f as users_28d, f * 2 as events_28d, f > 0 as adopted, "
+        "cast(0.5 as double) as portfolio_adoption_rate from range(?) as numbers(i), range(?) as more(f)",
         [day, reviews, features],
     )
     connection.execute(
@@ -82,16 +82,18 @@ def fill(
         "cast('2026-04-01' as date) as period_start, cast($day as date) as period_end, "
         "cast(null as date) as renewal_date, cast(null as integer) as days_to_renewal, 10 as seats, "
         "cast(100 as decimal(18, 2)) as mrr, 'EUR' as currency, cast('2026-04-01' as date) as health_start_date, "
-        "cast($day as date) as health_end_date, 50.0 as score_start, cast($score as double) as score_end, "
-        "'AMBER' as rag_start, case when $score >= 70 then 'GREEN' else 'RED' end as rag_end, "
-        "'AMBER → GREEN' as rag_path, 45.0 as lowest_score, 90.0 as highest_score, 'usage_trend' as up_signal_1, "
-        "12.0 as up_points_1, cast(null as varchar) as up_signal_2, cast(null as double) as up_points_2, "
+        "cast($day as date) as health_end_date, cast(50 as double) as score_start, "
+        "cast($score as double) as score_end, 'AMBER' as rag_start, "
+        "case when $score >= 70 then 'GREEN' else 'RED' end as rag_end, "
+        "'AMBER → GREEN' as rag_path, cast(45 as double) as lowest_score, "
+        "cast(90 as double) as highest_score, 'usage_trend' as up_signal_1, "
+        "cast(12 as double) as up_points_1, cast(null as varchar) as up_signal_2, cast(null as double) as up_points_2, "
         "cast(null as varchar) as down_signal_1, cast(null as double) as down_points_1, "
         "cast(null as varchar) as down_signal_2, cast(null as double) as down_points_2, "
         "'nps_score' as weak_signal_1, cast(null as varchar) as weak_signal_2, cast(null as varchar) as weak_signal_3, "
         "7 as active_users, 5 as active_users_previous, 700 as events, 500 as events_previous, 3 as adopted_features, "
         "2 as adopted_features_previous, 4 as tickets_solved, 0 as tickets_solved_previous, "
-        "5.5 as median_hours_to_solve, cast(null as double) as median_hours_to_solve_previous "
+        "cast(5.5 as double) as median_hours_to_solve, cast(null as double) as median_hours_to_solve_previous "
         "from range($reviews) as numbers(i)",
         {"day": day, "score": score, "reviews": reviews},
     )
@@ -145,7 +147,8 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
             page: dict[str, Any] = {"in_trash": bool(row["in_trash"]), "blocks": blocks.get(row["id"], [])}
             for name, config in json.loads(source["properties"]).items():
                 if name != CSM_LAST_SCAN:
-                    page[name] = _shown(values.get(config["id"]))
+                    options = {one["id"]: one["name"] for one in config.get("select", {}).get("options", [])}
+                    page[name] = _shown(values.get(config["id"]), options)
             title = "".join(run["plain_text"] for run in json.loads(source["title"]))
             found[title].append(page)
     return {
@@ -154,9 +157,9 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, options: dict[str, str]) -> Any:
     if isinstance(value, list):
         return "".join(run.get("plain_text", "") for run in value)
     if isinstance(value, dict):
-        return value.get("name") or value.get("start")
-    return value
+        return value.get("start")
+    return options.get(value, value) if isinstance(value, str) else value
