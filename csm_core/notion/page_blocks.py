@@ -56,7 +56,7 @@ def revision(
     found = Revision()
     marks = [mark(block) for block in present]
     meant = [mark(block) for block in wanted]
-    steps = SequenceMatcher(None, marks, meant, autojunk=False).get_opcodes()
+    steps = _steps(marks, meant)
     written = Counter(ours or ())
     not_there_any_more = written - Counter(marks)
     still_ours = written & Counter(marks)
@@ -87,6 +87,19 @@ def revision(
         if i1 < i2 and anchor is None:
             anchor = str(present[i2 - 1]["id"])
     return found
+
+
+def _steps(marks: Sequence[str], meant: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    # Nothing can be written before a page's first block, so what begins alike stays as the beginning.
+    alike = 0
+    while alike < min(len(marks), len(meant)) and marks[alike] == meant[alike]:
+        alike += 1
+    rest = SequenceMatcher(None, marks[alike:], meant[alike:], autojunk=False).get_opcodes()
+    begins = [("equal", 0, alike, 0, alike)] if alike else []
+    return [
+        *begins,
+        *((tag, i1 + alike, i2 + alike, j1 + alike, j2 + alike) for tag, i1, i2, j1, j2 in rest),
+    ]
 
 
 def _only_by(block: Mapping[str, Any], author: str) -> bool:

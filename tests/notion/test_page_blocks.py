@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from csm_core.errors import NotionError
@@ -52,6 +52,10 @@ BLOCKS = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("abcde")), m
 )
 
 
+@example(
+    [block("paragraph", "a"), block("paragraph", "b")],
+    [block("paragraph", "a"), block("paragraph", "a"), block("paragraph", "b")],
+)
 @given(BLOCKS, BLOCKS)
 def test_a_page_of_ours_ends_saying_exactly_what_is_wanted(old: list[Block], new: list[Block]) -> None:
     present = stored(old)
