@@ -221,7 +221,8 @@ def _refuse_where(
         position = int(bad.argmax())
         account, value = signals[ACCOUNT].iloc[position], column.iloc[position]
         more = f" ({int(bad.sum()):,} such rows)" if bad.sum() > 1 else ""
-        message = f"account {account!r}: {field.name} {reason}: {value!r}{more}"
+        shown = value.item() if isinstance(value, np.generic) else value
+        message = f"account {account!r}: {field.name} {reason}: {shown!r}{more}"
         raise SignalError(message)
 
 

@@ -110,6 +110,7 @@ def test_the_sum_rounds_once():
     [
         {"green_threshold": 40.0},
         {"amber_threshold": 70.0},
+        {"amber_threshold": 80.0},
         {"green_threshold": 100.5},
         {"amber_threshold": -1.0},
         {"green_threshold": math.nan},

@@ -90,6 +90,11 @@ def test_values_outside_the_contract_are_refused(field):
             CSMHealthSignals(**{**BEST, field.name: value})
 
 
+def test_counts_and_days_go_as_far_as_a_bigint_does():
+    assert MOST_WHOLE == 2**63 - 1
+    assert CSMHealthSignals(**{**BEST, "days_to_renewal": -MOST_WHOLE}).days_to_renewal == -MOST_WHOLE
+
+
 @pytest.mark.parametrize("value", [3, 3.0, Decimal(3), np.int8(3), np.int64(3), np.float64(3.0)])
 def test_whole_numbers_of_any_kind_are_taken(value):
     taken = CSMHealthSignals(**{**BEST, "nps_score": value}).nps_score

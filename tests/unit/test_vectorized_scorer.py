@@ -145,10 +145,25 @@ def test_a_level_column_of_lists_is_refused():
         VectorizedCSMHealthScorer().score_frame(frame)
 
 
-def test_a_refusal_counts_the_rows_and_names_the_first():
-    frame = frame_of([BEST, WORST, WORST]).assign(nps_score=[5, 12, 13])
-    with pytest.raises(SignalError, match=r"'A1': nps_score .*12 \(2 such rows\)"):
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("nps_score", [5, 12, 13], "account 'A1': nps_score is out of range: 12 (2 such rows)"),
+        ("nps_score", [5, 12, 9], "account 'A1': nps_score is out of range: 12"),
+        ("nps_score", [5.5, 1.5, 9], "account 'A0': nps_score is not a whole number: 5.5 (2 such rows)"),
+        ("nps_score", [5, 1.5, 9], "account 'A1': nps_score is not a whole number: 1.5"),
+        (
+            "seats_utilization_rate",
+            [0.5, math.inf, 1],
+            "account 'A1': seats_utilization_rate is not a finite number: inf",
+        ),
+    ],
+)
+def test_a_refusal_counts_the_rows_and_names_the_first(field, values, said):
+    frame = frame_of([BEST, WORST, WORST]).assign(**{field: values})
+    with pytest.raises(SignalError) as caught:
         VectorizedCSMHealthScorer().score_frame(frame)
+    assert str(caught.value) == said
 
 
 def test_a_misnamed_and_a_doubled_column_are_told():
