@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo dev test test-all lint format bench docs lock clean
+.PHONY: help setup setup-all demo dev test test-all lint format bench docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 setup: $(VENV)/.ready ## .venv with the pinned dependencies
 
+# PySpark is far larger than all the rest together, so only those who run every test install it.
+$(VENV)/.ready-all: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[spark]'
+	touch $@
+
+setup-all: $(VENV)/.ready-all ## the same with PySpark, for make test-all (Java 17 has to be there)
+
 demo: setup ## both bundled companies, scored and published to the local Notion sandbox
 	@$(BIN)/csm demo
 
@@ -25,7 +32,7 @@ dev: setup ## the Dagster UI on the bundled sample
 test: setup ## the suite, under 8 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not ui"
 
-test-all: setup ## everything, browser and long failure tests included
+test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest
 
 lint: setup ## ruff (format and rules) and pyright in strict mode for csm_core

@@ -357,7 +357,14 @@ solved_tickets as (
         review_spans.period,
         review_spans.trigger,
         cast(tickets.solved_at as date) >= review_spans.period_start as is_in_period,
-        cast(date_diff('second', tickets.opened_at, tickets.solved_at) as bigint) as seconds_to_solve,
+        -- Whole seconds on both sides: of parts of a second one engine counts the boundaries, another what has elapsed.
+        cast(
+            date_diff(
+                'second',
+                cast(date_trunc('second', tickets.opened_at) as timestamp),
+                cast(date_trunc('second', tickets.solved_at) as timestamp)
+            ) as bigint
+        ) as seconds_to_solve,
         tickets.ticket_id
     from review_spans
     inner join staging.stg_tickets as tickets
