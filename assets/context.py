@@ -5,7 +5,7 @@ Dagster resources hand over plain objects of the domain; assets never open a fil
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -25,9 +25,15 @@ def _silent(_asset: str, _facts: Mapping[str, Any]) -> None:
     return
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is done.
+
+    ``clock`` tells when something was read from Notion.
 
     ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
     should know of a run that succeeds, ``held`` why publishing was held,
@@ -39,6 +45,7 @@ class Pipeline:
     progress: Progress = field(default=_silent)
     accepted: frozenset[str] = frozenset()
     accepted_by: str = ""
+    clock: Callable[[], datetime] = field(default=_now)
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     staged: list[Any] = field(default_factory=list)

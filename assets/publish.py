@@ -58,11 +58,21 @@ def _publish_asset(
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            day = _day_to_publish(days_of(context), newest_day(connection))
+            days = days_of(context)
+            day = _day_to_publish(days, newest_day(connection))
             if day is None:
                 context.log.info("a past day changes no page: only the newest partition is published")
                 return dg.MaterializeResult(metadata={"published": False})
-            report = publish_day(connection, pipeline.config, day, kinds=kinds, run_id=f"{context.run_id}/{name}")
+            # Scores are published as they are now; a review is due on its own day, and of a range every day counts.
+            report = publish_day(
+                connection,
+                pipeline.config,
+                day,
+                kinds=kinds,
+                run_id=f"{context.run_id}/{name}",
+                reviews_since=days[0],
+                clock=pipeline.clock,
+            )
         pipeline.published.append(report)
         pipeline.progress(name, {"rows": sum(report.created.values()) + sum(report.updated.values())})
         if report.failures:
@@ -88,7 +98,9 @@ def _metadata(report: Report) -> dict[str, dg.MetadataValue]:
         }
         for kind in report.skipped
     ]
+    read = {"assessments_read": dg.MetadataValue.int(report.read_back.new)} if report.read_back else {}
     return {
+        **read,
         "published": dg.MetadataValue.bool(True),
         "pages": preview(rows),
         "requests": dg.MetadataValue.int(report.requests),

@@ -9,13 +9,15 @@ from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name
 from csm_core.config import Config
 from csm_core.contract import ACCOUNTS, ENTITIES, Entity
+from csm_core.notion import assessments
 from csm_core.sql_models import SqlModel, staging_models
 from csm_core.staging_gate import stage_entity
 
 
 def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """One asset per entity; an entity that no configured system has stays an empty table."""
-    systems = list(dict.fromkeys(source.system for source in config.sources))
+    # What people choose in Notion comes back as records, whatever the sources are.
+    systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
     models = {system: staging_models(system) for system in systems}
     return [
         _staging_asset(
@@ -30,7 +32,8 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
 def _staging_asset(
     entity: Entity, models: dict[str, SqlModel], partitions: dg.PartitionsDefinition
 ) -> dg.AssetsDefinition:
-    upstream = {asset_name(table) for model in models.values() for table in model.dependencies}
+    # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
+    upstream = {asset_name(table) for model in models.values() for table in model.dependencies - {assessments.TABLE}}
     # An account_id unknown to accounts is refused, so accounts are staged before everything else.
     if entity.name != ACCOUNTS:
         upstream.add(asset_name(ENTITIES[ACCOUNTS].table))
@@ -60,6 +63,8 @@ def _staging_asset(
     def _stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
+            if assessments.SYSTEM in models:
+                assessments.prepare(connection)
             result = stage_entity(
                 connection,
                 entity.name,

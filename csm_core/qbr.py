@@ -80,6 +80,18 @@ def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | N
     ]
 
 
+def review_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> list[date]:
+    """The days of a range on which reviews fell due."""
+    if not table_exists(connection, "marts.csm_qbr"):
+        return []
+    return [
+        day
+        for (day,) in connection.execute(
+            "select distinct as_of_date from marts.csm_qbr where as_of_date between ? and ? order by 1", [first, last]
+        ).fetchall()
+    ]
+
+
 def compose(
     row: Mapping[str, Any], scorecard: Sequence[Mapping[str, Any]], opportunities: Sequence[Mapping[str, Any]]
 ) -> QBRContent:

@@ -1,8 +1,8 @@
 """Runs days through Dagster in this process, on the shared instance: what `csm run` does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -60,12 +60,14 @@ def run_days(
     progress: Any = None,
     accepted: frozenset[str] = frozenset(),
     accepted_by: str = "",
+    clock: Callable[[], datetime] | None = None,
 ) -> RunOutcome:
     """Materialise the days as one run. ``select`` names assets; nothing selected means all of them.
 
     Raises InputError for an asset that is not there. A failure of a step is no exception but part of the outcome.
     """
-    extra: Mapping[str, Any] = {"progress": progress} if progress else {}
+    given = {"progress": progress, "clock": clock}
+    extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
     pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
     definitions = build_defs(config, pipeline)
     job = definitions.resolve_implicit_global_asset_job_def()

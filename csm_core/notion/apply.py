@@ -16,12 +16,14 @@ from typing import Any
 import structlog
 
 from csm_core.errors import NotionError
+from csm_core.notion.assessments import ReadBack
 from csm_core.notion.desired import HEALTH, SPECS, key_of_facts
 from csm_core.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
 from csm_core.notion.page_blocks import mark
 from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step
 from csm_core.notion.retry import Refused
 from csm_core.notion_adapter import NotionCSMAdapter
+from csm_core.summary import printable
 
 CONCURRENT = 6
 # So many pages are marked as being sent at a time: after a kill, so many at most are looked for one by one.
@@ -63,6 +65,7 @@ class Report:
     address: str = ""
     links: Sequence[Link] = ()
     removed_characters: int = 0
+    read_back: ReadBack | None = None
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -77,6 +80,7 @@ class Report:
             lines.append(f"{'':<10} {self.orphans:,} pages are not in the marts (any more) and were left alone")
         if self.removed_characters:
             lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
+        lines += [f"{'':<10} {said}" for said in _read_lines(self.read_back)]
         lines += [f"{'':<10} FAILED {change.kind} {change.key}: {change.error}" for change in self.failures]
         return lines
 
@@ -92,6 +96,7 @@ class Report:
             "trashed": self.trashed,
             "failed": [{"kind": one.kind, "key": one.key, "error": one.error} for one in self.failures],
             "removed_characters": self.removed_characters,
+            "assessments": self.read_back.as_dict() if self.read_back else None,
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
             "address": self.address,
@@ -106,6 +111,7 @@ async def apply_plan(
     run_id: str,
     address: str = "",
     on_progress: OnProgress | None = None,
+    read_back: ReadBack | None = None,
 ) -> Report:
     """Write every step of the plan. A step that is refused is reported; the others go on.
 
@@ -120,7 +126,7 @@ async def apply_plan(
         await writer.write()
         status = DONE
     finally:
-        report = writer.report(time.monotonic() - started, address)
+        report = writer.report(time.monotonic() - started, address, read_back)
         ledger.end_run(run_id, _counts(report), status)
     if not report.failures:
         ledger.settle(plan.kinds)
@@ -129,6 +135,19 @@ async def apply_plan(
     if report.removed_characters:
         log.warning("control characters left out", characters=report.removed_characters, day=str(plan.day))
     return report
+
+
+def _read_lines(found: ReadBack | None) -> list[str]:
+    if found is None:
+        return []
+    lines = [f"{found.new:,} new assessments by technical account managers were read"] if found.new else []
+    lines += [
+        f"Health Status {printable(said)!r} on {pages:,} pages is none of GREEN, AMBER, RED and was ignored"
+        for said, pages in found.unknown.items()
+    ]
+    if found.unplaced:
+        lines.append(f"Health Status of {found.unplaced:,} pages is of no known account, or of one with several pages")
+    return lines
 
 
 def _counts(report: Report) -> dict[str, int]:
@@ -280,7 +299,7 @@ class _Writer:
             by_pace = (time.monotonic() - self._started) / self._done * left
             self._on_progress(self._done, len(self._steps), max(by_pace, self._adapter.caller.budget.seconds_for(left)))
 
-    def report(self, seconds: float, address: str) -> Report:
+    def report(self, seconds: float, address: str, read_back: ReadBack | None) -> Report:
         """What was done until now."""
         kinds = self._plan.kinds
         return Report(
@@ -297,6 +316,7 @@ class _Writer:
             address=address,
             links=tuple(self._links),
             removed_characters=self._plan.removed_characters,
+            read_back=read_back,
         )
 
     def _count(self, kind: str, action: str) -> int:

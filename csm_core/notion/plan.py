@@ -10,9 +10,11 @@ from typing import Any
 
 import duckdb
 
+from csm_core import qbr
 from csm_core.errors import InputError
 from csm_core.notion import databases as names
 from csm_core.notion import desired
+from csm_core.notion.assessments import Status, statuses_of
 from csm_core.notion.databases import ACCOUNTS, DatabaseSpec
 from csm_core.notion.desired import EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, Item, account_of, key_of_facts
 from csm_core.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
@@ -41,7 +43,7 @@ class Plan:
 
     ``orphans`` are pages in Notion that the marts do not have (any more): nothing is done to them. ``trashed`` are
     those that a person threw away, ``troubles`` what cannot be written (kind, key, why), ``drift`` what is wrong with
-    the databases.
+    the databases; ``statuses`` is what technical account managers chose on account pages.
     """
 
     day: date
@@ -53,6 +55,7 @@ class Plan:
     troubles: Sequence[tuple[str, str, str]] = ()
     drift: Sequence[str] = ()
     removed_characters: int = 0
+    statuses: Sequence[Status] = ()
 
     def count(self, action: str, kind: str | None = None) -> int:
         """Steps of an action, of one kind or of all."""
@@ -110,22 +113,24 @@ async def make_plan(
     *,
     kinds: Sequence[str] = KINDS,
     create_missing_accounts: bool = True,
+    reviews_since: date | None = None,
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
-    Of databases that were read before, only what was edited since is read. Reviews of the last days that a run was cut
-    short before are planned too. Raises ConfigError for a database that is not set, NotionError for one that cannot
-    be read.
+    Of databases that were read before, only what was edited since is read. Reviews are those of the days from
+    ``reviews_since`` (by default ``day`` alone), and of the last days before what a run was cut short at. Raises
+    ConfigError for a database that is not set, NotionError for one that cannot be read.
     """
-    items = desired.load(connection, day, kinds)
+    items = desired.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
-        for earlier, keys in ledger.left_over(QBR, day, LEFT_OVER_DAYS).items():
-            items[QBR] += [item for item in desired.load(connection, earlier, [QBR])[QBR] if item.key in keys]
+        items[QBR] = _reviews(connection, ledger, reviews_since or day, day)
     builder = _Builder(ledger, create_missing_accounts)
+    statuses: Sequence[Status] = ()
     for kind in kinds:
         await _resolve(adapter, ledger, SPECS[kind])
         remote = await _read(adapter, ledger, kind)
         if kind == HEALTH:
+            statuses = statuses_of(remote)
             builder.add_accounts(items[kind], ledger.pages(kind), remote)
         else:
             builder.add_pages(kind, items[kind], _adopt(ledger, kind, remote))
@@ -138,7 +143,26 @@ async def make_plan(
         trashed=tuple(builder.trashed),
         troubles=tuple(builder.troubles),
         removed_characters=sum(step.item.removed for step in builder.steps),
+        statuses=statuses,
     )
+
+
+def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date) -> list[Item]:
+    """The reviews of some days, then those left over from days before; of a page that several days name the latest."""
+    left_over = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
+    due = qbr.review_days(connection, first, last)
+    found: list[Item] = []
+    seen: set[str] = set()
+    for day in sorted({*due, *left_over}, reverse=True):
+        wanted = None if day in due else left_over[day]
+        items = [
+            item
+            for item in desired.load(connection, day, [QBR])[QBR]
+            if item.key not in seen and (wanted is None or item.key in wanted)
+        ]
+        found += items
+        seen.update(item.key for item in items)
+    return found
 
 
 class _Builder:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 from notion_client import AsyncClient
 
 from csm_core.config import Config
+from csm_core.notion import assessments
 from csm_core.notion.apply import OnProgress, Report, apply_plan
-from csm_core.notion.desired import KINDS
+from csm_core.notion.desired import HEALTH, KINDS
 from csm_core.notion.ledger import Ledger
 from csm_core.notion.plan import Plan, make_plan, newest_day
 from csm_core.notion.rate import WINDOW_SECONDS, RequestBudget, shared_budget
@@ -24,6 +25,12 @@ from csm_core.notion.sandbox.server import SANDBOX_FILE
 from csm_core.notion.setup import doctor
 from csm_core.notion.workspace import NotionSettings, open_workspace
 from csm_core.notion_adapter import NotionCSMAdapter
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def sandbox_file(config: Config) -> Path:
@@ -52,9 +59,15 @@ def publish_day(
     environment: Mapping[str, str] | None = None,
     run_id: str | None = None,
     on_progress: OnProgress | None = None,
+    reviews_since: date | None = None,
+    clock: Clock = _now,
 ) -> Report:
-    """Plan and apply a day. Failed records are in the report; raises only for what stops all of them."""
-    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress))
+    """Plan and apply a day. Failed records are in the report; raises only for what stops all of them.
+
+    Business reviews are those of all days from ``reviews_since`` on, if it is given. What technical account managers
+    chose on account pages is kept as assessments, dated by ``clock``.
+    """
+    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews_since, clock))
 
 
 async def _plan(
@@ -79,11 +92,15 @@ async def _publish(
     environment: Mapping[str, str] | None,
     run_id: str | None,
     on_progress: OnProgress | None,
+    reviews_since: date | None,
+    clock: Clock,
 ) -> Report:
     async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger)
-        plan = await _make(connection, config, adapter, ledger, day, kinds)
+        plan = await _make(connection, config, adapter, ledger, day, kinds, reviews_since)
+        # Before anything is written: what was read is not lost when writing is cut short.
+        read_back = assessments.record(connection, plan.statuses, clock()) if HEALTH in kinds else None
         return await apply_plan(
             plan,
             adapter,
@@ -91,6 +108,7 @@ async def _publish(
             run_id=run_id or uuid.uuid4().hex,
             address="" if settings.is_sandbox else settings.base_url,
             on_progress=on_progress,
+            read_back=read_back,
         )
 
 
@@ -101,6 +119,7 @@ async def _make(
     ledger: Ledger,
     day: date | None,
     kinds: Sequence[str],
+    reviews_since: date | None = None,
 ) -> Plan:
     return await make_plan(
         connection,
@@ -109,6 +128,7 @@ async def _make(
         day or newest_day(connection),
         kinds=kinds,
         create_missing_accounts=config.notion.create_missing_accounts,
+        reviews_since=reviews_since,
     )
 
 

@@ -106,6 +106,14 @@ def test_the_same_day_again_changes_no_table_and_writes_no_page(acme):
     assert acme.query("select sum(created) > 300 from sync.notion_runs") == [(True,)]
 
 
+def test_the_reviews_of_every_day_of_the_range_are_published(acme):
+    due = acme.query("select distinct account_id, period, trigger, as_of_date from marts.csm_qbr")
+    # Else the last day alone would do.
+    assert len({day for *_, day in due}) > 1
+    pages = acme.query("select count(*), count(distinct page_id) from sync.notion_pages where kind = 'qbr'")
+    assert pages == [(len({tuple(key) for *key, _ in due}),) * 2]
+
+
 def test_a_past_day_changes_no_page(acme):
     result = acme.csm("run", "--as-of", DAYS[0])
     assert result.returncode == 0, result.stdout + result.stderr

@@ -174,6 +174,32 @@ def test_what_is_gone_from_the_marts_is_reported_and_left(
     assert len(held(file)[EXPANSIONS.title]) == 2
 
 
+def test_reviews_are_those_of_all_days_of_the_run_and_of_one_page_the_latest(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    fill(marts, 3, day=LATER, reviews=2)
+    for day, account in ((DAY, "A0"), (NEXT, "A2")):
+        marts.execute(
+            "insert into marts.csm_qbr select * replace (cast(? as date) as as_of_date, ? as account_id, "
+            "41.0 as lowest_score) from marts.csm_qbr where account_id = 'A1'",
+            [day, account],
+        )
+
+    async def work(adapter: NotionCSMAdapter) -> None:
+        _, alone = await publish(marts, adapter, day=NEXT, kinds=["qbr"])
+        assert (alone.created["qbr"], alone.failures) == (1, ())
+        _, range_of_days = await publish(marts, adapter, day=LATER, kinds=["qbr"], reviews_since=DAY)
+        assert (range_of_days.created["qbr"], range_of_days.skipped["qbr"], range_of_days.failures) == (2, 1, ())
+
+    with_adapter(server, work)
+    reviews = held(file)[QBRS.title]
+    assert sorted((one["account_id"], one["generated_at"][:10]) for one in reviews) == [
+        ("A0", "2026-07-02"),
+        ("A1", "2026-07-02"),
+        ("A2", "2026-07-01"),
+    ]
+
+
 def test_an_opportunity_that_comes_back_is_the_same_page(
     server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
 ) -> None:
