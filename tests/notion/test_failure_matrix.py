@@ -1,6 +1,6 @@
 """Every fault × every kind of write, and a kill at every request: the pages of an undisturbed run, or it says why not.
 
-Printed as tables: ``pytest -s tests/notion/test_failure_matrix.py``.
+Shown as a table at the end of the test run.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def undisturbed(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Pages
 
 
 @pytest.fixture(scope="module")
-def table() -> Generator[dict[tuple[str, str, str], str]]:
+def table(shown_at_the_end: list[str]) -> Generator[dict[tuple[str, str, str], str]]:
     """Cells of the matrix by fault, how often, and kind of write; printed at the end."""
     cells: dict[tuple[str, str, str], str] = {}
     yield cells
@@ -120,7 +120,7 @@ def table() -> Generator[dict[tuple[str, str, str], str]]:
     for kind, often in dict.fromkeys((kind, often) for kind, often, _ in cells):
         row = "".join(f"{cells.get((kind, often, write), ''):<{width}}" for write in WRITES)
         lines.append(f"{kind:<24}{often:<8}{row}")
-    print("\n".join(lines))
+    shown_at_the_end.append("\n".join(lines))
 
 
 class Matrix:
@@ -327,7 +327,7 @@ def killed_and_run_again(forker: Forker, started: Path, folder: Path, when: str,
     return pages
 
 
-def kill_everywhere(started: Path, tmp_path: Path, every: int) -> None:
+def kill_everywhere(started: Path, tmp_path: Path, every: int, shown: list[str]) -> None:
     forker = Forker()
     whole = copied(started, tmp_path / "whole")
     assert forker.run(whole) == 0
@@ -353,7 +353,7 @@ def kill_everywhere(started: Path, tmp_path: Path, every: int) -> None:
             done.result()
     for one in forkers:
         one.close()
-    print(
+    shown.append(
         f"\nkilled at {len(moments)} moments of a run of {requests} requests that created {created} pages and updated "
         f"{updated}: run again, {len(moments) - len(wrong)} ended with the pages of the undisturbed run"
     )
@@ -364,10 +364,10 @@ def kill_everywhere(started: Path, tmp_path: Path, every: int) -> None:
     assert next(page for page in wanted[ACCOUNTS.title] if page["account_id"] == "A2")["in_trash"]
 
 
-def test_killed_at_some_requests_and_run_again(started: Path, tmp_path: Path) -> None:
-    kill_everywhere(started, tmp_path, every=50)
+def test_killed_at_some_requests_and_run_again(started: Path, tmp_path: Path, shown_at_the_end: list[str]) -> None:
+    kill_everywhere(started, tmp_path, every=50, shown=shown_at_the_end)
 
 
 @pytest.mark.slow
-def test_killed_at_every_request_and_run_again(started: Path, tmp_path: Path) -> None:
-    kill_everywhere(started, tmp_path, every=1)
+def test_killed_at_every_request_and_run_again(started: Path, tmp_path: Path, shown_at_the_end: list[str]) -> None:
+    kill_everywhere(started, tmp_path, every=1, shown=shown_at_the_end)
