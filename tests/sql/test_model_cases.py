@@ -72,3 +72,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, (date, datetime)):
         return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
     return float(value) if isinstance(value, Decimal) else value
+
+
+def test_every_model_has_its_file() -> None:
+    models = {path.stem for layer in ("intermediate", "marts") for path in (SQL_ROOT / layer).glob("*.sql")}
+    assert {file.stem for file in FILES} == models
