@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import table, write_json
 
-BENCHMARKS = ("loading",)
+BENCHMARKS = ("scoring", "questions", "loading")
 
 
 def main() -> None:

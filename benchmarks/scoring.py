@@ -68,8 +68,11 @@ def run(rows: int) -> list[Measure]:
         return measures
 
 
-def signals_sql(rows: int) -> str:
-    """Made-up signals of every level and with every null, the same for the same number of rows."""
+def signals_sql(rows: int, more: str = "") -> str:
+    """Made-up signals of every level and with every null, the same for the same number of rows.
+
+    ``more`` stands before the columns: ``"number, "`` for the row's number.
+    """
 
     def draw(place: int, values: int) -> str:
         return f"cast(hash(number, {place}) % {values} as bigint)"
@@ -86,7 +89,7 @@ def signals_sql(rows: int) -> str:
         if field.nullable:
             value = f"case when {draw(place + 100, 8)} = 0 then null else {value} end"
         columns.append(f"{value} as {field.name}")
-    return f"select 'account-' || number as account_id, {', '.join(columns)} from range({rows}) as rows (number)"
+    return f"select {more}'account-' || number as account_id, {', '.join(columns)} from range({rows}) as rows (number)"
 
 
 def _floor_sql() -> str:
