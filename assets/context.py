@@ -3,10 +3,11 @@
 Dagster resources hand over plain objects of the domain; assets never open a file by themselves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -17,6 +18,8 @@ from csm_core.warehouse import Warehouse
 RESOURCE = "pipeline"
 BACKFILL = dg.BackfillPolicy.single_run()
 OWNERS = ("team:customer-success-data",)
+CELL_CHARACTERS = 120
+_STRUCTURE = frozenset("\\`*_[]<>|&!~#@$^{}")
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 
@@ -85,8 +88,16 @@ def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[
     ]
 
 
-def preview(rows: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table; text is escaped, since it may come from anywhere."""
+@dataclass(frozen=True)
+class Linked:
+    """A cell of a Markdown table that leads somewhere; without an address of the web it is only text."""
+
+    text: str
+    url: str
+
+
+def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table; cells are shown as they are and never read as Markdown, whoever wrote them."""
     if not rows:
         return dg.MetadataValue.md("no rows")
     names = list(rows[0])
@@ -96,7 +107,20 @@ def preview(rows: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]]) -> dg
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("\n", " "), ("`", "&#96;")):
-        text = text.replace(raw, safe)
-    return text if len(text) <= 120 else text[:117] + "..."
+    if isinstance(value, Linked):
+        text = _escaped(value.text) or "untitled"
+        address = _address(value.url)
+        return f"[{text}]({address})" if address else text
+    return _escaped("" if value is None else str(value))
+
+
+def _escaped(value: str) -> str:
+    text = " ".join(value.split())
+    if len(text) > CELL_CHARACTERS:
+        text = text[: CELL_CHARACTERS - 3] + "..."
+    # As character references, punctuation is never structure: no link, no HTML, no table border.
+    return "".join(f"&#{ord(one)};" if one in _STRUCTURE else one for one in text)
+
+
+def _address(url: str) -> str:
+    return quote(url, safe="/:?=&%#@+,;~-._") if url.startswith(("https://", "http://")) else ""

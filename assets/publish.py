@@ -1,21 +1,24 @@
 """Publishing assets: health updates, business reviews and expansion records to Notion, behind the blocking checks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, days_of, pipeline_of, preview
+from assets.context import BACKFILL, OWNERS, RESOURCE, Linked, days_of, pipeline_of, preview
 from csm_core.errors import NotionError
 from csm_core.notion.apply import Report
 from csm_core.notion.desired import EXPANSION, HEALTH, QBR, RECORD
-from csm_core.notion.plan import newest_day
+from csm_core.notion.plan import TITLES, newest_day
 from csm_core.notion.publish import publish_day
 
 HEALTH_UPDATES = "notion_health_updates"
 QBR_PAGES = "notion_qbr_pages"
 EXPANSION_RECORDS = "notion_expansion_records"
 PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
+# So many pages are linked to, and so many failures named; the ledger has all of them.
+SHOWN = 20
 
 
 def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -69,17 +72,20 @@ def _publish_asset(
                 pipeline.config,
                 day,
                 kinds=kinds,
-                run_id=f"{context.run_id}/{name}",
+                run_id=f"{context.run.run_id}/{name}",
                 reviews_since=days[0],
                 clock=pipeline.clock,
             )
         pipeline.published.append(report)
         pipeline.progress(name, {"rows": sum(report.created.values()) + sum(report.updated.values())})
+        metadata = _metadata(report)
         if report.failures:
+            # A failed step has no materialisation: what it did is told by an observation.
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
             first = "; ".join(f"{one.key}: {one.error}" for one in report.failures[:10])
             message = f"{len(report.failures):,} pages could not be written, all others were: {first}"
             raise NotionError(message)
-        return dg.MaterializeResult(metadata=_metadata(report))
+        return dg.MaterializeResult(metadata=metadata)
 
     return _publish
 
@@ -88,23 +94,34 @@ def _day_to_publish(days: tuple[date, date], newest: date) -> date | None:
     return days[1] if days[1] >= newest else None
 
 
-def _metadata(report: Report) -> dict[str, dg.MetadataValue]:
-    rows = [
+def _metadata(report: Report) -> Mapping[str, Any]:
+    kinds = [
         {
-            "kind": kind,
+            "pages": TITLES[kind],
             "created": report.created[kind],
             "updated": report.updated[kind],
             "skipped": report.skipped[kind],
         }
         for kind in report.skipped
     ]
-    read = {"assessments_read": dg.MetadataValue.int(report.read_back.new)} if report.read_back else {}
+    changed = [{"action": one.action, "page": Linked(one.label, one.url)} for one in report.links[:SHOWN]]
+    failed = [{"kind": one.kind, "key": one.key, "error": one.error} for one in report.failures[:SHOWN]]
+    counts = {
+        "created": sum(report.created.values()),
+        "updated": sum(report.updated.values()),
+        "skipped": sum(report.skipped.values()),
+        "failed": len(report.failures),
+        "orphaned": report.orphans,
+        "trashed": report.trashed,
+        "requests": report.requests,
+    }
     return {
-        **read,
-        "published": dg.MetadataValue.bool(True),
-        "pages": preview(rows),
-        "requests": dg.MetadataValue.int(report.requests),
-        "orphans": dg.MetadataValue.int(report.orphans),
-        "trashed": dg.MetadataValue.int(report.trashed),
+        **{name: dg.MetadataValue.int(count) for name, count in counts.items()},
         "seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "published": dg.MetadataValue.bool(True),
+        "pages": preview(kinds),
+        **({"changed_pages": preview(changed)} if changed else {}),
+        **({"failed_pages": preview(failed)} if failed else {}),
+        **{f"database_{kind}": dg.MetadataValue.url(url) for kind, url in report.databases.items()},
+        **({"assessments_read": dg.MetadataValue.int(report.read_back.new)} if report.read_back else {}),
     }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +50,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Report:
-    """How a publication ended: counts per kind and action, what failed, and where the pages can be seen."""
+    """How a publication ended: counts per kind and action, what failed, and where the pages can be seen.
+
+    ``databases`` are addresses by kind, of those that people can open.
+    """
 
     run_id: str
     day: Any
@@ -64,6 +67,7 @@ class Report:
     seconds: float
     address: str = ""
     links: Sequence[Link] = ()
+    databases: Mapping[str, str] = field(default_factory=dict[str, str])
     removed_characters: int = 0
     read_back: ReadBack | None = None
 
@@ -110,6 +114,7 @@ async def apply_plan(
     *,
     run_id: str,
     address: str = "",
+    databases: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     read_back: ReadBack | None = None,
 ) -> Report:
@@ -126,7 +131,7 @@ async def apply_plan(
         await writer.write()
         status = DONE
     finally:
-        report = writer.report(time.monotonic() - started, address, read_back)
+        report = writer.report(time.monotonic() - started, address, databases or {}, read_back)
         ledger.end_run(run_id, _counts(report), status)
     if not report.failures:
         ledger.settle(plan.kinds)
@@ -299,7 +304,7 @@ class _Writer:
             by_pace = (time.monotonic() - self._started) / self._done * left
             self._on_progress(self._done, len(self._steps), max(by_pace, self._adapter.caller.budget.seconds_for(left)))
 
-    def report(self, seconds: float, address: str, read_back: ReadBack | None) -> Report:
+    def report(self, seconds: float, address: str, databases: Mapping[str, str], read_back: ReadBack | None) -> Report:
         """What was done until now."""
         kinds = self._plan.kinds
         return Report(
@@ -315,6 +320,7 @@ class _Writer:
             seconds=seconds,
             address=address,
             links=tuple(self._links),
+            databases=databases,
             removed_characters=self._plan.removed_characters,
             read_back=read_back,
         )

@@ -16,7 +16,7 @@ from notion_client import AsyncClient
 from csm_core.config import Config
 from csm_core.notion import assessments
 from csm_core.notion.apply import OnProgress, Report, apply_plan
-from csm_core.notion.desired import HEALTH, KINDS
+from csm_core.notion.desired import HEALTH, KINDS, SPECS
 from csm_core.notion.ledger import Ledger
 from csm_core.notion.plan import Plan, make_plan, newest_day
 from csm_core.notion.rate import WINDOW_SECONDS, RequestBudget, shared_budget
@@ -107,6 +107,11 @@ async def _publish(
             ledger,
             run_id=run_id or uuid.uuid4().hex,
             address="" if settings.is_sandbox else settings.base_url,
+            databases={
+                kind: url
+                for kind in kinds
+                if (url := settings.address_of(settings.database_ids.get(SPECS[kind].setting)))
+            },
             on_progress=on_progress,
             read_back=read_back,
         )

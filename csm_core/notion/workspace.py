@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from csm_core.errors import ConfigError
 from csm_core.notion.databases import DATABASES
-from csm_core.notion.sandbox import SANDBOX_TOKEN, SandboxServer
+from csm_core.notion.sandbox import DEFAULT_VIEW_ADDRESS, SANDBOX_TOKEN, SandboxServer
 from csm_core.notion.setup import init_workspace
 
 TOKEN_SETTING = "NOTION_TOKEN"  # noqa: S105 - the name of the setting, not its value
@@ -25,6 +25,7 @@ BASE_URL_SETTING = "NOTION_BASE_URL"
 RATE_SETTING = "NOTION_REQUESTS_PER_MINUTE"
 
 DEFAULT_BASE_URL = "https://api.notion.com"
+NOTION_SITE = "https://www.notion.so"
 DEFAULT_REQUESTS_PER_MINUTE = 180
 # The sandbox is ours alone, so that its budget only has to be out of the way.
 SANDBOX_REQUESTS_PER_MINUTE = 1_000_000
@@ -69,6 +70,13 @@ class NotionSettings:
             requests_per_minute=_requests_per_minute(env, sandbox=sandbox),
             is_sandbox=sandbox,
         )
+
+    def address_of(self, identifier: str | None) -> str:
+        """Where people see a page or a database; empty where there is none, or for a service that is not Notion's."""
+        if not identifier or not (self.is_sandbox or self.base_url == DEFAULT_BASE_URL):
+            return ""
+        site = DEFAULT_VIEW_ADDRESS if self.is_sandbox else NOTION_SITE
+        return f"{site}/{identifier.replace('-', '')}"
 
 
 def new_client(settings: NotionSettings) -> AsyncClient:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from csm_core.notion.sandbox.faults import KINDS, Fault, Faults
 from csm_core.notion.sandbox.server import (
     DEFAULT_PORT,
+    DEFAULT_VIEW_ADDRESS,
     SANDBOX_FILE,
     SANDBOX_TOKEN,
     SandboxServer,
@@ -17,6 +18,7 @@ from csm_core.notion.sandbox.service import Request
 
 __all__ = [
     "DEFAULT_PORT",
+    "DEFAULT_VIEW_ADDRESS",
     "KINDS",
     "SANDBOX_FILE",
     "SANDBOX_TOKEN",
