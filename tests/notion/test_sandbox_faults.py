@@ -110,7 +110,8 @@ def test_a_delay_gives_the_right_answer_late(server: SandboxServer, http: httpx.
     server.faults.add(Fault("delay", seconds=0.2))
     answer = create(server, http)
     assert answer.status_code == 200
-    assert server.requests[-1].seconds >= 0.2
+    # Timers may go off a moment early.
+    assert server.requests[-1].seconds >= 0.19
 
 
 def test_an_unavailable_service_names_what_it_saved(server: SandboxServer, http: httpx.Client) -> None:
@@ -210,7 +211,8 @@ def test_people_edit_write_and_throw_away(server: SandboxServer, http: httpx.Cli
 
 
 def test_a_database_that_is_not_shared_is_not_there(server: SandboxServer, http: httpx.Client) -> None:
-    database = http.post("/v1/databases", json={"parent": {"page_id": server.root_page_id}}).json()
+    parent = {"type": "page_id", "page_id": server.root_page_id}
+    database = http.post("/v1/databases", json={"parent": parent}).json()
     page = http.post("/v1/pages", json={"parent": {"database_id": database["id"]}, "properties": {}}).json()
     source = database["data_sources"][0]["id"]
     paths = [f"/v1/databases/{database['id']}", f"/v1/data_sources/{source}", f"/v1/pages/{page['id']}"]

@@ -36,6 +36,7 @@ class BlockEndpoints:
         block_id = as_id(call.id, "path.block_id")
         row = self._look.block(block_id)
         given = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
+        as_choice(given.get("type", row["type"]), "body.type", (row["type"],))
         columns: dict[str, Any] = {}
         trash = trash_word(given)
         if row["in_trash"] and trash is not False:

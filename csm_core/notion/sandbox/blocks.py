@@ -103,6 +103,7 @@ def _clean_block(item: Any, path: str, depth: int) -> NewBlock:
     block = as_object(item, path)
     block_type = type_of(block, path)
     as_object(block, path, (*_FRAME, block_type))
+    as_choice(block.get("object", "block"), f"{path}.object", ("block",))
     place = f"{path}.{block_type}"
     given = dict(as_object(block[block_type], place))
     children: list[NewBlock] = []

@@ -14,6 +14,7 @@ from csm_core.notion.sandbox.rich_text import clean_rich_text, plain
 from csm_core.notion.sandbox.store import to_json
 from csm_core.notion.sandbox.validation import (
     as_bool,
+    as_choice,
     as_icon,
     as_id,
     as_object,
@@ -33,6 +34,7 @@ class DatabaseEndpoints:
         allowed = ("parent", "title", "description", "is_inline", "initial_data_source", "icon", "cover")
         given = as_object(call.body, "body", allowed)
         parent = as_object(given.get("parent", MISSING), "body.parent", ("type", "page_id"))
+        as_choice(parent.get("type"), "body.parent.type", ("page_id",))
         page_id = as_id(parent.get("page_id"), "body.parent.page_id")
         self._look.open_page(page_id)
         title = clean_rich_text(given.get("title", []), "body.title")

@@ -67,7 +67,7 @@ def compile_sorts(value: Any, schema: Schema) -> list[Sort]:
 
 def _compile_sort(item: Any, schema: Schema, path: str) -> Sort:
     given = as_object(item, path, ("property", "timestamp", "direction"))
-    direction = as_choice(given.get("direction", "ascending"), f"{path}.direction", ("ascending", "descending"))
+    direction = as_choice(given.get("direction"), f"{path}.direction", ("ascending", "descending"))
     word = "desc" if direction == "descending" else "asc"
     if "timestamp" in given:
         column = TIMESTAMPS[as_choice(given["timestamp"], f"{path}.timestamp", TIMESTAMPS)]

@@ -11,7 +11,7 @@ from csm_core.notion.sandbox.errors import MISSING, ApiError, invalid, misfit, n
 from csm_core.notion.sandbox.objects import Shapes
 from csm_core.notion.sandbox.properties import Schema
 from csm_core.notion.sandbox.store import Row, Store
-from csm_core.notion.sandbox.validation import as_bool, as_id, as_object, as_url
+from csm_core.notion.sandbox.validation import as_bool, as_choice, as_id, as_object, as_url
 
 Answer = dict[str, Any]
 
@@ -89,6 +89,10 @@ class Lookup:
         A database stands for its data source as long as it has only one.
         """
         parent = as_object(value, "body.parent", ("type", "data_source_id", "database_id", "page_id"))
+        named = [word for word in ("data_source_id", "database_id", "page_id") if word in parent]
+        if len(named) != 1:
+            raise misfit("body.parent", "exactly one of data_source_id, database_id, page_id", value)
+        as_choice(parent.get("type", named[0]), "body.parent.type", named)
         if "data_source_id" in parent:
             source_id = as_id(parent["data_source_id"], "body.parent.data_source_id")
             source, database = self.source(source_id)

@@ -28,10 +28,11 @@ class OtherEndpoints:
             {} if call.body is None else call.body, "body", ("query", "filter", "sort", "start_cursor", "page_size")
         )
         words = as_text(given.get("query", ""), "body.query")
-        size = as_page_size(given.get("page_size"), "body.page_size")
+        size = as_page_size(given.get("page_size"), "body.page_size", textual=False)
         kind = None
         if given.get("filter") is not None:
             asked = as_object(given["filter"], "body.filter", ("property", "value"))
+            as_choice(asked.get("property"), "body.filter.property", ("object",))
             kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
         found: list[Answer] = []
         if kind != "page":

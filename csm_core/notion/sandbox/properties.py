@@ -341,8 +341,6 @@ def _color(options: list[dict[str, Any]]) -> str:
 
 def _clean_value(config: dict[str, Any], given: Any, path: str) -> tuple[Any, bool]:
     kind = config["type"]
-    if given is None:
-        return empty_value(config), False
     if kind == "title" and isinstance(given, list):
         given = {"title": given}
     value = as_object(given, path)
@@ -357,6 +355,8 @@ def _clean_value(config: dict[str, Any], given: Any, path: str) -> tuple[Any, bo
     if kind in TEXTS:
         return clean_rich_text(inner, place), False
     if inner is None:
+        if kind == "checkbox":
+            raise misfit(place, "a boolean", inner)
         return empty_value(config), False
     if kind in SELECTS:
         return _take_option(config, inner, place)

@@ -37,6 +37,7 @@ class SourceEndpoints:
         """POST /v1/data_sources: a further one in a database."""
         given = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
         parent = as_object(given.get("parent", MISSING), "body.parent", ("type", "database_id"))
+        as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
         database = self._look.database(as_id(parent.get("database_id"), "body.parent.database_id"))
         schema = clean_schema(given.get("properties", MISSING), "body.properties")
         self._look.check_relations(schema)
@@ -80,7 +81,7 @@ class SourceEndpoints:
             filter=given.get("filter"),
             sorts=given.get("sorts"),
             cursor=given.get("start_cursor"),
-            size=as_page_size(given.get("page_size"), "body.page_size"),
+            size=as_page_size(given.get("page_size"), "body.page_size", textual=False),
             in_trash=bool(trash_word(given)),
             limit=self._limit,
         )

@@ -117,11 +117,11 @@ def as_icon(value: Any, path: str) -> dict[str, Any] | None:
     return {"type": "external", "external": {"url": as_url(external.get("url"), f"{path}.external.url")}}
 
 
-def as_page_size(value: Any, path: str) -> int:
-    """Results to a page: 1 to 100, 100 if nothing is said. Query strings carry it as text."""
+def as_page_size(value: Any, path: str, *, textual: bool = True) -> int:
+    """Results to a page: 1 to 100, 100 if nothing is said. Query strings carry it as text, bodies do not."""
     if value is None or value is MISSING:
         return MAX_PAGE_SIZE
-    if isinstance(value, str) and value.isdecimal():
+    if textual and isinstance(value, str) and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise misfit(path, "a number", value)
