@@ -7,9 +7,11 @@ See https://developers.notion.com/reference/versioning for the API version.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 from notion_client import AsyncClient
@@ -34,6 +36,8 @@ from csm_core.notion.rich_text import (
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
 
+# So many pages a query lists at most: https://developers.notion.com/guides/data-apis/query-large-data-sources
+QUERY_RESULTS = 10_000
 RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
 RISK_TEXT = {
@@ -193,6 +197,9 @@ class NotionCSMAdapter:
         self.caller = caller or Caller(RequestBudget(_budget_of_environment()))
         self._clock = clock
         self._sources: dict[str, Source] = {}
+        self._windows: dict[str, tuple[str, ...]] = {}
+        self._times: dict[str, dict[str, str]] = {}
+        self._listed = QUERY_RESULTS
         self.blocks = PageBlocks(notion_client, self.caller)
 
     # -- accounts
@@ -329,9 +336,19 @@ class NotionCSMAdapter:
             self._sources[spec.setting] = await self._resolve(spec)
         return self._sources[spec.setting]
 
-    def remember(self, spec: DatabaseSpec, source: Source) -> None:
-        """Take a data source as resolved by an earlier run."""
+    def remember(self, spec: DatabaseSpec, source: Source, windows: Sequence[str] = ()) -> None:
+        """Take a data source as resolved by an earlier run, and the times that part it into windows."""
         self._sources[spec.setting] = source
+        self._windows[spec.setting] = tuple(windows)
+
+    def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
+        """The creation times that part a database into queries each of which can be listed; none if one lists all.
+
+        Of all pages that were read or created here, so that a read after a large first publication knows them.
+        """
+        known = self._windows.get(spec.setting, ())
+        found = windows_of(list(self._times.get(spec.setting, {}).values()), self._listed)
+        return found if len(found) > len(known) else known
 
     def database_id(self, spec: DatabaseSpec) -> str:
         """The configured id. Raises ConfigError naming the setting where there is none."""
@@ -356,16 +373,41 @@ class NotionCSMAdapter:
     async def query_all(self, spec: DatabaseSpec, condition: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Every page that meets the condition, none twice, however many there are.
 
-        A query that reports itself incomplete is continued from the creation time it got to.
+        A query that reports itself incomplete is continued from the creation time it got to, of which the pages are
+        read again. A read of all pages that needed that learns windows of creation time, for the next one to read each
+        page once; wherever these lie, together they are all of time.
         """
         source = await self.source(spec)
         found: dict[str, dict[str, Any]] = {}
-        since: str | None = None
+        times = self.windows(spec) if condition is None else ()
+        listed = 0
+        for start, end in pairwise((None, *times, None)):
+            listed = max(listed, await self._read_window(spec, source, condition, (start, end), found))
+        if condition is None:
+            self._times[spec.setting] = {key: str(page["created_time"]) for key, page in found.items()}
+        if listed and condition is None:
+            self._listed = min(self._listed, listed)
+            self._windows[spec.setting] = windows_of(list(self._times[spec.setting].values()), listed)
+        return list(found.values())
+
+    async def _read_window(
+        self,
+        spec: DatabaseSpec,
+        source: Source,
+        condition: Mapping[str, Any] | None,
+        window: tuple[str | None, str | None],
+        found: dict[str, dict[str, Any]],
+    ) -> int:
+        """Add the pages created in a window; how many one query listed of it, 0 if that was all of them."""
+        since, end = window
+        most = 0
         while True:
             known = len(found)
-            complete, last = await self._query(source, _all_of(condition, _created_since(since)), found)
+            bounds = (condition, _created("on_or_after", since), _created("before", end))
+            complete, last, listed = await self._query(source, _all_of(*bounds), found)
             if complete:
-                return list(found.values())
+                return most
+            most = max(most, listed)
             if last is None or (last == since and len(found) == known):
                 message = f"{spec.title}: more pages were created in one minute ({since}) than a query can list"
                 raise NotionError(message)
@@ -373,13 +415,16 @@ class NotionCSMAdapter:
 
     async def _query(
         self, source: Source, condition: Mapping[str, Any] | None, found: dict[str, dict[str, Any]]
-    ) -> tuple[bool, str | None]:
+    ) -> tuple[bool, str | None, int]:
+        """Add what a query lists; whether that is all, the creation time it got to, how many pages it listed."""
         body: dict[str, Any] = {
             "page_size": PAGE_SIZE,
             "sorts": [{"timestamp": "created_time", "direction": "ascending"}],
             **({"filter": condition} if condition else {}),
         }
         last: str | None = None
+        listed = 0
+        complete = True
         while True:
             answer = await self.caller.repeat(
                 lambda: self._client.data_sources.query(source.data_source_id, **body)  # pyright: ignore[reportReturnType]
@@ -387,10 +432,11 @@ class NotionCSMAdapter:
             for page in answer["results"]:
                 found[page["id"]] = page
                 last = page["created_time"]
-            if answer.get("request_status", {}).get("type") == "incomplete":
-                return False, last
+            listed += len(answer["results"])
+            # Any of its answers may say that the query is cut off; what it lists all the same is in the others.
+            complete = complete and answer.get("request_status", {}).get("type") != "incomplete"
             if not answer.get("has_more"):
-                return True, last
+                return complete, last, listed
             body["start_cursor"] = answer["next_cursor"]
 
     async def create_page(
@@ -430,6 +476,8 @@ class NotionCSMAdapter:
             look,
             lambda body: {"id": body["committed_resource_id"]} if body.get("committed_resource_id") else None,
         )
+        if page.get("created_time"):
+            self._times.setdefault(spec.setting, {})[str(page["id"])] = str(page["created_time"])
         if on_begun and len(first) < len(blocks):
             on_begun(page)
         await self.blocks.append_rest(str(page["id"]), blocks, len(first))
@@ -543,8 +591,24 @@ def _all_of(*conditions: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return given[0] if len(given) == 1 else {"and": given} if given else None
 
 
-def _created_since(time: str | None) -> Mapping[str, Any] | None:
-    return {"timestamp": "created_time", "created_time": {"on_or_after": time}} if time else None
+def _created(when: str, time: str | None) -> Mapping[str, Any] | None:
+    return {"timestamp": "created_time", "created_time": {when: time}} if time else None
+
+
+def windows_of(times: Sequence[str], most: int) -> tuple[str, ...]:
+    """The creation times at which to part pages created at ``times`` so that no part has more than ``most`` of them.
+
+    A minute is never parted: one that has more is a part of its own.
+    """
+    ordered = sorted(times)
+    found: list[str] = []
+    start = 0
+    while len(ordered) - start > most:
+        beginning = bisect_left(ordered, ordered[start + most])
+        start = beginning if beginning > start else bisect_right(ordered, ordered[start])
+        if start < len(ordered):
+            found.append(ordered[start])
+    return tuple(found)
 
 
 def _ids(pages: Sequence[Mapping[str, Any]]) -> str:

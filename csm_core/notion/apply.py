@@ -135,6 +135,8 @@ async def apply_plan(
         ledger.end_run(run_id, _counts(report), status)
     if not report.failures:
         ledger.settle(plan.kinds)
+    for spec in {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values():
+        ledger.remember_windows(spec, adapter.windows(spec))
     # What is not in the ledger by now is in the journal, and looked for by its key.
     ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
     if report.removed_characters:

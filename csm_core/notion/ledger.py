@@ -90,9 +90,23 @@ class Ledger:
                 self._connection.execute("delete from sync.notion_pages where setting = ?", [spec.setting])
             self._connection.execute("delete from sync.notion_sources where setting = ?", [spec.setting])
             self._connection.execute(
-                "insert into sync.notion_sources values (?, ?, ?, ?, ?, null)",
+                "insert into sync.notion_sources (setting, database_id, data_source_id, title, only_source) "
+                "values (?, ?, ?, ?, ?)",
                 [spec.setting, source.database_id, source.data_source_id, source.title, source.only_source],
             )
+
+    def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
+        """The creation times that part a database into queries that can be listed, as the last whole read found."""
+        row = self._connection.execute(
+            "select windows from sync.notion_sources where setting = ?", [spec.setting]
+        ).fetchone()
+        return tuple(json.loads(row[0])) if row and row[0] else ()
+
+    def remember_windows(self, spec: DatabaseSpec, windows: Sequence[str]) -> None:
+        """Keep these times for the next whole read."""
+        self._connection.execute(
+            "update sync.notion_sources set windows = ? where setting = ?", [json.dumps(list(windows)), spec.setting]
+        )
 
     def read_until(self, spec: DatabaseSpec) -> datetime | None:
         """Up to when the database was read completely; None if never."""
@@ -307,6 +321,7 @@ _TABLES = """
         setting varchar not null, database_id varchar not null, data_source_id varchar not null,
         title varchar not null, only_source boolean not null, read_until timestamp
     );
+    alter table sync.notion_sources add column if not exists windows varchar;
     create table if not exists sync.notion_pages (
         setting varchar not null, kind varchar not null, key varchar not null, page_id varchar not null,
         content_hash varchar not null, state varchar not null, marks varchar not null, facts varchar not null,

@@ -258,7 +258,7 @@ async def _resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec
     known = ledger.source(spec, adapter.database_id(spec))
     chosen = adapter.chosen_source(spec)
     if known and (not chosen or same_id(known.data_source_id, chosen)):
-        adapter.remember(spec, known)
+        adapter.remember(spec, known, ledger.windows(spec))
     else:
         ledger.remember_source(spec, await adapter.source(spec))
 
@@ -270,7 +270,10 @@ async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[di
     """
     spec = SPECS[kind]
     if kind == HEALTH:
-        return [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+        found = [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+        # A plan alone may be all that this process does; what its reading learned is kept for the next.
+        ledger.remember_windows(spec, adapter.windows(spec))
+        return found
     until = ledger.read_until(spec)
     unresolved = ledger.unresolved(kind)
     accounts = sorted({account_of(key) for key in unresolved})

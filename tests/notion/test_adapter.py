@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from notion_client import AsyncClient
 
 from csm_core.errors import ConfigError, NotionError
@@ -19,7 +23,7 @@ from csm_core.notion.retry import Caller, Refused
 from csm_core.notion.sandbox import Fault, SandboxServer
 from csm_core.notion.setup import init_workspace
 from csm_core.notion.workspace import NotionSettings, new_client
-from csm_core.notion_adapter import NotionCSMAdapter, render_qbr_blocks
+from csm_core.notion_adapter import NotionCSMAdapter, render_qbr_blocks, windows_of
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 from tests.notion.publication import adapter_of, held
@@ -271,6 +275,45 @@ def test_a_query_that_reports_itself_incomplete_is_continued(tmp_path: Path, pag
             assert sorted(one["account_id"] for one in found) == sorted(f"A{number}" for number in range(pages))
 
         with_adapter(server, work)
+
+
+@pytest.mark.parametrize("pages", [250, 600])
+def test_a_capped_database_is_read_again_without_reading_any_page_twice(tmp_path: Path, pages: int) -> None:
+    with SandboxServer(tmp_path / "n.sqlite", query_result_limit=200, clock=MinuteClock(7)) as server:
+
+        async def work(adapter: NotionCSMAdapter) -> None:
+            for number in range(pages):
+                await adapter.create_account(f"A{number}", "x", 1.0, "RED")
+            first = await adapter.query_all_accounts()
+            windows = adapter.windows(ACCOUNTS)
+            assert len(windows) == math.ceil(pages / 180) - 1
+            server.requests.clear()
+            assert sorted(one["id"] for one in await adapter.query_all_accounts()) == sorted(one["id"] for one in first)
+            assert len(server.requests) <= math.ceil(pages / 100) + len(windows)
+
+            # Whatever the windows are (pages came, pages went), they are all of time.
+            source = await adapter.source(ACCOUNTS)
+            for stale in (("1999-01-01T00:00:00.000Z",), windows[:1], (*windows, "2999-01-01T00:00:00.000Z")):
+                adapter.remember(ACCOUNTS, source, stale)
+                again = await adapter.query_all_accounts()
+                assert sorted(one["id"] for one in again) == sorted(one["id"] for one in first)
+
+        with_adapter(server, work)
+
+
+@given(st.lists(st.integers(0, 12)), st.integers(1, 10))
+def test_windows_part_all_pages_and_no_minute(minutes: list[int], most: int) -> None:
+    times = [f"2026-07-01T06:{minute:02}:00.000Z" for minute in minutes]
+    windows = windows_of(times, most)
+    parts = [
+        [time for time in times if (start is None or time >= start) and (end is None or time < end)]
+        for start, end in pairwise((None, *windows, None))
+    ]
+    assert sorted(time for part in parts for time in part) == sorted(times)
+    assert all(len(part) <= most or len(set(part)) == 1 for part in parts)
+    assert all(part for part in parts) or not times
+    # No two neighbours would fit into one, but for what stands behind a minute that is too large by itself.
+    assert all(len(a) + len(set(b) and [x for x in b if x == min(b)]) > most for a, b in pairwise(parts))
 
 
 def test_more_pages_in_a_minute_than_a_query_lists_are_an_error_and_never_overlooked(tmp_path: Path) -> None:

@@ -232,12 +232,16 @@ def fill(server: SandboxServer, clock: Clock, count: int, every: int) -> str:
 
 
 def read_all(notion: Client, source: str, **asked: Any) -> tuple[list[str], dict[str, Any]]:
+    """Every page of a query, all of which say alike whether it is incomplete; the last of them."""
     found: list[str] = []
+    said: list[Any] = []
     cursor: str | None = None
     while True:
         more = {"start_cursor": cursor} if cursor else {}
         answer: Any = notion.data_sources.query(source, **asked, **more)
         found += names(answer)
+        said.append(answer.get("request_status"))
+        assert said[0] == said[-1]
         cursor = answer["next_cursor"]
         if not answer["has_more"]:
             return found, answer

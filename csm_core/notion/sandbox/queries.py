@@ -28,7 +28,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """One page of results; ``incomplete`` when the limit was reached and more would match."""
+    """One page of results; ``incomplete`` on every page of a query that more pages match than it lists."""
 
     rows: list[Row]
     next_cursor: str | None
@@ -58,17 +58,18 @@ def run_query(store: Store, source: Row, schema: Schema, asked: Query) -> Found:
         if state["key"] is not None:
             where += f" and ({column}, pages.seq) {sign} (?, ?)"
             parameters.extend(state["key"])
+    capped = state["capped"]
+    if state["seen"] == 0:
+        capped = bool(store.pages_where(where, parameters, order, 1, asked.limit))
     room = min(asked.size, asked.limit - state["seen"])
     rows = store.pages_where(where, parameters, order, room + 1, offset)
     more = len(rows) > room
     rows = rows[:room]
     seen = state["seen"] + len(rows)
-    if more and seen >= asked.limit:
-        return Found(rows, None, incomplete=True)
-    if not more:
-        return Found(rows, None, incomplete=False)
+    if not more or seen >= asked.limit:
+        return Found(rows, None, incomplete=capped or more)
     key = None if column is None else [rows[-1][column.removeprefix("pages.")], rows[-1]["seq"]]
-    return Found(rows, _write_cursor(source["id"], seen, key), incomplete=False)
+    return Found(rows, _write_cursor(source["id"], seen, key, capped), incomplete=capped)
 
 
 def _paging_key(sorts: list[Sort]) -> tuple[str | None, bool]:
@@ -83,17 +84,17 @@ def _bound(parameters: tuple[Any, ...], source: int) -> list[Any]:
     return [source if parameter is SOURCE else parameter for parameter in parameters]
 
 
-def _write_cursor(source_id: str, seen: int, key: list[Any] | None) -> str:
-    text = json.dumps({"source": source_id, "seen": seen, "key": key}, separators=(",", ":"))
+def _write_cursor(source_id: str, seen: int, key: list[Any] | None, capped: bool) -> str:
+    text = json.dumps({"source": source_id, "seen": seen, "key": key, "capped": capped}, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def _read_cursor(cursor: Any, source_id: str) -> dict[str, Any]:
     if cursor is None:
-        return {"seen": 0, "key": None}
+        return {"seen": 0, "key": None, "capped": False}
     try:
         state = json.loads(base64.urlsafe_b64decode(cursor))
-        if state["source"] == source_id and isinstance(state["seen"], int) and state["seen"] >= 0:
+        if state["source"] == source_id and state["seen"] >= 0 and isinstance(state["capped"], bool):
             return state
     except (TypeError, ValueError, KeyError, binascii.Error):
         pass
