@@ -62,6 +62,8 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 DAY_FORMATS = ["%Y-%m-%d"]
+# What a shell gives for a process that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def main(runner: Runner | None = None) -> None:
@@ -74,8 +76,19 @@ def main(runner: Runner | None = None) -> None:
         typer.echo(f"csm: {error}", err=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        typer.echo("csm: stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+        _say_stopped()
+        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        # Typer takes Ctrl-C for itself and ends without a word.
+        if ended.code == INTERRUPTED:
+            _say_stopped()
+        raise
+
+
+def _say_stopped() -> None:
+    # A line of progress may stand unfinished on the terminal.
+    begin = "\n" if sys.stderr.isatty() else ""
+    typer.echo(f"{begin}csm: stopped; run the same command again to go on", err=True)
 
 
 @app.command(
