@@ -148,6 +148,8 @@ def _read_lines(found: ReadBack | None) -> list[str]:
     if found is None:
         return []
     lines = [f"{found.new:,} new assessments by technical account managers were read"] if found.new else []
+    if found.confirmed:
+        lines.append(f"{found.confirmed:,} assessments by technical account managers still stand and were confirmed")
     lines += [
         f"Health Status {printable(said)!r} on {pages:,} pages is none of GREEN, AMBER, RED and was ignored"
         for said, pages in found.unknown.items()

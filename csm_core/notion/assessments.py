@@ -1,7 +1,9 @@
 """What technical account managers choose as `Health Status` of an account's page, read back as `tam_assessments`.
 
 A reading is a load like that of a file: raw records, an entry in ``raw.loads``, and from there through the gate into
-staging by the next run. An assessment is dated when it was read, so that no past day changes. Not here: reading pages.
+staging by the next run. An assessment is dated when it was read, so that no past day changes. A choice is no event but
+a standing word: as long as the page shows it, it is confirmed by further records, soon enough that it never lapses
+meanwhile; once it is not read any more, it lapses like every assessment. Not here: reading pages.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -23,6 +25,7 @@ from csm_core.warehouse import table_exists, transaction
 SYSTEM = "notion"
 ENTITY = "tam_assessments"
 TABLE = f"raw.{SYSTEM}__{ENTITY}"
+DEFAULT_WINDOW_DAYS = 90
 
 _ACCOUNTS = "staging.stg_accounts"
 # What people call the three levels, by letters only.
@@ -45,7 +48,7 @@ class Status:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What a reading brought: ``new`` assessments, ``unchanged`` ones, and what was ignored.
+    """What a reading brought: ``new`` assessments, ``unchanged`` ones (``confirmed`` by a record), what was ignored.
 
     ``unknown`` are options that are none of the three levels, with how many pages show them; ``unplaced`` counts pages
     of accounts that the warehouse does not have, or that have several pages.
@@ -53,6 +56,7 @@ class ReadBack:
 
     new: int = 0
     unchanged: int = 0
+    confirmed: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict[str, int])
     unplaced: int = 0
 
@@ -61,6 +65,7 @@ class ReadBack:
         return {
             "new": self.new,
             "unchanged": self.unchanged,
+            "confirmed": self.confirmed,
             "unknown": dict(self.unknown),
             "unplaced": self.unplaced,
         }
@@ -93,19 +98,34 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def record(connection: duckdb.DuckDBPyConnection, statuses: Sequence[Status], read_at: datetime) -> ReadBack:
-    """Keep as assessments what changed since the last reading; ``read_at`` is a UTC instant."""
+def record(
+    connection: duckdb.DuckDBPyConnection,
+    statuses: Sequence[Status],
+    read_at: datetime,
+    *,
+    window_days: int = DEFAULT_WINDOW_DAYS,
+) -> ReadBack:
+    """Keep as assessments what changed since the last reading, and confirm what stands.
+
+    ``read_at`` is a UTC instant; ``window_days`` is how long an assessment counts: one that is a third of that old is
+    confirmed, so that two readings may be missed.
+    """
     prepare_loads(connection)
     prepare(connection)
     at = read_at.astimezone(UTC).replace(tzinfo=None)
     accounts = _accounts(connection)
     pages_of = Counter(status.account_id for status in statuses)
-    last = dict(
-        connection.execute(f"select account_id, arg_max(rag, _load_id) from {TABLE} group by account_id").fetchall()
-    )
+    last = {
+        account_id: (level, assessed_at)
+        for account_id, level, assessed_at in connection.execute(
+            "select account_id, arg_max(rag, _load_id), arg_max(assessed_at, _load_id) "
+            f"from {TABLE} group by account_id"
+        ).fetchall()
+    }
+    confirm_after = timedelta(days=max(1, window_days // 3))
     unknown: Counter[str] = Counter()
     fresh: list[tuple[Status, str, str]] = []
-    unchanged = unplaced = 0
+    unchanged = unplaced = confirmed = 0
     for status in statuses:
         level, account_id = level_of(status.said), accounts.get(status.account_id)
         if level is None:
@@ -113,13 +133,17 @@ def record(connection: duckdb.DuckDBPyConnection, statuses: Sequence[Status], re
         # The gate would refuse an account that it does not know, and one refused record can hold a whole run.
         elif account_id is None or pages_of[status.account_id] > 1:
             unplaced += 1
-        elif last.get(account_id) == level:
+        elif account_id in last and last[account_id][0] == level:
             unchanged += 1
+            # By days, as they count: the time of day at which runs start varies.
+            if at.date() - last[account_id][1].date() >= confirm_after:
+                confirmed += 1
+                fresh.append((status, account_id, level))
         else:
             fresh.append((status, account_id, level))
     if fresh:
         _store(connection, fresh, at)
-    return ReadBack(len(fresh), unchanged, dict(sorted(unknown.items())), unplaced)
+    return ReadBack(len(fresh) - confirmed, unchanged, confirmed, dict(sorted(unknown.items())), unplaced)
 
 
 def _accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -100,7 +100,10 @@ async def _publish(
         adapter = new_adapter(client, settings, ledger)
         plan = await _make(connection, config, adapter, ledger, day, kinds, reviews_since)
         # Before anything is written: what was read is not lost when writing is cut short.
-        read_back = assessments.record(connection, plan.statuses, clock()) if HEALTH in kinds else None
+        window = config.signals.tam_window_days
+        read_back = (
+            assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in kinds else None
+        )
         return await apply_plan(
             plan,
             adapter,

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from csm_core.config import Config
+from csm_core.config import PROJECT_ROOT, Config
 from csm_core.notion.assessments import ReadBack, Status, level_of, record
 from csm_core.notion.desired import account_of
 from csm_core.notion.publish import sandbox_file
@@ -76,6 +76,49 @@ def test_only_what_changed_is_a_new_assessment(connection: duckdb.DuckDBPyConnec
         ("AMBER", datetime.fromisoformat("2026-07-03T06:00"), "notion:p1:2026-07-03:AMBER"),
         ("RED", datetime.fromisoformat("2026-07-06T06:00"), "notion:p1:2026-07-06:RED"),
     ]
+
+
+@pytest.mark.parametrize("window", [90, 30, 2, 1])
+def test_a_choice_counts_as_long_as_it_stands_and_lapses_when_it_is_not_read_any_more(
+    connection: duckdb.DuckDBPyConnection, window: int
+) -> None:
+    """Read every morning for 200 days, at varying hours, then never again; by the model that the signal comes from."""
+    last_reading = 200
+    for number in range(last_reading + 1):
+        at = MORNING + timedelta(days=number, hours=number * 7 % 12)
+        found = record(connection, [Status("p1", "A1", "Red")], at, window_days=window)
+        assert (found.new, found.unchanged) == ((1, 0) if number == 0 else (0, 1))
+    records = kept(connection)
+    assert len({key for *_, key in records}) == len(records) == 1 + last_reading // max(1, window // 3)
+
+    first, end = MORNING.date(), MORNING.date() + timedelta(days=last_reading + window + 5)
+    connection.execute(
+        "create table intermediate.int_account_days as select 'default' as tenant_id, 'A1' as account_id, "
+        "unnest(generate_series(?::date, ?::date, interval 1 day))::date as as_of_date",
+        [first - timedelta(days=3), end],
+    )
+    connection.execute("create table staging.stg_tam_assessments as from raw.notion__tam_assessments")
+    model = (PROJECT_ROOT / "sql" / "intermediate" / "int_account_tam.sql").read_text(encoding="utf-8")
+    levels = connection.execute(
+        f"select as_of_date, tam_health_rag from ({model}) order by as_of_date",
+        {"first_date": first - timedelta(days=3), "last_date": end, "tam_window_days": window},
+    ).fetchall()
+    counted = {day for day, level in levels if level == "RED"}
+    assert {first + timedelta(days=number) for number in range(last_reading + 1)} <= counted
+    last_record = max(at for _, _, at, _ in records).date()
+    assert (min(counted), max(counted)) == (first, last_record + timedelta(days=window - 1))
+
+
+def test_a_choice_that_was_not_read_for_long_is_confirmed_at_once(connection: duckdb.DuckDBPyConnection) -> None:
+    record(connection, [Status("p1", "A1", "Amber")], MORNING)
+    found = record(connection, [Status("p1", "A1", "Amber")], MORNING + timedelta(days=29))
+    assert (found.unchanged, found.confirmed) == (1, 0)
+    # Cleared: nothing is said any more, and nothing is confirmed.
+    assert record(connection, [], MORNING + timedelta(days=60)) == ReadBack()
+    found = record(connection, [Status("p1", "A1", "Amber")], MORNING + timedelta(days=400))
+    assert (found.new, found.unchanged, found.confirmed) == (0, 1, 1)
+    assert found.as_dict() == {"new": 0, "unchanged": 1, "confirmed": 1, "unknown": {}, "unplaced": 0}
+    assert [at.date() for _, _, at, _ in kept(connection)] == [MORNING.date(), (MORNING + timedelta(days=400)).date()]
 
 
 def test_what_cannot_be_placed_is_counted_and_ignored(connection: duckdb.DuckDBPyConnection) -> None:
