@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,25 @@ def test_rates_strike_about_as_often_as_they_say(server: SandboxServer, http: ht
 def test_faults_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         Fault.of(given)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_strikes_by_schedule_and_by_rate(server: SandboxServer, http: httpx.Client, kind: str) -> None:
+    def struck(requests: int) -> list[bool]:
+        server.requests.clear()
+        for _ in range(requests):
+            with suppress(httpx.HTTPError):
+                http.get("/v1/users/me")
+        return [one.fault == kind for one in server.requests]
+
+    server.faults.add(Fault(kind, "GET", "^/v1/users/me$", nth=2, times=2, retry_after=0))
+    assert struck(5) == [False, True, True, False, False]
+    server.faults.clear()
+    server.faults.add(Fault(kind, times=None, rate=0.5, retry_after=0))
+    assert 8 <= sum(struck(40)) <= 32
+    server.faults.clear()
+    server.faults.add(Fault(kind, times=3, rate=0.5, retry_after=0))
+    assert sum(struck(40)) == 3
 
 
 def test_controls_over_http(server: SandboxServer, http: httpx.Client) -> None:

@@ -97,12 +97,30 @@ def test_two_servers_over_one_file_take_turns(tmp_path: Path) -> None:
     assert sorted(row["position"] for row in children) == list(range(120))
 
 
-def test_it_starts_within_a_second(tmp_path: Path) -> None:
-    started = time.perf_counter()
+def test_it_starts_at_once(tmp_path: Path, shown_at_the_end: list[str]) -> None:
+    """How fast is a figure, and depends on the machine; what makes it slow is what it would import."""
+    seconds: list[float] = []
+    for number in range(3):
+        started = time.perf_counter()
+        with process(tmp_path / f"{number}.sqlite") as (_, client):
+            client.users.me()
+            seconds.append(time.perf_counter() - started)
+    shown_at_the_end.append(
+        f"The sandbox as a process, from its start to its first answers: {sorted(seconds)[1]:.2f} s (median of 3)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, csm_core.notion.sandbox.__main__; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"duckdb", "dagster", "numpy", "pandas", "pyarrow", "notion_client", "pydantic"} & set(loaded)
+
+
+def test_it_is_one_file_in_a_folder(tmp_path: Path) -> None:
     with ensure_sandbox(tmp_path) as server:
         Client(auth=server.token, base_url=server.url).users.me()
-    assert time.perf_counter() - started < 1.0
-    assert (tmp_path / "notion_sandbox.sqlite").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["notion_sandbox.sqlite"]
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
