@@ -109,8 +109,9 @@ def compose(
     )
 
 
-def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str | None]:
-    others = {"by customers who have it": _percent(entry["portfolio_adoption_rate"])}
+def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str]:
+    rate = entry["portfolio_adoption_rate"]
+    others = {} if rate is None else {"in use at": f"{100 * rate:.0f} % of customers"}
     if not entry["adopted"]:
         return {"not used": "in 28 days", **others}
     users = f" by {entry['users_28d']:,} user{'' if entry['users_28d'] == 1 else 's'}" if entry["users_28d"] else ""
@@ -190,10 +191,6 @@ def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any
     steps = [f"{one['recommended_talk_track']} {one['evidence']}" for one in opportunities[:5]]
     weak = [row[f"weak_signal_{place}"] for place in (1, 2, 3) if row[f"weak_signal_{place}"]]
     return steps + [NEXT_STEPS[signal] for signal in weak]
-
-
-def _percent(rate: float | None) -> str | None:
-    return None if rate is None else f"{100 * rate:.0f} %"
 
 
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -79,9 +79,9 @@ class Report:
             for number, kind in enumerate(self.skipped)
         ]
         if self.trashed:
-            lines.append(f"{'':<10} {self.trashed:,} pages were trashed by a person and are not made again")
+            lines.append(f"{'':<10} {_pages(self.trashed, 'was', 'were')} trashed by a person: not made again")
         if self.orphans:
-            lines.append(f"{'':<10} {self.orphans:,} pages are not in the marts (any more) and were left alone")
+            lines.append(f"{'':<10} {_pages(self.orphans, 'is', 'are')} not in the marts (any more): left alone")
         if self.removed_characters:
             lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
         lines += [f"{'':<10} {said}" for said in _read_lines(self.read_back)]
@@ -142,6 +142,10 @@ async def apply_plan(
     if report.removed_characters:
         log.warning("control characters left out", characters=report.removed_characters, day=str(plan.day))
     return report
+
+
+def _pages(count: int, one: str, many: str) -> str:
+    return f"1 page {one}" if count == 1 else f"{count:,} pages {many}"
 
 
 def _read_lines(found: ReadBack | None) -> list[str]:

@@ -64,11 +64,14 @@ def runs(text: str, **annotations: bool) -> list[Run]:
     return [{"type": "text", "text": {"content": piece}, **decorated} for piece in pieces(clean(text).text)]
 
 
-def text_blocks(kind: str, text: str, **more: Any) -> list[Block]:
-    """One block of ``kind``, and further ones where the text needs more than 100 runs or than a request can carry."""
+def text_blocks(kind: str, text: str, *, bold: str = "", **more: Any) -> list[Block]:
+    """One block of ``kind``, and further ones where the text needs more than 100 runs or than a request can carry.
+
+    ``bold`` is text that stands before ``text``, in bold.
+    """
     arrays: list[list[Run]] = [[]]
     held = 0
-    for run in runs(text):
+    for run in [*(runs(bold, bold=True) if bold else []), *runs(text)]:
         size = encoded_bytes(run)
         if arrays[-1] and (len(arrays[-1]) == RUNS_PER_ARRAY or held + size > BLOCK_BYTES):
             arrays.append([])

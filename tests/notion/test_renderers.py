@@ -101,6 +101,44 @@ def test_a_health_record_says_score_risk_and_why_in_a_paragraph() -> None:
         assert said in paragraph
 
 
+def bold(block: Block) -> str:
+    return "".join(
+        run["text"]["content"] for run in block[block["type"]]["rich_text"] if run.get("annotations", {}).get("bold")
+    )
+
+
+def test_what_catches_the_eye_is_bold() -> None:
+    record = render_health_record_blocks(score(rag="RED", churn_risk_level="critical"))
+    assert bold(record[1]) == "RED: 83.3 of 100."
+    assert text(record[1]).endswith("  Somebody should look at this account.")
+    labels = [bold(block) for block in record if block["type"] == "bulleted_list_item"]
+    assert labels[:2] == ["Feature adoption rate", "Usage trend"]
+    assert "NPS score" in labels
+    content = review(roi_metrics={"Seats": 5}, feature_adoption_scorecard={"api": 0.5}, expansion_next_steps=["Call."])
+    items = [block for block in render_qbr_blocks(content) if block["type"] == "bulleted_list_item"]
+    assert [bold(block) for block in items] == ["Seats", "api", ""]
+    assert bold(render_expansion_blocks(opportunity(opportunity_type="module", subject="reports"))[0]) == (
+        "Module: reports"
+    )
+
+
+def test_points_are_told_to_the_tenth() -> None:
+    given = {signal.name: float(signal.weight) for signal in RUBRIC} | {"feature_adoption_rate": 20 / 3}
+    items = [text(one) for one in render_health_record_blocks(score(signal_breakdown=given))[4:]]
+    assert items[:2] == ["Feature adoption rate: 6.7 of 20", "Usage trend: 15 of 15"]
+
+
+def test_a_health_record_says_where_most_points_are_lost() -> None:
+    def said(**lost: float) -> str:
+        given = {signal.name: signal.weight - lost.get(signal.name, 0.0) for signal in RUBRIC}
+        return text(render_health_record_blocks(score(signal_breakdown=given))[2])
+
+    assert "lost" not in said(nps_score=0.9)
+    assert said(usage_trend=5).endswith("Most points are lost on usage trend (5).")
+    many = said(usage_trend=5, invoice_payment_status=10, feature_adoption_rate=7.25, nps_score=3, days_to_renewal=0.5)
+    assert many.endswith("lost on invoice payments (10), feature adoption (7.25) and usage trend (5).")
+
+
 def test_a_health_record_has_every_signal_against_its_weight() -> None:
     given = {name: float(number) for number, name in enumerate(SIGNAL_NAMES)}
     items = [
@@ -155,7 +193,7 @@ def test_a_review_has_four_sections_each_with_words_and_a_list() -> None:
         assert [kind for kind, _ in found[position + 1 : position + 3]] == ["paragraph", "bulleted_list_item"]
     items = [said for kind, said in found if kind == "bulleted_list_item"]
     assert items == [
-        "At its end: 🟢 GREEN",
+        "Health at the end of the period: 🟢 GREEN",
         *("Active users: 1,200", "Adoption: 0.53", "Known: unknown", "Renewed: yes", "Note: good"),
         *("dashboards: 75 %", "reports: used yes, users 12"),
         *("Call them.", "Show reports."),

@@ -82,8 +82,8 @@ def test_the_scorecard_says_use_and_others():
     entry = {"feature": "api", "adopted": True, "users_28d": 1, "events_28d": 12, "portfolio_adoption_rate": 0.555}
     idle = {"feature": "chat", "adopted": False, "users_28d": 0, "events_28d": 0, "portfolio_adoption_rate": None}
     scorecard = compose(ROW, [entry, idle], []).feature_adoption_scorecard
-    assert scorecard["api"] == {"used": "12 times by 1 user in 28 days", "by customers who have it": "56 %"}
-    assert scorecard["chat"] == {"not used": "in 28 days", "by customers who have it": None}
+    assert scorecard["api"] == {"used": "12 times by 1 user in 28 days", "in use at": "56 % of customers"}
+    assert scorecard["chat"] == {"not used": "in 28 days"}
 
 
 def test_next_steps_come_from_opportunities_and_then_from_weak_signals():
