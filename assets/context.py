@@ -5,7 +5,7 @@ Dagster resources hand over plain objects of the domain; assets never open a fil
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import dagster as dg
 
 from csm_core.checks import CheckOutcome
 from csm_core.config import Config
+from csm_core.late_records import LateRecords, days_to_materialise, late_text
 from csm_core.warehouse import Warehouse
 
 RESOURCE = "pipeline"
@@ -39,7 +40,8 @@ class Pipeline:
     ``clock`` tells when something was read from Notion.
 
     ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
-    should know of a run that succeeds, ``held`` why publishing was held,
+    should know of a run that succeeds, ``held`` why publishing was held, ``late`` which days before its own the run
+    materialised again, by asset, and ``late_records`` for which records,
     ``staged`` what the gate counted and ``published`` what publishing reports, for the summary of a run here.
     """
 
@@ -51,6 +53,8 @@ class Pipeline:
     clock: Callable[[], datetime] = field(default=_now)
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    late: dict[str, tuple[date, date]] = field(default_factory=dict)
+    late_records: set[LateRecords] = field(default_factory=set)
     staged: list[Any] = field(default_factory=list)
     published: list[Any] = field(default_factory=list)
 
@@ -69,6 +73,17 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     """First and last day of the partitions that this run materialises; a range is one run."""
     span = context.partition_key_range
     return date.fromisoformat(span.start), date.fromisoformat(span.end)
+
+
+def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str) -> tuple[date, date]:
+    """The days of this run, and before a single one the days that late records touch: those are built with it."""
+    pipeline, own = pipeline_of(context), days_of(context)
+    days, records = days_to_materialise(connection, table, own, pipeline.config.late_arrival_days)
+    if records:
+        pipeline.late[table] = (days[0], own[0] - timedelta(days=1))
+        pipeline.late_records.update(records)
+        context.log.warning(f"{table}: {late_text(pipeline.late[table], records)}")
+    return days
 
 
 def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:

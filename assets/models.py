@@ -1,13 +1,15 @@
 """One asset per SQL model of the intermediate and marts layers, made from the file and its yml."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, check_results, days_of, pipeline_of, preview
+from assets.context import BACKFILL, OWNERS, RESOURCE, check_results, days_of, days_to_build, pipeline_of, preview
 from csm_core.checks import check_names, run_checks
 from csm_core.config import Config
+from csm_core.late_records import span_text
 from csm_core.portfolio_checks import require_population
 from csm_core.rubric import weight_parameters
 from csm_core.sql_models import SqlModel
@@ -61,10 +63,12 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Asse
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline, days = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:
+            if model.partitioned:
+                days = days_to_build(context, connection, model.table)
             if model.name == FIRST_MART:
                 require_population(connection, days)
             result = build_model(connection, model, sql_parameters(pipeline.config), days)
-            return report(context, connection, model, result)
+            return report(context, connection, model, result, days)
 
     return _model
 
@@ -75,10 +79,14 @@ def sql_parameters(config: Config) -> dict[str, Any]:
 
 
 def report(
-    context: dg.AssetExecutionContext, connection: Any, model: SqlModel, result: ModelResult
+    context: dg.AssetExecutionContext,
+    connection: Any,
+    model: SqlModel,
+    result: ModelResult,
+    days: tuple[date, date],
+    more: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult:
-    """What every built model tells Dagster: rows, seconds, a preview, and the outcomes of its checks."""
-    days = days_of(context)
+    """What every built model tells Dagster: rows, seconds, a preview, late records, the outcomes of its checks."""
     outcomes = run_checks(connection, model, days)
     within = " where as_of_date = $last_date" if model.partitioned else ""
     cursor = connection.execute(
@@ -93,6 +101,8 @@ def report(
         context.log.error(said)
         pipeline_of(context).held.append(said)
     pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds})
+    late = pipeline_of(context).late.get(model.table)
+    again = {"late_days_materialised_again": span_text(late)} if late else {}
     return dg.MaterializeResult(
         asset_key=dg.AssetKey(model.name),
         metadata={
@@ -101,6 +111,8 @@ def report(
             "seconds": round(result.seconds, 3),
             "checks_failed": len(failed),
             "preview": preview(rows),
+            **again,
+            **(more or {}),
         },
         check_results=check_results(outcomes, dg.AssetKey(model.name)),
     )

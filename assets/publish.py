@@ -16,6 +16,7 @@ from csm_core.notion.publish import publish_day
 HEALTH_UPDATES = "notion_health_updates"
 QBR_PAGES = "notion_qbr_pages"
 EXPANSION_RECORDS = "notion_expansion_records"
+REVIEWS_TABLE = "marts.csm_qbr"
 PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
 # So many pages are linked to, and so many failures named; the ledger has all of them.
 SHOWN = 20
@@ -67,13 +68,15 @@ def _publish_asset(
                 context.log.info("a past day changes no page: only the newest partition is published")
                 return dg.MaterializeResult(metadata={"published": False})
             # Scores are published as they are now; a review is due on its own day, and of a range every day counts.
+            # One that a late record made due in the last days, or moved, would otherwise never be seen.
+            reviews_since, _ = pipeline.late.get(REVIEWS_TABLE, days)
             report = publish_day(
                 connection,
                 pipeline.config,
                 day,
                 kinds=kinds,
                 run_id=f"{context.run.run_id}/{name}",
-                reviews_since=days[0],
+                reviews_since=reviews_since,
                 clock=pipeline.clock,
             )
         pipeline.published.append(report)

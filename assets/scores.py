@@ -4,9 +4,10 @@ import hashlib
 
 import dagster as dg
 
-from assets.context import days_of, pipeline_of
+from assets.context import days_to_build, pipeline_of
 from assets.models import asset_arguments, report
 from csm_core.health_scores import other_configurations, score_days, scores_sql
+from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
 from csm_core.sql_models import SqlModel
 
 
@@ -19,14 +20,23 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            for earlier, number in other_configurations(connection, pipeline.config, days_of(context)):
+            days = days_to_build(context, connection, model.table)
+            for earlier, number in other_configurations(connection, pipeline.config, days):
                 said = (
                     f"{number:,} of the days were scored under another configuration ({earlier}) and are scored anew "
                     f"under this one ({pipeline.config.config_hash})"
                 )
                 context.log.warning(said)
                 pipeline.notes.append(said)
-            result = score_days(connection, model, pipeline.config, days_of(context))
-            return report(context, connection, model, result)
+            result = score_days(connection, model, pipeline.config, days)
+            limit = pipeline.config.late_arrival_days
+            lacking = days_touched_by_late_records(connection, days[1], limit)
+            more = {}
+            if lacking:
+                said = lacking_text(lacking, days[1], limit)
+                context.log.warning(said)
+                pipeline.notes.append(said)
+                more["days_lacking_late_records"] = span_text((lacking.days[0], lacking.days[-1]))
+            return report(context, connection, model, result, days, more)
 
     return _scores

@@ -33,6 +33,8 @@ class Outcome(Protocol):
     published: Sequence[Any]
     staged: Sequence[Any]
     notes: Sequence[str]
+    late: tuple[date, date] | None
+    late_records: Sequence[Any]
 
     @property
     def exit_status(self) -> int:

@@ -57,6 +57,9 @@ _MEANINGS = {
 class Column:
     """One staged column. ``levels`` are compared without regard to case and stored as written here.
 
+    ``state`` marks a time from which something holds of a record that was there before: what becomes of a ticket when
+    it is solved is no news about the days before.
+
     ``mostly_distinct`` says that hardly any two records share a value: in a large table such text is stored with a
     compression that does not look for repetition, which loads a quarter faster.
     """
@@ -70,6 +73,7 @@ class Column:
     default: str | int | None = None
     currency: bool = False
     mostly_distinct: bool = False
+    state: bool = False
     note: str = ""
 
     @property
@@ -112,6 +116,16 @@ class Entity:
         return tuple(column.name for column in self.columns if column.required)
 
     @property
+    def dated_by(self) -> Column:
+        """The column that says when a record happened or came to be; every entity's first time."""
+        return next(column for column in self.columns if column.kind is Kind.TIMESTAMP)
+
+    @property
+    def state_columns(self) -> tuple[str, ...]:
+        """The times from which something else holds of a record: solved, paid, ended, churned and the like."""
+        return tuple(column.name for column in self.columns if column.state)
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The columns, in order, without ``_loaded_at``."""
         return tuple(column.name for column in self.columns)
@@ -135,6 +149,10 @@ def _time(name: str, *, required: bool = False) -> Column:
     return Column(name, Kind.TIMESTAMP, required=required)
 
 
+def _since(name: str) -> Column:
+    return Column(name, Kind.TIMESTAMP, state=True)
+
+
 def _levels(name: str, levels: tuple[str, ...], *, required: bool = False) -> Column:
     return Column(name, levels=levels, required=required)
 
@@ -155,7 +173,7 @@ ENTITIES: dict[str, Entity] = {
                 _text("plan"),
                 _text("csm_owner"),
                 _time("created_at"),
-                _time("churned_at"),
+                _since("churned_at"),
             ),
             mandatory=True,
         ),
@@ -192,7 +210,7 @@ ENTITIES: dict[str, Entity] = {
                 _CURRENCY,
                 _time("started_at", required=True),
                 _time("renews_at"),
-                _time("ended_at"),
+                _since("ended_at"),
             ),
         ),
         Entity(
@@ -204,8 +222,8 @@ ENTITIES: dict[str, Entity] = {
                 _CURRENCY,
                 _time("issued_at", required=True),
                 _time("due_at"),
-                _time("paid_at"),
-                _time("voided_at"),
+                _since("paid_at"),
+                _since("voided_at"),
             ),
         ),
         Entity(
@@ -214,10 +232,10 @@ ENTITIES: dict[str, Entity] = {
                 _text("ticket_id", required=True),
                 _ACCOUNT,
                 _time("opened_at", required=True),
-                _time("solved_at"),
+                _since("solved_at"),
                 _text("priority"),
                 _levels("sentiment", ("positive", "neutral", "negative", "critical")),
-                _time("escalated_at"),
+                _since("escalated_at"),
             ),
         ),
         Entity(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Protocol
 
+from csm_core.late_records import LateRecords, late_text
 from csm_core.summary import DaySummary, day_lines, printable, summarise_day
 from csm_core.warehouse import Warehouse
 
@@ -20,6 +21,8 @@ class Outcome(Protocol):
     staged: Sequence[Any]
     published: Sequence[Any]
     notes: Sequence[str]
+    late: tuple[date, date] | None
+    late_records: Sequence[LateRecords]
 
 
 def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
@@ -34,6 +37,8 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     if summary:
         lines += day_lines(summary)
     lines += _record_lines(outcome.staged)
+    if outcome.late:
+        lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
     for published in outcome.published:
         lines += list(published.lines())
     lines += [f"Note       {note}" for note in outcome.notes]
@@ -68,6 +73,12 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
             }
             for report in outcome.staged
         ],
+        "late": {
+            "materialised_again": [str(day) for day in outcome.late] if outcome.late else [],
+            "records": [
+                {"entity": one.entity, "day": str(one.day), "records": one.records} for one in outcome.late_records
+            ],
+        },
         "published": [published.as_dict() for published in outcome.published],
         "notes": list(outcome.notes),
         "held": list(outcome.held),

@@ -9,6 +9,8 @@ Small entities are staged anew from raw in every run. ``usage_events`` only take
 taken yet, and records refused for an unknown account that has turned up since. Their days go to
 ``run.pending_usage_days``, from where the daily rollup takes them. A changed staging model, or a change in another raw
 table that the model reads, stages the events anew as well, and only the days that came out different are queued.
+
+Records that touch days which have been materialised are noted as late (``csm_core.late_records``).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import duckdb
 
 from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, BOOKKEEPING, ENTITIES, USAGE_EVENTS, Entity, Reason
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
+from csm_core.late_records import note_changes
 from csm_core.sources.loading import prepare as prepare_raw
 from csm_core.sql_models import literal
 from csm_core.staging_casts import Judged, as_they_are, judge
@@ -640,7 +643,9 @@ class _Gate:
     # -- days ----------------------------------------------------------------------------------------------------
 
     def _note_changed_days(self, before: str, after: str) -> None:
-        if self._entity.name != USAGE_EVENTS:
+        connection, entity = self._connection, self._entity
+        if entity.name != USAGE_EVENTS:
+            note_changes(connection, entity, before, after, self._staged_at)
             return
         names = ", ".join(self._entity.column_names)
         summed = (
@@ -664,6 +669,7 @@ class _Gate:
                 f"where usage_date not in (select usage_date from {PENDING_DAYS}) order by usage_date",
                 [list(self._days)],
             )
+            note_changes(connection, entity, before, after, self._staged_at, self._days)
 
     # -- ledger --------------------------------------------------------------------------------------------------
 

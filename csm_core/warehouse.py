@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.late_records import mark_built
 from csm_core.sql_models import SqlModel, literal, parse_select
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run")
@@ -209,6 +210,8 @@ def build_table(
                 values.update(_queued_bounds(connection, model.incremental.queue))
             rows = _replace(connection, model, sql, values)
             comment(connection, model)
+            inputs = parse_select(sql, model.path)[0]
+            mark_built(connection, model.table, inputs, days if model.partitioned else None)
     except duckdb.Error as error:
         message = f"{model.path}: building {model.table} failed: {str(error).splitlines()[0]}"
         raise WarehouseError(message) from error

@@ -1,6 +1,6 @@
 """Runs days through Dagster in this process, on the shared instance: what `csm run` does."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from assets.publish import PUBLISH_ASSETS
 from csm_core import errors
 from csm_core.config import Config
 from csm_core.errors import InputError
+from csm_core.late_records import LateRecords
 from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
@@ -32,7 +33,11 @@ class StepFailure:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published."""
+    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published.
+
+    ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
+    had arrived for them.
+    """
 
     run_id: str
     succeeded: bool
@@ -41,6 +46,8 @@ class RunOutcome:
     staged: Sequence[Any] = ()
     published: Sequence[Any] = ()
     notes: Sequence[str] = ()
+    late: tuple[date, date] | None = None
+    late_records: Sequence[LateRecords] = ()
 
     @property
     def exit_status(self) -> int:
@@ -93,6 +100,8 @@ def run_days(
         tuple(pipeline.staged),
         tuple(pipeline.published),
         tuple(pipeline.notes),
+        _span(pipeline.late.values()),
+        tuple(sorted(pipeline.late_records)),
     )
 
 
@@ -104,6 +113,11 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
         raise InputError(message)
     chosen = list(select) or sorted(keys)
     return [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
+
+
+def _span(spans: Collection[tuple[date, date]]) -> tuple[date, date] | None:
+    firsts, lasts = zip(*spans, strict=True) if spans else ((), ())
+    return (min(firsts), max(lasts)) if firsts else None
 
 
 def _is_failed_check(event: dg.DagsterEvent) -> bool:
