@@ -161,8 +161,11 @@ def _moved(row: Mapping[str, Any], direction: str) -> str:
 
 
 def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
-    metrics = {
-        "Active users": _against(row["active_users"], row["active_users_previous"]),
+    metrics: dict[str, str] = {}
+    # Where nobody says who used it, no user is not the same as no use.
+    if row["active_users"] or row["active_users_previous"] or not row["events"]:
+        metrics["Active users"] = _against(row["active_users"], row["active_users_previous"])
+    metrics |= {
         "Events": _against(row["events"], row["events_previous"]),
         "Features used": _against(row["adopted_features"], row["adopted_features_previous"]),
         "Tickets solved": _against(row["tickets_solved"], row["tickets_solved_previous"]),
@@ -194,7 +197,8 @@ def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any
 
 
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    # The adoption of the period's last materialised day; a review is due on that day or on the next.
+    # The adoption of the period's last materialised day; a review is due on that day or on the next. What is used
+    # stands first, by how much; of what is not used, what others use most.
     rows = fetch(
         connection,
         """
@@ -212,7 +216,8 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
         inner join marts.csm_feature_adoption as adoption
             on latest.account_id = adoption.account_id and latest.as_of_date = adoption.as_of_date
         where adoption.in_plan
-        order by adoption.account_id, adoption.feature
+        order by adoption.account_id, adoption.adopted desc, adoption.events_28d desc,
+            adoption.portfolio_adoption_rate desc nulls last, adoption.feature
         """,
         {"day": day},
     )

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from csm_core.qbr import LABELS, NEXT_STEPS, compose
+from csm_core.config import Config
+from csm_core.qbr import LABELS, NEXT_STEPS, compose, load_qbrs
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.warehouse import Warehouse
+from tests.notion.publication import DAY, fill
 
 ROW: dict[str, Any] = {
     "account_id": "A1",
@@ -37,7 +40,7 @@ ROW: dict[str, Any] = {
         for place in (1, 2)
     },
     **{f"weak_signal_{place}": None for place in (1, 2, 3)},
-    "active_users": 0,
+    "active_users": 7,
     "active_users_previous": 0,
     "events": 110,
     "events_previous": 100,
@@ -70,12 +73,33 @@ def test_an_account_that_was_not_scored_is_said_not_to_be():
 def test_metrics_are_against_the_period_before():
     metrics = compose(ROW, [], []).roi_metrics
     assert metrics == {
-        "Active users": "none",
+        "Active users": "7, none the period before",
         "Events": "110, 100 the period before (+10 %)",
         "Features used": "4, as many as the period before",
         "Tickets solved": "2, none the period before",
         "Median hours to solve a ticket": "20.9",
     }
+
+
+def test_users_are_left_out_where_nobody_says_who_used_it():
+    nobody = {**ROW, "active_users": 0, "active_users_previous": 0}
+    assert "Active users" not in compose(nobody, [], []).roi_metrics
+    assert compose({**nobody, "events": 0}, [], []).roi_metrics["Active users"] == "none"
+    left = compose({**nobody, "active_users_previous": 5}, [], []).roi_metrics
+    assert left["Active users"] == "0, 5 the period before (-100 %)"
+
+
+def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
+    with Warehouse.of(Config(warehouse=tmp_path / "w.duckdb")).connect() as marts:
+        fill(marts, 1, reviews=1, features=5)
+        marts.execute(
+            "update marts.csm_feature_adoption set adopted = false, events_28d = 0, portfolio_adoption_rate = "
+            "case feature when 'feature 0003' then 0.9 when 'feature 0002' then 0.4 end where feature >= 'feature 0002'"
+        )
+        marts.execute("update marts.csm_feature_adoption set adopted = true where feature = 'feature 0000'")
+        (review,) = load_qbrs(marts, DAY)
+    order = [feature[-1] for feature in review.content.feature_adoption_scorecard]
+    assert order == ["1", "0", "3", "2", "4"]
 
 
 def test_the_scorecard_says_use_and_others():
