@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from assets.publish import HEALTH_UPDATES
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.notion.assessments import ReadBack, Status, level_of, record
 from csm_core.notion.desired import account_of
@@ -191,5 +192,6 @@ def test_a_choice_in_notion_is_a_signal_of_the_next_day_and_of_no_day_before(
         ],
         key=lambda row: row[1],
     )
-    again = [report.read_back for report in run(third).published if report.read_back]
+    published = run(third, select=[HEALTH_UPDATES]).published
+    again = [report.read_back for report in published if report.read_back]
     assert [(one.new, one.unchanged) for one in again] == [(0, 2)]
