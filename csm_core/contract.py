@@ -274,6 +274,9 @@ ENTITIES: dict[str, Entity] = {
 
 MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
 
+EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
+"""What an export of refused records has beside the records' own columns; a file with all of them is such an export."""
+
 BOOKKEEPING: dict[str, str] = {
     "_source_file": "varchar",
     "_source_line": "bigint",

@@ -1,7 +1,8 @@
 """The refused records: how many and why, to look at, and to export for repair.
 
 An exported file has the columns of the raw records, so a repaired one can be put back into the source's folder as it
-is: the further columns (``rejected_…``) are kept in raw and ignored.
+is: the further columns (``rejected_…``) are kept in raw and ignored. They also tell the loader that a CSV file is such
+an export, so that it takes the apostrophes away again that keep a spreadsheet from running a value as a formula.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 
 import duckdb
 
-from csm_core.contract import ENTITIES, Reason
+from csm_core.contract import ENTITIES, EXPORT_COLUMNS, Reason
 from csm_core.errors import InputError
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists
 
 EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 _WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_TOO_LONG)
-_FORMULA = r"^[=+@\t\r-]"
+_FORMULA = r"^'*[=+@\t\r-]"
 _NUMBER = r"^[+-]?[0-9.]+$"
 
 
@@ -85,7 +86,8 @@ def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> in
 
     The raw columns come first, then ``rejected_field``, ``rejected_reason``, ``rejected_value``, ``rejected_file``,
     ``rejected_line`` and, for rows that could not be split into columns, ``rejected_text``. In CSV a value that a
-    spreadsheet would take for a formula gets an apostrophe in front; JSON lines and Parquet hold it as it came.
+    spreadsheet would take for a formula gets an apostrophe in front, which ``csm_core.sources.loading`` takes away when
+    the file comes back with its ``rejected_…`` columns; JSON lines and Parquet hold the value as it came.
 
     Raises InputError for an unknown entity, another kind of file, or a folder that is not there. An existing file is
     replaced when the new one is complete.
@@ -124,11 +126,7 @@ def _export_select(connection: duckdb.DuckDBPyConnection, table: str, form: str)
         for number, key in enumerate(keys, start=1)
     ]
     values += [
-        ("rejected_field", "field"),
-        ("rejected_reason", "reason"),
-        ("rejected_value", "value"),
-        ("rejected_file", "source_file"),
-        ("rejected_line", "source_line"),
+        *zip(EXPORT_COLUMNS, ("field", "reason", "value", "source_file", "source_line"), strict=True),
         ("rejected_text", f"if({whole}, raw_text, null)"),
     ]
     columns = ", ".join(
@@ -152,7 +150,7 @@ def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) 
 
 
 def _harmless(value: str) -> str:
-    formula = f"regexp_matches({value}, '{_FORMULA}') and not regexp_matches({value}, '{_NUMBER}')"
+    formula = f"regexp_matches({value}, {literal(_FORMULA)}) and not regexp_matches({value}, '{_NUMBER}')"
     return f"case when {formula} then '''' || {value} else {value} end"
 
 

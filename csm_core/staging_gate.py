@@ -623,10 +623,17 @@ class _Gate:
             self._new.rejected += rejected
             if rejected * 100 > max_rejected_percent * read:
                 counts = ", ".join(f"{reason} {count}" for reason, count in reasons)
+                first = self._connection.execute(
+                    f"select source_file, source_line from {self._entity.quarantine_table} "
+                    f"where {new} and system = ? order by source_file, source_line limit 1",
+                    [source.system],
+                ).fetchone()
+                where = f" The first is line {first[1]} of {first[0]}." if first else ""
                 return (
                     f"{self._entity.name} from {source.system}: {rejected} of {read} new records refused "
-                    f"({rejected * 100 / read:.1f} %, at most {max_rejected_percent:g} % are let pass): {counts}. "
-                    f"Nothing of this load is used. See `csm quarantine {self._entity.name}`, correct the files and "
+                    f"({rejected * 100 / read:.1f} %, at most {max_rejected_percent:g} % are let pass): {counts}."
+                    f"{where} Nothing of this load is used. "
+                    f"See `csm quarantine {self._entity.name}`, correct the files and "
                     "run again, or raise max_rejected_percent in csm.yaml."
                 )
         return None

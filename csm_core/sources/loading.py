@@ -25,7 +25,7 @@ from typing import Protocol
 import duckdb
 import numpy as np
 
-from csm_core.contract import BOOKKEEPING, Reason
+from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, Reason
 from csm_core.errors import SourceError
 from csm_core.sources.text_files import (
     Refused,
@@ -47,6 +47,8 @@ _FAST_LINE_BYTES = 32 * 1024 * 1024
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 64 * 1024 * 1024
 _SEPARATOR = "\x01"
+# What `csm quarantine --out` puts in front of a value that a spreadsheet would run as a formula.
+_WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 _INTEGERS = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 )
@@ -452,8 +454,10 @@ class _Load:
             self._store_json(table, load_id, loaded_at)
             return
         stored = self._align([(name, "VARCHAR") for name in columns])
+        read = _WITHOUT_APOSTROPHE if set(EXPORT_COLUMNS) <= {name.lower() for name in columns} else "{0}"
         values = [
-            f"{_converted(f'c{position}', 'VARCHAR', stored[_storable(name).lower()])} as {_quoted(_storable(name))}"
+            f"{_converted(read.format(f'c{position}'), 'VARCHAR', stored[_storable(name).lower()])} "
+            f"as {_quoted(_storable(name))}"
             for position, name in enumerate(columns)
         ]
         self._insert(values, f"temp.{table}", load_id, loaded_at)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests_sources_way_in import new_way_in
 
 from csm_core.config import SourceConfig
 from csm_core.errors import ConfigError, SourceError
 from csm_core.sources.registry import get_system
+from tests.sources.way_in import new_way_in
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at"
 

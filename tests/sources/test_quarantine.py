@@ -69,6 +69,50 @@ def test_csv_export_is_safe_in_a_spreadsheet(refused, tmp_path):
     assert records[3]["rejected_line"] == "5"
 
 
+def test_a_csv_export_repaired_in_a_spreadsheet_goes_back_in_with_every_value_as_it_was(way_in, tmp_path):
+    awkward = {
+        "r1": "=1+1",
+        "r2": "'=1+1",
+        "r3": "''=1+1",
+        "r4": "-5",
+        "r5": "-five",
+        "r6": "it's",
+        "r7": "@all",
+        "r8": "'plain'",
+        "r9": '+ "a", b',
+    }
+    way_in.write_company()
+    with (way_in.folder / "accounts.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["account_id", "account_name", "created_at"])
+        writer.writerows([["a1", "Ahlers", ""], ["a2", "Bolt", ""]])
+        writer.writerows([[key, value, "1.6.2026"] for key, value in awkward.items()])
+    way_in.run()
+    path = tmp_path / "repair.csv"
+    assert quarantine.export(way_in.connection, "accounts", path) == len(awkward)
+    with path.open(encoding="utf-8", newline="") as file:
+        exported = list(csv.DictReader(file))
+    assert [row["account_name"][0] for row in exported if row["account_name"] not in ("-5", "it's", "'plain'")] == (
+        ["'"] * 6
+    )
+    (way_in.folder / "accounts").mkdir()
+    (way_in.folder / "accounts.csv").rename(way_in.folder / "accounts" / "first.csv")
+    with (way_in.folder / "accounts" / "repaired.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, exported[0])
+        writer.writeheader()
+        writer.writerows(row | {"created_at": "2026-06-01"} for row in exported)
+    way_in.run()
+    names = "select account_id, account_name from staging.stg_accounts where account_id like 'r%'"
+    assert dict(way_in.rows(names)) == awkward
+    assert quarantine.rows(way_in.connection, "accounts") == []
+
+
+def test_only_an_export_loses_apostrophes(way_in):
+    way_in.write_company(accounts="account_id,account_name,rejected_field\na1,'=Ahlers,x\na2,Bolt,\n")
+    way_in.run()
+    assert way_in.rows("select account_name from staging.stg_accounts where account_id = 'a1'") == [("'=Ahlers",)]
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_other_exports_are_exact_and_go_back_in_once_repaired(refused, tmp_path, form):
     path = tmp_path / f"out.{form}"

@@ -512,7 +512,10 @@ def test_a_refused_first_load_leaves_staging_empty(way_in):
 def test_unparseable_rows_count_among_the_refused(way_in):
     way_in.write_company()
     way_in.write("usage_events.csv", bad_events(0, 9) + "broken\n")
-    with pytest.raises(SourceError, match=r"1 of 10 .*unparseable_row 1\. Nothing of this load is used"):
+    with pytest.raises(
+        SourceError,
+        match=r"1 of 10 .*unparseable_row 1\. The first is line 11 of .*usage_events\.csv\. Nothing of this load",
+    ):
         way_in.run(percent=5)
 
 
@@ -528,7 +531,7 @@ VERSION = st.lists(LINE, max_size=12)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=st.lists(st.tuples(st.sampled_from(["1", "2"]), VERSION), min_size=1, max_size=4))
 def test_whatever_arrives_every_record_is_accounted_for(tmp_path_factory, versions):
-    from tests_sources_way_in import new_way_in  # the fixture's maker, for one warehouse per example
+    from tests.sources.way_in import new_way_in  # the fixture's maker, for one warehouse per example
 
     with new_way_in(tmp_path_factory.mktemp("any")) as way_in:
         way_in.write_company()
@@ -567,7 +570,7 @@ from csm_core.staging_casts import judge
 from csm_core.staging_gate import stage_entity
 from csm_core.warehouse import Warehouse
 sys.path.insert(0, sys.argv[4])
-from tests_sources_way_in import straight
+from tests.sources.way_in import straight
 folder, warehouse, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 with Warehouse(warehouse, threads=2).connect() as connection:
     threading.Timer(seconds, lambda: os._exit(9)).start()
@@ -582,7 +585,7 @@ os._exit(0)
 
 @pytest.mark.slow
 def test_a_load_killed_at_any_time_ends_as_if_undisturbed(tmp_path):
-    from tests_sources_way_in import new_way_in
+    from tests.sources.way_in import new_way_in
 
     with new_way_in(tmp_path / "calm") as calm:
         calm.write_company()
