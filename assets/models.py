@@ -100,7 +100,7 @@ def report(
         said = f"{outcome.message} First rows: {'; '.join(str(dict(row)) for row in outcome.sample[:3])}"
         context.log.error(said)
         pipeline_of(context).held.append(said)
-    pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds})
+    pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds, "layer": model.layer})
     late = pipeline_of(context).late.get(model.table)
     again = {"late_days_materialised_again": span_text(late)} if late else {}
     return dg.MaterializeResult(

@@ -1,5 +1,6 @@
-"""Raw assets: one source system's records as they arrived, one asset per raw table."""
+"""Raw assets: the records of a source system as they arrived, one asset per raw table."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -7,15 +8,24 @@ import structlog
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name
-from csm_core.config import SourceConfig
 from csm_core.sources.registry import get_system
+from csm_core.sources.remembered import remember_sources
+from csm_core.sources.settings import SourceSettings
+
+FOLDER = "sources"
 
 log = structlog.get_logger("csm_core.sources")
 
 
-def raw_assets(source: SourceConfig, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """What a configured source brings; files that were loaded before and have not changed are skipped."""
-    system = get_system(source.system)
+def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """What the configured sources bring, system by system."""
+    systems = list(dict.fromkeys(source.system for source in sources))
+    return [_raw_asset([one for one in sources if one.system == system], partitions) for system in systems]
+
+
+def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """What the sources of one system bring; files that were loaded before and have not changed are skipped."""
+    system = get_system(sources[0].system)
 
     @dg.multi_asset(
         name=f"load_{system.name}",
@@ -36,8 +46,10 @@ def raw_assets(source: SourceConfig, partitions: dg.PartitionsDefinition) -> dg.
     )
     def _load(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
+        folder = pipeline.warehouse.path.parent / FOLDER
         with pipeline.warehouse.connect() as connection:
-            results = system.load(connection, source, loaded_at=datetime.now(UTC), log=log)
+            results = system.load(connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=log)
+            remember_sources(connection, system.name, sources)
         for result in results:
             pipeline.progress(asset_name(result.table), {"rows": result.read, "seconds": result.seconds})
             yield dg.MaterializeResult(

@@ -1,17 +1,27 @@
-"""Staging assets: one per entity of the staged contract, from every configured system that has a model for it."""
+"""Staging assets: one per entity of the staged contract, from every configured system that has a model for it.
 
+A system may have steps between its raw tables and its models, and the account map for those who ask for it.
+"""
+
+import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import structlog
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
-from assets.models import asset_name
+from assets.models import asset_name, model_assets
+from csm_core import identity
 from csm_core.config import Config
-from csm_core.contract import ACCOUNTS, ENTITIES, Entity
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, Entity
 from csm_core.notion import assessments
-from csm_core.sql_models import SqlModel, staging_models
-from csm_core.staging_gate import stage_entity
+from csm_core.sources.remembered import settings_text
+from csm_core.sql_models import SqlModel, staging_models, staging_steps
+from csm_core.staging_gate import Behind, stage_entity
+
+log = structlog.get_logger("csm_core.sources")
 
 
 def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -19,21 +29,76 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     # What people choose in Notion comes back as records, whatever the sources are.
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
     models = {system: staging_models(system) for system in systems}
+    steps = {system: staging_steps(system) for system in systems}
+    behind = {system: _behind(config, system, steps[system], models[system]) for system in systems}
+    mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
-        _staging_asset(
-            entity,
-            {system: found[entity.name] for system, found in models.items() if entity.name in found},
-            partitions,
-        )
-        for entity in ENTITIES.values()
+        *(asset for found in steps.values() for asset in model_assets(found.values(), partitions)),
+        *([_account_map_asset(steps, partitions)] if mapped else []),
+        *(
+            _staging_asset(
+                entity,
+                {system: found[entity.name] for system, found in models.items() if entity.name in found},
+                behind,
+                partitions,
+            )
+            for entity in ENTITIES.values()
+        ),
     ]
 
 
+def _behind(config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]) -> Behind:
+    """What the models of a system read by way of its steps and of the account map."""
+    read = {table for step in steps.values() for table in step.dependencies}
+    if any(ACCOUNT_MAP in model.dependencies for model in models.values()):
+        read |= {identity.MAP_TABLE.table, identity.DOMAIN_TABLE.table}
+    if not read:
+        return Behind()
+    said = [step.sql for step in steps.values()]
+    said += [settings_text(source) for source in config.sources if source.system == system]
+    return Behind(
+        frozenset(table for table in read if table.startswith("raw.")),
+        hashlib.sha256("\n".join(said).encode()).hexdigest()[:12],
+    )
+
+
+def _account_map_asset(
+    steps: Mapping[str, Mapping[str, SqlModel]], partitions: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    systems = [system for system, found in steps.items() if f"{system}_externals" in found]
+
+    @dg.asset(
+        key=asset_name(ACCOUNT_MAP),
+        deps=[asset_name(identity.externals_table(system)) for system in systems],
+        description="Which account each vendor's customer is, and by what: file, column or domain.",
+        group_name="staging",
+        kinds={"duckdb", "sql"},
+        owners=OWNERS,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        required_resource_keys={RESOURCE},
+        metadata={"dagster/table_name": ACCOUNT_MAP},
+    )
+    def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        pipeline = pipeline_of(context)
+        with pipeline.warehouse.connect() as connection:
+            identity.load(connection, pipeline.config, loaded_at=datetime.now(UTC), log=log)
+            customers = identity.build(connection, pipeline.config, systems)
+        pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
+        return dg.MaterializeResult(metadata={"dagster/row_count": customers})
+
+    return _account_map
+
+
 def _staging_asset(
-    entity: Entity, models: dict[str, SqlModel], partitions: dg.PartitionsDefinition
+    entity: Entity,
+    models: dict[str, SqlModel],
+    behind: Mapping[str, Behind],
+    partitions: dg.PartitionsDefinition,
 ) -> dg.AssetsDefinition:
     # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
-    upstream = {asset_name(table) for model in models.values() for table in model.dependencies - {assessments.TABLE}}
+    read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
+    upstream = {asset_name(table) for table in read if not table.startswith("run.")}
     # An account_id unknown to accounts is refused, so accounts are staged before everything else.
     if entity.name != ACCOUNTS:
         upstream.add(asset_name(ENTITIES[ACCOUNTS].table))
@@ -71,6 +136,7 @@ def _staging_asset(
                 [(system, model.sql) for system, model in models.items()],
                 staged_at=datetime.now(UTC),
                 max_rejected_percent=pipeline.config.max_rejected_percent,
+                behind=behind,
             )
         pipeline.staged.append(result)
         pipeline.progress(asset_name(entity.table), {"rows": result.loaded, "seconds": result.seconds})

@@ -8,11 +8,12 @@ import duckdb
 import structlog
 
 from benchmarks.measure import Measure, timed
-from csm_core.config import Config, SourceConfig
+from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
 from csm_core.sample_company import generate
 from csm_core.sources.registry import get_system
+from csm_core.sources.settings import FilesSettings
 from csm_core.sql_models import load_models, staging_models
 from csm_core.staging_gate import stage_entity
 from csm_core.warehouse import Warehouse, build_model
@@ -40,13 +41,12 @@ def run(rows: int) -> list[Measure]:
                 connection.execute(f"create table events as from read_parquet('{files}')")
 
         least = timed(floor)
-        config = Config(warehouse=Path(folder) / "w.duckdb", sources=(SourceConfig(system="files", path=records),))
+        config = Config(warehouse=Path(folder) / "w.duckdb", sources=(FilesSettings(system="files", path=records),))
         system, models = get_system("files"), staging_models("files")
         now = datetime.now(UTC)
         with Warehouse.of(config).connect() as connection:
-            raw = timed(
-                lambda: system.load(connection, config.sources[0], loaded_at=now, log=structlog.get_logger("csm_core"))
-            )
+            log, kept = structlog.get_logger("csm_core"), Path(folder) / "sources"
+            raw = timed(lambda: system.load(connection, config.sources, loaded_at=now, folder=kept, log=log))
             for entity in ENTITIES:
                 if entity != "usage_events":
                     stage_entity(connection, entity, [("files", models[entity].sql)], staged_at=now)

@@ -15,33 +15,31 @@ import typing
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from csm_core.errors import ConfigError
+from csm_core.section import Section
+from csm_core.sources.settings import AnySource, FilesSettings
 
 CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_Part = TypeVar("_Part", bound=Section)
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+_SYSTEMS: dict[str, type[BaseModel]] = {
+    str(typing.get_args(model.model_fields["system"].annotation)[0]): model
+    for model in typing.get_args(typing.get_args(AnySource)[0])
+}
 
 
-class SourceConfig(_Section):
-    """One place that records come from: a source system and, for the built-in ones, the folder it reads."""
-
-    system: str
-    path: Path | None = None
-
-
-class Policy(_Section):
+class Policy(Section, frozen=True):
     """Thresholds for a tenant and a segment from a date on; ``None`` matches any. Rules: scoring.md, "Policy"."""
 
     tenant: str | None = None
@@ -61,7 +59,7 @@ class Policy(_Section):
         return self
 
 
-class SignalSettings(_Section):
+class SignalSettings(Section, frozen=True):
     """Windows (days), thresholds and lists of the signal definitions; the defaults are those of signals.md."""
 
     adoption_window_days: int = Field(default=28, ge=1, le=366)
@@ -81,7 +79,7 @@ class SignalSettings(_Section):
     tam_window_days: int = Field(default=90, ge=1, le=366)
 
 
-class ExpansionSettings(_Section):
+class ExpansionSettings(Section, frozen=True):
     """Thresholds of the expansion rules of signals.md, as whole percents."""
 
     seats_percent: int = Field(default=80, ge=1, le=200)
@@ -93,7 +91,7 @@ class ExpansionSettings(_Section):
     own_adoption_percent: int = Field(default=60, ge=0, le=100)
 
 
-class CheckSettings(_Section):
+class CheckSettings(Section, frozen=True):
     """When publishing is held: thresholds of the blocking checks between marts and Notion."""
 
     max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
@@ -102,19 +100,31 @@ class CheckSettings(_Section):
     scalar_sample_rows: int = Field(default=200, ge=1)
 
 
-class NotionPublishing(_Section):
+class IdentitySettings(Section, frozen=True):
+    """How vendors' customers are told to be accounts, beside what their own records say.
+
+    ``account_map`` is a file of system, external_id and account_id; ``account_domains`` one of account_id and domain,
+    by which customers are matched that nothing else names.
+    """
+
+    account_map: Path | None = None
+    account_domains: Path | None = None
+
+
+class NotionPublishing(Section, frozen=True):
     """What publishing to Notion may do beyond notion.md's minimum. Ids and token come from the environment."""
 
     create_missing_accounts: bool = True
 
 
-class Config(_Section):
+class Config(Section, frozen=True):
     """The effective configuration. Paths are absolute: relative ones are taken from the file's own folder."""
 
     warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
     timezone: str = "UTC"
     partitions_start: date = date(2026, 1, 1)
-    sources: tuple[SourceConfig, ...] = (SourceConfig(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    identity: IdentitySettings = IdentitySettings()
     policies: tuple[Policy, ...] = ()
     signals: SignalSettings = SignalSettings()
     expansion: ExpansionSettings = ExpansionSettings()
@@ -137,9 +147,14 @@ class Config(_Section):
 
     @field_validator("sources")
     @classmethod
-    def _some_source(cls, value: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+    def _some_source(cls, value: tuple[AnySource, ...]) -> tuple[AnySource, ...]:
         if not value:
             message = "at least one source is needed"
+            raise ValueError(message)
+        labels = [source.label for source in value]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            message = f"two sources are called {twice!r}: give each a `name` of its own"
             raise ValueError(message)
         return value
 
@@ -186,15 +201,22 @@ def load_config(path: Path | str | None = None, environment: Mapping[str, str] |
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, origin)) from None
-    return config.model_copy(
-        update={
-            "warehouse": (base / config.warehouse).resolve(),
-            "sources": tuple(
-                source.model_copy(update={"path": (base / source.path).resolve()}) if source.path else source
-                for source in config.sources
-            ),
-        }
-    )
+    return _absolute(config, base)
+
+
+def _absolute(section: _Part, base: Path) -> _Part:
+    """The section with every relative path in it, however deep, taken from the file's own folder."""
+    changed: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            changed[name] = (base / value.expanduser()).resolve()
+        elif isinstance(value, Section):
+            changed[name] = _absolute(value, base)
+        elif isinstance(value, tuple):
+            items = cast("tuple[Any, ...]", value)
+            changed[name] = tuple(_absolute(item, base) if isinstance(item, Section) else item for item in items)
+    return section.model_copy(update=changed)
 
 
 def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Path | None:
@@ -244,10 +266,14 @@ def _override(values: dict[str, Any], variable: str, raw: str) -> None:
 def _explain(error: ValidationError, origin: str) -> str:
     lines: list[str] = []
     for problem in error.errors():
-        location = problem["loc"]
+        location, section = _located(problem["loc"])
         key = ".".join(str(part) for part in location) or "(top level)"
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(location[:-1])
+        if problem["type"] == "union_tag_invalid":
+            lines.append(_unknown_system(key, str(problem.get("ctx", {}).get("tag"))))
+        elif problem["type"] == "union_tag_not_found":
+            lines.append(f"{key}: `system` is missing; known systems: {', '.join(_SYSTEMS)}")
+        elif problem["type"] == "extra_forbidden":
+            known = _known_keys(section, location[:-1])
             near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             lines.append(f"unknown key {key!r}; {hint}")
@@ -262,8 +288,20 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _known_keys(location: Sequence[int | str]) -> list[str]:
-    section: type[BaseModel] = Config
+def _located(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:
+    """The location as the file has it (pydantic adds the system to that of a source), and where its keys begin."""
+    if len(location) > 2 and location[0] == "sources" and location[2] in _SYSTEMS:
+        return (*location[:2], *location[3:]), _SYSTEMS[str(location[2])]
+    return location, Config
+
+
+def _unknown_system(key: str, system: str) -> str:
+    near = difflib.get_close_matches(system, _SYSTEMS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known systems: {', '.join(_SYSTEMS)}"
+    return f"{key}.system: unknown system {system!r}; {hint}"
+
+
+def _known_keys(section: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     for part in location:
         if isinstance(part, str) and part in section.model_fields:
             nested = _section_of(section.model_fields[part].annotation)

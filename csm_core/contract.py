@@ -29,6 +29,7 @@ class Reason(StrEnum):
     INVALID_CURRENCY = "invalid_currency"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_ACCOUNT = "unknown_account"
+    UNMATCHED = "unmatched"
     UNPARSEABLE_ROW = "unparseable_row"
     INVALID_ENCODING = "invalid_encoding"
     ROW_TOO_LONG = "row_too_long"
@@ -47,6 +48,7 @@ _MEANINGS = {
     Reason.INVALID_CURRENCY: "not an ISO 4217 code of three letters",
     Reason.OUT_OF_RANGE: "outside the allowed range",
     Reason.UNKNOWN_ACCOUNT: "the account is not among the accounts",
+    Reason.UNMATCHED: "the vendor's customer is not matched with an account; see `csm identity`",
     Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",
     Reason.INVALID_ENCODING: "the row is not UTF-8",
     Reason.ROW_TOO_LONG: "the row is longer than the loader reads",
@@ -138,7 +140,13 @@ class Entity:
 
 ACCOUNTS = "accounts"
 ACCOUNT_COLUMN = "account_id"
+EXTERNAL_ACCOUNT = "external_account_id"
+"""What a vendor's staging model gives beside ``account_id``: its own id of the customer, to tell who is unmatched."""
 USAGE_EVENTS = "usage_events"
+RECORD, SOURCE = "record", "_source"
+"""The columns of a raw table that keeps vendors' records whole, beside bookkeeping."""
+ACCOUNT_MAP = "staging.account_map"
+"""Which account a vendor's customer is; see ``csm_core.identity``."""
 
 
 def _text(name: str, *, required: bool = False, default: str | None = None, note: str = "") -> Column:

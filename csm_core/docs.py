@@ -68,7 +68,7 @@ def _default(value: object) -> str:
     if isinstance(value, Path):
         return f"`{value.relative_to(PROJECT_ROOT)}`"
     if isinstance(value, BaseModel):
-        given = value.model_dump(exclude_none=True)
+        given = value.model_dump(exclude_none=True, exclude_defaults=True)
         return "`" + ", ".join(f"{key}: {_plain(item)}" for key, item in given.items()) + "`"
     return "none" if value is None else f"`{value}`"
 

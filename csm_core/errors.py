@@ -29,6 +29,10 @@ class SourceError(InputError):
     """A source that cannot be read as its contract says; names the file and what was found instead."""
 
 
+class SourceUnavailableError(CSMError):
+    """A source that cannot be reached now, or does not answer as it should; never holds its key."""
+
+
 class WarehouseError(CSMError):
     """A warehouse file that cannot be opened, or a model that cannot be run."""
 

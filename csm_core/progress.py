@@ -31,10 +31,10 @@ class Progress:
         self._close_layer()
 
     def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
-        """Note that ``asset`` is done; ``facts`` may hold ``rows``."""
+        """Note that ``asset`` is done; ``facts`` may hold ``rows`` and ``layer``."""
         if self._quiet:
             return
-        layer = next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)
+        layer = facts.get("layer") or next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)
         if layer != self._layer:
             self._close_layer()
             self._layer, self._count, self._rows, self._since = layer, 0, 0, time.monotonic()

@@ -112,8 +112,19 @@ def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     """The staging models of a source system, by entity (``stg_accounts.sql`` is ``accounts``)."""
     folder = root / "staging" / system
     return {
-        path.stem.removeprefix("stg_"): load_model(path, f"staging/{system}") for path in sorted(folder.glob("*.sql"))
+        path.stem.removeprefix("stg_"): load_model(path, f"staging/{system}")
+        for path in sorted(folder.glob("stg_*.sql"))
     }
+
+
+def staging_steps(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
+    """The steps between a system's raw tables and its staging models, by name: tables of the schema ``staging``.
+
+    Here JSON is opened and unnested, and what comes in different shapes is brought to one.
+    """
+    folder = root / "staging" / system
+    paths = [path for path in sorted(folder.glob("*.sql")) if not path.stem.startswith("stg_")]
+    return {path.stem: load_model(path, "staging") for path in paths}
 
 
 def literal(value: Any) -> str:

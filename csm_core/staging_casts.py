@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csm_core.contract import ACCOUNT_COLUMN, BOOKKEEPING, Column, Entity, Kind, Reason
+from csm_core.contract import ACCOUNT_COLUMN, BOOKKEEPING, EXTERNAL_ACCOUNT, Column, Entity, Kind, Reason
 from csm_core.sql_models import literal
 
 _BLANKS = " \t\r\n\v\f\u00a0\ufeff"
@@ -61,8 +61,10 @@ class _Cast:
 def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> Judged:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
-    A contract column that the model leaves out is null for every record.
+    A contract column that the model leaves out is null for every record. A record without an account but with an
+    ``external_account_id`` is unmatched.
     """
+    matched = entity.refers_to_accounts and EXTERNAL_ACCOUNT in types
     casts = {column.name: _cast(column, types.get(column.name, "")) for column in entity.columns}
     problems: list[tuple[str, Reason]] = []
     branches: list[str] = []
@@ -71,16 +73,24 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
         checks = list(casts[column.name].problems)
         if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
             checks.append(("_known_account is null", Reason.UNKNOWN_ACCOUNT))
+        if matched and column.name == ACCOUNT_COLUMN:
+            unmatched = f"c_{ACCOUNT_COLUMN} is null and c_{EXTERNAL_ACCOUNT} is not null"
+            checks.insert(0, (unmatched, Reason.UNMATCHED))
         for condition, reason in checks:
             problems.append((column.name, reason))
             branches.append(f"when {condition} then {len(problems)}")
-            texts.append(f"when {len(problems)} then left(cast(c_{column.name} as varchar), {_KEPT_OF_VALUE})")
+            offending = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
+            texts.append(f"when {len(problems)} then left(cast(c_{offending} as varchar), {_KEPT_OF_VALUE})")
     problem = f"case {' '.join(branches)} end"
     kept = ", ".join(BOOKKEEPING)
     cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
     valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
     named = ", ".join(f"v_{name} as {name}" for name in casts)
     carried = ", ".join(f"v_{name}, c_{name}" for name in casts)
+    if matched:
+        cleaned += f", nullif(trim(cast({EXTERNAL_ACCOUNT} as varchar)), '') as c_{EXTERNAL_ACCOUNT}"
+        valued += f", c_{EXTERNAL_ACCOUNT}"
+        carried += f", c_{EXTERNAL_ACCOUNT}"
     accounts = (
         "left join (select account_id as _known_account from staging.stg_accounts) "
         f"on _known_account = v_{ACCOUNT_COLUMN}"

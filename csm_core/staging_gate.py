@@ -26,7 +26,18 @@ from typing import Any
 
 import duckdb
 
-from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, BOOKKEEPING, ENTITIES, USAGE_EVENTS, Entity, Reason
+from csm_core.contract import (
+    ACCOUNT_COLUMN,
+    ACCOUNT_MAP,
+    ACCOUNTS,
+    BOOKKEEPING,
+    ENTITIES,
+    RECORD,
+    SOURCE,
+    USAGE_EVENTS,
+    Entity,
+    Reason,
+)
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.late_records import note_changes
 from csm_core.sources.loading import prepare as prepare_raw
@@ -79,6 +90,14 @@ class StageReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What a system's models read by way of other tables: the raw tables behind them, and a version of all that."""
+
+    raw_tables: frozenset[str] = frozenset()
+    version: str = ""
+
+
 @dataclass
 class _Source:
     """One system's staging model and the loads that it can be fed from."""
@@ -120,11 +139,13 @@ def stage_entity(
     *,
     staged_at: datetime,
     max_rejected_percent: float = 5.0,
+    behind: Mapping[str, Behind] | None = None,
 ) -> StageReport:
     """Stage one entity from its models, given as (system, SELECT); ``accounts`` has to be staged before the others.
 
     A model's SELECT gives the contract's columns under their names, in any type (one left out is null), and passes on
-    the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant.
+    the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant. ``behind``
+    says, by system, what a model reads indirectly.
 
     Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system are
     refused (they are in quarantine then, and nothing else has changed), WarehouseError when a model does not run, and
@@ -137,7 +158,7 @@ def stage_entity(
     started = time.perf_counter()
     try:
         prepare(connection, entity)
-        gate = _Gate(connection, entity, models, staged_at.replace(tzinfo=None))
+        gate = _Gate(connection, entity, models, staged_at.replace(tzinfo=None), behind or {})
         with transaction(connection):
             refusal = gate.run(max_rejected_percent)
         for scratch in _SCRATCH:
@@ -157,10 +178,12 @@ class _Gate:
         entity: Entity,
         models: Sequence[tuple[str, str]],
         staged_at: datetime,
+        behind: Mapping[str, Behind],
     ) -> None:
         self._connection = connection
         self._entity = entity
         self._staged_at = staged_at
+        self._behind = behind
         self._sources = [self._source(system, sql) for system, sql in models]
         self._counts = _Counts()
         self._new = _Counts()
@@ -205,11 +228,13 @@ class _Gate:
         if missing:
             message = f"the staging model of {system} for {self._entity.name} does not pass on {', '.join(missing)}"
             raise WarehouseError(message)
+        behind = self._behind.get(system, Behind())
+        read = {f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)} | behind.raw_tables
         source = _Source(
             system,
             unordered,
-            hashlib.sha256(sql.encode()).hexdigest()[:16],
-            tuple(sorted({f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)})),
+            hashlib.sha256((sql + behind.version).encode()).hexdigest()[:16],
+            tuple(sorted(read)),
             types,
         )
         source.judged = judge(self._entity, unordered, types, system)
@@ -399,12 +424,18 @@ class _Gate:
         )
 
     def _collect_retries(self) -> None:
-        """Records that were refused for an account which is known by now."""
+        """Records that were refused for an account which is known, or a customer who is matched, by now."""
         pending = [load_id for source in self._sources for load_id in source.pending]
+        matched = (
+            f"or (reason = '{Reason.UNMATCHED}' and (system, value) in (select (system, external_id) "
+            "from staging.account_map where account_id is not null or is_ignored))"
+            if table_exists(self._connection, ACCOUNT_MAP)
+            else ""
+        )
         self._connection.execute(
             f"create or replace temp table gate_retries as select system, load_id, source_file, source_line "
-            f"from {self._entity.quarantine_table} where reason = '{Reason.UNKNOWN_ACCOUNT}' "
-            f"and value in (select account_id from staging.stg_accounts) and not {_in('load_id', pending)}"
+            f"from {self._entity.quarantine_table} where ((reason = '{Reason.UNKNOWN_ACCOUNT}' "
+            f"and value in (select account_id from staging.stg_accounts)) {matched}) and not {_in('load_id', pending)}"
         )
 
     def _decide(self) -> None:
@@ -577,8 +608,9 @@ class _Gate:
                 continue
             columns = [name for name in columns_of(self._connection, table) if name not in BOOKKEEPING]
             pairs = ", ".join(f"{literal(name)}, cast({_quoted(name)} as varchar)" for name in columns)
+            text = RECORD if set(columns) == {RECORD, SOURCE} else f"cast(json_object({pairs}) as varchar)"
             selects.append(
-                f"select _load_id, _source_file, _source_line, cast(json_object({pairs}) as varchar) as raw_text "
+                f"select _load_id, _source_file, _source_line, {text} as raw_text "
                 f"from {table} where _load_id in (select _load_id from temp.gate_refused) and "
                 "(_load_id, _source_file, _source_line) in "
                 "(select (_load_id, _source_file, _source_line) from temp.gate_refused)"

@@ -32,7 +32,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     marts = load_models("marts")
     return dg.Definitions(
         assets=[
-            *(raw_assets(source, partitions) for source in config.sources),
+            *raw_assets(config.sources, partitions),
             *staging_assets(config, partitions),
             *model_assets(load_models("intermediate").values(), partitions),
             *model_assets(marts.values(), partitions),

@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from csm_core.config import SourceConfig
-from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
-from csm_core.errors import ConfigError, SourceError
+from csm_core.contract import ENTITIES
+from csm_core.errors import SourceError
 from csm_core.sources.loading import SUFFIXES, LoadResult, Log, RawTable, form_of, load_tables
+from csm_core.sources.settings import FilesSettings
 
 SYSTEM = "files"
 
@@ -41,29 +41,32 @@ class FilesSource:
             for entity in ENTITIES.values()
         )
 
-    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
-        """The entities that the folder has files for, and the mandatory ones."""
-        folder = source_folder(settings, SYSTEM)
+    def check(self, settings: FilesSettings) -> str:
+        """Say which entities the folder has files for. Raises SourceError for a folder or entity that is not there."""
+        folder = source_folder(settings.path, SYSTEM)
         found = _find(folder)
-        return tuple(name for name in ENTITIES if name in MANDATORY_ENTITIES or found[name])
+        _require(folder, found, settings.entities)
+        return f"{folder}: " + ", ".join(f"{name} ({len(found[name])})" for name in ENTITIES if found[name])
 
     def load(
         self,
         connection: duckdb.DuckDBPyConnection,
-        settings: SourceConfig,
+        sources: Sequence[FilesSettings],
         *,
         loaded_at: datetime,
+        folder: Path,  # noqa: ARG002  # nothing is fetched
         log: Log,
     ) -> list[LoadResult]:
-        """Load every new or changed file of the folder into ``raw.files__<entity>``, all of them or none.
+        """Load every new or changed file of the folders into ``raw.files__<entity>``, all of them or none.
 
         Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
         """
-        folder = source_folder(settings, SYSTEM)
-        found = _find(folder, log)
-        for name in MANDATORY_ENTITIES:
-            if not found[name]:
-                raise SourceError(_nothing_for(folder, name))
+        found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        for settings in sources:
+            here = _find(source_folder(settings.path, SYSTEM), log)
+            _require(settings.path, here, settings.entities)
+            for name, paths in here.items():
+                found[name] += paths
         return load_tables(
             connection,
             [(table, found[table.entity]) for table in self.raw_tables],
@@ -72,18 +75,15 @@ class FilesSource:
         )
 
 
-def source_folder(settings: SourceConfig, system: str) -> Path:
-    """The folder that a source of this system reads. Raises ConfigError without one, SourceError if it is not there."""
-    if settings.path is None:
-        message = f"sources: system {system} needs a `path`, the folder that it reads"
-        raise ConfigError(message)
+def source_folder(path: Path, system: str) -> Path:
+    """``path`` if it is a folder that can be read. Raises SourceError if it is not."""
     try:
-        if settings.path.is_dir():
-            return settings.path
-        state = "is a file, not a folder" if settings.path.exists() else "is not there"
+        if path.is_dir():
+            return path
+        state = "is a file, not a folder" if path.exists() else "is not there"
     except OSError as error:
         state = f"cannot be read: {error.strerror or error}"
-    message = f"the folder of source {system} {state}: {settings.path}. Set `path` under `sources:` in csm.yaml."
+    message = f"the folder of source {system} {state}: {path}. Set `path` under `sources:` in csm.yaml."
     raise SourceError(message)
 
 
@@ -118,6 +118,12 @@ def _find(folder: Path, log: Log | None = None) -> dict[str, list[Path]]:
         else:
             _say_ignored(entry, log)
     return found
+
+
+def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
+    for name in entities:
+        if not found[name]:
+            raise SourceError(_nothing_for(folder, name))
 
 
 def _nothing_for(folder: Path, entity: str) -> str:

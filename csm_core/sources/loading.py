@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Protocol
 import duckdb
 import numpy as np
 
-from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, Reason
+from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, RECORD, SOURCE, Reason
 from csm_core.errors import SourceError
 from csm_core.sources.text_files import (
     Refused,
@@ -79,6 +79,9 @@ class RawTable:
     ``required`` columns have to be in every file that has records; ``optional`` ones are added as nulls, so that the
     staging model may name them whether or not a file has them. In a ``snapshot`` table a file is the whole state, not
     a batch of records: a changed file takes the place of its earlier version, row for row.
+
+    A table of ``records`` keeps each record whole instead, as JSON text in ``record``, with the name of its source in
+    ``_source``: for vendors' records, whose keys are many and change.
     """
 
     system: str
@@ -88,6 +91,7 @@ class RawTable:
     optional: tuple[str, ...] = ()
     snapshot: bool = False
     mostly_distinct: tuple[str, ...] = ()
+    records: bool = False
 
     @property
     def table(self) -> str:
@@ -160,13 +164,14 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 def load_tables(
     connection: duckdb.DuckDBPyConnection,
-    targets: Sequence[tuple[RawTable, Sequence[Path]]],
+    targets: Sequence[tuple[RawTable, Sequence[Path] | Mapping[Path, str]]],
     *,
     loaded_at: datetime,
     log: Log,
 ) -> list[LoadResult]:
     """Load what is new in the given files into their raw tables, all of it or nothing.
 
+    A table of records is given its files by path with the name of the source that each belongs to.
     ``loaded_at`` is a UTC instant. Raises SourceError, naming the file and what was found in it, for a file that is
     not what its name says or lacks a required column; single broken rows are kept apart instead.
     """
@@ -199,13 +204,14 @@ class _Load:
         self,
         connection: duckdb.DuckDBPyConnection,
         target: RawTable,
-        paths: Sequence[Path],
+        paths: Sequence[Path] | Mapping[Path, str],
         number: int,
         log: Log,
     ) -> None:
         self._connection = connection
         self._target = target
-        self._paths = paths
+        self._paths = tuple(paths)
+        self._sources = {str(path): source for path, source in paths.items()} if isinstance(paths, Mapping) else {}
         self._log = log
         self._prefix = f"incoming_{number}"
         self._tables: dict[tuple[str, ...], str] = {}
@@ -384,9 +390,9 @@ class _Load:
         if len(keys) > MAX_COLUMNS:
             message = f"{file.path}: {len(keys)} different keys; more than {MAX_COLUMNS} is no table of records"
             raise SourceError(message)
-        if file.rows:
-            _require_columns(file.path, self._target, keys)
         file.columns = tuple(keys)
+        if file.rows and not _is_wrapped(file):
+            _require_columns(file.path, self._target, keys)
 
     def _incoming(self, columns: tuple[str, ...]) -> str:
         if columns not in self._tables:
@@ -425,14 +431,17 @@ class _Load:
             alike.setdefault(file.columns, []).append(file)
         for signature, group in alike.items():
             columns = [_ParquetColumn(*signed.split("\0", 1)) for signed in signature]
-            stored = self._align([(column.name, column.raw_type) for column in columns])
-            values = [
-                f"{_converted(column.expression, column.raw_type, stored[column.stored.lower()])} "
-                f"as {_quoted(column.stored)}"
-                for column in columns
-            ]
             # One file is one constant: the name is not looked up row by row.
             name = literal(group[0].name) if len(group) == 1 else "filename"
+            if self._target.records:
+                values = self._as_record([(column.name, _quoted(column.name)) for column in columns], name)
+            else:
+                stored = self._align([(column.name, column.raw_type) for column in columns])
+                values = [
+                    f"{_converted(column.expression, column.raw_type, stored[column.stored.lower()])} "
+                    f"as {_quoted(column.stored)}"
+                    for column in columns
+                ]
             options = "" if len(group) == 1 else ", filename = true"
             try:
                 self._connection.execute(
@@ -453,6 +462,10 @@ class _Load:
         if columns is _LINES:
             self._store_json(table, load_id, loaded_at)
             return
+        if self._target.records:
+            given = [(name, f"c{position}") for position, name in enumerate(columns)]
+            self._insert(self._as_record(given, "_source_file"), f"temp.{table}", load_id, loaded_at)
+            return
         stored = self._align([(name, "VARCHAR") for name in columns])
         read = _WITHOUT_APOSTROPHE if set(EXPORT_COLUMNS) <= {name.lower() for name in columns} else "{0}"
         values = [
@@ -462,7 +475,29 @@ class _Load:
         ]
         self._insert(values, f"temp.{table}", load_id, loaded_at)
 
+    def _as_record(self, columns: Sequence[tuple[str, str]], file: str) -> list[str]:
+        """Columns put together to one JSON object, unless one of them is a whole record already."""
+        whole = next((value for name, value in columns if name.lower() == RECORD), None)
+        pairs = ", ".join(f"{literal(name)}, {value}" for name, value in columns)
+        return [f"cast({whole or f'json_object({pairs})'} as varchar) as {RECORD}", self._source_of(file)]
+
+    def _source_of(self, file: str) -> str:
+        """The name of the source that a file belongs to."""
+        files: dict[str, list[str]] = {}
+        for changed in self._changed:
+            files.setdefault(self._sources[changed.name], []).append(literal(changed.name))
+        if len(files) == 1:
+            return f"{literal(next(iter(files)))} as {SOURCE}"
+        cases = " ".join(f"when {file} in ({', '.join(names)}) then {literal(one)}" for one, names in files.items())
+        return f"case {cases} end as {SOURCE}"
+
     def _store_json(self, table: str, load_id: int, loaded_at: datetime) -> None:
+        if self._target.records:
+            wrapped = ", ".join(literal(file.name) for file in self._changed if _is_wrapped(file))
+            inner = f"case when _source_file in ({wrapped}) then json_extract_string(c0, '$.{RECORD}') else c0 end"
+            values = [f"{inner if wrapped else 'c0'} as {RECORD}", self._source_of("_source_file")]
+            self._insert(values, f"temp.{table}", load_id, loaded_at)
+            return
         spellings: dict[str, list[str]] = {}
         for file in self._changed:
             if file.form == JSON_LINES:
@@ -502,6 +537,8 @@ class _Load:
             f"{_quoted(name)} varchar{' using compression zstd' * (name in target.mostly_distinct)}"
             for name in (*target.required, *target.optional)
         ]
+        if target.records:
+            columns = [f"{RECORD} varchar using compression zstd", f"{SOURCE} varchar"]
         columns += [f"{name} {kind}" for name, kind in BOOKKEEPING.items()]
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
@@ -672,6 +709,12 @@ class _ParquetColumn:
 
 
 _LINES: tuple[str, ...] = ("the text of a line",)
+# What a pulled file has: each record as text, and what the pulling library adds.
+_WRAPPING = frozenset((RECORD, "_dlt_id", "_dlt_load_id"))
+
+
+def _is_wrapped(file: _File) -> bool:
+    return RECORD in file.columns and set(file.columns) <= _WRAPPING
 
 
 def _stated(path: Path) -> _File:

@@ -5,15 +5,16 @@ What its columns mean is the business of the staging models in ``sql/staging/rav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from csm_core.config import SourceConfig
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
 from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+from csm_core.sources.settings import RavenStackSettings
 
 SYSTEM = "ravenstack"
 
@@ -64,24 +65,26 @@ class RavenStackSource:
         """One raw table per file of the data set."""
         return RAW_TABLES
 
-    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
-        """The entities that the data set has records for."""
-        source_folder(settings, SYSTEM)
-        return ("accounts", "features", "usage_events", "subscriptions", "tickets")
+    def check(self, settings: RavenStackSettings) -> str:
+        """Say that the five files are there. Raises SourceError for one that is not."""
+        folder = source_folder(settings.path, SYSTEM)
+        files = [_file(folder, table.name) for table in RAW_TABLES]
+        return f"{folder}: {len(files)} files"
 
     def load(
         self,
         connection: duckdb.DuckDBPyConnection,
-        settings: SourceConfig,
+        sources: Sequence[RavenStackSettings],
         *,
         loaded_at: datetime,
+        folder: Path,  # noqa: ARG002  # nothing is fetched
         log: Log,
     ) -> list[LoadResult]:
         """Load the five files, all or none. Raises SourceError for one that is not there or cannot be read."""
-        folder = source_folder(settings, SYSTEM)
+        folders = [source_folder(settings.path, SYSTEM) for settings in sources]
         return load_tables(
             connection,
-            [(table, [_file(folder, table.name)]) for table in RAW_TABLES],
+            [(table, [_file(one, table.name) for one in folders]) for table in RAW_TABLES],
             loaded_at=loaded_at,
             log=log,
         )

@@ -1,14 +1,18 @@
-"""The source systems by name. A new vendor is a module here and a folder of staging models under ``sql/staging``."""
+"""The source systems by name. A new vendor is a module here, its settings, and a folder under ``sql/staging``.
+
+How to add one: docs/sources/writing-a-source.md.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import duckdb
 
-from csm_core.config import SourceConfig
 from csm_core.errors import ConfigError
 from csm_core.sources.files import FilesSource
 from csm_core.sources.loading import LoadResult, Log, RawTable
@@ -28,19 +32,27 @@ class SourceSystem(Protocol):
         """The raw tables that the system fills."""
         ...
 
-    def entities(self, settings: SourceConfig) -> tuple[str, ...]:
-        """The staged entities that this source has records for."""
+    def check(self, settings: Any) -> str:
+        """Look whether a source can be read, without loading: what was found, in one line, for `csm doctor`.
+
+        Raises ConfigError or SourceError for what a person has to mend, SourceUnavailableError for what may pass.
+        """
         ...
 
     def load(
         self,
         connection: duckdb.DuckDBPyConnection,
-        settings: SourceConfig,
+        sources: Sequence[Any],
         *,
         loaded_at: datetime,
+        folder: Path,
         log: Log,
     ) -> list[LoadResult]:
-        """Bring what is new into the raw tables, all of it or nothing; one result per raw table."""
+        """Bring what is new of all sources of the system into the raw tables, all of it or nothing.
+
+        ``sources`` are settings of the system, ``folder`` is where it may keep what it fetched (it outlives runs). One
+        result per raw table.
+        """
         ...
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from csm_core.config import SourceConfig
 from csm_core.errors import ConfigError, SourceError
 from csm_core.sources.registry import get_system
-from tests.sources.way_in import new_way_in
+from csm_core.sources.settings import FilesSettings
+from tests.sources.way_in import SYSTEMS, new_way_in
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at"
 
@@ -162,17 +162,17 @@ def test_a_missing_mandatory_entity_is_an_error(way_in, entity):
 
 @pytest.mark.parametrize("system", ["files", "ravenstack"])
 def test_a_missing_folder_is_an_error(way_in, system):
-    source = SourceConfig(system=system, path=way_in.folder / "nowhere")
+    way_in.folder = way_in.folder / "nowhere"
     with pytest.raises(SourceError, match=r"is not there: .*nowhere.*csm\.yaml"):
-        get_system(system).load(way_in.connection, source, loaded_at=way_in.now, log=way_in.log)
-    with pytest.raises(ConfigError, match="needs a `path`"):
-        get_system(system).load(way_in.connection, SourceConfig(system=system), loaded_at=way_in.now, log=way_in.log)
+        way_in.load(system)
+    with pytest.raises(SourceError, match=r"is not there: .*nowhere.*csm\.yaml"):
+        get_system(system).check(SYSTEMS[system](system=system, path=way_in.folder))
 
 
 def test_a_file_instead_of_the_folder_is_an_error(way_in):
     path = way_in.write("accounts.csv", "account_id,account_name\n")
     with pytest.raises(SourceError, match="is a file, not a folder"):
-        get_system("files").entities(SourceConfig(system="files", path=path))
+        get_system("files").check(FilesSettings(system="files", path=path))
 
 
 def test_an_unknown_system_names_the_nearest():

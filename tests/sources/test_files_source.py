@@ -10,9 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from csm_core.config import SourceConfig
 from csm_core.contract import BOOKKEEPING, ENTITIES
 from csm_core.sources.registry import get_system, system_names
+from csm_core.sources.settings import FilesSettings
 
 RAVENSTACK = {
     "accounts": "account_id,account_name,industry,country,signup_date,referral_source,plan_tier,seats,is_trial,"
@@ -37,12 +37,14 @@ def test_every_system_is_found_by_its_name():
         assert {table.entity for table in system.raw_tables} <= set(ENTITIES)
 
 
-def test_the_entities_are_those_with_files_and_the_mandatory_ones(way_in):
+def test_a_check_says_which_entities_there_are(way_in):
+    way_in.write_company()
     way_in.write("tickets/2026.jsonl", "{}")
     way_in.write("invoices.csv.gz", gzip.compress(b"x"))
     way_in.write("interactions.txt", "x")
-    source = SourceConfig(system="files", path=way_in.folder)
-    assert get_system("files").entities(source) == ("accounts", "features", "usage_events", "invoices", "tickets")
+    source = FilesSettings(system="files", path=way_in.folder)
+    found = "accounts (1), features (1), usage_events (1), invoices (1), tickets (1)"
+    assert get_system("files").check(source) == f"{way_in.folder}: {found}"
 
 
 def test_raw_keeps_what_came_and_where_from(way_in):
@@ -121,8 +123,8 @@ def test_two_folders_of_one_system_do_not_take_each_other_back(way_in, tmp_path)
     shutil.copytree(way_in.folder, other)
     (other / "usage_events.csv").write_text("event_id,account_id,event_name,occurred_at\no1,a1,x,2026-06-03\n")
     for folder in (way_in.folder, other):
-        source = SourceConfig(system="files", path=folder)
-        get_system("files").load(way_in.connection, source, loaded_at=way_in.now, log=way_in.log)
+        way_in.folder = folder
+        way_in.load()
     report = way_in.stage("accounts", "usage_events")["usage_events"]
     assert (report.read, report.loaded) == (4, 4)
 
@@ -189,8 +191,8 @@ def test_the_ravenstack_example_loads_without_loss(way_in):
     folder = Path(__file__).parents[2] / "examples" / "ravenstack"
     if not folder.is_dir():
         pytest.skip("the example is not there")
-    source = SourceConfig(system="ravenstack", path=folder)
-    results = get_system("ravenstack").load(way_in.connection, source, loaded_at=way_in.now, log=way_in.log)
+    way_in.folder = folder
+    results = way_in.load("ravenstack").values()
     counts = {result.table.split("__")[1]: (result.loaded, result.unparseable) for result in results}
     assert counts == {
         "accounts": (500, 0),

@@ -564,7 +564,7 @@ import os, sys, threading
 from datetime import datetime, UTC
 from pathlib import Path
 import structlog
-from csm_core.config import SourceConfig
+from csm_core.sources.settings import FilesSettings
 from csm_core.sources.registry import get_system
 from csm_core.staging_casts import judge
 from csm_core.staging_gate import stage_entity
@@ -575,8 +575,10 @@ folder, warehouse, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.arg
 with Warehouse(warehouse, threads=2).connect() as connection:
     threading.Timer(seconds, lambda: os._exit(9)).start()
     at = datetime(2026, 7, 2, tzinfo=UTC)
-    source = SourceConfig(system="files", path=folder)
-    get_system("files").load(connection, source, loaded_at=at, log=structlog.get_logger())
+    source = FilesSettings(system="files", path=folder)
+    get_system("files").load(
+        connection, [source], loaded_at=at, folder=folder.parent / "sources", log=structlog.get_logger()
+    )
     for entity in ("accounts", "features", "usage_events"):
         stage_entity(connection, entity, [("files", straight(entity))], staged_at=at)
 os._exit(0)

@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from csm_core.config import SourceConfig
 from csm_core.contract import BOOKKEEPING, ENTITIES, MANDATORY_ENTITIES
 from csm_core.logging import configure
 from csm_core.sources.loading import LoadResult
 from csm_core.sources.registry import get_system
+from csm_core.sources.settings import FilesSettings, RavenStackSettings
 from csm_core.staging_gate import StageReport, stage_entity
 from csm_core.warehouse import Warehouse
 
+SYSTEMS: dict[str, Any] = {"files": FilesSettings, "ravenstack": RavenStackSettings}
 START = datetime(2026, 7, 1, 7, tzinfo=UTC)
 
 ACCOUNTS = "account_id,account_name\na1,Ahlers\na2,Bolt\n"
@@ -68,8 +70,10 @@ class WayIn:
 
     def load(self, system: str = "files") -> dict[str, LoadResult]:
         self.now += timedelta(hours=1)
-        source = SourceConfig(system=system, path=self.folder)
-        results = get_system(system).load(self.connection, source, loaded_at=self.now, log=self.log)
+        source = SYSTEMS[system](system=system, path=self.folder)
+        results = get_system(system).load(
+            self.connection, [source], loaded_at=self.now, folder=self.folder.parent / "sources", log=self.log
+        )
         return {result.table: result for result in results}
 
     def stage(self, *entities: str, percent: float = 100.0) -> dict[str, StageReport]:

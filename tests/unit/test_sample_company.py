@@ -11,12 +11,12 @@ import duckdb
 import pytest
 import structlog
 
-from csm_core.config import SourceConfig
 from csm_core.contract import ENTITIES
 from csm_core.errors import InputError
 from csm_core.sample_company import BROKEN_FROM_ACCOUNTS, ENTITY_NAMES, GeneratedCompany, generate
 from csm_core.sample_company.__main__ import main
 from csm_core.sources.registry import get_system
+from csm_core.sources.settings import FilesSettings
 from csm_core.sql_models import staging_models
 from csm_core.staging_gate import stage_entity
 from csm_core.warehouse import Warehouse
@@ -324,7 +324,8 @@ def test_a_handful_of_records_is_broken_in_a_company_large_enough(tmp_path: Path
     with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
         get_system("files").load(
             connection,
-            SourceConfig(system="files", path=tmp_path / "company"),
+            [FilesSettings(system="files", path=tmp_path / "company")],
+            folder=tmp_path / "sources",
             loaded_at=datetime(2026, 10, 1, tzinfo=UTC),
             log=structlog.get_logger(),
         )

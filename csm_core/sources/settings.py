@@ -1,0 +1,89 @@
+"""What an entry under ``sources:`` may say, one model per source system, told apart by ``system``.
+
+Three ways in, of which a system offers those that make sense for it: ``path`` (a folder of files), ``tables`` (tables
+that another tool lands in a warehouse) and ``api``. Secrets are never settings: an ``api`` names the environment
+variable that holds its key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
+from csm_core.section import Section
+
+
+class SourceSettings(Section, frozen=True):
+    """What all systems share. ``name`` tells several sources of one system apart and defaults to the system."""
+
+    system: str
+    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,40}$")
+
+    @property
+    def label(self) -> str:
+        """The name that the records of this source carry as ``_source``."""
+        return self.name or self.system
+
+
+class LandedTables(Section, frozen=True):
+    """Tables landed by another tool: in a DuckDB file (``schema`` names where), or as one CSV or Parquet file each."""
+
+    path: Path
+    schema_name: str = Field(default="main", alias="schema")
+    by: Literal["fivetran", "airbyte"]
+
+
+class VendorSettings(SourceSettings, frozen=True):
+    """A system with more than one way in: exactly one of ``path``, ``tables`` and ``api`` is given."""
+
+    path: Path | None = None
+    tables: LandedTables | None = None
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> VendorSettings:
+        ways = [name for name in ("path", "tables", "api") if name in type(self).model_fields]
+        given = [name for name in ways if getattr(self, name) is not None]
+        if len(given) != 1:
+            message = f"give exactly one of {', '.join(ways)}; {' and '.join(given) or 'none'} given"
+            raise ValueError(message)
+        return self
+
+
+class ApiSettings(Section, frozen=True):
+    """How a web API is asked: address, the environment variable with the key, patience."""
+
+    base_url: str = Field(pattern=r"^https?://[^\s/]+(/\S*)?$")
+    key_variable: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
+    timeout_seconds: float = Field(default=60.0, gt=0, le=600)
+    attempts: int = Field(default=8, ge=1, le=50)
+
+
+class FilesSettings(SourceSettings, frozen=True):
+    """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest."""
+
+    system: Literal["files"]
+    path: Path
+    entities: tuple[str, ...] = MANDATORY_ENTITIES
+
+    @field_validator("entities")
+    @classmethod
+    def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(ENTITIES))
+        if unknown:
+            message = f"not an entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}"
+            raise ValueError(message)
+        return value
+
+
+class RavenStackSettings(SourceSettings, frozen=True):
+    """The bundled third-party data set."""
+
+    system: Literal["ravenstack"]
+    path: Path
+
+
+AnySource = Annotated[FilesSettings | RavenStackSettings, Field(discriminator="system")]
+"""Every system's settings; a new system adds its model here."""

@@ -1,0 +1,114 @@
+"""Given records, expected staged rows: ``tests/sql/staging/<system>/stg_<entity>.yml``, one file per model.
+
+A case states the records of the system's raw tables by their names without ``raw.<system>__`` (a mapping is one record;
+``_source`` and ``_loaded_at`` in it are bookkeeping), the settings of its sources, what the files of identity say, and
+the rows expected of the staging model, in the order of its key; columns left out are not looked at.
+"""
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from csm_core import identity
+from csm_core.config import Config
+from csm_core.contract import ENTITIES
+from csm_core.sources.loading import prepare
+from csm_core.sources.registry import get_system, system_names
+from csm_core.sources.remembered import remember_sources
+from csm_core.sources.settings import AnySource
+from csm_core.sql_models import SQL_ROOT, SqlModel, staging_models, staging_steps
+from csm_core.warehouse import build_model, identifier
+from tests.sql.harness import fresh
+
+FOLDER = Path(__file__).parent / "staging"
+# These systems' models are tested in test_staging_models.py.
+ELSEWHERE = {"files", "ravenstack", "notion"}
+CASES = [
+    pytest.param(file.parent.name, file.stem.removeprefix("stg_"), case, id=f"{file.parent.name} {case['case']}")
+    for file in sorted(FOLDER.glob("*/*.yml"))
+    for case in yaml.safe_load(file.read_text(encoding="utf-8"))["cases"]
+]
+
+
+@pytest.mark.parametrize(("system", "entity", "case"), CASES)
+def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case: dict[str, Any]) -> None:
+    stated = case.get("sources", [{"system": system, "path": "in"}])
+    config = Config(sources=TypeAdapter(tuple[AnySource, ...]).validate_python(stated))
+    with fresh() as connection:
+        prepare(connection)
+        for table in get_system(system).raw_tables:
+            connection.execute(
+                f"create table {table.table} (record varchar, _source varchar, _source_file varchar, "
+                "_source_line bigint, _loaded_at timestamp, _load_id bigint)"
+            )
+            for line, given in enumerate(case["given"].get(table.name, []), start=1):
+                record = dict(given)
+                kept = [record.pop("_source", system), "f", line, record.pop("_loaded_at", "2026-07-01"), 1]
+                connection.execute(
+                    f"insert into {table.table} values (?, ?, ?, ?, ?, ?)", [json.dumps(record, default=str), *kept]
+                )
+        unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
+        assert not unknown, unknown
+        remember_sources(connection, system, config.sources)
+        for step in in_order(staging_steps(system)):
+            build_model(connection, step, {})
+        given_identity(connection, case.get("identity", {}))
+        identity.build(connection, config, [system])
+        cursor = connection.execute(staging_models(system)[entity].sql)
+        names = [column[0] for column in cursor.description]
+        found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    expected = case["expect"]
+    looked_at = [
+        {column: plain(row[column]) for column in wanted} for row, wanted in zip(found, expected, strict=False)
+    ]
+    assert looked_at == [{column: plain(value) for column, value in wanted.items()} for wanted in expected]
+    assert len(found) == len(expected)
+
+
+def in_order(steps: dict[str, SqlModel]) -> list[SqlModel]:
+    """Steps after those that they read."""
+    ordered: list[SqlModel] = []
+    while len(ordered) < len(steps):
+        built = {step.table for step in ordered}
+        own = {step.table for step in steps.values()}
+        ordered += [step for step in steps.values() if step not in ordered and step.dependencies & own <= built]
+    return ordered
+
+
+def given_identity(connection: Any, stated: dict[str, list[dict[str, str]]]) -> None:
+    """What the files of identity say: rows of ``account_map`` and ``account_domains``."""
+    for table in (identity.MAP_TABLE, identity.DOMAIN_TABLE):
+        columns = ", ".join(f"{identifier(name)} varchar" for name in (*table.required, *table.optional))
+        connection.execute(f"create table {table.table} ({columns}, _source_file varchar, _source_line bigint)")
+        for row in stated.get(table.name, []):
+            connection.execute(
+                f"insert into {table.table} ({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values())
+            )
+
+
+def plain(value: Any) -> Any:
+    """Times as ISO text and amounts as numbers, whichever way the file spells them."""
+    if isinstance(value, (date, datetime)):
+        return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def test_every_vendor_model_has_its_file() -> None:
+    models = {
+        f"{path.parent.name}/{path.stem}"
+        for path in (SQL_ROOT / "staging").glob("*/stg_*.sql")
+        if path.parent.name not in ELSEWHERE
+    }
+    assert {f"{file.parent.name}/{file.stem}" for file in FOLDER.glob("*/*.yml")} == models
+    assert {path.stem for path in (SQL_ROOT / "staging").glob("*/stg_*.sql")} <= {f"stg_{name}" for name in ENTITIES}
+
+
+@pytest.mark.parametrize("system", sorted(set(system_names()) - ELSEWHERE))
+def test_steps_are_named_after_their_system(system: str) -> None:
+    assert all(name.startswith(f"{system}_") for name in staging_steps(system))
