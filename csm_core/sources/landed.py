@@ -25,20 +25,21 @@ def landed_files(landed: LandedTables, tables: Iterable[str], folder: Path) -> d
     another program holds.
     """
     if landed.path.is_dir():
-        return {table: files for table in tables if (files := _files_of(landed.path, table))}
+        return {table: files for table in tables if (files := files_of(landed.path, table))}
     return _copied(landed, list(tables), folder)
 
 
 def found_tables(landed: LandedTables, tables: Iterable[str]) -> list[str]:
     """The names among ``tables`` that are there. Raises as ``landed_files``."""
     if landed.path.is_dir():
-        return [table for table in tables if _files_of(landed.path, table)]
+        return [table for table in tables if files_of(landed.path, table)]
     with _opened(landed) as connection:
         there = _tables_of(connection, landed)
     return [table for table in tables if table in there]
 
 
-def _files_of(folder: Path, table: str) -> list[Path]:
+def files_of(folder: Path, table: str) -> list[Path]:
+    """The file, or the files of the folder, of that name."""
     if (folder / table).is_dir():
         return readable_files(folder / table)
     names = (f"{table}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))

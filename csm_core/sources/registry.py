@@ -17,6 +17,7 @@ from csm_core.errors import ConfigError
 from csm_core.sources.files import FilesSource
 from csm_core.sources.loading import LoadResult, Log, RawTable
 from csm_core.sources.ravenstack import RavenStackSource
+from csm_core.sources.stripe import StripeSource
 
 
 class SourceSystem(Protocol):
@@ -56,7 +57,9 @@ class SourceSystem(Protocol):
         ...
 
 
-_SYSTEMS: dict[str, SourceSystem] = {system.name: system for system in (FilesSource(), RavenStackSource())}
+_SYSTEMS: dict[str, SourceSystem] = {
+    system.name: system for system in (FilesSource(), RavenStackSource(), StripeSource())
+}
 
 
 def system_names() -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
 from csm_core.section import Section
 
+URL = r"^https?://[^\s/@]+(/\S*)?$"
+VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+
 
 class SourceSettings(Section, frozen=True):
     """What all systems share. ``name`` tells several sources of one system apart and defaults to the system."""
@@ -55,8 +58,8 @@ class VendorSettings(SourceSettings, frozen=True):
 class ApiSettings(Section, frozen=True):
     """How a web API is asked: address, the environment variable with the key, patience."""
 
-    base_url: str = Field(pattern=r"^https?://[^\s/]+(/\S*)?$")
-    key_variable: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
+    base_url: str = Field(pattern=URL)
+    key_variable: str = Field(pattern=VARIABLE)
     timeout_seconds: float = Field(default=60.0, gt=0, le=600)
     attempts: int = Field(default=8, ge=1, le=50)
 
@@ -85,5 +88,25 @@ class RavenStackSettings(SourceSettings, frozen=True):
     path: Path
 
 
-AnySource = Annotated[FilesSettings | RavenStackSettings, Field(discriminator="system")]
+class StripeApi(ApiSettings, frozen=True):
+    """Stripe's API."""
+
+    base_url: str = Field(default="https://api.stripe.com", pattern=URL)
+    key_variable: str = Field(default="STRIPE_API_KEY", pattern=VARIABLE)
+
+
+class StripeSettings(VendorSettings, frozen=True):
+    """Stripe. ``account_key`` is the key of a customer's metadata that holds the account's id.
+
+    Only billing periods of at least ``renewal_months`` months end with a decision to renew.
+    """
+
+    system: Literal["stripe"]
+    api: StripeApi | None = None
+    include_test_mode: bool = False
+    account_key: str = "account_id"
+    renewal_months: int = Field(default=6, ge=1, le=120)
+
+
+AnySource = Annotated[StripeSettings | FilesSettings | RavenStackSettings, Field(discriminator="system")]
 """Every system's settings; a new system adds its model here."""
