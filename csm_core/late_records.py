@@ -74,13 +74,15 @@ class TouchedDays:
     """The materialised days before a day that lack late records, apart by what a daily run of that day does to them.
 
     ``within``: days that its run materialises again, at most ``late_arrival_days`` back. ``beyond``: days that it
-    leaves as they are; they need a run of their own. Each with the records that are lacking there.
+    leaves as they are; they need a run of their own. Each with the records that are lacking there. ``newest_change``
+    is the number of the last change among them, and grows with every later one.
     """
 
     within: tuple[date, ...] = ()
     within_records: tuple[LateRecords, ...] = ()
     beyond: tuple[date, ...] = ()
     beyond_records: tuple[LateRecords, ...] = ()
+    newest_change: int = 0
 
     @property
     def days(self) -> tuple[date, ...]:
@@ -121,7 +123,13 @@ def days_touched_by_late_records(
     near = [row for row in found if row[1] >= reach]
     within = {row[0] for row in near}
     far = [row for row in found if row[0] not in within]
-    return TouchedDays(tuple(sorted(within)), _summed(near), tuple(sorted({row[0] for row in far})), _summed(far))
+    return TouchedDays(
+        tuple(sorted(within)),
+        _summed(near),
+        tuple(sorted({row[0] for row in far})),
+        _summed(far),
+        max((row[3] for row in found), default=0),
+    )
 
 
 def days_to_materialise(

@@ -75,6 +75,19 @@ class Warehouse:
         finally:
             connection.close()
 
+    @contextmanager
+    def look(self) -> Generator[duckdb.DuckDBPyConnection | None]:
+        """Open the file for reading, without waiting: None where there is none yet, or a run is writing to it."""
+        connection = None
+        if self.path.is_file():
+            with suppress(duckdb.IOException, duckdb.ConnectionException):
+                connection = duckdb.connect(str(self.path), read_only=True)
+        try:
+            yield connection
+        finally:
+            if connection is not None:
+                connection.close()
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from csm_core.warehouse import Warehouse
 from pipelines.jobs import all_jobs
 from pipelines.partitions import daily
 from pipelines.schedules import all_schedules
+from pipelines.sensors import all_sensors
 
 SCORES = "csm_health_scores"
 
@@ -30,6 +31,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     pipeline = pipeline or Pipeline(config, Warehouse.of(config))
     partitions = daily(config.partitions_start)
     marts = load_models("marts")
+    jobs = all_jobs()
     return dg.Definitions(
         assets=[
             *raw_assets(config.sources, partitions),
@@ -41,8 +43,9 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),
-        jobs=all_jobs(),
+        jobs=jobs,
         schedules=all_schedules(config.timezone),
+        sensors=all_sensors(pipeline, jobs),
         resources={RESOURCE: dg.ResourceDefinition.hardcoded_resource(pipeline)},
         executor=dg.in_process_executor,
     )

@@ -1,10 +1,14 @@
-"""What is run together: the daily health run, the two kinds of business reviews, and back-filling scores."""
+"""What is run together: the daily health run, the two kinds of business reviews, and what publishes nothing."""
 
 from typing import Any
 
 import dagster as dg
 
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
+
+BACKFILL_SCORES = "backfill_scores"
+LATE_DAYS = "late_days"
+LOAD_RECORDS = "load_records"
 
 _REVIEWS = dg.AssetSelection.assets("csm_qbr", QBR_PAGES)
 _PUBLISH = dg.AssetSelection.assets(HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
@@ -33,9 +37,23 @@ def all_jobs() -> list[Any]:
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
-            "backfill_scores",
+            BACKFILL_SCORES,
             selection=everything - _PUBLISH,
             description="Raw records to scores of past days, as one run per range; publishes nothing.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            LATE_DAYS,
+            # The reviews of these days are left to the renewal check: it publishes those that late records changed.
+            selection=everything - _PUBLISH - _REVIEWS,
+            description="Raw records to scores of the last days once more, for records that came late; publishes "
+            "nothing.",
+            executor_def=dg.in_process_executor,
+        ),
+        dg.define_asset_job(
+            LOAD_RECORDS,
+            selection=dg.AssetSelection.groups("raw", "staging"),
+            description="New and changed files into raw and staging, which tells the days that they touch.",
             executor_def=dg.in_process_executor,
         ),
     ]

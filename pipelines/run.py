@@ -9,26 +9,17 @@ import dagster as dg
 
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
-from csm_core import errors
 from csm_core.config import Config
 from csm_core.errors import InputError
 from csm_core.late_records import LateRecords
 from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
+from pipelines.failures import StepFailure, is_failed_check, step_failure
 from pipelines.instance import shared_instance
 from pipelines.schedules import RANGE_END, RANGE_START
 
 # Failures are collected and told by the command itself; Dagster's console log would say everything twice.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class StepFailure:
-    """One asset that failed: its name, the message for a person, and the exit status that its error asks for."""
-
-    asset: str
-    message: str
-    exit_status: int
 
 
 @dataclass(frozen=True)
@@ -88,9 +79,9 @@ def run_days(
             tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), "csm/started_by": "csm run"},
         )
     failures = [
-        _failure(event)
+        step_failure(event)
         for event in result.all_events
-        if event.is_step_failure and not (pipeline.held and _is_failed_check(event))
+        if event.is_step_failure and not (pipeline.held and is_failed_check(event))
     ]
     return RunOutcome(
         result.run_id,
@@ -118,22 +109,3 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
 def _span(spans: Collection[tuple[date, date]]) -> tuple[date, date] | None:
     firsts, lasts = zip(*spans, strict=True) if spans else ((), ())
     return (min(firsts), max(lasts)) if firsts else None
-
-
-def _is_failed_check(event: dg.DagsterEvent) -> bool:
-    # What a check found is told in words of its own; Dagster only counts checks.
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
-
-
-def _failure(event: dg.DagsterEvent) -> StepFailure:
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    name = error.cls_name if error else None
-    known = getattr(errors, name, None) if name else None
-    text = error.message.strip() if error else "failed"
-    prefix, _, rest = text.partition(": ")
-    message = rest if prefix.rsplit(".", 1)[-1] == name else text
-    status = known.exit_status if isinstance(known, type) and issubclass(known, errors.CSMError) else 1
-    return StepFailure(event.step_key or "?", message, status)

@@ -1,0 +1,122 @@
+"""What is watched between the schedules: files that come late, and runs that fail."""
+
+import os
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import structlog
+
+from assets.context import Pipeline
+from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, without_secrets
+from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
+from csm_core.sources.waiting import waiting_files
+from csm_core.warehouse import table_exists
+from pipelines.failures import problems_of
+from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
+from pipelines.schedules import RANGE_END, RANGE_START
+
+LATE_FILES_SENSOR = "late_files_sensor"
+RUN_FAILURE_SENSOR = "run_failure_sensor"
+INTERVAL_SECONDS = 300
+# A file that was written to just now may not be complete.
+QUIET = timedelta(seconds=60)
+
+log = structlog.get_logger("csm_core.alerts")
+
+
+def all_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
+    """The sensors, on the jobs of ``all_jobs``."""
+    wanted = [job for job in jobs if job.name in (LOAD_RECORDS, LATE_DAYS, BACKFILL_SCORES)]
+    return [_late_files_sensor(pipeline, wanted), _run_failure_sensor()]
+
+
+def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=LATE_FILES_SENSOR,
+        jobs=jobs,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        description="Loads files that are new or changed since the last run, then runs the past days that their "
+        "records touch, a range as one run. Publishes nothing: the next daily run publishes the newest day.",
+    )
+    def _late_files(_context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        with pipeline.warehouse.look() as connection:
+            if connection is None:
+                return dg.SkipReason("there is no warehouse yet, or a run is writing to it; looking again later")
+            newest = _newest_scored_day(connection)
+            if newest is None:
+                return dg.SkipReason("no day has been scored yet, so nothing can be late")
+            waiting = waiting_files(connection, pipeline.config.sources)
+            lacking = days_touched_by_late_records(
+                connection, newest + timedelta(days=1), pipeline.config.late_arrival_days
+            )
+        requests = _requests_for(lacking)
+        if waiting.changed_at and pipeline.clock() - waiting.changed_at >= QUIET:
+            requests.append(
+                _range_request(LOAD_RECORDS, (newest, newest), f"files-{waiting.fingerprint}", f"{len(waiting.files)}")
+            )
+        if requests:
+            return requests
+        if waiting:
+            return dg.SkipReason(f"{len(waiting.files):,} files were written to just now; looking again later")
+        return dg.SkipReason(f"every file has been loaded, and no day up to {newest} lacks a record")
+
+    return _late_files
+
+
+def _requests_for(lacking: TouchedDays) -> list[dg.RunRequest]:
+    found = [
+        (BACKFILL_SCORES, lacking.beyond, lacking.beyond_records),
+        (LATE_DAYS, lacking.within, lacking.within_records),
+    ]
+    return [
+        _range_request(job, span, f"{job}-{lacking.newest_change}-{span[0]}-{span[1]}", late_text(span, records))
+        for job, days, records in found
+        if days
+        for span in [(days[0], days[-1])]
+    ]
+
+
+def _range_request(job: str, days: tuple[date, date], run_key: str, why: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=run_key,
+        job_name=job,
+        tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), "csm/late": why[:255]},
+    )
+
+
+def _newest_scored_day(connection: Any) -> date | None:
+    if not table_exists(connection, SCORES_TABLE):
+        return None
+    row = connection.execute(f"select max(as_of_date) from {SCORES_TABLE}").fetchone()
+    return row[0] if row else None
+
+
+def _run_failure_sensor() -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name=RUN_FAILURE_SENSOR,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Logs every run that failed, and posts it to the webhook of {WEBHOOK_VARIABLE} if that is set.",
+    )
+    def _run_failed(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
+        problems = problems or [without_secrets(context.failure_event.message or "the run failed")]
+        days = _days_text(run.tags)
+        log.error("run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems)
+        context.log.error(f"run {run.run_id} of {run.job_name} for {days} failed: {'; '.join(problems)}")
+        url = os.environ.get(WEBHOOK_VARIABLE, "").strip()
+        if not url:
+            return
+        facts = {"job": run.job_name, "days": days, "run": run.run_id}
+        post(slack_message(f"csm-health: {run.job_name} for {days} failed", facts, problems), url)
+
+    return _run_failed
+
+
+def _days_text(tags: Any) -> str:
+    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
+    if first and last:
+        return first if first == last else f"{first} to {last}"
+    return tags.get("dagster/partition") or "no partition"
