@@ -17,6 +17,8 @@ from csm_core.late_records import LateRecords, days_to_materialise, late_text
 from csm_core.warehouse import Warehouse
 
 RESOURCE = "pipeline"
+# A run with this tag publishes nothing; its value says why.
+DO_NOT_PUBLISH = "csm/do_not_publish"
 BACKFILL = dg.BackfillPolicy.single_run()
 OWNERS = ("team:customer-success-data",)
 CELL_CHARACTERS = 120

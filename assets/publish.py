@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, Linked, days_of, pipeline_of, preview
+from assets.context import BACKFILL, DO_NOT_PUBLISH, OWNERS, RESOURCE, Linked, days_of, pipeline_of, preview
 from csm_core.errors import NotionError
 from csm_core.notion.apply import Report
 from csm_core.notion.desired import EXPANSION, HEALTH, QBR, RECORD
@@ -61,6 +61,10 @@ def _publish_asset(
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
+        held_back = context.run.tags.get(DO_NOT_PUBLISH)
+        if held_back:
+            context.log.info(f"nothing is published by this run: {held_back}")
+            return dg.MaterializeResult(metadata={"published": False})
         with pipeline.warehouse.connect() as connection:
             days = days_of(context)
             day = _day_to_publish(days, newest_day(connection))

@@ -44,7 +44,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
         ],
         asset_checks=portfolio_asset_checks(),
         jobs=jobs,
-        schedules=all_schedules(config.timezone),
+        schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock),
         sensors=all_sensors(pipeline, jobs),
         resources={RESOURCE: dg.ResourceDefinition.hardcoded_resource(pipeline)},
         executor=dg.in_process_executor,

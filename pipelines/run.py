@@ -14,9 +14,9 @@ from csm_core.errors import InputError
 from csm_core.late_records import LateRecords
 from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
+from pipelines.catch_up import RANGE_END, RANGE_START
 from pipelines.failures import StepFailure, is_failed_check, step_failure
 from pipelines.instance import shared_instance
-from pipelines.schedules import RANGE_END, RANGE_START
 
 # Failures are collected and told by the command itself; Dagster's console log would say everything twice.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

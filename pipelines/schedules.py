@@ -1,28 +1,48 @@
 """When jobs run, in the configured time zone: daily 07:00, renewal check 08:00, quarterly reviews at 04:00."""
 
-from datetime import UTC, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster import ScheduleEvaluationContext
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+from assets.context import DO_NOT_PUBLISH
+from pipelines.catch_up import RANGE_END, RANGE_START, days_due, newest_materialised
+
+SCORES = "csm_health_scores"
+REVIEWS = "csm_qbr"
 
 
-def all_schedules(timezone: str) -> list[dg.ScheduleDefinition]:
-    """The schedules; each asks for the UTC day that was complete when it ticked."""
+def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetime]) -> list[dg.ScheduleDefinition]:
+    """The schedules; each asks for the UTC day that was complete when it ticked, and for the days missed before it.
 
-    def yesterday(context: ScheduleEvaluationContext) -> dg.RunRequest:
-        day = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date().isoformat()
-        return dg.RunRequest(run_key=day, partition_key=day)
+    A tick that is evaluated after the next one was due (the daemon had been off) is run, but not published: the newest
+    day is.
+    """
+    zone = ZoneInfo(timezone)
+
+    def daily(job: str, asset: str) -> Callable[[ScheduleEvaluationContext], dg.RunRequest]:
+        def evaluate(context: ScheduleEvaluationContext) -> dg.RunRequest:
+            tick = context.scheduled_execution_time
+            day = (tick.astimezone(UTC) - timedelta(days=1)).date()
+            instance = _instance_of(context)
+            days = days_due(instance, asset, job, day, catch_up_days) if instance else (day, day)
+            # A day by the clock on the wall: 23 or 25 hours where the time changes.
+            next_tick = tick.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
+            overtaken = clock() >= next_tick.replace(tzinfo=zone)
+            return _request(days, {DO_NOT_PUBLISH: "a later tick is due"} if overtaken else {})
+
+        return evaluate
 
     def first_of_quarter(context: ScheduleEvaluationContext) -> dg.RunRequest:
         # The review needs the quarter's last day scored, and stands in the partition of the day after it.
-        first = context.scheduled_execution_time.date()
-        last_of_quarter = (first - timedelta(days=1)).isoformat()
-        return dg.RunRequest(
-            run_key=first.isoformat(), tags={RANGE_START: last_of_quarter, RANGE_END: first.isoformat()}
-        )
+        first = context.scheduled_execution_time.astimezone(zone).date()
+        # Pages are written from the newest scored day on; a tick that comes late has newer ones.
+        instance = _instance_of(context)
+        newest = newest_materialised(instance, SCORES) if instance else None
+        last = max(first, newest) if newest else first
+        return _request((first - timedelta(days=1), last), {}, key=first)
 
     return [
         dg.ScheduleDefinition(
@@ -30,15 +50,15 @@ def all_schedules(timezone: str) -> list[dg.ScheduleDefinition]:
             job_name="daily_health",
             cron_schedule="0 7 * * *",
             execution_timezone=timezone,
-            execution_fn=yesterday,
-            description="Every day at 07:00: yesterday, from raw records to Notion.",
+            execution_fn=daily("daily_health", SCORES),
+            description="Every day at 07:00: yesterday and the days missed before it, from raw records to Notion.",
         ),
         dg.ScheduleDefinition(
             name="renewal_check_schedule",
             job_name="renewal_check",
             cron_schedule="0 8 * * *",
             execution_timezone=timezone,
-            execution_fn=yesterday,
+            execution_fn=daily("renewal_check", REVIEWS),
             description="Every day at 08:00: reviews of accounts that came within 90 days of their renewal.",
         ),
         dg.ScheduleDefinition(
@@ -50,3 +70,16 @@ def all_schedules(timezone: str) -> list[dg.ScheduleDefinition]:
             description="On the first day of a quarter at 04:00: reviews of the quarter that ended.",
         ),
     ]
+
+
+def _instance_of(context: ScheduleEvaluationContext) -> dg.DagsterInstance | None:
+    # Somebody who only asks what a tick would request may do so without an instance; nothing was missed then.
+    return context.instance if context.instance_ref else None
+
+
+def _request(days: tuple[date, date], tags: dict[str, str], key: date | None = None) -> dg.RunRequest:
+    first, last = (day.isoformat() for day in days)
+    run_key = (key or days[1]).isoformat()
+    if first == last:
+        return dg.RunRequest(run_key=run_key, partition_key=last, tags=tags)
+    return dg.RunRequest(run_key=run_key, tags={RANGE_START: first, RANGE_END: last, **tags})

@@ -13,9 +13,9 @@ from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, without_secre
 from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
 from csm_core.sources.waiting import waiting_files
 from csm_core.warehouse import table_exists
+from pipelines.catch_up import RANGE_END, RANGE_START
 from pipelines.failures import problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
-from pipelines.schedules import RANGE_END, RANGE_START
 
 LATE_FILES_SENSOR = "late_files_sensor"
 RUN_FAILURE_SENSOR = "run_failure_sensor"

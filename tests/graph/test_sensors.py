@@ -255,3 +255,14 @@ def test_what_is_posted_is_escaped_cut_and_without_secrets():
     assert all(len(block["text"]["text"]) <= 3000 for block in message["blocks"])
     said = without_secrets("key sk_live_1234567 and abc", {"STRIPE_API_KEY": "sk_live_1234567", "X_TOKEN": "abc"})
     assert said == "key (hidden) and abc"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_tagged_so_publishes_nothing(company):
+    with shared_instance(company.config) as instance:
+        job = definitions_of(company).get_repository_def().get_job("daily_health")
+        tags = {"csm/do_not_publish": "a later tick is due"}
+        result = job.execute_in_process(instance=instance, partition_key="2026-06-30", tags=tags)
+        done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+    assert {"notion_health_updates", "notion_expansion_records"} <= done
+    assert company.query("select 1 from duckdb_tables() where schema_name = 'sync'") == []
