@@ -97,7 +97,10 @@ def report(
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
-        said = f"{outcome.message} First rows: {'; '.join(str(dict(row)) for row in outcome.sample[:3])}"
+        said = (
+            f"{outcome.text()}. Nothing after {model.table} was built or published: mend the records or the "
+            "model, and run the days again."
+        )
         context.log.error(said)
         pipeline_of(context).held.append(said)
     pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds, "layer": model.layer})

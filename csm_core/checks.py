@@ -24,6 +24,11 @@ class CheckOutcome:
     message: str
     sample: tuple[Mapping[str, Any], ...] = ()
 
+    def text(self) -> str:
+        """The message with the first rows, for where there is no table to show them in."""
+        rows = "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in self.sample)
+        return f"{self.message} First rows: {rows}" if rows else self.message
+
 
 def implied_checks(model: SqlModel) -> list[Check]:
     """The checks that a grain implies: no key column is null. (Uniqueness takes a grouping: see ``run_checks``.)"""

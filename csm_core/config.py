@@ -91,12 +91,27 @@ class ExpansionSettings(Section, frozen=True):
     own_adoption_percent: int = Field(default=60, ge=0, le=100)
 
 
+class FreshnessSettings(Section, frozen=True):
+    """After how many days without a record an entity counts as silent, if it had them regularly; none: never.
+
+    ``usage_events`` are judged by ``max_silent_days``, regular or not.
+    """
+
+    subscriptions: int | None = Field(default=90, ge=0)
+    invoices: int | None = Field(default=45, ge=0)
+    tickets: int | None = Field(default=30, ge=0)
+    nps_responses: int | None = Field(default=90, ge=0)
+    interactions: int | None = Field(default=30, ge=0)
+    tam_assessments: int | None = Field(default=90, ge=0)
+
+
 class CheckSettings(Section, frozen=True):
     """When publishing is held: thresholds of the blocking checks between marts and Notion."""
 
     max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
     max_rag_changed_percent: float = Field(default=25.0, ge=0, le=100)
     max_silent_days: int = Field(default=3, ge=0)
+    freshness: FreshnessSettings = FreshnessSettings()
     scalar_sample_rows: int = Field(default=200, ge=1)
 
 

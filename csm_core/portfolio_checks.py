@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 
 from csm_core.checks import CheckOutcome
-from csm_core.config import CheckSettings
+from csm_core.config import CheckSettings, FreshnessSettings
+from csm_core.contract import ENTITIES
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
@@ -31,7 +32,14 @@ POPULATION = PortfolioCheck("population_scored", "Every account of the populatio
 SWING = PortfolioCheck("portfolio_swing", "Neither the mean score nor the RAGs moved more than a portfolio does.")
 SILENCE = PortfolioCheck("usage_delivered", "The usage source delivered events of the last days.")
 SCALAR = PortfolioCheck("scalar_agrees", "The scalar scorer gives the same bits on a sample of the day's rows.")
-ALL = (POPULATION, SWING, SILENCE, SCALAR)
+# Usage has its own rule; accounts and features are lists of what there is, whose dates say nothing of deliveries.
+FRESHNESS = {
+    entity: PortfolioCheck(f"{entity}_delivered", f"{entity} that came regularly have not stopped coming.")
+    for entity in FreshnessSettings.model_fields
+}
+ALL = (POPULATION, SWING, SILENCE, SCALAR, *FRESHNESS.values())
+# Records on so many of so many days before the latest: then they come regularly, and silence means something.
+REGULAR_DAYS, REGULAR_OF_DAYS = 10, 180
 
 
 def run(
@@ -44,6 +52,9 @@ def run(
         return portfolio_swing(connection, settings, day)
     if check is SILENCE:
         return usage_delivered(connection, settings, day)
+    for entity, freshness in FRESHNESS.items():
+        if check is freshness:
+            return records_delivered(connection, settings, entity, day)
     return scalar_agrees(connection, settings, day)
 
 
@@ -157,6 +168,37 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
         f"source delivers; if the silence is real, run again with --accept {SILENCE.name}."
     )
     return CheckOutcome(SILENCE.name, False, 1, message)
+
+
+def records_delivered(
+    connection: duckdb.DuckDBPyConnection, settings: CheckSettings, entity: str, day: date
+) -> CheckOutcome:
+    """The latest record of an entity by the end of ``day`` is not older than its days, if they came regularly."""
+    name = FRESHNESS[entity].name
+    allowed: int | None = getattr(settings.freshness, entity)
+    if allowed is None:
+        return CheckOutcome(name, True, 0, f"checks.freshness.{entity} is none: not looked at")
+    dated_by = ENTITIES[entity].dated_by.name
+    delivered = _rows(
+        connection,
+        f"select cast({dated_by} as date) as day, count(*) as records from {ENTITIES[entity].table} "
+        f"where {dated_by} < $day + interval 1 day group by 1 order by 1 desc limit $days",
+        {"day": day, "days": REGULAR_OF_DAYS},
+    )
+    if not delivered:
+        return CheckOutcome(name, True, 0, f"no {entity} up to {day}: no source has any")
+    latest: date = delivered[0]["day"]
+    recent = [one for one in delivered if (latest - one["day"]).days < REGULAR_OF_DAYS]
+    silent = (day - latest).days
+    said = f"the latest of {entity} is of {latest}, {silent} days before {day} (at most {allowed} days)"
+    if silent <= allowed or len(recent) < REGULAR_DAYS:
+        return CheckOutcome(name, True, 0, said)
+    message = (
+        f"{entity} stopped: {said}; before, there were some on {len(recent)} of {REGULAR_OF_DAYS} days. Publishing is "
+        f"held: check that the source delivers; if the silence is real, run again with --accept {name}, or set "
+        f"checks.freshness.{entity} in csm.yaml."
+    )
+    return CheckOutcome(name, False, silent, message, tuple(recent[:10]))
 
 
 def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
+from csm_core import portfolio_checks
 from csm_core.config import Config
 from csm_core.errors import InputError
 from csm_core.late_records import LateRecords
@@ -62,8 +63,10 @@ def run_days(
 ) -> RunOutcome:
     """Materialise the days as one run. ``select`` names assets; nothing selected means all of them.
 
-    Raises InputError for an asset that is not there. A failure of a step is no exception but part of the outcome.
+    Raises InputError for an asset or an accepted check that is not there. A failure of a step is no exception but part
+    of the outcome.
     """
+    _require_known(accepted)
     given = {"progress": progress, "clock": clock}
     extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
     pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
@@ -94,6 +97,14 @@ def run_days(
         _span(pipeline.late.values()),
         tuple(sorted(pipeline.late_records)),
     )
+
+
+def _require_known(accepted: Collection[str]) -> None:
+    known = [check.name for check in portfolio_checks.ALL]
+    unknown = sorted(set(accepted) - set(known))
+    if unknown:
+        message = f"no check named {', '.join(unknown)} that can be accepted; there are: {', '.join(known)}"
+        raise InputError(message)
 
 
 def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:

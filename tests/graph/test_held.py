@@ -1,6 +1,7 @@
 """What the blocking checks hold back is not published, and says why; a person may let one pass, once."""
 
 import duckdb
+import pytest
 
 
 def sync_tables(one) -> set[str]:
@@ -49,3 +50,25 @@ def test_a_day_scored_under_another_configuration_is_said_to_be(company):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "1 of the days were scored under another configuration" in again.stdout
     assert one.query("select count(distinct config_hash) from marts.csm_health_scores") == [(1,)]
+
+
+@pytest.mark.slow
+def test_records_that_came_regularly_and_stopped_hold_publishing_with_the_last_days_that_had_some(company):
+    one = company("acme", checks={"freshness": {"tickets": 1}})
+    held = one.csm("run", "--as-of", "2026-10-02")
+    assert held.returncode == 1
+    assert "the latest of tickets is of 2026-09-30, 2 days before 2026-10-02 (at most 1 days)" in held.stdout
+    assert held.stdout.count("; day 2026-09-") == 9
+    assert "--accept tickets_delivered" in held.stdout
+    assert sync_tables(one) == set()
+    unknown = one.csm("run", "--as-of", "2026-10-02", "--accept", "tickets")
+    assert unknown.returncode == 2
+    assert "no check named tickets that can be accepted; there are: population_scored" in unknown.stderr
+    accepted = one.csm("run", "--as-of", "2026-10-02", "--no-publish", "--accept", "tickets_delivered")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    ((check, by, at),) = one.query("select check_name, accepted_by, accepted_at from run.accepted_checks")
+    assert check == "tickets_delivered"
+    assert by
+    assert at
+    # Once: the next run is held again.
+    assert one.csm("run", "--as-of", "2026-10-02", "--no-publish").returncode == 1
