@@ -1,11 +1,13 @@
 """The asset that scores: the one mart whose SQL the vectorised scorer writes from the rubric."""
 
 import hashlib
+from typing import Any
 
 import dagster as dg
 
 from assets.context import days_to_build, pipeline_of
 from assets.models import asset_arguments, report
+from csm_core.charts import rag_over_time, score_distribution
 from csm_core.health_scores import other_configurations, score_days, scores_sql
 from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
 from csm_core.sql_models import SqlModel
@@ -31,7 +33,10 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
             result = score_days(connection, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
             lacking = days_touched_by_late_records(connection, days[1], limit)
-            more = {}
+            more: dict[str, Any] = {
+                "score_distribution": dg.MetadataValue.md(score_distribution(connection, days[1])),
+                "rag_over_time": dg.MetadataValue.md(rag_over_time(connection, days[1])),
+            }
             if lacking:
                 said = lacking_text(lacking, days[1], limit)
                 context.log.warning(said)

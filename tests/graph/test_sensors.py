@@ -151,8 +151,16 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
         span = {"dagster/asset_partition_range_start": "2026-06-28", "dagster/asset_partition_range_end": "2026-06-30"}
         result = job.execute_in_process(instance=instance, tags=span)
         assert result.success
-        done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+        events = result.get_asset_materialization_events()
+    done = {event.asset_key.to_user_string() for event in events}
     assert "csm_health_scores" in done
+    (told,) = [
+        event.materialization.metadata
+        for event in events
+        if event.partition == "2026-06-30" and event.asset_key == dg.AssetKey("csm_health_scores")
+    ]
+    assert all("(data:image/png;base64," in told[name].value for name in ("score_distribution", "rag_over_time"))
+    assert "13 scored days from 2026-06-18 to 2026-06-30" in told["rag_over_time"].value
     assert not any(name.startswith("notion") for name in done)
     assert company.query("select max(as_of_date) from marts.csm_health_scores") == [(date(2026, 6, 30),)]
     assert company.query("select 1 from duckdb_tables() where schema_name = 'sync'") == []
