@@ -16,7 +16,9 @@ from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
 from csm_core.sources.landed import files_of, found_tables, landed_files
 from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
-from csm_core.sources.settings import LandedTables, StripeSettings
+from csm_core.sources.pulling import pull, pulled_files
+from csm_core.sources.settings import LandedTables, StripeApi, StripeSettings
+from csm_core.sources.stripe_api import StripeStream, connect, reach
 
 SYSTEM = "stripe"
 RECORDS = {
@@ -74,7 +76,7 @@ class StripeSource:
             found = [name for name in RECORDS if files_of(folder, name)]
             _require(folder, found)
             return f"{folder}: {', '.join(found)}"
-        raise AssertionError(settings)
+        return reach(settings.api or StripeApi())
 
     def load(
         self,
@@ -87,17 +89,18 @@ class StripeSource:
     ) -> list[LoadResult]:
         """Load what is new of all Stripe accounts, all of it or nothing.
 
-        Raises SourceError for a folder, a table or a file that is not as it should be.
+        Raises SourceError for a folder, a table or a file that is not as it should be, ConfigError and
+        SourceUnavailableError as the API has it; what was fetched until then is kept.
         """
         files: dict[str, dict[Path, str]] = {table.name: {} for table in RAW_TABLES}
         for source in sources:
-            for name, paths in _files(source, folder / source.label).items():
+            for name, paths in _files(source, folder / source.label, log).items():
                 files[name] |= dict.fromkeys(paths, source.label)
         targets = [(table, files[table.name]) for table in RAW_TABLES]
         return load_tables(connection, targets, loaded_at=loaded_at, log=log)
 
 
-def _files(source: StripeSettings, kept: Path) -> dict[str, list[Path]]:
+def _files(source: StripeSettings, kept: Path, log: Log) -> dict[str, list[Path]]:
     """Files by the raw table that they belong to."""
     if source.tables:
         found = landed_files(source.tables, _landed_names(source.tables), kept / "tables")
@@ -108,7 +111,8 @@ def _files(source: StripeSettings, kept: Path) -> dict[str, list[Path]]:
         found = {name: files_of(folder, name) for name in RECORDS}
         _require(folder, [name for name, paths in found.items() if paths])
         return found
-    raise AssertionError(source)
+    pull(SYSTEM, source.label, StripeStream(connect(source.api or StripeApi())), kept / "api", log)
+    return {name: pulled_files(kept / "api", name) for name in RECORDS}
 
 
 def _landed_names(landed: LandedTables) -> tuple[str, ...]:

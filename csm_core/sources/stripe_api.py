@@ -1,0 +1,185 @@
+"""Stripe's API: everything once, then what changed, by its events; invoices that were open are read again every time.
+
+The first pull lists all customers, subscriptions, invoices and credit notes. Later ones read the events since the last
+pull: each holds the object as it was then, and the newest of an object counts. Events are kept by Stripe for 30 days:
+after a longer pause everything is listed again. Events of subscriptions are kept, too: they are the history of seats.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from csm_core.errors import SourceError, SourceUnavailableError
+from csm_core.sources.pulling import Page, State
+from csm_core.sources.settings import StripeApi
+from csm_core.sources.web_api import WebApi, key_of
+
+SYSTEM = "stripe"
+LISTS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("customers", {}),
+    ("subscriptions", {"status": "all"}),
+    ("invoices", {}),
+    ("credit_notes", {}),
+)
+TABLES = {
+    "customer": "customers",
+    "subscription": "subscriptions",
+    "invoice": "invoices",
+    "credit_note": "credit_notes",
+}
+EVENT_TYPES = (
+    *("customer.created", "customer.updated", "customer.deleted"),
+    *(f"customer.subscription.{what}" for what in ("created", "updated", "deleted", "paused", "resumed")),
+    *(f"invoice.{what}" for what in ("finalized", "paid", "payment_failed", "payment_succeeded", "updated")),
+    *(f"invoice.{what}" for what in ("voided", "marked_uncollectible", "created", "deleted")),
+    *(f"credit_note.{what}" for what in ("created", "updated", "voided")),
+)
+HISTORY = ("customer.subscription.created", "customer.subscription.updated")
+UNSETTLED = ("open", "draft")
+KEPT_DAYS = 25
+PAGE = 100
+_DAY = 86_400
+
+
+def connect(settings: StripeApi) -> WebApi:
+    """The API with its key. Raises ConfigError without a key or without dlt."""
+    return WebApi(settings, SYSTEM, {"Authorization": f"Bearer {key_of(settings, SYSTEM)}"})
+
+
+def reach(settings: StripeApi) -> str:
+    """Ask for one customer, to see whether address and key are right. Raises as ``WebApi.get``."""
+    connect(settings).get("/v1/customers", {"limit": 1})
+    return f"{settings.base_url} answers, {settings.key_variable} is accepted"
+
+
+class StripeStream:
+    """What a pull brings.
+
+    The state of a pull: ``mode`` while it goes on, ``step`` and ``after`` in the lists, ``since`` (seconds) up to which
+    changes are known, ``open`` the ids of invoices that were open.
+    """
+
+    def __init__(self, api: WebApi, clock: Callable[[], float] = time.time) -> None:
+        self._api = api
+        self._clock = clock
+
+    def __call__(self, state: State) -> Iterator[Page]:
+        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        now = int(self._clock())
+        if not state.get("mode"):
+            known = state.get("since")
+            whole = known is None or now - known > KEPT_DAYS * _DAY
+            state.update(mode="whole" if whole else "changes", step=0, after=None, started=now, more=True)
+        if state["mode"] == "whole":
+            yield from self._lists(state)
+            yield from self._events(state, since=state["started"] - 30 * _DAY, objects=False)
+        else:
+            yield from self._events(state, since=state["since"], objects=True)
+        state["since"] = state["started"]
+        state.update(mode=None, after=None, more=False)
+
+    def _lists(self, state: State) -> Iterator[Page]:
+        for step in range(state["step"], len(LISTS)):
+            table, parameters = LISTS[step]
+            if step > state["step"]:
+                state.update(step=step, after=None)
+            for page, after in self._pages(f"/v1/{table}", parameters, state.get("after")):
+                self._note_open(state, table, page)
+                state["after"] = after
+                yield table, page
+        state["step"] = len(LISTS)
+
+    def _events(self, state: State, *, since: int, objects: bool) -> Iterator[Page]:
+        """Events are newest first: an object's first is its latest. Not cut into packages, so that this stays true."""
+        seen: set[str] = set()
+        unsettled: set[str] = set()
+        gathered: dict[str, list[dict[str, Any]]] = {}
+        for page in self._event_pages(since):
+            for event in page:
+                kind, changed = event.get("type"), event.get("data", {}).get("object", {})
+                if kind in HISTORY:
+                    gathered.setdefault("events", []).append(event)
+                table = TABLES.get(str(changed.get("object")))
+                if not objects or table is None or kind not in EVENT_TYPES:
+                    continue
+                if changed.get("id") in seen or changed.get("id") in unsettled:
+                    continue
+                if table == "invoices" and changed.get("status") in UNSETTLED:
+                    # It is read again anyway, and may be further by now.
+                    unsettled.add(changed["id"])
+                    continue
+                seen.add(changed["id"])
+                gathered.setdefault(table, []).append(self._completed(changed))
+        if objects:
+            gathered.setdefault("invoices", []).extend(self._open_again(unsettled.union(state.get("open", [])), seen))
+        for table, records in gathered.items():
+            self._note_open(state, table, records)
+            yield table, records
+
+    def _event_pages(self, since: int) -> Iterator[list[dict[str, Any]]]:
+        pages = self._pages("/v1/events", {"created[gte]": since, "types[]": list(EVENT_TYPES)}, None)
+        try:
+            first = next(pages)
+        except SourceError:
+            # An API that does not know the filter gives all events.
+            pages = self._pages("/v1/events", {"created[gte]": since}, None)
+            first = next(pages)
+        yield first[0]
+        for page, _ in pages:
+            yield page
+
+    def _open_again(self, unsettled: set[str], seen: set[str]) -> Iterator[dict[str, Any]]:
+        """Invoices that are open, and those that were: of some changes no event tells."""
+        known = unsettled - seen
+        try:
+            for page, _ in self._pages("/v1/invoices", {"status": "open"}, None):
+                for invoice in page:
+                    if invoice["id"] not in seen:
+                        known.discard(invoice["id"])
+                        seen.add(invoice["id"])
+                        yield invoice
+        except (SourceError, SourceUnavailableError):
+            # An API that does not know the filter, or fails over it, is asked for each; if it is gone, that tells.
+            known = unsettled - seen
+        for name in sorted(known):
+            seen.add(name)
+            yield self._completed(self._api.get(f"/v1/invoices/{name}"))
+
+    def _note_open(self, state: State, table: str, records: list[dict[str, Any]]) -> None:
+        if table != "invoices" or not records:
+            return
+        unsettled: set[str] = set(state.get("open", []))
+        for invoice in records:
+            if invoice.get("status") in UNSETTLED:
+                unsettled.add(invoice["id"])
+            else:
+                unsettled.discard(invoice["id"])
+        state["open"] = sorted(unsettled)
+
+    def _pages(
+        self, path: str, parameters: dict[str, Any], after: str | None
+    ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
+        """The pages of a list, each with the id that the next one begins after."""
+        more = True
+        while more:
+            asked = {**parameters, "limit": PAGE, **({"starting_after": after} if after else {})}
+            # Not every emulator and proxy has credit notes.
+            answer = self._api.get(path, asked, may_be_missing=path == "/v1/credit_notes")
+            page = cast("list[dict[str, Any]]", answer.get("data") or [])
+            more = bool(answer.get("has_more")) and bool(page)
+            after = str(page[-1]["id"]) if page else None
+            yield [self._completed(record) for record in page], after
+
+    def _completed(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with all of its lines and items: a list inside a record has only the first."""
+        for name in ("lines", "items"):
+            inner = record.get(name)
+            if isinstance(inner, dict) and inner.get("has_more") and inner.get("url"):
+                held = cast("dict[str, Any]", inner)
+                path, _, query = str(held["url"]).partition("?")
+                asked = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+                entries = [entry for page, _ in self._pages(path, asked, None) for entry in page]
+                record = {**record, name: {**held, "data": entries, "has_more": False}}
+        return record

@@ -1,0 +1,114 @@
+"""Asking a vendor's web API: patience, and errors that say what is wrong and never hold the key.
+
+The HTTP session is dlt's: it times out, tries again after what may pass (429, 5xx, dropped connections), and waits as
+long as `Retry-After` says, at most five minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, cast
+
+from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.sources.settings import ApiSettings
+
+EXTRA = "sources"
+_LONGEST_WAIT_SECONDS = 300
+_REFUSED = (401, 403)
+_MISSING = 404
+_FOR_NOW = (408, 429)
+
+
+def require_dlt(system: str) -> ModuleType:
+    """The dlt library. Raises ConfigError naming the extra where it is not installed."""
+    try:
+        import dlt
+    except ImportError:
+        message = (
+            f"reading {system} by API needs the extra `{EXTRA}`, which is not installed: "
+            f"pip install 'csm-health[{EXTRA}]'. Files and landed tables are read without it."
+        )
+        raise ConfigError(message) from None
+    return dlt
+
+
+def key_of(settings: ApiSettings, system: str) -> str:
+    """The secret that the settings name. Raises ConfigError where the environment does not have it."""
+    key = os.environ.get(settings.key_variable, "").strip()
+    if not key:
+        message = f"{settings.key_variable} is not set: it has to hold the key of {system}'s API"
+        raise ConfigError(message)
+    if not key.isascii() or not key.isprintable():
+        message = f"{settings.key_variable} holds characters that no key has: set it again"
+        raise ConfigError(message)
+    return key
+
+
+class WebApi:
+    """GET requests to one API. ``headers`` carry the key; they appear in no message."""
+
+    def __init__(self, settings: ApiSettings, system: str, headers: Mapping[str, str]) -> None:
+        require_dlt(system)
+        from dlt.sources.helpers.requests import Client
+
+        self._settings = settings
+        self._system = system
+        self._headers = dict(headers)
+        self._client = Client(
+            request_timeout=settings.timeout_seconds,
+            raise_for_status=False,
+            request_max_attempts=settings.attempts,
+            request_max_retry_delay=_LONGEST_WAIT_SECONDS,
+        )
+
+    def get(
+        self, path: str, parameters: Mapping[str, Any] | None = None, *, may_be_missing: bool = False
+    ) -> dict[str, Any]:
+        """The JSON object at a path below the base URL; empty for one that may be missing, and is.
+
+        Raises ConfigError when the key is refused, SourceError when the request is, and SourceUnavailableError when the
+        API cannot be reached or keeps failing.
+        """
+        from requests.exceptions import RequestException
+
+        url = self._settings.base_url.rstrip("/") + path
+        try:
+            response = self._client.get(url, params=dict(parameters or {}), headers=self._headers)
+            status = int(response.status_code)
+            found: Any = response.json() if status < 300 else None
+        except RequestException as error:
+            message = (
+                f"{self._system}: {url} cannot be reached or does not answer as JSON, tried {self._settings.attempts} "
+                f"times: {type(error).__name__}"
+            )
+            raise SourceUnavailableError(message) from None
+        except ValueError:
+            message = f"{self._system}: {url} does not answer with JSON: is `base_url` right?"
+            raise SourceUnavailableError(message) from None
+        if status in _REFUSED:
+            message = (
+                f"{self._system} refuses the key in {self._settings.key_variable} for {path} (status {status}): "
+                "it has to be valid and allowed to read this"
+            )
+            raise ConfigError(message)
+        if status == _MISSING and may_be_missing:
+            return {}
+        if status in _FOR_NOW or status >= 500:
+            message = f"{self._system}: {url} answers with status {status}, tried {self._settings.attempts} times"
+            raise SourceUnavailableError(message)
+        if status >= 300:
+            message = f"{self._system} refuses {path} (status {status}): {self._said(response.text)}"
+            raise SourceError(message)
+        if not isinstance(found, dict):
+            message = f"{self._system}: {url} answers with something else than a JSON object: is `base_url` right?"
+            raise SourceUnavailableError(message)
+        return cast("dict[str, Any]", found)
+
+    def _said(self, text: str) -> str:
+        for value in self._headers.values():
+            for part in value.split():
+                if len(part) > 6:
+                    text = text.replace(part, "…")
+        return " ".join(text.split())[:300]

@@ -1,0 +1,307 @@
+"""Stripe's API: against the emulator over HTTP, and against a server that fails as real ones do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.sources import pulling
+from csm_core.sources.registry import get_system
+from csm_core.sources.settings import StripeApi, StripeSettings
+from tests.sources.test_stripe import write_company
+from tests.sources.way_in import SilentLog
+
+KEY = "sk_test_12345"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def emulator() -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            for _ in range(100):
+                try:
+                    requests.get(url, timeout=1)
+                    break
+                except requests.ConnectionError:
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def post(url: str, path: str, **fields: Any) -> dict[str, Any]:
+    response = requests.post(f"{url}/v1/{path}", data=fields, auth=(KEY, ""), timeout=10)
+    assert response.ok, response.text
+    return response.json()
+
+
+@pytest.mark.slow
+def test_what_is_made_in_stripe_is_pulled_changed_and_pulled_again(emulator, tmp_path, company):
+    for name, amount in (("monthly", 1_000), ("yearly", 12_000)):
+        interval = "year" if name == "yearly" else "month"
+        post(emulator, "plans", id=name, amount=amount, currency="usd", interval=interval, **{"product[name]": name})
+    customers = [post(emulator, "customers", name=f"C{n}", **{"metadata[account_id]": f"a{n}"})["id"] for n in (1, 2)]
+
+    def pay_with(customer: str, number: str) -> None:
+        method = post(
+            emulator,
+            "payment_methods",
+            type="card",
+            **{"card[number]": number, "card[exp_month]": 12, "card[exp_year]": 2060, "card[cvc]": "123"},
+        )["id"]
+        post(emulator, f"payment_methods/{method}/attach", customer=customer)
+        post(emulator, f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
+
+    def subscribe(customer: str, seats: int) -> None:
+        post(emulator, "subscriptions", customer=customer, **{"items[0][plan]": "yearly", "items[0][quantity]": seats})
+
+    def pay(invoice: str) -> bool:
+        answer = requests.post(f"{emulator}/v1/invoices/{invoice}/pay", auth=(KEY, ""), timeout=10)
+        return answer.json().get("status") == "paid"
+
+    good, declined = "4242424242424242", "4000000000000341"
+    for customer, seats in zip(customers, (4, 2), strict=True):
+        pay_with(customer, good)
+        subscribe(customer, seats)
+    post(emulator, "invoiceitems", customer=customers[1], amount=500, currency="usd")
+    unpaid = post(emulator, "invoices", customer=customers[1])["id"]
+    pay_with(customers[1], declined)
+    assert not pay(unpaid)
+
+    api = {"base_url": emulator, "key_variable": "STRIPE_API_KEY", "attempts": 2}
+    made = company(
+        write_company(tmp_path / "company"),
+        sources=[
+            {"system": "files", "path": str(tmp_path / "company")},
+            {"system": "stripe", "api": api, "include_test_mode": True},
+        ],
+        checks={"max_silent_days": 3660},
+    )
+
+    def pull() -> None:
+        done = made.csm("run", "--no-publish", environment={"STRIPE_API_KEY": KEY})
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert KEY not in done.stdout + done.stderr
+
+    def staged(sql: str) -> list[tuple[Any, ...]]:
+        return made.query(sql)
+
+    seats = (
+        "select account_id, seats, mrr, currency from staging.stg_subscriptions where ended_at is null order by 1, 2"
+    )
+    invoices = f"select account_id, invoice_id = '{unpaid}', paid_at is not null from staging.stg_invoices order by all"
+    amounts = "select amount_due from staging.stg_invoices where account_id = 'a1' order by all"
+    pull()
+    assert staged(seats) == [("a1", 4, 40, "USD"), ("a2", 2, 20, "USD")]
+    assert staged(invoices) == [("a1", False, True), ("a2", False, True), ("a2", True, False)]
+    assert staged(amounts) == [(480,)]
+
+    subscribe(customers[0], 3)
+    pay_with(customers[1], good)
+    assert pay(unpaid)
+    pull()
+    assert staged(seats) == [("a1", 3, 30, "USD"), ("a1", 4, 40, "USD"), ("a2", 2, 20, "USD")]
+    assert staged(invoices) == [("a1", False, True), ("a1", False, True), ("a2", False, True), ("a2", True, True)]
+    assert staged(amounts) == [(360,), (480,)]
+    before = staged("select count(*) from staging.stg_invoices")
+    pull()
+    assert staged("select count(*) from staging.stg_invoices") == before
+
+
+class Vendor:
+    """An API that serves lists as Stripe does, and fails as told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.failures: list[Callable[[BaseHTTPRequestHandler], None]] = []
+        self.lists: dict[str, list[dict[str, Any]]] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *arguments: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(request.path)
+        asked = parse_qs(parts.query)
+        self.asked.append((parts.path, asked))
+        if self.failures:
+            self.failures.pop(0)(request)
+            return
+        found = self.lists.get(parts.path, [])
+        after = asked.get("starting_after", [None])[0]
+        start = next((n + 1 for n, one in enumerate(found) if one["id"] == after), 0)
+        limit = int(asked.get("limit", ["10"])[0])
+        page = found[start : start + limit]
+        send(request, 200, {"object": "list", "data": page, "has_more": start + limit < len(found)})
+
+
+def send(request: BaseHTTPRequestHandler, status: int, body: Any, **headers: str) -> None:
+    text = json.dumps(body).encode()
+    request.send_response(status)
+    for name, value in {"Content-Length": str(len(text)), **headers}.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+    request.wfile.write(text)
+
+
+def drop(request: BaseHTTPRequestHandler) -> None:
+    request.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+    monkeypatch.setenv("STRIPE_API_KEY", KEY)
+    made = Vendor()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def settings(vendor: Vendor, **more: Any) -> StripeSettings:
+    return StripeSettings(system="stripe", api=StripeApi(base_url=vendor.url, **more), include_test_mode=True)
+
+
+def load(way_in, source: StripeSettings, folder: Path) -> dict[str, int]:
+    results = get_system("stripe").load(
+        way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log
+    )
+    return {result.table.removeprefix("raw.stripe__"): result.loaded for result in results if result.loaded}
+
+
+def test_busy_and_dropped_answers_are_asked_for_again_as_long_as_the_api_says(vendor, way_in, tmp_path):
+    vendor.lists["/v1/customers"] = [{"id": f"cus_{n}"} for n in range(250)]
+    vendor.failures = [lambda request: send(request, 429, {}, Retry_After="1"), drop]
+    begun = time.monotonic()
+    assert load(way_in, settings(vendor), tmp_path) == {"customers": 250}
+    assert time.monotonic() - begun >= 1
+    assert [path for path, _ in vendor.asked].count("/v1/customers") == 5
+
+
+def test_lines_that_a_record_leaves_out_are_fetched(vendor, way_in, tmp_path):
+    lines = [{"id": f"il_{n}"} for n in range(12)]
+    held = {"object": "list", "data": lines[:10], "has_more": True, "url": "/v1/invoices/in_1/lines"}
+    vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "open", "lines": held}]
+    vendor.lists["/v1/invoices/in_1/lines"] = lines
+    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
+    assert way_in.rows("select json_array_length(record, '$.lines.data') from raw.stripe__invoices") == [(12,)]
+
+
+def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(pulling, "PAGES_PER_PACKAGE", 2)
+    vendor.lists["/v1/customers"] = [{"id": f"cus_{n:03}"} for n in range(700)]
+    stop = "cus_499"
+
+    def refuse_then(request: BaseHTTPRequestHandler) -> None:
+        send(request, 400, {"error": {"message": f"no, {KEY}"}})
+
+    answer = vendor.answer
+
+    def broken(request: BaseHTTPRequestHandler) -> None:
+        if f"starting_after={stop}" in request.path:
+            refuse_then(request)
+        else:
+            answer(request)
+
+    vendor.answer = broken
+    with pytest.raises(SourceError, match=r"refuses /v1/customers \(status 400\)") as caught:
+        load(way_in, settings(vendor), tmp_path)
+    assert KEY not in str(caught.value)
+    vendor.answer = answer
+    vendor.asked.clear()
+    assert load(way_in, settings(vendor), tmp_path) == {"customers": 700}
+    assert vendor.asked[0][1]["starting_after"] == ["cus_399"]
+    assert way_in.rows("select count(distinct record ->> '$.id') from raw.stripe__customers") == [(700,)]
+
+
+def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(vendor, way_in, tmp_path):
+    vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "open"}, {"id": "in_2", "status": "open"}]
+    load(way_in, settings(vendor), tmp_path)
+    vendor.lists["/v1/events"] = [
+        {"id": "e3", "type": "invoice.paid", "data": {"object": {"object": "invoice", "id": "in_1", "status": "paid"}}},
+        {
+            "id": "e2",
+            "type": "invoice.updated",
+            "data": {"object": {"object": "invoice", "id": "in_1", "status": "open"}},
+        },
+        {"id": "e1", "type": "charge.created", "data": {"object": {"object": "charge", "id": "ch_1"}}},
+    ]
+    vendor.lists["/v1/invoices"] = [{"id": "in_2", "status": "open", "amount_due": 5}]
+    vendor.asked.clear()
+    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 2}
+    paths = [path for path, _ in vendor.asked]
+    assert paths == ["/v1/events", "/v1/invoices"]
+    assert vendor.asked[1][1]["status"] == ["open"]
+    newest = way_in.rows(
+        "select record ->> '$.id', arg_max(record ->> '$.status', _load_id), "
+        "arg_max(record ->> '$.amount_due', _load_id) "
+        "from raw.stripe__invoices group by 1 order by 1"
+    )
+    assert newest == [("in_1", "paid", None), ("in_2", "open", "5")]
+
+
+def test_what_is_wrong_is_told_without_the_key(vendor, monkeypatch, tmp_path):
+    stripe = get_system("stripe")
+    assert stripe.check(settings(vendor)) == f"{vendor.url} answers, STRIPE_API_KEY is accepted"
+    vendor.failures = [lambda request: send(request, 401, {"error": {"message": f"Invalid API Key: {KEY}"}})]
+    with pytest.raises(ConfigError, match="refuses the key in STRIPE_API_KEY") as refused:
+        stripe.check(settings(vendor))
+    vendor.failures = [lambda request: send(request, 503, {}, Retry_After="0")] * 2
+    with pytest.raises(SourceUnavailableError, match="status 503, tried 2 times") as failing:
+        stripe.check(settings(vendor, attempts=2))
+    closed = StripeSettings(system="stripe", api=StripeApi(base_url=f"http://127.0.0.1:{free_port()}", attempts=1))
+    with pytest.raises(SourceUnavailableError, match="cannot be reached") as gone:
+        stripe.check(closed)
+    assert all(KEY not in str(one.value) for one in (refused, failing, gone))
+    monkeypatch.delenv("STRIPE_API_KEY")
+    with pytest.raises(ConfigError, match="STRIPE_API_KEY is not set"):
+        stripe.check(settings(vendor))
+
+
+def test_without_the_library_the_error_names_the_extra(vendor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlt", None)
+    with pytest.raises(ConfigError, match=r"pip install 'csm-health\[sources\]'"):
+        get_system("stripe").check(settings(vendor))
+
+
+def test_progress_is_told(vendor, tmp_path, monkeypatch):
+    monkeypatch.setattr(pulling, "_SAY_EVERY", 100)
+    log = SilentLog()
+    pages = iter([("customers", [{"id": str(n)} for n in range(150)])])
+    assert pulling.pull("stripe", "here", lambda state: pages, tmp_path, log) == 150
+    assert [(event, facts["records"]) for event, facts in log.events] == [
+        ("records fetched", 150),
+        ("source read", 150),
+    ]
