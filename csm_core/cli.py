@@ -267,6 +267,21 @@ def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     typer.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), nl=False)
 
 
+@app.command("doctor", epilog="Example:  csm doctor --json")
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look whether every source can be reached and read. Loads nothing; `csm notion doctor` looks at Notion."""
+    from dataclasses import asdict
+
+    from csm_core.doctor import examine, exit_status
+
+    findings = examine(_config(config))
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in findings], indent=2))
+    else:
+        typer.echo("\n".join(f"{'ok  ' if not one.status else 'FAIL'}  {one.source}  {one.said}" for one in findings))
+    raise typer.Exit(exit_status(findings))
+
+
 @app.command(
     epilog="Examples:  csm quarantine    csm quarantine tickets --limit 50    csm quarantine tickets --out f.csv"
 )
