@@ -12,7 +12,7 @@ entity that the model reads, directly or through other models, and came after th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -82,7 +82,8 @@ class TouchedDays:
     within_records: tuple[LateRecords, ...] = ()
     beyond: tuple[date, ...] = ()
     beyond_records: tuple[LateRecords, ...] = ()
-    newest_change: int = 0
+    # Which change came last says nothing of which days lack what.
+    newest_change: int = field(default=0, compare=False)
 
     @property
     def days(self) -> tuple[date, ...]:
