@@ -13,7 +13,7 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
-from csm_core.scoring_sql import refusal_sql, scoring_sql
+from csm_core.scoring_sql import ENUM, Written, refusal_sql, scoring_sql
 from csm_core.sql_models import SqlModel
 from csm_core.warehouse import ModelResult, build_table, table_exists, transaction
 
@@ -49,8 +49,11 @@ def other_configurations(
     ).fetchall()
 
 
-def scores_sql() -> str:
-    """The SELECT that fills ``marts.csm_health_scores`` for the days between $first_date and $last_date."""
+def scores_sql(written: Written = ENUM) -> str:
+    """The SELECT that fills ``marts.csm_health_scores`` for the days between $first_date and $last_date.
+
+    The levels are DuckDB enumerations unless ``written`` is ``TEXT``, with which the same SELECT runs on Spark.
+    """
     keys = (*KEYS, *_THRESHOLDS)
     scored = scoring_sql(
         f"({_SIGNALS_WITH_POLICY})",
@@ -58,6 +61,7 @@ def scores_sql() -> str:
         amber="amber_threshold",
         churn_window_days="churn_window_days",
         keys=keys,
+        written=written,
     )
     return f"""
         with scored as ({scored})

@@ -26,6 +26,8 @@ from csm_core.rubric import (
 )
 from csm_core.scoring_sql import (
     alert_sql,
+    behavioural_sql,
+    contract_sql,
     double,
     offends_sql,
     points_sql,
@@ -112,17 +114,17 @@ def _risk_macros() -> Iterator[Macro]:
         "when churn_window_days is null or churn_window_days < 0 "
         "then error('churn_window_days must be a number of days, 0 or more')"
     )
-    trigger = trigger_sql("rag", "churn_window_days")
+    held = (contract_sql("rag", "churn_window_days"), behavioural_sql())
     yield Macro(
         "csm_churn_triggered_by",
         parameters,
-        f"case {' '.join(guards)} else {trigger} end",
+        f"case {' '.join(guards)} else {trigger_sql(*held)} end",
         "Which churn triggers hold: both, contract_proximity, behavioral, or null for neither.",
     )
     yield Macro(
         "csm_churn_risk",
         parameters,
-        f"case {' '.join(guards)} else {risk_sql(trigger, 'rag')} end",
+        f"case {' '.join(guards)} else {risk_sql(*held, 'rag')} end",
         f"Churn risk, {', '.join(CHURN_RISKS)}, from the band and what the triggers look at.",
     )
     yield Macro(

@@ -27,7 +27,6 @@ from csm_core.rubric import (
     Field,
 )
 from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
-from csm_core.sql_models import literal
 
 ACCOUNT = "account_id"
 KEYS = (ACCOUNT, "tenant_id", "as_of_date")
@@ -89,16 +88,10 @@ class VectorizedCSMHealthScorer:
     def _framed(self) -> str:
         # Levels leave DuckDB as codes: as text they would be a Python object per row.
         shown = ", ".join(
-            f"cast(coalesce(enum_code(cast({name} as enum({_quoted(_CATEGORIES[name])}))), -1) as tinyint) as {name}"
-            if name in _CATEGORIES
-            else name
+            f"cast(coalesce(enum_code({name}), -1) as tinyint) as {name}" if name in _CATEGORIES else name
             for name in (*RESULT_COLUMNS, *POINT_COLUMNS)
         )
         return f"select {shown} from ({self.sql('signals', keys=())})"
-
-
-def _quoted(levels: Sequence[str]) -> str:
-    return ", ".join(literal(level) for level in levels)
 
 
 def _frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from csm_core.config import Policy
 from csm_core.errors import InputError
 from csm_core.health_scores import ranked
 from csm_core.rubric import CHURN_RISKS, RAGS
-from csm_core.scoring_sql import alert_sql, double, rag_sql, risk_sql, trigger_sql
+from csm_core.scoring_sql import ENUM, alert_sql, behavioural_sql, contract_sql, double, rag_sql, risk_sql
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists
 
@@ -187,7 +187,7 @@ def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, 
         else ""
     )
     revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
-    trigger = trigger_sql("rag_after", "churn_window_days")
+    held = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
     return f"""
         with scored as (
             select * from {SCORES} where as_of_date between $first_date and $last_date
@@ -205,7 +205,7 @@ def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, 
         ),
         banded as (
             select placed.*, policies.churn_window_days,
-                {rag_sql("placed.score", "policies.green_threshold", "policies.amber_threshold")} as rag_after
+                {rag_sql("placed.score", "policies.green_threshold", "policies.amber_threshold", ENUM)} as rag_after
             from placed
             inner join policies on case {precedence} end = policies.precedence
         ),
@@ -219,14 +219,14 @@ def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, 
             where as_of_date between $first_date and $last_date
         ),
         risked as (
-            select touched.*, {risk_sql(trigger, "rag_after")} as risk_after
+            select touched.*, {risk_sql(*held, "rag_after", ENUM)} as risk_after
             from touched
             inner join signals
                 on touched.tenant_id = signals.tenant_id and touched.account_id = signals.account_id
                 and touched.as_of_date = signals.as_of_date
         )
         select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
-            {alert_sql("rag_after", "risk_after")} as alert_after, {revenue}, count(*) as accounts
+            {alert_sql("rag_after", "risk_after", ENUM)} as alert_after, {revenue}, count(*) as accounts
         from risked
         {paid}
         group by all

@@ -11,6 +11,7 @@ import pytest
 from csm_core.contract import ENTITIES
 from csm_core.health_scores import scores_sql
 from csm_core.rubric import weight_parameters
+from csm_core.scoring_sql import TEXT
 from csm_core.sql_models import load_models
 from tests.conftest import VOLATILE, make_company
 from tests.sql.spark_models import attempt, hand_back, hand_over, in_dependency_order, local_spark
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 # Up to the first day of a quarter, on which reviews fall due, from 28 days before it, with which scores are compared.
 FIRST, LAST = date(2026, 6, 3), date(2026, 7, 1)
 MODELS = {
-    model.table: model if model.sql else replace(model, sql=scores_sql())
+    model.table: model if model.sql else replace(model, sql=scores_sql(TEXT))
     for layer in ("intermediate", "marts")
     for model in load_models(layer).values()
 }

@@ -129,6 +129,13 @@ def test_models_do_not_change(model: BaseModel):
 # -- scores ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end", [0, 100])
+def test_both_ends_of_the_scale_are_scores(end):
+    given = CSMHealthScorer().score(CSMHealthSignals(**BEST)).model_dump(exclude={"should_alert"})
+    found = CSMHealthScore.model_validate({**given, "score": end, "raw_score": end})
+    assert (found.score, found.raw_score) == (end, end)
+
+
 def test_should_alert_is_derived_and_never_set():
     score = score_of()
     assert score.should_alert is True
@@ -169,6 +176,8 @@ def test_alerts_follow_band_and_risk(rag, risk, alert):
         ("score", -0.1),
         ("score", math.nan),
         ("raw_score", math.inf),
+        ("raw_score", -0.001),
+        ("raw_score", 100.001),
         ("rag", "BLUE"),
         ("churn_risk_level", "severe"),
         ("churn_triggered_by", "contract"),

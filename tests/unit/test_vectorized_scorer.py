@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from csm_core.errors import SignalError
 from csm_core.health_scorer import CSMHealthScorer
-from csm_core.rubric import FIELDS, MOST_WHOLE, SIGNAL_NAMES
+from csm_core.rubric import CHURN_RISKS, FIELDS, MOST_WHOLE, RAGS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
-from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, refusal_sql, scoring_sql
+from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, TEXT, Written, refusal_sql, scoring_sql
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 from tests.unit.scoring_cases import (
     BEST,
+    MIDDLE,
     POLICIES,
     ROWS,
     WORST,
@@ -290,7 +291,7 @@ def test_the_result_shares_no_memory_with_the_frame():
 # -- the SQL --------------------------------------------------------------------------------------------------------
 
 
-def scored_by_sql(rows: list[dict[str, Any]], **more: str) -> list[dict[str, Any]]:
+def scored_by_sql(rows: list[dict[str, Any]], **more: str | Written) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         connection.register("frame", frame_of(rows))
         connection.execute("create table signals as select *, 75.0 as green, 50.0 as amber, 10 as days from frame")
@@ -309,6 +310,22 @@ def test_thresholds_may_be_columns_of_the_row():
         assert list(found[f"A{number}"]) == [*RESULT_COLUMNS, *POINT_COLUMNS]
 
 
+def test_levels_as_text_and_as_enum_are_the_same_rows():
+    rows = boundary_rows()
+    assert scored_by_sql(rows, written=TEXT) == scored_by_sql(rows)
+
+
+def test_levels_sort_from_the_best_to_the_worst_and_compare_with_any_text():
+    with duckdb.connect() as connection:
+        connection.register("signals", frame_of([WORST, BEST, MIDDLE]))
+        connection.execute(f"create table scored as {VectorizedCSMHealthScorer().sql('signals')}")
+        assert [rag for (rag,) in connection.execute("select rag from scored order by rag").fetchall()] == list(RAGS)
+        (worst,) = connection.execute("select max(churn_risk_level) from scored").fetchone()
+        assert worst == CHURN_RISKS[-1]
+        asked = "select coalesce(churn_triggered_by, 'none') from scored where rag not in ('RED', 'no such level')"
+        assert set(connection.execute(asked).fetchall()) == {("none",)}
+
+
 def test_points_leave_the_warehouse_as_doubles():
     with duckdb.connect() as connection:
         connection.register("signals", frame_of([BEST]))
@@ -321,7 +338,9 @@ def test_points_leave_the_warehouse_as_doubles():
 @pytest.mark.parametrize(
     "sql",
     [
-        scoring_sql("signals", green="green", amber="amber", churn_window_days="days", keys=("account_id",)),
+        scoring_sql(
+            "signals", green="green", amber="amber", churn_window_days="days", keys=("account_id",), written=TEXT
+        ),
         refusal_sql("signals", ("account_id",)),
     ],
     ids=["scoring", "refusal"],
