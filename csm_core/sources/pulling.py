@@ -30,8 +30,8 @@ _DATASET = "records"
 _SAY_EVERY = 20_000
 
 
-def pull(system: str, label: str, stream: Stream, folder: Path, log: Log) -> int:
-    """Bring what a stream gives to files below ``folder``; returns the number of records.
+def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pages: int | None = None) -> int:
+    """Bring what a stream gives to files below ``folder``, so many ``pages`` at a time; returns the number of records.
 
     Raises what the stream raises, ConfigError without dlt, and SourceUnavailableError when writing fails.
     """
@@ -48,14 +48,15 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log) -> int
     told = _Told(label, log)
     more = True
     while more:
-        more = _package(dlt, pipeline, label, stream, told)
+        more = _package(dlt, pipeline, stream, told, pages or PAGES_PER_PACKAGE)
     told.end()
     return told.records
 
 
-def _package(dlt: Any, pipeline: Any, label: str, stream: Stream, told: _Told) -> bool:
+def _package(dlt: Any, pipeline: Any, stream: Stream, told: _Told, pages: int) -> bool:
     """Bring so many pages to files, with the state; whether something of the pull is left."""
     left: list[bool] = []
+    label = told.label
 
     @dlt.resource(name=label, columns={RECORD: {"data_type": "text"}})
     def records() -> Iterator[Any]:
@@ -65,7 +66,7 @@ def _package(dlt: Any, pipeline: Any, label: str, stream: Stream, told: _Told) -
             if page:
                 rows = [{RECORD: json.dumps(record, separators=(",", ":"))} for record in page]
                 yield dlt.mark.with_table_name(rows, table)
-            if number >= PAGES_PER_PACKAGE and state.get("more"):
+            if number >= pages and state.get("more"):
                 left.append(True)
                 return
 
@@ -86,7 +87,7 @@ class _Told:
     """Says how far a pull is."""
 
     def __init__(self, label: str, log: Log) -> None:
-        self._label = label
+        self.label = label
         self._log = log
         self._next = _SAY_EVERY
         self.records = 0
@@ -95,10 +96,10 @@ class _Told:
         self.records += records
         if self.records >= self._next:
             self._next = self.records + _SAY_EVERY
-            self._log.info("records fetched", source=self._label, records=self.records, table=table)
+            self._log.info("records fetched", source=self.label, records=self.records, table=table)
 
     def end(self) -> None:
-        self._log.info("source read", source=self._label, records=self.records)
+        self._log.info("source read", source=self.label, records=self.records)
 
 
 def _cause(error: BaseException, label: str) -> CSMError:

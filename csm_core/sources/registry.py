@@ -18,6 +18,7 @@ from csm_core.sources.files import FilesSource
 from csm_core.sources.loading import LoadResult, Log, RawTable
 from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.stripe import StripeSource
+from csm_core.sources.zendesk import ZENDESK
 
 
 class SourceSystem(Protocol):
@@ -58,7 +59,7 @@ class SourceSystem(Protocol):
 
 
 _SYSTEMS: dict[str, SourceSystem] = {
-    system.name: system for system in (FilesSource(), RavenStackSource(), StripeSource())
+    system.name: system for system in (FilesSource(), RavenStackSource(), StripeSource(), ZENDESK)
 }
 
 

@@ -108,5 +108,45 @@ class StripeSettings(VendorSettings, frozen=True):
     renewal_months: int = Field(default=6, ge=1, le=120)
 
 
-AnySource = Annotated[StripeSettings | FilesSettings | RavenStackSettings, Field(discriminator="system")]
+class ZendeskApi(ApiSettings, frozen=True):
+    """Zendesk's API. ``{subdomain}`` in ``base_url`` is filled from ``subdomain``, else from its variable.
+
+    ``login`` says what the key is: an API token, which belongs to an e-mail address, or an OAuth access token.
+    """
+
+    base_url: str = Field(default="https://{subdomain}.zendesk.com", pattern=URL)
+    key_variable: str = Field(default="ZENDESK_TOKEN", pattern=VARIABLE)
+    subdomain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")
+    subdomain_variable: str = Field(default="ZENDESK_SUBDOMAIN", pattern=VARIABLE)
+    email_variable: str = Field(default="ZENDESK_EMAIL", pattern=VARIABLE)
+    login: Literal["api_token", "oauth"] = "api_token"
+
+
+class ZendeskEscalation(Section, frozen=True):
+    """What makes a ticket an escalation: any of these tags or priorities, or a field (with one of the values)."""
+
+    tags: tuple[str, ...] = ("escalated",)
+    priorities: tuple[Literal["low", "normal", "high", "urgent"], ...] = ()
+    field: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
+    field_values: tuple[str, ...] = ()
+
+
+class ZendeskSettings(VendorSettings, frozen=True):
+    """Zendesk Support. ``account_key``: ``external_id``, or the key of an organisation field with the account's id.
+
+    ``without_organization`` says whether requesters who belong to no organisation are customers to be matched.
+    """
+
+    system: Literal["zendesk"]
+    api: ZendeskApi | None = None
+    account_key: str = Field(default="external_id", pattern=r"^[A-Za-z0-9_]+$")
+    escalation: ZendeskEscalation = ZendeskEscalation()
+    excluded_tags: tuple[str, ...] = ("closed_by_merge", "spam")
+    without_organization: Literal["match", "ignore"] = "match"
+
+
+AnySource = Annotated[
+    ZendeskSettings | StripeSettings | FilesSettings | RavenStackSettings,
+    Field(discriminator="system"),
+]
 """Every system's settings; a new system adds its model here."""

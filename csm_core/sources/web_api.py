@@ -7,7 +7,7 @@ long as `Retry-After` says, at most five minutes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
@@ -36,26 +36,34 @@ def require_dlt(system: str) -> ModuleType:
 
 def key_of(settings: ApiSettings, system: str) -> str:
     """The secret that the settings name. Raises ConfigError where the environment does not have it."""
-    key = os.environ.get(settings.key_variable, "").strip()
-    if not key:
-        message = f"{settings.key_variable} is not set: it has to hold the key of {system}'s API"
+    return variable(settings.key_variable, f"the key of {system}'s API")
+
+
+def variable(name: str, holds: str) -> str:
+    """What an environment variable holds. Raises ConfigError, saying what it ``holds``, where it is not set."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        message = f"{name} is not set: it has to hold {holds}"
         raise ConfigError(message)
-    if not key.isascii() or not key.isprintable():
-        message = f"{settings.key_variable} holds characters that no key has: set it again"
+    if not value.isascii() or not value.isprintable():
+        message = f"{name} holds characters that no key has: set it again"
         raise ConfigError(message)
-    return key
+    return value
 
 
 class WebApi:
-    """GET requests to one API. ``headers`` carry the key; they appear in no message."""
+    """GET requests to one API. ``headers`` carry the key; they and ``secrets`` appear in no message."""
 
-    def __init__(self, settings: ApiSettings, system: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: ApiSettings, system: str, headers: Mapping[str, str], secrets: Sequence[str] = ()
+    ) -> None:
         require_dlt(system)
         from dlt.sources.helpers.requests import Client
 
         self._settings = settings
         self._system = system
         self._headers = dict(headers)
+        self._secrets = [*secrets, *(part for value in headers.values() for part in value.split() if len(part) > 6)]
         self._client = Client(
             request_timeout=settings.timeout_seconds,
             raise_for_status=False,
@@ -107,8 +115,6 @@ class WebApi:
         return cast("dict[str, Any]", found)
 
     def _said(self, text: str) -> str:
-        for value in self._headers.values():
-            for part in value.split():
-                if len(part) > 6:
-                    text = text.replace(part, "…")
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         return " ".join(text.split())[:300]

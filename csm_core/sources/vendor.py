@@ -1,0 +1,115 @@
+"""A vendor with the usual three ways in, as data: files of its records, tables that others land, its API.
+
+What the records mean is the business of ``sql/staging/<system>``. Here they only reach raw: records of files and of the
+API by their kind, landed tables as snapshots of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from csm_core.errors import SourceError
+from csm_core.sources.files import source_folder
+from csm_core.sources.landed import files_of, found_tables, landed_files
+from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+from csm_core.sources.pulling import Stream, pull, pulled_files
+from csm_core.sources.settings import LandedTables, VendorSettings
+
+
+@dataclass(frozen=True)
+class VendorSource:
+    """One source system.
+
+    ``records`` and the landed tables are names by the entity that their broken lines count for. Of ``needed`` at least
+    one has to be there. ``reach`` looks whether the API answers, ``stream`` is what a pull of it brings, ``pages`` are
+    how many a package has.
+    """
+
+    name: str
+    records: Mapping[str, str]
+    needed: tuple[str, ...]
+    reach: Callable[[Any], str]
+    stream: Callable[[Any], Stream]
+    airbyte: Mapping[str, str] = field(default_factory=dict[str, str])
+    fivetran: Mapping[str, str] = field(default_factory=dict[str, str])
+    pages: int | None = None
+
+    @property
+    def raw_tables(self) -> tuple[RawTable, ...]:
+        """Records as the vendor has them, and the tables that others land."""
+        landed = [
+            (f"{by}_{name}", entity)
+            for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran))
+            for name, entity in tables.items()
+        ]
+        return (
+            *(RawTable(self.name, name, entity, ("id",), records=True) for name, entity in self.records.items()),
+            *(RawTable(self.name, name, entity, (), snapshot=True, records=True) for name, entity in landed),
+        )
+
+    def check(self, settings: Any) -> str:
+        """Say what there is to read. Raises SourceError where nothing needed is there, else as the API has it."""
+        if settings.tables:
+            found = found_tables(settings.tables, self._landed(settings.tables))
+            self._require(settings.tables.path, found)
+            return f"{settings.tables.path}: tables {', '.join(found)}"
+        if settings.path:
+            folder = source_folder(settings.path, self.name)
+            found = [name for name in self.records if files_of(folder, name)]
+            self._require(folder, found)
+            return f"{folder}: {', '.join(found)}"
+        return self.reach(settings.api)
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sources: Sequence[Any],
+        *,
+        loaded_at: datetime,
+        folder: Path,
+        log: Log,
+    ) -> list[LoadResult]:
+        """Load what is new of all sources of the system, all of it or nothing.
+
+        Raises SourceError for a folder, a table or a file that is not as it should be, ConfigError and
+        SourceUnavailableError as the API has it; what was fetched until then is kept.
+        """
+        tables = self.raw_tables
+        files: dict[str, dict[Path, str]] = {table.name: {} for table in tables}
+        for source in sources:
+            label = str(source.label)
+            for name, paths in self._files(source, folder / label, log).items():
+                files[name] |= dict.fromkeys(paths, label)
+        return load_tables(connection, [(table, files[table.name]) for table in tables], loaded_at=loaded_at, log=log)
+
+    def _files(self, source: VendorSettings, kept: Path, log: Log) -> dict[str, list[Path]]:
+        """Files by the raw table that they belong to."""
+        if source.tables:
+            found = landed_files(source.tables, self._landed(source.tables), kept / "tables")
+            self._require(source.tables.path, list(found))
+            return {f"{source.tables.by}_{name}": paths for name, paths in found.items()}
+        if source.path:
+            folder = source_folder(source.path, self.name)
+            found = {name: files_of(folder, name) for name in self.records}
+            self._require(folder, [name for name, paths in found.items() if paths])
+            return found
+        stream = self.stream(getattr(source, "api", None))
+        pull(self.name, source.label, stream, kept / "api", log, pages=self.pages)
+        return {name: pulled_files(kept / "api", name) for name in self.records}
+
+    def _landed(self, landed: LandedTables) -> Mapping[str, str]:
+        return self.airbyte if landed.by == "airbyte" else self.fivetran
+
+    def _require(self, place: Path, found: Sequence[str]) -> None:
+        if not set(found) & set(self.needed):
+            message = (
+                f"{place}: no records of {self.name} are there: expected a file or table named one of "
+                f"{', '.join(self.needed)}. Found: {', '.join(found) or 'nothing'}."
+            )
+            raise SourceError(message)

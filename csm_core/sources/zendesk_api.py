@@ -1,0 +1,133 @@
+"""Zendesk's API by its incremental exports: what changed since the last pull, deleted tickets included.
+
+Tickets are read by cursor. Organisations, users and ticket events, which tell every change of a ticket's status, by
+time: the end of one page is the start of the next. Satisfaction ratings are listed since the last pull; the ticket
+itself holds the newest rating, so one that is changed later is known, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from csm_core.sources.pulling import Page, State
+from csm_core.sources.settings import ZendeskApi
+from csm_core.sources.web_api import WebApi, key_of, variable
+
+SYSTEM = "zendesk"
+EXPORTS = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
+BEGINNING = 946_684_800
+"""2000-01-01, before there was any ticket."""
+PAGES_PER_PACKAGE = 20
+"""Two minutes of exports, of which Zendesk allows ten a minute."""
+_RATINGS_A_PAGE = 100
+_TOO_RECENT_SECONDS = 120
+
+
+def connect(settings: ZendeskApi | None) -> WebApi:
+    """The API with its key. Raises ConfigError without subdomain, e-mail address, key, or dlt."""
+    stated = settings or ZendeskApi()
+    key = key_of(stated, SYSTEM)
+    if stated.login == "oauth":
+        authorization = f"Bearer {key}"
+    else:
+        email = variable(stated.email_variable, "the e-mail address that the API token is used with")
+        authorization = "Basic " + base64.b64encode(f"{email}/token:{key}".encode()).decode()
+    placed = stated.model_copy(update={"base_url": _address(stated)})
+    return WebApi(placed, SYSTEM, {"Authorization": authorization}, secrets=(key,))
+
+
+def reach(settings: ZendeskApi | None) -> str:
+    """Ask for one ticket, to see whether address and key are right. Raises as ``WebApi.get``."""
+    stated = settings or ZendeskApi()
+    connect(stated).get("/api/v2/tickets.json", {"page[size]": 1})
+    return f"{_address(stated)} answers, {stated.key_variable} is accepted"
+
+
+def _address(settings: ZendeskApi) -> str:
+    if "{subdomain}" not in settings.base_url:
+        return settings.base_url
+    holds = "the subdomain of your Zendesk: `acme` of acme.zendesk.com (or set `api: subdomain`)"
+    return settings.base_url.replace("{subdomain}", settings.subdomain or variable(settings.subdomain_variable, holds))
+
+
+class ZendeskStream:
+    """What a pull brings.
+
+    The state of a pull: ``step`` in the exports while it goes on, ``cursor`` of the tickets, ``until`` (seconds) up to
+    which each of the others is known, ``after`` in the list of ratings, ``started`` (seconds).
+    """
+
+    def __init__(self, api: WebApi, clock: Callable[[], float] = time.time) -> None:
+        self._api = api
+        self._clock = clock
+
+    def __call__(self, state: State) -> Iterator[Page]:
+        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        if not state.get("more"):
+            state.update(step=0, after=None, started=int(self._clock()), more=True)
+        for step in range(state["step"], len(EXPORTS)):
+            state["step"] = step
+            name = EXPORTS[step]
+            if name == "tickets":
+                yield from self._tickets(state)
+            elif name == "satisfaction_ratings":
+                yield from self._ratings(state)
+            else:
+                yield from self._by_time(state, name)
+
+    def _tickets(self, state: State) -> Iterator[Page]:
+        going = True
+        while going:
+            cursor = state.get("cursor")
+            asked = {"cursor": cursor} if cursor else {"start_time": BEGINNING}
+            answer = self._api.get("/api/v2/incremental/tickets/cursor.json", asked)
+            following = answer.get("after_cursor")
+            going = not answer.get("end_of_stream", True) and bool(following) and following != cursor
+            state["cursor"] = following or cursor
+            if not going:
+                state["step"] += 1
+            yield "tickets", answer.get("tickets") or []
+
+    def _by_time(self, state: State, name: str) -> Iterator[Page]:
+        going = True
+        while going:
+            # What is younger than a minute is not told, and asking for it is refused.
+            since = min(self._known(state, name), state["started"] - _TOO_RECENT_SECONDS)
+            answer = self._api.get(f"/api/v2/incremental/{name}.json", {"start_time": since})
+            until = answer.get("end_time")
+            going = False
+            if isinstance(until, int) and until > since:
+                going = not answer.get("end_of_stream", True)
+                self._know(state, name, until)
+            if not going:
+                state["step"] += 1
+            yield name, answer.get(name) or []
+
+    def _ratings(self, state: State) -> Iterator[Page]:
+        name = "satisfaction_ratings"
+        going = True
+        while going:
+            asked: dict[str, Any] = {"start_time": self._known(state, name), "page[size]": _RATINGS_A_PAGE}
+            if state.get("after"):
+                asked["page[after]"] = state["after"]
+            # Not every plan has them.
+            answer = self._api.get(f"/api/v2/{name}.json", asked, may_be_missing=True)
+            paging: dict[str, Any] = answer.get("meta") or {}
+            going = bool(paging.get("has_more")) and paging.get("after_cursor") not in (None, state.get("after"))
+            state["after"] = paging.get("after_cursor") if going else None
+            if not going:
+                # The last page of the last export: nothing of this pull is left once it is written.
+                self._know(state, name, state["started"] - _TOO_RECENT_SECONDS)
+                state.update(step=0, more=False)
+            yield name, answer.get(name) or []
+
+    @staticmethod
+    def _known(state: State, name: str) -> int:
+        return int((state.get("until") or {}).get(name, BEGINNING))
+
+    @staticmethod
+    def _know(state: State, name: str, until: int) -> None:
+        state["until"] = {**(state.get("until") or {}), name: until}

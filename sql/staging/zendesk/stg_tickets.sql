@@ -1,0 +1,231 @@
+-- Grain: one row per opening of a ticket.
+-- Definition (signals.md, "Staged contract"): a ticket that is opened again is from then on a row of its own, named after
+-- that moment, so that every day sees it as it was. It is open until solved or closed; what the history does not tell
+-- is taken from the record, as of its solving or last change. A rating belongs to the opening that it followed, good
+-- is positive, bad negative, and critical where the ticket is urgent. It is escalated when it first gets what makes it
+-- an escalation; one of which no change is known, on opening.
+-- Worked example: opened on the 1st, solved on the 5th, open again on the 9th => zendesk/7 from the 1st to the 5th, and
+-- zendesk/7/2026-06-09 00:00:00, open.
+
+with tickets as (
+    select
+        _source,
+        ticket_id,
+        external_id,
+        created,
+        created_at,
+        is_open,
+        greatest(coalesce(stated_at, created_at), created_at) as stated_at,
+        priority,
+        escalates,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from staging.zendesk_tickets
+),
+
+history as (
+    select
+        _source,
+        ticket_id,
+        created_at as stated_at,
+        0 as kind,
+        0 as place,
+        1 as is_open
+    from tickets
+    union all
+    select
+        changes._source,
+        changes.ticket_id,
+        greatest(changes.changed_at, tickets.created_at) as stated_at,
+        1 as kind,
+        changes.place,
+        case when lower(changes.value) in ('solved', 'closed') then 0 else 1 end as is_open
+    from staging.zendesk_changes as changes
+    inner join tickets on tickets._source = changes._source and tickets.ticket_id = changes.ticket_id
+    where
+        changes.field = 'status'
+        and lower(changes.value) in ('new', 'open', 'pending', 'hold', 'solved', 'closed')
+        and tickets.created_at is not null
+),
+
+last_told as (
+    select
+        _source,
+        ticket_id,
+        stated_at,
+        is_open
+    from history
+    qualify row_number() over (partition by _source, ticket_id order by stated_at desc, kind desc, place desc) = 1
+),
+
+states as (
+    select _source, ticket_id, stated_at, kind, place, is_open
+    from history
+    union all
+    select
+        tickets._source,
+        tickets.ticket_id,
+        greatest(tickets.stated_at, last_told.stated_at) as stated_at,
+        2 as kind,
+        0 as place,
+        tickets.is_open
+    from tickets
+    inner join last_told on last_told._source = tickets._source and last_told.ticket_id = tickets.ticket_id
+    where last_told.is_open <> tickets.is_open
+),
+
+compared as (
+    select
+        _source,
+        ticket_id,
+        stated_at,
+        kind,
+        place,
+        is_open,
+        lag(is_open) over (partition by _source, ticket_id order by stated_at, kind, place) as was_open
+    from states
+),
+
+turns as (
+    select
+        _source,
+        ticket_id,
+        stated_at,
+        kind,
+        place,
+        is_open,
+        lead(stated_at) over (partition by _source, ticket_id order by stated_at, kind, place) as turned_at
+    from compared
+    where was_open is null or was_open <> is_open
+),
+
+openings as (
+    select
+        _source,
+        ticket_id,
+        stated_at as opened_at,
+        turned_at as solved_at,
+        row_number() over (partition by _source, ticket_id order by stated_at, kind, place) as opening
+    from turns
+    where is_open = 1
+),
+
+rated as (
+    select
+        ratings._source,
+        ratings.ticket_id,
+        ratings.score,
+        ratings.from_last,
+        openings.opening
+    from staging.zendesk_ratings as ratings
+    inner join openings
+        on openings._source = ratings._source
+        and openings.ticket_id = ratings.ticket_id
+        and (ratings.rated_at is null or openings.opening = 1 or openings.opened_at <= ratings.rated_at)
+    qualify row_number() over (
+        partition by ratings._source, ratings.ticket_id, ratings.from_last order by openings.opening desc
+    ) = 1
+),
+
+scores as (
+    select
+        _source,
+        ticket_id,
+        opening,
+        score
+    from rated
+    qualify row_number() over (partition by _source, ticket_id, opening order by from_last) = 1
+),
+
+escalating as (
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        escalates,
+        lag(escalates) over (partition by _source, ticket_id, field order by changed_at, place, value) as escalated_before
+    from staging.zendesk_changes
+    where field <> 'status' or escalates
+),
+
+known as (
+    select
+        _source,
+        ticket_id,
+        changed_at
+    from escalating
+    where escalates and not coalesce(escalated_before, false)
+),
+
+moments as (
+    select
+        tickets._source,
+        tickets.ticket_id,
+        coalesce(known.changed_at, tickets.created_at) as escalated_at
+    from tickets
+    left join known on known._source = tickets._source and known.ticket_id = tickets.ticket_id
+    where tickets.escalates or known.changed_at is not null
+),
+
+escalated as (
+    select
+        moments._source,
+        moments.ticket_id,
+        moments.escalated_at,
+        openings.opening
+    from moments
+    inner join openings
+        on openings._source = moments._source
+        and openings.ticket_id = moments.ticket_id
+        and (openings.opening = 1 or openings.opened_at <= moments.escalated_at)
+    qualify row_number() over (
+        partition by moments._source, moments.ticket_id, moments.escalated_at order by openings.opening desc
+    ) = 1
+),
+
+escalations as (
+    select
+        _source,
+        ticket_id,
+        opening,
+        min(escalated_at) as escalated_at
+    from escalated
+    group by _source, ticket_id, opening
+)
+
+select
+    case
+        when openings.opening = 1 then tickets._source || '/' || tickets.ticket_id
+        else tickets._source || '/' || tickets.ticket_id || '/' || cast(openings.opened_at as varchar)
+    end as ticket_id,
+    map.account_id,
+    tickets.external_id as external_account_id,
+    coalesce(cast(openings.opened_at as varchar), tickets.created) as opened_at,
+    openings.solved_at,
+    tickets.priority,
+    case
+        when scores.score = 'good' then 'positive'
+        when scores.score = 'bad' and tickets.priority = 'urgent' then 'critical'
+        when scores.score = 'bad' then 'negative'
+    end as sentiment,
+    escalations.escalated_at,
+    tickets._source_file,
+    tickets._source_line,
+    tickets._loaded_at,
+    tickets._load_id
+from tickets
+inner join openings on openings._source = tickets._source and openings.ticket_id = tickets.ticket_id
+left join scores
+    on scores._source = openings._source
+    and scores.ticket_id = openings.ticket_id
+    and scores.opening = openings.opening
+left join escalations
+    on escalations._source = openings._source
+    and escalations.ticket_id = openings.ticket_id
+    and escalations.opening = openings.opening
+left join staging.account_map as map
+    on map.system = 'zendesk' and map._source = tickets._source and map.external_id = tickets.external_id
+where not coalesce(map.is_ignored, false)
+order by ticket_id, tickets._load_id, tickets._source_file, tickets._source_line
