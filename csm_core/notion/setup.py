@@ -85,6 +85,19 @@ async def init_workspace(
     return found
 
 
+async def databases_there(client: AsyncClient, parent_page_id: str, known: Mapping[str, str]) -> dict[str, str]:
+    """Ids by setting of the databases that ``known`` names or that are under the page by their titles; writes nothing.
+
+    Raises NotionError if Notion cannot be reached.
+    """
+    try:
+        present = await _databases_under(client, parent_page_id)
+    except (NotionClientErrorBase, httpx.TransportError) as problem:
+        raise _as_notion_error(problem) from problem
+    found = {spec.setting: known.get(spec.setting) or present.get(spec.title) for spec in DATABASES}
+    return {setting: database_id for setting, database_id in found.items() if database_id}
+
+
 async def doctor(client: AsyncClient, settings: Named) -> list[Finding]:
     """What is wrong with each of the four databases, in their order; nothing if all is well.
 
@@ -195,7 +208,7 @@ def _completion(wanted: Property, present: Object | None) -> Object | None:
 async def _examine(client: AsyncClient, spec: DatabaseSpec, settings: Named) -> list[Finding]:
     database_id = settings.database_ids.get(spec.setting)
     if not database_id:
-        return [_finding(spec, "not_configured", f"{spec.setting} is not set. Run: csm notion init --parent PAGE_ID")]
+        return [_finding(spec, "not_configured", f"{spec.title} has no id set. Run: csm notion init --parent PAGE_ID")]
     try:
         database: Object = await client.databases.retrieve(database_id)
         if database.get("in_trash"):

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from csm_core.errors import ConfigError
 from csm_core.notion.databases import DATABASES
 from csm_core.notion.sandbox import DEFAULT_VIEW_ADDRESS, SANDBOX_TOKEN, SandboxServer
-from csm_core.notion.setup import init_workspace
+from csm_core.notion.setup import databases_there, init_workspace
 
 TOKEN_SETTING = "NOTION_TOKEN"  # noqa: S105 - the name of the setting, not its value
 BASE_URL_SETTING = "NOTION_BASE_URL"
@@ -106,8 +106,8 @@ async def open_workspace(
 
     With a token: the workspace that the environment names. Without: the sandbox over the file ``sandbox_path``, in this
     process and on a free port of loopback. There, ids of the environment choose databases that the sandbox has, and are
-    passed over otherwise, being those of a real workspace; unless ``prepare`` is false, databases that are missing are
-    made under its first page.
+    passed over otherwise, being those of a real workspace. The others are those under its first page; what is missing
+    there is made unless ``prepare`` is false.
     """
     settings = NotionSettings.of(env)
     if not settings.is_sandbox:
@@ -124,10 +124,9 @@ async def open_workspace(
         )
         client = new_client(settings)
         try:
-            if prepare:
-                made = await init_workspace(client, server.root_page_id, known)
-                settings = replace(settings, database_ids=made)
-            yield client, settings
+            look = init_workspace if prepare else databases_there
+            found = await look(client, server.root_page_id, known)
+            yield client, replace(settings, database_ids=found)
         finally:
             await client.aclose()
 

@@ -230,6 +230,16 @@ def test_commands_say_what_is_missing(workspace: Workspace) -> None:
     assert "ntn_somebody_elses" not in stranger.stdout + stranger.stderr
 
 
+def test_doctor_examines_the_sandbox_where_there_is_no_token(workspace: Workspace) -> None:
+    company = workspace.company
+    before = company.csm("notion", "doctor")
+    assert (before.returncode, before.stdout.count("has no id set")) == (1, len(DATABASES))
+    workspace.fill(1)
+    assert company.csm("notion", "apply").returncode == 0
+    after = company.csm("notion", "doctor")
+    assert (after.returncode, after.stdout.strip()) == (0, "all four databases are in order")
+
+
 def test_ctrl_c_ends_a_publication_and_the_next_goes_on(workspace: Workspace) -> None:
     """With progress and the time that is left, on a terminal."""
     set_up(workspace)
