@@ -27,6 +27,8 @@ from csm_core.sql_models import SqlModel, literal, parse_select
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run")
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
+# What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
+PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
 LOCK_PATIENCE = timedelta(minutes=30)
 
 log = structlog.get_logger(__name__)
@@ -127,7 +129,10 @@ class Warehouse:
         raise AssertionError(self.path)  # Retrying either returns from its body or raises
 
     def publish_copy(self, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
-        """Replace the read-only copy of the marts, at once: readers hold the old file or see the new, never a part."""
+        """Replace the read-only copy of the marts and of what was published, at once.
+
+        Readers hold the old file or see the new, never a part.
+        """
         target = self.published_path
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.new")
@@ -136,14 +141,16 @@ class Warehouse:
         with self.connect() as connection:
             connection.execute(f"attach {literal(str(fresh))} as published")
             try:
-                connection.execute("create schema published.marts")
-                for (table,) in connection.execute(
-                    "select table_name from duckdb_tables() where database_name = current_database() "
-                    "and schema_name = 'marts' order by table_name"
+                for schema in ("marts", "sync"):
+                    connection.execute(f"create schema published.{schema}")
+                for schema, table in connection.execute(
+                    "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
+                    "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
+                    [list(PUBLISHED_LEDGERS)],
                 ).fetchall():
                     name = identifier(table)
-                    connection.execute(f"create table published.marts.{name} as from marts.{name}")
-                    _copy_comments(connection, "marts", name, "published")
+                    connection.execute(f"create table published.{schema}.{name} as from {schema}.{name}")
+                    _copy_comments(connection, schema, name, "published")
             finally:
                 connection.execute("detach published")
         with duckdb.connect(str(fresh)) as copy:

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.analytics import NAME as ANALYTICS
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
 
 BACKFILL_SCORES = "backfill_scores"
@@ -26,7 +27,7 @@ def all_jobs() -> list[Any]:
         ),
         dg.define_asset_job(
             "renewal_check",
-            selection=_REVIEWS,
+            selection=_REVIEWS | dg.AssetSelection.assets(ANALYTICS),
             description="Business reviews of accounts that came within reach of their renewal, to Notion.",
             executor_def=dg.in_process_executor,
         ),

@@ -17,6 +17,7 @@ from csm_core.notion.sandbox.server import DEFAULT_PORT, SandboxServer
 from csm_core.notion.setup import doctor as examine
 from csm_core.notion.setup import init_workspace
 from csm_core.notion.workspace import NotionSettings, open_workspace
+from csm_core.scoring_macros import create_macros
 from csm_core.warehouse import Warehouse, table_exists
 
 
@@ -51,10 +52,13 @@ def plan(config: Config) -> Plan:
 
 
 def apply(config: Config) -> Report:
-    """Publish the newest scored day."""
+    """Publish the newest scored day, and tell of it in the copy for analysts."""
     _require_scores(config)
-    with Warehouse.of(config).connect() as connection:
-        return publish_day(connection, config, on_progress=_progress)
+    warehouse = Warehouse.of(config)
+    with warehouse.connect() as connection:
+        report = publish_day(connection, config, on_progress=_progress)
+    warehouse.publish_copy(create_macros)
+    return report
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:

@@ -1,6 +1,7 @@
 """The whole graph through Dagster on the bundled company: against golden files, twice, in ranges, and killed."""
 
 import csv
+import json
 import signal
 import time
 from pathlib import Path
@@ -130,6 +131,13 @@ def test_the_published_copy_answers_and_is_commented(acme):
             "select table_name, column_name from duckdb_columns() where schema_name = 'marts' and comment is null"
         ).fetchall()
     assert uncommented == []
+
+
+def test_the_published_copy_tells_what_the_same_run_published(acme):
+    runs = "select count(*), sum(created), sum(updated) from sync.notion_runs"
+    answer = acme.csm("sql", runs, "--format", "json")
+    assert [tuple(json.loads(answer.stdout)[0].values())] == acme.query(runs)
+    assert acme.query("select count(*) > 0 from sync.notion_pages") == [(True,)]
 
 
 @pytest.mark.parametrize(

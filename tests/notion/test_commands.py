@@ -236,6 +236,8 @@ def test_doctor_examines_the_sandbox_where_there_is_no_token(workspace: Workspac
     assert (before.returncode, before.stdout.count("has no id set")) == (1, len(DATABASES))
     workspace.fill(1)
     assert company.csm("notion", "apply").returncode == 0
+    told = company.csm("sql", "select created from sync.notion_runs", "--format", "csv")
+    assert told.stdout.split() == ["created", "2"]
     after = company.csm("notion", "doctor")
     assert (after.returncode, after.stdout.strip()) == (0, "all four databases are in order")
 
