@@ -15,7 +15,7 @@ from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name, model_assets
 from csm_core import identity
 from csm_core.config import Config
-from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, Entity
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
 from csm_core.notion import assessments
 from csm_core.sources.remembered import settings_text
 from csm_core.sql_models import SqlModel, staging_models, staging_steps
@@ -59,6 +59,7 @@ def _behind(config: Config, system: str, steps: Mapping[str, SqlModel], models: 
     return Behind(
         frozenset(table for table in read if table.startswith("raw.")),
         hashlib.sha256("\n".join(said).encode()).hexdigest()[:12],
+        frozenset(step.table for step in steps.values() if FIRST_LOAD in step.columns),
     )
 
 

@@ -145,6 +145,8 @@ EXTERNAL_ACCOUNT = "external_account_id"
 USAGE_EVENTS = "usage_events"
 RECORD, SOURCE = "record", "_source"
 """The columns of a raw table that keeps vendors' records whole, beside bookkeeping."""
+FIRST_LOAD = "_first_load_id"
+"""In a step: the load since which its row holds. Such a load changes what was staged from the step before."""
 ACCOUNT_MAP = "staging.account_map"
 """Which account a vendor's customer is; see ``csm_core.identity``."""
 

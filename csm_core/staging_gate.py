@@ -32,6 +32,7 @@ from csm_core.contract import (
     ACCOUNTS,
     BOOKKEEPING,
     ENTITIES,
+    FIRST_LOAD,
     RECORD,
     SOURCE,
     USAGE_EVENTS,
@@ -92,10 +93,15 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Behind:
-    """What a system's models read by way of other tables: the raw tables behind them, and a version of all that."""
+    """What a system's models read by way of other tables: the raw tables behind them, and a version of all that.
+
+    ``stating`` are those of the tables whose rows say, in ``_first_load_id``, since which load they hold: for an entity
+    that is taken load by load, a load changes what was staged before only if it is named there.
+    """
 
     raw_tables: frozenset[str] = frozenset()
     version: str = ""
+    stating: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -271,14 +277,17 @@ class _Gate:
         return gone is not None
 
     def _depends_on_others(self, source: _Source) -> bool:
-        """Whether what is pending changes records beside its own: a joined table, or a file that was replaced whole."""
+        """Whether what is pending changes records beside its own: in a joined table or step, or by replacing a file."""
         found = self._connection.execute(
             "select 1 from raw.loads as pending where list_contains(?, pending.load_id) and pending.status = 'loaded' "
             "and (pending.entity <> ? or exists (select 1 from raw.loads as earlier "
             "where earlier.raw_table = pending.raw_table and earlier.status = 'replaced')) limit 1",
             [list(source.pending), self._entity.name],
         ).fetchone()
-        return found is not None
+        stating = self._behind.get(source.system, Behind()).stating
+        return found is not None or any(
+            _has_rows(self._connection, f"{table} where {_in(FIRST_LOAD, source.pending)}") for table in sorted(stating)
+        )
 
     def _outdated(self) -> bool:
         """Collect the versions of files that a later load of the same file has taken over from."""
@@ -608,7 +617,7 @@ class _Gate:
                 continue
             columns = [name for name in columns_of(self._connection, table) if name not in BOOKKEEPING]
             pairs = ", ".join(f"{literal(name)}, cast({_quoted(name)} as varchar)" for name in columns)
-            text = RECORD if set(columns) == {RECORD, SOURCE} else f"cast(json_object({pairs}) as varchar)"
+            text = RECORD if {RECORD, SOURCE} <= set(columns) else f"cast(json_object({pairs}) as varchar)"
             selects.append(
                 f"select _load_id, _source_file, _source_line, {text} as raw_text "
                 f"from {table} where _load_id in (select _load_id from temp.gate_refused) and "

@@ -14,11 +14,11 @@ import duckdb
 from csm_core.errors import SourceError, SourceUnavailableError
 from csm_core.sources.files import readable_files
 from csm_core.sources.loading import SUFFIXES, form_of
-from csm_core.sources.settings import LandedTables
+from csm_core.sources.settings import LandingPlace
 from csm_core.sql_models import literal
 
 
-def landed_files(landed: LandedTables, tables: Iterable[str], folder: Path) -> dict[str, list[Path]]:
+def landed_files(landed: LandingPlace, tables: Iterable[str], folder: Path) -> dict[str, list[Path]]:
     """The files of each table that is there, by the table's name; ``folder`` takes copies of database tables.
 
     Raises SourceError for a path that is neither a folder nor a DuckDB file, SourceUnavailableError for a file that
@@ -29,7 +29,7 @@ def landed_files(landed: LandedTables, tables: Iterable[str], folder: Path) -> d
     return _copied(landed, list(tables), folder)
 
 
-def found_tables(landed: LandedTables, tables: Iterable[str]) -> list[str]:
+def found_tables(landed: LandingPlace, tables: Iterable[str]) -> list[str]:
     """The names among ``tables`` that are there. Raises as ``landed_files``."""
     if landed.path.is_dir():
         return [table for table in tables if files_of(landed.path, table)]
@@ -46,7 +46,7 @@ def files_of(folder: Path, table: str) -> list[Path]:
     return [path for name in names if form_of(path := folder / name) and path.is_file()]
 
 
-def _copied(landed: LandedTables, tables: list[str], folder: Path) -> dict[str, list[Path]]:
+def _copied(landed: LandingPlace, tables: list[str], folder: Path) -> dict[str, list[Path]]:
     copies: dict[str, list[Path]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(landed) as connection:
@@ -63,7 +63,7 @@ def _copied(landed: LandedTables, tables: list[str], folder: Path) -> dict[str, 
     return copies
 
 
-def _opened(landed: LandedTables) -> duckdb.DuckDBPyConnection:
+def _opened(landed: LandingPlace) -> duckdb.DuckDBPyConnection:
     if not landed.path.is_file():
         message = f"{landed.path}: neither a folder nor a file. Set `tables: path` under `sources:` in csm.yaml."
         raise SourceError(message)
@@ -78,7 +78,7 @@ def _opened(landed: LandedTables) -> duckdb.DuckDBPyConnection:
         raise SourceError(message) from None
 
 
-def _tables_of(connection: duckdb.DuckDBPyConnection, landed: LandedTables) -> dict[str, str]:
+def _tables_of(connection: duckdb.DuckDBPyConnection, landed: LandingPlace) -> dict[str, str]:
     rows = connection.execute(
         "select table_name from information_schema.tables where lower(table_schema) = lower(?)", [landed.schema_name]
     ).fetchall()

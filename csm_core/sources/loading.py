@@ -72,6 +72,10 @@ class Log(Protocol):
         ...
 
 
+Opened = tuple[tuple[str, tuple[str, ...]], ...]
+"""Columns beside a record, each with the JSON paths of which the first that is there, and not empty, fills it."""
+
+
 @dataclass(frozen=True)
 class RawTable:
     """A raw table and what is asked of the files that fill it.
@@ -81,7 +85,8 @@ class RawTable:
     a batch of records: a changed file takes the place of its earlier version, row for row.
 
     A table of ``records`` keeps each record whole instead, as JSON text in ``record``, with the name of its source in
-    ``_source``: for vendors' records, whose keys are many and change.
+    ``_source``: for vendors' records, whose keys are many and change. ``opened`` are columns that it has beside, for
+    records of which there are too many to look into each again and again.
     """
 
     system: str
@@ -92,11 +97,24 @@ class RawTable:
     snapshot: bool = False
     mostly_distinct: tuple[str, ...] = ()
     records: bool = False
+    opened: Opened = ()
 
     @property
     def table(self) -> str:
         """The schema-qualified table."""
         return f"raw.{self.system}__{self.name}"
+
+
+def opened_columns(opened: Opened, record: str) -> list[str]:
+    """SELECT items that open a record, given as an expression of JSON text, into columns of text."""
+    paths = [path for _, candidates in opened for path in candidates]
+    # The same expression each time: DuckDB reads the record once for all of them.
+    found = f"json_extract_string({record}, [{', '.join(literal(path) for path in paths)}])"
+    columns: list[str] = []
+    for name, candidates in opened:
+        values = ", ".join(f"nullif({found}[{paths.index(path) + 1}], '')" for path in candidates)
+        columns.append(f"coalesce({values}) as {name}")
+    return columns
 
 
 @dataclass(frozen=True)
@@ -479,7 +497,11 @@ class _Load:
         """Columns put together to one JSON object, unless one of them is a whole record already."""
         whole = next((value for name, value in columns if name.lower() == RECORD), None)
         pairs = ", ".join(f"{literal(name)}, {value}" for name, value in columns)
-        return [f"cast({whole or f'json_object({pairs})'} as varchar) as {RECORD}", self._source_of(file)]
+        return self._record(f"cast({whole or f'json_object({pairs})'} as varchar)", file)
+
+    def _record(self, record: str, file: str) -> list[str]:
+        """The columns of a table of records, bookkeeping aside."""
+        return [f"{record} as {RECORD}", self._source_of(file), *opened_columns(self._target.opened, record)]
 
     def _source_of(self, file: str) -> str:
         """The name of the source that a file belongs to."""
@@ -495,7 +517,7 @@ class _Load:
         if self._target.records:
             wrapped = ", ".join(literal(file.name) for file in self._changed if _is_wrapped(file))
             inner = f"case when _source_file in ({wrapped}) then json_extract_string(c0, '$.{RECORD}') else c0 end"
-            values = [f"{inner if wrapped else 'c0'} as {RECORD}", self._source_of("_source_file")]
+            values = self._record(inner if wrapped else "c0", "_source_file")
             self._insert(values, f"temp.{table}", load_id, loaded_at)
             return
         spellings: dict[str, list[str]] = {}
@@ -539,6 +561,7 @@ class _Load:
         ]
         if target.records:
             columns = [f"{RECORD} varchar using compression zstd", f"{SOURCE} varchar"]
+            columns += [f"{name} varchar" for name, _ in target.opened]
         columns += [f"{name} {kind}" for name, kind in BOOKKEEPING.items()]
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 

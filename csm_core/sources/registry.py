@@ -17,6 +17,7 @@ from csm_core.errors import ConfigError
 from csm_core.sources.files import FilesSource
 from csm_core.sources.loading import LoadResult, Log, RawTable
 from csm_core.sources.ravenstack import RavenStackSource
+from csm_core.sources.segment import SEGMENT
 from csm_core.sources.stripe import StripeSource
 from csm_core.sources.zendesk import ZENDESK
 
@@ -59,7 +60,7 @@ class SourceSystem(Protocol):
 
 
 _SYSTEMS: dict[str, SourceSystem] = {
-    system.name: system for system in (FilesSource(), RavenStackSource(), StripeSource(), ZENDESK)
+    system.name: system for system in (FilesSource(), RavenStackSource(), SEGMENT, StripeSource(), ZENDESK)
 }
 
 

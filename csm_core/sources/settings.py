@@ -8,7 +8,7 @@ variable that holds its key.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from csm_core.section import Section
 
 URL = r"^https?://[^\s/@]+(/\S*)?$"
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+PROPERTY = r"^[A-Za-z_][A-Za-z0-9_ -]*(\.[A-Za-z_][A-Za-z0-9_ -]*)*$"
 
 
 class SourceSettings(Section, frozen=True):
@@ -31,28 +32,37 @@ class SourceSettings(Section, frozen=True):
         return self.name or self.system
 
 
-class LandedTables(Section, frozen=True):
-    """Tables landed by another tool: in a DuckDB file (``schema`` names where), or as one CSV or Parquet file each."""
+class LandingPlace(Section, frozen=True):
+    """Where tables land: in a DuckDB file (``schema`` names where in it), or in a folder as a file or folder each."""
 
     path: Path
     schema_name: str = Field(default="main", alias="schema")
+
+
+class LandedTables(LandingPlace, frozen=True):
+    """Tables landed by another tool."""
+
     by: Literal["fivetran", "airbyte"]
 
 
-class VendorSettings(SourceSettings, frozen=True):
-    """A system with more than one way in: exactly one of ``path``, ``tables`` and ``api`` is given."""
-
-    path: Path | None = None
-    tables: LandedTables | None = None
+class SeveralWaysIn(SourceSettings, frozen=True):
+    """A system with more than one way in: exactly one of those among ``path``, ``tables`` and ``api`` is given."""
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> VendorSettings:
+    def _one_way_in(self) -> Self:
         ways = [name for name in ("path", "tables", "api") if name in type(self).model_fields]
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
             message = f"give exactly one of {', '.join(ways)}; {' and '.join(given) or 'none'} given"
             raise ValueError(message)
         return self
+
+
+class VendorSettings(SeveralWaysIn, frozen=True):
+    """A system read from files of its records, from tables that another tool lands, or by its API."""
+
+    path: Path | None = None
+    tables: LandedTables | None = None
 
 
 class ApiSettings(Section, frozen=True):
@@ -145,8 +155,60 @@ class ZendeskSettings(VendorSettings, frozen=True):
     without_organization: Literal["match", "ignore"] = "match"
 
 
+class SegmentTables(LandingPlace, frozen=True):
+    """The tables of Segment's own warehouse schema, whoever lands them."""
+
+    by: Literal["segment"] = "segment"
+
+
+class SegmentRule(Section, frozen=True):
+    """What an event says of a feature. ``event`` is its name; ``*`` stands for any text.
+
+    The feature is what the event's ``property`` holds, by way of ``values`` where there are any, else ``feature``.
+    ``quantity`` is the property with how many events one stands for.
+    """
+
+    event: str = Field(min_length=1)
+    feature: str | None = Field(default=None, min_length=1)
+    property: str | None = Field(default=None, pattern=PROPERTY)
+    values: dict[str, str] = Field(default_factory=dict[str, str])
+    quantity: str | None = Field(default=None, pattern=PROPERTY)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.feature is None and self.property is None and self.quantity is None:
+            message = "give `feature`, `property` or `quantity`: the rule says nothing of the event"
+            raise ValueError(message)
+        if self.values and self.property is None:
+            message = "`values` are those of a property: give `property`"
+            raise ValueError(message)
+        return self
+
+
+class SegmentSettings(SeveralWaysIn, frozen=True):
+    """Events in Segment's shape. ``account_key``: the trait of a group with the account's id, or ``group_id``.
+
+    ``features`` are looked through in order, the first that names an event decides. ``without_group`` says whether
+    users who belong to no group are customers to be matched, ``pages`` whether page views are usage. An event that is
+    dated more than ``clock_skew_seconds`` after it was received happened when it was received.
+    """
+
+    system: Literal["segment"]
+    path: Path | None = None
+    tables: SegmentTables | None = None
+    account_key: str = Field(default="account_id", pattern=PROPERTY)
+    features: tuple[SegmentRule, ...] = ()
+    login_events: tuple[str, ...] = (
+        *("Login", "Logged In", "Log In", "User Logged In", "User Login"),
+        *("Signed In", "Sign In", "User Signed In"),
+    )
+    without_group: Literal["match", "ignore"] = "match"
+    pages: Literal["ignore", "count"] = "ignore"
+    clock_skew_seconds: int = Field(default=300, ge=0, le=86_400)
+
+
 AnySource = Annotated[
-    ZendeskSettings | StripeSettings | FilesSettings | RavenStackSettings,
+    SegmentSettings | ZendeskSettings | StripeSettings | FilesSettings | RavenStackSettings,
     Field(discriminator="system"),
 ]
 """Every system's settings; a new system adds its model here."""

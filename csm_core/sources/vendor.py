@@ -1,4 +1,4 @@
-"""A vendor with the usual three ways in, as data: files of its records, tables that others land, its API.
+"""A vendor with the usual ways in, as data: files of its records, tables that land in a warehouse, its API if any.
 
 What the records mean is the business of ``sql/staging/<system>``. Here they only reach raw: records of files and of the
 API by their kind, landed tables as snapshots of their own.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +18,45 @@ import duckdb
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
 from csm_core.sources.landed import files_of, found_tables, landed_files
-from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+from csm_core.sources.loading import LoadResult, Log, Opened, RawTable, load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
-from csm_core.sources.settings import LandedTables, VendorSettings
+from csm_core.sources.settings import LandedTables, SegmentTables
 
 
 @dataclass(frozen=True)
 class VendorSource:
     """One source system.
 
-    ``records`` and the landed tables are names by the entity that their broken lines count for. Of ``needed`` at least
-    one has to be there. ``reach`` looks whether the API answers, ``stream`` is what a pull of it brings, ``pages`` are
-    how many a package has.
+    ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
+    the vendor lands itself. Of ``needed`` at least one has to be there. ``reach`` looks whether the API answers,
+    ``stream`` is what a pull of it brings, ``pages`` are how many a package has. ``required`` and ``opened`` are those
+    of the raw tables.
     """
 
     name: str
     records: Mapping[str, str]
     needed: tuple[str, ...]
-    reach: Callable[[Any], str]
-    stream: Callable[[Any], Stream]
+    reach: Callable[[Any], str] | None = None
+    stream: Callable[[Any], Stream] | None = None
     airbyte: Mapping[str, str] = field(default_factory=dict[str, str])
     fivetran: Mapping[str, str] = field(default_factory=dict[str, str])
+    own: Mapping[str, str] = field(default_factory=dict[str, str])
     pages: int | None = None
+    required: tuple[str, ...] = ("id",)
+    opened: Opened = ()
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
         """Records as the vendor has them, and the tables that others land."""
         landed = [
             (f"{by}_{name}", entity)
-            for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran))
+            for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran), (self.name, self.own))
             for name, entity in tables.items()
         ]
+        table = partial(RawTable, self.name, records=True, opened=self.opened)
         return (
-            *(RawTable(self.name, name, entity, ("id",), records=True) for name, entity in self.records.items()),
-            *(RawTable(self.name, name, entity, (), snapshot=True, records=True) for name, entity in landed),
+            *(table(name, entity, self.required) for name, entity in self.records.items()),
+            *(table(name, entity, (), snapshot=True) for name, entity in landed),
         )
 
     def check(self, settings: Any) -> str:
@@ -64,6 +70,8 @@ class VendorSource:
             found = [name for name in self.records if files_of(folder, name)]
             self._require(folder, found)
             return f"{folder}: {', '.join(found)}"
+        if self.reach is None:
+            raise AssertionError(self.name)  # the settings give one of the ways that there are
         return self.reach(settings.api)
 
     def load(
@@ -88,7 +96,7 @@ class VendorSource:
                 files[name] |= dict.fromkeys(paths, label)
         return load_tables(connection, [(table, files[table.name]) for table in tables], loaded_at=loaded_at, log=log)
 
-    def _files(self, source: VendorSettings, kept: Path, log: Log) -> dict[str, list[Path]]:
+    def _files(self, source: Any, kept: Path, log: Log) -> dict[str, list[Path]]:
         """Files by the raw table that they belong to."""
         if source.tables:
             found = landed_files(source.tables, self._landed(source.tables), kept / "tables")
@@ -99,12 +107,13 @@ class VendorSource:
             found = {name: files_of(folder, name) for name in self.records}
             self._require(folder, [name for name, paths in found.items() if paths])
             return found
-        stream = self.stream(getattr(source, "api", None))
-        pull(self.name, source.label, stream, kept / "api", log, pages=self.pages)
+        if self.stream is None:
+            raise AssertionError(self.name)
+        pull(self.name, source.label, self.stream(source.api), kept / "api", log, pages=self.pages)
         return {name: pulled_files(kept / "api", name) for name in self.records}
 
-    def _landed(self, landed: LandedTables) -> Mapping[str, str]:
-        return self.airbyte if landed.by == "airbyte" else self.fivetran
+    def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:
+        return {"airbyte": self.airbyte, "fivetran": self.fivetran}.get(landed.by, self.own)
 
     def _require(self, place: Path, found: Sequence[str]) -> None:
         if not set(found) & set(self.needed):

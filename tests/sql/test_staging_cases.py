@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
-from csm_core.sources.loading import prepare
+from csm_core.sources.loading import opened_columns, prepare
 from csm_core.sources.registry import get_system, system_names
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import AnySource
@@ -44,15 +44,17 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         prepare(connection)
         for table in get_system(system).raw_tables:
             connection.execute(
-                f"create table {table.table} (record varchar, _source varchar, _source_file varchar, "
+                "create or replace temp table given (record varchar, _source varchar, _source_file varchar, "
                 "_source_line bigint, _loaded_at timestamp, _load_id bigint)"
             )
             for line, given in enumerate(case["given"].get(table.name, []), start=1):
                 record = dict(given)
                 kept = [record.pop("_source", system), "f", line, record.pop("_loaded_at", "2026-07-01"), 1]
                 connection.execute(
-                    f"insert into {table.table} values (?, ?, ?, ?, ?, ?)", [json.dumps(record, default=str), *kept]
+                    "insert into given values (?, ?, ?, ?, ?, ?)", [json.dumps(record, default=str), *kept]
                 )
+            columns = ", ".join(["*", *opened_columns(table.opened, "record")])
+            connection.execute(f"create table {table.table} as select {columns} from given")
         unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
         assert not unknown, unknown
         remember_sources(connection, system, config.sources)

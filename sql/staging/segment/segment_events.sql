@@ -1,0 +1,95 @@
+-- Grain: one row per event that there is, by name.
+-- Definition: what the settings say of an event. Names are compared without regard to case, and `_` counts as a blank,
+-- since the warehouse's tables write report_viewed for Report Viewed; `*` stands for any text. Of the rules under
+-- `features` the first that names the event decides.
+-- Worked example: rule {event: "Report *", feature: reports}, event report_viewed => reports.
+
+with names as (
+    select distinct _source, called as event
+    from raw.segment__tracks
+    union
+    select distinct _source, called as event
+    from raw.segment__segment_tracks
+    union
+    select distinct _source, called as event
+    from raw.segment__events
+    where call_type = 'track'
+    union
+    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
+    from raw.segment__pages
+    union
+    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
+    from raw.segment__segment_pages
+    union
+    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
+    from raw.segment__events
+    where call_type in ('page', 'screen')
+),
+
+rules as (
+    select
+        _source,
+        generate_subscripts(cast(json_extract(settings, '$.features') as json[]), 1) as rule,
+        unnest(cast(json_extract(settings, '$.features') as json[])) as stated
+    from run.sources
+    where system = 'segment'
+),
+
+logins as (
+    select
+        _source,
+        unnest(cast(json_extract(settings, '$.login_events') as varchar[])) as pattern
+    from run.sources
+    where system = 'segment'
+),
+
+patterns as (
+    select
+        _source,
+        rule,
+        stated,
+        replace(replace(lower(trim(replace(stated ->> '$.event', '_', ' '))), '%', '\%'), '*', '%') as pattern
+    from rules
+    union all
+    select
+        _source,
+        null as rule,
+        null as stated,
+        replace(replace(lower(trim(replace(pattern, '_', ' '))), '%', '\%'), '*', '%') as pattern
+    from logins
+),
+
+matched as (
+    select
+        names._source,
+        names.event,
+        patterns.rule,
+        patterns.stated
+    from names
+    inner join patterns
+        on patterns._source = names._source
+        and lower(trim(replace(names.event, '_', ' '))) like patterns.pattern escape '\'
+),
+
+decided as (
+    select
+        _source,
+        event,
+        bool_or(rule is null) as is_login,
+        min(rule) as rule,
+        arg_min(stated, rule) as stated
+    from matched
+    group by _source, event
+)
+
+select
+    _source,
+    event,
+    case when is_login then 'login' else event end as event_name,
+    rule,
+    stated ->> '$.feature' as feature,
+    stated ->> '$.property' as property,
+    stated ->> '$.quantity' as quantity,
+    coalesce(cast(json_extract(stated, '$.values') as varchar) <> '{}', false) as has_values
+from decided
+order by _source, event

@@ -1,0 +1,71 @@
+-- Grain: one row per user and span of time in which the user belongs to the same group.
+-- Definition: the group is that of the latest call at or before a moment which names one; before the first such call,
+-- that of the first. Of calls of the same instant the one loaded last counts. Who is only known by an anonymous id that
+-- never became a user is a member under it.
+-- Worked example: u1 is told to be of g1 on the 2nd and of g2 on the 5th => u1 g1 until the 5th, u1 g2 from the 5th on.
+
+with named as (
+    select
+        calls._source,
+        coalesce(calls.user_id, identities.user_id, 'anonymous/' || calls.anonymous_id) as member_id,
+        calls.group_id,
+        calls.stated_at,
+        calls._source_file,
+        calls._source_line,
+        calls._loaded_at,
+        calls._load_id
+    from staging.segment_calls as calls
+    left join staging.segment_identities as identities
+        on calls.user_id is null
+        and identities._source = calls._source
+        and identities.anonymous_id = calls.anonymous_id
+        and (identities.from_at is null or identities.from_at <= calls.stated_at)
+        and (identities.until_at is null or calls.stated_at is null or calls.stated_at < identities.until_at)
+    where calls.group_id is not null
+),
+
+stated as (
+    select
+        _source,
+        member_id,
+        group_id,
+        stated_at,
+        min(_load_id) as _first_load_id,
+        max((_loaded_at, _load_id, _source_file, _source_line)) as recency
+    from named
+    where member_id is not null
+    group by _source, member_id, group_id, stated_at
+),
+
+latest as (
+    select
+        _source,
+        member_id,
+        group_id,
+        stated_at,
+        _first_load_id
+    from stated
+    qualify row_number() over (partition by _source, member_id, stated_at order by recency desc) = 1
+),
+
+compared as (
+    select
+        _source,
+        member_id,
+        group_id,
+        stated_at,
+        _first_load_id,
+        lag(group_id) over (partition by _source, member_id order by stated_at nulls first) as group_before
+    from latest
+)
+
+select
+    _source,
+    member_id,
+    group_id,
+    case when group_before is not null then stated_at end as from_at,
+    lead(stated_at) over (partition by _source, member_id order by stated_at nulls first) as until_at,
+    _first_load_id
+from compared
+where group_before is distinct from group_id
+order by _source, member_id, from_at nulls first
