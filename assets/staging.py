@@ -30,7 +30,7 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
     models = {system: staging_models(system) for system in systems}
     steps = {system: staging_steps(system) for system in systems}
-    behind = {system: _behind(config, system, steps[system], models[system]) for system in systems}
+    behind = {system: behind_of(config, system, steps[system], models[system]) for system in systems}
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
         *(asset for found in steps.values() for asset in model_assets(found.values(), partitions)),
@@ -47,7 +47,7 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     ]
 
 
-def _behind(config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]) -> Behind:
+def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]) -> Behind:
     """What the models of a system read by way of its steps and of the account map."""
     read = {table for step in steps.values() for table in step.dependencies}
     if any(ACCOUNT_MAP in model.dependencies for model in models.values()):

@@ -6,9 +6,15 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from csm_core.sql_models import load_models
+from csm_core.sources.registry import system_names
+from csm_core.sql_models import load_models, staging_models
 
-MODELS = [model for layer in ("intermediate", "marts") for model in load_models(layer).values() if model.sql]
+# What files bring is passed on as it is, unsorted, since there may be much of it.
+VENDORS = sorted(set(system_names()) - {"files", "ravenstack"})
+MODELS = [
+    *(model for layer in ("intermediate", "marts") for model in load_models(layer).values() if model.sql),
+    *(model for system in VENDORS for model in staging_models(system).values()),
+]
 FORBIDDEN = (
     exp.Interval,
     exp.Pivot,
@@ -21,14 +27,14 @@ FORBIDDEN = (
 )
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.layer}/{model.name}")
 def test_a_model_transpiles_to_one_spark_statement(model):
     statements = sqlglot.transpile(model.sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
     assert len(statements) == 1
     assert sqlglot.parse_one(statements[0], read="spark")
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.layer}/{model.name}")
 def test_a_model_keeps_to_the_portable_subset(model):
     tree = sqlglot.parse_one(model.sql, read="duckdb")
     found = [type(node).__name__ for node in tree.walk() if isinstance(node, FORBIDDEN) and not _is_unpivot(node)]

@@ -292,7 +292,7 @@ told as (
 
 select
     told._source || '/' || told.message_id as event_id,
-    map.account_id,
+    matched.account_id,
     told.external_id as external_account_id,
     told.user_id,
     told.event_name,
@@ -310,7 +310,7 @@ left join staging.segment_values as property_values
     on property_values._source = told._source
     and property_values.rule = told.rule
     and property_values.value = told.property_value
-left join staging.account_map as map
-    on map.system = 'segment' and map._source = told._source and map.external_id = told.external_id
-where (told.external_id is not null or told.is_nobodys) and not coalesce(map.is_ignored, false)
+left join staging.account_map as matched
+    on matched.system = 'segment' and matched._source = told._source and matched.external_id = told.external_id
+where (told.external_id is not null or told.is_nobodys) and not coalesce(matched.is_ignored, false)
 order by event_id, told._load_id, told._source_file, told._source_line

@@ -44,7 +44,7 @@ with invoices as (
 
 select
     invoices.invoice_id,
-    map.account_id,
+    matched.account_id,
     invoices.customer_id as external_account_id,
     case
         when invoices.minor_due is null then invoices.amount_due
@@ -66,7 +66,7 @@ select
     invoices._loaded_at,
     invoices._load_id
 from invoices
-left join staging.account_map as map
-    on map.system = 'stripe' and map._source = invoices._source and map.external_id = invoices.customer_id
-where not coalesce(map.is_ignored, false)
+left join staging.account_map as matched
+    on matched.system = 'stripe' and matched._source = invoices._source and matched.external_id = invoices.customer_id
+where not coalesce(matched.is_ignored, false)
 order by invoices.invoice_id, invoices._load_id, invoices._source_file, invoices._source_line

@@ -262,7 +262,7 @@ select
         when spans.place = 1 then spans.subscription_id
         else spans.subscription_id || '/' || cast(spans.started_at as varchar)
     end as subscription_id,
-    map.account_id,
+    matched.account_id,
     spans.customer_id as external_account_id,
     spans.seats,
     spans.mrr,
@@ -282,9 +282,9 @@ select
     spans._loaded_at,
     spans._load_id
 from spans
-left join staging.account_map as map
-    on map.system = 'stripe' and map._source = spans._source and map.external_id = spans.customer_id
+left join staging.account_map as matched
+    on matched.system = 'stripe' and matched._source = spans._source and matched.external_id = spans.customer_id
 where
-    not coalesce(map.is_ignored, false)
+    not coalesce(matched.is_ignored, false)
     and (spans.place = 1 or spans.subscription_ended_at is null or spans.started_at < spans.subscription_ended_at)
 order by subscription_id, spans._load_id, spans._source_file, spans._source_line

@@ -200,7 +200,7 @@ select
         when openings.opening = 1 then tickets._source || '/' || tickets.ticket_id
         else tickets._source || '/' || tickets.ticket_id || '/' || cast(openings.opened_at as varchar)
     end as ticket_id,
-    map.account_id,
+    matched.account_id,
     tickets.external_id as external_account_id,
     coalesce(cast(openings.opened_at as varchar), tickets.created) as opened_at,
     openings.solved_at,
@@ -225,7 +225,7 @@ left join escalations
     on escalations._source = openings._source
     and escalations.ticket_id = openings.ticket_id
     and escalations.opening = openings.opening
-left join staging.account_map as map
-    on map.system = 'zendesk' and map._source = tickets._source and map.external_id = tickets.external_id
-where not coalesce(map.is_ignored, false)
+left join staging.account_map as matched
+    on matched.system = 'zendesk' and matched._source = tickets._source and matched.external_id = tickets.external_id
+where not coalesce(matched.is_ignored, false)
 order by ticket_id, tickets._load_id, tickets._source_file, tickets._source_line
