@@ -12,7 +12,7 @@ import duckdb
 
 from csm_core.errors import SourceError
 from csm_core.sources.files import readable_files
-from csm_core.sources.settings import LandedTables, SourceSettings
+from csm_core.sources.settings import LandingPlace, SourceSettings
 from csm_core.warehouse import table_exists
 
 LEDGER = "raw.loads"
@@ -59,7 +59,7 @@ def waiting_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[Sourc
 
 def _watched(source: SourceSettings) -> list[Path]:
     landed = getattr(source, "tables", None)
-    path = landed.path if isinstance(landed, LandedTables) else getattr(source, "path", None)
+    path = landed.path if isinstance(landed, LandingPlace) else getattr(source, "path", None)
     if not isinstance(path, Path):
         return []
     if not path.is_dir():

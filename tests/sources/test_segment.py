@@ -19,6 +19,7 @@ from csm_core.errors import ConfigError, SourceError
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import SegmentSettings
+from csm_core.sources.waiting import waiting_files
 from csm_core.sql_models import staging_models, staging_steps
 from csm_core.staging_gate import StageReport, stage_entity
 from csm_core.warehouse import build_model
@@ -152,6 +153,7 @@ def test_a_call_is_opened_whatever_it_comes_in(way_in, shape, table):
     folder = way_in.folder.parent / "segment"
     source = SegmentSettings.model_validate({"system": "segment", **write_shape(shape, folder)})
     assert "tracks" in SEGMENT.check(source) or "events" in SEGMENT.check(source)
+    assert len(waiting_files(way_in.connection, [source]).files) == 1
     load(way_in, source)
     (found,) = way_in.rows(f"select {OPENED} from raw.segment__{table} where call_type is null or call_type = 'track'")
     assert found[:5] == ("m1", "u1", "x1", "g1", "Report Viewed")
