@@ -408,7 +408,7 @@ class _Gate:
 
     def _collect(self) -> None:
         """The judged records in scope, in one temporary table."""
-        entity = self._entity
+        connection, entity = self._connection, self._entity
         selects: list[str] = []
         if not self._anew:
             self._collect_retries()
@@ -417,18 +417,22 @@ class _Gate:
             if self._anew:
                 selects.append(f"select * from ({judged})")
                 continue
-            narrowed = (
-                f"select * from ({source.sql}) where {_in('_load_id', source.pending)} or (_load_id in "
-                f"(select load_id from temp.gate_retries where system = {literal(source.system)}) and "
-                f"(_load_id, _source_file, _source_line) in (select (load_id, source_file, source_line) "
-                f"from temp.gate_retries where system = {literal(source.system)}))"
-            )
+            own = f"system = {literal(source.system)}"
+            retried = connection.execute(f"select distinct load_id from temp.gate_retries where {own}").fetchall()
+            # The plain condition on the load reaches the storage's statistics by way of the model's joins.
+            loads = (*source.pending, *(load_id for (load_id,) in retried))
+            narrowed = f"select * from ({source.sql}) where {_in('_load_id', loads)}"
+            if retried:
+                narrowed += (
+                    f" and ({_in('_load_id', source.pending)} or (_load_id, _source_file, _source_line) in "
+                    f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
+                )
             selects.append(judge(entity, narrowed, source.types, source.system).sql)
         nothing = (
             f"select '' as _system, * exclude (_loaded_at), '' as _source_file, 0 as _source_line, _loaded_at, "
             f"0 as _load_id, 0 as _problem, '' as _value from {entity.table} limit 0"
         )
-        self._connection.execute(
+        connection.execute(
             f"create or replace temp table gate_rows as {' union all by name '.join(selects) or nothing}"
         )
 
