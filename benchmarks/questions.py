@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,7 @@ import yaml
 from benchmarks.measure import Measure, timed
 from benchmarks.scoring import signals_sql
 from csm_core.config import load_config
+from csm_core.policy import THRESHOLDS, Thresholds
 from csm_core.scoring_sql import scoring_sql
 from csm_core.warehouse import Warehouse
 
@@ -24,7 +26,6 @@ DAYS = 365
 MOST_ACCOUNTS = 10_000
 REPEATS = 3
 KEYS = ("tenant_id", "account_id", "as_of_date")
-THRESHOLDS = ("green_threshold", "amber_threshold", "churn_window_days")
 
 
 def run(rows: int) -> list[Measure]:
@@ -84,7 +85,10 @@ def fill(path: Path, accounts: int) -> None:
             "made.* exclude (account_id, number), '' as missing_signals, cast(1 as double) as signal_coverage "
             f"from ({signals_sql(accounts * DAYS, 'number, ')}) as made"
         )
-        thresholds = "70.0::double as green_threshold, 40.0::double as amber_threshold, 60::bigint as churn_window_days"
+        thresholds = ", ".join(
+            f"cast({value} as {'bigint' if isinstance(value, int) else 'double'}) as {name}"
+            for name, value in asdict(Thresholds()).items()
+        )
         scored = scoring_sql(
             f"(select *, {thresholds} from marts.csm_health_signals)",
             green="green_threshold",

@@ -21,7 +21,9 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from csm_core.errors import ConfigError
+from csm_core.errors import ConfigError, InputError
+from csm_core.policy import Thresholds
+from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.section import Section
 from csm_core.sources.settings import AnySource, FilesSettings
 
@@ -45,17 +47,16 @@ class Policy(Section, frozen=True):
     tenant: str | None = None
     segment: str | None = None
     from_date: date | None = Field(default=None, alias="from")
-    green_threshold: float = Field(default=70.0, ge=0, le=100)
-    amber_threshold: float = Field(default=40.0, ge=0, le=100)
-    churn_window_days: int = Field(default=60, ge=0)
+    green_threshold: float = Field(default=DEFAULT_GREEN_THRESHOLD, ge=0, le=100)
+    amber_threshold: float = Field(default=DEFAULT_AMBER_THRESHOLD, ge=0, le=100)
+    churn_window_days: int = Field(default=DEFAULT_CHURN_WINDOW_DAYS, ge=0)
 
     @model_validator(mode="after")
     def _amber_below_green(self) -> Policy:
-        if self.amber_threshold >= self.green_threshold:
-            message = (
-                f"amber_threshold ({self.amber_threshold:g}) must be below green_threshold ({self.green_threshold:g})"
-            )
-            raise ValueError(message)
+        try:
+            Thresholds(self.green_threshold, self.amber_threshold, self.churn_window_days)
+        except InputError as error:
+            raise ValueError(str(error)) from None
         return self
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.contract import ENTITIES
-from csm_core.rubric import markdown_table
+from csm_core.rubric import churn_markdown_table, markdown_table, thresholds_markdown
 from csm_core.sql_models import load_models
 
 _BEGIN = "<!-- generated: {name} -->"
@@ -83,6 +83,8 @@ def _cell(text: str) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "signals": markdown_table,
+    "thresholds": thresholds_markdown,
+    "churn": churn_markdown_table,
     "marts": marts,
     "contract": contract,
     "configuration": configuration,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -173,8 +173,8 @@ class Change:
             "change": self.change,
             "parts": dict(self.parts),
             "rag_moved_by": list(self.rag_moved_by),
-            "policy_before": _policy_dict(self.policy_before),
-            "policy_after": _policy_dict(self.policy_after),
+            "policy_before": asdict(self.policy_before),
+            "policy_after": asdict(self.policy_after),
             "margins": {
                 band: {name: float(cents) for name, cents in margin.items()} for band, margin in self.margins().items()
             },
@@ -395,19 +395,7 @@ def _double(bits: int) -> float:
 
 
 def _scorer(policy: Thresholds) -> CSMHealthScorer:
-    return CSMHealthScorer(
-        green_threshold=policy.green_threshold,
-        amber_threshold=policy.amber_threshold,
-        churn_window_days=policy.churn_window_days,
-    )
-
-
-def _policy_dict(policy: Thresholds) -> dict[str, float]:
-    return {
-        "green_threshold": policy.green_threshold,
-        "amber_threshold": policy.amber_threshold,
-        "churn_window_days": policy.churn_window_days,
-    }
+    return CSMHealthScorer(**asdict(policy))
 
 
 def _policy_text(policy: Thresholds) -> str:

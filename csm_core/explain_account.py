@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from csm_core.explain import (
     next_band_moves,
 )
 from csm_core.health_scorer import CSMHealthScorer, checked_signals
-from csm_core.policy import Thresholds
+from csm_core.policy import THRESHOLDS, Thresholds
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
 from csm_core.warehouse import table_exists
@@ -28,7 +28,6 @@ from csm_core.warehouse import table_exists
 SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 CURRENT = "marts.csm_health_current"
-_THRESHOLDS = ("green_threshold", "amber_threshold", "churn_window_days")
 _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by")
 
 
@@ -48,7 +47,7 @@ class ScoredDay:
     @property
     def follows_the_rubric(self) -> bool:
         """Whether scoring the signals now gives what is stored; not so for a day scored by another version."""
-        scorer = CSMHealthScorer(**{name: getattr(self.policy, name) for name in _THRESHOLDS})
+        scorer = CSMHealthScorer(**asdict(self.policy))
         stored = self.explanation.score
         again = scorer.score(self.explanation.signals, stored.account_id)
         return again.model_copy(update={"computed_at": stored.computed_at}) == stored
@@ -96,7 +95,7 @@ class ExplainReport:
             **day.explanation.as_dict(),
             "missing_signals": list(day.missing_signals),
             "signal_coverage": day.signal_coverage,
-            "policy": {name: getattr(day.policy, name) for name in _THRESHOLDS},
+            "policy": asdict(day.policy),
             "config_hash": day.config_hash,
             "follows_the_rubric": day.follows_the_rubric,
             "next_band": self.moves.as_dict(),
@@ -175,7 +174,7 @@ def load_day(
     inputs = [field.name for field in FIELDS]
     columns = [
         *(f"signals.{name}" for name in (*inputs, "missing_signals", "signal_coverage")),
-        *(f"scores.{name}" for name in (*_RESULTS, *points, *_THRESHOLDS, "config_hash", "scored_at")),
+        *(f"scores.{name}" for name in (*_RESULTS, *points, *THRESHOLDS, "config_hash", "scored_at")),
     ]
     cursor = connection.execute(
         f"select {', '.join(columns)} from {SCORES} as scores inner join {SIGNALS} as signals "
@@ -197,7 +196,7 @@ def load_day(
         account_id,
         day,
         explain(checked_signals({name: row[name] for name in inputs}, account_id), _score(account_id, row)),
-        Thresholds(*(row[name] for name in _THRESHOLDS)),
+        Thresholds(*(row[name] for name in THRESHOLDS)),
         tuple(filter(None, str(row["missing_signals"] or "").split(","))),
         float(row["signal_coverage"]),
         str(row["config_hash"]),

@@ -13,12 +13,12 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
+from csm_core.policy import THRESHOLDS
 from csm_core.scoring_sql import ENUM, Written, refusal_sql, scoring_sql
 from csm_core.sql_models import SqlModel
 from csm_core.warehouse import ModelResult, build_table, table_exists, transaction
 
 KEYS = ("tenant_id", "account_id", "as_of_date")
-_THRESHOLDS = ("green_threshold", "amber_threshold", "churn_window_days")
 
 
 def score_days(
@@ -54,7 +54,7 @@ def scores_sql(written: Written = ENUM) -> str:
 
     The levels are DuckDB enumerations unless ``written`` is ``TEXT``, with which the same SELECT runs on Spark.
     """
-    keys = (*KEYS, *_THRESHOLDS)
+    keys = (*KEYS, *THRESHOLDS)
     scored = scoring_sql(
         f"({_SIGNALS_WITH_POLICY})",
         green="green_threshold",
@@ -65,7 +65,7 @@ def scores_sql(written: Written = ENUM) -> str:
     )
     return f"""
         with scored as ({scored})
-        select scored.* exclude ({", ".join(_THRESHOLDS)}), {", ".join(f"scored.{name}" for name in _THRESHOLDS)},
+        select scored.* exclude ({", ".join(THRESHOLDS)}), {", ".join(f"scored.{name}" for name in THRESHOLDS)},
             $config_hash as config_hash, cast($scored_at as timestamp) as scored_at
         from scored
         order by {", ".join(KEYS)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from csm_core.errors import InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
@@ -35,3 +35,7 @@ class Thresholds:
         if isinstance(window, bool) or not isinstance(window, int) or window < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             message = f"churn_window_days must be a whole number of days, 0 or more, not {window!r}"
             raise InputError(message)
+
+
+THRESHOLDS: tuple[str, ...] = tuple(field.name for field in fields(Thresholds))
+"""The names of the thresholds, as they stand in policies and in the columns of scored rows."""

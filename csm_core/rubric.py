@@ -256,16 +256,19 @@ def churn_markdown_table() -> str:
     for rule in CHURN_RULES:
         triggers = " | ".join("yes" if holds else "no" for holds in (rule.contract, rule.behavioural))
         called = f"`{rule.called}`" if rule.called else "null"
-        risks = ", ".join(f"{risk} if {rag}" for rag, risk in rule.risks)
+        risks = ", ".join(
+            f"{risk} if {' or '.join(rag for rag, given in rule.risks if given == risk)}"
+            for risk in dict.fromkeys(risk for _, risk in rule.risks)
+        )
         lines.append(f"| {triggers} | {called} | {risks} |")
     return "\n".join(lines)
 
 
 def thresholds_markdown() -> str:
     """The documentation's paragraph on the cap, the bands and the triggers, with their default numbers."""
-    caps = ", ".join(f"{level} multiplies the raw score by {factor:g}" for level, factor in TAM_CAPS)
+    caps = ", ".join(f"by {factor:g} for {level}" for level, factor in TAM_CAPS)
     return (
-        f"- Cap by the technical account manager's assessment: {caps}; any other, or none, leaves it.\n"
+        f"- Cap: the raw score is multiplied {caps}; any other assessment, or none, leaves it.\n"
         f"- Bands: GREEN from {DEFAULT_GREEN_THRESHOLD:g}, AMBER from {DEFAULT_AMBER_THRESHOLD:g}, RED below, unless a "
         "policy says otherwise.\n"
         f"- Contract trigger: {' or '.join(CONTRACT_RAGS)}, and the renewal at most {DEFAULT_CHURN_WINDOW_DAYS} days "

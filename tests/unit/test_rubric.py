@@ -53,8 +53,9 @@ def test_the_documentation_tables_state_every_signal_and_number():
     (sentiment,) = (line for line in table if "support_sentiment" in line)
     assert "positive 10, neutral 7, negative 3, critical 0; minus `open_ticket_count`, at most 5" in sentiment
     churn = rubric.churn_markdown_table()
-    assert "| yes | yes | `both` | critical if RED, critical if AMBER |" in churn
-    assert "| no | no | null | medium if RED, medium if AMBER, low if GREEN |" in churn
+    assert "| yes | yes | `both` | critical if RED or AMBER |" in churn
+    assert "| yes | no | `contract_proximity` | critical if RED, high if AMBER |" in churn
+    assert "| no | no | null | medium if RED or AMBER, low if GREEN |" in churn
     thresholds = rubric.thresholds_markdown()
     for number in ("0.85", "0.95", "70", "40", "60", "30"):
         assert re.search(rf"\b{re.escape(number)}\b", thresholds)
@@ -70,8 +71,60 @@ def test_default_thresholds_are_the_same_wherever_they_are_defaults():
         assert (policy.green_threshold, policy.amber_threshold, policy.churn_window_days) == (70.0, 40.0, 60)
 
 
-def test_no_number_of_the_rubric_stands_in_sql_models():
-    # The models take weights as parameters; scores are computed by the generated expressions alone.
-    stated = re.compile(r"\b(0\.85|0\.95)\b|\bthen (15|10|7|3)\b")
-    for path in sorted((PROJECT_ROOT / "sql" / "marts").glob("*.sql")):
-        assert not stated.search(path.read_text(encoding="utf-8")), path
+NUMBERS = "|".join(re.escape(f"{factor:g}") for _, factor in rubric.TAM_CAPS)
+DEFAULTS = {
+    "green": rubric.DEFAULT_GREEN_THRESHOLD,
+    "amber": rubric.DEFAULT_AMBER_THRESHOLD,
+    "churn.?window": rubric.DEFAULT_CHURN_WINDOW_DAYS,
+}
+# A cap; a signal with its weight or points; a band's name with the number where it begins by default.
+STATED = [
+    rf"(?<![\d.])({NUMBERS})(?![\d.])",
+    *(rf"\b{signal.name}(_points|_weight)?\b`?\W{{1,4}}({signal.weight})(\.0)?\b" for signal in RUBRIC),
+    *(rf"(?i)\b{name}(_\w+)?\b[^\n\d]{{0,30}}\b{number:g}(\.0)?\b" for name, number in DEFAULTS.items()),
+    *(rf"(?i)\b{number:g}(\.0)?(::\w+)? as {name}" for name, number in DEFAULTS.items()),
+]
+GENERATED = re.compile(r"<!-- generated: (\w+) -->.*?<!-- end: \1 -->", re.DOTALL)
+
+
+def repository_texts():
+    """What people and programs read of the project, but for the tests and the rubric itself."""
+    for folder in ("sql", "csm_core", "assets", "pipelines", "docs", "examples", "benchmarks", "."):
+        pattern = "*" if folder == "." else "**/*"
+        for path in sorted((PROJECT_ROOT / folder).glob(pattern)):
+            if path.suffix in (".sql", ".py", ".yml", ".yaml", ".md") and path.name != "rubric.py":
+                yield path, GENERATED.sub("", path.read_text(encoding="utf-8"))
+
+
+def test_no_weight_edge_or_cap_stands_anywhere_but_in_the_rubric():
+    found = [
+        f"{path.relative_to(PROJECT_ROOT)}: {match.group(0)!r}"
+        for path, text in repository_texts()
+        for pattern in STATED
+        for match in re.finditer(pattern, text)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "score * 0.85",
+        "green_threshold: float = Field(default=70.0)",
+        "40.0::double as amber_threshold",
+        "GREEN from 70, AMBER",
+        "amber: 40",
+        "`churn_window_days` (60)",
+        "usage_trend_weight = 15",
+    ],
+)
+def test_a_number_that_is_stated_again_would_be_found(text):
+    assert any(re.search(pattern, text) for pattern in STATED)
+
+
+def test_bands_of_points_are_not_written_out_in_sql():
+    # A case that gives a signal's points, such as "when login_frequency_days <= 7 then 10".
+    for signal in RUBRIC:
+        written = re.compile(rf"when \w*\.?{signal.name} (<=|>=|>|<|=|is) [^\n]{{1,30}} then (cast\()?\d")
+        for path, text in repository_texts():
+            assert not written.search(text), (path, signal.name)
