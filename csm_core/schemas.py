@@ -40,9 +40,14 @@ def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a real number of any kind: text that looks like one is none, nor is a truth value."""
+    return not isinstance(value, bool) and isinstance(value, (Real, Decimal))
+
+
 def _a_number(value: Any) -> Any:
-    # Text that looks like a number, and truth values, are mistakes of the record's maker; pydantic would take both.
-    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+    # Text and truth values are mistakes of the record's maker; pydantic would take both.
+    if not is_number(value):
         message = f"a number is due, not {type(value).__name__}"
         raise ValueError(message)  # pydantic turns ValueError into its own error
     return value

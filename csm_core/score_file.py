@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +13,13 @@ import duckdb
 import numpy as np
 
 from csm_core.errors import InputError
-from csm_core.rubric import FIELD_ALIASES, FIELDS, Field
+from csm_core.input_columns import ACCOUNT, KEYS, input_columns
+from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
 from csm_core.sources.loading import CSV, JSON_LINES, PARQUET, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
 from csm_core.sql_models import literal
-from csm_core.vectorized_scorer import ACCOUNT, KEYS, VectorizedCSMHealthScorer
+from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
 SHOWN = ("account_id", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
 _FIELDS = {field.name: field for field in FIELDS}
@@ -86,8 +86,9 @@ def score_file(
     with duckdb.connect() as connection:
         try:
             columns, bad = _read(connection, path, form)
-            keys = _check_columns(path, columns)
-            _judge(connection, columns, keys)
+            found = {name: columns[column] for name, column in input_columns(list(columns), f"{path}:").items()}
+            keys = [key for key in KEYS if key in columns]
+            _judge(connection, found, {key: columns[key] for key in keys})
             bad += _bad_rows(connection)
             connection.execute(
                 f"create table scored as {(scorer or VectorizedCSMHealthScorer()).sql('good', keys=('line', *keys))}"
@@ -242,33 +243,14 @@ def _rows(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[Row]:
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
-def _check_columns(path: Path, columns: Mapping[str, _Column]) -> list[str]:
-    """The key columns that the file has. InputError for missing or doubled ones; an empty JSON lines file has none."""
-    for alias, name in FIELD_ALIASES.items():
-        if alias in columns and name in columns:
-            message = f"{path}: has both {name} and {alias}, which mean the same; keep one"
-            raise InputError(message)
-    wanted = [ACCOUNT, *(field.name for field in FIELDS if field.required)]
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        hints: list[str] = []
-        for name in missing:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hints.append(f"{name} (is it {near[0]!r}?)" if near else name)
-        message = f"{path}: columns missing: {', '.join(hints)}. Found: {', '.join(columns) or 'none'}."
-        raise InputError(message)
-    return [key for key in KEYS if key in columns]
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, columns: Mapping[str, _Column], keys: Sequence[str]) -> None:
+def _judge(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column], keys: Mapping[str, _Column]) -> None:
     """Split ``given`` into the tables ``good`` and ``refused`` (line, account, field, value)."""
-    shown = ", ".join(f"cast({columns[key].expression} as varchar) as {key}" for key in keys)
-    parsed = ", ".join(f"{_parsed(field, _column(field, columns))} as {field.name}" for field in FIELDS)
-    found = [(field.name, column) for field in FIELDS if (column := _column(field, columns))]
-    texts = ", ".join(f"{_text(column)} as {name}_text" for name, column in found)
+    shown = ", ".join(f"cast({column.expression} as varchar) as {key}" for key, column in keys.items())
+    parsed = ", ".join(f"{_parsed(field, inputs.get(field.name))} as {field.name}" for field in FIELDS)
+    texts = ", ".join(f"{_text(column)} as {name}_text" for name, column in inputs.items())
     connection.execute(f"create table parsed as select _line as line, {shown}, {parsed}, {texts} from given")
-    unreadable = " ".join(f"when {name}_text is not null and {name} is null then {literal(name)}" for name, _ in found)
-    values = " ".join(f"when {literal(name)} then {name}_text" for name, _ in found)
+    unreadable = " ".join(f"when {name}_text is not null and {name} is null then {literal(name)}" for name in inputs)
+    values = " ".join(f"when {literal(name)} then {name}_text" for name in inputs)
     connection.execute(
         f"create table refused as select line, {ACCOUNT}, field, case field {values} end as value, true as unreadable "
         f"from (select *, case when {ACCOUNT} is null or trim({ACCOUNT}) = '' then {literal(ACCOUNT)} {unreadable} end "
@@ -309,11 +291,6 @@ def _reason(name: str, value: str | None, unreadable: bool) -> str:
     if unreadable:
         return f"is no {'whole ' * (field.kind == 'integer')}number: {value}"
     return f"is not from {field.least:g} to {field.most:g}: {value}"
-
-
-def _column(field: Field, columns: Mapping[str, _Column]) -> _Column | None:
-    names = (field.name, *(alias for alias, name in FIELD_ALIASES.items() if name == field.name))
-    return next((columns[name] for name in names if name in columns), None)
 
 
 def _text(column: _Column) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from csm_core.errors import SignalError
+from csm_core.input_columns import ACCOUNT, KEYS, input_columns
 from csm_core.policy import Thresholds
 from csm_core.rubric import (
     CHURN_RISKS,
@@ -20,16 +21,14 @@ from csm_core.rubric import (
     DEFAULT_AMBER_THRESHOLD,
     DEFAULT_CHURN_WINDOW_DAYS,
     DEFAULT_GREEN_THRESHOLD,
-    FIELD_ALIASES,
     FIELDS,
     MOST_WHOLE,
     RAGS,
     Field,
 )
+from csm_core.schemas import is_number
 from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
 
-ACCOUNT = "account_id"
-KEYS = (ACCOUNT, "tenant_id", "as_of_date")
 _UNKNOWN = -2
 _CATEGORIES = {
     "rag": RAGS,
@@ -68,10 +67,10 @@ class VectorizedCSMHealthScorer:
         that the contract gives a default may be left out. ``avg_ticket_sentiment`` is taken for
         ``support_sentiment``. In a column that may be null, NaN is null.
 
-        Raises SignalError naming account and field for a row outside the contract, a missing column, a column of the
-        wrong type, and an account that stands twice (per tenant and day, where the frame has those).
+        Raises SignalError naming account and field for a row outside the contract, a missing or misnamed column, a
+        column of the wrong type, and an account that stands twice (per tenant and day, where the frame has those).
         """
-        columns = _columns(signals)
+        columns = input_columns([str(column) for column in signals.columns], "the frame")
         _require_unique(signals)
         cleaned = _frame({field.name: _cleaned(field, signals, columns) for field in FIELDS}, len(signals))
         with duckdb.connect() as connection:
@@ -97,28 +96,6 @@ class VectorizedCSMHealthScorer:
 def _frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
     """A frame over these arrays as they are; without ``copy=False`` pandas would stack them into fresh blocks."""
     return pd.DataFrame(dict(columns), index=pd.RangeIndex(rows), copy=False)
-
-
-def _columns(signals: pd.DataFrame) -> dict[str, str]:
-    """Field → column of the frame; SignalError for a required one that is missing, with what is there instead."""
-    present = [str(column) for column in signals.columns]
-    doubled = sorted({name for name in present if present.count(name) > 1})
-    if doubled:
-        message = f"the frame has these columns more than once: {', '.join(doubled)}"
-        raise SignalError(message)
-    found = {name: name for name in present}
-    for alias, name in FIELD_ALIASES.items():
-        if alias in found and name in found:
-            message = f"the frame has both {name} and {alias}, which mean the same; keep one"
-            raise SignalError(message)
-        if alias in found:
-            found[name] = alias
-    wanted = [ACCOUNT, *(field.name for field in FIELDS if field.required)]
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        message = f"the frame lacks {', '.join(missing)}; it has {', '.join(present) or 'no column'}"
-        raise SignalError(message)
-    return {field.name: found[field.name] for field in FIELDS if field.name in found}
 
 
 def _require_unique(signals: pd.DataFrame) -> None:
@@ -170,11 +147,16 @@ def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categor
 def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
     plain = column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
     kind = pd.api.types.infer_dtype(plain, skipna=True)
+    if kind == "unknown-array" and plain.isna().all():
+        kind = "empty"  # Arrow has a type of its own for nothing but nulls.
     if kind not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
-        message = (
-            f"{field.name} holds {kind} values ({plain.dtype}) where a number is due{_first_account(signals, plain)}"
-        )
-        raise SignalError(message)
+        present = np.asarray(plain.notna(), dtype=bool)
+        wrong = present & np.array([not is_number(value) for value in plain], dtype=bool)
+        if not present.any() or (wrong == present).all():
+            first = _first_account(signals, plain)
+            message = f"{field.name} holds {kind} values ({plain.dtype}) where a number is due{first}"
+            raise SignalError(message)
+        _refuse_where(wrong, field, column, signals, "is not a number")
     if kind == "integer" and field.kind == "integer":
         return _whole_from_integers(field, plain, signals)
     numbers = plain.to_numpy(dtype=np.float64, na_value=np.nan)

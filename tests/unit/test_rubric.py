@@ -1,5 +1,6 @@
 """The rubric as data: complete, consistent, stated once, and rendered for the documentation."""
 
+import functools
 import re
 
 import pytest
@@ -87,19 +88,22 @@ STATED = [
 GENERATED = re.compile(r"<!-- generated: (\w+) -->.*?<!-- end: \1 -->", re.DOTALL)
 
 
+@functools.cache
 def repository_texts():
-    """What people and programs read of the project, but for the tests and the rubric itself."""
+    """What people and programs read of the project, but for the tests and the rubric itself: path → text."""
+    found = {}
     for folder in ("sql", "csm_core", "assets", "pipelines", "docs", "examples", "benchmarks", "."):
         pattern = "*" if folder == "." else "**/*"
         for path in sorted((PROJECT_ROOT / folder).glob(pattern)):
             if path.suffix in (".sql", ".py", ".yml", ".yaml", ".md") and path.name != "rubric.py":
-                yield path, GENERATED.sub("", path.read_text(encoding="utf-8"))
+                found[path] = GENERATED.sub("", path.read_text(encoding="utf-8"))
+    return found
 
 
 def test_no_weight_edge_or_cap_stands_anywhere_but_in_the_rubric():
     found = [
         f"{path.relative_to(PROJECT_ROOT)}: {match.group(0)!r}"
-        for path, text in repository_texts()
+        for path, text in repository_texts().items()
         for pattern in STATED
         for match in re.finditer(pattern, text)
     ]
@@ -126,5 +130,5 @@ def test_bands_of_points_are_not_written_out_in_sql():
     # A case that gives a signal's points, such as "when login_frequency_days <= 7 then 10".
     for signal in RUBRIC:
         written = re.compile(rf"when \w*\.?{signal.name} (<=|>=|>|<|=|is) [^\n]{{1,30}} then (cast\()?\d")
-        for path, text in repository_texts():
+        for path, text in repository_texts().items():
             assert not written.search(text), (path, signal.name)

@@ -273,7 +273,7 @@ def test_the_scorers_thresholds_are_used(tmp_path):
     ("name", "content", "said"),
     [
         ("signals.jsonl", json.dumps([record("a")]), "a JSON array"),
-        ("signals.jsonl", "", "columns missing: account_id"),
+        ("signals.jsonl", "", "lacks account_id"),
         ("signals.csv", HEADER.replace(",", ";") + "\n", "semicolon"),
         ("signals.csv.gz", HEADER, "gzip"),
         ("signals.csv", HEADER + ",support_sentiment,avg_ticket_sentiment\n", "mean the same"),
