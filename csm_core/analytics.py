@@ -30,6 +30,21 @@ def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]
         yield connection
 
 
+@contextmanager
+def open_history(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
+    """The warehouse itself, for reading alone; while a run is writing to it, the published copy, which has less.
+
+    Raises InputError where neither is there.
+    """
+    with warehouse.look() as connection:
+        if connection is not None:
+            connection.execute("set timezone = 'UTC'")
+            yield connection
+            return
+    with open_published(warehouse) as connection:
+        yield connection
+
+
 def query_published(warehouse: Warehouse, query: str, form: str = "table") -> str:
     """The answer to a query as text. Raises InputError for an unknown format, no published copy, or a refused query."""
     if form not in FORMATS:

@@ -245,12 +245,12 @@ def whatif(
     as_json: JsonOption = False,
 ) -> None:
     """Say what other policies would have done to the scored days. Writes nothing."""
+    from csm_core.analytics import open_history
     from csm_core.config import load_config
-    from csm_core.warehouse import Warehouse
     from csm_core.whatif import what_if
 
     tried = load_config(policy, {}).policies
-    with Warehouse.of(_config(config)).connect() as connection:
+    with open_history(_warehouse(config)) as connection:
         report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)
     typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
 

@@ -181,30 +181,38 @@ class Change:
         }
 
     def lines(self) -> list[str]:
-        """As a table, in hundredths that add up as printed; signals that did not move are left out."""
+        """As a table, in hundredths that add up as printed; what moved no points stands in a line below."""
         before, after = Cents.of(self.before), Cents.of(self.after)
         rows = [("", "before", "after", "change")]
         rows.append(("score", f"{before.score}", f"{after.score}", f"{after.score - before.score:+}"))
+        idle: list[str] = []
         for earlier, later in zip(self.before.parts, self.after.parts, strict=True):
             difference = after.parts[later.signal] - before.parts[earlier.signal]
-            if difference or earlier.value != later.value:
-                values = (_value_text(earlier, self.before.signals), _value_text(later, self.after.signals))
+            values = (_value_text(earlier, self.before.signals), _value_text(later, self.after.signals))
+            if difference:
                 rows.append((f"  {earlier.signal}", *values, f"{difference:+}"))
+            elif values[0] != values[1]:
+                idle.append(f"{earlier.signal} {values[0]} → {values[1]}")
         cap = after.cap - before.cap
         tams = (self.before.signals.tam_health_rag, self.after.signals.tam_health_rag)
         if cap or tams[0] != tams[1]:
             rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
         lines = _table(rows, right={1, 2, 3})
+        if idle:
+            lines.append(f"without a point: {'; '.join(idle)}")
         return [*lines, *self._band_lines()]
 
     def _band_lines(self) -> Iterator[str]:
         earlier, later = self.before.score.rag, self.after.score.rag
         if self.policy_before != self.policy_after:
-            yield f"policy: {_policy_text(self.policy_before)} before, {_policy_text(self.policy_after)} after"
+            yield f"policy: {policy_text(self.policy_before)} before, {policy_text(self.policy_after)} after"
         if earlier != later:
             yield f"{earlier} became {later}, by its {' and its '.join(self.rag_moved_by) or 'score'}"
         elif self.rag_moved_by:
             yield f"{later} as before: what the score moved, the policy moved back"
+        risks = (risk_text(self.before.score), risk_text(self.after.score))
+        if risks[0] != risks[1]:
+            yield f"churn risk {risks[0]} became {risks[1]}"
 
 
 @dataclass(frozen=True)
@@ -398,8 +406,18 @@ def _scorer(policy: Thresholds) -> CSMHealthScorer:
     return CSMHealthScorer(**asdict(policy))
 
 
-def _policy_text(policy: Thresholds) -> str:
-    return f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}"
+def policy_text(policy: Thresholds) -> str:
+    """Where the bands begin and how near a renewal worries, in a few words."""
+    return (
+        f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}, "
+        f"churn window {policy.churn_window_days} days"
+    )
+
+
+def risk_text(score: CSMHealthScore) -> str:
+    """Churn risk, what triggered it, and whether it alerts, in a few words."""
+    trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
+    return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
 
 
 def _value_text(part: Part, signals: CSMHealthSignals) -> str:

@@ -18,6 +18,8 @@ from csm_core.explain import (
     explain,
     explain_change,
     next_band_moves,
+    policy_text,
+    risk_text,
 )
 from csm_core.health_scorer import CSMHealthScorer, checked_signals
 from csm_core.policy import THRESHOLDS, Thresholds
@@ -65,15 +67,12 @@ class ExplainReport:
     def text(self) -> str:
         """For people: points against weights, what would change the band, and what changed since another day."""
         day, score = self.day, self.day.explanation.score
-        risk = f"churn risk {score.churn_risk_level}"
-        if score.churn_triggered_by:
-            risk += f" ({score.churn_triggered_by})"
-        alert = ", alert" if score.should_alert else ""
         lines = [
             f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
-            f"{score.score:.2f} {score.rag}, {risk}{alert}",
+            f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
             "",
             *day.explanation.lines(day.missing_signals),
+            policy_text(day.policy),
         ]
         if day.missing_signals:
             lines.append(f"signal coverage {day.signal_coverage:.0%}")

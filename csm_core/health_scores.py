@@ -28,9 +28,13 @@ def score_days(
     store_policies(connection, config.policies)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
     signals = "(select * from marts.csm_health_signals where as_of_date between $first_date and $last_date)"
-    refused = connection.execute(f"{refusal_sql(signals, KEYS)} limit 1", span).fetchone()
+    refused = connection.execute(f"{refusal_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span).fetchone()
     if refused:
-        message = f"marts.csm_health_signals holds a row outside the scorer's contract: {refused}"
+        tenant, account, day, field, value = refused
+        message = (
+            f"marts.csm_health_signals holds a row outside the scorer's contract: account {account!r} of tenant "
+            f"{tenant!r} on {day}: {field} is {value}"
+        )
         raise SignalError(message)
     parameters = {"config_hash": config.config_hash, "scored_at": datetime.now(UTC).replace(tzinfo=None)}
     return build_table(connection, model, scores_sql(), parameters, days)

@@ -77,7 +77,7 @@ class WhatIfReport:
             moved = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in day.mrr_moved.items())
             alerts = f"{day.alerts_before} → {day.alerts_after}"
             numbers = (f"{day.accounts:,}", f"{day.rag_changed:,}", f"{day.risk_changed:,}")
-            unknown = "" if self.mrr_known else "not known here"
+            unknown = "-" if self.mrr_known else "not known here"
             rows.append(
                 (str(day.as_of_date), *numbers, alerts, f"+{day.alerts_more}", f"-{day.alerts_fewer}", moved or unknown)
             )
@@ -89,6 +89,8 @@ class WhatIfReport:
             matrix = [("before \\ after", *order)]
             matrix += [(level, *(f"{found.get((level, to), 0):,}" for to in order)) for level in order]
             parts.append(f"{title}:\n{_table(matrix)}")
+        if not self.mrr_known:
+            parts.append("asked of the published copy: it holds no revenue, and segments as they are now")
         return "\n\n".join(parts)
 
 

@@ -1,10 +1,13 @@
 """Analysts on the published copy: why a score, what changed, what another policy would have done, the macros."""
 
 import json
+import subprocess
+import sys
 
 import duckdb
 import pytest
 
+from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from tests.conftest import make_company
 
 
@@ -56,18 +59,54 @@ def test_whatif_counts_and_writes_nothing(acme):
     assert acme.query("select count(*) from duckdb_tables()") == before
 
 
-def test_the_macros_answer_in_a_plain_session_on_the_published_file(acme):
-    with duckdb.connect(
-        str(acme.config.warehouse.parent / "published" / "csm_analytics.duckdb"), read_only=True
-    ) as copy:
-        names = {
-            name
-            for (name,) in copy.execute(
-                "select function_name from duckdb_functions() where function_name like 'csm_%'"
-            ).fetchall()
-        }
-        assert {"csm_score", "csm_rag", "csm_churn_risk", "csm_points_usage_trend"} <= names
-        differing = copy.execute(
-            "select count(*) from marts.csm_health_scores where csm_rag(score, green_threshold, amber_threshold) <> rag"
-        ).fetchone()
-    assert differing == (0,)
+def test_whatif_while_a_run_is_writing_asks_the_published_copy(acme):
+    policy = acme.folder / "stricter.yaml"
+    policy.write_text("policies: [{green_threshold: 90}]")
+    asked = ("whatif", "--policy", str(policy), "--json")
+    with duckdb.connect(str(acme.config.warehouse)):
+        during = json.loads(acme.csm(*asked).stdout)
+    after = json.loads(acme.csm(*asked).stdout)
+    assert (during["mrr_known"], after["mrr_known"]) == (False, True)
+    assert during["rag_migrations"] == after["rag_migrations"]
+
+
+def test_whatif_makes_no_warehouse_where_there_is_none(company):
+    one = company("acme")
+    (one.folder / "policy.yaml").write_text("policies: [{green_threshold: 90}]")
+    said = one.csm("whatif", "--policy", "policy.yaml")
+    assert said.returncode == 2
+    assert "nothing is published yet" in said.stderr
+    assert not one.config.warehouse.parent.exists()
+
+
+PLAIN_SESSION = """
+import duckdb, json, sys
+session = duckdb.connect(sys.argv[1], read_only=True)
+print(json.dumps([session.execute(sys.argv[2]).fetchone(), "csm_core" in sys.modules]))
+"""
+CHURN = "rag, days_to_renewal, usage_trend, login_frequency_days, churn_window_days"
+EQUAL = [
+    f"csm_score({', '.join(field.name for field in FIELDS)}) = score",
+    "csm_rag(score, green_threshold, amber_threshold) = rag",
+    f"csm_churn_risk({CHURN}) = churn_risk_level",
+    f"csm_churn_triggered_by({CHURN}) is not distinct from churn_triggered_by",
+    "csm_should_alert(rag, churn_risk_level) = should_alert",
+    "csm_points_support_sentiment(support_sentiment, open_ticket_count) = support_sentiment_points",
+    *(f"csm_points_{name}({name}) = {name}_points" for name in SIGNAL_NAMES if name != "support_sentiment"),
+]
+
+
+def test_the_macros_give_the_marts_in_a_plain_session_on_the_published_file(acme):
+    published = acme.config.warehouse.parent / "published" / "csm_analytics.duckdb"
+    counted = ", ".join(f"count(*) filter (where {equal})" for equal in EQUAL)
+    question = (
+        f"select count(*), {counted} from marts.csm_health_signals "
+        "inner join marts.csm_health_scores using (tenant_id, account_id, as_of_date)"
+    )
+    # -I: neither this folder nor the environment tells Python where the project is.
+    asked = [sys.executable, "-I", "-c", PLAIN_SESSION, str(published), question]
+    answer = subprocess.run(asked, capture_output=True, text=True, cwd=acme.folder, check=True)
+    (rows, *equal), knows_the_project = json.loads(answer.stdout)
+    assert rows > 300
+    assert equal == [rows] * len(EQUAL)
+    assert not knows_the_project

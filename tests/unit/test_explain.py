@@ -25,6 +25,7 @@ from csm_core.scoring_sql import scoring_sql
 from tests.unit.scoring_cases import BEST, MIDDLE, ROWS, WORST, boundary_rows, frame_of, null_rows
 
 DEFAULTS = Thresholds()
+WIDE = Thresholds(churn_window_days=90)
 KEYS = ("tenant_id", "account_id", "as_of_date")
 
 
@@ -131,6 +132,24 @@ def test_a_change_of_signals_and_cap_is_split():
     assert any(re.fullmatch(r" +usage_trend +growing +declining +-12\.00", line) for line in lines)
     assert any(re.fullmatch(r" +cap \(TAM\) +none +AMBER +-4\.30", line) for line in lines)
     assert not any("login" in line for line in lines)
+
+
+def test_what_moved_no_point_stands_beside_the_table():
+    later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
+    lines = changed({**BEST, "support_sentiment": "critical"}, later).lines()
+    assert lines[2:] == [
+        "without a point: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
+    ]
+    assert not any("without a point" in line for line in changed(BEST, BEST).lines())
+
+
+def test_a_change_of_churn_risk_and_of_the_window_is_told():
+    near = {**MIDDLE, "days_to_renewal": 61}
+    assert "churn risk medium became high (contract_proximity), alert" in changed(near, near, later=WIDE).lines()
+    (said,) = (line for line in changed(near, near, later=WIDE).lines() if line.startswith("policy: "))
+    assert "churn window 60 days before" in said
+    assert said.endswith("churn window 90 days after")
+    assert not any("churn risk" in line for line in changed(near, {**near, "nps_score": None}).lines())
 
 
 @pytest.mark.parametrize(
@@ -337,6 +356,7 @@ def test_an_account_is_explained_on_its_latest_day(warehouse):
     assert re.search(r"nps_score +unknown +2\.00 +3  nothing known", text)
     assert "signal coverage 97%" in text
     assert "another version" not in text
+    assert "\nGREEN from 85, AMBER from 40, churn window 60 days\n" in text
 
 
 def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
@@ -349,7 +369,9 @@ def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
     assert found["since"]["policy_before"]["green_threshold"] == 70.0
     assert found["policy"]["green_threshold"] == 85.0
     text = report.text()
-    assert "policy: GREEN from 70, AMBER from 40 before, GREEN from 85, AMBER from 40 after" in text
+    assert re.search(
+        r"policy: GREEN from 70, AMBER from 40, churn window 60 days before, GREEN from 85, .* after", text
+    )
     assert "different configurations" in text
     assert report.since.explanation.score.score == 98.0
 

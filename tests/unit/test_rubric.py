@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -132,3 +133,35 @@ def test_bands_of_points_are_not_written_out_in_sql():
         written = re.compile(rf"when \w*\.?{signal.name} (<=|>=|>|<|=|is) [^\n]{{1,30}} then (cast\()?\d")
         for path, text in repository_texts().items():
             assert not written.search(text), (path, signal.name)
+
+
+def test_the_inputs_have_the_ranges_and_defaults_of_the_contract():
+    whole = 2**63 - 1
+    assert {field.name: (field.kind, field.least, field.most) for field in FIELDS if not field.levels} == {
+        "feature_adoption_rate": ("rate", 0.0, 1.0),
+        "login_frequency_days": ("integer", 0, whole),
+        "days_since_last_interaction": ("integer", 0, whole),
+        "open_ticket_count": ("integer", 0, whole),
+        "days_to_renewal": ("integer", -whole, whole),
+        "seats_utilization_rate": ("rate", 0.0, 2.0),
+        "nps_score": ("integer", 0, 10),
+        "escalation_count_90_days": ("integer", 0, whole),
+    }
+    assert {field.name for field in FIELDS if field.required} == {
+        *("feature_adoption_rate", "usage_trend", "invoice_payment_status"),
+        *("seats_utilization_rate", "stakeholder_engagement"),
+    }
+    assert {field.name: field.default for field in FIELDS if field.default is not None} == {
+        "support_sentiment": "neutral",
+        "open_ticket_count": 0,
+        "escalation_count_90_days": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "stated", [RUBRIC[0], *(signal.rule for signal in RUBRIC[:3]), RUBRIC[2].rule.bands[0], RUBRIC[5].deduction]
+)
+def test_what_the_rubric_states_cannot_be_changed_by_who_reads_it(stated):
+    for part in (stated, FIELDS[0], CHURN_RULES[0], Thresholds()):
+        with pytest.raises(FrozenInstanceError):
+            part.weight = 1
