@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from csm_core.errors import InputError
+from csm_core.sql_models import quoted
 from csm_core.warehouse import Warehouse
 
 FORMATS = ("table", "csv", "json")
@@ -56,11 +57,23 @@ def query_published(warehouse: Warehouse, query: str, form: str = "table") -> st
             if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
                 return "done\n"
             if form == "table":
-                return f"{relation}\n"
+                return f"{as_box(relation)}\n"
             return _rows_as(form, relation.columns, relation.fetchall())
     except duckdb.Error as error:
         message = f"the query was refused: {error}"
         raise InputError(message) from None
+
+
+def as_box(relation: duckdb.DuckDBPyRelation) -> str:
+    """The rows as a table for a terminal, levels as text: the type of an enumeration would fill the heading."""
+    kinds = [str(kind) for kind in relation.types]
+    if not any(kind.startswith("ENUM") for kind in kinds):
+        return str(relation)
+    columns = ", ".join(
+        f"cast(#{place} as varchar) as {quoted(name)}" if kind.startswith("ENUM") else f"#{place} as {quoted(name)}"
+        for place, (name, kind) in enumerate(zip(relation.columns, kinds, strict=True), start=1)
+    )
+    return str(relation.project(columns))
 
 
 def _rows_as(form: str, names: list[str], rows: list[tuple[Any, ...]]) -> str:

@@ -186,6 +186,7 @@ def score(
 ) -> None:
     """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
     from csm_core.score_file import score_file
+    from csm_core.summary import printable
     from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
     scorer = VectorizedCSMHealthScorer(
@@ -194,8 +195,9 @@ def score(
     report = score_file(file, out=out, scorer=scorer)
     typer.echo(f"{report.scored:,} rows scored, written to {out}" if out else report.table)
     for bad in report.bad:
-        where = f" account {bad.account_id!r}:" if bad.account_id else ""
-        typer.echo(f"{file}, line {bad.line}:{where} {bad.field} {bad.reason}".replace("  ", " "), err=True)
+        where = f"account {bad.account_id!r}" if bad.account_id else ""
+        said = " ".join(filter(None, (bad.field, printable(bad.reason, 160))))
+        typer.echo(": ".join(filter(None, (f"{file}, line {bad.line}", where, said))), err=True)
     if report.bad:
         typer.echo(f"{len(report.bad):,} rows were not scored", err=True)
         raise typer.Exit(2)

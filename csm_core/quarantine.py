@@ -130,7 +130,7 @@ def _export_select(connection: duckdb.DuckDBPyConnection, table: str, form: str)
         ("rejected_text", f"if({whole}, raw_text, null)"),
     ]
     columns = ", ".join(
-        f"{_harmless(value) if form == 'csv' and name != 'rejected_line' else value} as {_quoted(name)}"
+        f"{harmless(value) if form == 'csv' and name != 'rejected_line' else value} as {_quoted(name)}"
         for name, value in values
     )
     return f"select {columns} from {table} order by source_file, source_line, load_id"
@@ -149,7 +149,8 @@ def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) 
     return [name for name in names.values() if not name.lower().startswith("rejected_")]
 
 
-def _harmless(value: str) -> str:
+def harmless(value: str) -> str:
+    """A SQL text expression, with an apostrophe in front of what a spreadsheet would run as a formula."""
     formula = f"regexp_matches({value}, {literal(_FORMULA)}) and not regexp_matches({value}, '{_NUMBER}')"
     return f"case when {formula} then '''' || {value} else {value} end"
 

@@ -12,13 +12,15 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from csm_core.analytics import as_box
 from csm_core.errors import InputError
 from csm_core.input_columns import ACCOUNT, KEYS, input_columns
+from csm_core.quarantine import harmless
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
 from csm_core.sources.loading import CSV, JSON_LINES, PARQUET, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
-from csm_core.sql_models import literal
+from csm_core.sql_models import literal, quoted
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
 SHOWN = ("account_id", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
@@ -74,7 +76,8 @@ def score_file(
     """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write the scores to ``out``, if given.
 
     ``account_id`` and the required inputs have to be there; ``tenant_id`` and ``as_of_date`` may, and then tell rows
-    of one account apart and are written, too. The output takes its format from its name and stands whole or not at
+    of one account apart and are written, too; in CSV, one that a spreadsheet would run as a formula gets an apostrophe
+    in front. The output takes its format from its name and stands whole or not at
     all. Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output
     that cannot be written.
     """
@@ -97,9 +100,9 @@ def score_file(
             message = f"{path}: cannot be read as {form}: {_first_line(error)}"
             raise InputError(message) from None
         if out:
-            _write(connection, out, out_form)
+            _write(connection, keys, out, out_form)
         ((scored,),) = connection.execute("select count(*) from scored").fetchall()
-        shown = str(connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line"))
+        shown = as_box(connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line"))
         return ScoreFileReport(scored, sorted(bad, key=lambda row: row.line), shown)
 
 
@@ -155,7 +158,7 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str,
     )
     described = connection.execute(f"describe select * exclude (file_row_number) from {reader}").fetchall()
     connection.execute(f"create view given as select file_row_number + 1 as _line, * from {reader}")
-    return {column: _Column(_quoted(column), kind) for column, kind, *_ in described}
+    return {column: _Column(quoted(column), kind) for column, kind, *_ in described}
 
 
 def _read_json_lines(
@@ -179,7 +182,7 @@ def _read_json_lines(
         raise InputError(message)
     bad += [BadRow(line, "", "", "not a JSON object", text) for line, text in refused]
     keys = connection.execute("select distinct unnest(json_keys(c0)) as name from given order by name").fetchall()
-    return {key: _Column(f"(c0 ->> {literal(f'$.{_quoted(key)}')})") for (key,) in keys if '"' not in key}, bad
+    return {key: _Column(f"(c0 ->> {literal(f'$.{quoted(key)}')})") for (key,) in keys if '"' not in key}, bad
 
 
 def _read_text(
@@ -325,12 +328,14 @@ def _parsed(field: Field, column: _Column | None) -> str:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write(connection: duckdb.DuckDBPyConnection, out: Path, form: str) -> None:
+def _write(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], out: Path, form: str) -> None:
     fresh = out.with_name(f".{out.name}.new")
+    # A spreadsheet opens CSV, and would run an id that begins like a formula.
+    safe = f" replace ({', '.join(f'{harmless(key)} as {key}' for key in keys)})" if form == CSV else ""
     compressed = ", compression gzip" if out.name.lower().endswith(".gz") else ""
     try:
         connection.execute(
-            f"copy (select * exclude (line) from scored order by line) to {literal(str(fresh))} "
+            f"copy (select * exclude (line){safe} from scored order by line) to {literal(str(fresh))} "
             f"({_COPY_FORMATS[form]}{compressed})"
         )
         fresh.replace(out)
@@ -339,10 +344,6 @@ def _write(connection: duckdb.DuckDBPyConnection, out: Path, form: str) -> None:
         raise InputError(message) from None
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _first_line(error: Exception) -> str:

@@ -134,6 +134,11 @@ def literal(value: Any) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """A name of somebody else's as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _checks(stated: list[dict[str, Any]]) -> Iterator[Check]:
     for entry in stated:
         ((kind, body),) = entry.items()

@@ -312,3 +312,26 @@ def test_many_rows_are_scored_as_the_frame_is(tmp_path):
     assert list(score_file(path, out=out).bad) == []
     scored = VectorizedCSMHealthScorer().score_frame(frame)
     assert list(pd.read_parquet(out)["score"]) == list(scored["score"])
+
+
+def test_an_id_that_begins_like_a_formula_is_made_harmless_in_csv_alone(tmp_path):
+    path = write(tmp_path, "=1+1" + GOOD[1:], "-5" + GOOD[1:])
+    for name in ("scored.csv", "scored.parquet"):
+        assert score_file(path, out=tmp_path / name).scored == 2
+    read = "select account_id from {}('{}') order by all"
+    kept = duckdb.sql(read.format("read_parquet", tmp_path / "scored.parquet")).fetchall()
+    made = duckdb.sql(read.format("read_csv", tmp_path / "scored.csv")).fetchall()
+    assert kept == [("-5",), ("=1+1",)]
+    assert made == [("'=1+1",), ("-5",)]
+
+
+def test_the_table_says_levels_as_text_and_errors_no_control_characters(company, tmp_path):
+    path = write(tmp_path, GOOD, "b\x1b[2J,0.5,\x1b[31mred,current,0.7,medium,9", "=c,0.5")
+    said = company("acme").csm("score", str(path))
+    assert said.returncode == 2
+    assert "enum" not in said.stdout
+    assert "\x1b" not in said.stderr + said.stdout
+    assert "line 3: account 'b\\x1b[2J': usage_trend is not one of growing, stable, declining, inactive:  [31mred" in (
+        said.stderr
+    )
+    assert f"{path}, line 4: 2 values for 7 columns\n" in said.stderr
