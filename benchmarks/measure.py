@@ -10,13 +10,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Measure:
-    """One way of doing a task over so many rows; ``ratio`` is against the floor of the same run."""
+    """One way of doing a task over so many rows; ``ratio`` is against the floor of the same run.
+
+    ``peak_megabytes`` is the most memory that a process doing only this held, ``held_megabytes`` what it held when it
+    began, its input among it; None where that was not measured.
+    """
 
     task: str
     way: str
     rows: int
     seconds: float
     ratio: float
+    held_megabytes: float | None = None
+    peak_megabytes: float | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -38,13 +44,20 @@ def peak_megabytes() -> float:
 
 def table(measures: list[Measure]) -> str:
     """The measures for a person."""
-    lines = [f"{'task':<14} {'way':<44} {'rows':>12} {'seconds':>9} {'rows/s':>14} {'ratio':>7}"]
+    lines = [
+        f"{'task':<14} {'way':<44} {'rows':>12} {'seconds':>9} {'rows/s':>14} {'ratio':>7} "
+        f"{'held MB':>8} {'peak MB':>8}"
+    ]
     lines += [
         f"{one.task:<14} {one.way:<44} {one.rows:>12,} {one.seconds:>9.2f} {one.rows_per_second:>14,.0f} "
-        f"{one.ratio:>7.2f}"
+        f"{one.ratio:>7.2f} {_whole(one.held_megabytes):>8} {_whole(one.peak_megabytes):>8}".rstrip()
         for one in measures
     ]
     return "\n".join([*lines, f"peak memory {peak_megabytes():,.0f} MB"])
+
+
+def _whole(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"
 
 
 def write_json(measures: list[Measure], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Scoring against its floors, in one process and one run: ``python -m benchmarks.scoring [--rows N] [--json FILE]``.
+"""Scoring against its floors, in one run: ``python -m benchmarks.scoring [--rows N …] [--json FILE]``.
 
 Three tasks, each with its own measure to be held against:
 
@@ -11,9 +11,14 @@ Three tasks, each with its own measure to be held against:
 """
 
 import argparse
+import gc
+import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import Measure, table, timed, write_json
+from csm_core.config import PROJECT_ROOT
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import (
     ALERT_RAGS,
@@ -49,24 +55,53 @@ FRAME_ROWS = 1_000_000
 REPEATS = 3
 
 
-@dataclass(frozen=True)
-class ScoringMeasure(Measure):
-    """A measure with the most memory that the process held during it, in megabytes (0 where that is not known)."""
-
-    peak_megabytes: float = 0.0
+Prepare = Callable[[duckdb.DuckDBPyConnection, int], Callable[[], Any]]
+"""Makes ready what a way takes, from the table of signals and the number of rows; gives what is measured."""
 
 
 def run(rows: int) -> list[Measure]:
-    """Every way of scoring ``rows`` rows of made-up signals; frames and the scalar scorer take a part of them."""
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "bench.duckdb")) as connection:
-        connection.execute("set enable_progress_bar = false")
-        connection.execute(f"create table signals as {signals_sql(rows)}")
-        connection.execute("checkpoint")
-        measures: list[Measure] = []
-        measures += _write(connection, rows)
-        measures += _compute(connection, rows)
-        measures += _frames(connection, min(rows, FRAME_ROWS))
-        return measures
+    """Every way of scoring ``rows`` rows of made-up signals; frames and the scalar scorer take a part of them.
+
+    Seconds are of one process in which the ways take turns. Memory is measured afterwards, of each way in a process of
+    its own: what one way leaves behind would be held against the next.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.duckdb"
+        with _opened(path) as connection:
+            connection.execute(f"create table signals as {signals_sql(rows)}")
+            connection.execute(f"create table finished as {VectorizedCSMHealthScorer().sql('signals')}")
+            connection.execute("checkpoint")
+            seconds = {task: _seconds(connection, task, rows) for task in WAYS}
+        return [
+            Measure(
+                task,
+                way,
+                _rows_of(task, rows, way),
+                took,
+                _ratio(task, rows, way, of),
+                *_memory_in_a_process(path, task, way, rows),
+            )
+            for task, of in seconds.items()
+            for way, took in of.items()
+        ]
+
+
+def _rows_of(task: str, rows: int, way: str = "") -> int:
+    most = SCALAR_ROWS if way == SCALAR else FRAME_ROWS if task == "frame" else rows
+    return min(rows, most)
+
+
+def _ratio(task: str, rows: int, way: str, seconds: dict[str, float]) -> float:
+    """Against the first way of the task: seconds per row, but for ``compute``, where it is rows per second."""
+    first = next(iter(seconds))
+    mine, other = (seconds[one] / _rows_of(task, rows, one) for one in (way, first))
+    return other / mine if task == "compute" else mine / other
+
+
+def _opened(path: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(path))
+    connection.execute("set enable_progress_bar = false")
+    return connection
 
 
 def signals_sql(rows: int, more: str = "") -> str:
@@ -111,133 +146,143 @@ def _floor_sql() -> str:
     return f"select account_id, {shown} from signals"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, rows: int) -> list[Measure]:
-    def create(select: str) -> Callable[[], object]:
+def _creating(select: Callable[[int], str]) -> Prepare:
+    def prepare(connection: duckdb.DuckDBPyConnection, rows: int) -> Callable[[], None]:
         def work() -> None:
-            connection.execute(f"create table made as {select}")
+            connection.execute(f"create or replace table made as {select(rows)}")
             connection.execute("checkpoint")
 
         return work
 
-    ways = {
-        "floor: a table of the same width": create(_floor_sql()),
-        "vectorised, into a table": create(VectorizedCSMHealthScorer().sql("signals")),
-        "a copy of the finished scores": create("select * from finished"),
-    }
-    connection.execute(f"create table finished as {VectorizedCSMHealthScorer().sql('signals')}")
-    connection.execute("checkpoint")
-    found = _best(ways, after=lambda: connection.execute("drop table made"))
-    connection.execute("drop table finished")
-    least = found["floor: a table of the same width"][0]
-    return [
-        ScoringMeasure("write", way, rows, seconds, seconds / least, peak) for way, (seconds, peak) in found.items()
-    ]
+    return prepare
 
 
-def _compute(connection: duckdb.DuckDBPyConnection, rows: int) -> list[Measure]:
+def _asking(columns: str) -> Prepare:
     scored = VectorizedCSMHealthScorer().sql("signals")
-    everything = ", ".join(f"sum({name})" for name in ("score", "raw_score", *POINT_COLUMNS))
-    levels = "max(rag), max(churn_risk_level), max(churn_triggered_by), count(*) filter (where should_alert)"
-    inputs = ", ".join(field.name for field in FIELDS)
-    sample = connection.execute(f"select {inputs} from signals limit {SCALAR_ROWS}").fetchall()
+    return lambda connection, _: lambda: connection.execute(f"select {columns} from ({scored})").fetchall()
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, _: int) -> Callable[[], object]:
     names = [field.name for field in FIELDS]
+    sample = connection.execute(f"select {', '.join(names)} from signals limit {SCALAR_ROWS}").fetchall()
     signals = [CSMHealthSignals(**dict(zip(names, row, strict=True))) for row in sample]
     scorer = CSMHealthScorer()
-    ways = {
-        "scalar": lambda: [scorer.score(one) for one in signals],
-        "vectorised, sum of the scores": lambda: connection.execute(f"select sum(score) from ({scored})").fetchall(),
-        "vectorised, every column": lambda: connection.execute(
-            f"select {everything}, {levels} from ({scored})"
-        ).fetchall(),
-    }
-    found = _best(ways)
-    per_second = len(signals) / found["scalar"][0]
-    measures: list[Measure] = []
-    for way, (seconds, peak) in found.items():
-        number = len(signals) if way == "scalar" else rows
-        measures.append(ScoringMeasure("compute", way, number, seconds, number / seconds / per_second, peak))
-    return measures
+    return lambda: [scorer.score(one) for one in signals]
 
 
-def _frames(connection: duckdb.DuckDBPyConnection, rows: int) -> list[Measure]:
-    frame = connection.execute(f"select * from signals limit {rows}").df()
-    scorer = VectorizedCSMHealthScorer()
-    results: dict[str, Any] = {}
+def _on_a_frame(score: Callable[[Any], Any], convert: Callable[[pd.DataFrame], Any] = lambda frame: frame) -> Prepare:
+    def prepare(connection: duckdb.DuckDBPyConnection, rows: int) -> Callable[[], Any]:
+        given = convert(connection.execute(f"select * from signals limit {rows}").df())
+        return lambda: score(given)
 
-    def keep(way: str, work: Callable[[], Any]) -> Callable[[], object]:
-        def kept() -> None:
-            results.pop(way, None)
-            results[way] = work()
-
-        return kept
-
-    def into_table() -> None:
-        connection.execute(f"create table made as {scorer.sql(f'(select * from signals limit {rows})')}")
-        connection.execute("checkpoint")
-
-    ways: dict[str, Callable[[], object]] = {
-        "vectorised, score_frame": keep("frame", lambda: scorer.score_frame(frame)),
-        "pandas, numpy.select": keep("numpy", lambda: score_with_numpy(frame)),
-    }
-    try:
-        import polars
-    except ImportError:
-        print("polars is not installed: its measure is left out")
-    else:
-        given = polars.from_pandas(frame)
-        ways["polars"] = keep("polars", lambda: score_with_polars(given))
-    least, peak = _best({"table": into_table}, after=lambda: connection.execute("drop table made"))["table"]
-    found = _best(ways)
-    _require_same(results)
-    return [
-        ScoringMeasure("frame", "vectorised, into a table", rows, least, 1.0, peak),
-        *(ScoringMeasure("frame", way, rows, seconds, seconds / least, top) for way, (seconds, top) in found.items()),
-    ]
+    return prepare
 
 
-def _best(
-    ways: dict[str, Callable[[], object]], after: Callable[[], object] | None = None
-) -> dict[str, tuple[float, float]]:
-    """The least seconds of each way and the most memory, the ways taking turns so that all meet the same weather."""
-    found: dict[str, tuple[float, float]] = {}
+def _to_polars(frame: pd.DataFrame) -> Any:
+    import polars
+
+    return polars.from_pandas(frame)
+
+
+def _polars() -> dict[str, Prepare]:
+    if find_spec("polars") is None:
+        return {}
+    return {"polars": _on_a_frame(lambda given: score_with_polars(given), _to_polars)}
+
+
+SCALAR = "scalar"
+WAYS: dict[str, dict[str, Prepare]] = {
+    "write": {
+        "floor: a table of the same width": _creating(lambda _: _floor_sql()),
+        "vectorised, into a table": _creating(lambda _: VectorizedCSMHealthScorer().sql("signals")),
+        "a copy of the finished scores": _creating(lambda _: "select * from finished"),
+    },
+    "compute": {
+        SCALAR: _scalar,
+        "vectorised, sum of the scores": _asking("sum(score)"),
+        "vectorised, every column": _asking(
+            ", ".join(f"sum({name})" for name in ("score", "raw_score", *POINT_COLUMNS))
+            + ", max(rag), max(churn_risk_level), max(churn_triggered_by), count(*) filter (where should_alert)"
+        ),
+    },
+    "frame": {
+        "vectorised, into a table": _creating(
+            lambda rows: VectorizedCSMHealthScorer().sql(f"(select * from signals limit {rows})")
+        ),
+        "vectorised, score_frame": _on_a_frame(lambda given: VectorizedCSMHealthScorer().score_frame(given)),
+        "pandas, numpy.select": _on_a_frame(lambda given: score_with_numpy(given)),
+        **_polars(),
+    },
+}
+"""Task → way → how it is made ready; the first of each task is what the others are held against."""
+
+
+def _seconds(connection: duckdb.DuckDBPyConnection, task: str, rows: int) -> dict[str, float]:
+    """The least seconds of each way, the ways taking turns so that all meet the same weather."""
+    works = {way: prepare(connection, _rows_of(task, rows)) for way, prepare in WAYS[task].items()}
+    found: dict[str, float] = {}
+    reference: dict[str, str] = {}
     for _ in range(REPEATS):
-        for way, work in ways.items():
-            _forget_peak()
-            seconds = timed(work)
-            peak = _peak_megabytes()
-            if after:
-                after()
-            earlier = found.get(way, (seconds, peak))
-            found[way] = (min(seconds, earlier[0]), max(peak, earlier[1]))
+        for way, work in works.items():
+            results: list[Any] = []
+            seconds = timed(lambda work=work, results=results: results.append(work()))
+            found[way] = min(seconds, found.get(way, seconds))
+            if task == "frame" and results[0] is not None:
+                _require_same(way, _digests(results[0]), reference)
+    connection.execute("drop table if exists made")
     return found
 
 
-def _forget_peak() -> None:
-    marker = Path("/proc/self/clear_refs")
-    if marker.exists():
-        marker.write_text("5")
+def _digests(scored: Any) -> dict[str, str]:
+    """A hash of each column's values, so that no result has to be kept while the next is made."""
+    return {name: sha256(repr(_plain(scored[name])).encode()).hexdigest() for name in (*RESULT_COLUMNS, *POINT_COLUMNS)}
 
 
-def _peak_megabytes() -> float:
+def _plain(column: Any) -> list[Any]:
+    series = pd.Series(column.to_numpy()).astype(object)
+    return series.where(series.notna(), None).tolist()
+
+
+def _require_same(way: str, found: dict[str, str], reference: dict[str, str]) -> None:
+    for name, digest in found.items():
+        if reference.setdefault(name, digest) != digest:
+            message = f"{way} and score_frame differ in {name}"
+            raise AssertionError(message)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def _memory_in_a_process(path: Path, task: str, way: str, rows: int) -> tuple[float | None, float | None]:
+    asked = [sys.executable, "-m", "benchmarks.scoring", "--memory-of", task, way, "--database", str(path)]
+    answer = subprocess.run([*asked, "--rows", str(rows)], check=True, capture_output=True, text=True, cwd=PROJECT_ROOT)
+    held, peak = json.loads(answer.stdout)
+    return held, peak
+
+
+def memory_of(path: Path, task: str, way: str, rows: int) -> tuple[float | None, float | None]:
+    """Megabytes that this process held, ready to begin, and the most that it held while it did a way once."""
+    with _opened(path) as connection:
+        work = WAYS[task][way](connection, _rows_of(task, rows))
+        gc.collect()
+        held = _status_megabytes("VmRSS")
+        if held is None:
+            return None, None
+        # Forgets the most so far (man proc_pid_clear_refs), which making the input ready may have set.
+        Path("/proc/self/clear_refs").write_text("5")
+        result = work()
+        peak = _status_megabytes("VmHWM")
+        del result
+        connection.execute("drop table if exists made")
+        return held, peak
+
+
+def _status_megabytes(name: str) -> float | None:
     status = Path("/proc/self/status")
     if not status.exists():
-        return 0.0
-    (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return None
+    (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) / 1024
-
-
-def _require_same(results: dict[str, Any]) -> None:
-    reference = results["frame"]
-    for way, found in results.items():
-        for name in (*RESULT_COLUMNS, *POINT_COLUMNS):
-            if not np.array_equal(_plain(reference[name]), _plain(found[name])):
-                message = f"{way} and score_frame differ in {name}"
-                raise AssertionError(message)
-
-
-def _plain(column: Any) -> np.ndarray[Any, Any]:
-    series = pd.Series(column.to_numpy()).astype(object)
-    return series.where(series.notna(), None).to_numpy()
 
 
 # -- the same by hand -------------------------------------------------------------------------------------------------
@@ -369,12 +414,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="rows, one run for each number")
     parser.add_argument("--json", type=Path, help="write the measures to this file, too")
+    parser.add_argument("--memory-of", nargs=2, metavar=("TASK", "WAY"), help="only the memory of one way, as JSON")
+    parser.add_argument("--database", type=Path, help="the file of --memory-of")
     options = parser.parse_args()
+    if options.memory_of:
+        print(json.dumps(memory_of(options.database, *options.memory_of, options.rows[0])))
+        return
     measures = [measure for rows in options.rows for measure in run(rows)]
     print(table(measures))
-    for measure in measures:
-        if isinstance(measure, ScoringMeasure) and measure.peak_megabytes:
-            print(f"{measure.task}, {measure.way}, {measure.rows:,} rows: peak {measure.peak_megabytes:,.0f} MB")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(measures, options.json)
