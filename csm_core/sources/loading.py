@@ -556,7 +556,7 @@ class _Load:
             return
         target = self._target
         columns = [
-            f"{_quoted(name)} varchar{' using compression zstd' * (name in target.mostly_distinct)}"
+            f"{_quoted(name)} varchar{' using compression uncompressed' * (name in target.mostly_distinct)}"
             for name in (*target.required, *target.optional)
         ]
         if target.records:

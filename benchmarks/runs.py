@@ -1,0 +1,139 @@
+"""Companies with a history, and whole runs of them as people start them: ``csm run`` in a process of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import yaml
+
+from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS
+from csm_core.sample_company import generate
+
+LAST_DAY = date(2026, 9, 30)
+# What there is now has no history of its own; a subscription counts however long ago it started.
+_NOT_DATED = (ACCOUNTS, "features", "subscriptions")
+_START_UP = "from pipelines.main import main; from pipelines.run import run_days"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took: seconds on the clock, and seconds of processors, which a busy machine stretches less."""
+
+    seconds: float
+    processor: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a configuration, the records up to some day, and the warehouse that was made of them."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Path:
+        """The configuration file."""
+        return self.folder / "csm.yaml"
+
+    @property
+    def records(self) -> Path:
+        """Where the records lie."""
+        return self.folder / "records"
+
+    @property
+    def data(self) -> Path:
+        """Where the warehouse, its published copy and Dagster's records lie."""
+        return self.folder / "data"
+
+    def run(self, first: date, last: date | None = None) -> Spent:
+        """``csm run`` of a day, or of a range, without publishing to Notion."""
+        days = ["--as-of", f"{first}"] if last is None else ["--from", f"{first}", "--to", f"{last}"]
+        command = ["-m", "pipelines.main", "run", *days, "--no-publish", "--config", str(self.settings)]
+        # The made-up company has quiet week-ends: what the checks think of that is not what is measured.
+        for check in ("portfolio_swing", "usage_delivered"):
+            command += ["--accept", check]
+        return _process(command)
+
+    def keep(self) -> None:
+        """Keep the warehouse as it is, for ``restore``."""
+        shutil.copytree(self.data, self.folder / "kept")
+
+    def restore(self) -> None:
+        """Put back what was kept."""
+        shutil.rmtree(self.data)
+        shutil.copytree(self.folder / "kept", self.data)
+
+
+def start_up() -> Spent:
+    """What a process takes that loads the program and runs nothing."""
+    return _process(["-c", _START_UP])
+
+
+def draw(folder: Path, *, accounts: int, days: int, events: int) -> int:
+    """Draw a company that is recorded for ``days`` up to ``LAST_DAY``, usage in a file a day; the events drawn."""
+    made = generate(
+        folder,
+        accounts=accounts,
+        days=days,
+        end=LAST_DAY,
+        events_per_account_day=events / accounts / days,
+        per_day_files=True,
+        odd_records=False,
+    )
+    return made.counts[USAGE_EVENTS]
+
+
+def settle(drawn: Path, folder: Path, *, history: int) -> Place:
+    """A place where the drawn company starts ``history`` days before ``LAST_DAY``, whose own usage is still to come."""
+    place = Place(folder)
+    first = LAST_DAY - timedelta(days=history)
+    (place.records / USAGE_EVENTS).mkdir(parents=True)
+    with duckdb.connect() as connection:
+        for name, entity in ENTITIES.items():
+            if name == USAGE_EVENTS:
+                continue
+            since = "true" if name in _NOT_DATED else f"left(cast({entity.dated_by.name} as varchar), 10) >= '{first}'"
+            connection.execute(
+                f"copy (from read_parquet('{drawn / name}.parquet') where {since}) "
+                f"to '{place.records / name}.parquet' (format parquet)"
+            )
+    for number in range(history):
+        deliver(drawn, place, first + timedelta(days=number))
+    place.settings.write_text(
+        yaml.safe_dump(
+            {
+                "warehouse": str(place.data / "csm.duckdb"),
+                "partitions_start": f"{first}",
+                "sources": [{"system": "files", "path": str(place.records)}],
+            }
+        ),
+        encoding="utf-8",
+    )
+    return place
+
+
+def deliver(drawn: Path, place: Place, day: date) -> None:
+    """Put a day's usage among the records of a place."""
+    name = Path(USAGE_EVENTS) / f"{day}.parquet"
+    (place.records / name).hardlink_to(drawn / name)
+
+
+def _process(arguments: list[str]) -> Spent:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CSM_", "DAGSTER_"))}
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    said = process.stdout.read() if process.stdout else ""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {said[-2000:]}"
+        raise RuntimeError(message)
+    return Spent(seconds, used.ru_utime + used.ru_stime)
