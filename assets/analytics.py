@@ -5,6 +5,7 @@ import time
 import dagster as dg
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
+from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
 
 NAME = "csm_analytics"
@@ -31,7 +32,7 @@ def analytics_asset(marts: list[str], partitions: dg.PartitionsDefinition) -> dg
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         started = time.perf_counter()
-        copy = pipeline.warehouse.publish_copy(create_macros)
+        copy = publish_copy(pipeline.warehouse, create_macros)
         seconds = time.perf_counter() - started
         pipeline.progress(NAME, {"seconds": seconds})
         return dg.MaterializeResult(

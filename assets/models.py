@@ -87,7 +87,7 @@ def report(
     more: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult:
     """What every built model tells Dagster: rows, seconds, a preview, late records, the outcomes of its checks."""
-    outcomes = run_checks(connection, model, days)
+    outcomes = run_checks(connection, model, days, result.queued_days)
     within = " where as_of_date = $last_date" if model.partitioned else ""
     cursor = connection.execute(
         f"select * from {model.table}{within} limit {PREVIEW_ROWS}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -46,13 +46,30 @@ def check_names(model: SqlModel) -> list[tuple[str, str]]:
 
 
 def run_checks(
-    connection: duckdb.DuckDBPyConnection, model: SqlModel, days: tuple[date, date] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    days: tuple[date, date] | None = None,
+    queued_days: Sequence[date] | None = None,
 ) -> list[CheckOutcome]:
-    """Check the model's table, or only the given days of a partitioned one, in one pass over it."""
-    scope, values = "", {}
+    """Check the model's table in one pass over it, or only the days that were built.
+
+    These are ``days``, both included, for a partitioned model and ``queued_days`` for an incremental one: the others
+    were checked when they were built.
+    """
+    scope = ""
+    values: dict[str, Any] = {}
     if model.partitioned and days:
         scope = " where as_of_date between $first_date and $last_date"
         values = {"first_date": days[0], "last_date": days[1]}
+    elif model.incremental and queued_days is not None:
+        # The plain bounds are answered from the storage's statistics, the list is not.
+        column = model.incremental.column
+        scope = f" where {column} between $first_date and $last_date and list_contains($queued_days, {column})"
+        values = {
+            "first_date": min(queued_days, default=None),
+            "last_date": max(queued_days, default=None),
+            "queued_days": list(queued_days),
+        }
     outcomes: list[CheckOutcome] = []
     if model.grain:
         outcomes.append(_unique(connection, model, scope, values))

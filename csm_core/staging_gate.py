@@ -66,7 +66,7 @@ _RECENT_FIRST = "_loaded_at desc, _load_id desc, _source_file desc, _source_line
 _BLOCK_ROWS = 122_880
 _SCRATCH = (
     *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
-    *("gate_leaving", "gate_refused"),
+    *("gate_leaving", "gate_refused", "gate_staged"),
 )
 
 
@@ -458,10 +458,16 @@ class _Gate:
     def _decide(self) -> None:
         """One outcome per record: loaded, rejected, superseded, or withdrawn with the version of its file."""
         key = self._entity.key
+        if not self._anew:
+            # Looked up once: every key of the whole history is read for it.
+            self._connection.execute(
+                f"create or replace temp table gate_staged as from {self._entity.table} "
+                f"where {key} in (select {key} from temp.gate_rows where _problem is null)"
+            )
         newer_staged = (
             ""
             if self._anew
-            else f"when _problem is null and exists (select 1 from {self._entity.table} as staged "
+            else "when _problem is null and exists (select 1 from temp.gate_staged as staged "
             f"where staged.{key} = ranked.{key} and staged._loaded_at > ranked._loaded_at) then 'superseded' "
         )
         self._connection.execute(
@@ -493,7 +499,7 @@ class _Gate:
         connection, entity = self._connection, self._entity
         keys = f"select {entity.key} from temp.gate_decided where _outcome = 'loaded'"
         connection.execute(
-            f"create or replace temp table gate_replaced as from {entity.table} where {entity.key} in ({keys})"
+            f"create or replace temp table gate_replaced as from temp.gate_staged where {entity.key} in ({keys})"
         )
         connection.execute(f"create or replace temp table gate_accepted as {accepted}")
         self._note_changed_days("temp.gate_replaced", "temp.gate_accepted")

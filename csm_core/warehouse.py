@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -22,13 +22,12 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.late_records import mark_built
-from csm_core.sql_models import SqlModel, literal, parse_select
+from csm_core.sql_models import Incremental, SqlModel, literal, parse_select
+from csm_core.uncopied import COPIED_LAYER, note_uncopied
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run")
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
-# What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
-PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
 LOCK_PATIENCE = timedelta(minutes=30)
 
 log = structlog.get_logger(__name__)
@@ -38,11 +37,15 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What building a model did: rows that its days (or the whole table) now hold, and seconds taken."""
+    """What building a model did: rows that its days (or the whole table) now hold, and seconds taken.
+
+    ``queued_days`` are the days that were waiting for an incremental model, and have been replaced.
+    """
 
     table: str
     rows: int
     seconds: float
+    queued_days: tuple[date, ...] = ()
 
 
 class Warehouse:
@@ -128,38 +131,6 @@ class Warehouse:
             raise WarehouseInputError(message) from None
         raise AssertionError(self.path)  # Retrying either returns from its body or raises
 
-    def publish_copy(self, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
-        """Replace the read-only copy of the marts and of what was published, at once.
-
-        Readers hold the old file or see the new, never a part.
-        """
-        target = self.published_path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
-        for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
-            leftover.unlink(missing_ok=True)
-        with self.connect() as connection:
-            connection.execute(f"attach {literal(str(fresh))} as published")
-            try:
-                for schema in ("marts", "sync"):
-                    connection.execute(f"create schema published.{schema}")
-                for schema, table in connection.execute(
-                    "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
-                    "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
-                    [list(PUBLISHED_LEDGERS)],
-                ).fetchall():
-                    name = identifier(table)
-                    connection.execute(f"create table published.{schema}.{name} as from {schema}.{name}")
-                    _copy_comments(connection, schema, name, "published")
-            finally:
-                connection.execute("detach published")
-        with duckdb.connect(str(fresh)) as copy:
-            if macros:
-                macros(copy)
-            copy.execute("checkpoint")
-        fresh.replace(target)
-        return target
-
 
 def identifier(name: str) -> str:
     """``name`` if it is one of our plain lower-case identifiers; refuses anything that could be more than a name."""
@@ -221,21 +192,27 @@ def build_table(
         message = f"{model.table} is partitioned: the days to materialise have to be given"
         raise WarehouseError(message)
     values = dict(parameters)
+    queued: tuple[date, ...] = ()
     try:
         with transaction(connection):
             if days:
                 set_run_days(connection, *days)
                 values.update(first_date=days[0], last_date=days[1])
             if model.incremental:
-                values.update(_queued_bounds(connection, model.incremental.queue))
+                queued = _queued_days(connection, model.incremental)
+                first, last = (queued[0], queued[-1]) if queued else (date(1970, 1, 1), date(1970, 1, 1))
+                values.update(first_date=first, last_date=last)
             rows = _replace(connection, model, sql, values)
             comment(connection, model)
             inputs = parse_select(sql, model.path)[0]
-            mark_built(connection, model.table, inputs, days if model.partitioned else None)
+            built = days if model.partitioned else None
+            mark_built(connection, model.table, inputs, built)
+            if model.layer == COPIED_LAYER:
+                note_uncopied(connection, model.table, built)
     except duckdb.Error as error:
         message = f"{model.path}: building {model.table} failed: {str(error).splitlines()[0]}"
         raise WarehouseError(message) from error
-    return ModelResult(model.table, rows, time.perf_counter() - started)
+    return ModelResult(model.table, rows, time.perf_counter() - started, queued)
 
 
 def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
@@ -324,10 +301,10 @@ def _bound(model: SqlModel, sql: str, values: Mapping[str, Any]) -> dict[str, An
     return {name: values[name] for name in used}
 
 
-def _queued_bounds(connection: duckdb.DuckDBPyConnection, queue: str) -> dict[str, date]:
-    row = connection.execute(f"select min(usage_date), max(usage_date) from {queue}").fetchone()
-    first, last = row if row and row[0] else (date(1970, 1, 1), date(1970, 1, 1))
-    return {"first_date": first, "last_date": last}
+def _queued_days(connection: duckdb.DuckDBPyConnection, incremental: Incremental) -> tuple[date, ...]:
+    column = identifier(incremental.column)
+    found = connection.execute(f"select distinct {column} from {incremental.queue} order by 1").fetchall()
+    return tuple(day for (day,) in found)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str, values: Mapping[str, Any] | None = None) -> int:
@@ -343,21 +320,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"create schema if not exists {schema}")
     for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):
         connection.execute(f"create table if not exists {queue} (usage_date date not null)")
-
-
-def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: str, database: str) -> None:
-    for (text,) in connection.execute(
-        "select comment from duckdb_tables() where database_name = current_database() "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, table],
-    ).fetchall():
-        connection.execute(f"comment on table {database}.{schema}.{table} is {literal(text)}")
-    for column, text in connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = current_database() "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, table],
-    ).fetchall():
-        connection.execute(f"comment on column {database}.{schema}.{table}.{identifier(column)} is {literal(text)}")
 
 
 def _is_locked(error: BaseException) -> bool:

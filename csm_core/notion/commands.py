@@ -17,6 +17,7 @@ from csm_core.notion.sandbox.server import DEFAULT_PORT, SandboxServer
 from csm_core.notion.setup import doctor as examine
 from csm_core.notion.setup import init_workspace
 from csm_core.notion.workspace import NotionSettings, open_workspace
+from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
 from csm_core.warehouse import Warehouse, table_exists
 
@@ -57,7 +58,7 @@ def apply(config: Config) -> Report:
     warehouse = Warehouse.of(config)
     with warehouse.connect() as connection:
         report = publish_day(connection, config, on_progress=_progress)
-    warehouse.publish_copy(create_macros)
+    publish_copy(warehouse, create_macros)
     return report
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from csm_core.checks import run_checks
 from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.published_copy import publish_copy
 from csm_core.sql_models import load_model
 from csm_core.warehouse import Warehouse, build_model
 
@@ -81,7 +82,7 @@ def test_a_changed_model_adds_and_drops_columns_and_keeps_the_past(warehouse, tm
 def test_descriptions_are_comments_in_the_warehouse_and_in_the_published_copy(warehouse, tmp_path):
     with warehouse.connect() as connection:
         build_model(connection, model_of(tmp_path), {"factor": 1}, DAYS)
-    copy = warehouse.publish_copy()
+    copy = publish_copy(warehouse)
     for path in (warehouse.path, copy):
         with duckdb.connect(str(path), read_only=True) as connection:
             assert rows(connection, "select comment from duckdb_tables() where table_name = 'daily'") == [
@@ -96,11 +97,11 @@ def test_a_reader_of_the_published_copy_keeps_what_it_opened(warehouse, tmp_path
     model = model_of(tmp_path)
     with warehouse.connect() as connection:
         build_model(connection, model, {"factor": 1}, DAYS)
-    with duckdb.connect(str(warehouse.publish_copy()), read_only=True) as reader:
+    with duckdb.connect(str(publish_copy(warehouse)), read_only=True) as reader:
         before = rows(reader)
         with warehouse.connect() as connection:
             build_model(connection, model, {"factor": 2}, DAYS)
-        warehouse.publish_copy()
+        publish_copy(warehouse)
         assert rows(reader) == before
     with duckdb.connect(str(warehouse.published_path), read_only=True) as reader:
         assert [value for _, value in rows(reader)] == [2, 4, 6]

@@ -1,0 +1,133 @@
+"""The read-only copy of the marts for analysts: brought up to date by the days that were built, replaced at once.
+
+The copy before is copied as a file, which costs next to nothing, and only the days built since are written to it: what
+a daily run costs does not grow with the history. Readers hold the old file or see the new, never a part.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from csm_core.sql_models import literal
+from csm_core.uncopied import Uncopied, forget_uncopied, uncopied
+from csm_core.warehouse import Warehouse, identifier, transaction
+
+# What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
+PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
+
+_COPY = "published"
+
+
+def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
+    """Replace the read-only copy of the marts and of what was published, at once; its path."""
+    target = warehouse.published_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    token = str(uuid.uuid4())
+    with warehouse.connect() as connection:
+        lacking = uncopied(connection, _token_of(target))
+        for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        if lacking is not None:
+            shutil.copyfile(target, fresh)
+        connection.execute(f"attach {literal(str(fresh))} as {_COPY}")
+        try:
+            _bring_up_to_date(connection, lacking)
+            connection.execute(f"create schema if not exists {_COPY}.run")
+            connection.execute(f"create or replace table {_COPY}.run.copy as select {literal(token)} as token")
+        finally:
+            connection.execute(f"detach {_COPY}")
+        with duckdb.connect(str(fresh)) as copy:
+            _replace_macros(copy, macros)
+            copy.execute("checkpoint")
+        fresh.replace(target)
+        with transaction(connection):
+            forget_uncopied(connection, token)
+    return target
+
+
+def _token_of(path: Path) -> str | None:
+    """The token of the copy that is there; None if there is none that could be brought up to date."""
+    if not path.is_file():
+        return None
+    with suppress(duckdb.Error), duckdb.connect(str(path), read_only=True) as connection:
+        row = connection.execute(
+            "select token, (select sum(free_blocks) <= sum(used_blocks) from pragma_database_size()) from run.copy"
+        ).fetchone()
+        # A file that is more holes than content is written anew.
+        return str(row[0]) if row and row[1] else None
+    return None
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+    tables = connection.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
+        "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
+        [list(PUBLISHED_LEDGERS)],
+    ).fetchall()
+    for schema in ("marts", "sync"):
+        connection.execute(f"create schema if not exists {_COPY}.{schema}")
+    there = connection.execute(
+        f"select schema_name, table_name from duckdb_tables() where database_name = '{_COPY}' "
+        "and schema_name in ('marts', 'sync')"
+    ).fetchall()
+    for schema, table in set(there) - set(tables):
+        connection.execute(f"drop table {_COPY}.{schema}.{identifier(table)}")
+    for schema, table in tables:
+        name = f"{schema}.{identifier(table)}"
+        lacks = (lacking or {}).get(name, Uncopied())
+        if schema == "sync" or lacks.whole or _definition(connection, name) != _definition(connection, name, _COPY):
+            connection.execute(f"create or replace table {_COPY}.{name} as from {name}")
+        elif lacks.spans:
+            _replace_days(connection, name, lacks.spans)
+        _copy_comments(connection, schema, table)
+
+
+def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[tuple[date, date]]) -> None:
+    within = " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans)
+    connection.execute(f"delete from {_COPY}.{table} where {within}")
+    connection.execute(f"insert into {_COPY}.{table} by name from {table} where {within}")
+
+
+def _definition(
+    connection: duckdb.DuckDBPyConnection, table: str, database: str | None = None
+) -> list[tuple[str, str]]:
+    schema, _, name = table.partition(".")
+    return connection.execute(
+        "select column_name, data_type from duckdb_columns() where database_name = coalesce(?, current_database()) "
+        "and schema_name = ? and table_name = ? order by column_index",
+        [database, schema, name],
+    ).fetchall()
+
+
+def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
+    for (text,) in connection.execute(
+        "select comment from duckdb_tables() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on table {_COPY}.{schema}.{table} is {literal(text)}")
+    for column, text in connection.execute(
+        "select column_name, comment from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on column {_COPY}.{schema}.{table}.{identifier(column)} is {literal(text)}")
+
+
+def _replace_macros(
+    connection: duckdb.DuckDBPyConnection, macros: Callable[[duckdb.DuckDBPyConnection], None] | None
+) -> None:
+    for (name,) in connection.execute(
+        "select distinct function_name from duckdb_functions() where not internal and function_type = 'macro'"
+    ).fetchall():
+        connection.execute(f"drop macro {identifier(name)}")
+    if macros:
+        macros(connection)
