@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,10 +24,11 @@ _START_UP = "from pipelines.main import main; from pipelines.run import run_days
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds on the clock, and seconds of processors, which a busy machine stretches less."""
+    """What a process took: seconds on the clock, of processors (which a busy machine stretches less), and memory."""
 
     seconds: float
     processor: float
+    peak_megabytes: float
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,15 @@ class Place:
         """Where the warehouse, its published copy and Dagster's records lie."""
         return self.folder / "data"
 
-    def run(self, first: date, last: date | None = None) -> Spent:
-        """``csm run`` of a day, or of a range, without publishing to Notion."""
+    def run(self, first: date, last: date | None = None, *, select: Sequence[str] = ()) -> Spent:
+        """``csm run`` of a day or a range, without publishing to Notion; ``select`` names assets, all by default."""
         days = ["--as-of", f"{first}"] if last is None else ["--from", f"{first}", "--to", f"{last}"]
         command = ["-m", "pipelines.main", "run", *days, "--no-publish", "--config", str(self.settings)]
         # The made-up company has quiet week-ends: what the checks think of that is not what is measured.
         for check in ("portfolio_swing", "usage_delivered"):
             command += ["--accept", check]
+        if select:
+            command += ["--select", ",".join(select)]
         return _process(command)
 
     def keep(self) -> None:
@@ -88,7 +92,7 @@ def draw(folder: Path, *, accounts: int, days: int, events: int) -> int:
     return made.counts[USAGE_EVENTS]
 
 
-def settle(drawn: Path, folder: Path, *, history: int) -> Place:
+def settle(drawn: Path, folder: Path, *, history: int, memory_limit: str | None = None) -> Place:
     """A place where the drawn company starts ``history`` days before ``LAST_DAY``, whose own usage is still to come."""
     place = Place(folder)
     first = LAST_DAY - timedelta(days=history)
@@ -110,6 +114,7 @@ def settle(drawn: Path, folder: Path, *, history: int) -> Place:
                 "warehouse": str(place.data / "csm.duckdb"),
                 "partitions_start": f"{first}",
                 "sources": [{"system": "files", "path": str(place.records)}],
+                "memory_limit": memory_limit,
             }
         ),
         encoding="utf-8",
@@ -136,4 +141,4 @@ def _process(arguments: list[str]) -> Spent:
     if process.returncode:
         message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {said[-2000:]}"
         raise RuntimeError(message)
-    return Spent(seconds, used.ru_utime + used.ru_stime)
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
