@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -23,6 +19,7 @@ from csm_core.sources.registry import get_system
 from csm_core.sources.settings import StripeApi, StripeSettings
 from tests.sources.test_stripe import write_company
 from tests.sources.way_in import SilentLog
+from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 KEY = "sk_test_12345"
 
@@ -133,64 +130,32 @@ def test_what_is_made_in_stripe_is_pulled_changed_and_pulled_again(emulator, tmp
     assert staged("select count(*) from staging.stg_invoices") == before
 
 
-class Vendor:
-    """An API that serves lists as Stripe does, and fails as told."""
+class Stripe(WebServer):
+    """Serves lists as Stripe does."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, list[str]]]] = []
-        self.failures: list[Callable[[BaseHTTPRequestHandler], None]] = []
+        super().__init__()
         self.lists: dict[str, list[dict[str, Any]]] = {}
-        outer = self
+        self.refuse_after: str | None = None
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-            def log_message(self, *arguments: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        parts = urlsplit(request.path)
-        asked = parse_qs(parts.query)
-        self.asked.append((parts.path, asked))
-        if self.failures:
-            self.failures.pop(0)(request)
-            return
-        found = self.lists.get(parts.path, [])
-        after = asked.get("starting_after", [None])[0]
+    def respond(self, asked: Asked) -> Answer:
+        after = asked.query.get("starting_after")
+        if after is not None and after == self.refuse_after:
+            return Answer({"error": {"message": f"no, {KEY}"}}, 400)
+        found = self.lists.get(asked.path, [])
         start = next((n + 1 for n, one in enumerate(found) if one["id"] == after), 0)
-        limit = int(asked.get("limit", ["10"])[0])
-        page = found[start : start + limit]
-        send(request, 200, {"object": "list", "data": page, "has_more": start + limit < len(found)})
-
-
-def send(request: BaseHTTPRequestHandler, status: int, body: Any, **headers: str) -> None:
-    text = json.dumps(body).encode()
-    request.send_response(status)
-    for name, value in {"Content-Length": str(len(text)), **headers}.items():
-        request.send_header(name.replace("_", "-"), value)
-    request.end_headers()
-    request.wfile.write(text)
-
-
-def drop(request: BaseHTTPRequestHandler) -> None:
-    request.connection.shutdown(socket.SHUT_RDWR)
+        end = start + int(asked.query.get("limit", "10"))
+        return Answer({"object": "list", "data": found[start:end], "has_more": end < len(found)})
 
 
 @pytest.fixture
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stripe]:
     monkeypatch.setenv("STRIPE_API_KEY", KEY)
-    made = Vendor()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving(Stripe()) as made:
+        yield made
 
 
-def settings(vendor: Vendor, **more: Any) -> StripeSettings:
+def settings(vendor: Stripe, **more: Any) -> StripeSettings:
     return StripeSettings(system="stripe", api=StripeApi(base_url=vendor.url, **more), include_test_mode=True)
 
 
@@ -203,11 +168,11 @@ def load(way_in, source: StripeSettings, folder: Path) -> dict[str, int]:
 
 def test_busy_and_dropped_answers_are_asked_for_again_as_long_as_the_api_says(vendor, way_in, tmp_path):
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n}"} for n in range(250)]
-    vendor.failures = [lambda request: send(request, 429, {}, Retry_After="1"), drop]
+    vendor.failures = [refuse(429, Retry_After="1"), drop]
     begun = time.monotonic()
     assert load(way_in, settings(vendor), tmp_path) == {"customers": 250}
     assert time.monotonic() - begun >= 1
-    assert [path for path, _ in vendor.asked].count("/v1/customers") == 5
+    assert vendor.paths.count("/v1/customers") == 5
 
 
 def test_lines_that_a_record_leaves_out_are_fetched(vendor, way_in, tmp_path):
@@ -222,27 +187,14 @@ def test_lines_that_a_record_leaves_out_are_fetched(vendor, way_in, tmp_path):
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
     monkeypatch.setattr(pulling, "PAGES_PER_PACKAGE", 2)
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n:03}"} for n in range(700)]
-    stop = "cus_499"
-
-    def refuse_then(request: BaseHTTPRequestHandler) -> None:
-        send(request, 400, {"error": {"message": f"no, {KEY}"}})
-
-    answer = vendor.answer
-
-    def broken(request: BaseHTTPRequestHandler) -> None:
-        if f"starting_after={stop}" in request.path:
-            refuse_then(request)
-        else:
-            answer(request)
-
-    vendor.answer = broken
+    vendor.refuse_after = "cus_499"
     with pytest.raises(SourceError, match=r"refuses /v1/customers \(status 400\)") as caught:
         load(way_in, settings(vendor), tmp_path)
     assert KEY not in str(caught.value)
-    vendor.answer = answer
+    vendor.refuse_after = None
     vendor.asked.clear()
     assert load(way_in, settings(vendor), tmp_path) == {"customers": 700}
-    assert vendor.asked[0][1]["starting_after"] == ["cus_399"]
+    assert vendor.asked[0].query["starting_after"] == "cus_399"
     assert way_in.rows("select count(distinct record ->> '$.id') from raw.stripe__customers") == [(700,)]
 
 
@@ -261,9 +213,8 @@ def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(
     vendor.lists["/v1/invoices"] = [{"id": "in_2", "status": "open", "amount_due": 5}]
     vendor.asked.clear()
     assert load(way_in, settings(vendor), tmp_path) == {"invoices": 2}
-    paths = [path for path, _ in vendor.asked]
-    assert paths == ["/v1/events", "/v1/invoices"]
-    assert vendor.asked[1][1]["status"] == ["open"]
+    assert vendor.paths == ["/v1/events", "/v1/invoices"]
+    assert vendor.asked[1].query["status"] == "open"
     newest = way_in.rows(
         "select record ->> '$.id', arg_max(record ->> '$.status', _load_id), "
         "arg_max(record ->> '$.amount_due', _load_id) "
@@ -275,10 +226,10 @@ def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(
 def test_what_is_wrong_is_told_without_the_key(vendor, monkeypatch, tmp_path):
     stripe = get_system("stripe")
     assert stripe.check(settings(vendor)) == f"{vendor.url} answers, STRIPE_API_KEY is accepted"
-    vendor.failures = [lambda request: send(request, 401, {"error": {"message": f"Invalid API Key: {KEY}"}})]
+    vendor.failures = [refuse(401, {"error": {"message": f"Invalid API Key: {KEY}"}})]
     with pytest.raises(ConfigError, match="refuses the key in STRIPE_API_KEY") as refused:
         stripe.check(settings(vendor))
-    vendor.failures = [lambda request: send(request, 503, {}, Retry_After="0")] * 2
+    vendor.failures = [refuse(503, Retry_After="0")] * 2
     with pytest.raises(SourceUnavailableError, match="status 503, tried 2 times") as failing:
         stripe.check(settings(vendor, attempts=2))
     closed = StripeSettings(system="stripe", api=StripeApi(base_url=f"http://127.0.0.1:{free_port()}", attempts=1))

@@ -7,10 +7,8 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,7 +16,7 @@ from csm_core.errors import ConfigError, SourceError
 from csm_core.sources.settings import ZendeskApi, ZendeskSettings
 from csm_core.sources.zendesk import ZENDESK
 from tests.sources.test_stripe import write_company, write_lines
-from tests.sources.test_stripe_api import Vendor, drop, send
+from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 SAMPLES = Path(__file__).parent / "samples"
 TOKEN, EMAIL = "zd_token_12345", "ops@acme.example"
@@ -28,7 +26,7 @@ def sample(name: str) -> list[dict[str, Any]]:
     return json.loads((SAMPLES / f"zendesk_{name}.json").read_text(encoding="utf-8"))[name]
 
 
-class Zendesk(Vendor):
+class Zendesk(WebServer):
     """Serves exports as Zendesk does: tickets by cursor, the others by time, ratings by page."""
 
     page = 100
@@ -36,35 +34,31 @@ class Zendesk(Vendor):
     def __init__(self) -> None:
         super().__init__()
         self.changed: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-        self.seen: list[str] = []
+        self.refuse_cursor: str | None = None
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        parts = urlsplit(request.path)
-        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        self.asked.append((parts.path, parse_qs(parts.query)))
-        self.seen.append(request.headers["Authorization"])
-        if self.failures:
-            self.failures.pop(0)(request)
-            return
-        name = parts.path.removeprefix("/api/v2/").removeprefix("incremental/").removesuffix(".json")
+    def respond(self, asked: Asked) -> Answer:
+        if self.refuse_cursor and asked.query.get("cursor") == self.refuse_cursor:
+            return Answer({"error": f"no, {TOKEN}"}, 422)
+        name = asked.path.removeprefix("/api/v2/").removeprefix("incremental/").removesuffix(".json")
         kind = name.removesuffix("/cursor")
         records = self.changed.get(kind, [])
         if name == "tickets/cursor":
-            start = int(asked["cursor"].removeprefix("c")) if "cursor" in asked else 0
+            start = int(asked.query["cursor"].removeprefix("c")) if "cursor" in asked.query else 0
             page = records[start : start + self.page]
             end = start + self.page >= len(records)
             body: dict[str, Any] = {"after_cursor": f"c{start + len(page)}", "end_of_stream": end}
-        elif parts.path.startswith("/api/v2/incremental/"):
-            assert int(asked["start_time"]) <= time.time() - 60
-            later = [one for one in records if one[0] >= int(asked["start_time"])]
+        elif asked.path.startswith("/api/v2/incremental/"):
+            since = int(asked.query["start_time"])
+            assert since <= time.time() - 60
+            later = [one for one in records if one[0] >= since]
             page, end = later[: self.page], len(later) <= self.page
             body = {"end_time": page[-1][0] if page else None, "end_of_stream": end, "next_page": "elsewhere"}
         else:
-            start = int(asked.get("page[after]", "0"))
-            page = records[start : start + int(asked["page[size]"])]
+            start = int(asked.query.get("page[after]", "0"))
+            page = records[start : start + int(asked.query["page[size]"])]
             more = start + len(page) < len(records)
             body = {"meta": {"has_more": more, "after_cursor": str(start + len(page)) if more else None}}
-        send(request, 200, {kind: [record for _, record in page], **body})
+        return Answer({kind: [record for _, record in page], **body})
 
 
 @pytest.fixture
@@ -84,9 +78,8 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zendesk]:
         made.changed.setdefault("ticket_events", []).append((1_600_000_000 + n, event))
         rating = {"id": n, "ticket_id": 1000 + n, "score": "good", "created_at": "2019-06-04T12:00:00Z"}
         made.changed.setdefault("satisfaction_ratings", []).append((1_600_000_000 + n, rating))
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving(made):
+        yield made
 
 
 def settings(vendor: Zendesk, **more: Any) -> ZendeskSettings:
@@ -103,50 +96,43 @@ def distinct(way_in, table: str) -> int:
 
 
 def test_everything_is_read_page_by_page_through_failures_and_then_only_what_changed(vendor, way_in, tmp_path):
-    vendor.failures = [lambda request: send(request, 429, {}, Retry_After="1"), drop]
+    vendor.failures = [refuse(429, Retry_After="1"), drop]
     begun = time.monotonic()
     load(way_in, settings(vendor), tmp_path)
     assert time.monotonic() - begun >= 1
     tables = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
     assert [distinct(way_in, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
     login = base64.b64encode(f"{EMAIL}/token:{TOKEN}".encode()).decode()
-    assert set(vendor.seen) == {f"Basic {login}"}
+    assert {one.headers["Authorization"] for one in vendor.asked} == {f"Basic {login}"}
     vendor.asked.clear()
     vendor.changed["tickets"].append((1_600_000_300, {**sample("tickets")[0], "id": 5}))
     again = load(way_in, settings(vendor), tmp_path)
     assert again["tickets"] == 1
     # By time the last second is told again.
     assert again["ticket_events"] == 1
-    assert [asked["cursor"] for path, asked in vendor.asked if path.endswith("cursor.json")] == [["c250"]]
+    assert [one.query["cursor"] for one in vendor.asked if one.path.endswith("cursor.json")] == ["c250"]
     assert len(vendor.asked) == 5 + 2
 
 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path):
     small = dataclasses.replace(ZENDESK, pages=1)
-    answer = vendor.answer
-
-    def broken(request: BaseHTTPRequestHandler) -> None:
-        if "cursor=c200" in request.path:
-            send(request, 422, {"error": f"no, {TOKEN}"})
-        else:
-            answer(request)
-
-    vendor.answer = broken
+    vendor.refuse_cursor = "c200"
     with pytest.raises(SourceError, match=r"refuses /api/v2/incremental/tickets/cursor.json \(status 422\)") as caught:
         load(way_in, settings(vendor), tmp_path, small)
     assert TOKEN not in str(caught.value)
-    vendor.answer = answer
+    vendor.refuse_cursor = None
     vendor.asked.clear()
     load(way_in, settings(vendor), tmp_path, small)
-    assert vendor.asked[0] == ("/api/v2/incremental/tickets/cursor.json", {"cursor": ["c200"]})
+    first = vendor.asked[0]
+    assert (first.path, first.query) == ("/api/v2/incremental/tickets/cursor.json", {"cursor": "c200"})
     assert (distinct(way_in, "tickets"), distinct(way_in, "ticket_events")) == (250, 250)
 
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
     assert ZENDESK.check(settings(vendor)) == f"{vendor.url} answers, ZENDESK_TOKEN is accepted"
     assert ZENDESK.check(settings(vendor, login="oauth")).endswith("accepted")
-    assert vendor.seen[-1] == f"Bearer {TOKEN}"
-    vendor.failures = [lambda request: send(request, 401, {"error": f"Couldn't authenticate you {TOKEN}"})]
+    assert vendor.asked[-1].headers["Authorization"] == f"Bearer {TOKEN}"
+    vendor.failures = [refuse(401, {"error": f"Couldn't authenticate you {TOKEN}"})]
     with pytest.raises(ConfigError, match="refuses the key in ZENDESK_TOKEN") as refused:
         ZENDESK.check(settings(vendor))
     assert TOKEN not in str(refused.value)
