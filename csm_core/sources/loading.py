@@ -388,7 +388,7 @@ class _Load:
 
     def _sift_json(self, file: _File, lines: str) -> None:
         own = f"from temp.{lines} where _source_file = ?"
-        broken = "coalesce(not json_valid(c0) or json_type(if(json_valid(c0), c0, 'null')) <> 'OBJECT', true)"
+        broken = "case when json_valid(c0) then json_type(c0) <> 'OBJECT' else true end"
         refused = self._connection.execute(f"select _source_line, c0 {own} and {broken}", [file.name]).fetchall()
         if refused:
             # The whole file as one array is the one mistake worth its own message.
@@ -399,6 +399,8 @@ class _Load:
             file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
             self._connection.execute(f"delete {own} and {broken}", [file.name])
             file.rows -= len(refused)
+        if self._target.records and self._has_required(own, file):
+            return
         keys = [
             str(key)
             for (key,) in self._connection.execute(
@@ -409,8 +411,17 @@ class _Load:
             message = f"{file.path}: {len(keys)} different keys; more than {MAX_COLUMNS} is no table of records"
             raise SourceError(message)
         file.columns = tuple(keys)
-        if file.rows and not _is_wrapped(file):
+        if file.rows:
             _require_columns(file.path, self._target, keys)
+
+    def _has_required(self, own: str, file: _File) -> bool:
+        """Whether every required key is in some record: as a rule in the first, so that no other is looked at."""
+        return all(
+            self._connection.execute(
+                f"select 1 {own} and json_exists(c0, ?) limit 1", [file.name, f"/{name}"]
+            ).fetchone()
+            for name in self._target.required
+        )
 
     def _incoming(self, columns: tuple[str, ...]) -> str:
         if columns not in self._tables:
@@ -515,9 +526,7 @@ class _Load:
 
     def _store_json(self, table: str, load_id: int, loaded_at: datetime) -> None:
         if self._target.records:
-            wrapped = ", ".join(literal(file.name) for file in self._changed if _is_wrapped(file))
-            inner = f"case when _source_file in ({wrapped}) then json_extract_string(c0, '$.{RECORD}') else c0 end"
-            values = self._record(inner if wrapped else "c0", "_source_file")
+            values = self._record("c0", "_source_file")
             self._insert(values, f"temp.{table}", load_id, loaded_at)
             return
         spellings: dict[str, list[str]] = {}
@@ -732,12 +741,6 @@ class _ParquetColumn:
 
 
 _LINES: tuple[str, ...] = ("the text of a line",)
-# What a pulled file has: each record as text, and what the pulling library adds.
-_WRAPPING = frozenset((RECORD, "_dlt_id", "_dlt_load_id"))
-
-
-def _is_wrapped(file: _File) -> bool:
-    return RECORD in file.columns and set(file.columns) <= _WRAPPING
 
 
 def _stated(path: Path) -> _File:

@@ -6,6 +6,7 @@ long as `Retry-After` says, at most five minutes.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -51,6 +52,27 @@ def variable(name: str, holds: str) -> str:
     return value
 
 
+def decoded(text: bytes) -> Any:
+    """What JSON says. Raises ValueError for what is none."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        # Half of an emoji, escaped, is no Unicode; some APIs cut texts so.
+        return json.loads(text)
+
+
+def encoded(record: Any) -> bytes:
+    """A record as JSON on one line."""
+    import orjson
+
+    try:
+        return orjson.dumps(record)
+    except TypeError:
+        return json.dumps(record, separators=(",", ":")).encode()
+
+
 class WebApi:
     """GET requests to one API. ``headers`` carry the key; they and ``secrets`` appear in no message."""
 
@@ -85,11 +107,11 @@ class WebApi:
         try:
             response = self._client.get(url, params=dict(parameters or {}), headers=self._headers)
             status = int(response.status_code)
-            found: Any = response.json() if status < 300 else None
+            found: Any = decoded(response.content) if status < 300 else None
         except RequestException as error:
             message = (
-                f"{self._system}: {url} cannot be reached or does not answer as JSON, tried {self._settings.attempts} "
-                f"times: {type(error).__name__}"
+                f"{self._system}: {url} cannot be reached or breaks off, tried {self._settings.attempts} times: "
+                f"{type(error).__name__}"
             )
             raise SourceUnavailableError(message) from None
         except ValueError:
