@@ -1,6 +1,6 @@
 """Records of a web API into a table: as a source of ours pulls them, and as a bare dlt pipeline does.
 
-Both ask for the same pages in the same run. The floor is what its own REST client and DuckDB destination do with them.
+Both ask for the same pages in the same run. The floor: dlt's REST client into its DuckDB destination.
 dlt spreads what is nested over tables of its own; a second way lets it keep that as JSON, as we do.
 """
 
