@@ -113,7 +113,10 @@ class StripeStream:
                 seen.add(changed["id"])
                 gathered.setdefault(table, []).append(self._completed(changed))
         if objects:
-            gathered.setdefault("invoices", []).extend(self._open_again(unsettled.union(state.get("open", [])), seen))
+            asked = unsettled.union(state.get("open", []))
+            gathered.setdefault("invoices", []).extend(self._open_again(asked, seen))
+            # One that is not there any more was a draft that somebody deleted: nothing else can be.
+            state["open"] = sorted(set(state.get("open", [])) & seen)
         for table, records in gathered.items():
             self._note_open(state, table, records)
             yield table, records
@@ -144,8 +147,10 @@ class StripeStream:
             # An API that does not know the filter, or fails over it, is asked for each; if it is gone, that tells.
             known = unsettled - seen
         for name in sorted(known):
-            seen.add(name)
-            yield self._completed(self._api.get(f"/v1/invoices/{name}"))
+            invoice = self._api.get(f"/v1/invoices/{name}", may_be_missing=True)
+            if invoice and not invoice.get("deleted"):
+                seen.add(name)
+                yield self._completed(invoice)
 
     def _note_open(self, state: State, table: str, records: list[dict[str, Any]]) -> None:
         if table != "invoices" or not records:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources import pulling
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import StripeApi, StripeSettings
-from tests.sources.test_stripe import write_company
+from tests.sources.test_stripe import SIGNALS, write_company
 from tests.sources.way_in import SilentLog
 from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
@@ -30,104 +31,128 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+# The emulator takes its time from a file that says how many seconds it is behind.
+BEHIND = """
+import runpy, sys, time
+real, behind = time.time, sys.argv.pop(1)
+time.time = lambda: real() - float(open(behind).read())
+runpy.run_module("localstripe", run_name="__main__", alter_sys=True)
+"""
+
+
+class Emulator:
+    """localstripe as a process of its own, on a clock that can be put back."""
+
+    def __init__(self, url: str, behind: Path) -> None:
+        self.url = url
+        self._behind = behind
+
+    def put_back(self, days: int) -> None:
+        self._behind.write_text(str(days * 86_400))
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        response = requests.post(f"{self.url}/v1/{path}", data=fields, auth=(KEY, ""), timeout=30)
+        assert response.ok, response.text
+        return response.json()
+
+    def pay_with(self, customer: str, number: str) -> None:
+        card = {"card[number]": number, "card[exp_month]": 12, "card[exp_year]": 2060, "card[cvc]": "123"}
+        method = self.post("payment_methods", type="card", **card)["id"]
+        self.post(f"payment_methods/{method}/attach", customer=customer)
+        self.post(f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
+
+    def subscribe(self, customer: str, seats: int) -> str:
+        fields = {"items[0][plan]": "yearly", "items[0][quantity]": seats}
+        return self.post("subscriptions", customer=customer, **fields)["id"]
+
+    def pay(self, invoice: str) -> bool:
+        answer = requests.post(f"{self.url}/v1/invoices/{invoice}/pay", auth=(KEY, ""), timeout=30)
+        return answer.json().get("status") == "paid"
+
+
 @pytest.fixture
-def emulator() -> Iterator[str]:
+def emulator(tmp_path: Path) -> Iterator[Emulator]:
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    made = Emulator(f"http://127.0.0.1:{port}", tmp_path / "behind")
+    made.put_back(0)
     with subprocess.Popen(
-        [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"],
+        [sys.executable, "-c", BEHIND, str(tmp_path / "behind"), "--port", str(port), "--from-scratch"],
+        cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            for _ in range(100):
+            for _ in range(300):
                 try:
-                    requests.get(url, timeout=1)
+                    requests.get(made.url, timeout=1)
                     break
                 except requests.ConnectionError:
                     time.sleep(0.1)
-            yield url
+            yield made
         finally:
             process.terminate()
 
 
-def post(url: str, path: str, **fields: Any) -> dict[str, Any]:
-    response = requests.post(f"{url}/v1/{path}", data=fields, auth=(KEY, ""), timeout=10)
-    assert response.ok, response.text
-    return response.json()
-
-
 @pytest.mark.slow
 def test_what_is_made_in_stripe_is_pulled_changed_and_pulled_again(emulator, tmp_path, company):
-    for name, amount in (("monthly", 1_000), ("yearly", 12_000)):
-        interval = "year" if name == "yearly" else "month"
-        post(emulator, "plans", id=name, amount=amount, currency="usd", interval=interval, **{"product[name]": name})
-    customers = [post(emulator, "customers", name=f"C{n}", **{"metadata[account_id]": f"a{n}"})["id"] for n in (1, 2)]
-
-    def pay_with(customer: str, number: str) -> None:
-        method = post(
-            emulator,
-            "payment_methods",
-            type="card",
-            **{"card[number]": number, "card[exp_month]": 12, "card[exp_year]": 2060, "card[cvc]": "123"},
-        )["id"]
-        post(emulator, f"payment_methods/{method}/attach", customer=customer)
-        post(emulator, f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
-
-    def subscribe(customer: str, seats: int) -> None:
-        post(emulator, "subscriptions", customer=customer, **{"items[0][plan]": "yearly", "items[0][quantity]": seats})
-
-    def pay(invoice: str) -> bool:
-        answer = requests.post(f"{emulator}/v1/invoices/{invoice}/pay", auth=(KEY, ""), timeout=10)
-        return answer.json().get("status") == "paid"
-
+    today = datetime.now(UTC).date()
+    emulator.put_back(40)
+    plan = {"amount": 12_000, "currency": "usd", "interval": "year", "product[name]": "yearly"}
+    emulator.post("plans", id="yearly", **plan)
+    one, two = (emulator.post("customers", name=f"C{n}", **{"metadata[account_id]": f"a{n}"})["id"] for n in (1, 2))
     good, declined = "4242424242424242", "4000000000000341"
-    for customer, seats in zip(customers, (4, 2), strict=True):
-        pay_with(customer, good)
-        subscribe(customer, seats)
-    post(emulator, "invoiceitems", customer=customers[1], amount=500, currency="usd")
-    unpaid = post(emulator, "invoices", customer=customers[1])["id"]
-    pay_with(customers[1], declined)
-    assert not pay(unpaid)
+    for customer, seats in ((one, 4), (two, 2)):
+        emulator.pay_with(customer, good)
+        emulator.subscribe(customer, seats)
+    emulator.post("invoiceitems", customer=two, amount=500, currency="usd")
+    unpaid = emulator.post("invoices", customer=two)["id"]
+    emulator.pay_with(two, declined)
+    assert not emulator.pay(unpaid)
 
-    api = {"base_url": emulator, "key_variable": "STRIPE_API_KEY", "attempts": 2}
+    usage = write_company(tmp_path / "company") / "usage_events.csv"
+    yesterday = (today - timedelta(days=1)).isoformat()
+    users = ("e1,a1,u1", "e2,a1,u2", "e3,a2,u3")
+    usage.write_text(
+        "event_id,account_id,user_id,event_name,feature,occurred_at\n"
+        + "".join(f"{user},login,,{yesterday}\n" for user in users)
+    )
+    api = {"base_url": emulator.url, "key_variable": "STRIPE_API_KEY", "attempts": 2}
     made = company(
-        write_company(tmp_path / "company"),
+        usage.parent,
         sources=[
-            {"system": "files", "path": str(tmp_path / "company")},
+            {"system": "files", "path": str(usage.parent)},
             {"system": "stripe", "api": api, "include_test_mode": True},
         ],
-        checks={"max_silent_days": 3660},
     )
 
     def pull() -> None:
-        done = made.csm("run", "--no-publish", environment={"STRIPE_API_KEY": KEY})
+        done = made.csm("run", "--as-of", today.isoformat(), "--no-publish", environment={"STRIPE_API_KEY": KEY})
         assert done.returncode == 0, done.stdout + done.stderr
         assert KEY not in done.stdout + done.stderr
 
-    def staged(sql: str) -> list[tuple[Any, ...]]:
-        return made.query(sql)
+    signals = SIGNALS.format(day=today)
+    amounts = "select account_id, amount_due, paid_at is not null from staging.stg_invoices order by all"
+    begun = today - timedelta(days=40)
+    renewal = (begun.replace(year=begun.year + 1) - today).days
+    pull()
+    # The unpaid invoice was due on issue, forty days ago; two of four seats are used, and one of two.
+    assert made.query(signals) == [("a1", "current", renewal, 0.5), ("a2", "overdue_60", renewal, 0.5)]
+    assert made.query(amounts) == [("a1", 480, True), ("a2", 5, False), ("a2", 240, True)]
 
-    seats = (
-        "select account_id, seats, mrr, currency from staging.stg_subscriptions where ended_at is null order by 1, 2"
-    )
-    invoices = f"select account_id, invoice_id = '{unpaid}', paid_at is not null from staging.stg_invoices order by all"
-    amounts = "select amount_due from staging.stg_invoices where account_id = 'a1' order by all"
+    emulator.put_back(0)
+    emulator.subscribe(one, 4)
+    emulator.pay_with(two, good)
+    assert emulator.pay(unpaid)
     pull()
-    assert staged(seats) == [("a1", 4, 40, "USD"), ("a2", 2, 20, "USD")]
-    assert staged(invoices) == [("a1", False, True), ("a2", False, True), ("a2", True, False)]
-    assert staged(amounts) == [(480,)]
-
-    subscribe(customers[0], 3)
-    pay_with(customers[1], good)
-    assert pay(unpaid)
+    assert made.query(signals) == [("a1", "current", renewal, 0.25), ("a2", "current", renewal, 0.5)]
+    assert made.query("select seats, started_at::date from staging.stg_subscriptions where account_id = 'a1'") == [
+        (4, begun),
+        (4, today),
+    ]
+    assert made.query(amounts) == [("a1", 480, True), ("a1", 480, True), ("a2", 5, True), ("a2", 240, True)]
+    before = made.query(signals) + made.query("select count(*) from staging.stg_invoices")
     pull()
-    assert staged(seats) == [("a1", 3, 30, "USD"), ("a1", 4, 40, "USD"), ("a2", 2, 20, "USD")]
-    assert staged(invoices) == [("a1", False, True), ("a1", False, True), ("a2", False, True), ("a2", True, True)]
-    assert staged(amounts) == [(360,), (480,)]
-    before = staged("select count(*) from staging.stg_invoices")
-    pull()
-    assert staged("select count(*) from staging.stg_invoices") == before
+    assert made.query(signals) + made.query("select count(*) from staging.stg_invoices") == before
 
 
 class Stripe(WebServer):
@@ -136,12 +161,16 @@ class Stripe(WebServer):
     def __init__(self) -> None:
         super().__init__()
         self.lists: dict[str, list[dict[str, Any]]] = {}
+        self.records: dict[str, dict[str, Any] | None] = {}
         self.refuse_after: str | None = None
 
     def respond(self, asked: Asked) -> Answer:
         after = asked.query.get("starting_after")
         if after is not None and after == self.refuse_after:
             return Answer({"error": {"message": f"no, {KEY}"}}, 400)
+        if asked.path in self.records:
+            record = self.records[asked.path]
+            return Answer(record or {"error": {"code": "resource_missing"}}, 200 if record else 404)
         found = self.lists.get(asked.path, [])
         start = next((n + 1 for n, one in enumerate(found) if one["id"] == after), 0)
         end = start + int(asked.query.get("limit", "10"))
@@ -221,6 +250,18 @@ def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(
         "from raw.stripe__invoices group by 1 order by 1"
     )
     assert newest == [("in_1", "paid", None), ("in_2", "open", "5")]
+
+
+def test_a_draft_that_was_deleted_is_forgotten(vendor, way_in, tmp_path):
+    vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "draft"}, {"id": "in_2", "status": "open"}]
+    load(way_in, settings(vendor), tmp_path)
+    vendor.lists["/v1/invoices"] = [{"id": "in_2", "status": "open"}]
+    vendor.records["/v1/invoices/in_1"] = None
+    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
+    assert vendor.paths[-1] == "/v1/invoices/in_1"
+    vendor.asked.clear()
+    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
+    assert vendor.paths == ["/v1/events", "/v1/invoices"]
 
 
 def test_what_is_wrong_is_told_without_the_key(vendor, monkeypatch, tmp_path):

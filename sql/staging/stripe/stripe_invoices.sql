@@ -1,6 +1,6 @@
 -- Grain: one row per invoice, latest record of it, whatever shape it came in; amounts in minor units.
--- Definition: drafts are no invoices yet and are left out, so are records of the test mode unless the source's settings
--- include them. The status transitions are an object in Stripe's own records, columns of their own where Fivetran
+-- Definition: drafts are no invoices yet and are left out, and so are those that were deleted, which only drafts can be,
+-- and records of the test mode unless the source's settings include them. The status transitions are an object in Stripe's own records, columns of their own where Fivetran
 -- landed them.
 -- Worked example: status draft => no row; status_transitions.finalized_at 1700000000 => 2023-11-14 22:13:20.
 
@@ -48,6 +48,7 @@ opened as (
         invoices.record ->> '$.status_transitions_voided_at' as voided_at,
         invoices.record ->> '$.status_transitions_marked_uncollectible_at' as uncollectible_at,
         coalesce(invoices.record ->> '$.paid', 'false') as is_paid,
+        lower(coalesce(invoices.record ->> '$.is_deleted', invoices.record ->> '$.deleted', 'false')) as is_deleted,
         sources.settings ->> '$.include_test_mode' as include_test_mode,
         invoices._source_file,
         invoices._source_line,
@@ -77,7 +78,7 @@ dated as (
         _loaded_at,
         _load_id
     from opened
-    where coalesce(status, '') <> 'draft' and (livemode = 'true' or include_test_mode = 'true')
+    where coalesce(status, '') not in ('draft', 'deleted') and is_deleted <> 'true' and (livemode = 'true' or include_test_mode = 'true')
 )
 
 select

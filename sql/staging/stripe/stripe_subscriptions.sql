@@ -44,7 +44,9 @@ opened as (
         subscriptions.record ->> '$.cancel_at' as cancel_at,
         subscriptions.record ->> '$.trial_end' as trial_end,
         lower(coalesce(subscriptions.record ->> '$.cancel_at_period_end', 'false')) as ends_with_period,
-        subscriptions.record ->> '$.current_period_end' as period_end,
+        coalesce(
+            subscriptions.record ->> '$.current_period_end', subscriptions.record ->> '$.items.data[0].current_period_end'
+        ) as period_end,
         subscriptions.record ->> '$.items' as items,
         subscriptions.record as record,
         cast(coalesce(sources.settings ->> '$.renewal_months', '6') as integer) as renewal_months,
