@@ -41,6 +41,8 @@ UNSETTLED = ("open", "draft")
 KEPT_DAYS = 25
 PAGE = 100
 _DAY = 86_400
+_CLOCKS_APART = 600
+"""Seconds that this machine's clock may be ahead of Stripe's without an event being missed."""
 
 
 def connect(settings: StripeApi) -> WebApi:
@@ -76,7 +78,7 @@ class StripeStream:
             yield from self._lists(state)
             yield from self._events(state, since=state["started"] - 30 * _DAY, objects=False)
         else:
-            yield from self._events(state, since=state["since"], objects=True)
+            yield from self._events(state, since=state["since"] - _CLOCKS_APART, objects=True)
         state["since"] = state["started"]
         state.update(mode=None, after=None, more=False)
 

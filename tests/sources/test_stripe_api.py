@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -31,21 +32,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-# The emulator takes its time from a file that says how many seconds it is behind.
-BEHIND = """
-import runpy, sys, time
-real, behind = time.time, sys.argv.pop(1)
-time.time = lambda: real() - float(open(behind).read())
-runpy.run_module("localstripe", run_name="__main__", alter_sys=True)
+# Processes that find this on their path live so many seconds in the past.
+CLOCK = """
+import os, time
+real = time.time
+time.time = lambda: real() - float(open(os.environ["BEHIND"]).read())
 """
 
 
 class Emulator:
-    """localstripe as a process of its own, on a clock that can be put back."""
+    """localstripe as a process of its own, on a clock that can be put back; ``environment`` puts others on it, too."""
 
-    def __init__(self, url: str, behind: Path) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self._behind = behind
+        self._behind = folder / "behind"
+        (folder / "sitecustomize.py").write_text(CLOCK)
+        self.environment = {"PYTHONPATH": str(folder), "BEHIND": str(self._behind)}
+        self.put_back(0)
 
     def put_back(self, days: int) -> None:
         self._behind.write_text(str(days * 86_400))
@@ -73,11 +76,12 @@ class Emulator:
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[Emulator]:
     port = free_port()
-    made = Emulator(f"http://127.0.0.1:{port}", tmp_path / "behind")
-    made.put_back(0)
+    folder = tmp_path / "clock"
+    folder.mkdir()
+    made = Emulator(f"http://127.0.0.1:{port}", folder)
     with subprocess.Popen(
-        [sys.executable, "-c", BEHIND, str(tmp_path / "behind"), "--port", str(port), "--from-scratch"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"],
+        env={**os.environ, **made.environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -95,26 +99,26 @@ def emulator(tmp_path: Path) -> Iterator[Emulator]:
 
 @pytest.mark.slow
 def test_what_is_made_in_stripe_is_pulled_changed_and_pulled_again(emulator, tmp_path, company):
-    today = datetime.now(UTC).date()
-    emulator.put_back(40)
+    # The last day that can be run is yesterday; what is made forty days before it is looked at there.
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    emulator.put_back(41)
     plan = {"amount": 12_000, "currency": "usd", "interval": "year", "product[name]": "yearly"}
     emulator.post("plans", id="yearly", **plan)
     one, two = (emulator.post("customers", name=f"C{n}", **{"metadata[account_id]": f"a{n}"})["id"] for n in (1, 2))
     good, declined = "4242424242424242", "4000000000000341"
-    for customer, seats in ((one, 4), (two, 2)):
+    for customer, quantity in ((one, 4), (two, 2)):
         emulator.pay_with(customer, good)
-        emulator.subscribe(customer, seats)
+        emulator.subscribe(customer, quantity)
     emulator.post("invoiceitems", customer=two, amount=500, currency="usd")
     unpaid = emulator.post("invoices", customer=two)["id"]
     emulator.pay_with(two, declined)
     assert not emulator.pay(unpaid)
 
     usage = write_company(tmp_path / "company") / "usage_events.csv"
-    yesterday = (today - timedelta(days=1)).isoformat()
     users = ("e1,a1,u1", "e2,a1,u2", "e3,a2,u3")
     usage.write_text(
         "event_id,account_id,user_id,event_name,feature,occurred_at\n"
-        + "".join(f"{user},login,,{yesterday}\n" for user in users)
+        + "".join(f"{user},login,,{day}\n" for user in users)
     )
     api = {"base_url": emulator.url, "key_variable": "STRIPE_API_KEY", "attempts": 2}
     made = company(
@@ -126,28 +130,33 @@ def test_what_is_made_in_stripe_is_pulled_changed_and_pulled_again(emulator, tmp
     )
 
     def pull() -> None:
-        done = made.csm("run", "--as-of", today.isoformat(), "--no-publish", environment={"STRIPE_API_KEY": KEY})
+        environment = {"STRIPE_API_KEY": KEY, **emulator.environment}
+        done = made.csm("run", "--as-of", day.isoformat(), "--no-publish", environment=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert KEY not in done.stdout + done.stderr
 
-    signals = SIGNALS.format(day=today)
+    signals = SIGNALS.format(day=day)
     amounts = "select account_id, amount_due, paid_at is not null from staging.stg_invoices order by all"
-    begun = today - timedelta(days=40)
-    renewal = (begun.replace(year=begun.year + 1) - today).days
+    begun = day - timedelta(days=40)
+    renewal = (begun.replace(year=begun.year + 1) - day).days
+    emulator.put_back(3)
     pull()
     # The unpaid invoice was due on issue, forty days ago; two of four seats are used, and one of two.
     assert made.query(signals) == [("a1", "current", renewal, 0.5), ("a2", "overdue_60", renewal, 0.5)]
     assert made.query(amounts) == [("a1", 480, True), ("a2", 5, False), ("a2", 240, True)]
 
-    emulator.put_back(0)
+    emulator.put_back(2)
     emulator.subscribe(one, 4)
     emulator.pay_with(two, good)
     assert emulator.pay(unpaid)
+    emulator.put_back(0)
     pull()
     assert made.query(signals) == [("a1", "current", renewal, 0.25), ("a2", "current", renewal, 0.5)]
-    assert made.query("select seats, started_at::date from staging.stg_subscriptions where account_id = 'a1'") == [
+    assert made.query(
+        "select seats, started_at::date from staging.stg_subscriptions where account_id = 'a1' order by all"
+    ) == [
         (4, begun),
-        (4, today),
+        (4, day - timedelta(days=1)),
     ]
     assert made.query(amounts) == [("a1", 480, True), ("a1", 480, True), ("a2", 5, True), ("a2", 240, True)]
     before = made.query(signals) + made.query("select count(*) from staging.stg_invoices")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -198,6 +199,35 @@ def test_what_a_killed_pull_had_ready_is_finished_before_more_is_fetched(vendor,
     assert [distinct(way_in, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
 
 
+PULL = """
+import sys
+from pathlib import Path
+import structlog
+from csm_core.sources.pulling import pull
+from csm_core.sources.settings import ZendeskApi
+from csm_core.sources.zendesk import ZENDESK
+stream = ZENDESK.stream(ZendeskApi(base_url=sys.argv[1]))
+pull("zendesk", "zendesk", stream, Path(sys.argv[2]), structlog.get_logger(), pages=ZENDESK.pages)
+"""
+
+
+def test_a_pull_that_is_killed_goes_on_from_its_last_package(vendor, way_in, tmp_path):
+    vendor.page, vendor.hold_cursor = 10, "c190"
+    folder = tmp_path / "sources" / "zendesk" / "api"
+    with subprocess.Popen([sys.executable, "-c", PULL, vendor.url, str(folder)], stdout=subprocess.DEVNULL) as pulling:
+        assert vendor.held.wait(300)
+        pulling.kill()
+    vendor.hold_cursor = None
+    vendor.let_go.set()
+    vendor.asked.clear()
+    load(way_in, settings(vendor), tmp_path)
+    # Twenty pages are a package: organisations, users and eighteen of tickets were there.
+    first = vendor.asked[0]
+    assert (first.path, first.query) == ("/api/v2/incremental/tickets/cursor.json", {"cursor": "c180"})
+    assert (distinct(way_in, "tickets"), distinct(way_in, "ticket_events")) == (250, 250)
+    assert list((folder / "fetched").iterdir()) == []
+
+
 def shown(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Everything that is kept below a folder: files as they are, and tables of databases as text."""
     for file in folder.rglob("*"):
@@ -211,8 +241,7 @@ def shown(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_and_the_key_is_nowhere(vendor, tmp_path, company):
-    vendor.page = 10
+def test_the_records_become_signals_and_the_key_is_nowhere(vendor, tmp_path, company):
     one, two = (organization["id"] for organization in sample("organizations"))
     mapped = tmp_path / "map.csv"
     mapped.write_text(f"system,external_id,account_id\nzendesk,{one},a1\nzendesk,{two},a2\n")
@@ -225,29 +254,14 @@ def test_a_run_that_is_killed_goes_on_and_the_key_is_nowhere(vendor, tmp_path, c
         identity={"account_map": str(mapped)},
         checks={"max_silent_days": 3660},
     )
-    said = ""
-
     vendor.failures = [refuse(401, {"error": f"no, {TOKEN}"})]
     done = made.csm("doctor")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "refuses the key in ZENDESK_TOKEN" in done.stdout + done.stderr
-    said += done.stdout + done.stderr
-
-    vendor.hold_cursor = "c190"
-    running = made.start("run", "--as-of", "2026-06-30", "--no-publish")
-    assert vendor.held.wait(280)
-    running.send_signal(signal.SIGKILL)
-    said += running.communicate()[0]
-    vendor.hold_cursor = None
-    vendor.let_go.set()
-    vendor.asked.clear()
-
+    said = done.stdout + done.stderr
     done = made.csm("run", "--as-of", "2026-06-30", "--no-publish")
     assert done.returncode == 0, done.stdout + done.stderr
     said += done.stdout + done.stderr
-    # Twenty pages are a package: organisations, users and eighteen of tickets were there.
-    first = vendor.asked[0]
-    assert (first.path, first.query) == ("/api/v2/incremental/tickets/cursor.json", {"cursor": "c180"})
     assert made.query("select count(distinct record ->> '$.id') from raw.zendesk__tickets") == [(250,)]
     assert made.query("select account_id, count(*) from staging.stg_tickets group by all order by all") == [
         ("a1", 125),

@@ -7,7 +7,7 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
@@ -111,7 +111,9 @@ def send(request: BaseHTTPRequestHandler, answer: Answer, *, cut: int = 0) -> No
     for name, value in (answer.headers or {}).items():
         request.send_header(name, value)
     request.end_headers()
-    request.wfile.write(text[: len(text) - cut])
+    # Who asked may have been killed meanwhile.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        request.wfile.write(text[: len(text) - cut])
 
 
 def drop(request: BaseHTTPRequestHandler) -> None:
