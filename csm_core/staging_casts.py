@@ -64,7 +64,7 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     A contract column that the model leaves out is null for every record. A record without an account but with an
     ``external_account_id`` is unmatched.
     """
-    matched = entity.refers_to_accounts and EXTERNAL_ACCOUNT in types
+    matched = EXTERNAL_ACCOUNT in types
     casts = {column.name: _cast(column, types.get(column.name, "")) for column in entity.columns}
     problems: list[tuple[str, Reason]] = []
     branches: list[str] = []

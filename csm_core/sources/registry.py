@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import duckdb
 
 from csm_core.errors import ConfigError
+from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.files import FilesSource
+from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.loading import LoadResult, Log, RawTable
 from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.segment import SEGMENT
@@ -60,7 +62,8 @@ class SourceSystem(Protocol):
 
 
 _SYSTEMS: dict[str, SourceSystem] = {
-    system.name: system for system in (FilesSource(), RavenStackSource(), SEGMENT, StripeSource(), ZENDESK)
+    system.name: system
+    for system in (FilesSource(), RavenStackSource(), SEGMENT, StripeSource(), ZENDESK, HUBSPOT, DELIGHTED)
 }
 
 

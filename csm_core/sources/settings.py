@@ -207,8 +207,103 @@ class SegmentSettings(SeveralWaysIn, frozen=True):
     clock_skew_seconds: int = Field(default=300, ge=0, le=86_400)
 
 
+HUBSPOT_PROPERTY = r"^[A-Za-z0-9_-]+$"
+BUYING_ROLES = {
+    "EXECUTIVE_SPONSOR": "executive_sponsor",
+    "CHAMPION": "champion",
+    "DECISION_MAKER": "decision_maker",
+    "BUDGET_HOLDER": "decision_maker",
+}
+Engagement = Literal["call", "email", "meeting", "note", "task", "communication"]
+
+
+class HubSpotApi(ApiSettings, frozen=True):
+    """HubSpot's API, with the access token of a private app."""
+
+    base_url: str = Field(default="https://api.hubapi.com", pattern=URL)
+    key_variable: str = Field(default="HUBSPOT_TOKEN", pattern=VARIABLE)
+
+
+class HubSpotAccounts(Section, frozen=True):
+    """Which property of a company becomes which column of ``accounts``; none: the column stays empty."""
+
+    account_name: str = Field(default="name", pattern=HUBSPOT_PROPERTY)
+    tenant_id: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
+    segment: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
+    plan: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
+    csm_owner: str | None = Field(default="hubspot_owner_id", pattern=HUBSPOT_PROPERTY)
+    created_at: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
+    churned_at: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The names of the properties that are asked for."""
+        return tuple(name for name in self.model_dump().values() if name)
+
+
+class HubSpotSettings(VendorSettings, frozen=True):
+    """HubSpot. ``account_key`` is the property of a company that holds the account's id.
+
+    Companies, and contacts of no company, are customers in these lifecycle stages, or without one, or once they are
+    matched with an account; an empty list: all are. ``roles`` says what the values of a contact's ``role_property``
+    mean. ``internal`` are the engagements that are no contact with the customer. With ``accounts`` companies become
+    accounts as well.
+    """
+
+    system: Literal["hubspot"]
+    api: HubSpotApi | None = None
+    account_key: str = Field(default="account_id", pattern=HUBSPOT_PROPERTY)
+    customer_stages: tuple[str, ...] = ("customer", "evangelist")
+    role_property: str = Field(default="hs_buying_role", pattern=HUBSPOT_PROPERTY)
+    roles: dict[str, str] = Field(default_factory=lambda: dict(BUYING_ROLES))
+    internal: tuple[Engagement, ...] = ("note", "task")
+    accounts: HubSpotAccounts | None = None
+
+    @field_validator("accounts", mode="before")
+    @classmethod
+    def _asked_for(cls, value: object) -> object:
+        """``true`` asks for accounts with the usual properties."""
+        if isinstance(value, bool):
+            return {} if value else None
+        return value
+
+
+class DelightedApi(ApiSettings, frozen=True):
+    """Delighted's API."""
+
+    base_url: str = Field(default="https://api.delighted.com", pattern=URL)
+    key_variable: str = Field(default="DELIGHTED_API_KEY", pattern=VARIABLE)
+
+
+class DelightedColumns(Section, frozen=True):
+    """How the columns of an export are called, where they are called otherwise than the fields of the API."""
+
+    id: str = "id"
+    person: str = "person"
+    email: str = "email"
+    score: str = "score"
+    survey_type: str = "survey_type"
+    created_at: str = "created_at"
+    updated_at: str = "updated_at"
+
+
+class DelightedSettings(VendorSettings, frozen=True):
+    """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id."""
+
+    system: Literal["delighted"]
+    api: DelightedApi | None = None
+    account_key: str = "account_id"
+    columns: DelightedColumns = DelightedColumns()
+
+
 AnySource = Annotated[
-    SegmentSettings | ZendeskSettings | StripeSettings | FilesSettings | RavenStackSettings,
+    SegmentSettings
+    | ZendeskSettings
+    | StripeSettings
+    | HubSpotSettings
+    | DelightedSettings
+    | FilesSettings
+    | RavenStackSettings,
     Field(discriminator="system"),
 ]
 """Every system's settings; a new system adds its model here."""

@@ -28,9 +28,9 @@ class VendorSource:
     """One source system.
 
     ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
-    the vendor lands itself. Of ``needed`` at least one has to be there. ``reach`` looks whether the API answers,
-    ``stream`` is what a pull of it brings, ``pages`` are how many a package has. ``required`` and ``opened`` are those
-    of the raw tables.
+    the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
+    whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
+    ``required`` and ``opened`` are those of the raw tables.
     """
 
     name: str
@@ -72,7 +72,7 @@ class VendorSource:
             return f"{folder}: {', '.join(found)}"
         if self.reach is None:
             raise AssertionError(self.name)  # the settings give one of the ways that there are
-        return self.reach(settings.api)
+        return self.reach(settings)
 
     def load(
         self,
@@ -109,7 +109,7 @@ class VendorSource:
             return found
         if self.stream is None:
             raise AssertionError(self.name)
-        pull(self.name, source.label, self.stream(source.api), kept / "api", log, pages=self.pages)
+        pull(self.name, source.label, self.stream(source), kept / "api", log, pages=self.pages)
         return {name: pulled_files(kept / "api", name) for name in self.records}
 
     def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:

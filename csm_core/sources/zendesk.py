@@ -14,7 +14,7 @@ ZENDESK = VendorSource(
     airbyte=dict.fromkeys((*_RECORDS, "ticket_metrics"), "tickets"),
     fivetran=dict.fromkeys(_FIVETRAN, "tickets"),
     needed=("tickets", "ticket"),
-    reach=reach,
-    stream=lambda settings: ZendeskStream(connect(settings)),
+    reach=lambda source: reach(source.api),
+    stream=lambda source: ZendeskStream(connect(source.api)),
     pages=PAGES_PER_PACKAGE,
 )

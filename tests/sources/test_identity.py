@@ -113,3 +113,17 @@ def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_i
     )
     stage()
     assert way_in.rows(staged) == [("o0", "a2"), ("o1", "a2")]
+
+
+def test_a_vendors_customer_that_is_matched_with_no_account_is_refused_as_an_account(way_in):
+    way_in.write_company()
+    way_in.load()
+    model = (
+        "select case when account_id = 'a1' then account_id end as account_id, 'c-' || account_id as "
+        "external_account_id, account_name, _source_file, _source_line, _loaded_at, _load_id from raw.files__accounts"
+    )
+    staged = stage_entity(
+        way_in.connection, "accounts", [("files", model)], staged_at=way_in.now, max_rejected_percent=100
+    )
+    assert (staged.loaded, staged.by_reason) == (1, {"unmatched": 1})
+    assert [row[1:] for row in way_in.quarantined("accounts")] == [("account_id", "unmatched", "c-a2")]

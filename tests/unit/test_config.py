@@ -72,6 +72,17 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("sources: [{path: x}]", ["sources.0", "`system` is missing", "ravenstack"]),
         ("sources: [{system: files, path: x}, {system: files, path: y}]", ["sources", "two", "'files'", "`name`"]),
         ("sources: [{system: files, path: x, entities: [account]}]", ["sources.0.entities", "not an entity: account"]),
+        (
+            "sources: [{system: hubspot, path: x, accounts: {sgment: industry}}]",
+            ["unknown key 'sources.0.accounts.sgment'", "did you mean 'segment'?"],
+        ),
+        ("sources: [{system: hubspot, path: x, api: {}}]", ["sources.0", "exactly one of path, tables, api"]),
+        ("sources: [{system: hubspot, path: x, internal: [notes]}]", ["sources.0.internal.0", "'note'", "'notes'"]),
+        ("sources: [{system: hubspot, path: x, account_key: a b}]", ["sources.0.account_key", "'a b'"]),
+        (
+            "sources: [{system: delighted, path: x, columns: {scor: Mark}}]",
+            ["unknown key 'sources.0.columns.scor'", "did you mean 'score'?"],
+        ),
         ("- a\n- b", ["expected keys and values"]),
         ("a: [", ["cannot be read as YAML"]),
     ],

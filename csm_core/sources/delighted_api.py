@@ -1,0 +1,68 @@
+"""Delighted's API: answers to surveys as they come in, and those that were changed since.
+
+Answers are read in order of time. Each page is asked for as the first one since the last second read, so that nothing
+is passed over when answers come in meanwhile; only a second with more answers than a page holds is read page by page.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from csm_core.sources.pulling import Page, State
+from csm_core.sources.settings import DelightedApi
+from csm_core.sources.web_api import WebApi, key_of
+
+SYSTEM = "delighted"
+PATH = "/v1/survey_responses.json"
+TABLE = "survey_responses"
+PER_PAGE = 100
+# By which field answers are told, the parameter that it is limited by, and the order.
+_BY = (("created_at", "since", "asc"), ("updated_at", "updated_since", "asc:updated_at"))
+
+
+def connect(settings: DelightedApi) -> WebApi:
+    """The API with its key. Raises ConfigError without a key or without dlt."""
+    key = key_of(settings, SYSTEM)
+    login = base64.b64encode(f"{key}:".encode()).decode()
+    return WebApi(settings, SYSTEM, {"Authorization": f"Basic {login}"}, secrets=(key,))
+
+
+def reach(settings: DelightedApi) -> str:
+    """Ask for one answer, to see whether address and key are right. Raises as ``WebApi.get``."""
+    connect(settings).get_list(PATH, {"per_page": 1})
+    return f"{settings.base_url} answers, {settings.key_variable} is accepted"
+
+
+class DelightedStream:
+    """What a pull brings. Its state: ``until`` (seconds) up to which each field is known, ``step`` and ``page``."""
+
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
+
+    def __call__(self, state: State) -> Iterator[Page]:
+        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        if not state.get("more"):
+            state.update(step=0, page=1, more=True)
+        for step in range(state["step"], len(_BY)):
+            going = True
+            while going:
+                records, going = self._next(state, step)
+                if not going:
+                    state.update(step=step + 1, page=1, more=step + 1 < len(_BY))
+                yield TABLE, records
+
+    def _next(self, state: State, step: int) -> tuple[list[dict[str, Any]], bool]:
+        """One page, noted in the state, and whether there is more."""
+        field, parameter, order = _BY[step]
+        known: dict[str, int] = dict(state.get("until") or {})
+        since = known.get(field, 0)
+        asked = {parameter: since, "order": order, "per_page": PER_PAGE, "page": state["page"], "expand[]": "person"}
+        records = self._api.get_list(PATH, asked)
+        reached = max((int(record.get(field) or 0) for record in records), default=0)
+        if reached > since:
+            state.update(until={**known, field: reached}, page=1)
+        else:
+            state["page"] += 1
+        return records, len(records) == PER_PAGE

@@ -1,0 +1,23 @@
+-- Grain: one row per answer to an NPS survey, as it was changed last.
+-- Definition (signals.md, "Staged contract"): an answer is of the account that the account map says, and dated at
+-- when it was given.
+-- Worked example: answer 1 of person 10, score 9, created_at 1780272000 => delighted/1, 9, 2026-06-01 00:00:00.
+
+select
+    responses._source || '/' || responses.response_id as response_id,
+    matched.account_id,
+    responses.external_id as external_account_id,
+    responses._source || '/' || responses.respondent_id as respondent_id,
+    responses.score,
+    responses.responded_at,
+    responses._source_file,
+    responses._source_line,
+    responses._loaded_at,
+    responses._load_id
+from staging.delighted_responses as responses
+left join staging.account_map as matched
+    on matched.system = 'delighted'
+    and matched._source = responses._source
+    and matched.external_id = responses.external_id
+where not coalesce(matched.is_ignored, false)
+order by response_id, responses._load_id, responses._source_file, responses._source_line

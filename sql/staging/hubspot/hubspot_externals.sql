@@ -1,0 +1,32 @@
+-- Grain: one row per company, and per contact of no company that took part in an engagement.
+-- Definition: the step that the account map is made of. A company names its account by the property that
+-- `account_key` of the source's settings says. Archived companies, and those merged into others, are none.
+-- Worked example: company 5, account_id A-1, domain one.example => 5, A-1, one.example.
+
+with lone as (
+    select
+        _source,
+        external_id,
+        max(contact_domain) as external_domain
+    from staging.hubspot_attendance
+    where external_id like 'contact/%'
+    group by _source, external_id
+)
+
+select
+    _source,
+    company_id as external_id,
+    company_name as external_name,
+    company_domain as external_domain,
+    claimed_account_id
+from staging.hubspot_companies
+where company_id is not null and not is_archived
+union all
+select
+    _source,
+    external_id,
+    null as external_name,
+    external_domain,
+    null as claimed_account_id
+from lone
+order by 1, 2

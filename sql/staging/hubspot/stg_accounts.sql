@@ -1,0 +1,29 @@
+-- Grain: one row per company of the sources whose settings ask for accounts.
+-- Definition (signals.md, "Staged contract"): a company that is matched with an account is that account, with the
+-- properties that the settings name. A customer that is matched with none is refused as unmatched; other companies
+-- are left out, as are archived ones.
+-- Worked example: account_id A-1, accounts: {segment: industry} => A-1 with the company's industry as segment.
+
+select
+    matched.account_id,
+    companies.company_id as external_account_id,
+    companies.account_name,
+    companies.tenant_id,
+    companies.segment,
+    companies.plan,
+    companies.csm_owner,
+    companies.created_at,
+    companies.churned_at,
+    companies._source_file,
+    companies._source_line,
+    companies._loaded_at,
+    companies._load_id
+from staging.hubspot_companies as companies
+left join staging.account_map as matched
+    on matched.system = 'hubspot' and matched._source = companies._source and matched.external_id = companies.company_id
+where
+    companies.is_account
+    and not companies.is_archived
+    and not coalesce(matched.is_ignored, false)
+    and (matched.account_id is not null or companies.is_customer)
+order by account_id, companies.company_id, companies._load_id, companies._source_file, companies._source_line

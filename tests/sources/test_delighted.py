@@ -1,0 +1,146 @@
+"""Delighted: its API over real HTTP, its exports as files, and a whole run."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.sources.delighted import DELIGHTED
+from csm_core.sources.settings import DelightedApi, DelightedSettings
+from tests.sources.test_stripe import JUNE, write_company, write_lines
+from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
+
+KEY = "delighted_key_12345"
+
+
+class Delighted(WebServer):
+    """Serves answers as Delighted does: limited by when they came or changed, in that order, by page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[dict[str, Any]] = []
+        self.refuse_since: int | None = None
+
+    def respond(self, asked: Asked) -> Answer:
+        query = asked.query
+        if asked.path != "/v1/survey_responses.json":
+            return Answer({}, 404)
+        by = "updated_at" if "updated_since" in query else "created_at"
+        since = int(query.get("updated_since", query.get("since", "0")))
+        if self.refuse_since == since:
+            return Answer({"message": f"no, {KEY}"}, 422)
+        found = [one for one in self.answers if one[by] is not None and one[by] >= since]
+        found.sort(key=lambda one: one[by])
+        start = (int(query.get("page", "1")) - 1) * int(query["per_page"])
+        return Answer(found[start : start + int(query["per_page"])])
+
+
+def answer(number: int, created: int, **more: Any) -> dict[str, Any]:
+    person = {"id": str(number % 7), "email": f"p{number % 7}@one.example", "name": "P"}
+    stated = {"id": str(number), "person": person, "survey_type": "nps", "score": number % 11, "comment": "fine"}
+    return {**stated, "created_at": created, "updated_at": None, "person_properties": {"account_id": "a1"}, **more}
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Delighted]:
+    monkeypatch.setenv("DELIGHTED_API_KEY", KEY)
+    made = Delighted()
+    # 150 of them within one second: more than a page.
+    made.answers = [answer(number, JUNE + max(0, number - 150)) for number in range(320)]
+    with serving(made):
+        yield made
+
+
+def settings(vendor: Delighted, **more: Any) -> DelightedSettings:
+    return DelightedSettings(system="delighted", api=DelightedApi(base_url=vendor.url, **more))
+
+
+def load(way_in, source: DelightedSettings, folder: Path) -> None:
+    DELIGHTED.load(way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log)
+
+
+def ids(way_in) -> int:
+    return int(str(way_in.rows("select count(distinct record ->> '$.id') from raw.delighted__survey_responses")[0][0]))
+
+
+def test_answers_are_read_page_by_page_through_failures_and_then_what_came_and_what_changed(vendor, way_in, tmp_path):
+    vendor.failures = [refuse(429, Retry_After="1"), drop]
+    load(way_in, settings(vendor), tmp_path)
+    assert ids(way_in) == 320
+    login = base64.b64encode(f"{KEY}:".encode()).decode()
+    assert {one.headers["Authorization"] for one in vendor.asked} == {f"Basic {login}"}
+    assert {one.query["expand[]"] for one in vendor.asked} == {"person"}
+    vendor.asked.clear()
+    vendor.answers[5] |= {"score": 0, "updated_at": JUNE + 90_000}
+    vendor.answers.append(answer(1_000, JUNE + 80_000))
+    load(way_in, settings(vendor), tmp_path)
+    assert ids(way_in) == 321
+    changed = "select record ->> '$.score' from raw.delighted__survey_responses where record ->> '$.id' = '5'"
+    assert way_in.rows(f"{changed} order by _load_id desc limit 1") == [("0",)]
+    assert len(vendor.asked) == 2
+
+
+def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("csm_core.sources.pulling.PAGES_PER_PACKAGE", 1)
+    vendor.refuse_since = JUNE + 49
+    with pytest.raises(SourceError, match=r"refuses /v1/survey_responses.json \(status 422\)") as caught:
+        load(way_in, settings(vendor), tmp_path)
+    assert KEY not in str(caught.value)
+    vendor.refuse_since = None
+    vendor.asked.clear()
+    load(way_in, settings(vendor), tmp_path)
+    assert (vendor.asked[0].query["since"], ids(way_in)) == (str(JUNE + 49), 320)
+
+
+def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
+    assert DELIGHTED.check(settings(vendor)) == f"{vendor.url} answers, DELIGHTED_API_KEY is accepted"
+    vendor.failures = [refuse(401, {"message": f"bad key {KEY}"})]
+    with pytest.raises(ConfigError, match="refuses the key in DELIGHTED_API_KEY") as refused:
+        DELIGHTED.check(settings(vendor))
+    assert KEY not in str(refused.value)
+    vendor.failures = [refuse(200, {"an": "object"})]
+    with pytest.raises(SourceUnavailableError, match="something else than a JSON list"):
+        DELIGHTED.check(settings(vendor))
+    monkeypatch.delenv("DELIGHTED_API_KEY")
+    with pytest.raises(ConfigError, match="DELIGHTED_API_KEY is not set"):
+        DELIGHTED.check(settings(vendor))
+    with pytest.raises(SourceError, match=r"no records of delighted.*survey_responses\. Found: nothing"):
+        DELIGHTED.check(DelightedSettings(system="delighted", path=tmp_path))
+
+
+@pytest.mark.slow
+def test_an_export_gives_the_score_of_each_day_and_refuses_what_is_no_score(tmp_path, company):
+    exports = tmp_path / "delighted" / "survey_responses"
+    exports.mkdir(parents=True)
+    (exports / "1.csv").write_text(
+        "Response ID,Person ID,Email,Survey Type,Score,Comment,Created At,Updated At,Account ID\n"
+        '1,10,x@one.example,NPS,9,"good, really",2026-06-10 08:00:00 UTC,,a1\n'
+        "2,11,y@one.example,NPS,2,,2026-06-11 08:00:00 UTC,,\n"
+        "3,12,z@one.example,CSAT,1,,2026-06-11 08:00:00 UTC,,a1\n"
+        "4,13,z@one.example,NPS,12,,2026-06-11 08:00:00 UTC,,a1\n"
+    )
+    # The same answer, thought over; as the API has it.
+    changed = answer(2, JUNE + 10 * 86_400, score=5, updated_at=JUNE + 20 * 86_400, person="11", person_properties={})
+    write_lines(exports / "2.jsonl", changed)
+    domains = tmp_path / "domains.csv"
+    domains.write_text("account_id,domain\na1,one.example\n")
+    write_lines(tmp_path / "delighted" / "people.jsonl", {"id": "11", "email": "y@one.example"})
+    made = company(
+        write_company(tmp_path / "company"),
+        sources=[
+            {"system": "files", "path": str(tmp_path / "company")},
+            {"system": "delighted", "path": str(tmp_path / "delighted"), "account_key": "Account ID"},
+        ],
+        identity={"account_domains": str(domains)},
+        checks={"max_silent_days": 60},
+        max_rejected_percent=50,
+    )
+    done = made.csm("run", "--as-of", "2026-06-30", "--no-publish")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert made.query("select nps_score from marts.csm_health_signals where account_id = 'a1'") == [(7,)]
+    assert made.query("select field, reason, value from quarantine.nps_responses") == [("score", "out_of_range", "12")]
