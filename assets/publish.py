@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.context import BACKFILL, DO_NOT_PUBLISH, OWNERS, RESOURCE, Linked, days_of, pipeline_of, preview
 from csm_core.errors import NotionError
-from csm_core.notion.apply import Report
-from csm_core.notion.desired import EXPANSION, HEALTH, QBR, RECORD
-from csm_core.notion.plan import TITLES, newest_day
-from csm_core.notion.publish import publish_day
+from csm_core.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+
+if TYPE_CHECKING:
+    from csm_core.notion.apply import Report
 
 HEALTH_UPDATES = "notion_health_updates"
 QBR_PAGES = "notion_qbr_pages"
@@ -60,6 +60,10 @@ def _publish_asset(
         required_resource_keys={RESOURCE},
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        # Notion's client and the sandbox are loaded by the run that publishes, not by all who load the definitions.
+        from csm_core.notion.plan import newest_day
+        from csm_core.notion.publish import publish_day
+
         pipeline = pipeline_of(context)
         held_back = context.run.tags.get(DO_NOT_PUBLISH)
         if held_back:
@@ -101,7 +105,9 @@ def _day_to_publish(days: tuple[date, date], newest: date) -> date | None:
     return days[1] if days[1] >= newest else None
 
 
-def _metadata(report: Report) -> Mapping[str, Any]:
+def _metadata(report: "Report") -> Mapping[str, Any]:
+    from csm_core.notion.plan import TITLES
+
     kinds = [
         {
             "pages": TITLES[kind],

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
-import structlog
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name
+from csm_core.logging import get_logger
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import SourceSettings
 
 FOLDER = "sources"
-
-log = structlog.get_logger("csm_core.sources")
 
 
 def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -48,7 +46,9 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
         pipeline = pipeline_of(context)
         folder = pipeline.warehouse.path.parent / FOLDER
         with pipeline.warehouse.connect() as connection:
-            results = system.load(connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=log)
+            results = system.load(
+                connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
+            )
             remember_sources(connection, system.name, sources)
         for result in results:
             pipeline.progress(asset_name(result.table), {"rows": result.read, "seconds": result.seconds})

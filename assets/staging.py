@@ -9,19 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-import structlog
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name, model_assets
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
+from csm_core.logging import get_logger
 from csm_core.notion import assessments
 from csm_core.sources.remembered import settings_text
 from csm_core.sql_models import SqlModel, staging_models, staging_steps
 from csm_core.staging_gate import Behind, stage_entity
-
-log = structlog.get_logger("csm_core.sources")
 
 
 def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -83,7 +81,7 @@ def _account_map_asset(
     def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            identity.load(connection, pipeline.config, loaded_at=datetime.now(UTC), log=log)
+            identity.load(connection, pipeline.config, loaded_at=datetime.now(UTC), log=get_logger("csm_core.sources"))
             customers = identity.build(connection, pipeline.config, systems)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
         return dg.MaterializeResult(metadata={"dagster/row_count": customers})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import table, write_json
 
-BENCHMARKS = ("scoring", "questions", "loading", "daily", "backfill", "memory", "api")
+BENCHMARKS = ("scoring", "questions", "loading", "daily", "backfill", "memory", "api", "starting")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -156,10 +156,12 @@ class Config(Section, frozen=True):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
-        if value not in available_timezones():
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
             near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
             message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
-            raise ValueError(message)
+            raise ValueError(message) from None
         return value
 
     @field_validator("sources")

@@ -1,22 +1,25 @@
 """Structured logs: for people by default, JSON lines with ``log_format: json``; to standard error, never a secret.
 
 Events go through the standard library's logging, so that Dagster's ``managed_python_loggers`` puts them into its event
-log as well.
+log as well. structlog is loaded where something is logged: loading the definitions logs nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import TYPE_CHECKING, Any
 
-import structlog
-from structlog.typing import Processor
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 _SECRET_WORDS = ("token", "secret", "password", "api_key", "authorization")
 
 
 def configure(log_format: str = "people", level: str = "INFO") -> None:
     """Set up structlog once per process; ``log_format`` is ``people`` or ``json``."""
+    import structlog
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -43,7 +46,14 @@ def configure(log_format: str = "people", level: str = "INFO") -> None:
         root.addHandler(handler)
 
 
-def _without_secrets(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def get_logger(name: str) -> Any:
+    """The structured logger of that name."""
+    import structlog
+
+    return structlog.get_logger(name)
+
+
+def _without_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
     for key in event:
         if any(word in key.lower() for word in _SECRET_WORDS):
             event[key] = "(hidden)"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import structlog
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.late_records import mark_built
+from csm_core.logging import get_logger
 from csm_core.sql_models import Incremental, SqlModel, literal, parse_select
 from csm_core.uncopied import COPIED_LAYER, note_uncopied
 
@@ -29,8 +29,6 @@ SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
 LOCK_PATIENCE = timedelta(minutes=30)
-
-log = structlog.get_logger(__name__)
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -337,4 +335,6 @@ class _WaitingMessage:
         now = datetime.now(UTC)
         if self._said is None or now - self._said > timedelta(seconds=10):
             self._said = now
-            log.warning("waiting for the warehouse: another process is writing to it", warehouse=str(self._path))
+            get_logger(__name__).warning(
+                "waiting for the warehouse: another process is writing to it", warehouse=str(self._path)
+            )

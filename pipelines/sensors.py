@@ -6,11 +6,11 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
-import structlog
 
 from assets.context import Pipeline
 from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, without_secrets
 from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
+from csm_core.logging import get_logger
 from csm_core.sources.waiting import waiting_files
 from csm_core.warehouse import table_exists
 from pipelines.catch_up import RANGE_END, RANGE_START
@@ -22,8 +22,6 @@ RUN_FAILURE_SENSOR = "run_failure_sensor"
 INTERVAL_SECONDS = 300
 # A file that was written to just now may not be complete.
 QUIET = timedelta(seconds=60)
-
-log = structlog.get_logger("csm_core.alerts")
 
 
 def all_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
@@ -104,7 +102,9 @@ def _run_failure_sensor() -> dg.SensorDefinition:
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
         problems = problems or [without_secrets(context.failure_event.message or "the run failed")]
         days = _days_text(run.tags)
-        log.error("run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems)
+        get_logger("csm_core.alerts").error(
+            "run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems
+        )
         context.log.error(f"run {run.run_id} of {run.job_name} for {days} failed: {'; '.join(problems)}")
         url = os.environ.get(WEBHOOK_VARIABLE, "").strip()
         if not url:

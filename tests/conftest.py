@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,9 @@ def company(tmp_path: Path) -> Callable[..., Company]:
 
 
 def tables(
-    path: Path, schemas: tuple[str, ...] = ("staging", "intermediate", "marts")
+    path: Path,
+    schemas: tuple[str, ...] = ("staging", "intermediate", "marts"),
+    without: Collection[str] = VOLATILE,
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the schemas as sorted rows, without the columns that say when."""
     found: dict[str, list[tuple[Any, ...]]] = {}
@@ -119,7 +121,7 @@ def tables(
                         "order by column_index",
                         [schema, name],
                     ).fetchall()
-                    if column not in VOLATILE and not column.startswith("_")
+                    if column not in without and not column.startswith("_")
                 ]
                 quoted = ", ".join(f'"{column}"' for column in columns)
                 found[f"{schema}.{name}"] = connection.execute(

@@ -17,7 +17,8 @@ import structlog
 
 from csm_core.errors import NotionError
 from csm_core.notion.assessments import ReadBack
-from csm_core.notion.desired import HEALTH, SPECS, key_of_facts
+from csm_core.notion.databases import HEALTH, SPECS
+from csm_core.notion.desired import key_of_facts
 from csm_core.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
 from csm_core.notion.page_blocks import mark
 from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step

@@ -154,3 +154,8 @@ EXPANSIONS = DatabaseSpec(
 
 DATABASES: tuple[DatabaseSpec, ...] = (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)
 BY_SETTING: dict[str, DatabaseSpec] = {spec.setting: spec for spec in DATABASES}
+
+# The kinds of page that are published, and the database that each goes to.
+HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
+KINDS = (HEALTH, RECORD, QBR, EXPANSION)
+SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}

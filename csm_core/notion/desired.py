@@ -13,7 +13,7 @@ import duckdb
 
 from csm_core import expansion, qbr
 from csm_core.notion import databases as names
-from csm_core.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS, DatabaseSpec
+from csm_core.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
 from csm_core.notion.rich_text import Block, clean
 from csm_core.notion_adapter import (
     NotionCSMAdapter,
@@ -25,10 +25,6 @@ from csm_core.notion_adapter import (
 from csm_core.rows import fetch
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
-
-HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
-KINDS = (HEALTH, RECORD, QBR, EXPANSION)
-SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}
 
 Properties = Callable[[NotionCSMAdapter], Awaitable[dict[str, Any]]]
 

@@ -15,8 +15,8 @@ from csm_core.errors import InputError
 from csm_core.notion import databases as names
 from csm_core.notion import desired
 from csm_core.notion.assessments import Status, statuses_of
-from csm_core.notion.databases import ACCOUNTS, DatabaseSpec
-from csm_core.notion.desired import EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, Item, account_of, key_of_facts
+from csm_core.notion.databases import ACCOUNTS, EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, DatabaseSpec
+from csm_core.notion.desired import Item, account_of, key_of_facts
 from csm_core.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
 from csm_core.notion_adapter import NotionCSMAdapter, same_id
 

@@ -16,7 +16,7 @@ from notion_client import AsyncClient
 from csm_core.config import Config
 from csm_core.notion import assessments
 from csm_core.notion.apply import OnProgress, Report, apply_plan
-from csm_core.notion.desired import HEALTH, KINDS, SPECS
+from csm_core.notion.databases import HEALTH, KINDS, SPECS
 from csm_core.notion.ledger import Ledger
 from csm_core.notion.plan import Plan, make_plan, newest_day
 from csm_core.notion.rate import WINDOW_SECONDS, RequestBudget, shared_budget

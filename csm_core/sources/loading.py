@@ -20,10 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
-import numpy as np
 
 from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, RECORD, SOURCE, Reason
 from csm_core.errors import SourceError
@@ -38,6 +37,9 @@ from csm_core.sources.text_files import (
 )
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists, transaction
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
 SUFFIXES = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".json": JSON_LINES, ".parquet": PARQUET}
@@ -372,6 +374,8 @@ class _Load:
             self._insert_batch(file, table, batch)
 
     def _insert_batch(self, file: _File, table: str, batch: Sequence[Row]) -> None:
+        import numpy as np
+
         width = len(batch[0].values)
         columns: dict[str, np.ndarray] = {"line": np.array([row.line for row in batch], dtype=np.int64)}
         for position in range(width):
@@ -667,6 +671,8 @@ class _Load:
         )
 
     def _write_ledger(self, load_id: int, loaded_at: datetime) -> None:
+        import numpy as np
+
         target = self._target
         self._connection.executemany(
             "insert into raw.loads values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loaded')",

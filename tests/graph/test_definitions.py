@@ -1,5 +1,6 @@
 """The definitions as Dagster loads them: keys, lineage, checks, jobs, schedules, the module of both workspaces."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -117,15 +118,44 @@ def test_both_workspaces_name_the_same_module():
     assert project["code_location_target_module"] == "pipelines.definitions"
 
 
+# Heavy, and of no use before a run: publishing, the sandbox, sources over the network, data frames.
+NOT_FOR_DEFINITIONS = {
+    "numpy",
+    "pandas",
+    "notion_client",
+    "httpx",
+    "starlette",
+    "uvicorn",
+    "dlt",
+    "structlog",
+    "sqlglot",
+}
+DEFINITIONS = """
+import dagster, sys
+before = set(sys.modules)
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(f"{event} {arguments[0]}") if event in EVENTS else None)
+import pipelines.definitions
+assert not any(str(one).endswith((".sql", ".yml", ".yaml")) for one in opened), "the import reads models"
+print(len(list(pipelines.definitions.defs().resolve_all_asset_keys())))
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+print([one for one in opened if not one.startswith("open ")])
+"""
+EVENTS = {"open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.mkdir", "os.rename"}
+
+
 def test_definitions_load_in_a_fresh_interpreter_without_configuration(tmp_path):
-    code = "from pipelines.definitions import defs; d = defs(); print(len(list(d.resolve_all_asset_keys())))"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-B", "-c", f"EVENTS = {EVENTS}\n{DEFINITIONS}"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT_ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 40
+    assets, loaded, done_at_import = (ast.literal_eval(line) for line in done.stdout.splitlines())
+    assert assets > 40
+    assert set(loaded) & NOT_FOR_DEFINITIONS == set()
+    assert "duckdb" in loaded
+    assert done_at_import == []
     assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,7 @@ from typing import Any
 import duckdb
 
 from csm_core.notion.apply import Report, apply_plan
-from csm_core.notion.databases import CSM_LAST_SCAN, DATABASES
-from csm_core.notion.desired import KINDS
+from csm_core.notion.databases import CSM_LAST_SCAN, DATABASES, KINDS
 from csm_core.notion.ledger import Ledger
 from csm_core.notion.plan import Plan, make_plan
 from csm_core.notion.rate import RequestBudget

@@ -11,8 +11,7 @@ import pytest
 from assets.context import Linked, preview
 from assets.publish import PUBLISH_ASSETS, SHOWN
 from csm_core.config import Config
-from csm_core.notion.databases import DATABASES
-from csm_core.notion.desired import SPECS
+from csm_core.notion.databases import DATABASES, SPECS
 from csm_core.notion.publish import sandbox_file
 from csm_core.notion.sandbox import DEFAULT_VIEW_ADDRESS, Fault, SandboxServer
 from csm_core.notion.workspace import NotionSettings, open_workspace
