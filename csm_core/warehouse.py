@@ -6,7 +6,10 @@ it held before, and the same run again ends as if undisturbed.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import shutil
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
@@ -79,6 +82,32 @@ class Warehouse:
             connection.close()
 
     @contextmanager
+    def reserved(self) -> Generator[None]:
+        """Keep other runs away for as long as a whole run takes; waits, with a message, for one that is going on.
+
+        A run opens the file anew at every step. Between two steps of it another run would find half a day, and publish
+        it. The reservation is on the warehouse's folder: it leaves no file behind, and ends with the process.
+        """
+        try:
+            self._make_folder()
+            folder = os.open(self.path.parent, os.O_RDONLY)
+        except (WarehouseInputError, OSError):
+            # Whoever opens the file will say what is wrong with its folder.
+            yield
+            return
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(BlockingIOError),
+                wait=wait_fixed(0.25),
+                before_sleep=_WaitingMessage(self.path, "another run is going on"),
+            ):
+                with attempt:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(folder)
+
+    @contextmanager
     def look(self) -> Generator[duckdb.DuckDBPyConnection | None]:
         """Open the file for reading, without waiting: None where there is none yet, or a run is writing to it."""
         connection = None
@@ -92,14 +121,9 @@ class Warehouse:
                 connection.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
-            raise WarehouseInputError(message) from None
-        options: dict[str, str | bool | int | float | list[str]] = {
-            "temp_directory": str(self.path.parent / f"{self.path.name}.tmp")
-        }
+        self._make_folder()
+        spill = self.path.parent / f"{self.path.name}.tmp"
+        options: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill)}
         if self._memory_limit:
             options["memory_limit"] = self._memory_limit
         if self._threads:
@@ -109,11 +133,14 @@ class Warehouse:
                 retry=retry_if_exception(_is_locked),
                 wait=wait_fixed(0.25),
                 stop=stop_after_delay(LOCK_PATIENCE.total_seconds()),
-                before_sleep=_WaitingMessage(self.path),
+                before_sleep=_WaitingMessage(self.path, "another process is writing to it"),
                 reraise=True,
             ):
                 with attempt:
-                    return duckdb.connect(str(self.path), config=options)
+                    connection = duckdb.connect(str(self.path), config=options)
+                    # What a killed process spilled: nobody but the writer, which is us now, has anything there.
+                    shutil.rmtree(spill, ignore_errors=True)
+                    return connection
         except duckdb.Error as error:
             if _is_locked(error):
                 message = (
@@ -128,6 +155,13 @@ class Warehouse:
             )
             raise WarehouseInputError(message) from None
         raise AssertionError(self.path)  # Retrying either returns from its body or raises
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
+            raise WarehouseInputError(message) from None
 
 
 def identifier(name: str) -> str:
@@ -327,14 +361,13 @@ def _is_locked(error: BaseException) -> bool:
 class _WaitingMessage:
     """Says once, and then every ten seconds, that the run is waiting for another one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, why: str) -> None:
         self._path = path
+        self._why = why
         self._said: datetime | None = None
 
     def __call__(self, _state: object) -> None:
         now = datetime.now(UTC)
         if self._said is None or now - self._said > timedelta(seconds=10):
             self._said = now
-            get_logger(__name__).warning(
-                "waiting for the warehouse: another process is writing to it", warehouse=str(self._path)
-            )
+            get_logger(__name__).warning(f"waiting for the warehouse: {self._why}", warehouse=str(self._path))

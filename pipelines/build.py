@@ -1,6 +1,7 @@
 """Puts the definitions together; tests and the command line build variants of their own, nobody patches anything."""
 
 import warnings
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -15,6 +16,7 @@ from assets.staging import staging_assets
 from csm_core.config import Config, load_config
 from csm_core.sql_models import load_models
 from csm_core.warehouse import Warehouse
+from pipelines.abandoned import note_process
 from pipelines.jobs import all_jobs
 from pipelines.partitions import daily
 from pipelines.schedules import all_schedules
@@ -46,6 +48,16 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
         jobs=jobs,
         schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock),
         sensors=all_sensors(pipeline, jobs),
-        resources={RESOURCE: dg.ResourceDefinition.hardcoded_resource(pipeline)},
+        resources={RESOURCE: _resource(pipeline)},
         executor=dg.in_process_executor,
     )
+
+
+def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
+    @dg.resource(description="The configuration, the warehouse, and what a run tells; kept to one run at a time.")
+    def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
+        note_process(context)
+        with pipeline.warehouse.reserved():
+            yield pipeline
+
+    return _pipeline

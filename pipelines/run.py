@@ -1,5 +1,6 @@
 """Runs days through Dagster in this process, on the shared instance: what `csm run` does."""
 
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +15,7 @@ from csm_core.config import Config
 from csm_core.errors import InputError
 from csm_core.late_records import LateRecords
 from csm_core.warehouse import Warehouse
+from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs
 from pipelines.catch_up import RANGE_END, RANGE_START
 from pipelines.failures import StepFailure, is_failed_check, step_failure
@@ -73,13 +75,21 @@ def run_days(
     definitions = build_defs(config, pipeline)
     job = definitions.resolve_implicit_global_asset_job_def()
     keys = _selected(definitions, select, publish)
+    run_id = str(uuid.uuid4())
     with shared_instance(config) as instance:
+        close_abandoned_runs(instance)
         result = job.execute_in_process(
             instance=instance,
             asset_selection=keys,
             raise_on_error=False,
             run_config=_QUIET,
-            tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), "csm/started_by": "csm run"},
+            run_id=run_id,
+            tags={
+                RANGE_START: days[0].isoformat(),
+                RANGE_END: days[1].isoformat(),
+                "csm/started_by": "csm run",
+                **process_tag(run_id),
+            },
         )
     failures = [
         step_failure(event)

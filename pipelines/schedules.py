@@ -8,6 +8,7 @@ import dagster as dg
 from dagster import ScheduleEvaluationContext
 
 from assets.context import DO_NOT_PUBLISH
+from pipelines.abandoned import close_abandoned_runs
 from pipelines.catch_up import RANGE_END, RANGE_START, days_due, newest_materialised
 
 SCORES = "csm_health_scores"
@@ -74,7 +75,11 @@ def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetim
 
 def _instance_of(context: ScheduleEvaluationContext) -> dg.DagsterInstance | None:
     # Somebody who only asks what a tick would request may do so without an instance; nothing was missed then.
-    return context.instance if context.instance_ref else None
+    if not context.instance_ref:
+        return None
+    # Dagster's queue would not let the tick's run start after one that never ends; nor are its days under way.
+    close_abandoned_runs(context.instance)
+    return context.instance
 
 
 def _request(days: tuple[date, date], tags: dict[str, str], key: date | None = None) -> dg.RunRequest:

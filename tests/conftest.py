@@ -66,12 +66,25 @@ class Company:
             return connection.execute(sql).fetchall()
 
 
+_SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 CSM = [sys.executable, "-m", "pipelines.main"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-golden`` writes the golden files anew; look at the difference before it is committed."""
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture(scope="session")
+def shown_at_the_end(request: pytest.FixtureRequest) -> list[str]:
+    """Texts that are put in here are shown after all tests, without ``-s``."""
+    return request.config.stash.setdefault(_SHOWN, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the figures that tests put aside for the end."""
+    for text in config.stash.get(_SHOWN, []):
+        terminalreporter.write_line(text)
 
 
 def make_company(parent: Path, records: str | Path, *, system: str = "files", **settings: Any) -> Company:

@@ -1,4 +1,4 @@
-"""Every request that publishing sends in a test is held against Notion's published schema; tables for the end."""
+"""Every request that publishing sends in a test is held against Notion's published schema."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ import pytest
 
 from tests.notion.request_schema import endpoint, problems
 
-_TABLES: pytest.StashKey[list[str]] = pytest.StashKey()
 _CHECKED: pytest.StashKey[Counter[tuple[str, str]]] = pytest.StashKey()
-
-
-@pytest.fixture(scope="session")
-def shown_at_the_end(request: pytest.FixtureRequest) -> list[str]:
-    """Texts that are put in here are shown after all tests, without ``-s``."""
-    return request.config.stash.setdefault(_TABLES, [])
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +33,7 @@ def schema_of_requests(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what tests put aside for the end."""
-    for text in config.stash.get(_TABLES, []):
-        terminalreporter.write_line(text)
+    """Say how many requests were held against the schema."""
     checked = config.stash.get(_CHECKED, Counter[tuple[str, str]]())
     if checked:
         terminalreporter.write_line(f"{checked.total():,} requests to Notion, each as its published schema wants it:")

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from csm_core import logging as csm_logging
 from csm_core.checks import run_checks
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.published_copy import publish_copy
@@ -162,3 +163,58 @@ def test_a_second_writer_waits_for_the_first(warehouse):
     other.join(30)
     assert other.exitcode == 0
     assert opened.is_set()
+
+
+def reserve(path: str, held, let_go) -> None:
+    with Warehouse(Path(path)).reserved():
+        held.set()
+        let_go.wait(30)
+
+
+def test_a_second_run_waits_for_the_whole_first_one_and_says_so(warehouse, caplog):
+    context = multiprocessing.get_context("spawn")
+    held, let_go = context.Event(), context.Event()
+    other = context.Process(target=reserve, args=(str(warehouse.path), held, let_go))
+    other.start()
+    assert held.wait(30)
+    reserved = threading.Event()
+
+    def second() -> None:
+        with warehouse.reserved():
+            reserved.set()
+
+    # What is written by one step at a time may be written meanwhile.
+    with warehouse.connect() as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    csm_logging.configure()
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    while "another run is going on" not in caplog.text:
+        time.sleep(0.01)
+    assert not reserved.is_set()
+    let_go.set()
+    waiting.join(30)
+    assert reserved.is_set()
+    other.join(30)
+    assert [path.name for path in warehouse.path.parent.iterdir()] == [warehouse.path.name]
+
+
+def test_the_reservation_of_a_killed_run_ends_with_it(warehouse):
+    context = multiprocessing.get_context("spawn")
+    held, let_go = context.Event(), context.Event()
+    other = context.Process(target=reserve, args=(str(warehouse.path), held, let_go))
+    other.start()
+    assert held.wait(30)
+    other.kill()
+    other.join(30)
+    with warehouse.reserved():
+        assert list(warehouse.path.parent.iterdir()) == []
+
+
+def test_what_a_killed_process_spilled_is_taken_away(warehouse):
+    spill = warehouse.path.parent / f"{warehouse.path.name}.tmp"
+    spill.mkdir()
+    (spill / "duckdb_temp_storage_S128K-0.tmp").write_bytes(bytes(1000))
+    with warehouse.connect():
+        pass
+    assert [path.name for path in warehouse.path.parent.iterdir()] == [warehouse.path.name]
