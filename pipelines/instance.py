@@ -19,7 +19,10 @@ def prepare_home(config: Config) -> Path:
     home = Path(os.environ.get(HOME_VARIABLE) or config.warehouse.parent / "dagster_home").resolve()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / INSTANCE_FILE).exists():
-        shutil.copyfile(PROJECT_ROOT / INSTANCE_FILE, home / INSTANCE_FILE)
+        # Whole or not at all: half of it, from a process that was killed, would count as somebody's own for ever.
+        fresh = home / f".{INSTANCE_FILE}.new"
+        shutil.copyfile(PROJECT_ROOT / INSTANCE_FILE, fresh)
+        fresh.replace(home / INSTANCE_FILE)
     return home
 
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import duckdb
 
 from csm_core.sample_company.generator import generate
 from tests.conftest import Company, make_company, tables
-from tests.crash.runs import run_killed, run_whole
+from tests.crash.runs import processes_of, run_killed, run_whole
 from tests.notion.publication import held
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "run")
@@ -39,6 +40,13 @@ PHASES = {
     "notion_": "publishing",
 }
 DAY, DAY_BEFORE, FIRST_OF_RANGE = "2026-09-30", "2026-09-29", "2026-09-28"
+CORRECTED = "corrected file"
+# A first day, a range of days, and a day with files that were corrected since the day before it was run.
+COMMANDS = {
+    "day": ("run", "--as-of", DAY),
+    "range": ("run", "--from", FIRST_OF_RANGE, "--to", DAY),
+    CORRECTED: ("run", "--as-of", DAY),
+}
 # So many kills of a run in an interpreter of its own, start-up included; the others fork one that has all imported.
 FRESH_EVERY = 5
 
@@ -52,6 +60,7 @@ class Scenario:
     arguments: tuple[str, ...]
     wanted: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    runs_before: int = 0
 
 
 @dataclass
@@ -101,8 +110,11 @@ def left_behind(company: Company) -> dict[str, Any]:
     return found
 
 
-def leftovers(company: Company) -> list[str]:
-    """What has no business being there once a run has ended: files, intentions in a journal, runs never ended."""
+def leftovers(company: Company, group: int | None = None) -> list[str]:
+    """What has no business being there once a run has ended: files, intentions in a journal, runs never ended.
+
+    And processes of the ``group`` that a killed run led.
+    """
     home = company.folder / "dagster_home"
     known = {
         "csm.yaml",
@@ -122,16 +134,20 @@ def leftovers(company: Company) -> list[str]:
         found.append(f"{intended} intentions in the journal")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         found += [f"Dagster's run is still {run.status.value}" for run in instance.get_runs() if not run.is_finished]
-    return found
+    return found + (processes_of(group) if group else [])
 
 
-def phase_of(company: Company) -> str:
+def phase_of(company: Company, runs_before: int) -> str:
     """What the latest run was doing when it was killed, by Dagster's record of it."""
-    with dg.DagsterInstance.from_config(str(company.folder / "dagster_home")) as instance:
-        runs = instance.get_runs(limit=1)
-        if not runs or runs[0].is_finished:
-            # Of a scenario that begins on a day before, the run of that day is the latest.
-            return SUMMARY if runs and (company.folder / "output").read_text() else START_UP
+    home = company.folder / "dagster_home"
+    if not (home / "dagster.yaml").is_file():
+        return START_UP
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        runs = instance.get_runs()
+        if len(runs) == runs_before:
+            return START_UP
+        if runs[0].is_finished:
+            return SUMMARY
         steps = [
             entry.dagster_event.step_key or ""
             for entry in instance.all_logs(runs[0].run_id, of_type=dg.DagsterEventType.STEP_START)
@@ -145,19 +161,16 @@ def phase_of(company: Company) -> str:
 # -- scenarios
 
 
-def scenarios(folder: Path) -> list[Scenario]:
-    """A first day, a range of days, and a day after which files were corrected; undisturbed, each once."""
+def scenarios(folder: Path, names: Collection[str]) -> list[Scenario]:
+    """The named ones of ``COMMANDS``; undisturbed, each once."""
     made: list[Scenario] = []
-    for name, arguments in {
-        "day": ("run", "--as-of", DAY),
-        "range": ("run", "--from", FIRST_OF_RANGE, "--to", DAY),
-        "corrected file": ("run", "--as-of", DAY),
-    }.items():
+    for name in names:
+        arguments = COMMANDS[name]
         records = folder / f"{name} records"
         generate(records, accounts=12, days=60, format="mixed")
         (folder / name).mkdir()
         start = make_company(folder / name, records)
-        if name == "corrected file":
+        if name == CORRECTED:
             run_whole(start, ["run", "--as-of", DAY_BEFORE])
             _correct(records)
         undisturbed = copy_of(start, folder / name / "undisturbed")
@@ -166,12 +179,12 @@ def scenarios(folder: Path) -> list[Scenario]:
         if wrong:
             message = f"the undisturbed run of {name} leaves {wrong}"
             raise RuntimeError(message)
-        made.append(Scenario(name, start, arguments, left_behind(undisturbed), seconds))
+        made.append(Scenario(name, start, arguments, left_behind(undisturbed), seconds, int(name == CORRECTED)))
     return made
 
 
 def _correct(records: Path) -> None:
-    """Change a response's score, and the module of the usage of a month's first days."""
+    """Change a response's score, and take the latest usage out of a file."""
     responses = records / "nps_responses.csv"
     header, first, *others = responses.read_text(encoding="utf-8").splitlines(keepends=True)
     cells = first.split(",")
@@ -194,29 +207,31 @@ def copy_of(company: Company, folder: Path) -> Company:
 # -- kills
 
 
-def strike(folder: Path, times: int, *, seed: int, jobs: int = 2) -> Struck:
+def strike(folder: Path, times: int, *, seed: int, jobs: int = 2, names: Collection[str] = tuple(COMMANDS)) -> Struck:
     """Kill so many runs, evenly over the scenarios and over their length, and compare what comes of each."""
     draw = random.Random(seed)
-    found = scenarios(folder)
-    whole_fresh = _start_up_seconds(found[0], folder)
+    found = scenarios(folder, names)
+    start_up = _start_up_seconds(found[0], folder) if times >= FRESH_EVERY else 0.0
     struck, lock = Struck(seed=seed), threading.Lock()
     plans = [
-        (found[number % len(found)], (number + draw.random()) / times, number % FRESH_EVERY == 0, number % 2 == 0)
+        (found[number % len(found)], (number + draw.random()) / times, number % FRESH_EVERY == 4, number % 2 == 0)
         for number in range(times)
     ]
+    draw.shuffle(plans)
 
     def work(number: int) -> None:
         scenario, share, fresh, group = plans[number]
         company = folder / f"kill {number}"
         while True:
             one = copy_of(scenario.start, company)
-            seconds = share * (scenario.seconds + whole_fresh * fresh)
-            if run_killed(one, scenario.arguments, seconds, fresh=fresh, group=group):
+            seconds = share * (scenario.seconds + start_up * fresh)
+            killed = run_killed(one, scenario.arguments, seconds, fresh=fresh, group=group)
+            if killed:
                 break
             # It ended a little earlier than the undisturbed one: once more, a little earlier.
             shutil.rmtree(company)
             share *= 0.97
-        phase = phase_of(one)
+        phase = phase_of(one, scenario.runs_before)
         run_whole(one, scenario.arguments)
         after = left_behind(one)
         said = f"{scenario.name} killed at {100 * share:.1f} % in {phase}"
@@ -227,7 +242,7 @@ def strike(folder: Path, times: int, *, seed: int, jobs: int = 2) -> Struck:
                 for name in scenario.wanted.keys() | after.keys()
                 if scenario.wanted.get(name) != after.get(name)
             ]
-            struck.leftovers += [f"{said}: {one} is left" for one in leftovers(one)]
+            struck.leftovers += [f"{said}: {left} is left" for left in leftovers(one, killed)]
             sys.stderr.write(f"{struck.kills}/{times} {said}\n")
         shutil.rmtree(company)
 

@@ -84,15 +84,29 @@ def run_whole(company: Company, arguments: Sequence[str], *, fresh: bool = False
     return seconds
 
 
-def run_killed(company: Company, arguments: Sequence[str], after: float, *, fresh: bool, group: bool) -> bool:
-    """Run, and kill after so many processor seconds; False if it had ended before."""
+def run_killed(company: Company, arguments: Sequence[str], after: float, *, fresh: bool, group: bool) -> int | None:
+    """Run, and kill after so many processor seconds; the group that it led, or None if it had ended before."""
     run = Run(company, arguments, fresh=fresh)
     while not run.ended:
         if run.processor_seconds() >= after:
             run.kill(group=group)
             break
         time.sleep(0.003)
-    return run.wait() == -signal.SIGKILL
+    return run.pid if run.wait() == -signal.SIGKILL else None
+
+
+def processes_of(group: int) -> list[str]:
+    """The processes of a group that are still at work, each by its number and name."""
+    found: list[str] = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            before, _, after = status.read_text().rpartition(")")
+        except OSError:
+            continue
+        state, _, of_group, *_ = after.split()
+        if int(of_group) == group and state != "Z":
+            found.append(f"process {before})")
+    return found
 
 
 def _forking() -> Any:

@@ -1,0 +1,22 @@
+"""Runs killed at random instants and run again, as if undisturbed; ``python -m tests.crash`` does it a hundred times."""
+
+import pytest
+
+from tests.crash.kills import COMMANDS, strike
+
+
+def kill(folder, times, names, shown_at_the_end):
+    struck = strike(folder, times, seed=times, names=names)
+    shown_at_the_end.append(struck.text())
+    assert struck.kills == times
+    assert struck.differences == []
+    assert struck.leftovers == []
+
+
+def test_two_runs_of_a_day_killed_and_run_again(tmp_path, shown_at_the_end):
+    kill(tmp_path, 2, ["day"], shown_at_the_end)
+
+
+@pytest.mark.slow
+def test_runs_of_every_kind_killed_and_run_again(tmp_path, shown_at_the_end):
+    kill(tmp_path, 15, COMMANDS, shown_at_the_end)
