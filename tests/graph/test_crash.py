@@ -1,4 +1,4 @@
-"""Runs killed at random instants and run again, as if undisturbed; ``python -m tests.crash`` does it a hundred times."""
+"""Runs killed at random instants and run again, as if undisturbed; a hundred of them by ``python -m tests.crash``."""
 
 import pytest
 
