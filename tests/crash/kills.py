@@ -235,15 +235,17 @@ def strike(folder: Path, times: int, *, seed: int, jobs: int = 2, names: Collect
         run_whole(one, scenario.arguments)
         after = left_behind(one)
         said = f"{scenario.name} killed at {100 * share:.1f} % in {phase}"
+        different = [
+            f"{said}: {name} differs"
+            for name in scenario.wanted.keys() | after.keys()
+            if scenario.wanted.get(name) != after.get(name)
+        ]
+        left = [f"{said}: {one_left} is left" for one_left in leftovers(one, killed)]
         with lock:
             struck.phases[scenario.name, phase] += 1
-            struck.differences += [
-                f"{said}: {name} differs"
-                for name in scenario.wanted.keys() | after.keys()
-                if scenario.wanted.get(name) != after.get(name)
-            ]
-            struck.leftovers += [f"{said}: {left} is left" for left in leftovers(one, killed)]
-            sys.stderr.write(f"{struck.kills}/{times} {said}\n")
+            struck.differences += different
+            struck.leftovers += left
+            sys.stderr.write(f"{struck.kills}/{times} {said}: {different + left or 'as if undisturbed'}\n")
         shutil.rmtree(company)
 
     with ThreadPoolExecutor(jobs) as pool:
