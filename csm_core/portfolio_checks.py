@@ -87,19 +87,19 @@ def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> Check
     """As many rows in signals and scores as accounts in the population, and the same accounts."""
     sample = _rows(
         connection,
-        "select coalesce(population.account_id, scores.account_id) as account_id, "
-        "population.account_id is not null as in_population, scores.account_id is not null as scored "
-        "from (select account_id from intermediate.int_account_days where as_of_date = $day) as population "
-        "full outer join (select account_id from marts.csm_health_scores where as_of_date = $day) as scores "
-        "on population.account_id = scores.account_id "
-        "where population.account_id is null or scores.account_id is null order by account_id",
+        "select account_id, bool_or(held = 'population') as in_population, bool_or(held = 'signals') as has_signals, "
+        "bool_or(held = 'scores') as scored "
+        f"from (select account_id, 'population' as held from {POPULATION_TABLE} where as_of_date = $day "
+        "union all select account_id, 'signals' from marts.csm_health_signals where as_of_date = $day "
+        "union all select account_id, 'scores' from marts.csm_health_scores where as_of_date = $day) "
+        "group by account_id having count(distinct held) < 3 order by account_id",
         {"day": day},
     )
     if not sample:
         return CheckOutcome(POPULATION.name, True, 0, "every account of the population is scored")
     message = (
-        f"{len(sample):,} accounts of {day} are in the population or scored, but not both. "
-        "Materialise the day again from int_account_days on."
+        f"{len(sample):,} accounts of {day} are not in all of the population, the signals and the scores. Publishing "
+        "is held: materialise the day again from int_account_days on."
     )
     return CheckOutcome(POPULATION.name, False, len(sample), message, tuple(sample[:10]))
 
@@ -155,10 +155,13 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
 
 def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
     """The latest usage event by the end of ``day`` is not older than the configured days."""
-    row = connection.execute(
-        "select max(usage_date) from intermediate.int_usage_daily_accounts where usage_date <= ?", [day]
-    ).fetchone()
-    latest = row[0] if row else None
+    delivered = _rows(
+        connection,
+        "select usage_date, count(distinct account_id) as accounts from intermediate.int_usage_daily_accounts "
+        "where usage_date <= $day group by usage_date order by usage_date desc limit 10",
+        {"day": day},
+    )
+    latest: date | None = delivered[0]["usage_date"] if delivered else None
     silent = (day - latest).days if latest else None
     if silent is not None and silent <= settings.max_silent_days:
         return CheckOutcome(SILENCE.name, True, 0, f"latest usage event on {latest}")
@@ -167,7 +170,7 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
         f"usage events stopped: {said} (at most {settings.max_silent_days} days). Publishing is held: check that the "
         f"source delivers; if the silence is real, run again with --accept {SILENCE.name}."
     )
-    return CheckOutcome(SILENCE.name, False, 1, message)
+    return CheckOutcome(SILENCE.name, False, silent or 1, message, tuple(delivered))
 
 
 def records_delivered(
