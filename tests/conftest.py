@@ -44,7 +44,7 @@ class Company:
             text=True,
             env={**self.environment, **more.pop("environment", {})},
             cwd=self.folder,
-            timeout=300,
+            timeout=600,
             check=False,
             **more,
         )

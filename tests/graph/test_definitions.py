@@ -159,3 +159,19 @@ def test_definitions_load_in_a_fresh_interpreter_without_configuration(tmp_path)
     assert "duckdb" in loaded
     assert done_at_import == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_workspace_is_valid_without_a_warning_of_ours(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", str(PROJECT_ROOT / "workspace.yaml")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0, said
+    assert any("Validation successful for code location csm_health" in line for line in said)
+    # Dagster says of the command itself that `dg check defs` is to take its place.
+    assert [line for line in said if "warning" in line.lower() and "SupersessionWarning" not in line] == []
