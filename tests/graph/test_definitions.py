@@ -87,7 +87,7 @@ def test_jobs_publish_what_they_should(definitions):
     assert selected["backfill_scores"] - selected["late_days"] == {"csm_qbr"}
     assert selected["daily_health"] & PUBLISHED == {"notion_health_updates", "notion_expansion_records"}
     assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
-    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages"}
+    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages", "csm_analytics"}
 
 
 @pytest.mark.parametrize(
