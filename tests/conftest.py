@@ -14,6 +14,9 @@ import yaml
 
 from csm_core.config import PROJECT_ROOT, Config, load_config
 
+# What tests of several folders share.
+pytest_plugins = ["tests.postgres_server"]
+
 # These say when or where something was done, and differ between runs that did the same.
 VOLATILE = {"scored_at"}
 
