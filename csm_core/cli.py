@@ -300,6 +300,21 @@ def quarantine(
     typer.echo(quarantine_text(_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
 
 
+@app.command(epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv")
+def identity(
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many unmatched customers of each source.")] = 20,
+    out: Annotated[
+        Path | None, typer.Option(help="Write all unmatched customers to this CSV, JSON lines or Parquet file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which customers of vendors are matched with an account, which are not, and whom those are like."""
+    from csm_core.matching_report import identity_text
+
+    typer.echo(identity_text(_warehouse(config), limit=limit, out=out, as_json=as_json))
+
+
 @notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
 def notion_init(
     parent: Annotated[str | None, typer.Option(help="Page to make the databases under; the sandbox has one.")] = None,

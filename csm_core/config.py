@@ -120,7 +120,7 @@ class IdentitySettings(Section, frozen=True):
     """How vendors' customers are told to be accounts, beside what their own records say.
 
     ``account_map`` is a file of system, external_id and account_id; ``account_domains`` one of account_id and domain,
-    by which customers are matched that nothing else names.
+    by which customers are matched that nothing else names. Each may be a folder of such files.
     """
 
     account_map: Path | None = None

@@ -286,6 +286,10 @@ MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.v
 
 EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
 """What an export of refused records has beside the records' own columns; a file with all of them is such an export."""
+MAP_EXPORT_COLUMNS = ("waiting_records", "candidate_1", "candidate_2", "candidate_3")
+"""What an export of unmatched customers has beside the columns of the account map, by which it is known as well."""
+UNDECIDED = "?"
+"""What an account map holds for a customer of whom nobody has said yet which account it is."""
 
 BOOKKEEPING: dict[str, str] = {
     "_source_file": "varchar",

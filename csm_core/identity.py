@@ -8,6 +8,8 @@ A system's step ``<system>_externals`` lists its customers (``_source``, ``exter
 2. ``column``: the vendor's own record holds an ``account_id``.
 3. ``domain``: its domain is that of exactly one account in the configured list of domains.
 
+A line of the map that holds ``?`` in place of an account says nothing: somebody has still to decide.
+
 Whoever is in none of them has a null ``account_id``: records of such customers are refused as unmatched. Nothing is
 matched by likeness; `csm identity` proposes, a person decides.
 """
@@ -21,8 +23,9 @@ from pathlib import Path
 import duckdb
 
 from csm_core.config import Config
-from csm_core.contract import ACCOUNT_MAP
+from csm_core.contract import ACCOUNT_MAP, UNDECIDED
 from csm_core.errors import SourceError
+from csm_core.sources.files import readable_files
 from csm_core.sources.loading import Log, RawTable, load_tables
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists, transaction
@@ -39,6 +42,7 @@ SHARED_DOMAINS = (
     *("me.com", "aol.com", "gmx.de", "gmx.net", "web.de", "t-online.de", "mail.ru", "qq.com", "163.com"),
     *("proton.me", "protonmail.com", "zoho.com"),
 )
+_DECIDED = f"coalesce(trim(account_id), '') <> {literal(UNDECIDED)}"
 
 
 def externals_table(system: str) -> str:
@@ -49,11 +53,7 @@ def externals_table(system: str) -> str:
 def load(connection: duckdb.DuckDBPyConnection, config: Config, *, loaded_at: datetime, log: Log) -> None:
     """Load the configured files of account map and domains. Raises SourceError for one that cannot be read whole."""
     given = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
-    for _, path in given:
-        if path and not path.is_file():
-            message = f"{path}: not there. Set `account_map` and `account_domains` under `identity:` in csm.yaml."
-            raise SourceError(message)
-    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, [path] if path else []) for table, path in given]
+    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in given]
     load_tables(connection, targets, loaded_at=loaded_at, log=log)
     broken = connection.execute(
         "select source_file, source_line, detail from raw.unparseable_rows where system = ? order by all limit 1",
@@ -62,6 +62,17 @@ def load(connection: duckdb.DuckDBPyConnection, config: Config, *, loaded_at: da
     if broken:
         message = f"{broken[0]}: line {broken[1]} cannot be read: {broken[2]}. Correct the file and run again."
         raise SourceError(message)
+
+
+def _files(path: Path | None) -> list[Path]:
+    if path is None:
+        return []
+    if path.is_dir():
+        return readable_files(path)
+    if not path.is_file():
+        message = f"{path}: not there. Set `account_map` and `account_domains` under `identity:` in csm.yaml."
+        raise SourceError(message)
+    return [path]
 
 
 def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequence[str]) -> int:
@@ -89,7 +100,7 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
                 select distinct sources.system, sources._source, trim(map.external_id) as external_id,
                     nullif(trim(map.account_id), '') as account_id
                 from {MAP_TABLE.table} as map inner join sources on sources.system = trim(map.system)
-                where nullif(trim(map.source), '') is null or trim(map.source) = sources._source
+                where (nullif(trim(map.source), '') is null or trim(map.source) = sources._source) and {_DECIDED}
             ),
             domains as (
                 select lower(trim(domain)) as domain, min(trim(account_id)) as account_id
@@ -127,7 +138,7 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
 def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str]) -> None:
     twice = connection.execute(
         f"select trim(system), trim(external_id), min(_source_file), list(distinct trim(account_id)) from "
-        f"{MAP_TABLE.table} group by trim(system), trim(external_id), nullif(trim(source), '') "
+        f"{MAP_TABLE.table} where {_DECIDED} group by trim(system), trim(external_id), nullif(trim(source), '') "
         "having count(distinct coalesce(trim(account_id), '')) > 1 order by all limit 1"
     ).fetchone()
     if twice:

@@ -17,13 +17,11 @@ import duckdb
 
 from csm_core.contract import ENTITIES, EXPORT_COLUMNS, Reason
 from csm_core.errors import InputError
+from csm_core.exporting import require_writable, write_export
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists
 
-EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 _WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_TOO_LONG)
-_FORMULA = r"^'*[=+@\t\r-]"
-_NUMBER = r"^[+-]?[0-9.]+$"
 
 
 @dataclass(frozen=True)
@@ -92,48 +90,27 @@ def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> in
     Raises InputError for an unknown entity, another kind of file, or a folder that is not there. An existing file is
     replaced when the new one is complete.
     """
+    require_writable(path)
     table = _table(connection, entity)
-    form = EXPORT_FORMATS.get(path.suffix.lower())
-    if form is None:
-        message = f"{path}: cannot tell the format from the name; use one of {', '.join(EXPORT_FORMATS)}"
-        raise InputError(message)
-    if not path.parent.is_dir():
-        message = f"{path.parent}: not a folder; make it first, or give another path"
-        raise InputError(message)
     if table is None:
         message = f"nothing has been staged for {entity} yet, so there is nothing to export; run `csm run` first"
         raise InputError(message)
-    fresh = path.with_name(f".{path.name}.new")
-    options = "format csv, header" if form == "csv" else f"format {form}"
-    try:
-        connection.execute(f"copy ({_export_select(connection, table, form)}) to {literal(str(fresh))} ({options})")
-        fresh.replace(path)
-    except (duckdb.IOException, OSError) as error:
-        message = f"{path}: cannot be written: {str(error).splitlines()[0]}"
-        raise InputError(message) from None
-    finally:
-        fresh.unlink(missing_ok=True)
-    row = connection.execute(f"select count(*) from {table}").fetchone()
-    return int(row[0]) if row else 0
+    columns = _export_columns(connection, table)
+    return write_export(connection, columns, f"{table} order by source_file, source_line, load_id", path)
 
 
-def _export_select(connection: duckdb.DuckDBPyConnection, table: str, form: str) -> str:
+def _export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
     whole = f"reason in ({', '.join(literal(str(reason)) for reason in _WITHOUT_COLUMNS)})"
     keys = _raw_columns(connection, table, whole)
     pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
-    values = [
-        (key, f"json_extract_string(if({whole}, null, raw_text), [{pointers}])[{number}]")
-        for number, key in enumerate(keys, start=1)
-    ]
-    values += [
+    return [
+        *(
+            (key, f"json_extract_string(if({whole}, null, raw_text), [{pointers}])[{number}]")
+            for number, key in enumerate(keys, start=1)
+        ),
         *zip(EXPORT_COLUMNS, ("field", "reason", "value", "source_file", "source_line"), strict=True),
         ("rejected_text", f"if({whole}, raw_text, null)"),
     ]
-    columns = ", ".join(
-        f"{harmless(value) if form == 'csv' and name != 'rejected_line' else value} as {_quoted(name)}"
-        for name, value in values
-    )
-    return f"select {columns} from {table} order by source_file, source_line, load_id"
 
 
 def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) -> Sequence[str]:
@@ -149,19 +126,9 @@ def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) 
     return [name for name in names.values() if not name.lower().startswith("rejected_")]
 
 
-def harmless(value: str) -> str:
-    """A SQL text expression, with an apostrophe in front of what a spreadsheet would run as a formula."""
-    formula = f"regexp_matches({value}, {literal(_FORMULA)}) and not regexp_matches({value}, '{_NUMBER}')"
-    return f"case when {formula} then '''' || {value} else {value} end"
-
-
 def _table(connection: duckdb.DuckDBPyConnection, entity: str) -> str | None:
     if entity not in ENTITIES:
         message = f"not an entity: {entity!r}; there are {', '.join(ENTITIES)}"
         raise InputError(message)
     table = ENTITIES[entity].quarantine_table
     return table if table_exists(connection, table) else None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

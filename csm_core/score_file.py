@@ -14,8 +14,8 @@ import numpy as np
 
 from csm_core.analytics import as_box
 from csm_core.errors import InputError
+from csm_core.exporting import harmless
 from csm_core.input_columns import ACCOUNT, KEYS, input_columns
-from csm_core.quarantine import harmless
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
 from csm_core.sources.loading import CSV, JSON_LINES, PARQUET, form_of

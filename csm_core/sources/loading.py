@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
-from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, RECORD, SOURCE, Reason
+from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE, Reason
 from csm_core.errors import SourceError
 from csm_core.sources.text_files import (
     Refused,
@@ -49,7 +49,7 @@ _FAST_LINE_BYTES = 32 * 1024 * 1024
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 64 * 1024 * 1024
 _SEPARATOR = "\x01"
-# What `csm quarantine --out` puts in front of a value that a spreadsheet would run as a formula.
+# Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 _INTEGERS = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -500,7 +500,9 @@ class _Load:
             self._insert(self._as_record(given, "_source_file"), f"temp.{table}", load_id, loaded_at)
             return
         stored = self._align([(name, "VARCHAR") for name in columns])
-        read = _WITHOUT_APOSTROPHE if set(EXPORT_COLUMNS) <= {name.lower() for name in columns} else "{0}"
+        names = {name.lower() for name in columns}
+        exported = any(names >= set(own) for own in (EXPORT_COLUMNS, MAP_EXPORT_COLUMNS))
+        read = _WITHOUT_APOSTROPHE if exported else "{0}"
         values = [
             f"{_converted(read.format(f'c{position}'), 'VARCHAR', stored[_storable(name).lower()])} "
             f"as {_quoted(_storable(name))}"
