@@ -29,17 +29,7 @@ class FilesSource:
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
         """One raw table per entity of the contract."""
-        return tuple(
-            RawTable(
-                SYSTEM,
-                entity.name,
-                entity.name,
-                entity.required_columns,
-                tuple(column.name for column in entity.columns if not column.required),
-                mostly_distinct=tuple(column.name for column in entity.columns if column.mostly_distinct),
-            )
-            for entity in ENTITIES.values()
-        )
+        return contract_tables(SYSTEM)
 
     def check(self, settings: FilesSettings) -> str:
         """Say which entities the folder has files for. Raises SourceError for a folder or entity that is not there."""
@@ -73,6 +63,22 @@ class FilesSource:
             loaded_at=loaded_at,
             log=log,
         )
+
+
+def contract_tables(system: str, suffix: str = "", *, snapshot: bool = False) -> tuple[RawTable, ...]:
+    """One raw table per entity, named after it and ``suffix``, for records that have the contract's own columns."""
+    return tuple(
+        RawTable(
+            system,
+            f"{entity.name}{suffix}",
+            entity.name,
+            entity.required_columns,
+            tuple(column.name for column in entity.columns if not column.required),
+            snapshot=snapshot,
+            mostly_distinct=tuple(column.name for column in entity.columns if column.mostly_distinct),
+        )
+        for entity in ENTITIES.values()
+    )
 
 
 def source_folder(path: Path, system: str) -> Path:

@@ -316,7 +316,7 @@ class _Load:
 
     def _read_csv(self, file: _File) -> None:
         header = read_header(file.path)
-        _require_columns(file.path, self._target, header)
+        require_columns(str(file.path), self._target.required, header)
         file.columns = tuple(header)
         table = self._incoming(file.columns)
         columns = ", ".join(f"'c{position}': 'varchar'" for position in range(len(header)))
@@ -416,7 +416,7 @@ class _Load:
             raise SourceError(message)
         file.columns = tuple(keys)
         if file.rows:
-            _require_columns(file.path, self._target, keys)
+            require_columns(str(file.path), self._target.required, keys)
 
     def _has_required(self, own: str, file: _File) -> bool:
         """Whether every required key is in some record: as a rule in the first, so that no other is looked at."""
@@ -456,7 +456,7 @@ class _Load:
             file.rows = int(counted[0]) if counted else 0
             file.columns = tuple(f"{name}\0{kind}" for name, kind, *_ in described)
             names = [name for name, *_ in described]
-            _require_columns(file.path, self._target, names)
+            require_columns(str(file.path), self._target.required, names)
 
     def _store_parquet(self, files: Sequence[_File], load_id: int, loaded_at: datetime) -> None:
         alike: dict[tuple[str, ...], list[_File]] = {}
@@ -768,9 +768,10 @@ def _stated(path: Path) -> _File:
     return _File(path, form, status.st_size, status.st_mtime_ns)
 
 
-def _require_columns(path: Path, target: RawTable, found: Sequence[str]) -> None:
+def require_columns(where: str, required: Sequence[str], found: Sequence[str]) -> None:
+    """Raise SourceError saying ``where``, and what was found instead, unless all required columns are there."""
     present = {name.lower() for name in found}
-    missing = [name for name in target.required if name not in present]
+    missing = [name for name in required if name not in present]
     if not missing:
         return
     shown = ", ".join(found[:20]) + (f", and {len(found) - 20} more" if len(found) > 20 else "")
@@ -779,7 +780,7 @@ def _require_columns(path: Path, target: RawTable, found: Sequence[str]) -> None
         near = difflib.get_close_matches(name, [one.lower() for one in found], n=1, cutoff=0.6)
         hints.append(f"{name} (is it {near[0]!r}?)" if near else name)
     called = "column" if len(missing) == 1 else "columns"
-    message = f"{path}: required {called} missing: {', '.join(hints)}. Found: {shown or 'no column'}."
+    message = f"{where}: required {called} missing: {', '.join(hints)}. Found: {shown or 'no column'}."
     raise SourceError(message)
 
 

@@ -59,7 +59,7 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pag
         destination=dlt.destinations.filesystem(bucket_url=(folder / "files").resolve().as_uri()),
         dataset_name=_DATASET,
     )
-    told = _Told(label, log)
+    told = Told(label, log)
     _finish(pipeline, label)
     more = True
     while more:
@@ -69,7 +69,7 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pag
     return told.records
 
 
-def _package(dlt: Any, pipeline: Any, stream: Stream, told: _Told, files: _Files, pages: int) -> bool:
+def _package(dlt: Any, pipeline: Any, stream: Stream, told: Told, files: _Files, pages: int) -> bool:
     """Bring so many pages to files, with the state; whether something of the pull is left."""
     left: list[bool] = []
     label = told.label
@@ -140,7 +140,7 @@ class _Files:
         self._closing.close()
 
 
-class _Told:
+class Told:
     """Says how far a pull is."""
 
     def __init__(self, label: str, log: Log) -> None:
@@ -150,12 +150,14 @@ class _Told:
         self.records = 0
 
     def add(self, table: str, records: int) -> None:
+        """Count records of a table, and say so from time to time."""
         self.records += records
         if self.records >= self._next:
             self._next = self.records + _SAY_EVERY
             self._log.info("records fetched", source=self.label, records=self.records, table=table)
 
     def end(self) -> None:
+        """Say that the source has been read."""
         self._log.info("source read", source=self.label, records=self.records)
 
 

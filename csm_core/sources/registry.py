@@ -18,6 +18,7 @@ from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.files import FilesSource
 from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.loading import LoadResult, Log, RawTable
+from csm_core.sources.postgres import PostgresSource
 from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.stripe import StripeSource
@@ -63,7 +64,16 @@ class SourceSystem(Protocol):
 
 _SYSTEMS: dict[str, SourceSystem] = {
     system.name: system
-    for system in (FilesSource(), RavenStackSource(), SEGMENT, StripeSource(), ZENDESK, HUBSPOT, DELIGHTED)
+    for system in (
+        FilesSource(),
+        PostgresSource(),
+        SEGMENT,
+        StripeSource(),
+        ZENDESK,
+        HUBSPOT,
+        DELIGHTED,
+        RavenStackSource(),
+    )
 }
 
 

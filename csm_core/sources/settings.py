@@ -7,6 +7,7 @@ variable that holds its key.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -74,6 +75,13 @@ class ApiSettings(Section, frozen=True):
     attempts: int = Field(default=8, ge=1, le=50)
 
 
+def _require_entities(names: Iterable[str]) -> None:
+    unknown = sorted(set(names) - set(ENTITIES))
+    if unknown:
+        message = f"not an entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}"
+        raise ValueError(message)
+
+
 class FilesSettings(SourceSettings, frozen=True):
     """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest."""
 
@@ -84,10 +92,7 @@ class FilesSettings(SourceSettings, frozen=True):
     @field_validator("entities")
     @classmethod
     def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(ENTITIES))
-        if unknown:
-            message = f"not an entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}"
-            raise ValueError(message)
+        _require_entities(value)
         return value
 
 
@@ -296,12 +301,44 @@ class DelightedSettings(VendorSettings, frozen=True):
     columns: DelightedColumns = DelightedColumns()
 
 
+class PostgresQuery(Section, frozen=True):
+    """A query whose rows are records of one entity, with the columns of the staged contract.
+
+    Read whole each time, the rows take the place of the earlier ones; no row at all where there were some is an error,
+    unless it ``may_be_empty``. With ``incremental_by``, a column of the result, only rows are read that are not older
+    than the newest one before, less ``lookback``: seconds of a time, else in the column's own unit.
+    """
+
+    sql: str = Field(pattern=r"\S")
+    incremental_by: str | None = Field(default=None, min_length=1)
+    lookback: int = Field(default=3600, ge=0)
+    may_be_empty: bool = False
+
+
+class PostgresSettings(SourceSettings, frozen=True):
+    """A PostgreSQL database, whose address with user and password is in the environment; ``queries`` by entity."""
+
+    system: Literal["postgres"]
+    dsn_variable: str = Field(default="CSM_POSTGRES_DSN", pattern=VARIABLE)
+    queries: Mapping[str, PostgresQuery] = Field(min_length=1)
+    connect_timeout_seconds: int = Field(default=15, ge=2, le=600)
+    statement_timeout_seconds: int = Field(default=3600, ge=1, le=86_400)
+    attempts: int = Field(default=3, ge=1, le=50)
+
+    @field_validator("queries")
+    @classmethod
+    def _known_entities(cls, value: Mapping[str, PostgresQuery]) -> Mapping[str, PostgresQuery]:
+        _require_entities(value)
+        return value
+
+
 AnySource = Annotated[
     SegmentSettings
     | ZendeskSettings
     | StripeSettings
     | HubSpotSettings
     | DelightedSettings
+    | PostgresSettings
     | FilesSettings
     | RavenStackSettings,
     Field(discriminator="system"),

@@ -16,9 +16,8 @@ from csm_core.sql_models import SQL_ROOT, load_model
 
 RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
 RAVENSTACK_RAW = ("accounts", "churn_events", "feature_usage", "subscriptions", "support_tickets")
-MODELS = sorted(
-    path for path in (SQL_ROOT / "staging").glob("*/stg_*.sql") if path.parent.name in ("files", "ravenstack")
-)
+STRAIGHT = ("files", "ravenstack", "postgres")
+MODELS = sorted(path for path in (SQL_ROOT / "staging").glob("*/stg_*.sql") if path.parent.name in STRAIGHT)
 STAGED_BY_RAVENSTACK = ["accounts", "features", "subscriptions", "tickets", "usage_events"]
 
 
@@ -31,10 +30,8 @@ def entity_of(path: Path) -> str:
 
 
 def test_every_entity_has_a_model() -> None:
-    found = {
-        system: {entity_of(path) for path in MODELS if path.parent.name == system} for system in ("files", "ravenstack")
-    }
-    assert found == {"files": set(ENTITIES), "ravenstack": set(STAGED_BY_RAVENSTACK)}
+    found = {system: {entity_of(path) for path in MODELS if path.parent.name == system} for system in STRAIGHT}
+    assert found == {"files": set(ENTITIES), "ravenstack": set(STAGED_BY_RAVENSTACK), "postgres": set(ENTITIES)}
 
 
 @pytest.mark.parametrize("path", MODELS, ids=named)
@@ -64,14 +61,16 @@ def test_a_model_means_something_to_spark(path: Path) -> None:
     assert again.named_selects == sqlglot.parse_one(text, read="duckdb").named_selects
 
 
-@pytest.mark.parametrize("path", [path for path in MODELS if path.parent.name == "files"], ids=named)
-def test_the_files_format_is_passed_on_as_it_came(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in MODELS if path.parent.name != "ravenstack"], ids=named)
+def test_the_contracts_own_format_is_passed_on_as_it_came(path: Path) -> None:
     entity = ENTITIES[entity_of(path)]
+    tables = sorted(load_model(path, "staging").dependencies)
     columns = [*entity.column_names, "something_more", *BOOKKEEPING]
     with duckdb.connect() as connection:
         connection.execute("create schema raw")
         declared = ", ".join(f"{column} {BOOKKEEPING.get(column, 'varchar')}" for column in columns)
-        connection.execute(f"create table raw.files__{entity.name} ({declared})")
+        for table in tables:
+            connection.execute(f"create table {table} ({declared})")
         values = [
             {"_source_file": "f.csv", "_source_line": 2, "_loaded_at": "2026-01-01 00:00:00", "_load_id": 1}.get(
                 column, f"any text in {column}"
@@ -79,9 +78,10 @@ def test_the_files_format_is_passed_on_as_it_came(path: Path) -> None:
             for column in columns
         ]
         marks = ", ".join("?" for _ in columns)
-        connection.execute(f"insert into raw.files__{entity.name} values ({marks})", values)
+        for table in tables:
+            connection.execute(f"insert into {table} values ({marks})", values)
         rows = connection.execute(path.read_text(encoding="utf-8")).fetchall()
-    assert [row[: len(entity.columns)] for row in rows] == [tuple(values[: len(entity.columns)])]
+    assert [row[: len(entity.columns)] for row in rows] == [tuple(values[: len(entity.columns)])] * len(tables)
     assert rows[0][-4:-2] == ("f.csv", 2)
 
 

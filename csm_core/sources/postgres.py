@@ -1,0 +1,276 @@
+"""The source system ``postgres``: queries whose rows have the columns of the staged contract, brought to files.
+
+A query that is read whole has one file, which the next pull replaces. One that is read by increments is read in the
+order of its column and brings a file for every so many bytes; how far it is, is written down after each. What is not in
+a file yet is therefore read again, a killed pull goes on after its last file, and as every load takes all files that
+are there, nothing counts as read that does not reach raw.
+"""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from csm_core.contract import ENTITIES
+from csm_core.errors import SourceError, SourceUnavailableError
+from csm_core.sources.files import contract_tables
+from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables, require_columns
+from csm_core.sources.postgres_database import Database, opened
+from csm_core.sources.pulling import Told
+from csm_core.sources.settings import PostgresQuery, PostgresSettings
+
+SYSTEM = "postgres"
+WHOLE = "_whole"
+PACKAGE_BYTES = 64 * 1024 * 1024
+_TIMES = {"timestamptz", "timestamp", "date"}
+_NUMBERS = {"int2", "int4", "int8"}
+
+
+class PostgresSource:
+    """Reads PostgreSQL."""
+
+    name = SYSTEM
+
+    @property
+    def raw_tables(self) -> tuple[RawTable, ...]:
+        """Two raw tables per entity: of queries that are read by increments, and of those that are read whole."""
+        return (*contract_tables(SYSTEM), *contract_tables(SYSTEM, WHOLE, snapshot=True))
+
+    def check(self, settings: PostgresSettings) -> str:
+        """Connect and look at the columns of every query. Raises as ``load``."""
+        with opened(settings) as database:
+            found = database.described()
+            for entity, query in settings.queries.items():
+                _Pull(database, settings, entity, query, Path()).columns()
+        return f"{found}; the queries for {', '.join(settings.queries)} have their columns"
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sources: Sequence[PostgresSettings],
+        *,
+        loaded_at: datetime,
+        folder: Path,
+        log: Log,
+    ) -> list[LoadResult]:
+        """Run the queries and load what they bring, all of it or nothing; what was fetched until then is kept.
+
+        Raises ConfigError without address or library, SourceError for a query that the server refuses or that lacks a
+        column, SourceUnavailableError for a server that cannot be reached.
+        """
+        files: dict[str, list[Path]] = {table.name: [] for table in self.raw_tables}
+        for settings in sources:
+            for table, paths in _pulled(settings, folder / settings.label / "queries", log).items():
+                files[table] += paths
+        targets = [(table, files[table.name]) for table in self.raw_tables]
+        return load_tables(connection, targets, loaded_at=loaded_at, log=log)
+
+
+def _pulled(settings: PostgresSettings, folder: Path, log: Log) -> dict[str, list[Path]]:
+    """The files of each raw table that this pull and the earlier ones of the same queries have brought."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done: dict[str, list[Path]] = {}
+    told = Told(settings.label, log)
+    for attempt in Retrying(
+        retry=retry_if_exception_type(SourceUnavailableError),
+        wait=wait_exponential(max=30),
+        stop=stop_after_attempt(settings.attempts),
+        reraise=True,
+    ):
+        with attempt, opened(settings) as database:
+            for entity, query in settings.queries.items():
+                table = entity if query.incremental_by else f"{entity}{WHOLE}"
+                if table not in done:
+                    done[table] = _Pull(database, settings, entity, query, folder).run(told)
+    told.end()
+    return done
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How far a query has been read: files written, the newest value seen, and when the last pull saw the database."""
+
+    packages: int = 0
+    newest: str | None = None
+    seen_at: str | None = None
+
+
+class _Pull:
+    """One query of a source."""
+
+    def __init__(
+        self, database: Database, settings: PostgresSettings, entity: str, query: PostgresQuery, folder: Path
+    ) -> None:
+        self._database = database
+        self._name = f"query {entity}"
+        self._where = f"{settings.label}: {self._name}"
+        self._entity = ENTITIES[entity]
+        self._query = query
+        self._sql = query.sql.strip().rstrip(";")
+        self._folder = folder
+        # Another text, or another column, is another query: it is read from the beginning.
+        said = json.dumps([self._sql, query.incremental_by])
+        self._stem = f"{entity}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+
+    def columns(self) -> Mapping[str, str]:
+        """The types of the result's columns. Raises SourceError where it is not what the entity needs."""
+        found = self._database.columns(self._name, self._sql)
+        names = [name for name, _ in found]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            message = f"{self._where}: the result has the column {twice!r} twice; each name may occur once"
+            raise SourceError(message)
+        require_columns(self._where, self._entity.required_columns, names)
+        types = dict(found)
+        column = self._query.incremental_by
+        if column and column not in types:
+            message = f"{self._where}: incremental_by: no column {column!r} in the result. Found: {', '.join(names)}."
+            raise SourceError(message)
+        if column and types[column] not in _TIMES | _NUMBERS:
+            message = (
+                f"{self._where}: incremental_by: {column!r} is of type {types[column]}; it has to be a time, a date or "
+                "a whole number, by which new and changed rows come last"
+            )
+            raise SourceError(message)
+        return types
+
+    def run(self, told: Told) -> list[Path]:
+        """Bring what is new to files; all files of the query."""
+        types = self.columns()
+        column = self._query.incremental_by
+        if column is None:
+            return [self._whole(told)]
+        self._increments(column, types[column], told)
+        return sorted(self._folder.glob(f"{self._stem}-*.csv"))
+
+    def _whole(self, told: Told) -> Path:
+        path = self._folder / f"{self._stem}.csv"
+        rows = self._database.rows(self._name, f"select * from (\n{self._sql}\n) as query")
+        header = next(rows)
+        written = _Package(self._folder, header)
+        for row in rows:
+            written.add(row)
+        if not written.rows and not self._query.may_be_empty and path.is_file() and path.stat().st_size > len(header):
+            written.discard()
+            message = (
+                f"{self._where}: gives no row, and gave some before. Nothing was taken. If that is right, set "
+                "`may_be_empty: true` for it; if not, look at the query and at what its user may see."
+            )
+            raise SourceError(message)
+        told.add(self._entity.name, written.rows)
+        written.keep(path)
+        return path
+
+    def _increments(self, column: str, kind: str, told: Told) -> None:
+        before = self._mark()
+        mark = _Mark(before.packages, before.newest, self._database.now())
+        rows = self._database.rows(self._name, self._select(column, kind, before))
+        header = next(rows)
+        position = next(csv.reader([header.decode()])).index(column)
+        for package in self._packages(header, rows):
+            told.add(self._entity.name, package.rows)
+            path, last = self._path(mark.packages), self._path(mark.packages - 1)
+            newest = next(csv.reader([package.last.decode()]))[position] or mark.newest
+            if package.same_as(last):
+                # The overlap alone: nothing has come since.
+                package.discard()
+                mark = _Mark(mark.packages, newest, mark.seen_at)
+            else:
+                package.keep(path)
+                mark = _Mark(mark.packages + 1, newest, mark.seen_at)
+            # A mark holds up to the last row in a file, and as of when the database was seen.
+            self._write_mark(mark)
+
+    def _packages(self, header: bytes, rows: Iterator[bytes]) -> Iterator[_Package]:
+        package = _Package(self._folder, header)
+        for row in rows:
+            package.add(row)
+            if package.size >= PACKAGE_BYTES:
+                yield package
+                package = _Package(self._folder, header)
+        if package.rows:
+            yield package
+        else:
+            package.discard()
+
+    def _select(self, column: str, kind: str, mark: _Mark) -> str:
+        name = '"' + column.replace('"', '""') + '"'
+        where = ""
+        if mark.newest is not None:
+            # Rows without a value cannot be told to be old: they are read each time.
+            where = f" where {name} >= {self._bound(kind, mark)} or {name} is null"
+        # Nulls first, so that the last row of every file says how far it goes.
+        return f"select * from (\n{self._sql}\n) as query{where} order by {name} nulls first"
+
+    def _bound(self, kind: str, mark: _Mark) -> str:
+        if kind in _NUMBERS:
+            return f"{int(mark.newest or 0)} - {self._query.lookback}"
+        # A time in the future says nothing of what has been read: the database was seen only until then.
+        newest = f"least(cast({_text(mark.newest)} as timestamptz), cast({_text(mark.seen_at)} as timestamptz))"
+        return f"cast({newest} - {self._query.lookback} * interval '1 second' as {kind})"
+
+    def _path(self, place: int) -> Path:
+        return self._folder / f"{self._stem}-{place:06}.csv"
+
+    def _mark(self) -> _Mark:
+        try:
+            return _Mark(**json.loads((self._folder / f"{self._stem}.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return _Mark()
+        except (ValueError, TypeError):
+            # Unreadable means unknown: everything is read again, and replaces what it already is.
+            return _Mark()
+
+    def _write_mark(self, mark: _Mark) -> None:
+        written = _Package(self._folder, json.dumps(mark.__dict__).encode())
+        written.keep(self._folder / f"{self._stem}.json")
+
+
+class _Package:
+    """A file in the making, which is there whole or not at all."""
+
+    def __init__(self, folder: Path, header: bytes) -> None:
+        self._path = folder / ".package.new"
+        self._file = self._path.open("wb")
+        self._file.write(header)
+        self.size = len(header)
+        self.rows = 0
+        self.last = b""
+
+    def add(self, row: bytes) -> None:
+        """Write a row."""
+        self._file.write(row)
+        self.size += len(row)
+        self.rows += 1
+        self.last = row
+
+    def same_as(self, path: Path) -> bool:
+        """Whether a file holds the same."""
+        self._file.flush()
+        return path.is_file() and filecmp.cmp(self._path, path, shallow=False)
+
+    def keep(self, path: Path) -> None:
+        """Give it its name, on disk for good."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._path.replace(path)
+
+    def discard(self) -> None:
+        """Leave no trace."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _text(value: str | None) -> str:
+    return "'" + (value or "").replace("'", "''") + "'"
