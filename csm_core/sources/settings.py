@@ -149,7 +149,8 @@ class ZendeskEscalation(Section, frozen=True):
 class ZendeskSettings(VendorSettings, frozen=True):
     """Zendesk Support. ``account_key``: ``external_id``, or the key of an organisation field with the account's id.
 
-    ``without_organization`` says whether requesters who belong to no organisation are customers to be matched.
+    ``without_organization`` says whether requesters who belong to no organisation are customers to be matched,
+    ``sentiment`` whether what nobody rated gets a sentiment by the words of its text.
     """
 
     system: Literal["zendesk"]
@@ -158,6 +159,7 @@ class ZendeskSettings(VendorSettings, frozen=True):
     escalation: ZendeskEscalation = ZendeskEscalation()
     excluded_tags: tuple[str, ...] = ("closed_by_merge", "spam")
     without_organization: Literal["match", "ignore"] = "match"
+    sentiment: Literal["ratings", "lexicon"] = "ratings"
 
 
 class SegmentTables(LandingPlace, frozen=True):

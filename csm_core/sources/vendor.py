@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
@@ -23,6 +23,23 @@ from csm_core.sources.pulling import Stream, pull, pulled_files
 from csm_core.sources.settings import LandedTables, SegmentTables
 
 
+class Derived(Protocol):
+    """What is worked out of a vendor's records outside of SQL, once, and then loaded as records are."""
+
+    @property
+    def table(self) -> RawTable:
+        """The raw table of the system that it goes to."""
+        ...
+
+    def check(self, settings: Any) -> None:
+        """Raise ConfigError where what the settings ask for cannot be done."""
+        ...
+
+    def files(self, connection: duckdb.DuckDBPyConnection, settings: Any, folder: Path, log: Log) -> list[Path]:
+        """Work out what is new of a source's raw records; all files below ``folder`` that have come of it."""
+        ...
+
+
 @dataclass(frozen=True)
 class VendorSource:
     """One source system.
@@ -30,7 +47,8 @@ class VendorSource:
     ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
-    ``required`` and ``opened`` are those of the raw tables.
+    ``required`` and ``opened`` are those of the raw tables. ``derived`` is worked out of the records when they are in
+    raw.
     """
 
     name: str
@@ -44,6 +62,7 @@ class VendorSource:
     pages: int | None = None
     required: tuple[str, ...] = ("id",)
     opened: Opened = ()
+    derived: Derived | None = None
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
@@ -57,10 +76,13 @@ class VendorSource:
         return (
             *(table(name, entity, self.required) for name, entity in self.records.items()),
             *(table(name, entity, (), snapshot=True) for name, entity in landed),
+            *([self.derived.table] if self.derived else []),
         )
 
     def check(self, settings: Any) -> str:
         """Say what there is to read. Raises SourceError where nothing needed is there, else as the API has it."""
+        if self.derived:
+            self.derived.check(settings)
         if settings.tables:
             found = found_tables(settings.tables, self._landed(settings.tables))
             self._require(settings.tables.path, found)
@@ -88,13 +110,26 @@ class VendorSource:
         Raises SourceError for a folder, a table or a file that is not as it should be, ConfigError and
         SourceUnavailableError as the API has it; what was fetched until then is kept.
         """
-        tables = self.raw_tables
+        tables = [table for table in self.raw_tables if not self.derived or table != self.derived.table]
+        if self.derived:
+            for source in sources:
+                self.derived.check(source)
         files: dict[str, dict[Path, str]] = {table.name: {} for table in tables}
         for source in sources:
             label = str(source.label)
             for name, paths in self._files(source, folder / label, log).items():
                 files[name] |= dict.fromkeys(paths, label)
-        return load_tables(connection, [(table, files[table.name]) for table in tables], loaded_at=loaded_at, log=log)
+        results = load_tables(
+            connection, [(table, files[table.name]) for table in tables], loaded_at=loaded_at, log=log
+        )
+        if self.derived:
+            worked_out = {
+                path: str(source.label)
+                for source in sources
+                for path in self.derived.files(connection, source, folder / source.label / "derived", log)
+            }
+            results += load_tables(connection, [(self.derived.table, worked_out)], loaded_at=loaded_at, log=log)
+        return results
 
     def _files(self, source: Any, kept: Path, log: Log) -> dict[str, list[Path]]:
         """Files by the raw table that they belong to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from csm_core.sources.text_sentiment import TextSentiment
 from csm_core.sources.vendor import VendorSource
 from csm_core.sources.zendesk_api import PAGES_PER_PACKAGE, SYSTEM, ZendeskStream, connect, reach
 
@@ -17,4 +18,5 @@ ZENDESK = VendorSource(
     reach=lambda source: reach(source.api),
     stream=lambda source: ZendeskStream(connect(source.api)),
     pages=PAGES_PER_PACKAGE,
+    derived=TextSentiment(SYSTEM, ("tickets", "airbyte_tickets", "fivetran_ticket")),
 )

@@ -2,8 +2,8 @@
 -- Definition (signals.md, "Staged contract"): a ticket that is opened again is from then on a row of its own, named after
 -- that moment, so that every day sees it as it was. It is open until solved or closed; what the history does not tell
 -- is taken from the record, as of its solving or last change. A rating belongs to the opening that it followed, good
--- is positive, bad negative, and critical where the ticket is urgent. It is escalated when it first gets what makes it
--- an escalation; one of which no change is known, on opening.
+-- is positive, bad negative, and critical where the ticket is urgent; what nobody rated may have one by its text. It is
+-- escalated when it first gets what makes it an escalation; one of which no change is known, on opening.
 -- Worked example: opened on the 1st, solved on the 5th, open again on the 9th => zendesk/7 from the 1st to the 5th, and
 -- zendesk/7/2026-06-09 00:00:00, open.
 
@@ -209,6 +209,7 @@ select
         when scores.score = 'good' then 'positive'
         when scores.score = 'bad' and tickets.priority = 'urgent' then 'critical'
         when scores.score = 'bad' then 'negative'
+        else texts.sentiment
     end as sentiment,
     escalations.escalated_at,
     tickets._source_file,
@@ -221,6 +222,10 @@ left join scores
     on scores._source = openings._source
     and scores.ticket_id = openings.ticket_id
     and scores.opening = openings.opening
+left join staging.zendesk_text_sentiments as texts
+    on texts._source = openings._source
+    and texts.ticket_id = openings.ticket_id
+    and openings.opening = 1
 left join escalations
     on escalations._source = openings._source
     and escalations.ticket_id = openings.ticket_id

@@ -1,0 +1,45 @@
+-- Grain: one row per ticket that nobody rated and whose text was scored by words.
+-- Definition: only where the source's settings ask for `sentiment: lexicon`; a rating, whenever it comes, takes its place.
+-- From 0.5 on a text is positive, up to -0.5 negative, else neutral: polite requests ("please", "thanks") score up to
+-- about 0.4, and plain reports of an error down to about -0.4. None is critical: only a customer's rating says that.
+-- Worked example: compound -0.78, no rating => negative, lexicon.
+
+with texts_records as (
+    select record, _source, _source_file, _source_line, _loaded_at, _load_id
+    from raw.zendesk__text_sentiments
+),
+
+texts as (
+    select
+        _source,
+        record ->> '$.ticket_id' as ticket_id,
+        try_cast(record ->> '$.compound' as double) as compound,
+        record ->> '$.method' as sentiment_source
+    from texts_records
+    qualify row_number() over (
+        partition by _source, record ->> '$.ticket_id' order by _loaded_at, _load_id, _source_file, _source_line
+    ) = 1
+),
+
+rated as (
+    select distinct
+        _source,
+        ticket_id
+    from staging.zendesk_ratings
+)
+
+select
+    texts._source,
+    texts.ticket_id,
+    case
+        when texts.compound >= 0.5 then 'positive'
+        when texts.compound <= -0.5 then 'negative'
+        else 'neutral'
+    end as sentiment,
+    texts.sentiment_source,
+    texts.compound
+from texts
+inner join run.sources as sources on sources.system = 'zendesk' and sources._source = texts._source
+left join rated on rated._source = texts._source and rated.ticket_id = texts.ticket_id
+where rated.ticket_id is null and texts.compound is not null and sources.settings ->> '$.sentiment' = 'lexicon'
+order by texts._source, texts.ticket_id
