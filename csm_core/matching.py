@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.contract import ACCOUNT_MAP, ENTITIES, MAP_EXPORT_COLUMNS, SOURCE, UNDECIDED, Reason
+from csm_core.errors import InputError
 from csm_core.exporting import write_export
 from csm_core.identity import DOMAIN_TABLE, SHARED_DOMAINS
 from csm_core.sql_models import literal
@@ -134,8 +135,12 @@ def export_unmatched(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     """Write a line of the account map for every unmatched customer, to be completed; returns how many there are.
 
     ``account_id`` holds ``?`` (undecided, as good as no line); beside what the map has, there are name, domain, waiting
-    records and the candidates. The file is read back as (a part of) ``account_map``. Raises as ``write_export``.
+    records and the candidates. The file is read back as (a part of) ``account_map``. Raises as ``write_export``, and
+    for a file that is there already: what somebody has decided in it would be lost.
     """
+    if path.exists():
+        message = f"{path}: there already, perhaps with decisions in it, which would be lost; give another name"
+        raise InputError(message)
     if table_exists(connection, ACCOUNT_MAP):
         _collect_customers(connection)
     else:

@@ -223,6 +223,11 @@ def test_what_is_written_decides_nothing_until_somebody_has_filled_it_in(custome
 def test_a_file_that_cannot_be_written_is_an_error(customers, tmp_path):
     with pytest.raises(InputError, match=r"use one of \.csv, \.jsonl, \.parquet"):
         matching.export_unmatched(customers.connection, tmp_path / "map.xlsx")
+    decided = tmp_path / "map.csv"
+    decided.write_text("system,external_id,account_id\nfiles,c1,a1\n")
+    with pytest.raises(InputError, match="there already, perhaps with decisions in it"):
+        matching.export_unmatched(customers.connection, decided)
+    assert decided.read_text().endswith("files,c1,a1\n")
 
 
 def test_every_entity_that_waits_is_counted(customers):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ import pytest
 
 from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
-from csm_core.sources import postgres
 from csm_core.sources.postgres_database import Database
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import PostgresSettings
@@ -198,31 +199,47 @@ def test_several_databases_are_read_side_by_side(product, postgres_server, monke
     assert product.stage("accounts") == ["a1", "a2", "a3", "b1"]
 
 
-def test_a_pull_that_ends_in_the_middle_goes_on_after_its_last_file(product, way_in, monkeypatch):
-    monkeypatch.setattr(postgres, "PACKAGE_BYTES", 1000)
-    rows = Database.rows
+# In a process of its own: files of 1 kB, and an end without a word after 60 rows.
+KILLED = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+import duckdb, structlog
+from csm_core.sources import postgres
+from csm_core.sources.postgres_database import Database
+from csm_core.sources.settings import PostgresSettings
 
-    def cut_off(self: Database, name: str, query: str):
-        for number, row in enumerate(rows(self, name, query)):
-            if number > 60:
-                message = "connection lost"
-                raise SourceUnavailableError(message)
-            yield row
+postgres.PACKAGE_BYTES = 1000
+rows = Database.rows
 
+def killed(self, name, query):
+    for number, row in enumerate(rows(self, name, query)):
+        if number > 60:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row
+
+Database.rows = killed
+source = PostgresSettings.model_validate_json(sys.argv[1])
+postgres.PostgresSource().load(
+    duckdb.connect(), [source], loaded_at=datetime.now(UTC), folder=Path(sys.argv[2]), log=structlog.get_logger()
+)
+"""
+
+
+def test_a_pull_that_is_killed_goes_on_after_its_last_file(product, monkeypatch):
     source = product.source(usage_events={**EVENTS, "lookback": 0})
-    monkeypatch.setattr(Database, "rows", cut_off)
-    with pytest.raises(SourceUnavailableError, match="connection lost"):
-        product.load(source)
-    # Nothing has reached raw, and nothing that a file holds is lost.
-    kept = sorted(path.name for path in product.folder.rglob("*-0*.csv"))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, source.model_dump_json(), str(product.folder)], check=False, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL
+    kept = sorted(product.folder.rglob("usage_events-*-*.csv"))
     assert len(kept) > 2
-    monkeypatch.setattr(Database, "rows", rows)
     asked: list[str] = []
+    rows = Database.rows
     monkeypatch.setattr(Database, "rows", lambda self, name, query: asked.append(query) or rows(self, name, query))
-    assert product.load(source)["usage_events"] > 100
-    assert " where " in asked[0]
-    assert len(product.stage("accounts", "usage_events")) == 0
     product.load(source, product.source("more", accounts=ACCOUNTS))
+    newest = [path.read_text(encoding="utf-8").splitlines()[-1].rpartition(",")[2] for path in kept][-1]
+    assert f"cast('{newest}' as timestamptz)" in asked[0]
     assert len(product.stage("accounts", "usage_events")) == 100
 
 
