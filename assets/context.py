@@ -14,6 +14,7 @@ import dagster as dg
 from csm_core.checks import CheckOutcome
 from csm_core.config import Config
 from csm_core.late_records import LateRecords, days_to_materialise, late_text
+from csm_core.progress import log_progress
 from csm_core.warehouse import Warehouse
 
 RESOURCE = "pipeline"
@@ -27,17 +28,14 @@ _STRUCTURE = frozenset("\\`*_[]<>|&!~#@$^{}")
 Progress = Callable[[str, Mapping[str, Any]], None]
 
 
-def _silent(_asset: str, _facts: Mapping[str, Any]) -> None:
-    return
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is done.
+    """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is
+    done; by default that is logged.
 
     ``clock`` tells when something was read from Notion.
 
@@ -49,7 +47,7 @@ class Pipeline:
 
     config: Config
     warehouse: Warehouse
-    progress: Progress = field(default=_silent)
+    progress: Progress = field(default=log_progress)
     accepted: frozenset[str] = frozenset()
     accepted_by: str = ""
     clock: Callable[[], datetime] = field(default=_now)

@@ -1,14 +1,13 @@
 """Alerts to a webhook that takes Slack's JSON: what failed, why, and what to do; the address itself is a secret.
 
 Whoever knows the address can post under it, so it is read from the environment where it is needed and is in no message,
-log or error. Values of other secrets in the environment are taken out of what is posted.
+log or error.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -23,11 +22,6 @@ TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 3
 # Slack refuses a section of more than 3,000 characters and cuts a text after 40,000.
 SECTION_CHARACTERS = 2900
-
-_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", WEBHOOK_VARIABLE)
-# Shorter values stand in ordinary words; no real secret is that short.
-_SECRET_LENGTH = 6
-_HIDDEN = "(hidden)"
 
 
 class AlertError(CSMError):
@@ -71,15 +65,6 @@ def post(message: Mapping[str, object], url: str, *, pause_seconds: float = 1.0)
     except _PassingError as problem:
         error = f"the alert did not get through in {ATTEMPTS} attempts: {problem}. Check {WEBHOOK_VARIABLE}."
         raise AlertError(error) from None
-
-
-def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """``text`` without the values of environment variables that are named like secrets."""
-    environment = os.environ if environment is None else environment
-    for name, value in environment.items():
-        if len(value) >= _SECRET_LENGTH and any(word in name.upper() for word in _SECRET_NAMES):
-            text = text.replace(value, _HIDDEN)
-    return text
 
 
 def _send(url: str, body: bytes) -> None:

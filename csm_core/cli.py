@@ -151,9 +151,10 @@ def execute(
     if _runner is None:
         message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
         raise InputError(message)
-    csm_logging.configure(config.log_format, level="WARNING" if config.log_format == "people" else "INFO")
+    as_lines = config.log_format == "json"
+    csm_logging.configure(config.log_format, level="INFO" if as_lines else "WARNING")
     started = time.monotonic()
-    with Progress(quiet=as_json) as progress:
+    with Progress(quiet=as_json or as_lines) as progress:
         outcome = _runner(
             config,
             days,

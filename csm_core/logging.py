@@ -1,49 +1,64 @@
 """Structured logs: for people by default, JSON lines with ``log_format: json``; to standard error, never a secret.
 
 Events go through the standard library's logging, so that Dagster's ``managed_python_loggers`` puts them into its event
-log as well. structlog is loaded where something is logged: loading the definitions logs nothing.
+log as well: there as a short line, since Dagster knows time, level, run and step by itself. What a line is made of
+stays with the record, for handlers that write it in full. structlog is loaded where something is logged: loading the
+definitions logs nothing.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor
+    from structlog.typing import EventDict
 
-_SECRET_WORDS = ("token", "secret", "password", "api_key", "authorization")
+from csm_core.secrets import SECRET_WORDS, without_secrets
+
+# Attribute of a log record with everything that was said, by name.
+_STRUCTURED = "csm_event"
+_LOGGER = "csm_core"
+# What a short line leaves out.
+_FRAME = frozenset({"event", "level", "logger", "timestamp", "run_id", "partition", "exception"})
+
+_shown_elsewhere: ContextVar[bool] = ContextVar("shown_elsewhere", default=False)
 
 
 def configure(log_format: str = "people", level: str = "INFO") -> None:
-    """Set up structlog once per process; ``log_format`` is ``people`` or ``json``."""
+    """Set up structlog for this process; ``log_format`` is ``people`` or ``json``.
+
+    Standard error gets what is of ``level`` or above; everything from INFO on goes to whoever else listens.
+    """
     import structlog
 
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_secrets,
-    ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(sort_keys=True)
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _without_secrets,
+            _as_record,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    root = logging.getLogger("csm_core")
-    root.setLevel(level)
-    if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        root.addHandler(handler)
+    logger = logging.getLogger(_LOGGER)
+    logger.setLevel(logging.INFO)
+    for earlier in [one for one in logger.handlers if isinstance(one, StandardError)]:
+        logger.removeHandler(earlier)
+    handler = StandardError(log_format, level)
+    handler.addFilter(lambda _record: not _shown_elsewhere.get())
+    logger.addHandler(handler)
 
 
 def get_logger(name: str) -> Any:
@@ -53,8 +68,81 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+@contextmanager
+def run_logging(run_id: str, partition: str, *, shown_elsewhere: bool = False) -> Generator[None]:
+    """State the run and its days with every line that is logged within.
+
+    ``shown_elsewhere`` keeps these lines from standard error, where another console of the run shows them already.
+    """
+    import structlog
+
+    token = _shown_elsewhere.set(shown_elsewhere)
+    try:
+        with structlog.contextvars.bound_contextvars(run_id=run_id, partition=partition):
+            yield
+    finally:
+        _shown_elsewhere.reset(token)
+
+
+def _described(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record says, by name; of a record that is not of structlog, the message and its frame."""
+    found: Mapping[str, Any] | None = getattr(record, _STRUCTURED, None)
+    if found is not None:
+        return dict(found)
+    import structlog
+
+    said: dict[str, Any] = {
+        **structlog.contextvars.get_contextvars(),
+        "event": without_secrets(record.getMessage()),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+    }
+    if record.exc_info:
+        said["exception"] = without_secrets(logging.Formatter().formatException(record.exc_info))
+    return said
+
+
+class StandardError(logging.Handler):
+    """Writes each record as a line on standard error, as it is now: a test or a service may have replaced it."""
+
+    def __init__(self, log_format: str, level: str) -> None:
+        super().__init__(level)
+        self._json = log_format == "json"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        try:
+            said = _described(record)
+            if self._json:
+                line = json.dumps(said, sort_keys=True, ensure_ascii=False, default=str)
+            else:
+                import structlog
+
+                line = str(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())(None, "", said))
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001  # as the standard library does: a log line never ends a run
+            self.handleError(record)
+
+
 def _without_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
-    for key in event:
-        if any(word in key.lower() for word in _SECRET_WORDS):
+    for key, value in event.items():
+        if any(word in key.upper() for word in SECRET_WORDS):
             event[key] = "(hidden)"
+        elif isinstance(value, str):
+            event[key] = without_secrets(value)
     return event
+
+
+def _as_record(_logger: object, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    facts = [f"{name}={_shown(value)}" for name, value in event.items() if name not in _FRAME]
+    lines = [" ".join([str(event["event"]), *facts])]
+    if "exception" in event:
+        lines.append(str(event["exception"]))
+    return ("\n".join(lines),), {"extra": {_STRUCTURED: dict(event)}}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if text.isprintable() and " " not in text else repr(text)

@@ -8,11 +8,21 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
 
 
+def log_progress(asset: str, facts: Mapping[str, Any]) -> None:
+    """Log that ``asset`` is done, with its figures."""
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in facts.items()}
+    log.info("asset done", asset=asset, **rounded)
+
+
 class Progress:
-    """Called with every asset that is done; ``quiet`` says nothing."""
+    """Called with every asset that is done; ``quiet`` leaves it at the log."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -31,7 +41,8 @@ class Progress:
         self._close_layer()
 
     def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
-        """Note that ``asset`` is done; ``facts`` may hold ``rows`` and ``layer``."""
+        """Note that ``asset`` is done, in the log as well; ``facts`` may hold ``rows`` and ``layer``."""
+        log_progress(asset, facts)
         if self._quiet:
             return
         layer = facts.get("layer") or next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)

@@ -19,6 +19,7 @@ from csm_core.warehouse import Warehouse
 from pipelines.abandoned import note_process
 from pipelines.jobs import all_jobs
 from pipelines.partitions import daily
+from pipelines.run_logs import logged_run
 from pipelines.schedules import all_schedules
 from pipelines.sensors import all_sensors
 
@@ -57,7 +58,7 @@ def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
     @dg.resource(description="The configuration, the warehouse, and what a run tells; kept to one run at a time.")
     def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
         note_process(context)
-        with pipeline.warehouse.reserved():
+        with logged_run(context.run, pipeline.config), pipeline.warehouse.reserved():
             yield pipeline
 
     return _pipeline

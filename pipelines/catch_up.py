@@ -1,5 +1,6 @@
 """Days that no run did: told from what Dagster has materialised, so that the next tick asks for them in one range."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import dagster as dg
@@ -39,6 +40,14 @@ def newest_materialised(instance: dg.DagsterInstance, asset: str) -> date | None
     """The last day that was materialised of an asset."""
     newest = max(instance.get_materialized_partitions(dg.AssetKey(asset)), default=None)
     return date.fromisoformat(newest) if newest else None
+
+
+def days_text(tags: Mapping[str, str]) -> str:
+    """The day or days that a run's tags name, for a person."""
+    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
+    if first and last:
+        return first if first == last else f"{first} to {last}"
+    return tags.get(PARTITION) or "no partition"
 
 
 def _days_under_way(instance: dg.DagsterInstance, job: str) -> set[date]:

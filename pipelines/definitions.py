@@ -2,10 +2,14 @@
 
 import dagster as dg
 
+from csm_core import logging
+from csm_core.config import load_config
 from pipelines.build import build_defs
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything, for the configuration that CSM_CONFIG or ./csm.yaml names, else the embedded defaults."""
-    return build_defs()
+    config = load_config()
+    logging.configure(config.log_format)
+    return build_defs(config)

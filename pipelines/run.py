@@ -20,6 +20,7 @@ from pipelines.build import build_defs
 from pipelines.catch_up import RANGE_END, RANGE_START
 from pipelines.failures import StepFailure, is_failed_check, step_failure
 from pipelines.instance import shared_instance
+from pipelines.run_logs import CSM_RUN, STARTED_BY
 
 # Failures are collected and told by the command itself; Dagster's console log would say everything twice.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -87,7 +88,7 @@ def run_days(
             tags={
                 RANGE_START: days[0].isoformat(),
                 RANGE_END: days[1].isoformat(),
-                "csm/started_by": "csm run",
+                STARTED_BY: CSM_RUN,
                 **process_tag(run_id),
             },
         )
@@ -124,7 +125,10 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
         message = f"no asset named {', '.join(unknown)}; there are: {', '.join(sorted(keys))}"
         raise InputError(message)
     chosen = list(select) or sorted(keys)
-    return [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
+    wanted = [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
+    # What one step makes together is selected together: the raw tables of a system.
+    selection = dg.AssetSelection.assets(*wanted).required_multi_asset_neighbors()
+    return sorted(selection.resolve(definitions.resolve_asset_graph()))
 
 
 def _span(spans: Collection[tuple[date, date]]) -> tuple[date, date] | None:

@@ -8,12 +8,13 @@ from typing import Any
 import dagster as dg
 
 from assets.context import Pipeline
-from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, without_secrets
+from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message
 from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
 from csm_core.logging import get_logger
+from csm_core.secrets import without_secrets
 from csm_core.sources.waiting import waiting_files
 from csm_core.warehouse import table_exists
-from pipelines.catch_up import RANGE_END, RANGE_START
+from pipelines.catch_up import RANGE_END, RANGE_START, days_text
 from pipelines.failures import problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
 
@@ -101,7 +102,7 @@ def _run_failure_sensor() -> dg.SensorDefinition:
         run = context.dagster_run
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
         problems = problems or [without_secrets(context.failure_event.message or "the run failed")]
-        days = _days_text(run.tags)
+        days = days_text(run.tags)
         get_logger("csm_core.alerts").error(
             "run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems
         )
@@ -113,10 +114,3 @@ def _run_failure_sensor() -> dg.SensorDefinition:
         post(slack_message(f"csm-health: {run.job_name} for {days} failed", facts, problems), url)
 
     return _run_failed
-
-
-def _days_text(tags: Any) -> str:
-    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    if first and last:
-        return first if first == last else f"{first} to {last}"
-    return tags.get("dagster/partition") or "no partition"

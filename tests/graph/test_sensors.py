@@ -15,8 +15,9 @@ import dagster as dg
 import pytest
 
 from assets.context import Pipeline
-from csm_core.alerts import AlertError, post, slack_message, without_secrets
+from csm_core.alerts import AlertError, post, slack_message
 from csm_core.errors import InputError
+from csm_core.secrets import without_secrets
 from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
