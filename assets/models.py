@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, check_results, days_of, days_to_build, pipeline_of, preview
 from csm_core.checks import check_names, run_checks
+from csm_core.column_lineage import columns_behind
 from csm_core.config import Config
 from csm_core.late_records import span_text
 from csm_core.portfolio_checks import require_population
@@ -45,7 +46,7 @@ def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dic
         "required_resource_keys": {RESOURCE},
         "metadata": {
             "dagster/column_schema": dg.TableSchema(
-                columns=[dg.TableColumn(name, description=text) for name, text in model.columns.items()]
+                columns=[dg.TableColumn(name, "unknown", description=text) for name, text in model.columns.items()]
             ),
             "dagster/table_name": model.table,
         },
@@ -111,6 +112,7 @@ def report(
         metadata={
             "dagster/row_count": result.rows,
             "dagster/column_schema": _column_schema(connection, model),
+            "dagster/column_lineage": _column_lineage(model),
             "seconds": round(result.seconds, 3),
             "checks_failed": len(failed),
             "preview": preview(rows),
@@ -126,9 +128,24 @@ def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
     types = dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall())
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name, types.get(name, "unknown").lower(), description=text)
+            dg.TableColumn(name, _type_name(types.get(name, "unknown")), description=text)
             for name, text in model.columns.items()
         ]
+    )
+
+
+def _type_name(kind: str) -> str:
+    # The levels of an enumeration are in the column's description.
+    return "enum" if kind.startswith("ENUM(") else kind.lower()
+
+
+def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
+    """The columns of other assets that each column comes from."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_name(table), name) for table, name in behind]
+            for column, behind in columns_behind(model).items()
+        }
     )
 
 

@@ -1,6 +1,5 @@
 """The asset that scores: the one mart whose SQL the vectorised scorer writes from the rubric."""
 
-import hashlib
 from typing import Any
 
 import dagster as dg
@@ -10,13 +9,13 @@ from assets.models import asset_arguments, report
 from csm_core.charts import rag_over_time, score_distribution
 from csm_core.health_scores import other_configurations, score_days, scores_sql
 from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
-from csm_core.sql_models import SqlModel
+from csm_core.sql_models import SqlModel, version_of
 
 
 def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
     arguments = asset_arguments(model, partitions)
-    arguments["code_version"] = hashlib.sha256(scores_sql().encode()).hexdigest()[:12]
+    arguments["code_version"] = version_of(scores_sql())
 
     @dg.asset(**arguments, deps=["csm_health_signals", "int_account_days"])
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -68,7 +68,7 @@ class SqlModel:
     @property
     def version(self) -> str:
         """A short hash of the SQL text: changes when the model does."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()[:12]
+        return version_of(self.sql)
 
     @property
     def dependencies(self) -> frozenset[str]:
@@ -79,6 +79,11 @@ class SqlModel:
     def parameters(self) -> frozenset[str]:
         """Names of the ``$parameters`` that the SELECT uses."""
         return parse_select(self.sql, self.path)[1]
+
+
+def version_of(sql: str) -> str:
+    """Twelve hexadecimal digits that change with the text."""
+    return hashlib.sha256(sql.encode()).hexdigest()[:12]
 
 
 def load_model(path: Path, layer: str) -> SqlModel:
