@@ -7,12 +7,11 @@ import dagster as dg
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
 from assets.models import asset_name
+from csm_core.backup import SOURCES
 from csm_core.logging import get_logger
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import SourceSettings
-
-FOLDER = "sources"
 
 
 def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -44,7 +43,7 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
     )
     def _load(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
-        folder = pipeline.warehouse.path.parent / FOLDER
+        folder = pipeline.warehouse.path.parent / SOURCES
         with pipeline.warehouse.connect() as connection:
             results = system.load(
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")

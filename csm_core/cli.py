@@ -316,6 +316,34 @@ def identity(
     typer.echo(identity_text(_warehouse(config), limit=limit, out=out, as_json=as_json))
 
 
+@app.command(epilog="Example:  csm backup /var/backups/csm-health --keep 14")
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where back-ups are; each is a folder of its own.")],
+    config: ConfigOption = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Remove all but so many of the newest.")] = None,
+) -> None:
+    """Copy the warehouse, between two steps if a run is on, and print where the copy is."""
+    from csm_core.backup import back_up
+
+    typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
+
+
+@app.command(epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z")
+def restore(
+    backup: Annotated[Path, typer.Argument(help="The folder of one back-up.")],
+    config: ConfigOption = None,
+) -> None:
+    """Put a back-up in the warehouse's place; what stood there is moved aside."""
+    from csm_core import backup as backups
+
+    day, replaced = backups.restore(_warehouse(config), backup)
+    typer.echo(f"restored; the last scored day is {day}" if day else "restored; no day is scored in it")
+    if replaced:
+        typer.echo(f"what stood there is in {replaced}: remove it when it is not needed any more")
+    if day:
+        typer.echo("run the days after it again: csm run --from DATE --to DATE")
+
+
 @notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
 def notion_init(
     parent: Annotated[str | None, typer.Option(help="Page to make the databases under; the sandbox has one.")] = None,
