@@ -62,7 +62,7 @@ LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --genera
 lock: setup ## resolve both lock files anew; a server has the versions that the tests had
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/$(LOCK) --extra dev --output-file requirements.lock
-	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --constraint requirements.lock \
+	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --extra sentiment --constraint requirements.lock \
 	    --output-file deploy/requirements.lock
 
 clean: ## the environment and the local data
