@@ -199,7 +199,7 @@ class Change:
             rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
         lines = _table(rows, right={1, 2, 3})
         if idle:
-            lines.append(f"without a point: {'; '.join(idle)}")
+            lines.append(f"changed, but moved no points: {'; '.join(idle)}")
         return [*lines, *self._band_lines()]
 
     def _band_lines(self) -> Iterator[str]:

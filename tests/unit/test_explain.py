@@ -138,9 +138,9 @@ def test_what_moved_no_point_stands_beside_the_table():
     later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
     lines = changed({**BEST, "support_sentiment": "critical"}, later).lines()
     assert lines[2:] == [
-        "without a point: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
+        "changed, but moved no points: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
     ]
-    assert not any("without a point" in line for line in changed(BEST, BEST).lines())
+    assert not any("moved no points" in line for line in changed(BEST, BEST).lines())
 
 
 def test_a_change_of_churn_risk_and_of_the_window_is_told():
