@@ -1,6 +1,6 @@
 """One asset per SQL model of the intermediate and marts layers, made from the file and its yml."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -17,6 +17,7 @@ from csm_core.sql_models import SqlModel
 from csm_core.warehouse import ModelResult, build_model
 
 PREVIEW_ROWS = 5
+FEW_COLUMNS = 3
 FIRST_MART = "csm_health_signals"
 
 
@@ -124,14 +125,25 @@ def report(
 
 
 def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
-    """The table's columns with the types that they have in the database."""
+    """The table's columns with the types that they have in the database, and where they come from."""
     types = dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall())
+    behind = columns_behind(model)
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name, _type_name(types.get(name, "unknown")), description=text)
+            dg.TableColumn(
+                name, _type_name(types.get(name, "unknown")), description=text + _origin(behind.get(name, ()))
+            )
             for name, text in model.columns.items()
         ]
     )
+
+
+def _origin(behind: Sequence[tuple[str, str]]) -> str:
+    """Where a column comes from, as a sentence for its description; of many columns only their tables."""
+    named = [f"{asset_name(table)}.{column}" for table, column in behind]
+    if len(named) > FEW_COLUMNS:
+        named = sorted({asset_name(table) for table, _ in behind})
+    return f" From {', '.join(named)}." if named else ""
 
 
 def _type_name(kind: str) -> str:

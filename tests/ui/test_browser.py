@@ -175,6 +175,7 @@ def test_an_asset_says_what_it_is(materialised):
     assert "The health score of every account and day" in said
     assert "low, medium, high or critical." in said
     assert "enum" in said
+    assert "From csm_health_signals.usage_trend." in said
     assert "DuckDB" in said
     assert "marts.csm_health_scores" in said
     assert "daily_health" in said
@@ -196,10 +197,10 @@ def test_a_materialisation_shows_rows_a_preview_and_plots(materialised):
     materialised.picture("preview")
 
 
-def test_a_column_is_traced_to_those_behind_it(materialised):
-    materialised.open("/assets/csm_health_scores?view=lineage&column=usage_trend_points", "csm_health_signals")
-    materialised.picture("column_lineage")
-    assert "usage_trend" in materialised.text().replace("usage_trend_points", "")
+def test_lineage_leads_to_what_an_asset_reads_and_feeds(materialised):
+    said = materialised.open("/assets/csm_health_scores?view=lineage", "csm_health_signals", "int_account_days")
+    assert "csm_health_current" in said
+    materialised.picture("lineage")
 
 
 def test_checks_stand_with_what_they_mean(materialised):
