@@ -15,24 +15,30 @@ from pathlib import Path
 
 import duckdb
 
+from csm_core.errors import WarehouseError
 from csm_core.sql_models import literal
 from csm_core.uncopied import Uncopied, forget_uncopied, uncopied
-from csm_core.warehouse import Warehouse, identifier, transaction
+from csm_core.warehouse import Warehouse, identifier, table_exists, transaction
 
 # What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
 PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
 
 _COPY = "published"
+_BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
 
 
 def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
-    """Replace the read-only copy of the marts and of what was published, at once; its path."""
+    """Replace the read-only copy of the marts and of what was published, at once; its path.
+
+    Raises WarehouseError, and leaves the copy as it is, where a day has signals and scores of different accounts.
+    """
     target = warehouse.published_path
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.new")
     token = str(uuid.uuid4())
     with warehouse.connect() as connection:
         lacking = uncopied(connection, _token_of(target))
+        _require_whole_days(connection, lacking)
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
         if lacking is not None:
@@ -51,6 +57,35 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
         with transaction(connection):
             forget_uncopied(connection, token)
     return target
+
+
+def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+    """A run that was killed between signals and scores leaves half a day, which no other run may show to analysts."""
+    if not all(table_exists(connection, table) for table in _BELONG_TOGETHER):
+        return
+    spans = (
+        None if lacking is None else [span for one in _BELONG_TOGETHER if one in lacking for span in lacking[one].spans]
+    )
+    within = "true" if spans is None else _within(spans)
+    signals, scores = (
+        f"select as_of_date, count(*) as accounts from {table} where {within} group by as_of_date"
+        for table in _BELONG_TOGETHER
+    )
+    half = connection.execute(
+        f"select as_of_date, coalesce(signals.accounts, 0), coalesce(scores.accounts, 0) from ({signals}) as signals "
+        f"full join ({scores}) as scores using (as_of_date) where signals.accounts is distinct from scores.accounts "
+        "order by as_of_date limit 1"
+    ).fetchone()
+    if half:
+        message = (
+            f"{half[0]} has signals of {half[1]:,} accounts and scores of {half[2]:,}: a run of it was cut short. "
+            f"Analysts keep the copy before. Run the day again: csm run --as-of {half[0]}"
+        )
+        raise WarehouseError(message)
+
+
+def _within(spans: Sequence[tuple[date, date]]) -> str:
+    return " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans) or "false"
 
 
 def _token_of(path: Path) -> str | None:
@@ -91,7 +126,7 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, 
 
 
 def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[tuple[date, date]]) -> None:
-    within = " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans)
+    within = _within(spans)
     connection.execute(f"delete from {_COPY}.{table} where {within}")
     connection.execute(f"insert into {_COPY}.{table} by name from {table} where {within}")
 

@@ -5,6 +5,7 @@ from datetime import date
 import duckdb
 import pytest
 
+from csm_core.errors import WarehouseError
 from csm_core.published_copy import publish_copy
 from csm_core.sql_models import load_model
 from csm_core.warehouse import Warehouse, build_model
@@ -148,3 +149,21 @@ def test_a_copy_does_not_grow_by_being_brought_up_to_date(copied, tmp_path):
         sizes.append(publish_copy(copied).stat().st_size)
         assert content(copied.published_path, "marts.wide")[0] == content(copied.path, "marts.wide")[0]
     assert max(sizes) <= 2.5 * size
+
+
+def test_half_a_day_is_not_shown_to_analysts(warehouse, tmp_path):
+    signals, scores = (model_of(tmp_path, name) for name in ("csm_health_signals", "csm_health_scores"))
+    day = (date(2026, 6, 21), date(2026, 6, 21))
+    for model in (signals, scores):
+        build(warehouse, model, 1, DAYS)
+    publish_copy(warehouse)
+    build(warehouse, signals, 1, day)
+    with pytest.raises(
+        WarehouseError, match=r"2026-06-21 has signals of 1 accounts and scores of 0.*--as-of 2026-06-21"
+    ):
+        publish_copy(warehouse)
+    assert len(content(warehouse.published_path, "marts.csm_health_signals")) == 20
+    build(warehouse, scores, 1, day)
+    publish_copy(warehouse)
+    for model in (signals, scores):
+        assert len(content(warehouse.published_path, model.table)) == 21
