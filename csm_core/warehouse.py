@@ -307,11 +307,14 @@ def _replace(
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> None:
+    wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     if not table_exists(connection, model.table):
-        connection.execute(f"create table {model.table} as from ({_without_trailing_semicolon(sql)}) limit 0", bound)
+        # Not "as select ... limit 0": DuckDB 2.0 remembers that the columns have no values, and joins find none of what
+        # is inserted next until the file is opened again.
+        columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in wanted)
+        connection.execute(f"create table {model.table} ({columns})")
         return
     stored = set(columns_of(connection, model.table))
-    wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     for name, kind, *_ in wanted:
         if name not in stored:
             # A newer version of the model has a further column: the days of the past hold null until rebuilt.

@@ -61,6 +61,15 @@ def test_a_failing_select_leaves_the_old_rows_and_names_the_file(warehouse, tmp_
         assert [value for _, value in rows(connection)] == [1, 2, 3]
 
 
+def test_what_was_built_first_can_be_joined_at_once(warehouse, tmp_path):
+    many = "select as_of_date, 'key ' || number as value from run.days cross join range(60000) as numbers (number)"
+    model = model_of(tmp_path, f"{many} order by as_of_date, value")
+    with warehouse.connect() as connection:
+        build_model(connection, model, {}, DAYS)
+        joined = "select count(*) from marts.daily inner join (select 'key 7' as value) as wanted using (value)"
+        assert rows(connection, joined) == [(3,)]
+
+
 def test_a_missing_parameter_is_named(warehouse, tmp_path):
     with warehouse.connect() as connection, pytest.raises(WarehouseError, match=r"\$factor"):
         build_model(connection, model_of(tmp_path), {}, DAYS)
