@@ -167,7 +167,7 @@ def stage_entity(
         gate = _Gate(connection, entity, models, staged_at.replace(tzinfo=None), behind or {})
         with transaction(connection):
             refusal = gate.run(max_rejected_percent)
-        for scratch in _SCRATCH:
+        for scratch in (*_SCRATCH, *(_suspects(number) for number in range(len(models)))):
             connection.execute(f"drop table if exists temp.{scratch}")
     except duckdb.Error as error:
         message = f"staging {entity_name} failed: {str(error).splitlines()[0]}"
@@ -338,15 +338,20 @@ class _Gate:
             judged = _judged(source).sql
             return f"select {names} from ({judged}) where _problem is null", self._refused(judged)
         known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
-        accepted = f"select {plain.values}, _loaded_at from ({source.sql}) where {known}"
         narrowed = f"select * from ({source.sql}) where {plain.suspect} or coalesce(not {known}, true)"
-        judged = judge(self._entity, narrowed, source.types, source.system).sql
-        if self._one(f"select count(*) from (select 1 from ({source.sql}) where {plain.suspect} limit 1)"):
+        suspects = f"temp.{_suspects(self._sources.index(source))}"
+        self._connection.execute(
+            f"create or replace temp table {suspects.removeprefix('temp.')} as "
+            f"{judge(self._entity, narrowed, source.types, source.system).sql}"
+        )
+        accepted = f"select {plain.values}, _loaded_at from ({source.sql})"
+        # Where all is well, nothing has to be filtered row by row.
+        if _has_rows(self._connection, suspects):
             accepted += (
-                f" and not coalesce({plain.suspect}, false) "
-                f"union all select {names} from ({judged}) where _problem is null"
+                f" where {known} and not coalesce({plain.suspect}, false) "
+                f"union all select {names} from {suspects} where _problem is null"
             )
-        return accepted, self._refused(judged)
+        return accepted, self._refused(f"from {suspects}")
 
     def _refused(self, judged: str) -> str:
         return (
@@ -777,6 +782,11 @@ def _without_order(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     node["modifiers"] = [one for one in node["modifiers"] if one["type"] != "ORDER_MODIFIER"]
     text = connection.execute("select json_deserialize_sql(cast(? as json))", [json.dumps(parsed)]).fetchone()
     return str(text[0]) if text else sql
+
+
+def _suspects(number: int) -> str:
+    """The scratch table of a source's records that are not beyond doubt, judged."""
+    return f"gate_suspects_{number}"
 
 
 def _in(column: str, numbers: Sequence[int]) -> str:
