@@ -72,7 +72,7 @@ def scores_sql(written: Written = ENUM) -> str:
         select scored.* exclude ({", ".join(THRESHOLDS)}), {", ".join(f"scored.{name}" for name in THRESHOLDS)},
             $config_hash as config_hash, cast($scored_at as timestamp) as scored_at
         from scored
-        order by {", ".join(KEYS)}
+        order by as_of_date, tenant_id, account_id
     """
 
 

@@ -35,4 +35,4 @@ inner join run_days
     on
         (accounts.created_at is null or cast(accounts.created_at as date) <= run_days.as_of_date)
         and (accounts.churned_at is null or cast(accounts.churned_at as date) > run_days.as_of_date)
-order by accounts.tenant_id, accounts.account_id, run_days.as_of_date
+order by run_days.as_of_date, accounts.tenant_id, accounts.account_id

@@ -109,4 +109,4 @@ left join active_users
         account_days.account_id = active_users.account_id
         and account_days.as_of_date = active_users.as_of_date
         and features.feature = active_users.feature
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date, features.feature
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id, features.feature

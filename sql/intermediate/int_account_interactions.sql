@@ -91,4 +91,4 @@ left join engaged
     on
         account_days.account_id = engaged.account_id
         and account_days.as_of_date = engaged.as_of_date
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -63,4 +63,4 @@ left join unpaid
         and account_days.as_of_date = unpaid.as_of_date
 left join first_issued
     on account_days.account_id = first_issued.account_id
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

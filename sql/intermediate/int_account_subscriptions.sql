@@ -74,4 +74,4 @@ left join summed
     on
         account_days.account_id = summed.account_id
         and account_days.as_of_date = summed.as_of_date
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

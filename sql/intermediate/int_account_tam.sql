@@ -57,4 +57,4 @@ left join latest
     on
         account_days.account_id = latest.account_id
         and account_days.as_of_date = latest.as_of_date
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

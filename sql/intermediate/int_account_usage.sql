@@ -128,4 +128,4 @@ left join active_users
         and account_days.as_of_date = active_users.as_of_date
 left join first_seen
     on account_days.account_id = first_seen.account_id
-order by account_days.tenant_id, account_days.account_id, account_days.as_of_date
+order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -317,4 +317,4 @@ select
     confidence,
     recommended_talk_track
 from opportunities
-order by tenant_id, account_id, as_of_date, opportunity_type, subject
+order by as_of_date, tenant_id, account_id, opportunity_type, subject

@@ -46,4 +46,4 @@ inner join portfolio
         account_features.tenant_id = portfolio.tenant_id
         and account_features.as_of_date = portfolio.as_of_date
         and account_features.feature = portfolio.feature
-order by account_features.tenant_id, account_features.account_id, account_features.as_of_date, account_features.feature
+order by account_features.as_of_date, account_features.tenant_id, account_features.account_id, account_features.feature

@@ -249,4 +249,4 @@ select
         as double
     ) / cast(100 as double) as signal_coverage
 from signals
-order by tenant_id, account_id, as_of_date
+order by as_of_date, tenant_id, account_id

@@ -120,4 +120,4 @@ select
     at_risk_in_other_currencies,
     cast(coverage_millionths as double) / accounts / 1000000 as mean_coverage
 from summed
-order by tenant_id, as_of_date, segment
+order by as_of_date, tenant_id, segment

@@ -133,4 +133,4 @@ select
         else escalation_count_90_days
     end as top_signal_change
 from largest
-order by tenant_id, account_id, as_of_date
+order by as_of_date, tenant_id, account_id

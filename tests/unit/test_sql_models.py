@@ -68,6 +68,10 @@ def test_every_model_states_its_grain_and_describes_every_column(model):
     assert model.sql.startswith("-- Grain:")
     assert "select *" not in model.sql
     assert "order by" in final
+    if model.partitioned and "as_of_date" in model.grain:
+        # A range of days is written day after day, so that a day is read later without the others.
+        first_key = final.rsplit("order by", 1)[1].split(",")[0].strip()
+        assert first_key.split(".")[-1] == "as_of_date"
 
 
 def test_there_is_a_yml_for_every_sql_and_no_layer_reads_a_later_one():
