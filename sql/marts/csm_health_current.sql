@@ -51,6 +51,85 @@ month_before as (
             csm_health_scores.tenant_id = latest_days.tenant_id
             and csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date = latest_days.as_of_date - 28
+),
+
+-- One join each: of whole histories with one another, a join would be far larger than what is left of it.
+scores as (
+    select
+        csm_health_scores.tenant_id,
+        csm_health_scores.account_id,
+        csm_health_scores.as_of_date,
+        csm_health_scores.score,
+        csm_health_scores.raw_score,
+        csm_health_scores.rag,
+        csm_health_scores.churn_risk_level,
+        csm_health_scores.churn_triggered_by,
+        csm_health_scores.should_alert,
+        csm_health_scores.feature_adoption_rate_points,
+        csm_health_scores.usage_trend_points,
+        csm_health_scores.login_frequency_days_points,
+        csm_health_scores.days_since_last_interaction_points,
+        csm_health_scores.invoice_payment_status_points,
+        csm_health_scores.support_sentiment_points,
+        csm_health_scores.days_to_renewal_points,
+        csm_health_scores.seats_utilization_rate_points,
+        csm_health_scores.stakeholder_engagement_points,
+        csm_health_scores.nps_score_points,
+        csm_health_scores.escalation_count_90_days_points,
+        csm_health_scores.green_threshold,
+        csm_health_scores.amber_threshold,
+        csm_health_scores.churn_window_days,
+        csm_health_scores.config_hash,
+        csm_health_scores.scored_at
+    from marts.csm_health_scores
+    inner join latest_days
+        on
+            csm_health_scores.tenant_id = latest_days.tenant_id
+            and csm_health_scores.account_id = latest_days.account_id
+            and csm_health_scores.as_of_date = latest_days.as_of_date
+),
+
+signals as (
+    select
+        csm_health_signals.tenant_id,
+        csm_health_signals.account_id,
+        csm_health_signals.feature_adoption_rate,
+        csm_health_signals.usage_trend,
+        csm_health_signals.login_frequency_days,
+        csm_health_signals.days_since_last_interaction,
+        csm_health_signals.invoice_payment_status,
+        csm_health_signals.support_sentiment,
+        csm_health_signals.open_ticket_count,
+        csm_health_signals.days_to_renewal,
+        csm_health_signals.seats_utilization_rate,
+        csm_health_signals.stakeholder_engagement,
+        csm_health_signals.nps_score,
+        csm_health_signals.escalation_count_90_days,
+        csm_health_signals.tam_health_rag,
+        csm_health_signals.missing_signals,
+        csm_health_signals.signal_coverage
+    from marts.csm_health_signals
+    inner join latest_days
+        on
+            csm_health_signals.tenant_id = latest_days.tenant_id
+            and csm_health_signals.account_id = latest_days.account_id
+            and csm_health_signals.as_of_date = latest_days.as_of_date
+),
+
+account_days as (
+    select
+        int_account_days.tenant_id,
+        int_account_days.account_id,
+        int_account_days.account_name,
+        int_account_days.segment,
+        int_account_days.plan,
+        int_account_days.csm_owner
+    from intermediate.int_account_days
+    inner join latest_days
+        on
+            int_account_days.tenant_id = latest_days.tenant_id
+            and int_account_days.account_id = latest_days.account_id
+            and int_account_days.as_of_date = latest_days.as_of_date
 )
 
 select
@@ -101,28 +180,21 @@ select
     scores.churn_window_days,
     scores.config_hash,
     scores.scored_at
-from latest_days
-inner join marts.csm_health_scores as scores
+from scores
+inner join signals
     on
-        latest_days.tenant_id = scores.tenant_id
-        and latest_days.account_id = scores.account_id
-        and latest_days.as_of_date = scores.as_of_date
-inner join marts.csm_health_signals as signals
+        scores.tenant_id = signals.tenant_id
+        and scores.account_id = signals.account_id
+inner join account_days
     on
-        latest_days.tenant_id = signals.tenant_id
-        and latest_days.account_id = signals.account_id
-        and latest_days.as_of_date = signals.as_of_date
-inner join intermediate.int_account_days as account_days
-    on
-        latest_days.tenant_id = account_days.tenant_id
-        and latest_days.account_id = account_days.account_id
-        and latest_days.as_of_date = account_days.as_of_date
+        scores.tenant_id = account_days.tenant_id
+        and scores.account_id = account_days.account_id
 left join previous
     on
-        latest_days.tenant_id = previous.tenant_id
-        and latest_days.account_id = previous.account_id
+        scores.tenant_id = previous.tenant_id
+        and scores.account_id = previous.account_id
 left join month_before
     on
-        latest_days.tenant_id = month_before.tenant_id
-        and latest_days.account_id = month_before.account_id
+        scores.tenant_id = month_before.tenant_id
+        and scores.account_id = month_before.account_id
 order by scores.tenant_id, scores.account_id
