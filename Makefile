@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-all setup-server demo dev test test-all lint format bench docs lock clean
+.PHONY: help setup setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ format: setup ## let ruff put the code in order
 
 bench: setup ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks
+
+bench-runs: setup ## the same of whole runs: long histories, a backfill, memory (half an hour)
+	$(BIN)/python -m benchmarks daily backfill memory
 
 docs: setup ## regenerate what the documentation and the UI take from the code
 	$(BIN)/python -m csm_core.docs

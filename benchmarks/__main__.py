@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--rows N] [--json FILE]``: every benchmark in one process, as a table and as JSON."""
+"""``python -m benchmarks [--rows N] [--json FILE]``: benchmarks in one process, as a table and as JSON."""
 
 import argparse
 import importlib
@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmarks.measure import table, write_json
 
-BENCHMARKS = ("scoring", "questions", "loading", "daily", "backfill", "memory", "api", "starting")
+SHORT = ("scoring", "questions", "loading", "api", "starting")
+# Whole runs on long histories: their setting up alone takes minutes.
+LONG = ("daily", "backfill", "memory")
 
 
 def main() -> None:
@@ -14,11 +16,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows or events (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=Path("build") / "benchmarks.json", help="where to write JSON")
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("names", nargs="*", help=f"which; by default {', '.join(SHORT)}; on request {', '.join(LONG)}")
     options = parser.parse_args()
     measures = [
         measure
-        for name in options.names or BENCHMARKS
+        for name in options.names or SHORT
         for measure in importlib.import_module(f"benchmarks.{name}").run(options.rows)
     ]
     print(table(measures))
