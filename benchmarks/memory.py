@@ -2,7 +2,7 @@
 
 A company's whole usage at once, by ``csm run`` as a process: 100 million events under 4 GB with
 ``python -m benchmarks --rows 100000000 memory`` (16 GB of disk in ``TMPDIR``). DuckDB's limit is of its own memory: the
-program around it, Python and Dagster, takes some two hundred megabytes more. The ratio is the peak against the limit.
+program around it, Python and Dagster, takes some four hundred megabytes more. The ratio is the peak against the limit.
 """
 
 import tempfile

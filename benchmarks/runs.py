@@ -141,4 +141,4 @@ def _process(arguments: list[str]) -> Spent:
     if process.returncode:
         message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {said[-2000:]}"
         raise RuntimeError(message)
-    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
