@@ -204,9 +204,9 @@ import sys
 from pathlib import Path
 import structlog
 from csm_core.sources.pulling import pull
-from csm_core.sources.settings import ZendeskApi
+from csm_core.sources.settings import ZendeskApi, ZendeskSettings
 from csm_core.sources.zendesk import ZENDESK
-stream = ZENDESK.stream(ZendeskApi(base_url=sys.argv[1]))
+stream = ZENDESK.stream(ZendeskSettings(system="zendesk", api=ZendeskApi(base_url=sys.argv[1])))
 pull("zendesk", "zendesk", stream, Path(sys.argv[2]), structlog.get_logger(), pages=ZENDESK.pages)
 """
 
@@ -215,7 +215,8 @@ def test_a_pull_that_is_killed_goes_on_from_its_last_package(vendor, way_in, tmp
     vendor.page, vendor.hold_cursor = 10, "c190"
     folder = tmp_path / "sources" / "zendesk" / "api"
     with subprocess.Popen([sys.executable, "-c", PULL, vendor.url, str(folder)], stdout=subprocess.DEVNULL) as pulling:
-        assert vendor.held.wait(300)
+        while not vendor.held.wait(0.1):
+            assert pulling.poll() is None
         pulling.kill()
     vendor.hold_cursor = None
     vendor.let_go.set()
