@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,10 +33,21 @@ _shown_elsewhere: ContextVar[bool] = ContextVar("shown_elsewhere", default=False
 
 
 def configure(log_format: str = "people", level: str = "INFO") -> None:
-    """Set up structlog for this process; ``log_format`` is ``people`` or ``json``.
+    """Say how the lines of this process are written; ``log_format`` is ``people`` or ``json``.
 
     Standard error gets what is of ``level`` or above; everything from INFO on goes to whoever else listens.
     """
+    logger = logging.getLogger(_LOGGER)
+    logger.setLevel(logging.INFO)
+    for earlier in [one for one in logger.handlers if isinstance(one, StandardError)]:
+        logger.removeHandler(earlier)
+    handler = StandardError(log_format, level)
+    handler.addFilter(lambda _record: not _shown_elsewhere.get())
+    logger.addHandler(handler)
+
+
+@cache
+def _prepare_structlog() -> None:
     import structlog
 
     structlog.configure(
@@ -52,19 +64,13 @@ def configure(log_format: str = "people", level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    logger = logging.getLogger(_LOGGER)
-    logger.setLevel(logging.INFO)
-    for earlier in [one for one in logger.handlers if isinstance(one, StandardError)]:
-        logger.removeHandler(earlier)
-    handler = StandardError(log_format, level)
-    handler.addFilter(lambda _record: not _shown_elsewhere.get())
-    logger.addHandler(handler)
 
 
 def get_logger(name: str) -> Any:
     """The structured logger of that name."""
     import structlog
 
+    _prepare_structlog()
     return structlog.get_logger(name)
 
 
@@ -76,6 +82,7 @@ def run_logging(run_id: str, partition: str, *, shown_elsewhere: bool = False) -
     """
     import structlog
 
+    _prepare_structlog()
     token = _shown_elsewhere.set(shown_elsewhere)
     try:
         with structlog.contextvars.bound_contextvars(run_id=run_id, partition=partition):

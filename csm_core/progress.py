@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
-
-log = structlog.get_logger(__name__)
+from csm_core.logging import get_logger
 
 _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
 
@@ -18,7 +16,7 @@ _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm
 def log_progress(asset: str, facts: Mapping[str, Any]) -> None:
     """Log that ``asset`` is done, with its figures."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in facts.items()}
-    log.info("asset done", asset=asset, **rounded)
+    get_logger(__name__).info("asset done", asset=asset, **rounded)
 
 
 class Progress:

@@ -8,4 +8,5 @@ from pydantic import BaseModel, ConfigDict
 class Section(BaseModel, frozen=True):
     """A mapping of ``csm.yaml``."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    # Built where a configuration is read, once and as a whole, not a class at a time at import.
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from csm_core.errors import NotionError
+from csm_core.logging import get_logger
 from csm_core.notion.assessments import ReadBack
 from csm_core.notion.databases import HEALTH, SPECS
 from csm_core.notion.desired import key_of_facts
@@ -36,7 +35,7 @@ GRACE_SECONDS = 3.0
 
 OnProgress = Callable[[int, int, float], None]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def pages(company: Company) -> dict[int, int]:
         )
 
 
+@pytest.mark.slow
 def test_a_restored_warehouse_goes_on_and_writes_no_page_twice(company):
     backups = company.folder / "backups"
     run(company, "run", "--as-of", "2026-06-18")

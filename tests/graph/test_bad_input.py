@@ -98,13 +98,11 @@ def test_arguments(company, arguments, said):
     expect_refused(company("acme").csm("run", "--no-publish", *arguments), said)
 
 
-@pytest.mark.parametrize(
-    ("query", "said"), [("select * from nothing_here", "nothing_here"), ("drop table csm_health_scores", "read-only")]
-)
-def test_queries(company, query, said):
+def test_queries(company):
     one = company("acme")
     expect_refused(one.csm("sql", "select 1"), "nothing is published yet")
     assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
-    expect_refused(one.csm("sql", query), said)
+    for query, said in (("select * from nothing_here", "nothing_here"), ("drop table csm_health_scores", "read-only")):
+        expect_refused(one.csm("sql", query), said)
     counted = one.csm("sql", "select count(*) as n from csm_health_scores", "--format", "csv")
     assert counted.stdout == f"n\n{one.query('select count(*) from marts.csm_health_scores')[0][0]}\n"

@@ -41,6 +41,7 @@ def test_a_swing_of_the_portfolio_holds_publishing(company):
     assert one.query("select count(*) from sync.notion_runs") == [(before,)]
 
 
+@pytest.mark.slow
 def test_a_day_scored_under_another_configuration_is_said_to_be(company):
     one = company("acme")
     assert "Note" not in one.csm("run", "--as-of", "2026-09-30", "--no-publish").stdout

@@ -189,6 +189,7 @@ def test_an_account_that_turns_up_late_is_scored_from_its_first_day(late):
     assert list(column(late, "open_ticket_count", "a3")) == ["2026-06-28", "2026-06-29", "2026-06-30"]
 
 
+@pytest.mark.slow
 def test_older_than_the_limit_is_kept_and_told_with_the_command_that_takes_it_up(late):
     arrive(late, "usage_events", "late1,a2,u9,login,reports,2026-06-26T12:00:00Z\n")
     before = column(late, "login_frequency_days")

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
+from csm_core.logging import get_logger
 from csm_core.notion.sandbox.api import Api
 from csm_core.notion.sandbox.errors import ApiError, error_body
 from csm_core.notion.sandbox.faults import WRITES_FIRST, Fault, Faults
@@ -30,7 +30,7 @@ from csm_core.notion.sandbox.validation import MAX_PAYLOAD_BYTES
 NOTION_VERSION = "2025-09-03"
 REQUESTS_KEPT = 100_000
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _UNKNOWN = "API token is invalid."
 _HTML = (
