@@ -66,13 +66,13 @@ _SYSTEMS: dict[str, SourceSystem] = {
     system.name: system
     for system in (
         FilesSource(),
+        RavenStackSource(),
         PostgresSource(),
-        SEGMENT,
         StripeSource(),
         ZENDESK,
+        SEGMENT,
         HUBSPOT,
         DELIGHTED,
-        RavenStackSource(),
     )
 }
 
