@@ -34,11 +34,14 @@ demo: setup ## both bundled companies, scored and published to the local Notion 
 dev: setup ## the Dagster UI on the bundled sample
 	@$(BIN)/python -m pipelines.dev
 
+# A file's tests share what it took long to make, and so a process.
+PARALLEL := --numprocesses auto --dist loadfile
+
 test: setup ## the suite, under 8 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not ui"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not ui"
 
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: setup ## ruff (format and rules) and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .

@@ -74,10 +74,11 @@ def run_days(
     extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
     pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
     definitions = build_defs(config, pipeline)
-    job = definitions.resolve_implicit_global_asset_job_def()
-    keys = _selected(definitions, select, publish)
     run_id = str(uuid.uuid4())
     with shared_instance(config) as instance:
+        # Not before: Dagster asks the instance that was entered last in this process, which may be gone.
+        keys = _selected(definitions, select, publish)
+        job = definitions.resolve_implicit_global_asset_job_def()
         close_abandoned_runs(instance)
         result = job.execute_in_process(
             instance=instance,

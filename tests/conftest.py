@@ -84,6 +84,19 @@ def shown_at_the_end(request: pytest.FixtureRequest) -> list[str]:
     return request.config.stash.setdefault(_SHOWN, [])
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where several processes run the tests, hand over what is to be shown."""
+    handed: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if handed is not None:
+        handed["shown"] = session.config.stash.get(_SHOWN, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what one of them has to show."""
+    node.config.stash.setdefault(_SHOWN, []).extend(getattr(node, "workeroutput", {}).get("shown", []))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the figures that tests put aside for the end."""
     for text in config.stash.get(_SHOWN, []):

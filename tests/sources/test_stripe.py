@@ -55,6 +55,7 @@ SIGNALS = (
 )
 
 
+@pytest.mark.slow
 def test_records_in_files_give_the_signals_of_each_day_and_follow_what_changes(tmp_path, company):
     records = tmp_path / "stripe"
     write_lines(records / "customers.jsonl", {"id": "cus_1", "metadata": {"account_id": "a1"}}, {"id": "cus_2"})
