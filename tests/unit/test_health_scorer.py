@@ -1,5 +1,6 @@
 """The scalar scorer against the rules written out by hand: boundaries, pairs, nulls, policies, refusals."""
 
+import json
 import math
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from csm_core.errors import InputError, SignalError
 from csm_core.health_scorer import CSMHealthScorer
-from csm_core.rubric import FIELDS
+from csm_core.rubric import FIELDS, RAGS
 from csm_core.schemas import CSMHealthSignals
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 from tests.unit.scoring_cases import (
@@ -155,13 +156,19 @@ def test_signals_made_without_validation_are_refused_naming_account_and_field(fi
 def test_a_record_is_scored_and_one_that_lacks_an_input_is_refused():
     assert CSMHealthScorer().score_record(BEST, "A").score == 98.0
     lacking = {name: value for name, value in BEST.items() if name != "usage_trend"}
-    with pytest.raises(SignalError, match=r"'acc-8': usage_trend: Field required"):
+    with pytest.raises(SignalError, match=r"'acc-8': usage_trend: Field required$"):
         CSMHealthScorer().score_record(lacking, "acc-8")
     with pytest.raises(SignalError, match="mood"):
         CSMHealthScorer().score_record({**BEST, "mood": "sunny"}, "acc-8")
     incomplete = CSMHealthSignals.model_construct(**lacking)
     with pytest.raises(SignalError, match="usage_trend"):
         CSMHealthScorer().score(incomplete, "acc-8")
+
+
+@pytest.mark.parametrize("rag", [*RAGS, None])
+def test_a_record_read_from_json_scores_the_same(rag):
+    row = {**BEST, "tam_health_rag": rag}
+    assert same(scalar(json.loads(json.dumps(row))), expected(row))
 
 
 def test_numbers_of_other_kinds_score_the_same():

@@ -84,7 +84,11 @@ def test_values_outside_the_contract_are_refused(field):
     else:
         bad += [math.nan, math.inf, -math.inf, True, False, np.bool_(True), "1", b"1", 1 + 0j, Decimal("NaN")]
         bad += [field.least - 1, 2 * field.most + 1]
-        bad += [1.5, Decimal("0.5"), MOST_WHOLE + 1] if field.kind == "integer" else [math.nextafter(field.most, 9)]
+        bad += (
+            [1.5, Decimal("0.5"), field.most + 1, MOST_WHOLE + 1]
+            if field.kind == "integer"
+            else [math.nextafter(field.most, 9)]
+        )
     for value in bad:
         with pytest.raises(ValidationError, match=field.name):
             CSMHealthSignals(**{**BEST, field.name: value})
@@ -144,6 +148,15 @@ def test_should_alert_is_derived_and_never_set():
     with pytest.raises((ValidationError, AttributeError)):
         score.should_alert = False  # type: ignore[misc]
     assert score_of(BEST).should_alert is False
+
+
+@pytest.mark.parametrize(
+    ("row", "stated"), [(WORST, 1), (WORST, "True"), (WORST, None), (BEST, True), (BEST, 0), (BEST, "False")]
+)
+def test_a_stated_alert_is_the_derived_truth_value_or_refused(row, stated):
+    given = score_of(row).model_dump()
+    with pytest.raises(ValidationError, match=f"should_alert is derived: {given['should_alert']} for "):
+        CSMHealthScore.model_validate({**given, "should_alert": stated})
 
 
 def test_a_score_survives_being_written_and_read():
@@ -263,6 +276,11 @@ def test_an_opportunity_has_its_defaults():
 def test_what_is_no_opportunity_is_refused(field, value):
     with pytest.raises(ValidationError, match=field):
         ExpansionOpportunity(**{**OPPORTUNITY, field: value})
+
+
+@pytest.mark.parametrize("impact", [None, 0.0, 12_000.5, -300.0])
+def test_any_finite_amount_or_none_is_an_impact(impact):
+    assert ExpansionOpportunity(**OPPORTUNITY, estimated_arr_impact=impact).estimated_arr_impact == impact
 
 
 def test_fractions_are_numbers():

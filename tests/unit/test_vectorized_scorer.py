@@ -1,5 +1,6 @@
 """The vectorised scorer against the scalar one, bit for bit, over frames of every kind; refusals; the SQL itself."""
 
+import dataclasses
 import math
 from decimal import Decimal
 from typing import Any
@@ -17,7 +18,7 @@ from csm_core.errors import SignalError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import CHURN_RISKS, FIELDS, MOST_WHOLE, RAGS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
-from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, TEXT, Written, refusal_sql, scoring_sql
+from csm_core.scoring_sql import ENUM, POINT_COLUMNS, RESULT_COLUMNS, TEXT, Written, refusal_sql, scoring_sql
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 from tests.unit.scoring_cases import (
     BEST,
@@ -143,6 +144,7 @@ def test_a_missing_column_is_named(field):
         ("open_ticket_count", pd.array([True, None], dtype="boolean")),
         ("open_ticket_count", pd.Series([True, False], dtype="bool[pyarrow]")),
         ("nps_score", pd.Series(["9", None], dtype="string[pyarrow]")),
+        ("nps_score", pd.array([None, None], dtype="boolean")),
     ],
 )
 def test_a_column_of_the_wrong_type_is_refused(field, values):
@@ -171,8 +173,30 @@ def test_a_level_column_of_lists_is_refused():
             [0.5, math.inf, 1],
             "account 'A1': seats_utilization_rate is not a finite number: inf",
         ),
+        (
+            "nps_score",
+            pd.Series([5, 1.5, 9], dtype=object),
+            "account 'A1': nps_score is not a whole number: 1.5",
+        ),
+        ("nps_score", [5, "nine", 9], "account 'A1': nps_score is not a number: 'nine'"),
+        (
+            "support_sentiment",
+            pd.Series(["neutral", None, None], dtype=object),
+            "account 'A1': support_sentiment is missing: None (2 such rows)",
+        ),
+        (
+            "days_to_renewal",
+            pd.Series([MOST_WHOLE, 2**63, -(2**63) - 1], dtype=object),
+            "account 'A1': days_to_renewal is out of range: 9223372036854775808 (2 such rows)",
+        ),
+        (
+            "days_to_renewal",
+            pd.Series([None, 7, 2**64], dtype=object),
+            "account 'A2': days_to_renewal is out of range: 18446744073709551616",
+        ),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_refusal_counts_the_rows_and_names_the_first(field, values, said):
     frame = frame_of([BEST, WORST, WORST]).assign(**{field: values})
     with pytest.raises(SignalError) as caught:
@@ -337,6 +361,19 @@ def test_the_largest_whole_numbers_are_kept(value, dtype):
     assert VectorizedCSMHealthScorer().score_frame(frame)["days_to_renewal_points"].iloc[0] == 10.0
 
 
+@pytest.mark.parametrize("dtype", ["UInt64", "uint64[pyarrow]", "UInt8"])
+def test_unsigned_numbers_may_be_missing(dtype):
+    rows = [{**BEST, "nps_score": value} for value in (None, 9, 0)]
+    scored = VectorizedCSMHealthScorer().score_frame(frame_of(rows).astype({"nps_score": dtype}))
+    for found, row in zip(records(scored), rows, strict=True):
+        assert same(found, expected(row))
+
+
+def test_the_sqls_policy_is_given_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        scoring_sql("signals", "75.0", "50.0", "10", ("account_id",))
+
+
 def test_the_result_shares_no_memory_with_the_frame():
     frame = frame_of([BEST, WORST]).astype({"account_id": object})
     scored = VectorizedCSMHealthScorer().score_frame(frame)
@@ -370,6 +407,12 @@ def test_thresholds_may_be_columns_of_the_row():
 def test_levels_as_text_and_as_enum_are_the_same_rows():
     rows = boundary_rows()
     assert scored_by_sql(rows, written=TEXT) == scored_by_sql(rows)
+
+
+@pytest.mark.parametrize("written", [TEXT, ENUM])
+def test_ways_of_writing_levels_do_not_change(written):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        written.rag = str
 
 
 def test_levels_sort_from_the_best_to_the_worst_and_compare_with_any_text():
