@@ -178,6 +178,7 @@ def test_a_level_column_of_lists_is_refused():
             pd.Series([5, 1.5, 9], dtype=object),
             "account 'A1': nps_score is not a whole number: 1.5",
         ),
+        ("seats_utilization_rate", [0, 3, 1], "account 'A1': seats_utilization_rate is out of range: 3.0"),
         ("nps_score", [5, "nine", 9], "account 'A1': nps_score is not a number: 'nine'"),
         (
             "support_sentiment",
