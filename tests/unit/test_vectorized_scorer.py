@@ -187,6 +187,11 @@ def test_a_level_column_of_lists_is_refused():
         ),
         (
             "days_to_renewal",
+            [7.0, 2.0**63, -(2.0**63)],
+            "account 'A1': days_to_renewal is out of range: 9.223372036854776e+18 (2 such rows)",
+        ),
+        (
+            "days_to_renewal",
             pd.Series([MOST_WHOLE, 2**63, -(2**63) - 1], dtype=object),
             "account 'A1': days_to_renewal is out of range: 9223372036854775808 (2 such rows)",
         ),
