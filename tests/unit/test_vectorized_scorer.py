@@ -187,7 +187,7 @@ def test_a_level_column_of_lists_is_refused():
         ),
         (
             "days_to_renewal",
-            [7.0, 2.0**63, -(2.0**63)],
+            [7.0, 2.0**63, -(2.0**64)],
             "account 'A1': days_to_renewal is out of range: 9.223372036854776e+18 (2 such rows)",
         ),
         (
