@@ -50,14 +50,15 @@ class PostgresServer:
 def running_server() -> Iterator[PostgresServer]:
     """A server in a fresh folder, stopped in the end. Raises FileNotFoundError where no server is installed."""
     account = _account()
-    binaries = _binaries(account)
     folder = Path(tempfile.mkdtemp(prefix="csm-postgres-"))
     try:
+        if account:
+            shutil.chown(folder, account["user"], account["group"])
+        binaries = _binaries(account, folder / "programs")
         password = secrets.token_hex(12)
         (folder / "password").write_text(password)
         if account:
-            for path in (folder, folder / "password"):
-                shutil.chown(path, account["user"], account["group"])
+            shutil.chown(folder / "password", account["user"], account["group"])
         initdb = [binaries / "initdb", "-D", folder / "data", "-U", _USER, "--pwfile", folder / "password"]
         _run([*initdb, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C", "--no-sync"], account, folder)
         port = _free_port()
@@ -106,22 +107,39 @@ def _account() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _binaries(account: dict[str, Any]) -> Path:
-    """The folder of the server's programs: of the package from PyPI, else Debian's."""
+def _binaries(account: dict[str, Any], copy: Path) -> Path:
+    """The folder of the server's programs: of the package from PyPI, or a copy of it where its user cannot reach it
+    (below a folder that only root may enter), else Debian's.
+    """
     wheel = importlib.util.find_spec(_WHEEL)
     places = [Path(place) / "pginstall" / "bin" for place in (wheel and wheel.submodule_search_locations) or ()]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for place in places:
-        try:
-            subprocess.run([place / "postgres", "--version"], check=True, capture_output=True, **account)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return place
+        if _runs(place, account):
+            return place
+        if account and _WHEEL in place.parts:
+            # The libraries of the programs are beside the package.
+            package = place.parent.parent
+            for part in (package, package.with_name(f"{package.name}.libs")):
+                if part.is_dir():
+                    shutil.copytree(part, copy / part.name, symlinks=True)
+            copied = copy / package.name / "pginstall" / "bin"
+            if _runs(copied, account):
+                return copied
     message = (
         "no PostgreSQL server can be run here: install the development dependencies (make setup) or Debian's "
         f"package postgresql. Looked in {', '.join(map(str, places)) or 'no place'}."
     )
     raise FileNotFoundError(message)
+
+
+def _runs(place: Path, account: dict[str, Any]) -> bool:
+    try:
+        for program in ("postgres", "initdb"):
+            subprocess.run([place / program, "--version"], check=True, capture_output=True, cwd="/", **account)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def _environment() -> dict[str, str]:
