@@ -11,11 +11,16 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from hypothesis import settings
 
 from csm_core.config import PROJECT_ROOT, Config, load_config
 
 # What tests of several folders share.
 pytest_plugins = ["tests.postgres_server"]
+
+# How long an example takes says something of the machine, nothing of the rules.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # These say when or where something was done, and differ between runs that did the same.
 VOLATILE = {"scored_at"}
