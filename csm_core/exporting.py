@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.errors import InputError
-from csm_core.sql_models import literal
+from csm_core.sql_models import literal, quoted
 
 EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 _FORMULA = r"^'*[=+@\t\r-]"
@@ -37,7 +37,7 @@ def write_export(
     form = EXPORT_FORMATS[path.suffix.lower()]
     fresh = path.with_name(f".{path.name}.new")
     options = "format csv, header" if form == "csv" else f"format {form}"
-    values = ", ".join(f"{harmless(value) if form == 'csv' else value} as {_quoted(name)}" for name, value in columns)
+    values = ", ".join(f"{harmless(value) if form == 'csv' else value} as {quoted(name)}" for name, value in columns)
     try:
         row = connection.execute(
             f"copy (select {values} from {origin}) to {literal(str(fresh))} ({options})"
@@ -56,7 +56,3 @@ def harmless(value: str) -> str:
     text = f"cast({value} as varchar)"
     formula = f"regexp_matches({text}, {literal(_FORMULA)}) and not regexp_matches({text}, '{_NUMBER}')"
     return f"case when {formula} then '''' || {text} else {text} end"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

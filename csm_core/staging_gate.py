@@ -42,7 +42,7 @@ from csm_core.contract import (
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.late_records import note_changes
 from csm_core.sources.loading import prepare as prepare_raw
-from csm_core.sql_models import literal
+from csm_core.sql_models import literal, quoted
 from csm_core.staging_casts import Judged, as_they_are, judge
 from csm_core.warehouse import columns_of, table_exists, transaction
 
@@ -635,7 +635,7 @@ class _Gate:
             if not table_exists(self._connection, table):
                 continue
             columns = [name for name in columns_of(self._connection, table) if name not in BOOKKEEPING]
-            pairs = ", ".join(f"{literal(name)}, cast({_quoted(name)} as varchar)" for name in columns)
+            pairs = ", ".join(f"{literal(name)}, cast({quoted(name)} as varchar)" for name in columns)
             text = RECORD if {RECORD, SOURCE} <= set(columns) else f"cast(json_object({pairs}) as varchar)"
             selects.append(
                 f"select _load_id, _source_file, _source_line, {text} as raw_text "
@@ -797,7 +797,3 @@ def _in(column: str, numbers: Sequence[int]) -> str:
 
 def _has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

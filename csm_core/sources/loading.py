@@ -36,6 +36,7 @@ from csm_core.sources.text_files import (
     read_rows,
 )
 from csm_core.sql_models import literal
+from csm_core.sql_models import quoted as sql_quoted
 from csm_core.warehouse import table_exists, transaction
 
 if TYPE_CHECKING:
@@ -467,12 +468,12 @@ class _Load:
             # One file is one constant: the name is not looked up row by row.
             name = literal(group[0].name) if len(group) == 1 else "filename"
             if self._target.records:
-                values = self._as_record([(column.name, _quoted(column.name)) for column in columns], name)
+                values = self._as_record([(column.name, sql_quoted(column.name)) for column in columns], name)
             else:
                 stored = self._align([(column.name, column.raw_type) for column in columns])
                 values = [
                     f"{_converted(column.expression, column.raw_type, stored[column.stored.lower()])} "
-                    f"as {_quoted(column.stored)}"
+                    f"as {sql_quoted(column.stored)}"
                     for column in columns
                 ]
             options = "" if len(group) == 1 else ", filename = true"
@@ -505,7 +506,7 @@ class _Load:
         read = _WITHOUT_APOSTROPHE if exported else "{0}"
         values = [
             f"{_converted(read.format(f'c{position}'), 'VARCHAR', stored[_storable(name).lower()])} "
-            f"as {_quoted(_storable(name))}"
+            f"as {sql_quoted(_storable(name))}"
             for position, name in enumerate(columns)
         ]
         self._insert(values, f"temp.{table}", load_id, loaded_at)
@@ -551,7 +552,7 @@ class _Load:
         for folded, names in spellings.items():
             found = ", ".join(f"json_values[{position[key]}]" for key in names)
             value = f"coalesce({found})" if len(names) > 1 else found
-            values.append(f"{_converted(value, 'VARCHAR', stored[folded])} as {_quoted(_storable(names[0]))}")
+            values.append(f"{_converted(value, 'VARCHAR', stored[folded])} as {sql_quoted(_storable(names[0]))}")
         pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
         source = (
             f"(select json_extract_string(c0, [{pointers}]) as json_values, _source_file, _source_line "
@@ -571,7 +572,7 @@ class _Load:
             return
         target = self._target
         columns = [
-            f"{_quoted(name)} varchar{' using compression uncompressed' * (name in target.mostly_distinct)}"
+            f"{sql_quoted(name)} varchar{' using compression uncompressed' * (name in target.mostly_distinct)}"
             for name in (*target.required, *target.optional)
         ]
         if target.records:
@@ -593,7 +594,7 @@ class _Load:
             column = _storable(name)
             folded = column.lower()
             if folded not in stored:
-                self._connection.execute(f"alter table {table} add column {_quoted(column)} {kind}")
+                self._connection.execute(f"alter table {table} add column {sql_quoted(column)} {kind}")
                 stored[folded] = kind
             elif stored[folded] != kind:
                 vacant = empty or self._only_nulls(column)
@@ -604,7 +605,7 @@ class _Load:
         return stored
 
     def _change_type(self, column: str, kind: str, wider: str, *, vacant: bool) -> None:
-        table, quoted = self._target.table, _quoted(column)
+        table, quoted = self._target.table, sql_quoted(column)
         if vacant and column.lower() in self._target.mostly_distinct:
             # The compression of text does not fit another type, and cannot be taken back.
             self._connection.execute(f"alter table {table} drop column {quoted}")
@@ -615,7 +616,7 @@ class _Load:
 
     def _only_nulls(self, column: str) -> bool:
         found = self._connection.execute(
-            f"select 1 from {self._target.table} where {_quoted(column)} is not null limit 1"
+            f"select 1 from {self._target.table} where {sql_quoted(column)} is not null limit 1"
         ).fetchone()
         return found is None
 
@@ -744,7 +745,7 @@ class _ParquetColumn:
         nested = kind.endswith("]") or kind.startswith(_NESTED)
         as_text = nested or kind.startswith("ENUM") or kind in {"NULL", '"NULL"'}
         self.raw_type = "VARCHAR" if as_text else kind
-        value = _quoted(name)
+        value = sql_quoted(name)
         self.expression = f"cast(to_json({value}) as varchar)" if nested else value
 
 
@@ -827,10 +828,6 @@ def _converted(expression: str, kind: str, wanted: str) -> str:
 def _storable(name: str) -> str:
     cleaned = "".join(character if character.isprintable() else "_" for character in name).strip() or "unnamed"
     return f"{cleaned}__original" if cleaned.lower() in BOOKKEEPING else cleaned
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _glob_escaped(path: str) -> str:
