@@ -46,7 +46,10 @@ class Check:
 
 @dataclass(frozen=True)
 class SqlModel:
-    """One SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is the schema as well."""
+    """One SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is the schema as well.
+
+    ``never_null`` are the columns of the key, its nullable ones aside, and those that the yml states as such.
+    """
 
     name: str
     layer: str
@@ -58,6 +61,7 @@ class SqlModel:
     partitioned: bool
     incremental: Incremental | None
     columns: Mapping[str, str]
+    never_null: tuple[str, ...]
     checks: tuple[Check, ...]
 
     @property
@@ -94,7 +98,9 @@ def load_model(path: Path, layer: str) -> SqlModel:
         raise WarehouseError(message)
     stated = cast("dict[str, Any]", yaml.load(description_file.read_text(encoding="utf-8"), Loader=_LOADER))  # noqa: S506
     grain = tuple(cast("list[str]", stated.get("grain") or []))
+    nullable_grain = tuple(cast("list[str]", stated.get("nullable_grain") or []))
     incremental = stated.get("incremental")
+    checks = cast("list[dict[str, Any]]", stated.get("checks") or [])
     return SqlModel(
         name=path.stem,
         layer=layer,
@@ -102,11 +108,12 @@ def load_model(path: Path, layer: str) -> SqlModel:
         sql=path.read_text(encoding="utf-8") if path.suffix == ".sql" and path.is_file() else "",
         description=str(stated["description"]).strip(),
         grain=grain,
-        nullable_grain=tuple(cast("list[str]", stated.get("nullable_grain") or [])),
+        nullable_grain=nullable_grain,
         partitioned=bool(stated.get("partitioned", False)),
         incremental=Incremental(**cast("dict[str, str]", incremental)) if incremental else None,
         columns=cast("dict[str, str]", stated.get("columns") or {}),
-        checks=tuple(_checks(cast("list[dict[str, Any]]", stated.get("checks") or []))),
+        never_null=tuple(dict.fromkeys([*(key for key in grain if key not in nullable_grain), *_not_null(checks)])),
+        checks=tuple(_checks(checks)),
     )
 
 
@@ -148,13 +155,17 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _not_null(stated: list[dict[str, Any]]) -> Iterator[str]:
+    for entry in stated:
+        yield from cast("list[str]", entry.get("not_null") or [])
+
+
 def _checks(stated: list[dict[str, Any]]) -> Iterator[Check]:
     for entry in stated:
         ((kind, body),) = entry.items()
         if kind == "not_null":
-            for column in cast("list[str]", body):
-                yield Check(f"{column}_not_null", f"{column} is never null.", f"{column} is not null")
-        elif kind == "accepted_values":
+            continue
+        if kind == "accepted_values":
             column = body["column"]
             values = ", ".join(literal(value) for value in body["values"])
             yield Check(
