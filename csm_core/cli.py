@@ -173,7 +173,7 @@ def execute(
     return outcome.exit_status
 
 
-@app.command(epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl")
+@app.command(epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl --json")
 def score(
     file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the 13 inputs.")],
     out: Annotated[
@@ -184,6 +184,7 @@ def score(
     churn_window_days: Annotated[
         int, typer.Option(help="Days to renewal within which the contract worries.")
     ] = DEFAULT_CHURN_WINDOW_DAYS,
+    as_json: JsonOption = False,
 ) -> None:
     """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
     from csm_core.score_file import score_file
@@ -193,7 +194,10 @@ def score(
     scorer = VectorizedCSMHealthScorer(
         green_threshold=green, amber_threshold=amber, churn_window_days=churn_window_days
     )
-    report = score_file(file, out=out, scorer=scorer)
+    report = score_file(file, out=out, scorer=scorer, listed=as_json and out is None)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
+        raise typer.Exit(report.exit_status)
     typer.echo(f"{report.scored:,} rows scored, written to {out}" if out else report.table)
     for bad in report.bad:
         where = f"account {bad.account_id!r}" if bad.account_id else ""

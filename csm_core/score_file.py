@@ -46,11 +46,15 @@ class BadRow:
 
 @dataclass(frozen=True)
 class ScoreFileReport:
-    """How many rows were scored, which were not, and the table to print where nothing was written."""
+    """How many rows were scored, which were not, and the table to print where nothing was written.
+
+    ``scores`` are the rows of that table where they were asked for, one mapping each.
+    """
 
     scored: int
     bad: Sequence[BadRow]
     table: str
+    scores: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def exit_status(self) -> int:
@@ -59,7 +63,8 @@ class ScoreFileReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
-        return {"scored": self.scored, "bad": [asdict(row) for row in self.bad]}
+        listed = {} if self.scores is None else {"scores": list(self.scores)}
+        return {"scored": self.scored, "bad": [asdict(row) for row in self.bad], **listed}
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,15 @@ class _Column:
 
 
 def score_file(
-    path: Path, *, out: Path | None = None, scorer: VectorizedCSMHealthScorer | None = None
+    path: Path, *, out: Path | None = None, scorer: VectorizedCSMHealthScorer | None = None, listed: bool = False
 ) -> ScoreFileReport:
     """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write the scores to ``out``, if given.
 
     ``account_id`` and the required inputs have to be there; ``tenant_id`` and ``as_of_date`` may, and then tell rows
     of one account apart and are written, too; in CSV, one that a spreadsheet would run as a formula gets an apostrophe
-    in front. The output takes its format from its name and stands whole or not at
-    all. Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output
-    that cannot be written.
+    in front. The output takes its format from its name and stands whole or not at all. ``listed`` gives the scores in
+    the report. Raises InputError for a file that is missing or unreadable, a required column that is missing, and an
+    output that cannot be written.
     """
     form = _form(path)
     if not path.is_file():
@@ -102,8 +107,9 @@ def score_file(
         if out:
             _write(connection, keys, out, out_form)
         ((scored,),) = connection.execute("select count(*) from scored").fetchall()
-        shown = as_box(connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line"))
-        return ScoreFileReport(scored, sorted(bad, key=lambda row: row.line), shown)
+        shown = connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line")
+        scores = [dict(zip(shown.columns, row, strict=True)) for row in shown.fetchall()] if listed else None
+        return ScoreFileReport(scored, sorted(bad, key=lambda row: row.line), as_box(shown), scores)
 
 
 def _form(path: Path) -> str:

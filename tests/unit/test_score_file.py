@@ -122,6 +122,23 @@ def test_the_command_exits_with_2_when_a_row_was_bad(company, tmp_path):
     assert "AMBER" in bad.stdout
 
 
+def test_programs_are_given_the_report_and_the_scores_unless_a_file_holds_them(company, tmp_path):
+    one = company("acme")
+    path = str(write(tmp_path, GOOD, "b,2,stable,current,0.7,medium,9"))
+    shown = one.csm("score", path, "--json")
+    assert shown.returncode == 2
+    report = json.loads(shown.stdout)
+    assert report["scored"] == 1
+    assert [(bad["line"], bad["account_id"], bad["field"]) for bad in report["bad"]] == [
+        (3, "b", "feature_adoption_rate")
+    ]
+    assert [(row["account_id"], row["rag"]) for row in report["scores"]] == [("a", "AMBER")]
+    written = one.csm("score", path, "--json", "--out", str(tmp_path / "scored.jsonl"))
+    assert json.loads(written.stdout) == {name: found for name, found in report.items() if name != "scores"}
+    (line,) = (tmp_path / "scored.jsonl").read_text().splitlines()
+    assert json.loads(line)["score"] == report["scores"][0]["score"]
+
+
 # -- lines and values -----------------------------------------------------------------------------------------------
 
 
@@ -162,7 +179,6 @@ def test_json_lines_are_told_by_their_own_line(tmp_path):
     ]
     assert report.bad[0].reason == "not a JSON object"
     assert report.exit_status == 2
-    assert report.as_dict()["bad"][1]["line"] == 4
 
 
 def test_blank_lines_and_quoted_line_breaks_do_not_shift_the_lines(tmp_path):
