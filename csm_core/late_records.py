@@ -223,7 +223,8 @@ def mark_built(
 ) -> None:
     """Note that the days of a table (None: the whole of it) have been built from its inputs as they are now.
 
-    A day that was built from an input which lacks a change lacks it as well.
+    A day that was built from an input which lacks a change lacks it as well. Changes of what the table does not read
+    have no part in it: whether they were noted before it was built or after, the mark is the same.
     """
     prepare(connection)
     connection.execute("delete from run.model_inputs where model = ?", [table])
@@ -245,10 +246,9 @@ def mark_built(
         insert into run.model_marks
         {_LACKING.format(scope=_WITH_INPUTS)},
         now_at as (
-            select greatest(
-                coalesce((select max(change_id) from run.late_records), 0),
-                coalesce((select max(change_id) from run.model_marks), 0)
-            ) as change_id
+            select coalesce(max(late.change_id), 0) as change_id
+            from run.late_records as late
+            inner join reads on reads.model = $model and reads.input = '{_STAGED}' || late.entity
         )
         select $model, built.as_of_date, least(
             any_value(now_at.change_id), coalesce(min(inputs.complete_to), any_value(now_at.change_id)))
