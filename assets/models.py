@@ -46,9 +46,8 @@ def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dic
         "backfill_policy": BACKFILL,
         "required_resource_keys": {RESOURCE},
         "metadata": {
-            "dagster/column_schema": dg.TableSchema(
-                columns=[dg.TableColumn(name, "unknown", description=text) for name, text in model.columns.items()]
-            ),
+            # The UI takes the types from the last materialisation, and the descriptions from here.
+            "dagster/column_schema": _table_schema(model, {}),
             "dagster/table_name": model.table,
         },
         "check_specs": [
@@ -125,8 +124,15 @@ def report(
 
 
 def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
-    """The table's columns with the types that they have in the database, and where they come from."""
-    types = dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall())
+    """The table's columns with the types that they have in the database."""
+    return _table_schema(
+        model,
+        dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall()),
+    )
+
+
+def _table_schema(model: SqlModel, types: Mapping[str, str]) -> dg.TableSchema:
+    """The columns with what they mean and where they come from."""
     behind = columns_behind(model)
     return dg.TableSchema(
         columns=[

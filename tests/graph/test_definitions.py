@@ -49,6 +49,12 @@ def test_lineage_is_what_the_sql_reads(definitions):
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
 
 
+def test_columns_say_where_they_come_from(definitions):
+    schema = definitions.resolve_asset_graph().get(dg.AssetKey("csm_health_scores")).metadata["dagster/column_schema"]
+    said = {column.name: column.description for column in schema.columns}
+    assert said["usage_trend_points"].endswith("From csm_health_signals.usage_trend.")
+
+
 def test_publishing_stands_behind_blocking_checks(definitions):
     checks = {
         key.name: definitions.resolve_asset_graph().get(key)
