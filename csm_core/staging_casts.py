@@ -129,7 +129,7 @@ def as_they_are(entity: Entity, types: Mapping[str, str]) -> AsTheyAre | None:
     for column in entity.columns:
         name, kind = column.name, types.get(column.name, "").upper()
         if column.kind is Kind.TEXT and kind == "VARCHAR" and not column.levels and not column.currency:
-            suspects.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] < '!' or {name}[-1] > '~'")
+            suspects.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] not between '!' and '~'")
             values.append(name if column.default is None else f"coalesce({name}, {literal(column.default)}) as {name}")
         elif column.kind is Kind.INTEGER and kind in _SMALL_INTEGER_TYPES:
             suspects += [f"{name} < {column.minimum}"] if column.minimum is not None else []

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
-from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE, Reason
+from csm_core.contract import BOOKKEEPING, EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE, Reason, storage_of
 from csm_core.errors import SourceError
 from csm_core.sources.text_files import (
     Refused,
@@ -578,7 +578,7 @@ class _Load:
         if target.records:
             columns = [f"{RECORD} varchar using compression zstd", f"{SOURCE} varchar"]
             columns += [f"{name} varchar" for name, _ in target.opened]
-        columns += [f"{name} {kind}" for name, kind in BOOKKEEPING.items()]
+        columns += [f"{name} {storage_of(kind)}" for name, kind in BOOKKEEPING.items()]
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
     def _align(self, incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
