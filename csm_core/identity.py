@@ -26,7 +26,8 @@ from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, UNDECIDED
 from csm_core.errors import SourceError
 from csm_core.sources.files import readable_files
-from csm_core.sources.loading import Log, RawTable, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.sql_models import literal
 from csm_core.warehouse import table_exists, transaction
 

@@ -18,7 +18,7 @@ from csm_core.exporting import harmless
 from csm_core.input_columns import ACCOUNT, KEYS, input_columns
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
-from csm_core.sources.loading import CSV, JSON_LINES, PARQUET, form_of
+from csm_core.sources.source_files import CSV, JSON_LINES, PARQUET, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
 from csm_core.sql_models import literal, quoted
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer

@@ -254,6 +254,11 @@ def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
         connection.execute(f"comment on column {model.table}.{identifier(column)} is {literal(description)}")
 
 
+def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether a table, or a table with a condition behind it (``t where ...``), has any row."""
+    return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
+
+
 def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Whether the schema-qualified table is there."""
     schema, _, name = table.partition(".")

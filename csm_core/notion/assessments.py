@@ -19,7 +19,7 @@ import duckdb
 
 from csm_core.notion import databases as names
 from csm_core.notion.rich_text import clean
-from csm_core.sources.loading import prepare as prepare_loads
+from csm_core.sources.raw_tables import prepare as prepare_loads
 from csm_core.warehouse import table_exists, transaction
 
 SYSTEM = "notion"

@@ -15,8 +15,10 @@ import duckdb
 
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError
-from csm_core.sources.loading import SUFFIXES, LoadResult, Log, RawTable, form_of, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import FilesSettings
+from csm_core.sources.source_files import SUFFIXES, form_of
 
 SYSTEM = "files"
 

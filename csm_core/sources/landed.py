@@ -13,8 +13,8 @@ import duckdb
 
 from csm_core.errors import SourceError, SourceUnavailableError
 from csm_core.sources.files import readable_files
-from csm_core.sources.loading import SUFFIXES, form_of
 from csm_core.sources.settings import LandingPlace
+from csm_core.sources.source_files import SUFFIXES, form_of
 from csm_core.sql_models import literal
 
 

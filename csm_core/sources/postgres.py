@@ -24,10 +24,12 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError, SourceUnavailableError
 from csm_core.sources.files import contract_tables
-from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables, require_columns
+from csm_core.sources.loading import load_tables
 from csm_core.sources.postgres_database import Database, opened
 from csm_core.sources.pulling import Told
+from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import PostgresQuery, PostgresSettings
+from csm_core.sources.source_files import require_columns
 
 SYSTEM = "postgres"
 WHOLE = "_whole"

@@ -18,7 +18,7 @@ from typing import Any
 
 from csm_core.errors import CSMError, SourceUnavailableError
 from csm_core.sources.files import readable_files
-from csm_core.sources.loading import Log
+from csm_core.sources.raw_tables import Log
 from csm_core.sources.web_api import encoded, require_dlt
 
 Page = tuple[str, Sequence[MutableMapping[str, Any]]]

@@ -13,7 +13,8 @@ import duckdb
 
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
-from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import RavenStackSettings
 
 SYSTEM = "ravenstack"

@@ -17,9 +17,9 @@ from csm_core.errors import ConfigError
 from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.files import FilesSource
 from csm_core.sources.hubspot import HUBSPOT
-from csm_core.sources.loading import LoadResult, Log, RawTable
 from csm_core.sources.postgres import PostgresSource
 from csm_core.sources.ravenstack import RavenStackSource
+from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.stripe import StripeSource
 from csm_core.sources.zendesk import ZENDESK

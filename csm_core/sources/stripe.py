@@ -15,8 +15,9 @@ import duckdb
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
 from csm_core.sources.landed import files_of, found_tables, landed_files
-from csm_core.sources.loading import LoadResult, Log, RawTable, load_tables
+from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import pull, pulled_files
+from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import LandedTables, StripeApi, StripeSettings
 from csm_core.sources.stripe_api import StripeStream, connect, reach
 

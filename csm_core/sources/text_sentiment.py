@@ -17,7 +17,7 @@ import duckdb
 from csm_core.contract import SOURCE
 from csm_core.errors import ConfigError
 from csm_core.sources.files import readable_files
-from csm_core.sources.loading import Log, RawTable
+from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.warehouse import table_exists
 
 EXTRA = "sentiment"

@@ -436,9 +436,9 @@ def test_two_parquet_files_of_other_types_and_a_csv_meet_as_text(way_in, tmp_pat
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(way_in, monkeypatch):
     way_in.write_company()
-    from csm_core.sources import loading
+    from csm_core.sources import incoming
 
-    count = loading.line_count
+    count = incoming.line_count
 
     def growing(path):
         lines = count(path)
@@ -447,7 +447,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(way_in, monkeypatch):
                 file.write(event(9) + "\n")
         return lines
 
-    monkeypatch.setattr(loading, "line_count", growing)
+    monkeypatch.setattr(incoming, "line_count", growing)
     with pytest.raises(SourceError, match=r"usage_events\.csv: changed while it was read"):
         way_in.load()
     assert way_in.rows("select count(*) from raw.loads") == [(0,)]

@@ -8,7 +8,8 @@ import structlog
 from csm_core import identity
 from csm_core.config import Config, IdentitySettings
 from csm_core.errors import SourceError
-from csm_core.sources.loading import RawTable, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging_gate import Behind, stage_entity
 

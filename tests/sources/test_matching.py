@@ -15,7 +15,8 @@ from csm_core.config import Config, IdentitySettings
 from csm_core.contract import ENTITIES
 from csm_core.errors import InputError
 from csm_core.matching import Candidate, SourceMatches
-from csm_core.sources.loading import RawTable, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging_gate import Behind, stage_entity
 from tests.sources.test_stripe import invoice, subscription, write_company, write_lines

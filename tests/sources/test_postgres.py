@@ -269,7 +269,7 @@ def test_a_lost_connection_is_tried_again(product, postgres_server, monkeypatch)
         (
             "accounts",
             {"sql": "select id as account_id, name from customers"},
-            r"product_db: query accounts: required column missing: account_name .*\. Found: account_id, name",
+            r"query accounts: required column missing: account_name \(is it 'name'\?\)\. Found: account_id, name",
         ),
         ("accounts", {"sql": "select id, id from customers"}, "has the column 'id' twice"),
         ("accounts", {"sql": "select id as account_id frm customers"}, "query accounts: refused by the server: syntax"),

@@ -10,7 +10,8 @@ import pytest
 
 from csm_core.errors import SourceError
 from csm_core.sources.landed import found_tables, landed_files
-from csm_core.sources.loading import RawTable, load_tables
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.settings import LandedTables
 
 TABLE = RawTable("vendor", "orders", "invoices", ("id",), records=True)

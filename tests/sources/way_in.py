@@ -13,7 +13,7 @@ import duckdb
 
 from csm_core.contract import BOOKKEEPING, ENTITIES, MANDATORY_ENTITIES
 from csm_core.logging import configure
-from csm_core.sources.loading import LoadResult
+from csm_core.sources.raw_tables import LoadResult
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings, RavenStackSettings
 from csm_core.staging_gate import StageReport, stage_entity

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
-from csm_core.sources.loading import opened_columns, prepare
+from csm_core.sources.raw_tables import opened_columns, prepare
 from csm_core.sources.registry import get_system, system_names
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import AnySource

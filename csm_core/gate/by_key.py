@@ -1,0 +1,213 @@
+"""The long way: record by record key, of which the latest one stands."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from csm_core.contract import ACCOUNT_MAP, USAGE_EVENTS, Reason
+from csm_core.gate.changed_days import note_changed_days
+from csm_core.gate.refused import Refused
+from csm_core.gate.scope import Counts, Outcome, Scope, among
+from csm_core.sql_models import literal
+from csm_core.staging_casts import judge
+from csm_core.warehouse import has_rows, table_exists
+
+_RECENT_FIRST = "_loaded_at desc, _load_id desc, _source_file desc, _source_line desc"
+
+
+class ByKey:
+    """Stages the records of a scope, or only the new ones, with the latest of each key."""
+
+    def __init__(self, scope: Scope, refused: Refused, counts: Counts) -> None:
+        self._scope = scope
+        self._refused = refused
+        self._counts = counts
+        self._connection = scope.connection
+        self._entity = scope.entity
+        self._sources = scope.sources
+
+    def run(self, max_rejected_percent: float) -> Outcome:
+        """Stage the records in scope."""
+        connection, entity = self._connection, self._entity
+        self._scope.outdated()
+        self._collect()
+        self._decide()
+        self._refused.write(
+            "select _system, _load_id, _source_file, _source_line, _problem, _value, "
+            f"{entity.key} as _key, _loaded_at from temp.gate_decided where _outcome = 'rejected'"
+        )
+        outcomes = dict(
+            connection.execute("select _outcome, count(*) from temp.gate_decided group by _outcome").fetchall()
+        )
+        self._counts.read = sum(count for name, count in outcomes.items() if name != "withdrawn")
+        self._counts.read += self._refused.unparseable()
+        self._counts.superseded = outcomes.get("superseded", 0)
+        refusal = self._refused.too_much(max_rejected_percent)
+        if refusal:
+            return Outcome(refusal)
+        names = ", ".join((*entity.column_names, "_loaded_at"))
+        accepted = f"select {names} from temp.gate_decided where _outcome = 'loaded'"
+        if self._scope.anew:
+            order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
+            connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
+            days = note_changed_days(self._scope, entity.table, "temp.gate_fresh")
+            connection.execute(f"delete from {entity.table}")
+            self._counts.loaded = self._scope.one(f"insert into {entity.table} by name from temp.gate_fresh")
+        else:
+            days = self._replace_by_key(accepted)
+        self._prune()
+        return Outcome(days=days)
+
+    def _collect(self) -> None:
+        """The judged records in scope, in one temporary table."""
+        connection, entity = self._connection, self._entity
+        selects: list[str] = []
+        if not self._scope.anew:
+            self._collect_retries()
+        for source in self._sources:
+            judged = source.judged.sql
+            if self._scope.anew:
+                selects.append(f"select * from ({judged})")
+                continue
+            own = f"system = {literal(source.system)}"
+            retried = connection.execute(f"select distinct load_id from temp.gate_retries where {own}").fetchall()
+            # The plain condition on the load reaches the storage's statistics by way of the model's joins.
+            loads = (*source.pending, *(load_id for (load_id,) in retried))
+            narrowed = f"select * from ({source.sql}) where {among('_load_id', loads)}"
+            if retried:
+                narrowed += (
+                    f" and ({among('_load_id', source.pending)} or (_load_id, _source_file, _source_line) in "
+                    f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
+                )
+            selects.append(judge(entity, narrowed, source.types, source.system).sql)
+        nothing = (
+            f"select '' as _system, * exclude (_loaded_at), '' as _source_file, 0 as _source_line, _loaded_at, "
+            f"0 as _load_id, 0 as _problem, '' as _value from {entity.table} limit 0"
+        )
+        connection.execute(
+            f"create or replace temp table gate_rows as {' union all by name '.join(selects) or nothing}"
+        )
+
+    def _collect_retries(self) -> None:
+        """Records that were refused for an account which is known, or a customer who is matched, by now."""
+        pending = self._scope.pending
+        matched = (
+            f"or (reason = '{Reason.UNMATCHED}' and (system, value) in (select (system, external_id) "
+            "from staging.account_map where account_id is not null or is_ignored))"
+            if table_exists(self._connection, ACCOUNT_MAP)
+            else ""
+        )
+        self._connection.execute(
+            f"create or replace temp table gate_retries as select system, load_id, source_file, source_line "
+            f"from {self._entity.quarantine_table} where ((reason = '{Reason.UNKNOWN_ACCOUNT}' "
+            f"and value in (select account_id from staging.stg_accounts)) {matched}) "
+            f"and not {among('load_id', pending)}"
+        )
+
+    def _decide(self) -> None:
+        """One outcome per record: loaded, rejected, superseded, or withdrawn with the version of its file."""
+        key = self._entity.key
+        if not self._scope.anew:
+            # Looked up once: every key of the whole history is read for it.
+            self._connection.execute(
+                f"create or replace temp table gate_staged as from {self._entity.table} "
+                f"where {key} in (select {key} from temp.gate_rows where _problem is null)"
+            )
+        newer_staged = (
+            ""
+            if self._scope.anew
+            else "when _problem is null and exists (select 1 from temp.gate_staged as staged "
+            f"where staged.{key} = ranked.{key} and staged._loaded_at > ranked._loaded_at) then 'superseded' "
+        )
+        self._connection.execute(
+            f"""
+            create or replace temp table gate_decided as
+            with recency as (
+                select *, row_number() over (partition by {key} order by {_RECENT_FIRST}) as _recency,
+                    (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated) as _outdated
+                from temp.gate_rows
+            ),
+            ranked as (
+                select *, case when {key} is not null then
+                    min(_recency) filter (where _problem is null) over (partition by {key}) end as _winner
+                from recency
+            )
+            select * exclude (_recency, _outdated, _winner), case
+                {newer_staged}
+                when _problem is null and _recency = _winner then 'loaded'
+                when _outdated then 'withdrawn'
+                when _problem is null then 'superseded'
+                when _recency > _winner then 'superseded'
+                else 'rejected' end as _outcome
+            from ranked
+            """
+        )
+
+    def _replace_by_key(self, accepted: str) -> tuple[date, ...]:
+        """Put the accepted records in the place of those with the same keys; queue the days that differ."""
+        connection, entity = self._connection, self._entity
+        keys = f"select {entity.key} from temp.gate_decided where _outcome = 'loaded'"
+        connection.execute(
+            f"create or replace temp table gate_replaced as from temp.gate_staged where {entity.key} in ({keys})"
+        )
+        connection.execute(f"create or replace temp table gate_accepted as {accepted}")
+        days = note_changed_days(self._scope, "temp.gate_replaced", "temp.gate_accepted")
+        if has_rows(connection, "temp.gate_replaced"):
+            connection.execute(
+                f"delete from {entity.table} where {entity.key} in (select {entity.key} from temp.gate_replaced)"
+            )
+        order = "order by occurred_at" if entity.name == USAGE_EVENTS else ""
+        # What was refused and has now come right is no longer in quarantine.
+        connection.execute(
+            f"delete from {entity.quarantine_table} where record_key in ({keys}) and not "
+            f"{among('load_id', self._scope.pending)}"
+        )
+        self._counts.loaded = self._scope.one(f"insert into {entity.table} by name from temp.gate_accepted {order}")
+        return days
+
+    def _prune(self) -> None:
+        """Remove from raw what a newer version of the same file has replaced, and what had been refused of the old."""
+        connection = self._connection
+        if not has_rows(connection, "temp.gate_outdated"):
+            return
+        if not self._scope.anew:
+            self._find_replaced_by_new_versions()
+        else:
+            connection.execute(
+                "create or replace temp table gate_leaving as select distinct _load_id, _source_file, _source_line "
+                "from temp.gate_decided where _outcome in ('withdrawn', 'superseded') "
+                "and (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated) "
+                "and (_load_id, _source_file, _source_line) not in (select (_load_id, _source_file, _source_line) "
+                "from temp.gate_decided where _outcome = 'loaded')"
+            )
+        for (table,) in connection.execute(
+            "select distinct raw_table from temp.gate_outdated "
+            "where load_id in (select _load_id from temp.gate_leaving)"
+        ).fetchall():
+            connection.execute(
+                f"delete from {table} where _load_id in (select _load_id from temp.gate_leaving) and "
+                "(_load_id, _source_file, _source_line) in "
+                "(select (_load_id, _source_file, _source_line) from temp.gate_leaving)"
+            )
+
+    def _find_replaced_by_new_versions(self) -> None:
+        entity = self._entity
+        # The plain condition on the load is answered from the storage's statistics, the pairs are not.
+        earlier = (
+            "_load_id in (select load_id from temp.gate_outdated) "
+            "and (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated)"
+        )
+        refused = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
+        selects: list[str] = []
+        for source in self._sources:
+            judged = judge(entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system).sql
+            selects.append(
+                f"select _load_id, _source_file, _source_line from ({judged}) where {entity.key} in "
+                f"(select {entity.key} from temp.gate_decided where _outcome = 'loaded') "
+                f"or (_load_id, _source_file, _source_line) in ({refused})"
+            )
+        self._connection.execute(f"create or replace temp table gate_leaving as {' union all '.join(selects)}")
+        self._connection.execute(
+            f"delete from {entity.quarantine_table} "
+            "where (load_id, source_file) in (select (load_id, path) from temp.gate_outdated)"
+        )

@@ -1,0 +1,117 @@
+"""The columns of a raw table: made when it is first filled, widened when later files have more or other ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import duckdb
+
+from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, storage_of
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sql_models import quoted as sql_quoted
+from csm_core.warehouse import has_rows, table_exists
+
+_INTEGERS = frozenset(
+    ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+)
+_FLOATS = frozenset(("FLOAT", "DOUBLE"))
+
+
+class RawColumns:
+    """The columns of one raw table in the warehouse."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable) -> None:
+        self._connection = connection
+        self._target = target
+
+    def ensure_table(self) -> None:
+        """Create the table with the columns that its staging model may name."""
+        if table_exists(self._connection, self._target.table):
+            return
+        target = self._target
+        columns = [
+            f"{sql_quoted(name)} varchar{' using compression uncompressed' * (name in target.mostly_distinct)}"
+            for name in (*target.required, *target.optional)
+        ]
+        if target.records:
+            columns = [f"{RECORD} varchar using compression zstd", f"{SOURCE} varchar"]
+            columns += [f"{name} varchar" for name, _ in target.opened]
+        columns += [f"{name} {storage_of(kind)}" for name, kind in BOOKKEEPING.items()]
+        self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
+
+    def align(self, incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Make room for the incoming columns; returns the type of every stored column by its lower-case name.
+
+        A column that so far only holds nulls takes the incoming type; two number types meet in the wider one; any
+        other difference makes the column text.
+        """
+        table = self._target.table
+        stored = self._stored_types()
+        empty = not has_rows(self._connection, table)
+        for name, kind in incoming:
+            column = storable(name)
+            folded = column.lower()
+            if folded not in stored:
+                self._connection.execute(f"alter table {table} add column {sql_quoted(column)} {kind}")
+                stored[folded] = kind
+            elif stored[folded] != kind:
+                vacant = empty or self._only_nulls(column)
+                wider = kind if vacant else _wider(stored[folded], kind)
+                if wider != stored[folded]:
+                    self._change_type(column, stored[folded], wider, vacant=vacant)
+                    stored[folded] = wider
+        return stored
+
+    def _change_type(self, column: str, kind: str, wider: str, *, vacant: bool) -> None:
+        table, quoted = self._target.table, sql_quoted(column)
+        if vacant and column.lower() in self._target.mostly_distinct:
+            # The compression of text does not fit another type, and cannot be taken back.
+            self._connection.execute(f"alter table {table} drop column {quoted}")
+            self._connection.execute(f"alter table {table} add column {quoted} {wider}")
+            return
+        using = converted(quoted, kind, wider)
+        self._connection.execute(f"alter table {table} alter column {quoted} set data type {wider} using {using}")
+
+    def _only_nulls(self, column: str) -> bool:
+        found = self._connection.execute(
+            f"select 1 from {self._target.table} where {sql_quoted(column)} is not null limit 1"
+        ).fetchone()
+        return found is None
+
+    def _stored_types(self) -> dict[str, str]:
+        schema, _, name = self._target.table.partition(".")
+        return {
+            column.lower(): kind
+            for column, kind in self._connection.execute(
+                "select column_name, data_type from duckdb_columns() where database_name = current_database() "
+                "and schema_name = ? and table_name = ?",
+                [schema, name],
+            ).fetchall()
+        }
+
+
+def _wider(stored: str, incoming: str) -> str:
+    if stored in _INTEGERS and incoming in _INTEGERS:
+        return "HUGEINT" if "HUGEINT" in {stored, incoming} or "UBIGINT" in {stored, incoming} else "BIGINT"
+    if {stored, incoming} <= _INTEGERS | _FLOATS:
+        return "DOUBLE"
+    return "VARCHAR"
+
+
+def converted(expression: str, kind: str, wanted: str) -> str:
+    """An expression of one column type as one of another."""
+    if kind == wanted:
+        return expression
+    if wanted == "VARCHAR" and (kind in _FLOATS or kind.startswith("DECIMAL")):
+        # Pandas writes whole numbers with gaps as floating point; as text they would no longer be whole numbers.
+        number = f"cast({expression} as double)"
+        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < 1e15"
+        digits = f"cast(cast({expression} as bigint) as varchar)"
+        return f"case when {whole} then {digits} else cast({expression} as varchar) end"
+    return f"cast({expression} as {wanted})"
+
+
+def storable(name: str) -> str:
+    """A column's name as the raw table has it: printable, and none of the bookkeeping's."""
+    cleaned = "".join(character if character.isprintable() else "_" for character in name).strip() or "unnamed"
+    return f"{cleaned}__original" if cleaned.lower() in BOOKKEEPING else cleaned
