@@ -1,26 +1,26 @@
 """Dagster's history in SQLite, in the files where Dagster keeps it by default, with connections that stay open.
 
 Dagster opens an engine and a connection for each event that it stores or reads, and closes both. A run of a few seconds
-has hundreds of events and a backfill thousands, so that most of their time would go there. Named as the storage in
-dagster.yaml; a home without it, or with another one, works as well, and may change over at any time.
+has hundreds of events and a backfill thousands, so that most of their time would go there. The instance is named in
+dagster.yaml; a home that does not name it works as well, and may change over at any time.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from dagster import StringSource
-from dagster._core.storage.base_storage import DagsterStorage
+from dagster import DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.runs.base import RunStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
-from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 
 # The index and the runs that are under way; the UI reads others as well.
@@ -92,57 +92,25 @@ class RunHistory(SqliteRunStorage):
         self._engine.dispose()
 
 
-class _Settings(TypedDict):
-    base_dir: str
+class Instance(DagsterInstance):
+    """Dagster's instance; where its history is in SQLite, the connections stay open. Other storage is left as it is."""
 
-
-class History(DagsterStorage[Any], ConfigurableClass):
-    """Runs, events and schedules below ``base_dir``, as Dagster's own storage lays them out there."""
-
-    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__()
-        self._inst_data = inst_data
-        base = Path(base_dir)
-        self._runs = RunHistory.from_local(str(base / "history"))
-        self._events = EventLog(str(base / "history" / "runs"))
-        self._schedules = SqliteScheduleStorage.from_local(str(base / "schedules"))
-
-    @property
-    def inst_data(self) -> ConfigurableClassData | None:
-        """Where Dagster found this class named, and with what settings."""
-        return self._inst_data
+    def __init__(self, *, event_storage: EventLogStorage, run_storage: RunStorage, **others: Any) -> None:
+        if isinstance(event_storage, SqliteEventLogStorage):
+            event_storage = EventLog(event_storage._base_dir, event_storage.inst_data)
+        if isinstance(run_storage, SqliteRunStorage):
+            run_storage = RunHistory(run_storage._conn_string, run_storage.inst_data)
+        super().__init__(event_storage=event_storage, run_storage=run_storage, **others)
 
     @classmethod
-    def config_type(cls) -> Any:
-        """The settings in dagster.yaml."""
-        return {"base_dir": StringSource}
+    def config_schema(cls) -> dict[str, Any]:
+        """No settings of its own in dagster.yaml."""
+        return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: _Settings) -> History:
-        """The storage with settings from dagster.yaml."""
-        return cls(config_value["base_dir"], inst_data)
-
-    @property
-    def event_log_storage(self) -> EventLog:
-        """The events."""
-        return self._events
-
-    @property
-    def run_storage(self) -> RunHistory:
-        """The runs."""
-        return self._runs
-
-    @property
-    def schedule_storage(self) -> SqliteScheduleStorage:
-        """The state of schedules and sensors."""
-        return self._schedules
-
-    def register_instance(self, instance: Any) -> None:
-        """Tell the parts whose they are."""
-        super().register_instance(instance)
-        for part in (self._runs, self._events, self._schedules):
-            if not part.has_instance:
-                part.register_instance(instance)
+    def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+        """Those of Dagster's instance: what dagster.yaml leaves out is in the folder where it lies."""
+        return InstanceRef.config_defaults(base_dir)
 
 
 def _engine(address: str) -> Engine:

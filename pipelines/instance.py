@@ -28,15 +28,6 @@ def prepare_home(config: Config) -> Path:
 
 @contextmanager
 def shared_instance(config: Config) -> Generator[dg.DagsterInstance]:
-    """The instance at DAGSTER_HOME, opened and closed; until then the environment names the home, for dagster.yaml."""
-    home = str(prepare_home(config))
-    before = os.environ.get(HOME_VARIABLE)
-    os.environ[HOME_VARIABLE] = home
-    try:
-        with dg.DagsterInstance.from_config(home) as instance:
-            yield instance
-    finally:
-        if before is None:
-            del os.environ[HOME_VARIABLE]
-        else:
-            os.environ[HOME_VARIABLE] = before
+    """The instance at DAGSTER_HOME, opened and closed."""
+    with dg.DagsterInstance.from_config(str(prepare_home(config))) as instance:
+        yield instance

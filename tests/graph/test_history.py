@@ -21,21 +21,21 @@ def counted() -> dg.MaterializeResult:
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path) -> Path:
     """The home of an instance as the project has it."""
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / "dagster.yaml").write_text((PROJECT_ROOT / "dagster.yaml").read_text())
-    monkeypatch.setenv("DAGSTER_HOME", str(folder))
     return folder
 
 
 @pytest.fixture
 def plain_home(home) -> Path:
-    """A home that names no storage, with the same files."""
+    """A home with the same files that leaves Dagster's instance as it is."""
     folder = home.parent / "plain"
     folder.mkdir()
     settings = yaml.safe_load((home / "dagster.yaml").read_text())
+    del settings["instance_class"]
     settings["storage"] = {"sqlite": {"base_dir": str(home)}}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
     return folder

@@ -49,7 +49,7 @@ def test_the_servers_instance_is_the_projects_with_another_storage():
     server = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     storage = server.pop("storage")
     project = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
-    assert set(project.pop("storage")) == {"custom"}
+    assert project.pop("instance_class")["module"] == "pipelines.history"
     assert server == project
     database = storage["postgres"]["postgres_db"]
     assert database.pop("scheme") == "postgresql+psycopg2"
