@@ -87,6 +87,24 @@ def main(runner: Runner | None = None) -> None:
         raise
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"csm-health {version('csm-health')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_every_command(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is, and end."),
+    ] = False,
+) -> None:
+    """What ``csm`` itself takes, before the name of a command."""
+
+
 def _say_stopped() -> None:
     # A line of progress may stand unfinished on the terminal.
     begin = "\n" if sys.stderr.isatty() else ""

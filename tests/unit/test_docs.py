@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def commands() -> list[list[str]]:
     ).stdout
     names = re.findall(r"^  ([a-z]+) ", help_text.split("Commands:")[1], re.MULTILINE)
     return [[name] for name in names] + [["notion", name] for name in ("init", "doctor", "sandbox", "plan", "apply")]
+
+
+def test_the_version_is_the_one_that_is_installed():
+    said = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PROJECT_ROOT,
+    )
+    assert said.stdout == f"csm-health {version('csm-health')}\n"
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
