@@ -5,8 +5,6 @@ has hundreds of events and a backfill thousands, so that most of their time woul
 dagster.yaml; a home that does not name it works as well, and may change over at any time.
 """
 
-from __future__ import annotations
-
 import os
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
