@@ -101,6 +101,18 @@ def test_who_watches_a_run_hears_of_an_event_while_the_writer_goes_on(home, plai
         reader.end_watch_event_logs(run.run_id, listen)
 
 
+def test_what_is_reported_outside_of_runs_stays_when_a_run_is_deleted(home, plain_home):
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(counted.key))
+        run_id = dg.materialize([counted], instance=instance).run_id
+        reported, ran = materialised(instance)
+        assert ran == run_id
+        instance.delete_run(run_id)
+        assert materialised(instance) == [reported]
+    with dg.DagsterInstance.from_config(str(plain_home)) as instance:
+        assert materialised(instance) == [reported]
+
+
 def test_threads_write_side_by_side(home):
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = [dg.materialize([counted], instance=instance).dagster_run for _ in range(3)]
