@@ -274,6 +274,8 @@ def whatif(
     from csm_core.config import load_config
     from csm_core.whatif import what_if
 
+    if not policy.is_file():
+        raise InputError(f"{policy}: no such file; --policy names a csm.yaml whose `policies` are tried")
     tried = load_config(policy, {}).policies
     with open_history(_warehouse(config)) as connection:
         report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)

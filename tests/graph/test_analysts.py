@@ -70,6 +70,13 @@ def test_whatif_while_a_run_is_writing_asks_the_published_copy(acme):
     assert during["rag_migrations"] == after["rag_migrations"]
 
 
+def test_whatif_says_which_option_names_a_file_that_is_not_there(company):
+    refused = company("acme").csm("whatif", "--policy", "elsewhere.yaml")
+    assert refused.returncode == 2
+    assert "elsewhere.yaml: no such file; --policy names" in refused.stderr
+    assert "CSM_CONFIG" not in refused.stderr
+
+
 def test_whatif_makes_no_warehouse_where_there_is_none(company):
     one = company("acme")
     (one.folder / "policy.yaml").write_text("policies: [{green_threshold: 90}]")
