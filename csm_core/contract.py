@@ -70,6 +70,10 @@ class Column:
     ``state`` marks a time from which something holds of a record that was there before: what becomes of a ticket when
     it is solved is no news about the days before.
 
+    ``identifier`` marks text that names something: a whole number that came as a floating point number (``7.0``, as
+    pandas writes a column with gaps) is that whole number. A record whose value is ``ignored_at`` says that nothing
+    happened; it is left out and counted as ignored.
+
     ``mostly_distinct`` says that no two records share a value: such text is stored as it is, since looking for what is
     not repeated costs more than half of the time that a large table takes to load.
     """
@@ -84,6 +88,8 @@ class Column:
     currency: bool = False
     mostly_distinct: bool = False
     state: bool = False
+    identifier: bool = False
+    ignored_at: int | None = None
     note: str = ""
 
     @property
@@ -151,6 +157,11 @@ ACCOUNT_COLUMN = "account_id"
 EXTERNAL_ACCOUNT = "external_account_id"
 """What a vendor's staging model gives beside ``account_id``: its own id of the customer, to tell who is unmatched."""
 USAGE_EVENTS = "usage_events"
+VERSION, UPDATED = "_version", "updated_at"
+"""What a staging model gives beside the contract's columns: when the record was last changed, by the record itself; and
+the optional column of files and queries that says so. Of two records with one key the later version counts."""
+IGNORED = "_ignored"
+"""What a staging model gives for a record that a setting or rule leaves out: its name, by which it is counted."""
 RECORD, SOURCE = "record", "_source"
 """The columns of a raw table that keeps vendors' records whole, beside bookkeeping."""
 FIRST_LOAD = "_first_load_id"
@@ -161,6 +172,10 @@ ACCOUNT_MAP = "staging.account_map"
 
 def _text(name: str, *, required: bool = False, default: str | None = None, note: str = "") -> Column:
     return Column(name, required=required, default=default, note=note)
+
+
+def _id(name: str, *, required: bool = False, note: str = "") -> Column:
+    return Column(name, required=required, identifier=True, note=note)
 
 
 def _time(name: str, *, required: bool = False) -> Column:
@@ -175,7 +190,11 @@ def _levels(name: str, levels: tuple[str, ...], *, required: bool = False) -> Co
     return Column(name, levels=levels, required=required)
 
 
-_ACCOUNT = _text(ACCOUNT_COLUMN, required=True)
+# Bounds that no true value reaches: sums over any number of records then stay within the types of the warehouse.
+MAX_COUNT = 1_000_000_000
+MAX_AMOUNT = 1_000_000_000_000
+
+_ACCOUNT = _id(ACCOUNT_COLUMN, required=True)
 _CURRENCY = Column("currency", currency=True, note="ISO 4217")
 
 ENTITIES: dict[str, Entity] = {
@@ -208,12 +227,20 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             USAGE_EVENTS,
             (
-                Column("event_id", required=True, mostly_distinct=True),
+                Column("event_id", required=True, mostly_distinct=True, identifier=True),
                 _ACCOUNT,
-                _text("user_id", note="null counts for no user"),
+                _id("user_id", note="null counts for no user"),
                 _text("event_name", required=True, note="a login is `login`"),
                 _text("feature"),
-                Column("quantity", Kind.INTEGER, minimum=1, default=1, note="above 1: a row that is already a count"),
+                Column(
+                    "quantity",
+                    Kind.INTEGER,
+                    minimum=0,
+                    maximum=MAX_COUNT,
+                    default=1,
+                    ignored_at=0,
+                    note="above 1: a row that is already a count; a row with 0 is ignored",
+                ),
                 _time("occurred_at", required=True),
             ),
             mandatory=True,
@@ -221,22 +248,29 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "subscriptions",
             (
-                _text("subscription_id", required=True),
+                _id("subscription_id", required=True),
                 _ACCOUNT,
-                Column("seats", Kind.INTEGER, minimum=0),
-                Column("mrr", Kind.DECIMAL, minimum=0, note="major units per month"),
+                Column("seats", Kind.INTEGER, minimum=0, maximum=MAX_COUNT),
+                Column("mrr", Kind.DECIMAL, minimum=0, maximum=MAX_AMOUNT, note="major units per month"),
                 _CURRENCY,
                 _time("started_at", required=True),
                 _time("renews_at"),
                 _since("ended_at"),
+                Column(
+                    "term_months",
+                    Kind.INTEGER,
+                    minimum=0,
+                    maximum=1200,
+                    note="months between renewals; 0 below one month; null: not known",
+                ),
             ),
         ),
         Entity(
             "invoices",
             (
-                _text("invoice_id", required=True),
+                _id("invoice_id", required=True),
                 _ACCOUNT,
-                Column("amount_due", Kind.DECIMAL, note="major units"),
+                Column("amount_due", Kind.DECIMAL, minimum=-MAX_AMOUNT, maximum=MAX_AMOUNT, note="major units"),
                 _CURRENCY,
                 _time("issued_at", required=True),
                 _time("due_at"),
@@ -247,7 +281,7 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "tickets",
             (
-                _text("ticket_id", required=True),
+                _id("ticket_id", required=True),
                 _ACCOUNT,
                 _time("opened_at", required=True),
                 _since("solved_at"),
@@ -259,9 +293,9 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "nps_responses",
             (
-                _text("response_id", required=True),
+                _id("response_id", required=True),
                 _ACCOUNT,
-                _text("respondent_id", required=True),
+                _id("respondent_id", required=True),
                 Column("score", Kind.INTEGER, required=True, minimum=0, maximum=10),
                 _time("responded_at", required=True),
             ),
@@ -269,9 +303,9 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "interactions",
             (
-                _text("interaction_id", required=True),
+                _id("interaction_id", required=True),
                 _ACCOUNT,
-                _text("contact_id"),
+                _id("contact_id"),
                 _text("contact_role"),
                 _text("kind", required=True),
                 _time("occurred_at", required=True),
@@ -280,7 +314,7 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "tam_assessments",
             (
-                _text("assessment_id", required=True),
+                _id("assessment_id", required=True),
                 _ACCOUNT,
                 _levels("rag", ("GREEN", "AMBER", "RED"), required=True),
                 _time("assessed_at", required=True),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from csm_core.contract import ENTITIES
+from csm_core.contract import ENTITIES, UPDATED
 from csm_core.errors import SourceError
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
@@ -75,7 +75,7 @@ def contract_tables(system: str, suffix: str = "", *, snapshot: bool = False) ->
             f"{entity.name}{suffix}",
             entity.name,
             entity.required_columns,
-            tuple(column.name for column in entity.columns if not column.required),
+            (*(column.name for column in entity.columns if not column.required), UPDATED),
             snapshot=snapshot,
             mostly_distinct=tuple(column.name for column in entity.columns if column.mostly_distinct),
         )

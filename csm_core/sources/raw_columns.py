@@ -25,10 +25,14 @@ class RawColumns:
         self._target = target
 
     def ensure_table(self) -> None:
-        """Create the table with the columns that its staging model may name."""
-        if table_exists(self._connection, self._target.table):
-            return
+        """Create the table with the columns that its staging model may name, or add those of them that it lacks."""
         target = self._target
+        if table_exists(self._connection, target.table):
+            stored = {} if target.records else self._stored_types()
+            for name in (*target.required, *target.optional):
+                if not target.records and name.lower() not in stored:
+                    self._connection.execute(f"alter table {target.table} add column {sql_quoted(name)} varchar")
+            return
         columns = [
             f"{sql_quoted(name)} varchar{' using compression uncompressed' * (name in target.mostly_distinct)}"
             for name in (*target.required, *target.optional)

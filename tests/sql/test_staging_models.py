@@ -11,7 +11,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from csm_core.contract import BOOKKEEPING, ENTITIES
+from csm_core.contract import BOOKKEEPING, ENTITIES, VERSION
 from csm_core.sql_models import SQL_ROOT, load_model
 
 RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
@@ -23,6 +23,12 @@ STAGED_BY_RAVENSTACK = ["accounts", "features", "subscriptions", "tickets", "usa
 
 def named(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
+
+
+def columns_of(path: Path) -> list[str]:
+    """The contract's columns and bookkeeping; records in the contract's own format may state their version."""
+    version = [] if path.parent.name == "ravenstack" else [VERSION]
+    return [*ENTITIES[entity_of(path)].column_names, *version, *BOOKKEEPING]
 
 
 def entity_of(path: Path) -> str:
@@ -39,14 +45,14 @@ def test_a_model_is_one_select_of_the_contracts_columns(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (statement,) = sqlglot.parse(text, read="duckdb")
     assert isinstance(statement, exp.Select)
-    assert statement.named_selects == [*ENTITIES[entity_of(path)].column_names, *BOOKKEEPING]
+    assert statement.named_selects == columns_of(path)
     assert "select *" not in text.lower()
 
 
 @pytest.mark.parametrize("path", MODELS, ids=named)
 def test_a_model_is_described_column_for_column(path: Path) -> None:
     model = load_model(path, f"staging/{path.parent.name}")
-    assert list(model.columns) == [*ENTITIES[entity_of(path)].column_names, *BOOKKEEPING]
+    assert list(model.columns) == columns_of(path)
     assert set(model.grain) <= set(model.columns)
     assert all(text.strip() for text in model.columns.values())
     assert {table.split("__")[0] for table in model.dependencies} == {f"raw.{path.parent.name}"}
@@ -65,7 +71,7 @@ def test_a_model_means_something_to_spark(path: Path) -> None:
 def test_the_contracts_own_format_is_passed_on_as_it_came(path: Path) -> None:
     entity = ENTITIES[entity_of(path)]
     tables = sorted(load_model(path, "staging").dependencies)
-    columns = [*entity.column_names, "something_more", *BOOKKEEPING]
+    columns = [*entity.column_names, "updated_at", "something_more", *BOOKKEEPING]
     with duckdb.connect() as connection:
         connection.execute("create schema raw")
         declared = ", ".join(f"{column} {BOOKKEEPING.get(column, 'varchar')}" for column in columns)

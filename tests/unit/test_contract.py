@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from csm_core.contract import ENTITIES, MANDATORY_ENTITIES, Kind, Reason
+from csm_core.contract import ENTITIES, MANDATORY_ENTITIES, MAX_AMOUNT, MAX_COUNT, Kind, Reason
 
 # entity -> columns of signals.md in order; an asterisk: required.
 STATED = {
     "accounts": "account_id* account_name* tenant_id segment plan csm_owner created_at churned_at",
     "features": "feature* module plan released_at",
     "usage_events": "event_id* account_id* user_id event_name* feature quantity occurred_at*",
-    "subscriptions": "subscription_id* account_id* seats mrr currency started_at* renews_at ended_at",
+    "subscriptions": "subscription_id* account_id* seats mrr currency started_at* renews_at ended_at term_months",
     "invoices": "invoice_id* account_id* amount_due currency issued_at* due_at paid_at voided_at",
     "tickets": "ticket_id* account_id* opened_at* solved_at priority sentiment escalated_at",
     "nps_responses": "response_id* account_id* respondent_id* score* responded_at*",
@@ -41,9 +41,11 @@ def test_ranges_levels_and_defaults():
         key: (one.minimum, one.maximum) for key, one in columns.items() if (one.minimum, one.maximum) != (None, None)
     }
     assert limits == {
-        ("usage_events", "quantity"): (1, None),
-        ("subscriptions", "seats"): (0, None),
-        ("subscriptions", "mrr"): (0, None),
+        ("usage_events", "quantity"): (0, MAX_COUNT),
+        ("subscriptions", "seats"): (0, MAX_COUNT),
+        ("subscriptions", "mrr"): (0, MAX_AMOUNT),
+        ("subscriptions", "term_months"): (0, 1200),
+        ("invoices", "amount_due"): (-MAX_AMOUNT, MAX_AMOUNT),
         ("nps_responses", "score"): (0, 10),
     }
     assert {key: one.levels for key, one in columns.items() if one.levels} == {

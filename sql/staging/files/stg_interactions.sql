@@ -10,6 +10,7 @@ select
     contact_role,
     kind,
     occurred_at,
+    updated_at as _version,
     _source_file,
     _source_line,
     _loaded_at,

@@ -12,6 +12,7 @@ select
     due_at,
     paid_at,
     voided_at,
+    updated_at as _version,
     _source_file,
     _source_line,
     _loaded_at,

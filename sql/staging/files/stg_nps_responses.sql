@@ -9,6 +9,7 @@ select
     respondent_id,
     score,
     responded_at,
+    updated_at as _version,
     _source_file,
     _source_line,
     _loaded_at,

@@ -12,6 +12,8 @@ select
     started_at,
     renews_at,
     ended_at,
+    term_months,
+    updated_at as _version,
     _source_file,
     _source_line,
     _loaded_at,

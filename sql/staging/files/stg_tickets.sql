@@ -11,6 +11,7 @@ select
     priority,
     sentiment,
     escalated_at,
+    updated_at as _version,
     _source_file,
     _source_line,
     _loaded_at,

@@ -22,6 +22,7 @@ with records as (
         case
             when regexp_matches(end_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') then try_cast(end_date as date)
         end as last_date,
+        case lower(billing_frequency) when 'annual' then 12 when 'monthly' then 1 end as term_months,
         lower(billing_frequency) = 'annual' and lower(auto_renew_flag) = 'false' and lower(is_trial) = 'false'
             as is_renewed_by_decision,
         _source_file,
@@ -48,6 +49,7 @@ dated as (
         records.start_date,
         records.end_date,
         records.last_date,
+        records.term_months,
         records._source_file,
         records._source_line,
         records._loaded_at,
@@ -86,6 +88,7 @@ select
             then cast(renewal_date as varchar)
         else end_date
     end as ended_at,
+    term_months,
     _source_file,
     _source_line,
     _loaded_at,
