@@ -56,8 +56,9 @@ _SCRATCH = (
 class StageReport:
     """What the gate did with an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
 
-    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. For an entity that is staged anew these
-    count all its records; ``new_read`` and ``new_rejected`` count those of loads not staged before. ``touched_days`` are the UTC dates whose usage came out different.
+    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. For an entity that
+    is staged anew these count all its records; ``new_read`` and ``new_rejected`` count those of loads not staged
+    before. ``touched_days`` are the UTC dates whose usage came out different.
     """
 
     entity: str

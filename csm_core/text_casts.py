@@ -6,7 +6,7 @@ apart. The macros are temporary: each connection that stages records makes its o
 
 - ``utc_time``: ISO 8601, a date or a date and a time, with an optional fraction and offset. A blank may precede the
   offset, and ``UTC`` may replace it, as Snowflake and BigQuery write them. The offset is honoured; without one the time
-  is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: systems write it for "no date".
+  is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: it stands for "no date".
 - ``vendor_time``: the same, or seconds or milliseconds since 1970 as a number, or an hour of one digit.
 - ``whole_number``: digits with an optional sign; ``10.0`` is 10, ``10.5`` is no whole number.
 - ``plain_number``: digits with an optional sign and fraction. No exponent, no thousands separator.

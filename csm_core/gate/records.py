@@ -20,7 +20,7 @@ import duckdb
 from csm_core.contract import RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.sources.raw_tables import RawTable
-from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
+from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, flags, times
 from csm_core.sql_models import literal
 from csm_core.text_casts import MACROS, create_macros
 from csm_core.warehouse import transaction
@@ -179,7 +179,9 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
     identity = f"identifier_text(coalesce({_paths(kind.key)}))" if kind.key else "null::varchar"
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
-    fields = (*kind.fields, *(Field(path, FieldKind.TIME) for path in versions.values()))
+    fields = dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions)))
+    marks = [f"flag(record ->> '$.{path}')" for path in kind.deletions]
+    is_marked = f"coalesce({', '.join([*marks, 'false'])})"
     missing = [
         *(["record_id is null"] if kind.key else []),
         *(f"not is_given(coalesce({_paths(group)}))" for group in kind.required),
@@ -215,8 +217,7 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         f"select *, row_number() over (partition by {key}, problem is null order by is_stub, {latest}) as place, "
         f"first_value(is_marked) over (partition by {key}, problem is null order by {latest}) as is_deleted from ("
         f"select *, coalesce({', '.join(problems)}) as problem, {stated}, {only_deleted} as is_stub, "
-        f"coalesce(flag(record ->> '$.deleted'), flag(record ->> '$.is_deleted'), "
-        f"flag(record ->> '$._fivetran_deleted'), false) as is_marked from ("
+        f"{is_marked} as is_marked from ("
         f"select *, {identity} as record_id from ({raw}))))"
     )
 
@@ -243,11 +244,17 @@ def _offending(field: Field) -> str:
         holder = f"case when json_valid({inner}) then {inner} end"
     else:
         holder = "record"
-    found = f"json_extract_string({holder}, {literal('$.' + field.path)})"
     bad = f"is_given(x) and not coalesce({_parses(field)}, false)"
-    if "[*]" in field.path:
-        return f"list_filter({found}, lambda x: {bad})[1]"
-    return f"list_filter([{found}], lambda x: {bad})[1]"
+    if field.when is None:
+        path = "$" + field.path if field.path.startswith("[") else "$." + field.path
+        found = f"json_extract_string({holder}, {literal(path)})"
+        return f"list_filter({found if '[*]' in path else f'[{found}]'}, lambda x: {bad})[1]"
+    other, value = field.when
+    path = field.path.removeprefix("[*].")
+    elements = f"cast({holder} as json[])" if path != field.path else f"[cast({holder} as json)]"
+    chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
+    found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
+    return f"list_filter({found}, lambda x: {bad})[1]"
 
 
 def _parses(field: Field) -> str:

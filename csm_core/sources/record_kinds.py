@@ -46,13 +46,15 @@ class Field:
 
     ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
     with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
-    regard to case; a level that ends in ``*`` stands for every text that begins so.
+    regard to case; a level that ends in ``*`` stands for every text that begins so. ``when`` narrows a field to the
+    elements (or the record) in which another path has one value.
     """
 
     path: str
     kind: FieldKind
     inside: str = ""
     levels: tuple[str, ...] = ()
+    when: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +69,8 @@ class RecordKind:
     ``tables`` are the names of its raw tables. ``key`` are the JSON paths of which the first that is there identifies
     a record; without any every record counts, and of none is there a later version. ``required`` are alternatives of
     paths, of which each group has to have one. ``versions`` are the paths of the times by which the later of two
-    records with one key is known, the most telling first. ``where`` narrows the raw tables' rows.
+    records with one key is known, the most telling first. ``deletions`` are the flags of which one says that the record
+    was deleted. ``where`` narrows the raw tables' rows.
     """
 
     name: str
@@ -76,10 +79,11 @@ class RecordKind:
     fields: tuple[Field, ...] = ()
     required: tuple[tuple[str, ...], ...] = ()
     versions: tuple[str, ...] = ("updated_at",)
+    deletions: tuple[str, ...] = ("deleted", "is_deleted", "_fivetran_deleted")
     where: str = "true"
 
 
-LANDED_VERSIONS = ("_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
+LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
 """When a tool that lands tables took a record from the vendor."""
 
 
@@ -113,6 +117,6 @@ def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
     return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
 
 
-def level(path: str, *levels: str, inside: str = "") -> tuple[Field, ...]:
+def level(path: str, *levels: str, inside: str = "", when: tuple[str, str] | None = None) -> tuple[Field, ...]:
     """A field that holds one of the levels."""
-    return (Field(path, FieldKind.LEVEL, inside, levels),)
+    return (Field(path, FieldKind.LEVEL, inside, levels, when),)

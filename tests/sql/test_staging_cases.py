@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 from pydantic import TypeAdapter
@@ -65,11 +66,7 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
         assert not unknown, unknown
         remember_sources(connection, system, config.sources)
-        prepare_records(connection)
-        if record_kinds(system):
-            build_records(connection, system, record_kinds(system), get_system(system).raw_tables)
-        for step in in_order(staging_steps(system)):
-            build_model(connection, step, {})
+        build_steps(connection, system)
         given_identity(connection, case.get("identity", {}))
         identity.build(connection, config, [system])
         cursor = connection.execute(staging_models(system)[entity].sql)
@@ -87,6 +84,15 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
     ]
     assert looked_at == [{column: plain(value) for column, value in wanted.items()} for wanted in expected]
     assert len(found) == len(expected)
+
+
+def build_steps(connection: duckdb.DuckDBPyConnection, system: str) -> None:
+    """Build what stands between a system's raw tables and its staging models, account map aside."""
+    prepare_records(connection)
+    if record_kinds(system):
+        build_records(connection, system, record_kinds(system), get_system(system).raw_tables)
+    for step in in_order(staging_steps(system)):
+        build_model(connection, step, {})
 
 
 def in_order(steps: dict[str, SqlModel]) -> list[SqlModel]:
