@@ -177,6 +177,7 @@ def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
 
 def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
+    raw = f"select * from ({raw}) as rows(raw_table, {RECORD}, {SOURCE}, {_PLACE})"
     identity = f"identifier_text(coalesce({_paths(kind.key)}))" if kind.key else "null::varchar"
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions)))
@@ -226,9 +227,10 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
 
 
 def _select_table(table: RawTable, kind: RecordKind) -> str:
+    # A table with the file's own columns gives each row as a record of them.
+    record = f"{RECORD}, {SOURCE}" if table.records else f"cast(to_json(rows) as varchar), {literal(table.system)}"
     return (
-        f"select {literal(table.table)} as raw_table, {RECORD}, {SOURCE}, {_PLACE} from {table.table} "
-        f"where {kind.where}"
+        f"select {literal(table.table)} as raw_table, {record}, {_PLACE} from {table.table} as rows where {kind.where}"
     )
 
 
