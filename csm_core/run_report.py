@@ -75,6 +75,7 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
                 "rejected": report.rejected,
                 "superseded": report.superseded,
                 "ignored": report.ignored,
+                "closed": report.closed,
                 "rejected_by_reason": dict(report.by_reason),
                 "ignored_by_rule": dict(report.by_rule),
             }
@@ -117,6 +118,8 @@ def _record_lines(staged: Sequence[Any]) -> list[str]:
             )
         if report.ignored:
             lines.append(f"           {report.entity}: ignored {_counted(report.by_rule)}")
+        if report.closed:
+            lines.append(f"           {report.entity}: closed {report.closed:,}, no longer in the full list")
     return lines
 
 
