@@ -149,7 +149,8 @@ class Entity:
     @property
     def definition(self) -> str:
         """The column list of ``create table`` for the staged table, ``_loaded_at`` last."""
-        return ", ".join([*(f"{column.name} {column.storage}" for column in self.columns), "_loaded_at timestamp"])
+        columns = ", ".join([*(f"{column.name} {column.storage}" for column in self.columns), "_loaded_at timestamp"])
+        return columns + (", _closed_at timestamp" if self.name == "features" else "")
 
 
 ACCOUNTS = "accounts"

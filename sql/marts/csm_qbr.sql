@@ -347,7 +347,9 @@ usage_figures as (
             and usage_daily.usage_date >= review_spans.previous_start
             and usage_daily.usage_date <= review_spans.period_end
     left join staging.stg_features as features
-        on usage_daily.feature = features.feature
+        on
+            usage_daily.feature = features.feature
+            and (features._closed_at is null or cast(features._closed_at as date) > usage_daily.usage_date)
     group by review_spans.account_id, review_spans.period, review_spans.trigger
 ),
 
