@@ -78,6 +78,7 @@ class SignalSettings(Section, frozen=True):
     escalation_window_days: int = Field(default=90, ge=1, le=366)
     nps_window_days: int = Field(default=180, ge=1, le=731)
     tam_window_days: int = Field(default=90, ge=1, le=366)
+    min_term_months: int = Field(default=2, ge=0, le=1200)
 
 
 class ExpansionSettings(Section, frozen=True):

@@ -46,6 +46,7 @@ days_before as (
                 subscriptions.ended_at is null
                 or cast(subscriptions.ended_at as date) > account_days.as_of_date - 1
             )
+            and (subscriptions.term_months is null or subscriptions.term_months >= $min_term_months)
     group by account_days.account_id, account_days.as_of_date
 ),
 
