@@ -54,7 +54,7 @@ summed as (
         cast(count(*) as bigint) as subscriptions,
         cast(sum(seats) as bigint) as seats,
         cast(
-            sum(mrr) filter (where currency is not distinct from leading_currency) as decimal(18, 2)
+            sum(mrr) filter (where currency is not distinct from leading_currency) as decimal(38, 2)
         ) as mrr,
         min(leading_currency) as currency,
         min(renewal_date) as renewal_date

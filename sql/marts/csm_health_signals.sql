@@ -119,8 +119,14 @@ signals as (
                 account_days.created_at
                 > cast(account_days.as_of_date + 1 - 2 * $trend_window_days as timestamp)
                 then 'stable'
-            when 100 * usage_facts.events_28d >= $growing_percent * usage_facts.events_prior_28d then 'growing'
-            when 100 * usage_facts.events_28d <= $declining_percent * usage_facts.events_prior_28d then 'declining'
+            when
+                100 * cast(usage_facts.events_28d as decimal(30, 0))
+                >= $growing_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                then 'growing'
+            when
+                100 * cast(usage_facts.events_28d as decimal(30, 0))
+                <= $declining_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                then 'declining'
             else 'stable'
         end as usage_trend,
         case
