@@ -41,7 +41,9 @@ def read_lineage() -> dict[str, Any]:
     known: dict[str, dict[str, dict[str, str]]] = {"run": {"days": {"as_of_date": "date"}}}
     for entity in ENTITIES.values():
         schema, _, table = entity.table.partition(".")
-        known.setdefault(schema, {})[table] = {column.name: "text" for column in entity.columns}
+        # With the columns that the gate owns, which are not in the contract's list.
+        names = [column.partition(" ")[0] for column in entity.definition.split(", ")]
+        known.setdefault(schema, {})[table] = dict.fromkeys(names, "text")
     for model in models.values():
         known.setdefault(model.layer, {})[model.name] = dict.fromkeys(model.columns, "text")
     found: dict[str, Any] = {}

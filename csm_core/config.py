@@ -65,7 +65,7 @@ class SignalSettings(Section, frozen=True):
 
     adoption_window_days: int = Field(default=28, ge=1, le=366)
     trend_window_days: int = Field(default=28, ge=1, le=180)
-    growing_percent: int = Field(default=110, ge=100)
+    growing_percent: int = Field(default=110, ge=100, le=1_000_000)
     declining_percent: int = Field(default=90, ge=0, le=100)
     login_event_name: str = "login"
     login_window_days: int = Field(default=90, ge=1, le=366)
@@ -78,6 +78,7 @@ class SignalSettings(Section, frozen=True):
     escalation_window_days: int = Field(default=90, ge=1, le=366)
     nps_window_days: int = Field(default=180, ge=1, le=731)
     tam_window_days: int = Field(default=90, ge=1, le=366)
+    min_term_months: int = Field(default=2, ge=0, le=1200)
 
 
 class ExpansionSettings(Section, frozen=True):

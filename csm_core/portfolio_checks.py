@@ -15,6 +15,7 @@ from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
+from csm_core.warehouse import has_rows
 
 LOOK_BACK_DAYS = 28
 POPULATION_TABLE = "intermediate.int_account_days"
@@ -38,6 +39,12 @@ FRESHNESS = {
     for entity in FreshnessSettings.model_fields
 }
 ALL = (POPULATION, SWING, SILENCE, SCALAR, *FRESHNESS.values())
+# What makes a day one with data: the records of accounts. A list of features says nothing of when there were accounts.
+_RECORDS = tuple(entity for entity in ENTITIES.values() if entity.refers_to_accounts)
+_HELD_FOR_USAGE = (
+    "Publishing is held: check that the source delivers; if the silence is real, run again with --accept "
+    f"{SILENCE.name}."
+)
 # Records on so many of so many days before the latest: then they come regularly, and silence means something.
 REGULAR_DAYS, REGULAR_OF_DAYS = 10, 180
 
@@ -59,28 +66,52 @@ def run(
 
 
 def require_population(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> None:
-    """Raise InputError for days before any data: no account that was there by then with a date, and no usage yet.
+    """Raise InputError for days before any data: no account created by then, and no record of any account by then.
 
-    An account whose creation is unknown counts as always there, so it alone does not make a day one with data.
+    An account without a creation date counts as always there. It alone does not make a day one with data; any record
+    of an account that is dated by then does: usage, an invoice, a ticket and so on.
     """
     last = days[1]
-    if connection.execute(
-        f"select 1 from {POPULATION_TABLE} where as_of_date = ? and created_at is not null limit 1", [last]
-    ).fetchone():
+    on_day = f"{POPULATION_TABLE} where as_of_date = date '{last}'"
+    if has_rows(connection, f"{on_day} and created_at is not null"):
+        return
+    has_population = has_rows(connection, on_day)
+    end = f"timestamp '{last + timedelta(days=1)}'"
+    dated = (f"{entity.table} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
+    if has_population and any(has_rows(connection, records) for records in dated):
         return
     span = str(days[0]) if days[0] == last else f"{days[0]} to {last}"
+    lacking = _records_text(connection, last) if has_population else _accounts_text(connection, last)
+    message = f"there is no data for {span}: {lacking}"
+    raise InputError(message)
+
+
+def _accounts_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
+    """Why no account is in the population of a day, and which days would have one."""
     row = connection.execute("select min(created_at), max(churned_at) from staging.stg_accounts").fetchone()
     created, churned = row or (None, None)
-    used = connection.execute("select cast(min(occurred_at) as date) from staging.stg_usage_events").fetchone()
-    first_use = used[0] if used else None
-    populated = connection.execute(f"select 1 from {POPULATION_TABLE} where as_of_date = ? limit 1", [last]).fetchone()
-    if populated and first_use and first_use <= last:
-        return
-    known = f"the earliest account was created on {created.date()}" if created else "no account states its creation"
-    known += f", the earliest usage is of {first_use}" if first_use else ", and there is no usage"
-    gone = f"; the last account to leave left on {churned.date()}" if churned and churned.date() <= last else ""
-    message = f"there is no data for {span}, no account that was a customer then: {known}{gone}. Choose another day."
-    raise InputError(message)
+    parts = [f"no account is a customer at the end of {last}"]
+    if created:
+        parts.append(f"the earliest account was created on {created.date()}")
+    if churned and churned.date() <= last:
+        parts.append(f"the last account to churn churned on {churned.date()}")
+    return f"{'; '.join(parts)}. Choose another day."
+
+
+def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
+    """Why accounts without a creation date do not make a day one with data, and what would."""
+    earliest = [
+        (moment.date(), entity.name)
+        for entity in _RECORDS
+        for (moment,) in connection.execute(f"select min({entity.dated_by.name}) from {entity.table}").fetchall()
+        if moment
+    ]
+    known = f"no account has a created_at on or before {last}, and no record of an account is dated on or before {last}"
+    if not earliest:
+        return f"{known}; there are no such records. Give created_at in accounts, or records of {last} or earlier."
+    day, name = min(earliest)
+    known += f"; the earliest record is of {day} ({name})"
+    return f"{known}. Choose a day from {day} on, or give created_at in accounts."
 
 
 def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
@@ -154,23 +185,47 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
 
 
 def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
-    """The latest usage event by the end of ``day`` is not older than the configured days."""
+    """The latest usage event by the end of ``day`` is not older than the configured days.
+
+    Usage that has not begun has not stopped: without any event by then the check passes, and ``missing_signals`` lists
+    the signals of usage. It fails where a scored day before had events that are no longer there.
+    """
     delivered = _rows(
         connection,
         "select usage_date, count(distinct account_id) as accounts from intermediate.int_usage_daily_accounts "
         "where usage_date <= $day group by usage_date order by usage_date desc limit 10",
         {"day": day},
     )
-    latest: date | None = delivered[0]["usage_date"] if delivered else None
-    silent = (day - latest).days if latest else None
-    if silent is not None and silent <= settings.max_silent_days:
+    if not delivered:
+        return _usage_begun(connection, day)
+    latest: date = delivered[0]["usage_date"]
+    silent = (day - latest).days
+    if silent <= settings.max_silent_days:
         return CheckOutcome(SILENCE.name, True, 0, f"latest usage event on {latest}")
-    said = f"the latest usage event is of {latest}, {silent} days before {day}" if latest else f"none up to {day}"
     message = (
-        f"usage events stopped: {said} (at most {settings.max_silent_days} days). Publishing is held: check that the "
-        f"source delivers; if the silence is real, run again with --accept {SILENCE.name}."
+        f"usage events stopped: the latest usage event is of {latest}, {silent} days before {day} "
+        f"(at most {settings.max_silent_days} days). {_HELD_FOR_USAGE}"
     )
-    return CheckOutcome(SILENCE.name, False, silent or 1, message, tuple(delivered))
+    return CheckOutcome(SILENCE.name, False, silent, message, tuple(delivered))
+
+
+def _usage_begun(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
+    sample = _rows(
+        connection,
+        "select as_of_date, count(*) as accounts from marts.csm_health_signals where as_of_date < $day "
+        "and not list_contains(string_split(missing_signals, ','), 'usage_trend') "
+        "group by as_of_date order by as_of_date desc limit 10",
+        {"day": day},
+    )
+    if not sample:
+        message = f"no usage event up to {day}: usage has not begun, its signals are in missing_signals"
+        return CheckOutcome(SILENCE.name, True, 0, message)
+    before = sample[0]
+    message = (
+        f"usage events are gone: none up to {day}, and {before['as_of_date']} was scored with those of "
+        f"{before['accounts']:,} accounts. {_HELD_FOR_USAGE}"
+    )
+    return CheckOutcome(SILENCE.name, False, int(before["accounts"]), message, tuple(sample))
 
 
 def records_delivered(

@@ -34,6 +34,8 @@ PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
 LOCK_PATIENCE = timedelta(minutes=30)
 
+# The days of a roll-up for which no day is queued: no day of usage is between them.
+_NO_DAY = date(1970, 1, 1)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -234,9 +236,12 @@ def build_table(
                 set_run_days(connection, *days)
                 values.update(first_date=days[0], last_date=days[1])
             if model.incremental:
+                values.update(first_date=_NO_DAY, last_date=_NO_DAY)
+                if _ensure_table(connection, model, sql, _bound(model, sql, values)):
+                    _queue_all_days(connection, model, model.incremental)
                 queued = _queued_days(connection, model.incremental)
-                first, last = (queued[0], queued[-1]) if queued else (date(1970, 1, 1), date(1970, 1, 1))
-                values.update(first_date=first, last_date=last)
+                if queued:
+                    values.update(first_date=queued[0], last_date=queued[-1])
             rows = _replace(connection, model, sql, values)
             comment(connection, model)
             inputs = parse_select(sql, model.path)[0]
@@ -314,21 +319,35 @@ def _replace(
     return _count(connection, f"{model.table} where {within}", span)
 
 
-def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> None:
+def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> bool:
+    """Give the table the columns and types of the SELECT; whether a table that exists got a further column."""
     wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     if not table_exists(connection, model.table):
         # Not "as select ... limit 0": DuckDB 2.0 remembers that the columns have no values, and joins find none of what
         # is inserted next until the file is opened again.
         columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in wanted)
         connection.execute(f"create table {model.table} ({columns})")
-        return
-    stored = set(columns_of(connection, model.table))
+        return False
+    stored: dict[str, str] = {name: kind for name, kind, *_ in connection.execute(f"describe {model.table}").fetchall()}
     for name, kind, *_ in wanted:
         if name not in stored:
             # A newer version of the model has a further column: the days of the past hold null until rebuilt.
             connection.execute(f"alter table {model.table} add column {identifier(name)} {kind}")
-    for name in stored - {row[0] for row in wanted}:
+        elif kind != stored[name]:
+            # A newer version of the model has another type, such as a wider one: the past keeps its values.
+            connection.execute(f"alter table {model.table} alter column {identifier(name)} set data type {kind}")
+    for name in stored.keys() - {row[0] for row in wanted}:
         connection.execute(f"alter table {model.table} drop column {identifier(name)}")
+    return any(name not in stored for name, *_ in wanted)
+
+
+def _queue_all_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, incremental: Incremental) -> None:
+    """Queue every day of a roll-up: models read a new column of it over the whole history."""
+    column, queue = identifier(incremental.column), incremental.queue
+    connection.execute(
+        f"insert into {queue} select distinct {column} from {model.table} "
+        f"where {column} not in (select {column} from {queue}) order by {column}"
+    )
 
 
 def _without_trailing_semicolon(sql: str) -> str:

@@ -1,6 +1,8 @@
--- Grain: one row per account, day of the run and feature released by that day, in the account's plan or not.
+-- Grain: one row per account, day of the run and feature released by that day and still listed at its end, in the
+-- account's plan or not.
 -- Definition (signals.md, feature_adoption_rate): a feature is in the plan where its own plan is null or the account's;
--- it is adopted with at least one event of the account in the last $adoption_window_days days.
+-- it is adopted with at least one event of the account in the last $adoption_window_days days. A feature that is no
+-- longer listed counts until it is closed: _closed_at is null or not before T.
 -- Worked example: window 28; one event on 2026-06-01 => adopted as of 2026-06-01 to 2026-06-28.
 
 with account_days as (
@@ -18,7 +20,8 @@ features as (
         feature,
         module,
         plan,
-        cast(released_at as date) as released_date
+        cast(released_at as date) as released_date,
+        cast(_closed_at as date) as closed_date
     from staging.stg_features
 ),
 
@@ -98,7 +101,9 @@ select
     feature_usage.events is not null as adopted
 from account_days
 inner join features
-    on features.released_date is null or features.released_date <= account_days.as_of_date
+    on
+        (features.released_date is null or features.released_date <= account_days.as_of_date)
+        and (features.closed_date is null or features.closed_date > account_days.as_of_date)
 left join feature_usage
     on
         account_days.account_id = feature_usage.account_id

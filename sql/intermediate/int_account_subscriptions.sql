@@ -1,6 +1,7 @@
 -- Grain: one row per account of the population and day of the run.
 -- Definition: what the subscriptions live at T say: started before T and not ended before it. Seats are summed; MRR is
--- summed in one currency, the alphabetically first of the live ones, since amounts of two currencies do not add up.
+-- summed in one currency, the alphabetically first of the live ones, since amounts of two currencies do not add up. A
+-- subscription with a known term below $min_term_months renews too often to be a renewal date of the account.
 -- Worked example: 10 seats until 2026-06-30 and 15 seats from 2026-06-30 => 15 seats as of 2026-06-30.
 
 with account_days as (
@@ -19,7 +20,9 @@ subscriptions as (
         mrr,
         currency,
         cast(started_at as date) as started_date,
-        cast(renews_at as date) as renewal_date,
+        case
+            when term_months is null or term_months >= $min_term_months then cast(renews_at as date)
+        end as renewal_date,
         cast(ended_at as date) as ended_date
     from staging.stg_subscriptions
     where cast(started_at as date) <= $last_date
@@ -51,7 +54,7 @@ summed as (
         cast(count(*) as bigint) as subscriptions,
         cast(sum(seats) as bigint) as seats,
         cast(
-            sum(mrr) filter (where currency is not distinct from leading_currency) as decimal(18, 2)
+            sum(mrr) filter (where currency is not distinct from leading_currency) as decimal(38, 2)
         ) as mrr,
         min(leading_currency) as currency,
         min(renewal_date) as renewal_date

@@ -1,6 +1,7 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition: the usage facts behind usage_trend, login_frequency_days and seats_utilization_rate (signals.md): events of
--- the trend window and of the one before, login days, active users, and whether the account was ever seen.
+-- Definition (signals.md): the facts behind usage_trend, login_frequency_days and seats_utilization_rate: events of the
+-- trend window and of the window before it, login days and active users. Beside them, what events before T can show:
+-- whether an event of the account names a user, and whether an event of the tenant names a feature.
 -- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_28d 5, events_prior_28d 7.
 
 with account_days as (
@@ -15,6 +16,13 @@ with account_days as (
 run_days as (
     select as_of_date
     from run.days
+),
+
+accounts as (
+    select
+        tenant_id,
+        account_id
+    from staging.stg_accounts
 ),
 
 recent_days as (
@@ -63,9 +71,22 @@ first_seen as (
     select
         account_id,
         min(usage_date) as first_usage_date,
-        min(usage_date) filter (where logins > 0) as first_login_date
+        min(usage_date) filter (where logins > 0) as first_login_date,
+        min(usage_date) filter (where names_user) as first_user_date,
+        min(usage_date) filter (where names_feature) as first_feature_date
     from intermediate.int_usage_daily_accounts
     group by account_id
+),
+
+-- Of all accounts of the tenant, those outside the population included.
+tenant_first_seen as (
+    select
+        accounts.tenant_id,
+        min(first_seen.first_feature_date) as first_feature_date
+    from first_seen
+    inner join accounts
+        on first_seen.account_id = accounts.account_id
+    group by accounts.tenant_id
 ),
 
 user_days as (
@@ -116,7 +137,9 @@ select
     coalesce(active_users.users, 0) as active_users_28d,
     coalesce(windows.login_days_90d, 0) as login_days_90d,
     coalesce(first_seen.first_usage_date <= account_days.as_of_date, false) as ever_active,
-    coalesce(first_seen.first_login_date <= account_days.as_of_date, false) as ever_logged_in
+    coalesce(first_seen.first_login_date <= account_days.as_of_date, false) as ever_logged_in,
+    coalesce(first_seen.first_user_date <= account_days.as_of_date, false) as ever_named_user,
+    coalesce(tenant_first_seen.first_feature_date <= account_days.as_of_date, false) as tenant_ever_named_feature
 from account_days
 left join windows
     on
@@ -128,4 +151,6 @@ left join active_users
         and account_days.as_of_date = active_users.as_of_date
 left join first_seen
     on account_days.account_id = first_seen.account_id
+left join tenant_first_seen
+    on account_days.tenant_id = tenant_first_seen.tenant_id
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -79,7 +79,7 @@ seats as (
             and candidates.as_of_date = subscriptions.as_of_date
     where
         subscriptions.seats > 0
-        and 100 * usage_facts.active_users_28d >= $seats_percent * subscriptions.seats
+        and 100 * usage_facts.active_users_28d >= $seats_percent * cast(subscriptions.seats as decimal(30, 0))
 ),
 
 seat_opportunities as (
@@ -95,8 +95,8 @@ seat_opportunities as (
         cast(seats_wanted - seats as double) * 12 * cast(mrr as double) / seats as estimated_arr_impact,
         currency,
         case
-            when 100 * users > $seats_high_percent * seats then 'high'
-            when 100 * users >= $seats_medium_percent * seats then 'medium'
+            when 100 * users > $seats_high_percent * cast(seats as decimal(30, 0)) then 'high'
+            when 100 * users >= $seats_medium_percent * cast(seats as decimal(30, 0)) then 'medium'
             else 'low'
         end as confidence,
         case

@@ -1,4 +1,4 @@
--- Grain: one row per account, day and feature released by that day.
+-- Grain: one row per account, day and feature released by that day and still listed.
 -- Definition: what the account did with the feature in the adoption window, beside the share of the tenant's accounts
 -- with the feature in their plan that adopted it.
 -- Worked example: 8 accounts have reports in their plan, 6 adopted it => portfolio_adoption_rate 0.75 on every row.

@@ -35,7 +35,10 @@ usage_facts as (
         active_users_28d,
         login_days_90d,
         ever_active,
-        ever_logged_in
+        ever_logged_in,
+        -- No event at all shows that nobody uses the seats; events that name no user show nothing of the kind.
+        ever_named_user or not ever_active as shows_users,
+        ever_active and tenant_ever_named_feature as shows_features
     from intermediate.int_account_usage
     where as_of_date between $first_date and $last_date
 ),
@@ -116,8 +119,14 @@ signals as (
                 account_days.created_at
                 > cast(account_days.as_of_date + 1 - 2 * $trend_window_days as timestamp)
                 then 'stable'
-            when 100 * usage_facts.events_28d >= $growing_percent * usage_facts.events_prior_28d then 'growing'
-            when 100 * usage_facts.events_28d <= $declining_percent * usage_facts.events_prior_28d then 'declining'
+            when
+                100 * cast(usage_facts.events_28d as decimal(30, 0))
+                >= $growing_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                then 'growing'
+            when
+                100 * cast(usage_facts.events_28d as decimal(30, 0))
+                <= $declining_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                then 'declining'
             else 'stable'
         end as usage_trend,
         case
@@ -142,7 +151,7 @@ signals as (
         support.open_tickets as open_ticket_count,
         subscriptions.days_to_renewal,
         case
-            when subscriptions.seats is null then cast(0.5 as double)
+            when subscriptions.seats is null or not usage_facts.shows_users then cast(0.5 as double)
             else
                 least(
                     cast(usage_facts.active_users_28d as double) / subscriptions.seats,
@@ -160,14 +169,14 @@ signals as (
         nps.nps_score,
         support.escalations_90d as escalation_count_90_days,
         tam.tam_health_rag,
-        not usage_facts.ever_active or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
+        not usage_facts.shows_features or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
         not usage_facts.ever_active as lacks_usage,
         not usage_facts.ever_logged_in as lacks_logins,
         interactions.days_since_last_interaction is null as lacks_interactions,
         not invoices.ever_invoiced as lacks_invoices,
         support.scoped_sentiments = 0 as lacks_sentiment,
         subscriptions.days_to_renewal is null as lacks_renewal,
-        subscriptions.seats is null as lacks_seats,
+        subscriptions.seats is null or not usage_facts.shows_users as lacks_seats,
         nps.nps_score is null as lacks_nps
     from account_days
     left join adoption

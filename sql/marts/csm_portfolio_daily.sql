@@ -1,8 +1,8 @@
 -- Grain: one row per tenant, day and segment.
 -- Definition: accounts counted by RAG and churn risk, means of score and coverage, and the MRR of accounts at high or
 -- critical risk. MRR is summed in one currency, the one that most of the segment's accounts are billed in (the
--- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are taken over whole
--- millionths, so that they do not depend on the order of the rows.
+-- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are taken over
+-- whole millionths, so that they do not depend on the order of the rows.
 -- Worked example: scores 70.0 and 71.0, the second at high risk with 100 USD => mean_score 70.5, mrr_at_risk 100.
 
 with scored as (
@@ -84,7 +84,7 @@ summed as (
         cast(
             sum(scored.mrr) filter (
                 where scored.is_at_risk and scored.currency = leading_currency.currency
-            ) as decimal(18, 2)
+            ) as decimal(38, 2)
         ) as mrr_at_risk,
         count(*) filter (
             where
@@ -115,7 +115,7 @@ select
     critical_risk_accounts,
     alerts,
     cast(score_millionths as double) / accounts / 1000000 as mean_score,
-    coalesce(mrr_at_risk, cast(0 as decimal(18, 2))) as mrr_at_risk,
+    coalesce(mrr_at_risk, cast(0 as decimal(38, 2))) as mrr_at_risk,
     currency,
     at_risk_in_other_currencies,
     cast(coverage_millionths as double) / accounts / 1000000 as mean_coverage

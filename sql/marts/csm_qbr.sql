@@ -46,6 +46,7 @@ days_before as (
                 subscriptions.ended_at is null
                 or cast(subscriptions.ended_at as date) > account_days.as_of_date - 1
             )
+            and (subscriptions.term_months is null or subscriptions.term_months >= $min_term_months)
     group by account_days.account_id, account_days.as_of_date
 ),
 
@@ -347,7 +348,9 @@ usage_figures as (
             and usage_daily.usage_date >= review_spans.previous_start
             and usage_daily.usage_date <= review_spans.period_end
     left join staging.stg_features as features
-        on usage_daily.feature = features.feature
+        on
+            usage_daily.feature = features.feature
+            and (features._closed_at is null or cast(features._closed_at as date) > usage_daily.usage_date)
     group by review_spans.account_id, review_spans.period, review_spans.trigger
 ),
 

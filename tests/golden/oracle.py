@@ -40,6 +40,12 @@ class Records:
             for row in rows(connection, f"stg_{entity}"):
                 grouped[row["account_id"]].append(row)
             self.of[entity] = grouped
+        tenants = {account["account_id"]: account["tenant_id"] for account in self.accounts}
+        # By tenant, when events named a feature.
+        self.features_named: dict[str, list[datetime]] = defaultdict(list)
+        for account, used in self.of["usage_events"].items():
+            moments = [event["occurred_at"] for event in used if event["feature"] is not None]
+            self.features_named[tenants[account]] += moments
 
 
 def rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
@@ -58,7 +64,7 @@ def population(records: Records, day: date) -> list[dict[str, Any]]:
     ]
 
 
-def signals(records: Records, account: dict[str, Any], day: date) -> dict[str, Any]:
+def signals(records: Records, account: dict[str, Any], day: date, *, min_term_months: int = 2) -> dict[str, Any]:
     """One row of csm_health_signals, worked out the long way."""
     end = datetime.combine(day + timedelta(days=1), time())
 
@@ -77,9 +83,11 @@ def signals(records: Records, account: dict[str, Any], day: date) -> dict[str, A
         for feature in records.features
         if feature["plan"] in (None, account["plan"])
         and (feature["released_at"] is None or feature["released_at"] < end)
+        and (feature["_closed_at"] is None or feature["_closed_at"] >= end)
     ]
     used = {event["feature"] for event in recent} & set(plan)
-    if not events or not plan:
+    tenant_names_features = any(moment < end for moment in records.features_named[account["tenant_id"]])
+    if not events or not plan or not tenant_names_features:
         missing.add("feature_adoption_rate")
 
     now = sum(event["quantity"] for event in recent)
@@ -144,12 +152,18 @@ def signals(records: Records, account: dict[str, Any], day: date) -> dict[str, A
         for one in of("subscriptions")
         if one["started_at"] < end and (one["ended_at"] is None or one["ended_at"] >= end)
     ]
-    renewals = [(one["renews_at"].date() - day).days for one in live if one["renews_at"]]
+    renewals = [
+        (one["renews_at"].date() - day).days
+        for one in live
+        if one["renews_at"] and (one["term_months"] is None or one["term_months"] >= min_term_months)
+    ]
     if not renewals:
         missing.add("days_to_renewal")
     seats = sum(one["seats"] for one in live if one["seats"] is not None)
     users = {event["user_id"] for event in recent if event["user_id"] is not None}
-    if not seats:
+    users_unknown = bool(events) and all(event["user_id"] is None for event in events)
+    utilization = min(len(users) / seats, 2.0) if seats and not users_unknown else None
+    if utilization is None:
         missing.add("seats_utilization_rate")
 
     tickets = [ticket for ticket in of("tickets") if ticket["opened_at"] < end]
@@ -199,7 +213,7 @@ def signals(records: Records, account: dict[str, Any], day: date) -> dict[str, A
         "support_sentiment": sentiment,
         "open_ticket_count": len(still_open),
         "days_to_renewal": min(renewals) if renewals else None,
-        "seats_utilization_rate": min(len(users) / seats, 2.0) if seats else 0.5,
+        "seats_utilization_rate": 0.5 if utilization is None else utilization,
         "stakeholder_engagement": engagement,
         "nps_score": nps,
         "escalation_count_90_days": sum(1 for ticket in tickets if within(ticket["escalated_at"], 90)),

@@ -43,9 +43,7 @@ STATES = ("solved_at", "paid_at", "voided_at", "ended_at", "churned_at")
 
 def staged(company: Company, entity: str, condition: str) -> list[dict[str, Any]]:
     with duckdb.connect(str(company.config.warehouse), read_only=True) as connection:
-        cursor = connection.execute(
-            f"select * exclude (_loaded_at) from staging.stg_{entity} where {condition} order by 1"
-        )
+        cursor = connection.execute(f"select columns('^[^_]') from staging.stg_{entity} where {condition} order by 1")
         names = [column[0] for column in cursor.description]
         return [
             {name: None if value is None else str(value) for name, value in zip(names, row, strict=True)}
@@ -64,7 +62,9 @@ def append(records: Path, entity: str, rows: list[dict[str, Any]]) -> None:
     with file.open(encoding="utf-8-sig", newline="") as stream:
         header = next(csv.reader(stream))
     with file.open("a", encoding="utf-8", newline="") as stream:
-        csv.DictWriter(stream, header, lineterminator="\n").writerows(rows)
+        # A column that the file does not have is null in all of its records.
+        assert all(row[name] is None for row in rows for name in row.keys() - set(header))
+        csv.DictWriter(stream, header, extrasaction="ignore", lineterminator="\n").writerows(rows)
 
 
 def add_usage(records: Path) -> None:

@@ -12,9 +12,19 @@ import duckdb
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
-from csm_core.sql_models import SQL_ROOT, load_model
+from csm_core.sql_models import SQL_ROOT, load_model, load_models
 from csm_core.warehouse import Warehouse, build_model
 
+INTERMEDIATE = [
+    "int_usage_daily",
+    "int_usage_daily_accounts",
+    "int_account_days",
+    *(
+        name
+        for name in load_models("intermediate", SQL_ROOT)
+        if name.startswith("int_account") and name != "int_account_days"
+    ),
+]
 PARAMETERS: dict[str, Any] = {**Config().sql_parameters(), **weight_parameters()}
 
 
@@ -61,3 +71,19 @@ def run_model(
     cursor = connection.execute(f"select * from {model.table} order by {', '.join(model.grain)}")
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def queue_usage_days(connection: duckdb.DuckDBPyConnection) -> None:
+    """Queue every day that has a usage event, as staging does for the days that a load touched."""
+    connection.execute(
+        "insert into run.pending_usage_days select distinct cast(occurred_at as date) from staging.stg_usage_events"
+    )
+
+
+def run_signals(
+    connection: duckdb.DuckDBPyConnection, days: Sequence[date | str], params: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Build the intermediate models and ``csm_health_signals`` for the days from the staged records; its rows."""
+    for name in INTERMEDIATE:
+        run_model(connection, f"intermediate/{name}", days, params)
+    return run_model(connection, "marts/csm_health_signals", days, params)

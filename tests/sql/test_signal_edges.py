@@ -1,26 +1,16 @@
 """The edges of the definitions: one microsecond to either side of every window, midnight, leap days, nothing at all."""
 
+from datetime import date
 from typing import Any
 
 import pytest
 
-from csm_core.sql_models import SQL_ROOT, load_models
-from tests.sql.harness import fresh, run_model, staged, table
+from tests.sql.harness import fresh, queue_usage_days, run_model, run_signals, staged
 
 DAY = "2026-06-30"
-INTERMEDIATE = [
-    "int_usage_daily",
-    "int_usage_daily_accounts",
-    "int_account_days",
-    *(
-        name
-        for name in load_models("intermediate", SQL_ROOT)
-        if name.startswith("int_account") and name != "int_account_days"
-    ),
-]
 
 
-def signals(day: str = DAY, **records: list[dict[str, Any]]) -> dict[str, Any]:
+def signals(day: str = DAY, params: dict[str, Any] | None = None, **records: list[dict[str, Any]]) -> dict[str, Any]:
     """The signals of account A on a day, from given staged records; A exists since 2020 unless given."""
     records.setdefault("accounts", [{"account_name": "A", "tenant_id": "default", "created_at": "2020-01-01"}])
     with fresh() as connection:
@@ -39,14 +29,8 @@ def signals(day: str = DAY, **records: list[dict[str, Any]]) -> dict[str, Any]:
                     "tam_assessments": {"assessment_id": f"m{number}"},
                 }[entity]
                 staged(connection, entity, {**known, **key, **row})
-        table(
-            connection,
-            "run.pending_usage_days",
-            [{"usage_date": str(event["occurred_at"])[:10]} for event in records.get("usage_events", [])],
-        )
-        for name in INTERMEDIATE:
-            run_model(connection, f"intermediate/{name}", [day])
-        found = run_model(connection, "marts/csm_health_signals", [day])
+        queue_usage_days(connection)
+        found = run_signals(connection, [day], params)
     assert len(found) == 1
     return found[0]
 
@@ -319,3 +303,122 @@ def test_the_latest_assessment(assessments, rag):
 def test_leap_days_and_the_end_of_a_year(day):
     row = signals(day, usage_events=events(f"{day} 23:59:59.999999", event_name="login", user_id="u"))
     assert (row["login_frequency_days"], row["usage_trend"]) == (90, "growing")
+
+
+# Whether an event names a user, and when; the share of 10 seats, and whether the signal has nothing to compute from.
+@pytest.mark.parametrize(
+    ("used", "rate", "is_missing"),
+    [
+        ([("2026-06-20", None)], 0.5, True),
+        ([("2026-06-20", None), ("2026-06-20", "u")], 0.1, False),
+        ([("2026-06-20", None), ("2020-01-01", "u")], 0.0, False),
+        ([("2026-06-20", None), ("2026-06-30 23:59:59.999999", "u")], 0.1, False),
+        ([("2026-06-20", None), ("2026-07-01 00:00:00", "u")], 0.5, True),
+        ([("2020-01-01", None)], 0.5, True),
+        ([("2020-01-01", "u")], 0.0, False),
+        ([("2026-07-01 00:00:00", None)], 0.0, False),
+        ([], 0.0, False),
+    ],
+)
+def test_events_that_name_no_user_say_nothing_of_seats(used, rate, is_missing):
+    given = [{"occurred_at": moment, "user_id": user} for moment, user in used]
+    row = signals(subscriptions=[{"seats": 10}], usage_events=given)
+    assert row["seats_utilization_rate"] == rate
+    assert ("seats_utilization_rate" in row["missing_signals"].split(",")) == is_missing
+
+
+@pytest.mark.parametrize(
+    ("used", "is_missing"),
+    [
+        ([("2026-06-20", None)], True),
+        ([("2026-06-20", "another")], False),
+        ([("2026-06-20", None), ("2020-01-01", "f")], False),
+        ([("2026-06-20", None), ("2026-06-30 23:59:59.999999", "another")], False),
+        ([("2026-06-20", None), ("2026-07-01 00:00:00", "f")], True),
+        ([], True),
+    ],
+)
+def test_events_that_name_no_feature_say_nothing_of_adoption(used, is_missing):
+    given = [{"occurred_at": moment, "feature": feature} for moment, feature in used]
+    row = signals(features=[{"feature": "f"}], usage_events=given)
+    assert row["feature_adoption_rate"] == 0.0
+    assert ("feature_adoption_rate" in row["missing_signals"].split(",")) == is_missing
+
+
+def test_what_is_missing_lowers_the_coverage_by_its_weight():
+    def coverage(**event: Any) -> float:
+        used = [{"occurred_at": "2026-06-20", **event}]
+        row = signals(features=[{"feature": "f"}], subscriptions=[{"seats": 10}], usage_events=used)
+        return round(100 * row["signal_coverage"])
+
+    full = coverage(user_id="u", feature="f")
+    assert full - coverage(feature="f") == 5
+    assert full - coverage(user_id="u") == 20
+    assert full - coverage() == 25
+
+
+@pytest.mark.parametrize(
+    ("terms", "least", "days"),
+    [
+        ([0, 1, 2, None], 0, 1),
+        ([0, 1, 2, None], 1, 2),
+        ([0, 1, 2, None], 2, 3),
+        ([0, 1, 2, None], 12, 4),
+        ([0], 0, 1),
+        ([0], 1, None),
+        ([1], 1, 1),
+        ([1], 2, None),
+        ([2], 2, 1),
+        ([None], 12, 1),
+        ([11, 12], 12, 2),
+        ([11], 12, None),
+        ([1200], 1200, 1),
+    ],
+)
+def test_terms_that_are_too_short_are_no_renewal(terms, least, days):
+    given = [
+        {"term_months": term, "renews_at": f"2026-07-0{place}", "seats": 1} for place, term in enumerate(terms, start=1)
+    ]
+    row = signals(params={"min_term_months": least}, subscriptions=given)
+    assert row["days_to_renewal"] == days
+    assert ("days_to_renewal" in row["missing_signals"].split(",")) == (days is None)
+    # The seats of a monthly subscription are seats.
+    assert "seats_utilization_rate" not in row["missing_signals"].split(",")
+
+
+def test_monthly_terms_are_left_out_unless_the_configuration_says_otherwise():
+    assert signals(subscriptions=[{"term_months": 1, "renews_at": "2026-07-20"}])["days_to_renewal"] is None
+    assert signals(subscriptions=[{"term_months": 2, "renews_at": "2026-07-20"}])["days_to_renewal"] == 20
+
+
+@pytest.mark.parametrize(
+    ("closed", "rate"),
+    [("2026-06-30 23:59:59.999999", 1.0), ("2026-07-01 00:00:00", 0.5), ("2026-06-01", 1.0), (None, 0.5)],
+)
+def test_a_feature_counts_until_it_is_closed(closed, rate):
+    features = [{"feature": "f"}, {"feature": "g", "_closed_at": closed}]
+    assert signals(features=features, usage_events=events("2026-06-20", feature="f"))["feature_adoption_rate"] == rate
+
+
+def test_a_daily_roll_up_of_an_earlier_version_is_completed():
+    with fresh() as connection:
+        staged(connection, "accounts", {"account_id": "A", "account_name": "A", "tenant_id": "default"})
+        staged(connection, "subscriptions", {"subscription_id": "s", "account_id": "A", "seats": 10, "started_at": DAY})
+        used = {"account_id": "A", "user_id": "u", "event_name": "used", "feature": "f", "quantity": 1}
+        staged(connection, "usage_events", {"event_id": "e", "occurred_at": "2020-01-01", **used})
+        queue_usage_days(connection)
+        expected = run_signals(connection, [DAY])
+        for column in ("names_user", "names_feature"):
+            connection.execute(f"alter table intermediate.int_usage_daily_accounts drop column {column}")
+        assert run_signals(connection, [DAY]) == expected
+        assert run_model(connection, "intermediate/int_usage_daily_accounts") == [
+            {
+                "account_id": "A",
+                "usage_date": date(2020, 1, 1),
+                "events": 1,
+                "logins": 0,
+                "names_user": True,
+                "names_feature": True,
+            }
+        ]
+    assert expected[0]["missing_signals"].count("seats_utilization_rate") == 0

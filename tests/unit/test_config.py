@@ -62,6 +62,10 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
             ["policies.0", "amber_threshold (80) must be below green_threshold (70)"],
         ),
         ("policies: [{green_threshold: 101}]", ["policies.0.green_threshold", "100", "101"]),
+        ("signals: {min_term_months: -1}", ["signals.min_term_months", "greater than or equal to 0", "-1"]),
+        ("signals: {min_term_months: 1201}", ["signals.min_term_months", "less than or equal to 1200", "1201"]),
+        ("signals: {min_term_months: 1.5}", ["signals.min_term_months", "integer", "1.5"]),
+        ("signals: {growing_percent: 1000001}", ["signals.growing_percent", "1000000", "1000001"]),
         ("timezone: Europe/Berlinn", ["timezone", "'Europe/Berlin'", "'Europe/Berlinn'"]),
         ("partitions_start: soon", ["partitions_start", "'soon'"]),
         ("memory_limit: much", ["memory_limit", "'much'"]),
@@ -109,6 +113,16 @@ def test_config_hash_changes_with_what_may_change_a_score_and_with_nothing_else(
     dated = load_config(write(tmp_path, "policies: [{tenant: north, green_threshold: 75, from: 2026-01-01}]"), {})
     assert base.config_hash == same.config_hash
     assert len({base.config_hash, window.config_hash, policy.config_hash, dated.config_hash}) == 4
+
+
+@pytest.mark.parametrize("months", [0, 1, 12, 1200])
+def test_the_least_term_is_a_parameter_of_the_models_and_changes_the_hash(tmp_path, months):
+    base = load_config(write(tmp_path, "timezone: UTC"), {})
+    given = load_config(write(tmp_path, f"signals: {{min_term_months: {months}}}"), {})
+    assert (base.signals.min_term_months, base.sql_parameters()["min_term_months"]) == (2, 2)
+    assert given.sql_parameters()["min_term_months"] == months
+    assert given.config_hash != base.config_hash
+    assert load_config(write(tmp_path, "signals: {min_term_months: 2}"), {}).config_hash == base.config_hash
 
 
 def test_the_sample_configuration_is_valid_and_reads_the_bundled_company():

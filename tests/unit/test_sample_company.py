@@ -264,7 +264,8 @@ def test_every_format_has_the_same_records(tmp_path: Path, file_format: str) -> 
             times = TIMES[entity] if entity == "usage_events" else ()
             columns = ", ".join(
                 f"cast({name} as timestamp)::varchar" if name in times else f"{name}::varchar"
-                for name in (ENTITIES[entity].column_names)
+                for name in ENTITIES[entity].column_names
+                if name in parquet.sql(f"from {entity} limit 0").columns
             )
             query = f"select {columns} from {entity} order by all"
             assert other.sql(query).fetchall() == parquet.sql(query).fetchall(), entity
@@ -333,7 +334,7 @@ def test_a_handful_of_records_is_broken_in_a_company_large_enough(tmp_path: Path
             stage_entity(connection, entity, [("files", model.sql)], staged_at=datetime(2026, 10, 1, tzinfo=UTC))
             for entity, model in sorted(staging_models("files").items(), key=lambda item: list(ENTITIES).index(item[0]))
         ]
-    assert sum(report.rejected for report in reports) == broken
+    assert sum(report.rejected + report.ignored for report in reports) == broken
     assert all(report.superseded > 0 for report in reports if report.entity in ("accounts", "usage_events"))
 
 

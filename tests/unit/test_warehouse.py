@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -88,6 +89,47 @@ def test_a_changed_model_adds_and_drops_columns_and_keeps_the_past(warehouse, tm
         )
         build_model(connection, changed, {}, (DAYS[1], DAYS[1]))
         assert rows(connection) == [(date(2026, 6, 1), None), (date(2026, 6, 2), None), (date(2026, 6, 3), "x")]
+
+
+def test_a_changed_model_widens_a_column_and_keeps_the_past(warehouse, tmp_path):
+    narrow = "select as_of_date, cast($factor as decimal(18, 2)) as value from run.days order by as_of_date"
+    with warehouse.connect() as connection:
+        build_model(connection, model_of(tmp_path, narrow), {"factor": 7}, DAYS)
+        publish_before = rows(connection)
+    publish_copy(warehouse)
+    with warehouse.connect() as connection:
+        wide = model_of(tmp_path, narrow.replace("18, 2", "38, 2"))
+        build_model(connection, wide, {"factor": 10**20}, (DAYS[1], DAYS[1]))
+        assert rows(connection) == [*publish_before[:2], (DAYS[1], Decimal(10**20))]
+    with duckdb.connect(str(publish_copy(warehouse)), read_only=True) as connection:
+        assert [value for _, value in rows(connection)] == [7, 7, Decimal(10**20)]
+
+
+def test_a_new_column_of_a_roll_up_is_computed_for_every_day(warehouse, tmp_path):
+    yml = (
+        "description: d\ngrain: [usage_date]\nincremental: {column: usage_date, queue: run.pending_usage_days}\n"
+        "columns: {usage_date: the day, value: a number}\n"
+    )
+    sql = (
+        "select pending.usage_date, day(pending.usage_date) as value from run.pending_usage_days as pending "
+        "where pending.usage_date between $first_date and $last_date order by pending.usage_date"
+    )
+    further = sql.replace(" as value", " as value, 10 * day(pending.usage_date) as further")
+    days = [(date(2026, 6, 1),), (date(2026, 6, 3),), (date(2026, 7, 1),)]
+    with warehouse.connect() as connection:
+        connection.executemany("insert into run.pending_usage_days values (?)", days)
+        assert build_model(connection, model_of(tmp_path, sql, yml), {}).rows == 3
+        connection.execute("insert into run.pending_usage_days values (date '2026-07-02')")
+        changed = model_of(tmp_path, further, yml + "  \n")
+        result = build_model(connection, changed, {})
+        assert [day.isoformat() for day in result.queued_days] == [
+            "2026-06-01",
+            "2026-06-03",
+            "2026-07-01",
+            "2026-07-02",
+        ]
+        assert [row[2] for row in rows(connection)] == [10, 30, 10, 20]
+        assert build_model(connection, changed, {}).queued_days == ()
 
 
 def test_descriptions_are_comments_in_the_warehouse_and_in_the_published_copy(warehouse, tmp_path):
