@@ -10,13 +10,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
+from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of, preview
 from assets.models import asset_name, model_assets
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
+from csm_core.gate.records import build_records, kinds_version, records_table
 from csm_core.logging import get_logger
 from csm_core.notion import assessments
+from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import settings_text
 from csm_core.sql_models import SqlModel, staging_models, staging_steps
 from csm_core.staging_gate import Behind, stage_entity
@@ -31,6 +33,7 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     behind = {system: behind_of(config, system, steps[system], models[system]) for system in systems}
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
+        *(_records_asset(system, partitions) for system in systems if record_kinds(system)),
         *(asset for found in steps.values() for asset in model_assets(found.values(), partitions)),
         *([_account_map_asset(steps, partitions)] if mapped else []),
         *(
@@ -50,15 +53,55 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
     read = {table for step in steps.values() for table in step.dependencies}
     if any(ACCOUNT_MAP in model.dependencies for model in models.values()):
         read |= {identity.MAP_TABLE.table, identity.DOMAIN_TABLE.table}
+    kinds = record_kinds(system)
+    if kinds:
+        tables = {table.name: table.table for table in get_system(system).raw_tables}
+        read |= {tables[name] for kind in kinds for name in kind.tables}
     if not read:
         return Behind()
     said = [step.sql for step in steps.values()]
+    said.append(kinds_version(kinds))
     said += [settings_text(source) for source in config.sources if source.system == system]
     return Behind(
         frozenset(table for table in read if table.startswith("raw.")),
         hashlib.sha256("\n".join(said).encode()).hexdigest()[:12],
         frozenset(step.table for step in steps.values() if FIRST_LOAD in step.columns),
     )
+
+
+def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    kinds, tables = record_kinds(system), get_system(system).raw_tables
+    read = {name for kind in kinds for name in kind.tables}
+
+    @dg.asset(
+        key=asset_name(records_table(system)),
+        deps=sorted(asset_name(table.table) for table in tables if table.name in read),
+        description=f"The latest version of each record of {system}, of those whose times, numbers and levels parse.",
+        group_name="staging",
+        kinds={"duckdb", system},
+        owners=OWNERS,
+        code_version=kinds_version(kinds),
+        partitions_def=partitions,
+        backfill_policy=BACKFILL,
+        required_resource_keys={RESOURCE},
+        metadata={"dagster/table_name": records_table(system)},
+    )
+    def _records(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        pipeline = pipeline_of(context)
+        with pipeline.warehouse.connect() as connection:
+            found = build_records(connection, system, kinds, tables)
+        current = sum(one.current for one in found)
+        pipeline.progress(asset_name(records_table(system)), {"rows": current, "layer": "staging"})
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": current,
+                "records": preview([vars(one) for one in found if one.records]),
+                "rejected": sum(one.rejected for one in found),
+                "superseded": sum(one.superseded for one in found),
+            }
+        )
+
+    return _records
 
 
 def _account_map_asset(
@@ -106,7 +149,7 @@ def _staging_asset(
         key=asset_name(entity.table),
         deps=sorted(upstream),
         description=f"{entity.name} as the staged contract has them, from {', '.join(models) or 'no source'}; "
-        f"refused records are in {entity.quarantine_table}.",
+        f"rejected records are in {entity.quarantine_table}.",
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
@@ -135,6 +178,7 @@ def _staging_asset(
                 [(system, model.sql) for system, model in models.items()],
                 staged_at=datetime.now(UTC),
                 max_rejected_percent=pipeline.config.max_rejected_percent,
+                min_rejected=pipeline.config.min_rejected,
                 behind=behind,
             )
         pipeline.staged.append(result)
@@ -144,7 +188,9 @@ def _staging_asset(
             "rows_read": result.read,
             "rejected": result.rejected,
             "superseded": result.superseded,
+            "ignored": result.ignored,
             "rejected_by_reason": dict(result.by_reason),
+            "ignored_by_rule": dict(result.by_rule),
             "seconds": round(result.seconds, 3),
         }
         if result.touched_days:

@@ -28,7 +28,7 @@ def storage_of(kind: str) -> str:
 
 
 class Reason(StrEnum):
-    """Why a record is refused: the whole vocabulary of ``quarantine.<entity>.reason``."""
+    """Why a record is rejected: the whole vocabulary of ``quarantine.<entity>.reason``."""
 
     MISSING_REQUIRED = "missing_required"
     INVALID_TIMESTAMP = "invalid_timestamp"
@@ -38,6 +38,8 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_ACCOUNT = "unknown_account"
     UNMATCHED = "unmatched"
+    INVALID_JSON = "invalid_json"
+    INCOMPLETE = "incomplete"
     UNPARSEABLE_ROW = "unparseable_row"
     INVALID_ENCODING = "invalid_encoding"
     ROW_TOO_LONG = "row_too_long"
@@ -50,13 +52,15 @@ class Reason(StrEnum):
 
 _MEANINGS = {
     Reason.MISSING_REQUIRED: "a required value is missing",
-    Reason.INVALID_TIMESTAMP: "not a full ISO 8601 date or time",
+    Reason.INVALID_TIMESTAMP: "not a full ISO 8601 date or time from 1900 to 9999",
     Reason.INVALID_NUMBER: "not a plain number (no thousands separators, no exponents, no NaN or infinity)",
     Reason.INVALID_LEVEL: "not one of the allowed levels",
     Reason.INVALID_CURRENCY: "not an ISO 4217 code of three letters",
     Reason.OUT_OF_RANGE: "outside the allowed range",
     Reason.UNKNOWN_ACCOUNT: "the account is not among the accounts",
     Reason.UNMATCHED: "the vendor's customer is not matched with an account; see `csm identity`",
+    Reason.INVALID_JSON: "not JSON where the vendor writes an object or a list",
+    Reason.INCOMPLETE: "the record's own list is cut off (has_more); export the record with all of it",
     Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",
     Reason.INVALID_ENCODING: "the row is not UTF-8",
     Reason.ROW_TOO_LONG: "the row is longer than the loader reads",
@@ -96,6 +100,10 @@ class Column:
     def storage(self) -> str:
         """Type and compression, as in ``create table``."""
         return f"{self.kind} using compression uncompressed" if self.mostly_distinct else storage_of(self.kind)
+
+
+GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
+"""What a staged table holds beside the contract's columns: when and by which load its record came, and its version."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +155,15 @@ class Entity:
         return tuple(column.name for column in self.columns)
 
     @property
+    def definitions(self) -> tuple[str, ...]:
+        """The staged table's columns as ``create table`` has them; what the gate keeps beside the contract is last."""
+        gates = (f"{name} {storage_of(kind)}" for name, kind in GATE_COLUMNS.items())
+        return (*(f"{column.name} {column.storage}" for column in self.columns), *gates)
+
+    @property
     def definition(self) -> str:
-        """The column list of ``create table`` for the staged table, ``_loaded_at`` last."""
-        return ", ".join([*(f"{column.name} {column.storage}" for column in self.columns), "_loaded_at timestamp"])
+        """The column list of ``create table`` for the staged table."""
+        return ", ".join(self.definitions)
 
 
 ACCOUNTS = "accounts"

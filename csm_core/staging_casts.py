@@ -1,14 +1,17 @@
-"""How a vendor model's values become the contract's types, and what makes a record be refused, as SQL expressions.
+"""How a vendor model's values become the contract's types, and what makes a record be rejected, as SQL expressions.
 
-Text is checked against a pattern before it is cast; columns that already have a fitting type take a short way without
+Text is read by the macros of ``csm_core.text_casts``; columns that already have a fitting type take a short way without
 patterns. Cast rules:
 
-- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null;
+- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null; an identifier that
+  came as a floating point number (``7.0``) is the whole number;
 - times are full ISO 8601: a date, or a date and a time, with an optional fraction and offset; without an offset they
-  are UTC; more than six digits of a fraction are cut off;
-- whole numbers are digits with an optional sign, decimals may have a fraction (rounded to cents); a thousands
-  separator, an exponent, ``12.0`` for a whole number in text, NaN and infinities are refused;
+  are UTC; more than six digits of a fraction are cut off; times before 1900 or after 9999 are rejected;
+- whole numbers are digits with an optional sign (``12.0`` is 12), decimals may have a fraction (rounded to cents); a
+  thousands separator, an exponent, a fraction of a whole number, NaN and infinities are rejected;
 - levels and currencies are compared without regard to case and stored as the contract writes them.
+
+A column that is present and does not parse is never "not given": the record is rejected, whatever the column.
 """
 
 from __future__ import annotations
@@ -16,18 +19,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from csm_core.contract import ACCOUNT_COLUMN, BOOKKEEPING, EXTERNAL_ACCOUNT, Column, Entity, Kind, Reason
-from csm_core.sql_models import literal
-
-_BLANKS = " \t\r\n\v\f\u00a0\ufeff"
-_TIMESTAMP = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?)?)?$"
+from csm_core.contract import (
+    ACCOUNT_COLUMN,
+    BOOKKEEPING,
+    EXTERNAL_ACCOUNT,
+    IGNORED,
+    UPDATED,
+    VERSION,
+    Column,
+    Entity,
+    Kind,
+    Reason,
 )
-_OFFSET = r"[T ].*[Z+-]"
-_INTEGER = r"^[+-]?[0-9]+$"
+from csm_core.sql_models import literal
+from csm_core.text_casts import BLANKS, FIRST_TIME, LAST_TIME, in_time, utc_time
+
+_INTEGER = r"^[+-]?[0-9]+(\.0+)?$"
 _DECIMAL = r"^[+-]?[0-9]+(\.[0-9]+)?$"
 _CURRENCY = r"^[A-Z]{3}$"
+_WHOLE_IDENTIFIER = r"^([+-]?[0-9]+)\.0+$"
 _INTEGER_TYPES = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 )
@@ -36,15 +46,18 @@ _FLOAT_TYPES = frozenset(("FLOAT", "DOUBLE"))
 _TIME_TYPES = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"))
 _NANOSECOND_TYPES = frozenset(("TIMESTAMP_NS", "TIMESTAMPTZ_NS"))
 _ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
+_EXACT_FLOATS, _EXACT_SINGLES = 2**53, 2**24
 _KEPT_OF_VALUE = 1000
+_VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A SELECT that casts and judges: the contract's columns, bookkeeping, ``_problem``, ``_value``.
+    """A SELECT that casts and judges: the contract's columns, bookkeeping, ``_version``, what becomes of the record.
 
-    ``_problem`` is null for an acceptable record, else the position (from 1) of field and reason in ``problems``;
-    ``_value`` is the text that offended.
+    ``_ignored`` is the name of the setting or rule that leaves the record out. ``_problem`` is null for an acceptable
+    or ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the text that
+    offended.
     """
 
     sql: str
@@ -65,11 +78,12 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     ``external_account_id`` is unmatched.
     """
     matched = EXTERNAL_ACCOUNT in types
-    casts = {column.name: _cast(column, types.get(column.name, "")) for column in entity.columns}
+    columns = (*entity.columns, _VERSION_COLUMN)
+    casts = {column.name: _cast(column, types.get(column.name, "")) for column in columns}
     problems: list[tuple[str, Reason]] = []
     branches: list[str] = []
     texts: list[str] = []
-    for column in entity.columns:
+    for column in columns:
         checks = list(casts[column.name].problems)
         if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
             checks.append(("_known_account is null", Reason.UNKNOWN_ACCOUNT))
@@ -77,16 +91,23 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
             unmatched = f"c_{ACCOUNT_COLUMN} is null and c_{EXTERNAL_ACCOUNT} is not null"
             checks.insert(0, (unmatched, Reason.UNMATCHED))
         for condition, reason in checks:
-            problems.append((column.name, reason))
+            problems.append((UPDATED if column.name == VERSION else column.name, reason))
             branches.append(f"when {condition} then {len(problems)}")
             offending = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
             texts.append(f"when {len(problems)} then left(cast(c_{offending} as varchar), {_KEPT_OF_VALUE})")
     problem = f"case {' '.join(branches)} end"
+    nothing = [
+        f"when v_{column.name} = {column.ignored_at} then {literal(f'{column.name} {column.ignored_at}')}"
+        for column in entity.columns
+        if column.ignored_at is not None
+    ]
+    by_rule = f"case when _problem is null then case {' '.join(nothing)} end end" if nothing else "null::varchar"
     kept = ", ".join(BOOKKEEPING)
     cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
     valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
     named = ", ".join(f"v_{name} as {name}" for name in casts)
     carried = ", ".join(f"v_{name}, c_{name}" for name in casts)
+    cleaned += f", {IGNORED if IGNORED in types else 'null::varchar'} as _left_out"
     if matched:
         cleaned += f", nullif(trim(cast({EXTERNAL_ACCOUNT} as varchar)), '') as c_{EXTERNAL_ACCOUNT}"
         valued += f", c_{EXTERNAL_ACCOUNT}"
@@ -99,9 +120,10 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     )
     sql = (
         f"select {literal(system)} as _system, {named}, {kept}, _problem, "
-        f"case _problem {' '.join(texts)} end as _value from (select {carried}, {kept}, {problem} as _problem "
-        f"from (select {valued}, {kept} from (select {cleaned}, {kept} from ({model}) as model) as cleaned) as valued "
-        f"{accounts}) as judged"
+        f"case _problem {' '.join(texts)} end as _value, coalesce(_left_out, {by_rule}) as {IGNORED} "
+        f"from (select {carried}, {kept}, _left_out, case when _left_out is null then {problem} end as _problem "
+        f"from (select {valued}, {kept}, _left_out from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
+        f"as valued {accounts}) as judged"
     )
     return Judged(sql, tuple(problems))
 
@@ -110,8 +132,8 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
 class AsTheyAre:
     """How to take over records whose columns have fitting types, without looking at each value twice.
 
-    ``values`` are the contract's columns; ``suspect`` is true for a record that may have to be cleaned or refused and
-    so has to be judged; never null for one that has to.
+    ``values`` are the contract's columns and ``_version``; ``suspect`` is true for a record that may have to be
+    cleaned, rejected or ignored and so has to be judged; never null for one that has to.
     """
 
     values: str
@@ -130,19 +152,31 @@ def as_they_are(entity: Entity, types: Mapping[str, str]) -> AsTheyAre | None:
         name, kind = column.name, types.get(column.name, "").upper()
         if column.kind is Kind.TEXT and kind == "VARCHAR" and not column.levels and not column.currency:
             suspects.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] not between '!' and '~'")
+            suspects += [f"ends_with({name}, '.0')"] if column.identifier else []
             values.append(name if column.default is None else f"coalesce({name}, {literal(column.default)}) as {name}")
         elif column.kind is Kind.INTEGER and kind in _SMALL_INTEGER_TYPES:
             suspects += [f"{name} < {column.minimum}"] if column.minimum is not None else []
             suspects += [f"{name} > {column.maximum}"] if column.maximum is not None else []
+            suspects += [f"{name} = {column.ignored_at}"] if column.ignored_at is not None else []
             value = f"cast({name} as {column.kind})"
             values.append(f"{value if column.default is None else f'coalesce({value}, {column.default})'} as {name}")
         elif column.kind is Kind.TIMESTAMP and kind == "TIMESTAMP":
-            suspects.append(f"not isfinite({name})")
+            suspects.append(_beyond(name))
             values.append(name)
         else:
             return None
         if column.required:
             suspects.append(f"{name} is null")
+    if IGNORED in types:
+        suspects.append(f"{IGNORED} is not null")
+    if VERSION not in types:
+        values.append(f"null::timestamp as {VERSION}")
+    elif types[VERSION].upper() == "TIMESTAMP":
+        suspects.append(_beyond(VERSION))
+        values.append(VERSION)
+    else:
+        suspects.append(f"{VERSION} is not null")
+        values.append(f"null::timestamp as {VERSION}")
     return AsTheyAre(", ".join(values), f"({' or '.join(suspects)})")
 
 
@@ -181,30 +215,36 @@ def _text(column: Column, kind: str) -> _Cast:
     if column.currency:
         code = f"case when regexp_matches(upper({clean}), '{_CURRENCY}') then upper({clean}) end"
         return _Cast(_clean(column, kind), code, ((_unparsed(clean, value), Reason.INVALID_CURRENCY),))
+    if kind in _FLOAT_TYPES:
+        # A larger floating point number does not hold every whole number: the identifier is lost already.
+        exact = _EXACT_FLOATS if kind == "DOUBLE" else _EXACT_SINGLES
+        whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) <= {exact}"
+        text = f"case when {whole} then cast(cast({clean} as bigint) as varchar) end"
+        return _Cast(column.name, text, ((_unparsed(clean, value), Reason.INVALID_NUMBER),))
+    if column.identifier:
+        name = (
+            f"case when ends_with({clean}, '0') then regexp_replace({clean}, '{_WHOLE_IDENTIFIER}', '\\1') "
+            f"else {clean} end"
+        )
+        return _Cast(_clean(column, kind), name, ())
     return _Cast(_clean(column, kind), clean, ())
 
 
 def _timestamp(column: Column, kind: str) -> _Cast:
     clean, value = f"c_{column.name}", f"v_{column.name}"
-    infinite = (f"not isfinite({value})", Reason.INVALID_TIMESTAMP)
+    unparsed = (_unparsed(clean, value), Reason.INVALID_TIMESTAMP)
     if kind in _TIME_TYPES:
-        return _Cast(column.name, f"cast({clean} as timestamp)", (infinite,))
+        return _Cast(column.name, in_time(f"cast({clean} as timestamp)"), (unparsed,))
     if kind in _ZONED_TYPES:
-        return _Cast(column.name, f"cast({clean} at time zone 'UTC' as timestamp)", (infinite,))
+        return _Cast(column.name, in_time(f"cast({clean} at time zone 'UTC' as timestamp)"), (unparsed,))
     if kind in _NANOSECOND_TYPES:
         # A cast would round, and the last nanoseconds of a day would be the next day's.
         nanoseconds = f"epoch_ns({clean})"
         whole = f"({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000"
         coarser = "timestamptz" if kind.startswith("TIMESTAMPTZ") else "timestamp"
-        cut = f"case when isfinite(cast({clean} as {coarser})) then make_timestamp({whole}) end"
-        return _Cast(column.name, cut, ((_unparsed(clean, value), Reason.INVALID_TIMESTAMP),))
-    parsed = (
-        f"case when not regexp_matches({clean}, '{_TIMESTAMP}') then null "
-        f"when regexp_matches({clean}, '{_OFFSET}') "
-        f"then cast(try_cast({clean} as timestamptz) at time zone 'UTC' as timestamp) "
-        f"else try_cast({clean} as timestamp) end"
-    )
-    return _Cast(_clean(column, kind), parsed, ((_unparsed(clean, value), Reason.INVALID_TIMESTAMP),))
+        cut = in_time(f"case when isfinite(cast({clean} as {coarser})) then make_timestamp({whole}) end")
+        return _Cast(column.name, cut, (unparsed,))
+    return _Cast(_clean(column, kind), utc_time(clean), (unparsed,))
 
 
 def _number(column: Column, kind: str) -> _Cast:
@@ -232,7 +272,11 @@ def _clean(column: Column, kind: str) -> str:
     text = column.name if kind == "VARCHAR" else f"cast({column.name} as varchar)"
     # Stripping copies every value and is dear; few need it.
     bare = f"{text} >= '!' and {text} < chr(127) and ({text})[-1] between '!' and '~'"
-    return f"case when {bare} then {text} else nullif(trim({text}, {literal(_BLANKS)}), '') end"
+    return f"case when {bare} then {text} else nullif(trim({text}, {literal(BLANKS)}), '') end"
+
+
+def _beyond(name: str) -> str:
+    return f"{name} not between timestamp '{FIRST_TIME}' and timestamp '{LAST_TIME}'"
 
 
 def _unparsed(clean: str, value: str) -> str:

@@ -2,8 +2,8 @@
 
 ``stage_entity`` runs the staging models of an entity (one per source system), casts their columns, puts refused
 records into ``quarantine.<entity>`` with the reason and their raw text, lets the latest record of each key into
-``staging.stg_<entity>``, and asserts that every record read is loaded, refused or superseded. All of it is one
-transaction; a load with too many refused records changes nothing but its quarantine.
+``staging.stg_<entity>``, and asserts that every record read is loaded, rejected, superseded or ignored. All of it is
+one transaction; a load with too many rejected records changes nothing but its quarantine.
 
 Small entities are staged anew from raw in every run. ``usage_events`` only takes what is new: loads that it has not
 taken yet, and records refused for an unknown account that has turned up since. Their days go to
@@ -22,15 +22,17 @@ from datetime import date, datetime
 
 import duckdb
 
-from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
+from csm_core.contract import ACCOUNTS, ENTITIES, GATE_COLUMNS, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.gate.at_once import AtOnce, suspects_table
 from csm_core.gate.by_key import ByKey
 from csm_core.gate.changed_days import PENDING_DAYS
+from csm_core.gate.records import prepare as prepare_records
 from csm_core.gate.refused import Refused
-from csm_core.gate.scope import Behind, Counts, Outcome, Scope
+from csm_core.gate.scope import Behind, Counts, Limits, Outcome, Scope
 from csm_core.sources.raw_tables import prepare as prepare_raw
-from csm_core.warehouse import transaction
+from csm_core.text_casts import create_macros
+from csm_core.warehouse import columns_of, transaction
 
 QUARANTINE_COLUMNS = {
     "load_id": "bigint",
@@ -52,10 +54,11 @@ _SCRATCH = (
 
 @dataclass(frozen=True)
 class StageReport:
-    """What the gate did with an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded``, asserted.
+    """What the gate did with an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
 
-    For an entity that is staged anew these count all its records; ``new_read`` and ``new_rejected`` count those of
-    loads not staged before. ``touched_days`` are the UTC dates whose usage came out different.
+    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. For an entity that
+    is staged anew these count all its records; ``new_read`` and ``new_rejected`` count those of loads not staged
+    before. ``touched_days`` are the UTC dates whose usage came out different.
     """
 
     entity: str
@@ -63,7 +66,9 @@ class StageReport:
     loaded: int
     rejected: int
     superseded: int
+    ignored: int
     by_reason: Mapping[str, int]
+    by_rule: Mapping[str, int]
     touched_days: tuple[date, ...]
     new_read: int
     new_rejected: int
@@ -74,12 +79,18 @@ class StageReport:
 def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Create the staged, quarantine and bookkeeping tables of an entity where they are not there yet."""
     prepare_raw(connection)
+    prepare_records(connection)
     columns = ", ".join(f"{name} {kind}" for name, kind in QUARANTINE_COLUMNS.items())
-    connection.execute(f"create table if not exists {entity.table} ({entity.definition})")
+    create_macros(connection)
     connection.execute(f"create table if not exists {entity.quarantine_table} ({columns})")
     connection.execute(f"create table if not exists {PENDING_DAYS} (usage_date date not null)")
-    accounts = ENTITIES[ACCOUNTS]
-    connection.execute(f"create table if not exists {accounts.table} ({accounts.definition})")
+    for one in (entity, ENTITIES[ACCOUNTS]):
+        connection.execute(f"create table if not exists {one.table} ({one.definition})")
+        present = set(columns_of(connection, one.table))
+        for name, kind in (*((column.name, column.kind) for column in one.columns), *GATE_COLUMNS.items()):
+            # A warehouse of an earlier version lacks the columns that came since.
+            if name not in present:
+                connection.execute(f"alter table {one.table} add column {name} {kind}")
 
 
 def stage_entity(
@@ -89,6 +100,7 @@ def stage_entity(
     *,
     staged_at: datetime,
     max_rejected_percent: float = 5.0,
+    min_rejected: int = 1,
     behind: Mapping[str, Behind] | None = None,
 ) -> StageReport:
     """Stage one entity from its models, given as (system, SELECT); ``accounts`` has to be staged before the others.
@@ -97,9 +109,9 @@ def stage_entity(
     the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant. ``behind``
     says, by system, what a model reads indirectly.
 
-    Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system are
-    refused (they are in quarantine then, and nothing else has changed), WarehouseError when a model does not run, and
-    RunError when records are unaccounted for.
+    Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system, and
+    at least ``min_rejected``, are rejected, or all that are new of one raw table (they are in quarantine then, and
+    nothing else has changed), WarehouseError when a model does not run, and RunError when records are unaccounted for.
     """
     if entity_name not in ENTITIES:
         message = f"not an entity of the staged contract: {entity_name!r}; there are {', '.join(ENTITIES)}"
@@ -111,7 +123,7 @@ def stage_entity(
         with transaction(connection):
             scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), behind or {})
             counts, new = Counts(), Counts()
-            outcome = _run(scope, counts, new, max_rejected_percent)
+            outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected))
             if not outcome.refusal:
                 _assert_accounted(entity_name, counts)
                 scope.remember_loads()
@@ -128,7 +140,9 @@ def stage_entity(
         loaded=counts.loaded,
         rejected=counts.rejected,
         superseded=counts.superseded,
+        ignored=counts.ignored,
         by_reason=dict(sorted(counts.by_reason.items())),
+        by_rule=dict(sorted(counts.by_rule.items())),
         touched_days=outcome.days,
         new_read=new.read,
         new_rejected=new.rejected,
@@ -137,19 +151,20 @@ def stage_entity(
     )
 
 
-def _run(scope: Scope, counts: Counts, new: Counts, max_rejected_percent: float) -> Outcome:
+def _run(scope: Scope, counts: Counts, new: Counts, limits: Limits) -> Outcome:
     refused = Refused(scope, counts, new)
     if scope.anew and scope.entity.name == USAGE_EVENTS and not scope.outdated():
-        outcome = AtOnce(scope, refused, counts).run(max_rejected_percent)
+        outcome = AtOnce(scope, refused, counts).run(limits)
         if outcome is not None:
             return outcome
-    return ByKey(scope, refused, counts).run(max_rejected_percent)
+    return ByKey(scope, refused, counts).run(limits)
 
 
 def _assert_accounted(entity_name: str, counts: Counts) -> None:
-    if counts.read != counts.loaded + counts.rejected + counts.superseded:
+    if counts.read != counts.loaded + counts.rejected + counts.superseded + counts.ignored:
         message = (
             f"{entity_name}: records unaccounted for: read {counts.read}, loaded {counts.loaded}, "
-            f"rejected {counts.rejected}, superseded {counts.superseded}. Nothing was staged; please report this."
+            f"rejected {counts.rejected}, superseded {counts.superseded}, ignored {counts.ignored}. "
+            "Nothing was staged; please report this."
         )
         raise RunError(message)

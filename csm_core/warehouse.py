@@ -26,6 +26,7 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.late_records import mark_built
 from csm_core.logging import get_logger
 from csm_core.sql_models import Incremental, SqlModel, literal, parse_select
+from csm_core.text_casts import create_macros
 from csm_core.uncopied import COPIED_LAYER, note_uncopied
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "sync", "run")
@@ -225,6 +226,8 @@ def build_table(
         raise WarehouseError(message)
     values = dict(parameters)
     queued: tuple[date, ...] = ()
+    if model.layer == "staging":
+        create_macros(connection)
     try:
         with transaction(connection):
             if days:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from csm_core.contract import ACCOUNT_COLUMN
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from csm_core.contract import ACCOUNT_COLUMN, GATE_COLUMNS, IGNORED
 from csm_core.gate.changed_days import note_changed_days
 from csm_core.gate.refused import Refused
-from csm_core.gate.scope import Counts, Outcome, Scope, Source
+from csm_core.gate.scope import Counts, Limits, Outcome, Scope, Source
 from csm_core.staging_casts import as_they_are, judge
 from csm_core.warehouse import has_rows
 
 _BLOCK_ROWS = 122_880
+
+
+class _Taken(NamedTuple):
+    accepted: str
+    judged: str
 
 
 class AtOnce:
@@ -23,7 +31,7 @@ class AtOnce:
         self._entity = scope.entity
         self._sources = scope.sources
 
-    def run(self, max_rejected_percent: float) -> Outcome | None:
+    def run(self, limits: Limits) -> Outcome | None:
         """Stage everything; None, and nothing done, when a key occurs twice."""
         connection, entity = self._connection, self._entity
         fresh = f"{entity.table}_fresh"
@@ -31,7 +39,7 @@ class AtOnce:
         taken = [self._take_all(source) for source in self._sources]
         if taken:
             order = "" if self._is_in_order() else "order by occurred_at"
-            selects = " union all ".join(accepted for accepted, _ in taken)
+            selects = " union all ".join(one.accepted for one in taken)
             connection.execute(f"insert into {fresh} by name {selects} {order}")
         loaded = self._scope.one(f"select count(*) from {fresh}")
         if not self._keys_are_unique(fresh):
@@ -39,9 +47,13 @@ class AtOnce:
             return None
         rows = sum(self._scope.one(f"select count(*) from ({source.sql})") for source in self._sources)
         self._counts.loaded = loaded
-        self._refused.write(" union all ".join(refused for _, refused in taken) if rows != loaded else None)
-        self._counts.read = rows + self._refused.unparseable()
-        refusal = self._refused.too_much(max_rejected_percent)
+        all_taken = rows == loaded
+        self._refused.write(None if all_taken else " union all ".join(self._refused_of(one.judged) for one in taken))
+        if not all_taken:
+            self._count_ignored(taken)
+        self._counts.superseded = self._refused.superseded_by_steps()
+        self._counts.read = rows + self._refused.beside_models() + self._counts.superseded
+        refusal = self._refused.too_much(limits)
         if refusal:
             connection.execute(f"drop table {fresh}")
             return Outcome(refusal)
@@ -51,13 +63,14 @@ class AtOnce:
         connection.execute(f"alter table {schema}.{name}_fresh rename to {name}")
         return Outcome(days=days)
 
-    def _take_all(self, source: Source) -> tuple[str, str]:
-        """SELECTs of a source's acceptable records and of its refused ones."""
-        names = ", ".join((*self._entity.column_names, "_loaded_at"))
+    def _take_all(self, source: Source) -> _Taken:
+        """A source's acceptable records, and the judged ones among which the others are."""
+        names = ", ".join((*self._entity.column_names, *GATE_COLUMNS))
+        acceptable = f"where _problem is null and {IGNORED} is null"
         plain = as_they_are(self._entity, source.types)
         if plain is None:
             judged = source.judged.sql
-            return f"select {names} from ({judged}) where _problem is null", self._refused_of(judged)
+            return _Taken(f"select {names} from ({judged}) {acceptable}", judged)
         known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
         narrowed = f"select * from ({source.sql}) where {plain.suspect} or coalesce(not {known}, true)"
         suspects = f"temp.{suspects_table(self._sources.index(source))}"
@@ -65,19 +78,27 @@ class AtOnce:
             f"create or replace temp table {suspects.removeprefix('temp.')} as "
             f"{judge(self._entity, narrowed, source.types, source.system).sql}"
         )
-        accepted = f"select {plain.values}, _loaded_at from ({source.sql})"
+        accepted = f"select {plain.values}, _loaded_at, _load_id from ({source.sql})"
         # Where all is well, nothing has to be filtered row by row.
         if has_rows(self._connection, suspects):
-            accepted += (
-                f" where {known} and not coalesce({plain.suspect}, false) "
-                f"union all select {names} from {suspects} where _problem is null"
+            accepted = (
+                f"select {names} from ({accepted} where {known} and not coalesce({plain.suspect}, false)) "
+                f"union all select {names} from {suspects} {acceptable}"
             )
-        return accepted, self._refused_of(f"from {suspects}")
+        return _Taken(accepted, f"from {suspects}")
 
     def _refused_of(self, judged: str) -> str:
         return (
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
             f"{self._entity.key} as _key, _loaded_at from ({judged}) where _problem is not null"
+        )
+
+    def _count_ignored(self, taken: Sequence[_Taken]) -> None:
+        ignored = " union all ".join(
+            f"select {IGNORED} from ({one.judged}) where {IGNORED} is not null" for one in taken
+        )
+        self._counts.count_ignored(
+            self._connection.execute(f"select {IGNORED}, count(*) from ({ignored}) group by all").fetchall()
         )
 
     def _keys_are_unique(self, table: str) -> bool:
@@ -105,4 +126,4 @@ class AtOnce:
 
 def suspects_table(number: int) -> str:
     """The scratch table of a source's records that are not beyond doubt, judged."""
-    return f"gatesuspects_table_{number}"
+    return f"gate_suspects_{number}"

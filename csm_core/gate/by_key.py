@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, USAGE_EVENTS, Reason
+from csm_core.contract import ACCOUNT_MAP, GATE_COLUMNS, IGNORED, USAGE_EVENTS, Reason
 from csm_core.gate.changed_days import note_changed_days
 from csm_core.gate.refused import Refused
-from csm_core.gate.scope import Counts, Outcome, Scope, among
+from csm_core.gate.scope import Counts, Limits, Outcome, Scope, among
 from csm_core.sql_models import literal
 from csm_core.staging_casts import judge
 from csm_core.warehouse import has_rows, table_exists
 
-_RECENT_FIRST = "_loaded_at desc, _load_id desc, _source_file desc, _source_line desc"
+# The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where
+# one load brings a key twice without a version, the later file by name and the later line count.
+_RECENT_FIRST = "_version desc nulls last, _load_id desc, _source_file desc, _source_line desc"
+_AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
 
 
 class ByKey:
@@ -26,7 +29,7 @@ class ByKey:
         self._entity = scope.entity
         self._sources = scope.sources
 
-    def run(self, max_rejected_percent: float) -> Outcome:
+    def run(self, limits: Limits) -> Outcome:
         """Stage the records in scope."""
         connection, entity = self._connection, self._entity
         self._scope.outdated()
@@ -40,12 +43,18 @@ class ByKey:
             connection.execute("select _outcome, count(*) from temp.gate_decided group by _outcome").fetchall()
         )
         self._counts.read = sum(count for name, count in outcomes.items() if name != "withdrawn")
-        self._counts.read += self._refused.unparseable()
-        self._counts.superseded = outcomes.get("superseded", 0)
-        refusal = self._refused.too_much(max_rejected_percent)
+        before = self._refused.superseded_by_steps()
+        self._counts.read += self._refused.beside_models() + before
+        self._counts.superseded = outcomes.get("superseded", 0) + before
+        self._counts.count_ignored(
+            connection.execute(
+                f"select {IGNORED}, count(*) from temp.gate_decided where _outcome = 'ignored' group by all"
+            ).fetchall()
+        )
+        refusal = self._refused.too_much(limits)
         if refusal:
             return Outcome(refusal)
-        names = ", ".join((*entity.column_names, "_loaded_at"))
+        names = ", ".join((*entity.column_names, *GATE_COLUMNS))
         accepted = f"select {names} from temp.gate_decided where _outcome = 'loaded'"
         if self._scope.anew:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
@@ -81,8 +90,8 @@ class ByKey:
                 )
             selects.append(judge(entity, narrowed, source.types, source.system).sql)
         nothing = (
-            f"select '' as _system, * exclude (_loaded_at), '' as _source_file, 0 as _source_line, _loaded_at, "
-            f"0 as _load_id, 0 as _problem, '' as _value from {entity.table} limit 0"
+            f"select '' as _system, *, '' as _source_file, 0 as _source_line, 0 as _problem, '' as _value, "
+            f"'' as {IGNORED} from {entity.table} limit 0"
         )
         connection.execute(
             f"create or replace temp table gate_rows as {' union all by name '.join(selects) or nothing}"
@@ -105,7 +114,7 @@ class ByKey:
         )
 
     def _decide(self) -> None:
-        """One outcome per record: loaded, rejected, superseded, or withdrawn with the version of its file."""
+        """One outcome per record: loaded, ignored, rejected, superseded, or withdrawn with the version of its file."""
         key = self._entity.key
         if not self._scope.anew:
             # Looked up once: every key of the whole history is read for it.
@@ -117,7 +126,8 @@ class ByKey:
             ""
             if self._scope.anew
             else "when _problem is null and exists (select 1 from temp.gate_staged as staged "
-            f"where staged.{key} = ranked.{key} and staged._loaded_at > ranked._loaded_at) then 'superseded' "
+            f"where staged.{key} = ranked.{key} and {_AGE.format('staged')} > {_AGE.format('ranked')}) "
+            "then 'superseded' "
         )
         self._connection.execute(
             f"""
@@ -134,7 +144,8 @@ class ByKey:
             )
             select * exclude (_recency, _outdated, _winner), case
                 {newer_staged}
-                when _problem is null and _recency = _winner then 'loaded'
+                when _problem is null and _recency = _winner and {IGNORED} is null then 'loaded'
+                when {IGNORED} is not null and ({key} is null or _recency = _winner) then 'ignored'
                 when _outdated then 'withdrawn'
                 when _problem is null then 'superseded'
                 when _recency > _winner then 'superseded'
@@ -146,7 +157,7 @@ class ByKey:
     def _replace_by_key(self, accepted: str) -> tuple[date, ...]:
         """Put the accepted records in the place of those with the same keys; queue the days that differ."""
         connection, entity = self._connection, self._entity
-        keys = f"select {entity.key} from temp.gate_decided where _outcome = 'loaded'"
+        keys = f"select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')"
         connection.execute(
             f"create or replace temp table gate_replaced as from temp.gate_staged where {entity.key} in ({keys})"
         )
@@ -178,7 +189,7 @@ class ByKey:
                 "from temp.gate_decided where _outcome in ('withdrawn', 'superseded') "
                 "and (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated) "
                 "and (_load_id, _source_file, _source_line) not in (select (_load_id, _source_file, _source_line) "
-                "from temp.gate_decided where _outcome = 'loaded')"
+                "from temp.gate_decided where _outcome in ('loaded', 'ignored'))"
             )
         for (table,) in connection.execute(
             "select distinct raw_table from temp.gate_outdated "
@@ -203,7 +214,7 @@ class ByKey:
             judged = judge(entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system).sql
             selects.append(
                 f"select _load_id, _source_file, _source_line from ({judged}) where {entity.key} in "
-                f"(select {entity.key} from temp.gate_decided where _outcome = 'loaded') "
+                f"(select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')) "
                 f"or (_load_id, _source_file, _source_line) in ({refused})"
             )
         self._connection.execute(f"create or replace temp table gate_leaving as {' union all '.join(selects)}")

@@ -1,15 +1,17 @@
-"""What is refused: quarantine with the raw text, the unparseable lines, and whether it is too much of a load."""
+"""What is rejected: quarantine with the raw text, the unparseable lines, and whether it is too much of a load."""
 
 from __future__ import annotations
 
 from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
-from csm_core.gate.scope import Counts, Scope, among
+from csm_core.gate.records import RECORD_COUNTS, REJECTED_RECORDS
+from csm_core.gate.scope import Counts, Limits, Scope, Source, among
 from csm_core.sql_models import literal, quoted
+from csm_core.summary import printable
 from csm_core.warehouse import columns_of, table_exists
 
 
 class Refused:
-    """The refused records of a scope; what it finds goes into ``counts`` (all in scope) and ``new`` (pending loads)."""
+    """The rejected records of a scope; counts go into ``counts`` (all in scope) and ``new`` (pending loads)."""
 
     def __init__(self, scope: Scope, counts: Counts, new: Counts) -> None:
         self._scope = scope
@@ -20,7 +22,7 @@ class Refused:
         self._new = new
 
     def write(self, refused: str | None) -> None:
-        """Replace the quarantine of what is in scope by the refused records and the unparseable lines."""
+        """Replace the quarantine of what is in scope by the rejected records and the unparseable lines."""
         connection, entity = self._connection, self._entity
         table = entity.quarantine_table
         if self._scope.anew:
@@ -38,7 +40,12 @@ class Refused:
             written += self._insert_refused(refused)
         written += self._scope.one(
             f"insert into {table} select load_id, system, source_file, source_line, null, reason, detail, null, "
-            f"raw_text, loaded_at from raw.unparseable_rows where {self._unparseable_in_scope()} "
+            f"raw_text, loaded_at from raw.unparseable_rows where {self._pending_of_systems()} "
+            "order by load_id, source_file, source_line"
+        )
+        written += self._scope.one(
+            f"insert into {table} select load_id, system, source_file, source_line, field, reason, value, record_key, "
+            f"raw_text, loaded_at from {REJECTED_RECORDS} where {self._pending_of_systems()} "
             "order by load_id, source_file, source_line"
         )
         self._counts.rejected = written
@@ -47,45 +54,69 @@ class Refused:
             connection.execute(f"select reason, count(*) from {table} where {scope} group by reason").fetchall()
         )
 
-    def too_much(self, max_rejected_percent: float) -> str | None:
-        """Compare each system's new records with what may be refused of them."""
+    def too_much(self, limits: Limits) -> str | None:
+        """Compare each system's new records, and those of each of its raw tables, with what may be rejected of them."""
         for source in self._sources:
             if not source.pending:
                 continue
-            new = among("load_id", source.pending)
+            new = f"{among('load_id', source.pending)} and system = {literal(source.system)}"
+            own = f"{new} and entity = {literal(self._entity.name)}"
             read = self._scope.one(f"select count(*) from ({source.sql}) where {among('_load_id', source.pending)}")
-            read += self._scope.one(
-                f"select count(*) from raw.unparseable_rows where {new} and entity = {literal(self._entity.name)} "
-                f"and system = {literal(source.system)}"
-            )
+            read += self._scope.one(f"select count(*) from raw.unparseable_rows where {own}")
+            read += self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {own}")
             reasons = self._connection.execute(
                 f"select reason, count(*) as records from {self._entity.quarantine_table} "
-                f"where {new} and system = ? group by reason order by records desc, reason",
-                [source.system],
+                f"where {new} group by reason order by records desc, reason"
             ).fetchall()
             rejected = sum(count for _, count in reasons)
             self._new.read += read
             self._new.rejected += rejected
-            if rejected * 100 > max_rejected_percent * read:
-                counts = ", ".join(f"{reason} {count}" for reason, count in reasons)
-                first = self._connection.execute(
-                    f"select source_file, source_line from {self._entity.quarantine_table} "
-                    f"where {new} and system = ? order by source_file, source_line limit 1",
-                    [source.system],
-                ).fetchone()
-                where = f" The first is line {first[1]} of {first[0]}." if first else ""
-                return (
-                    f"{self._entity.name} from {source.system}: {rejected} of {read} new records refused "
-                    f"({rejected * 100 / read:.1f} %, at most {max_rejected_percent:g} % are let pass): {counts}."
-                    f"{where} Nothing of this load is used. "
-                    f"See `csm quarantine {self._entity.name}`, correct the files and "
-                    "run again, or raise max_rejected_percent in csm.yaml."
-                )
+            if limits.exceeded(rejected, read):
+                return self._message(f"{self._entity.name} from {source.system}", rejected, read, limits, new)
+            for table, of_table in self._rejected_by_table(source, own):
+                stored = self._scope.one(f"select count(*) from {table} where {among('_load_id', source.pending)}")
+                if of_table == stored and limits.exceeded(of_table, stored):
+                    scope = f"{new} and source_file in (select path from raw.loads where raw_table = {literal(table)})"
+                    return self._message(table, of_table, stored, limits, scope)
         return None
 
-    def unparseable(self) -> int:
-        """How many lines in scope are no record."""
-        return self._scope.one(f"select count(*) from raw.unparseable_rows where {self._unparseable_in_scope()}")
+    def _rejected_by_table(self, source: Source, own: str) -> list[tuple[str, int]]:
+        """Records of each raw table that steps in front of the models rejected."""
+        return self._connection.execute(
+            f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
+            "group by raw_table order by raw_table",
+            [list(source.raw_tables)],
+        ).fetchall()
+
+    def _message(self, of: str, rejected: int, read: int, limits: Limits, scope: str) -> str:
+        table = self._entity.quarantine_table
+        reasons = self._connection.execute(
+            f"select reason, count(*) as records from {table} where {scope} group by reason "
+            "order by records desc, reason"
+        ).fetchall()
+        first = self._connection.execute(
+            f"select source_file, source_line, field, value from {table} where {scope} "
+            "order by source_file, source_line limit 1"
+        ).fetchone()
+        shown = f", {first[2]} {printable(str(first[3]))!r}" if first and first[2] and first[3] is not None else ""
+        where = f" The first is line {first[1]} of {first[0]}{shown}." if first else ""
+        return (
+            f"{of}: {rejected} of {read} new records rejected ({rejected * 100 / read:.1f} %, limit "
+            f"{limits.percent:g} %): {', '.join(f'{reason} {count}' for reason, count in reasons)}.{where} "
+            f"Nothing of this load is used. See `csm quarantine {self._entity.name}`, correct the files and run again, "
+            "or raise max_rejected_percent in csm.yaml."
+        )
+
+    def beside_models(self) -> int:
+        """How many records in scope no model sees: lines that cannot be read, and records that a step rejected."""
+        lines = self._scope.one(f"select count(*) from raw.unparseable_rows where {self._pending_of_systems()}")
+        return lines + self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {self._pending_of_systems()}")
+
+    def superseded_by_steps(self) -> int:
+        """How many records the steps in front of the models left out, as a later version of each is there."""
+        if not self._scope.anew:
+            return 0
+        return self._scope.one(f"select coalesce(sum(superseded), 0) from {RECORD_COUNTS} where {self._of_systems()}")
 
     def _insert_refused(self, refused: str) -> int:
         connection, entity = self._connection, self._entity
@@ -135,12 +166,13 @@ class Refused:
             )
         return selects
 
-    def _unparseable_in_scope(self) -> str:
+    def _of_systems(self) -> str:
         systems = ", ".join(literal(source.system) for source in self._sources) or "''"
-        own = f"entity = {literal(self._entity.name)} and system in ({systems})"
-        if self._scope.anew:
-            return own
-        return f"{own} and {among('load_id', self._scope.pending)}"
+        return f"entity = {literal(self._entity.name)} and system in ({systems})"
+
+    def _pending_of_systems(self) -> str:
+        own = self._of_systems()
+        return own if self._scope.anew else f"{own} and {among('load_id', self._scope.pending)}"
 
     def _in_scope_of_quarantine(self) -> str:
         pending = self._scope.pending

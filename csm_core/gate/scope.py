@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -49,13 +49,33 @@ class Source:
 
 @dataclass
 class Counts:
-    """Records by what became of them."""
+    """Records by what became of them; rejected ones by reason, ignored ones by the setting or rule that says so."""
 
     read: int = 0
     loaded: int = 0
     rejected: int = 0
     superseded: int = 0
+    ignored: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
+    by_rule: dict[str, int] = field(default_factory=dict)
+
+    def count_ignored(self, found: Iterable[tuple[str, int]]) -> None:
+        """Add ignored records, given by the name of their setting or rule."""
+        for rule, records in found:
+            self.ignored += records
+            self.by_rule[rule] = self.by_rule.get(rule, 0) + records
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many rejected records fail a load: more than ``percent`` of it, and at least ``records`` or all of it."""
+
+    percent: float
+    records: int
+
+    def exceeded(self, rejected: int, read: int) -> bool:
+        """Whether so many rejected records of so many that were read are too many; all of them are never too few."""
+        return rejected * 100 > self.percent * read and (rejected >= self.records or rejected == read)
 
 
 @dataclass(frozen=True)

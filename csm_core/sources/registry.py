@@ -20,6 +20,7 @@ from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.postgres import PostgresSource
 from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
+from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.stripe import StripeSource
 from csm_core.sources.zendesk import ZENDESK
@@ -75,6 +76,11 @@ _SYSTEMS: dict[str, SourceSystem] = {
         DELIGHTED,
     )
 }
+
+
+def record_kinds(name: str) -> tuple[RecordKind, ...]:
+    """The kinds of records of a system; none for one whose raw tables have the columns of its models."""
+    return tuple(getattr(_SYSTEMS.get(name), "kinds", ()))
 
 
 def system_names() -> tuple[str, ...]:

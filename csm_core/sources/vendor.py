@@ -21,6 +21,7 @@ from csm_core.sources.landed import files_of, found_tables, landed_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
 from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
+from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.settings import LandedTables, SegmentTables
 
 
@@ -49,7 +50,7 @@ class VendorSource:
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
     ``required`` and ``opened`` are those of the raw tables. ``derived`` is worked out of the records when they are in
-    raw.
+    raw. ``kinds`` are what the staging models read of the records.
     """
 
     name: str
@@ -64,6 +65,7 @@ class VendorSource:
     required: tuple[str, ...] = ("id",)
     opened: Opened = ()
     derived: Derived | None = None
+    kinds: tuple[RecordKind, ...] = ()
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:

@@ -2,12 +2,88 @@
 
 from __future__ import annotations
 
+from csm_core.sources.record_kinds import Field, FieldKind, RecordKind, level, numbers, objects, times, wholes
 from csm_core.sources.text_sentiment import TextSentiment
 from csm_core.sources.vendor import VendorSource
 from csm_core.sources.zendesk_api import PAGES_PER_PACKAGE, SYSTEM, ZendeskStream, connect, reach
 
 _RECORDS = ("tickets", "organizations", "users", "ticket_audits", "satisfaction_ratings")
 _FIVETRAN = ("ticket", "organization", "user", "domain_name", "ticket_tag", "ticket_field_history")
+
+_STATUSES = ("new", "open", "pending", "hold", "on-hold", "solved", "closed", "deleted")
+_PRIORITIES = ("low", "normal", "high", "urgent")
+# As the API, its filters and exports write them.
+_RATINGS = ("offered", "unoffered", "received*", "good*", "bad*")
+
+
+def _changed(path: str, *levels: str) -> Field:
+    """The value of one field among an audit's changes, or in a row of a field's history."""
+    inside = "events" if path.startswith("[") else ""
+    name = "status" if "solved" in levels else "satisfaction_score"
+    return Field(path, FieldKind.LEVEL, inside, levels, ("field_name", name))
+
+
+_KINDS = (
+    RecordKind(
+        "tickets",
+        ("tickets", "airbyte_tickets", "fivetran_ticket"),
+        fields=(
+            *times("created_at", "metric_set.solved_at"),
+            *level("status", *_STATUSES),
+            *level("priority", *_PRIORITIES),
+            *objects("satisfaction_rating", "custom_fields", "merged_ticket_ids"),
+            *level("score", *_RATINGS, inside="satisfaction_rating"),
+        ),
+        required=(("created_at",),),
+    ),
+    RecordKind("users", ("users", "airbyte_users", "fivetran_user")),
+    RecordKind(
+        "organizations",
+        ("organizations", "airbyte_organizations", "fivetran_organization"),
+        fields=objects("domain_names", "organization_fields"),
+    ),
+    RecordKind("domain_names", ("fivetran_domain_name",), key=(), fields=wholes("index")),
+    RecordKind("ticket_tags", ("fivetran_ticket_tag",), key=()),
+    RecordKind(
+        "ticket_metrics", ("airbyte_ticket_metrics",), ("ticket_id",), (*times("solved_at"),), versions=("updated_at",)
+    ),
+    RecordKind(
+        "ticket_events",
+        ("ticket_events",),
+        fields=(
+            *times("created_at", "timestamp"),
+            *objects("child_events"),
+            *level("[*].status", *_STATUSES, inside="child_events"),
+            *level("[*].satisfaction_score", *_RATINGS, inside="child_events"),
+        ),
+        required=(("ticket_id",), ("created_at", "timestamp")),
+    ),
+    RecordKind(
+        "ticket_audits",
+        ("ticket_audits", "airbyte_ticket_audits"),
+        fields=(
+            *times("created_at"),
+            *objects("events"),
+            _changed("[*].value", *_STATUSES),
+            _changed("[*].value", *_RATINGS),
+        ),
+        required=(("ticket_id",), ("created_at",)),
+    ),
+    RecordKind(
+        "ticket_field_history",
+        ("fivetran_ticket_field_history",),
+        key=(),
+        fields=(*times("updated"), _changed("value", *_STATUSES), _changed("value", *_RATINGS)),
+        required=(("ticket_id",), ("updated",)),
+    ),
+    RecordKind(
+        "satisfaction_ratings",
+        ("satisfaction_ratings", "airbyte_satisfaction_ratings"),
+        fields=(*times("created_at"), *level("score", *_RATINGS)),
+        required=(("ticket_id",), ("created_at",)),
+    ),
+    RecordKind("text_sentiments", ("text_sentiments",), (), numbers("compound")),
+)
 
 ZENDESK = VendorSource(
     name=SYSTEM,
@@ -19,4 +95,5 @@ ZENDESK = VendorSource(
     stream=lambda source: ZendeskStream(connect(source.api)),
     pages=PAGES_PER_PACKAGE,
     derived=TextSentiment(SYSTEM, ("tickets", "airbyte_tickets", "fivetran_ticket")),
+    kinds=_KINDS,
 )

@@ -2,24 +2,30 @@
 
 A case states the records of the system's raw tables by their names without ``raw.<system>__`` (a mapping is one record;
 ``_source`` and ``_loaded_at`` in it are bookkeeping), the settings of its sources, what the files of identity say, and
-the rows expected of the staging model, in the order of its key; columns left out are not looked at.
+the rows expected of the staging model, in the order of its key; columns left out are not looked at. A record with a
+later ``_loaded_at`` belongs to a later load. ``ignored`` counts the rows that are left out by the name of their setting
+or rule, ``rejected`` lists field, reason and value of the records that do not parse.
 """
 
 import json
+from collections import Counter
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
 from csm_core import identity
 from csm_core.config import Config
-from csm_core.contract import ENTITIES
+from csm_core.contract import ENTITIES, IGNORED
+from csm_core.gate.records import REJECTED_RECORDS, build_records
+from csm_core.gate.records import prepare as prepare_records
 from csm_core.sources.raw_tables import opened_columns, prepare
-from csm_core.sources.registry import get_system, system_names
+from csm_core.sources.registry import get_system, record_kinds, system_names
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import AnySource
 from csm_core.sql_models import SQL_ROOT, SqlModel, staging_models, staging_steps
@@ -49,7 +55,9 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
             )
             for line, given in enumerate(case["given"].get(table.name, []), start=1):
                 record = dict(given)
-                kept = [record.pop("_source", system), "f", line, record.pop("_loaded_at", "2026-07-01"), 1]
+                loaded_at = str(record.pop("_loaded_at", "2026-07-01"))
+                load_id = date.fromisoformat(loaded_at).toordinal()
+                kept = [record.pop("_source", system), "f", line, loaded_at, load_id]
                 connection.execute(
                     "insert into given values (?, ?, ?, ?, ?, ?)", [json.dumps(record, default=str), *kept]
                 )
@@ -58,19 +66,33 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
         assert not unknown, unknown
         remember_sources(connection, system, config.sources)
-        for step in in_order(staging_steps(system)):
-            build_model(connection, step, {})
+        build_steps(connection, system)
         given_identity(connection, case.get("identity", {}))
         identity.build(connection, config, [system])
         cursor = connection.execute(staging_models(system)[entity].sql)
         names = [column[0] for column in cursor.description]
-        found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rejected = connection.execute(
+            f"select field, reason, value from {REJECTED_RECORDS} order by raw_table, source_line"
+        ).fetchall()
+    found = [row for row in rows if row.get(IGNORED) is None]
+    assert Counter(row[IGNORED] for row in rows if row.get(IGNORED) is not None) == case.get("ignored", {})
+    assert [list(row) for row in rejected] == case.get("rejected", [])
     expected = case["expect"]
     looked_at = [
         {column: plain(row[column]) for column in wanted} for row, wanted in zip(found, expected, strict=False)
     ]
     assert looked_at == [{column: plain(value) for column, value in wanted.items()} for wanted in expected]
     assert len(found) == len(expected)
+
+
+def build_steps(connection: duckdb.DuckDBPyConnection, system: str) -> None:
+    """Build what stands between a system's raw tables and its staging models, account map aside."""
+    prepare_records(connection)
+    if record_kinds(system):
+        build_records(connection, system, record_kinds(system), get_system(system).raw_tables)
+    for step in in_order(staging_steps(system)):
+        build_model(connection, step, {})
 
 
 def in_order(steps: dict[str, SqlModel]) -> list[SqlModel]:

@@ -12,12 +12,13 @@ with tickets as (
         _source,
         ticket_id,
         external_id,
-        created,
         created_at,
         is_open,
         greatest(coalesce(stated_at, created_at), created_at) as stated_at,
         priority,
         escalates,
+        ignored,
+        version_at,
         _source_file,
         _source_line,
         _loaded_at,
@@ -41,16 +42,13 @@ history as (
         greatest(changes.changed_at, tickets.created_at) as stated_at,
         1 as kind,
         changes.place,
-        case when lower(changes.value) in ('solved', 'closed') then 0 else 1 end as is_open
+        case when lower(trim(changes.value)) in ('solved', 'closed') then 0 else 1 end as is_open
     from staging.zendesk_changes as changes
     inner join tickets on tickets._source = changes._source and tickets.ticket_id = changes.ticket_id
-    where
-        changes.field = 'status'
-        and lower(changes.value) in ('new', 'open', 'pending', 'hold', 'solved', 'closed')
-        and tickets.created_at is not null
+    where changes.field = 'status' and tickets.ignored is null and tickets.created_at is not null
 ),
 
-last_told as (
+last_stated as (
     select
         _source,
         ticket_id,
@@ -67,13 +65,13 @@ states as (
     select
         tickets._source,
         tickets.ticket_id,
-        greatest(tickets.stated_at, last_told.stated_at) as stated_at,
+        greatest(tickets.stated_at, last_stated.stated_at) as stated_at,
         2 as kind,
         0 as place,
         tickets.is_open
     from tickets
-    inner join last_told on last_told._source = tickets._source and last_told.ticket_id = tickets.ticket_id
-    where last_told.is_open <> tickets.is_open
+    inner join last_stated on last_stated._source = tickets._source and last_stated.ticket_id = tickets.ticket_id
+    where last_stated.is_open <> tickets.is_open
 ),
 
 compared as (
@@ -88,7 +86,7 @@ compared as (
     from states
 ),
 
-turns as (
+status_changes as (
     select
         _source,
         ticket_id,
@@ -96,7 +94,7 @@ turns as (
         kind,
         place,
         is_open,
-        lead(stated_at) over (partition by _source, ticket_id order by stated_at, kind, place) as turned_at
+        lead(stated_at) over (partition by _source, ticket_id order by stated_at, kind, place) as changed_to_next_at
     from compared
     where was_open is null or was_open <> is_open
 ),
@@ -106,9 +104,9 @@ openings as (
         _source,
         ticket_id,
         stated_at as opened_at,
-        turned_at as solved_at,
+        changed_to_next_at as solved_at,
         row_number() over (partition by _source, ticket_id order by stated_at, kind, place) as opening
-    from turns
+    from status_changes
     where is_open = 1
 ),
 
@@ -150,7 +148,7 @@ escalating as (
     where field <> 'status' or escalates
 ),
 
-known as (
+new_escalations as (
     select
         _source,
         ticket_id,
@@ -159,29 +157,29 @@ known as (
     where escalates and not coalesce(escalated_before, false)
 ),
 
-moments as (
+escalation_times as (
     select
         tickets._source,
         tickets.ticket_id,
-        coalesce(known.changed_at, tickets.created_at) as escalated_at
+        coalesce(new_escalations.changed_at, tickets.created_at) as escalated_at
     from tickets
-    left join known on known._source = tickets._source and known.ticket_id = tickets.ticket_id
-    where tickets.escalates or known.changed_at is not null
+    left join new_escalations on new_escalations._source = tickets._source and new_escalations.ticket_id = tickets.ticket_id
+    where tickets.escalates or new_escalations.changed_at is not null
 ),
 
 escalated as (
     select
-        moments._source,
-        moments.ticket_id,
-        moments.escalated_at,
+        escalation_times._source,
+        escalation_times.ticket_id,
+        escalation_times.escalated_at,
         openings.opening
-    from moments
+    from escalation_times
     inner join openings
-        on openings._source = moments._source
-        and openings.ticket_id = moments.ticket_id
-        and (openings.opening = 1 or openings.opened_at <= moments.escalated_at)
+        on openings._source = escalation_times._source
+        and openings.ticket_id = escalation_times.ticket_id
+        and (openings.opening = 1 or openings.opened_at <= escalation_times.escalated_at)
     qualify row_number() over (
-        partition by moments._source, moments.ticket_id, moments.escalated_at order by openings.opening desc
+        partition by escalation_times._source, escalation_times.ticket_id, escalation_times.escalated_at order by openings.opening desc
     ) = 1
 ),
 
@@ -202,7 +200,7 @@ select
     end as ticket_id,
     matched.account_id,
     tickets.external_id as external_account_id,
-    coalesce(cast(openings.opened_at as varchar), tickets.created) as opened_at,
+    openings.opened_at,
     openings.solved_at,
     tickets.priority,
     case
@@ -212,6 +210,8 @@ select
         else texts.sentiment
     end as sentiment,
     escalations.escalated_at,
+    coalesce(tickets.ignored, case when matched.is_ignored then 'account_map' end) as _ignored,
+    tickets.version_at as _version,
     tickets._source_file,
     tickets._source_line,
     tickets._loaded_at,
@@ -232,5 +232,4 @@ left join escalations
     and escalations.opening = openings.opening
 left join staging.account_map as matched
     on matched.system = 'zendesk' and matched._source = tickets._source and matched.external_id = tickets.external_id
-where not coalesce(matched.is_ignored, false)
 order by ticket_id, tickets._load_id, tickets._source_file, tickets._source_line

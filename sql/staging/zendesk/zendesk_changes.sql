@@ -4,88 +4,57 @@
 -- are changes, too.
 -- Worked example: child event {"status": "open", "previous_value": "solved"} => field status, value open.
 
-with events_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__ticket_events
-),
-
-events as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from events_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-audits_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__ticket_audits
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__airbyte_ticket_audits
-),
-
-audits as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from audits_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-event_changes as (
+with event_changes as (
     select
         _source,
-        record ->> '$.ticket_id' as ticket_id,
-        coalesce(
-            record ->> '$.created_at',
-            cast(make_timestamp(try_cast(record ->> '$.timestamp' as bigint) * 1000000) as varchar)
-        ) as changed,
-        coalesce(try_cast(record ->> '$.id' as bigint), 0) as place,
+        identifier_text(record ->> '$.ticket_id') as ticket_id,
+        vendor_time(coalesce(record ->> '$.created_at', record ->> '$.timestamp')) as changed_at,
+        coalesce(whole_number(record_id), 0) as place,
         unnest(cast(record ->> '$.child_events' as json[])) as change
-    from events
-    where json_valid(record ->> '$.child_events')
+    from staging.zendesk_records
+    where kind = 'ticket_events' and record ->> '$.child_events' is not null
 ),
 
 audit_changes as (
     select
         _source,
-        record ->> '$.ticket_id' as ticket_id,
-        record ->> '$.created_at' as changed,
-        coalesce(try_cast(record ->> '$.id' as bigint), 0) as place,
+        identifier_text(record ->> '$.ticket_id') as ticket_id,
+        vendor_time(record ->> '$.created_at') as changed_at,
+        coalesce(whole_number(record_id), 0) as place,
         unnest(cast(record ->> '$.events' as json[])) as change
-    from audits
-    where json_valid(record ->> '$.events')
+    from staging.zendesk_records
+    where kind = 'ticket_audits' and record ->> '$.events' is not null
 ),
 
-told as (
-    select _source, ticket_id, changed, place, 'status' as field, change ->> '$.status' as value from event_changes
+landed_changes as (
+    select
+        _source,
+        identifier_text(record ->> '$.ticket_id') as ticket_id,
+        vendor_time(record ->> '$.updated') as changed_at,
+        _source_line as place,
+        record ->> '$.field_name' as field,
+        record ->> '$.value' as value
+    from staging.zendesk_records
+    where kind = 'ticket_field_history'
+),
+
+stated as (
+    select _source, ticket_id, changed_at, place, 'status' as field, change ->> '$.status' as value
+    from event_changes
     union all
-    select _source, ticket_id, changed, place, 'priority' as field, change ->> '$.priority' as value from event_changes
+    select _source, ticket_id, changed_at, place, 'priority' as field, change ->> '$.priority' as value
+    from event_changes
     union all
-    select _source, ticket_id, changed, place, 'tags' as field, change ->> '$.tags' as value from event_changes
+    select _source, ticket_id, changed_at, place, 'tags' as field, change ->> '$.tags' as value
+    from event_changes
     union all
-    select _source, ticket_id, changed, place, 'satisfaction_score' as field, change ->> '$.satisfaction_score' as value
+    select _source, ticket_id, changed_at, place, 'satisfaction_score' as field, change ->> '$.satisfaction_score' as value
     from event_changes
     union all
     select
         event_changes._source,
         event_changes.ticket_id,
-        event_changes.changed,
+        event_changes.changed_at,
         event_changes.place,
         sources.settings ->> '$.escalation.field' as field,
         coalesce(
@@ -97,18 +66,12 @@ told as (
     from event_changes
     inner join run.sources as sources on sources.system = 'zendesk' and sources._source = event_changes._source
     union all
-    select _source, ticket_id, changed, place, change ->> '$.field_name' as field, change ->> '$.value' as value
+    select _source, ticket_id, changed_at, place, change ->> '$.field_name' as field, change ->> '$.value' as value
     from audit_changes
     where change ->> '$.type' in ('Create', 'Change')
     union all
-    select
-        _source,
-        record ->> '$.ticket_id' as ticket_id,
-        record ->> '$.updated' as changed,
-        _source_line as place,
-        record ->> '$.field_name' as field,
-        record ->> '$.value' as value
-    from raw.zendesk__fivetran_ticket_field_history
+    select _source, ticket_id, changed_at, place, field, value
+    from landed_changes
 ),
 
 changes as (
@@ -117,40 +80,68 @@ changes as (
         ticket_id,
         field,
         value,
-        try_cast(changed as timestamp) as changed_at,
+        changed_at,
         max(place) as place
-    from told
-    where value is not null and ticket_id is not null
-    group by _source, ticket_id, field, value, changed
+    from stated
+    where value is not null
+    group by _source, ticket_id, field, value, changed_at
+),
+
+wanted as (
+    select
+        _source,
+        settings ->> '$.escalation.field' as escalation_field,
+        cast(json_extract(settings, '$.escalation.tags') as varchar[]) as escalation_tags,
+        cast(json_extract(settings, '$.escalation.priorities') as varchar[]) as escalation_priorities,
+        cast(json_extract(settings, '$.escalation.field_values') as varchar[]) as escalation_values
+    from run.sources
+    where system = 'zendesk'
+),
+
+judged as (
+    select
+        changes._source,
+        changes.ticket_id,
+        changes.field,
+        changes.value,
+        changes.changed_at,
+        changes.place,
+        case
+            when changes.field <> 'tags' then []
+            when json_valid(changes.value) and json_type(changes.value) = 'ARRAY'
+                then cast(cast(changes.value as json) as varchar[])
+            else string_split(changes.value, ' ')
+        end as tags,
+        case when changes.field = 'priority' then lower(trim(changes.value)) end as priority,
+        case when changes.field = wanted.escalation_field then changes.value end as escalation_value,
+        wanted.escalation_tags,
+        wanted.escalation_priorities,
+        wanted.escalation_values
+    from changes
+    inner join wanted on wanted._source = changes._source
+    where
+        changes.field in ('status', 'priority', 'tags', 'satisfaction_score')
+        or changes.field = wanted.escalation_field
 )
 
 select
-    changes._source,
-    changes.ticket_id,
-    changes.field,
-    changes.value,
-    changes.changed_at,
-    changes.place,
+    _source,
+    ticket_id,
+    field,
+    value,
+    changed_at,
+    place,
     (
-            list_has_any(case when changes.field = 'tags' then case when json_valid(changes.value) and json_type(changes.value) = 'ARRAY' then cast(cast(changes.value as json) as varchar[]) else string_split(coalesce(changes.value, ''), ' ') end else [] end, cast(json_extract(sources.settings, '$.escalation.tags') as varchar[]))
-            or list_contains(cast(json_extract(sources.settings, '$.escalation.priorities') as varchar[]), lower(case when changes.field = 'priority' then changes.value end))
-            or (
-                case when changes.field = sources.settings ->> '$.escalation.field' then changes.value end is not null
-                and case
-                    when json_array_length(sources.settings, '$.escalation.field_values') = 0
-                        then lower(case when changes.field = sources.settings ->> '$.escalation.field' then changes.value end) not in ('', 'false', 'null', '[]')
-                    else list_contains(
-                        cast(json_extract(sources.settings, '$.escalation.field_values') as varchar[]), case when changes.field = sources.settings ->> '$.escalation.field' then changes.value end
-                    )
-                end
-            )
-        ) as escalates
-from changes
-inner join run.sources as sources on sources.system = 'zendesk' and sources._source = changes._source
-where
-    changes.changed_at is not null
-    and (
-        changes.field in ('status', 'priority', 'tags', 'satisfaction_score')
-        or changes.field = sources.settings ->> '$.escalation.field'
-    )
-order by changes._source, changes.ticket_id, changes.changed_at, changes.place, changes.field
+        list_has_any(tags, escalation_tags)
+        or list_contains(escalation_priorities, priority)
+        or (
+            escalation_value is not null
+            and case
+                when len(escalation_values) = 0
+                    then lower(escalation_value) not in ('', 'false', 'null', '[]')
+                else list_contains(escalation_values, escalation_value)
+            end
+        )
+    ) as escalates
+from judged
+order by _source, ticket_id, changed_at, place, field

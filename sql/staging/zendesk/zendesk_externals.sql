@@ -3,39 +3,23 @@
 -- `account_key` of the source's settings holds, its external id or an organisation field, is the account.
 -- Worked example: organisation 5, external_id A-1, domain_names ["one.example"] => 5, A-1, one.example.
 
-with organizations_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__organizations
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__airbyte_organizations
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__fivetran_organization
-),
-
-organizations as (
+with organizations as (
     select
-        record,
         _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from organizations_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
+        record_id as organization_id,
+        record
+    from staging.zendesk_records
+    where kind = 'organizations'
 ),
 
 landed_domains as (
     select
         _source,
-        record ->> '$.organization_id' as organization_id,
-        arg_min(record ->> '$.domain_name', coalesce(try_cast(record ->> '$.index' as bigint), 0)) as domain
-    from raw.zendesk__fivetran_domain_name
-    group by _source, record ->> '$.organization_id'
+        identifier_text(record ->> '$.organization_id') as organization_id,
+        arg_min(record ->> '$.domain_name', coalesce(whole_number(record ->> '$.index'), 0)) as domain
+    from staging.zendesk_records
+    where kind = 'domain_names'
+    group by _source, identifier_text(record ->> '$.organization_id')
 ),
 
 requesters as (
@@ -45,28 +29,21 @@ requesters as (
         max(requester_name) as external_name,
         max(requester_domain) as external_domain
     from staging.zendesk_tickets
-    where external_id like 'user/%'
+    where external_id like 'user/%' and ignored is null
     group by _source, external_id
 )
 
 select
     organizations._source,
-    organizations.record ->> '$.id' as external_id,
+    organizations.organization_id as external_id,
     organizations.record ->> '$.name' as external_name,
     coalesce(
-        landed_domains.domain,
-        case
-            when json_valid(organizations.record ->> '$.domain_names')
-                then json_extract_string(organizations.record ->> '$.domain_names', '$[0]')
-        end
+        landed_domains.domain, json_extract_string(organizations.record ->> '$.domain_names', '$[0]')
     ) as external_domain,
     coalesce(
-        case
-            when json_valid(organizations.record ->> '$.organization_fields')
-                then json_extract_string(
-                    organizations.record ->> '$.organization_fields', '$."' || (sources.settings ->> '$.account_key') || '"'
-                )
-        end,
+        json_extract_string(
+            organizations.record ->> '$.organization_fields', '$."' || (sources.settings ->> '$.account_key') || '"'
+        ),
         json_extract_string(organizations.record, '$.custom_' || (sources.settings ->> '$.account_key')),
         case
             when sources.settings ->> '$.account_key' = 'external_id' then organizations.record ->> '$.external_id'
@@ -76,8 +53,7 @@ from organizations
 inner join run.sources as sources on sources.system = 'zendesk' and sources._source = organizations._source
 left join landed_domains
     on landed_domains._source = organizations._source
-    and landed_domains.organization_id = organizations.record ->> '$.id'
-where organizations.record ->> '$.id' is not null
+    and landed_domains.organization_id = organizations.organization_id
 union all
 select
     _source,

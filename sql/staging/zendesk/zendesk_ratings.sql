@@ -3,42 +3,20 @@
 -- is the newest: it takes the place of the latest dated one, or stands alone without a date.
 -- Worked example: rated bad on 1 June, the record says good => good, 1 June.
 
-with ratings_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__satisfaction_ratings
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__airbyte_satisfaction_ratings
-),
-
-ratings as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from ratings_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-dated as (
+with dated as (
     select
         _source,
-        record ->> '$.ticket_id' as ticket_id,
-        lower(record ->> '$.score') as score,
-        try_cast(record ->> '$.created_at' as timestamp) as rated_at,
-        coalesce(try_cast(record ->> '$.id' as bigint), 0) as place
-    from ratings
+        identifier_text(record ->> '$.ticket_id') as ticket_id,
+        lower(trim(record ->> '$.score')) as score,
+        vendor_time(record ->> '$.created_at') as rated_at,
+        coalesce(whole_number(record_id), 0) as place
+    from staging.zendesk_records
+    where kind = 'satisfaction_ratings'
     union all
     select
         _source,
         ticket_id,
-        lower(value) as score,
+        lower(trim(value)) as score,
         changed_at as rated_at,
         place
     from staging.zendesk_changes
@@ -53,7 +31,7 @@ given as (
         rated_at,
         row_number() over (partition by _source, ticket_id order by rated_at desc, place desc, score desc) as from_last
     from dated
-    where (score like 'good%' or score like 'bad%') and rated_at is not null
+    where score like 'good%' or score like 'bad%'
 )
 
 select

@@ -4,20 +4,16 @@
 -- about 0.4, and plain reports of an error down to about -0.4. None is critical: only a customer's rating says that.
 -- Worked example: compound -0.78, no rating => negative, lexicon.
 
-with texts_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.zendesk__text_sentiments
-),
-
-texts as (
+with texts as (
     select
         _source,
-        record ->> '$.ticket_id' as ticket_id,
-        try_cast(record ->> '$.compound' as double) as compound,
+        identifier_text(record ->> '$.ticket_id') as ticket_id,
+        plain_number(record ->> '$.compound') as compound,
         record ->> '$.method' as sentiment_source
-    from texts_records
+    from staging.zendesk_records
+    where kind = 'text_sentiments'
     qualify row_number() over (
-        partition by _source, record ->> '$.ticket_id' order by _loaded_at, _load_id, _source_file, _source_line
+        partition by _source, identifier_text(record ->> '$.ticket_id') order by _load_id, _source_file, _source_line
     ) = 1
 ),
 

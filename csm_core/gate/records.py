@@ -1,0 +1,265 @@
+"""Vendors' records before their staging models: of each key the latest version, and only records whose fields parse.
+
+``build_records`` fills ``staging.<system>_records`` from the raw tables by the kinds of records that the vendor states
+(``csm_core.sources.record_kinds``). Staging models read that table, so they find no text that does not parse where they
+expect a time, a number, a flag or a level. A record with such text is in ``run.rejected_records`` with the field, the
+reason and the text; the gate puts it into the quarantine of the raw table's entity.
+
+The latest version of a record is the one that says so itself, then the one of the latest load. A record that only says
+that it was deleted leaves the last whole record in place and marks it as deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from csm_core.contract import RECORD, SOURCE, Reason
+from csm_core.errors import WarehouseError
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, flags, times
+from csm_core.sql_models import literal
+from csm_core.text_casts import MACROS, create_macros
+from csm_core.warehouse import transaction
+
+REJECTED_RECORDS, RECORD_COUNTS, RECORD_BUILDS = "run.rejected_records", "run.record_counts", "run.record_builds"
+_PLACE = "_source_file, _source_line, _loaded_at, _load_id"
+_KEPT_OF_VALUE = 1000
+# A record of an API that only says that it was deleted has hardly more keys than its id.
+_KEYS_OF_A_STUB = 3
+
+
+@dataclass(frozen=True)
+class RecordCounts:
+    """What became of the records of one raw table: ``records`` = ``current`` + ``superseded`` + ``rejected``."""
+
+    table: str
+    records: int
+    current: int
+    superseded: int
+    rejected: int
+
+
+def records_table(system: str) -> str:
+    """The table of a system's records that staging models read."""
+    return f"staging.{system}_records"
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the tables of rejected records and of counts where they are not there yet."""
+    connection.execute(
+        f"""
+        create table if not exists {REJECTED_RECORDS} (
+            system varchar not null, entity varchar not null, raw_table varchar not null, load_id bigint not null,
+            source_file varchar not null, source_line bigint not null, field varchar, reason varchar not null,
+            value varchar, record_key varchar, raw_text varchar, loaded_at timestamp not null
+        );
+        create table if not exists {RECORD_COUNTS} (
+            system varchar not null, entity varchar not null, raw_table varchar not null, records bigint not null,
+            current bigint not null, superseded bigint not null, rejected bigint not null
+        );
+        create table if not exists {RECORD_BUILDS} (system varchar not null, state varchar not null)
+        """
+    )
+
+
+def build_records(
+    connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: Sequence[RawTable]
+) -> list[RecordCounts]:
+    """Fill ``staging.<system>_records``; returns what became of the records of each raw table.
+
+    Columns: ``kind``, ``record_id`` (null for kinds without a key), ``record`` (JSON text), ``is_deleted``,
+    ``version_at`` (UTC), ``_source`` and bookkeeping. Nothing is done where nothing was loaded since.
+
+    Raises WarehouseError when the warehouse does not allow it.
+    """
+    create_macros(connection)
+    prepare(connection)
+    entities = {table.name: table for table in tables}
+    state = _state(connection, system, kinds, entities)
+    known = connection.execute(f"select state from {RECORD_BUILDS} where system = ?", [system]).fetchone()
+    if known is None or known[0] != state:
+        try:
+            with transaction(connection):
+                _build(connection, system, kinds, entities)
+                connection.execute(f"delete from {RECORD_BUILDS} where system = ?", [system])
+                connection.execute(f"insert into {RECORD_BUILDS} values (?, ?)", [system, state])
+        except duckdb.Error as error:
+            message = f"reading the records of {system} failed: {str(error).splitlines()[0]}"
+            raise WarehouseError(message) from error
+    return [
+        RecordCounts(*row)
+        for row in connection.execute(
+            f"select raw_table, records, current, superseded, rejected from {RECORD_COUNTS} where system = ? "
+            "order by raw_table",
+            [system],
+        ).fetchall()
+    ]
+
+
+def kinds_version(kinds: Sequence[RecordKind]) -> str:
+    """A short hash that changes with what is asked of the records."""
+    return hashlib.sha256(repr((kinds, MACROS)).encode()).hexdigest()[:12] if kinds else ""
+
+
+def _state(
+    connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: dict[str, RawTable]
+) -> str:
+    names = [tables[name].table for kind in kinds for name in kind.tables]
+    row = connection.execute(
+        "select coalesce(string_agg(concat_ws('/', raw_table, path, load_id, status), ',' order by all), '') "
+        "from raw.loads where list_contains(?, raw_table)",
+        [names],
+    ).fetchone()
+    loads = hashlib.sha256(str(row[0] if row else "").encode()).hexdigest()[:16]
+    found = connection.execute(
+        "select count(*) from duckdb_tables() where database_name = current_database() and schema_name = 'staging' "
+        "and table_name = ?",
+        [records_table(system).removeprefix("staging.")],
+    ).fetchone()
+    return f"{kinds_version(kinds)}/{loads}" if found and found[0] else ""
+
+
+def _build(
+    connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: dict[str, RawTable]
+) -> None:
+    connection.execute(f"create or replace temp table read_records as {_select(kinds, tables)}")
+    entities = ", ".join(
+        f"({literal(tables[name].table)}, {literal(tables[name].entity)})" for kind in kinds for name in kind.tables
+    )
+    connection.execute(
+        "create or replace temp table record_entities as "
+        f"select distinct raw_table, entity from (values {entities}) as named(raw_table, entity)"
+    )
+    connection.execute(
+        f"""
+        create or replace table {records_table(system)} as
+        select kind, record_id, record, is_deleted, version_at, {SOURCE}, {_PLACE}
+        from read_records where outcome = 'current'
+        order by kind, {SOURCE}, record_id, _load_id, _source_file, _source_line
+        """
+    )
+    connection.execute(f"delete from {REJECTED_RECORDS} where system = ?", [system])
+    connection.execute(
+        f"""
+        insert into {REJECTED_RECORDS}
+        select ?, entity, raw_table, _load_id, _source_file, _source_line, problem.field, problem.reason,
+            left(problem.value, {_KEPT_OF_VALUE}), record_id, record, _loaded_at
+        from read_records inner join record_entities using (raw_table)
+        where outcome = 'rejected'
+        order by raw_table, _load_id, _source_file, _source_line
+        """,
+        [system],
+    )
+    connection.execute(f"delete from {RECORD_COUNTS} where system = ?", [system])
+    connection.execute(
+        f"""
+        insert into {RECORD_COUNTS}
+        select ?, entity, raw_table, count(outcome), count(*) filter (where outcome = 'current'),
+            count(*) filter (where outcome = 'superseded'), count(*) filter (where outcome = 'rejected')
+        from record_entities left join read_records using (raw_table)
+        group by entity, raw_table
+        order by raw_table
+        """,
+        [system],
+    )
+    connection.execute("drop table temp.read_records")
+    connection.execute("drop table temp.record_entities")
+
+
+def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
+    """A SELECT of every record with its outcome; of a rejected one the first field that does not parse."""
+    return " union all ".join(_select_kind(kind, tables) for kind in kinds)
+
+
+def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
+    raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
+    identity = f"identifier_text(coalesce({_paths(kind.key)}))" if kind.key else "null::varchar"
+    versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
+    fields = dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions)))
+    marks = [f"flag(record ->> '$.{path}')" for path in kind.deletions]
+    is_marked = f"coalesce({', '.join([*marks, 'false'])})"
+    missing = [
+        *(["record_id is null"] if kind.key else []),
+        *(f"not is_given(coalesce({_paths(group)}))" for group in kind.required),
+    ]
+    names = [*([" or ".join(kind.key)] if kind.key else []), *(" or ".join(group) for group in kind.required)]
+    problems = [
+        f"case when {condition} then {_problem(literal(name), Reason.MISSING_REQUIRED, 'null::varchar')} end"
+        for condition, name in zip(missing, names, strict=True)
+    ]
+    problems += [
+        f"case when {value} is not null then {_problem(literal(field.name), field.kind.reason, value)} end"
+        for field in fields
+        for value in (_offending(field),)
+    ]
+    stated = ", ".join(f"vendor_time(record ->> '$.{path}') as {name}" for name, path in versions.items())
+    latest = ", ".join([*(f"{name} desc nulls last" for name in versions), "_load_id desc", "_source_file desc"])
+    latest += ", _source_line desc"
+    only_deleted = (
+        f"coalesce(flag(record ->> '$.deleted'), false) and len(json_keys(record)) <= {_KEYS_OF_A_STUB}"
+        if kind.key
+        else "false"
+    )
+    key = f"{SOURCE}, record_id"
+    outcome = (
+        "case when problem is not null then 'rejected' when place > 1 then 'superseded' else 'current' end"
+        if kind.key
+        else "case when problem is not null then 'rejected' else 'current' end"
+    )
+    # Versions are counted among the records that parse. A rejected record leaves the one before it in place.
+    return (
+        f"select {literal(kind.name)} as kind, raw_table, record_id, record, problem, {outcome} as outcome, "
+        f"is_deleted, coalesce({', '.join(versions)}) as version_at, {SOURCE}, {_PLACE} from ("
+        f"select *, row_number() over (partition by {key}, problem is null order by is_stub, {latest}) as place, "
+        f"first_value(is_marked) over (partition by {key}, problem is null order by {latest}) as is_deleted from ("
+        f"select *, coalesce({', '.join(problems)}) as problem, {stated}, {only_deleted} as is_stub, "
+        f"{is_marked} as is_marked from ("
+        f"select *, {identity} as record_id from ({raw}))))"
+    )
+
+
+def _select_table(table: RawTable, kind: RecordKind) -> str:
+    return (
+        f"select {literal(table.table)} as raw_table, {RECORD}, {SOURCE}, {_PLACE} from {table.table} "
+        f"where {kind.where}"
+    )
+
+
+def _paths(paths: Sequence[str]) -> str:
+    return ", ".join(f"record ->> '$.{path}'" for path in paths)
+
+
+def _problem(field: str, reason: Reason, value: str) -> str:
+    return f"{{'field': {field}, 'reason': {literal(str(reason))}, 'value': {value}}}"
+
+
+def _offending(field: Field) -> str:
+    """The first text of a field that does not parse; null where there is none."""
+    if field.inside:
+        inner = f"record ->> '$.{field.inside}'"
+        holder = f"case when json_valid({inner}) then {inner} end"
+    else:
+        holder = "record"
+    bad = f"is_given(x) and not coalesce({_parses(field)}, false)"
+    if field.when is None:
+        path = "$" + field.path if field.path.startswith("[") else "$." + field.path
+        found = f"json_extract_string({holder}, {literal(path)})"
+        return f"list_filter({found if '[*]' in path else f'[{found}]'}, lambda x: {bad})[1]"
+    other, value = field.when
+    path = field.path.removeprefix("[*].")
+    elements = f"cast({holder} as json[])" if path != field.path else f"[cast({holder} as json)]"
+    chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
+    found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
+    return f"list_filter({found}, lambda x: {bad})[1]"
+
+
+def _parses(field: Field) -> str:
+    if field.kind is not FieldKind.LEVEL:
+        return field.kind.value.format("x")
+    exact = ", ".join(literal(one) for one in field.levels if not one.endswith("*"))
+    begins = [f"starts_with(lower(trim(x)), {literal(one[:-1])})" for one in field.levels if one.endswith("*")]
+    return " or ".join([*([f"lower(trim(x)) in ({exact})"] if exact else []), *begins])

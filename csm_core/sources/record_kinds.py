@@ -1,0 +1,122 @@
+"""What a vendor's records hold that its staging models read, as data: keys, versions, and fields that have to parse.
+
+A kind of record (``invoices``) may come in several raw tables: as the vendor's API has it, and as other tools land it.
+``csm_core.gate.records`` makes ``staging.<system>_records`` by it: the latest record of each key whose fields parse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from csm_core.contract import Reason
+
+
+class FieldKind(StrEnum):
+    """How a field's text is read; the value is a condition on ``{0}``, given text, that holds when it parses."""
+
+    TIME = "vendor_time({0}) is not null"
+    WHOLE = "whole_number({0}) is not null"
+    NUMBER = "plain_number({0}) is not null"
+    FLAG = "flag({0}) is not null"
+    JSON = "json_valid({0})"
+    COMPLETE = "not coalesce(flag({0}), true)"
+    LEVEL = "level"
+
+    @property
+    def reason(self) -> Reason:
+        """Why a record is rejected that has other text in such a field."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    FieldKind.TIME: Reason.INVALID_TIMESTAMP,
+    FieldKind.WHOLE: Reason.INVALID_NUMBER,
+    FieldKind.NUMBER: Reason.INVALID_NUMBER,
+    FieldKind.FLAG: Reason.INVALID_LEVEL,
+    FieldKind.LEVEL: Reason.INVALID_LEVEL,
+    FieldKind.JSON: Reason.INVALID_JSON,
+    FieldKind.COMPLETE: Reason.INCOMPLETE,
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that staging models read, by its JSON path without ``$.``.
+
+    ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
+    with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
+    regard to case; a level that ends in ``*`` stands for every text that begins so. ``when`` narrows a field to the
+    elements (or the record) in which another path has one value.
+    """
+
+    path: str
+    kind: FieldKind
+    inside: str = ""
+    levels: tuple[str, ...] = ()
+    when: tuple[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """How the field is called in quarantine."""
+        return ".".join(filter(None, (self.inside, self.path)))
+
+
+@dataclass(frozen=True)
+class RecordKind:
+    """One kind of a vendor's records.
+
+    ``tables`` are the names of its raw tables. ``key`` are the JSON paths of which the first that is there identifies
+    a record; without any every record counts, and of none is there a later version. ``required`` are alternatives of
+    paths, of which each group has to have one. ``versions`` are the paths of the times by which the later of two
+    records with one key is known, the most telling first. ``deletions`` are the flags of which one says that the record
+    was deleted. ``where`` narrows the raw tables' rows.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    key: tuple[str, ...] = ("id",)
+    fields: tuple[Field, ...] = ()
+    required: tuple[tuple[str, ...], ...] = ()
+    versions: tuple[str, ...] = ("updated_at",)
+    deletions: tuple[str, ...] = ("deleted", "is_deleted", "_fivetran_deleted")
+    where: str = "true"
+
+
+LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
+"""When a tool that lands tables took a record from the vendor."""
+
+
+def times(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold times."""
+    return tuple(Field(path, FieldKind.TIME, inside) for path in paths)
+
+
+def wholes(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold whole numbers."""
+    return tuple(Field(path, FieldKind.WHOLE, inside) for path in paths)
+
+
+def numbers(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold numbers with or without a fraction."""
+    return tuple(Field(path, FieldKind.NUMBER, inside) for path in paths)
+
+
+def flags(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that are true or false."""
+    return tuple(Field(path, FieldKind.FLAG, inside) for path in paths)
+
+
+def objects(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold JSON, which files and landed tables may write as text."""
+    return tuple(Field(path, FieldKind.JSON, inside) for path in paths)
+
+
+def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that say whether a list goes on beyond the record (``has_more``)."""
+    return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
+
+
+def level(path: str, *levels: str, inside: str = "", when: tuple[str, str] | None = None) -> tuple[Field, ...]:
+    """A field that holds one of the levels."""
+    return (Field(path, FieldKind.LEVEL, inside, levels, when),)

@@ -1,0 +1,91 @@
+"""How text becomes a time, a number, a flag or an identifier: one rule each, as DuckDB macros.
+
+The gate and every vendor's staging models read text by these macros and by nothing else, so that a value means the same
+wherever it comes from. A macro gives null for a blank and for text that does not parse; ``is_given`` tells the two
+apart. The macros are temporary: each connection that stages records makes its own (``create_macros``).
+
+- ``utc_time``: ISO 8601, a date or a date and a time, with an optional fraction and offset. A blank may precede the
+  offset, and ``UTC`` may replace it, as Snowflake and BigQuery write them. The offset is honoured; without one the time
+  is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: it stands for "no date".
+- ``vendor_time``: the same, or seconds or milliseconds since 1970 as a number, or an hour of one digit.
+- ``whole_number``: digits with an optional sign; ``10.0`` is 10, ``10.5`` is no whole number.
+- ``plain_number``: digits with an optional sign and fraction. No exponent, no thousands separator.
+- ``flag``: true or false, t or f, yes or no, 1 or 0, in any case.
+- ``identifier_text``: text without surrounding blanks; a whole number that came as ``7.0`` is ``7``.
+- ``reference_id``: the same of a reference, which may be the object itself with its ``id``.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from csm_core.sql_models import literal
+
+BLANKS = " \t\r\n\v\f\u00a0\ufeff"
+FIRST_TIME, LAST_TIME = "1900-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+"""The first and the last instant that a record may state."""
+
+_DAY = "(19|[2-9][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+_OFFSET = "Z|UTC|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?"
+_ISO = f"^{_DAY}([T ]{_TIME}( ?({_OFFSET}))?)?$"
+# By its offset the last day of 9999 would be in the year 10000.
+_TOO_LATE = "^9999-12-31[T ].*-"
+_HAS_OFFSET = "[T ].*(Z|C|[+-])"
+_SECONDS, _MILLISECONDS = r"^[0-9]{9,11}(\.0+)?$", r"^[0-9]{12,14}(\.0+)?$"
+_WHOLE = r"^[+-]?[0-9]+(\.0+)?$"
+_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+
+
+def in_time(value: str) -> str:
+    """A timestamp if a record may state it, else null."""
+    return f"(case when {value} between timestamp '{FIRST_TIME}' and timestamp '{LAST_TIME}' then {value} end)"
+
+
+def utc_time(text: str) -> str:
+    """ISO 8601 text as a UTC timestamp."""
+    zoned = rf"try_cast(regexp_replace(replace({text}, 'UTC', 'Z'), ' +([Z+-])', '\1') as timestamptz)"
+    return (
+        f"(case when not regexp_matches({text}, {literal(_ISO)}) or regexp_matches({text}, {literal(_TOO_LATE)}) "
+        f"then null when regexp_matches({text}, {literal(_HAS_OFFSET)}) "
+        f"then cast({zoned} at time zone 'UTC' as timestamp) else try_cast({text} as timestamp) end)"
+    )
+
+
+def vendor_time(text: str) -> str:
+    """ISO 8601 text, or seconds or milliseconds since 1970, as a UTC timestamp."""
+    number = f"try_cast(trim({text}) as bigint)"
+    padded = rf"regexp_replace(trim({text}), '^([0-9-]{{10}}[T ])([0-9]:)', '\10\2')"
+    return (
+        f"(case when regexp_matches(trim({text}), {literal(_SECONDS)}) "
+        f"then make_timestamp({number} * 1000000) "
+        f"when regexp_matches(trim({text}), {literal(_MILLISECONDS)}) then make_timestamp({number} * 1000) "
+        f"else {utc_time(padded)} end)"
+    )
+
+
+def _expressions() -> dict[str, str]:
+    text = "t"
+    return {
+        "is_given": f"coalesce(trim({text}, {literal(BLANKS)}), '') <> ''",
+        "in_time": in_time(text),
+        "utc_time": utc_time(text),
+        "vendor_time": vendor_time(text),
+        "whole_number": f"case when regexp_matches(trim(t), {literal(_WHOLE)}) then try_cast(trim(t) as bigint) end",
+        "plain_number": f"case when regexp_matches(trim(t), {literal(_NUMBER)}) then try_cast(trim(t) as double) end",
+        "flag": "case when lower(trim(t)) in ('true', 't', 'yes', '1', '1.0') then true "
+        "when lower(trim(t)) in ('false', 'f', 'no', '0', '0.0') then false end",
+        "identifier_text": r"regexp_replace(nullif(trim(t), ''), '^([+-]?[0-9]+)\.0+$', '\1')",
+        "reference_id": "identifier_text(case when t like '{%' and json_valid(t) "
+        "then json_extract_string(t, '$.id') else t end)",
+    }
+
+
+MACROS = _expressions()
+"""Every macro by name: its expression of ``t``. One may use those that stand before it."""
+
+
+def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the macros for this connection."""
+    for name, expression in MACROS.items():
+        connection.execute(f"create or replace temp macro {name}(t) as ({expression})")
