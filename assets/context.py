@@ -15,6 +15,7 @@ from csm_core.checks import CheckOutcome
 from csm_core.config import Config
 from csm_core.late_records import LateRecords, days_to_materialise, late_text
 from csm_core.progress import log_progress
+from csm_core.sources.found_files import UnreadFile
 from csm_core.warehouse import Warehouse
 
 RESOURCE = "pipeline"
@@ -42,7 +43,8 @@ class Pipeline:
     ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
     should know of a run that succeeds, ``held`` why publishing was held, ``late`` which days before its own the run
     materialised again, by asset, and ``late_records`` for which records,
-    ``staged`` what the gate counted and ``published`` what publishing reports, for the summary of a run here.
+    ``unread`` the files of the sources that are not read, ``staged`` what the gate counted and ``published`` what
+    publishing reports, for the summary of a run here.
     """
 
     config: Config
@@ -55,6 +57,7 @@ class Pipeline:
     held: list[str] = field(default_factory=list)
     late: dict[str, tuple[date, date]] = field(default_factory=dict)
     late_records: set[LateRecords] = field(default_factory=set)
+    unread: list[UnreadFile] = field(default_factory=list)
     staged: list[Any] = field(default_factory=list)
     published: list[Any] = field(default_factory=list)
 

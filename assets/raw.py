@@ -5,19 +5,29 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
+from assets.context import BACKFILL, OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name
 from csm_core.backup import SOURCES
 from csm_core.logging import get_logger
+from csm_core.sources.found_files import UnreadFile
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import SourceSettings
+from csm_core.sources.unread import unread_files
+
+_LISTED = 100
 
 
 def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """What the configured sources bring, system by system."""
     systems = list(dict.fromkeys(source.system for source in sources))
     return [_raw_asset([one for one in sources if one.system == system], partitions) for system in systems]
+
+
+def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[UnreadFile]:
+    identity = pipeline.config.identity
+    configured = (identity.account_map, identity.account_domains)
+    return [one for source in sources for one in unread_files(source, pipeline.config.sources, configured)]
 
 
 def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -44,6 +54,8 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
     def _load(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
         folder = pipeline.warehouse.path.parent / SOURCES
+        unread = _unread(pipeline, sources)
+        pipeline.unread.extend(unread)
         with pipeline.warehouse.connect() as connection:
             results = system.load(
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
@@ -59,8 +71,15 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
                     "rejected": result.unparseable,
                     "files_loaded": len(result.files),
                     "files_unchanged": result.files_unchanged,
+                    "files_not_read": len(unread),
+                    **({"not_read": preview(_listed(unread))} if unread else {}),
                     "seconds": round(result.seconds, 3),
                 },
             )
 
     return _load
+
+
+def _listed(unread: Sequence[UnreadFile]) -> list[dict[str, str]]:
+    shown = [{"file": str(one.path), "why": one.why} for one in unread[:_LISTED]]
+    return shown + ([{"file": f"and {len(unread) - _LISTED} more", "why": ""}] if len(unread) > _LISTED else [])

@@ -20,6 +20,7 @@ from csm_core.logging import get_logger
 from csm_core.notion import assessments
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import settings_text
+from csm_core.sources.unread import unread_below
 from csm_core.sql_models import SqlModel, staging_models, staging_steps
 from csm_core.staging_gate import Behind, stage_entity
 
@@ -124,6 +125,8 @@ def _account_map_asset(
     def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
+            pipeline.unread.extend(unread_below(pipeline.config.identity.account_map))
+            pipeline.unread.extend(unread_below(pipeline.config.identity.account_domains))
             identity.load(connection, pipeline.config, loaded_at=datetime.now(UTC), log=get_logger("csm_core.sources"))
             customers = identity.build(connection, pipeline.config, systems)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})

@@ -35,6 +35,7 @@ class Outcome(Protocol):
     notes: Sequence[str]
     late: tuple[date, date] | None
     late_records: Sequence[Any]
+    unread: Sequence[Any]
 
     @property
     def exit_status(self) -> int:

@@ -7,8 +7,11 @@ from datetime import date
 from typing import Any, Protocol
 
 from csm_core.late_records import LateRecords, late_text
+from csm_core.sources.found_files import UnreadFile
 from csm_core.summary import DaySummary, day_lines, printable, summarise_day
 from csm_core.warehouse import Warehouse
+
+_MOST_UNREAD = 10
 
 
 class Outcome(Protocol):
@@ -23,6 +26,7 @@ class Outcome(Protocol):
     notes: Sequence[str]
     late: tuple[date, date] | None
     late_records: Sequence[LateRecords]
+    unread: Sequence[UnreadFile]
 
 
 def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
@@ -37,6 +41,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     if summary:
         lines += day_lines(summary)
     lines += _record_lines(outcome.staged)
+    lines += _unread_lines(outcome.unread)
     if outcome.late:
         lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
     for published in outcome.published:
@@ -73,6 +78,7 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
             }
             for report in outcome.staged
         ],
+        "unread": [{"path": str(one.path), "why": one.why} for one in outcome.unread],
         "late": {
             "materialised_again": [str(day) for day in outcome.late] if outcome.late else [],
             "records": [
@@ -105,6 +111,13 @@ def _record_lines(staged: Sequence[Any]) -> list[str]:
         if report.rejected:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.by_reason.items()))
             lines.append(f"           {report.entity}: {printable(reasons, 90)}  (quarantine.{report.entity})")
+    return lines
+
+
+def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
+    lines = [f"{'Not read' if not place else '':11}{printable(str(one), 400)}" for place, one in enumerate(unread)]
+    if len(lines) > _MOST_UNREAD:
+        lines[_MOST_UNREAD:] = [f"{'':11}and {len(lines) - _MOST_UNREAD:,} more; `csm run --json` lists all"]
     return lines
 
 

@@ -14,6 +14,7 @@ from csm_core import portfolio_checks
 from csm_core.config import Config
 from csm_core.errors import InputError
 from csm_core.late_records import LateRecords
+from csm_core.sources.found_files import UnreadFile
 from csm_core.warehouse import Warehouse
 from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs
@@ -31,7 +32,7 @@ class RunOutcome:
     """How a run ended: Dagster's run id, what failed, why publishing was held, what was published.
 
     ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
-    had arrived for them.
+    had arrived for them, ``unread`` the files of the sources that are not read.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class RunOutcome:
     notes: Sequence[str] = ()
     late: tuple[date, date] | None = None
     late_records: Sequence[LateRecords] = ()
+    unread: Sequence[UnreadFile] = ()
 
     @property
     def exit_status(self) -> int:
@@ -108,6 +110,7 @@ def run_days(
         tuple(pipeline.notes),
         _span(pipeline.late.values()),
         tuple(sorted(pipeline.late_records)),
+        tuple(sorted(set(pipeline.unread), key=str)),
     )
 
 

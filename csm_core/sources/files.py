@@ -1,12 +1,12 @@
 """The built-in source system ``files``: a folder with one file, or one folder of files, per entity of the contract.
 
-``accounts.csv``, ``usage_events.parquet``, ``usage_events/2026-06-01.jsonl``: CSV, JSON lines (``.jsonl``,
-``.ndjson``, ``.json``) or Parquet, text also with ``.gz``. Hidden files and files of other kinds are left alone.
+``accounts.csv``, ``usage_events.parquet``, ``usage_events/2026-06-01.jsonl``, ``invoices-2026-06.csv``: CSV (``.tsv``
+with tabs), JSON lines (``.jsonl``, ``.ndjson``, ``.json``) or Parquet, text also with ``.gz`` or ``.zst``. Which files
+belong to which entity, and what is not read: ``csm_core.sources.found_files``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ import duckdb
 
 from csm_core.contract import ENTITIES, UPDATED
 from csm_core.errors import SourceError
+from csm_core.sources.column_names import column_key
+from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import FilesSettings
-from csm_core.sources.source_files import SUFFIXES, form_of
+from csm_core.sources.source_files import SUFFIXES, name_without_form
 
 SYSTEM = "files"
 
@@ -36,7 +38,7 @@ class FilesSource:
     def check(self, settings: FilesSettings) -> str:
         """Say which entities the folder has files for. Raises SourceError for a folder or entity that is not there."""
         folder = source_folder(settings.path, SYSTEM)
-        found = _find(folder)
+        found = entity_files(settings).read
         _require(folder, found, settings.entities)
         return f"{folder}: " + ", ".join(f"{name} ({len(found[name])})" for name in ENTITIES if found[name])
 
@@ -55,7 +57,7 @@ class FilesSource:
         """
         found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
         for settings in sources:
-            here = _find(source_folder(settings.path, SYSTEM), log)
+            here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
                 found[name] += paths
@@ -95,37 +97,15 @@ def source_folder(path: Path, system: str) -> Path:
     raise SourceError(message)
 
 
-def readable_files(folder: Path, log: Log | None = None) -> list[Path]:
+def readable_files(folder: Path) -> list[Path]:
     """The files below a folder that have a readable format, in the order of their names."""
-    found: list[Path] = []
-    for base, folders, names in os.walk(folder, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        for name in sorted(names):
-            path = Path(base) / name
-            if _hidden(name) or form_of(path) is None or not path.is_file():
-                _say_ignored(path, log)
-            else:
-                found.append(path)
-    return found
+    return files_below(folder).read[""]
 
 
-def _find(folder: Path, log: Log | None = None) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        message = f"{folder}: cannot be read: {error.strerror or error}"
-        raise SourceError(message) from None
-    for entry in entries:
-        if entry.is_dir() and entry.name in found:
-            found[entry.name] += readable_files(entry, log)
-            continue
-        entity = entry.name.split(".", 1)[0]
-        if entity in found and form_of(entry) and entry.is_file() and entry.name.count(".") <= 2:
-            found[entity].append(entry)
-        else:
-            _say_ignored(entry, log)
-    return found
+def entity_files(settings: FilesSettings) -> FoundFiles:
+    """The files of each entity in the folder, and what is not read. Raises SourceError where there is no folder."""
+    folder = source_folder(settings.path, SYSTEM)
+    return find_files(folder, ENTITIES, called="an entity", numbered=True)
 
 
 def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
@@ -135,30 +115,12 @@ def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequen
 
 
 def _nothing_for(folder: Path, entity: str) -> str:
-    entries = sorted(entry.name for entry in folder.iterdir() if not _hidden(entry.name))
-    near: Sequence[str] = [name for name in entries if name.split(".")[0].lower() == entity] or entries
+    entries = sorted(entry for entry in folder.iterdir() if not never_data(entry.name))
+    near = [entry.name for entry in entries if column_key(name_without_form(entry)) == entity]
+    near = near or [entry.name for entry in entries]
     shown = ", ".join(near[:10]) + (f", and {len(near) - 10} more" if len(near) > 10 else "")
     wanted = ", ".join(f"{entity}{suffix}" for suffix in sorted(SUFFIXES))
     return (
         f"{folder}: no records for {entity}, which are required. Expected one of {wanted}, or a folder {entity}/ of "
         f"such files. Found: {shown or 'nothing'}."
     )
-
-
-def _unreadable(error: OSError) -> None:
-    message = f"{error.filename}: cannot be read: {error.strerror}"
-    raise SourceError(message)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "~$"))
-
-
-def _say_ignored(path: Path, log: Log | None) -> None:
-    if log is None:
-        return
-    # Records under a name that means nothing are worth a line; a README or .DS_Store is not.
-    if form_of(path) and not _hidden(path.name):
-        log.info("file ignored: its name is not that of an entity, or it cannot be opened", file=str(path))
-    else:
-        log.debug("file ignored", file=str(path))

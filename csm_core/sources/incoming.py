@@ -7,15 +7,19 @@ an error inside a transaction would end it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
+from csm_core.sources.column_names import same_column, stored_name
 from csm_core.sources.raw_tables import Log, RawTable
-from csm_core.sources.source_files import SourceFile, first_line, glob_escaped, require_columns
-from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
+from csm_core.sources.reading import AS_USUAL, Reading
+from csm_core.sources.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
+from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows, scanned
 from csm_core.sql_models import literal
 
 if TYPE_CHECKING:
@@ -29,12 +33,25 @@ _FAST_LINE_BYTES = 32 * 1024 * 1024
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 64 * 1024 * 1024
 _SEPARATOR = "\x01"
+_EMPTY_QUOTES = '""'
+_SETTING = "for the source in csm.yaml"
+
+
+def require_reading(where: str, target: RawTable, reading: Reading, found: Sequence[str]) -> None:
+    """Raise SourceError unless the mapped columns are among those found, and all required ones that are not mapped."""
+    reading.placed(where, found)
+    require_columns(where, [name for name in target.required if name not in reading.columns], found)
+
+
+def json_pointer(key: str) -> str:
+    """A key of a JSON object as DuckDB's JSON functions take it."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
 class IncomingText:
     """The text files of one load, in temporary tables of ``c0``, ``c1``, ..., ``_source_file`` and ``_source_line``.
 
-    ``tables`` names the table of each set of columns; ``LINES`` for JSON lines.
+    ``tables`` names the table of each set of columns, ``LINES`` for JSON lines, and way of reading them.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable, prefix: str, log: Log) -> None:
@@ -42,24 +59,26 @@ class IncomingText:
         self._target = target
         self._prefix = prefix
         self._log = log
-        self.tables: dict[tuple[str, ...], str] = {}
+        self.tables: dict[tuple[tuple[str, ...], str], str] = {}
+        self.readings: dict[str, Reading] = {}
 
     def read_csv(self, file: SourceFile) -> None:
         """Read a CSV file. Raises SourceError for one that is not one, or lacks a required column."""
-        header = read_header(file.path)
-        require_columns(str(file.path), self._target.required, header)
+        path, reading = file.path, file.reading
+        delimiter = reading.delimiter_of(path)
+        header = read_header(path, delimiter, setting=_SETTING if self._target.adjustable else "")
+        require_reading(str(path), self._target, reading, header)
         file.columns = tuple(header)
-        table = self._incoming(file.columns)
-        columns = ", ".join(f"'c{position}': 'varchar'" for position in range(len(header)))
-        values = ", ".join(f"c{position}" for position in range(len(header)))
+        nulls = self._target.null_values if reading.null_values is None else reading.null_values
+        scan = scanned(path, (*nulls, _EMPTY_QUOTES) if nulls else ())
+        fast = FastCsv(len(header), delimiter, tuple(text for text in nulls if text in scan.texts))
         self._read_fast_or_carefully(
             file,
-            table,
-            f"select {values}, ?, row_number() over () + 1 from read_csv(?, auto_detect = false, header = true, "
-            f"delim = ',', quote = '\"', escape = '\"', columns = {{{columns}}}, strict_mode = true, "
-            f"null_padding = false, max_line_size = {_FAST_LINE_BYTES}, encoding = 'utf-8')",
-            lines_without_row=1,
-            records=lambda: read_rows(file.path, len(header)),
+            self._incoming(file.columns, reading),
+            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + 1 "
+            f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
+            expected=scan.lines - 1,
+            records=lambda: read_rows(path, len(header), delimiter=delimiter, null_values=nulls),
         )
 
     def read_json_lines(self, file: SourceFile) -> None:
@@ -67,14 +86,15 @@ class IncomingText:
         if file.size == 0:
             message = f"{file.path}: the file is empty. Remove it, or write it again."
             raise SourceError(message)
-        lines = self._incoming(LINES)
+        lines = self._incoming(LINES, file.reading)
         self._read_fast_or_carefully(
             file,
             lines,
             "select c0, ?, row_number() over () from read_csv(?, auto_detect = false, header = false, "
             f"delim = {literal(_SEPARATOR)}, quote = '', escape = '', columns = {{'c0': 'varchar'}}, "
-            f"strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, encoding = 'utf-8')",
-            lines_without_row=0,
+            f"strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, encoding = 'utf-8', "
+            f"compression = {literal(compression_of(file.path))})",
+            expected=line_count(file.path),
             records=lambda: read_lines(file.path),
         )
         self._sift_json(file, lines)
@@ -90,12 +110,11 @@ class IncomingText:
         table: str,
         fast: str,
         *,
-        lines_without_row: int,
+        expected: int,
         records: _Records,
     ) -> None:
         # A quote that is never closed makes the fast reader swallow rows without a word. It is believed only when it
         # found exactly one row per physical line.
-        expected = line_count(file.path) - lines_without_row
         try:
             inserted = self._connection.execute(
                 f"insert into temp.{table} {fast}", [file.name, glob_escaped(file.name)]
@@ -140,7 +159,7 @@ class IncomingText:
             file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
             self._connection.execute(f"delete {own} and {broken}", [file.name])
             file.rows -= len(refused)
-        if self._target.records and self._has_required(own, file):
+        if self._target.records and not self._target.snapshot and self._has_required(own, file):
             return
         keys = [
             str(key)
@@ -152,28 +171,82 @@ class IncomingText:
             message = f"{file.path}: {len(keys)} different keys; more than {MAX_COLUMNS} is no table of records"
             raise SourceError(message)
         file.columns = tuple(keys)
+        if self._target.records and not self._target.snapshot:
+            # Records of an API are kept as they are, and so are their keys.
+            if file.rows:
+                require_columns(str(file.path), self._target.required, keys, exactly=True)
+            return
         if file.rows:
-            require_columns(str(file.path), self._target.required, keys)
+            require_reading(str(file.path), self._target, file.reading, keys)
+            self._require_one_spelling(own, file)
+
+    def _require_one_spelling(self, own: str, file: SourceFile) -> None:
+        """No record may have two keys that are one column."""
+        spelt: dict[str, list[str]] = {}
+        for name in file.columns:
+            spelt.setdefault(stored_name(name), []).append(name)
+        for names in spelt.values():
+            for first, second in combinations(names, 2):
+                both = self._connection.execute(
+                    f"select _source_line {own} and json_exists(c0, ?) and json_exists(c0, ?) order by 1 limit 1",
+                    [file.name, json_pointer(first), json_pointer(second)],
+                ).fetchone()
+                if both:
+                    raise same_column(f"{file.path}: line {both[0]}", [first, second])
 
     def _has_required(self, own: str, file: SourceFile) -> bool:
         """Whether every required key is in some record: as a rule in the first, so that no other is looked at."""
         return all(
             self._connection.execute(
-                f"select 1 {own} and json_exists(c0, ?) limit 1", [file.name, f"/{name}"]
+                f"select 1 {own} and json_exists(c0, ?) limit 1", [file.name, json_pointer(name)]
             ).fetchone()
             for name in self._target.required
         )
 
-    def _incoming(self, columns: tuple[str, ...]) -> str:
-        if columns not in self.tables:
+    def _incoming(self, columns: tuple[str, ...], reading: Reading = AS_USUAL) -> str:
+        known = (columns, reading.digest)
+        if known not in self.tables:
             table = f"{self._prefix}_{len(self.tables)}"
             width = 1 if columns is LINES else len(columns)
             definition = ", ".join(f"c{position} varchar" for position in range(width))
             self._connection.execute(
                 f"create or replace temp table {table} ({definition}, _source_file varchar, _source_line bigint)"
             )
-            self.tables[columns] = table
-        return self.tables[columns]
+            self.tables[known] = table
+            self.readings[reading.digest] = reading
+        return self.tables[known]
+
+
+@dataclass(frozen=True)
+class FastCsv:
+    """How DuckDB's reader is asked for a CSV file of columns ``c0``, ``c1``, ... of text.
+
+    ``nulls`` are the null values that occur in the file; where none does, nothing is asked for them.
+    """
+
+    width: int
+    delimiter: str
+    nulls: tuple[str, ...] = ()
+
+    def options(self) -> str:
+        """The named parameters of ``read_csv``."""
+        columns = ", ".join(f"'c{position}': 'varchar'" for position in range(self.width))
+        nulls = ""
+        if self.nulls:
+            nulls = (
+                f", nullstr = [{', '.join(literal(text) for text in ('', *self.nulls))}], allow_quoted_nulls = false"
+            )
+        return (
+            f"auto_detect = false, header = true, delim = {literal(self.delimiter)}, quote = '\"', escape = '\"', "
+            f"columns = {{{columns}}}, strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, "
+            f"encoding = 'utf-8'{nulls}"
+        )
+
+    def values(self, *, empty_quotes: bool) -> str:
+        """The columns: with null values that count only when unquoted, an empty value in quotes is made null here."""
+        strip = bool(self.nulls) and empty_quotes
+        names = (f"c{position}" for position in range(self.width))
+        return ", ".join(f"nullif({name}, '')" if strip else name for name in names)
 
 
 class _Records(Protocol):

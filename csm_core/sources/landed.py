@@ -12,10 +12,10 @@ from pathlib import Path
 import duckdb
 
 from csm_core.errors import SourceError, SourceUnavailableError
-from csm_core.sources.files import readable_files
+from csm_core.sources.column_names import by_key, column_key
+from csm_core.sources.found_files import find_files
 from csm_core.sources.settings import LandingPlace
-from csm_core.sources.source_files import SUFFIXES, form_of
-from csm_core.sql_models import literal
+from csm_core.sql_models import literal, quoted
 
 
 def landed_files(landed: LandingPlace, tables: Iterable[str], folder: Path) -> dict[str, list[Path]]:
@@ -25,25 +25,27 @@ def landed_files(landed: LandingPlace, tables: Iterable[str], folder: Path) -> d
     another program holds.
     """
     if landed.path.is_dir():
-        return {table: files for table in tables if (files := files_of(landed.path, table))}
+        return {table: files for table in tables if (files := _landed_files(landed.path, table))}
     return _copied(landed, list(tables), folder)
 
 
 def found_tables(landed: LandingPlace, tables: Iterable[str]) -> list[str]:
     """The names among ``tables`` that are there. Raises as ``landed_files``."""
     if landed.path.is_dir():
-        return [table for table in tables if files_of(landed.path, table)]
+        return [table for table in tables if _landed_files(landed.path, table)]
     with _opened(landed) as connection:
         there = _tables_of(connection, landed)
-    return [table for table in tables if table in there]
+    return [table for table in tables if column_key(table) in there]
 
 
 def files_of(folder: Path, table: str) -> list[Path]:
-    """The file, or the files of the folder, of that name."""
-    if (folder / table).is_dir():
-        return readable_files(folder / table)
-    names = (f"{table}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
-    return [path for name in names if form_of(path := folder / name) and path.is_file()]
+    """The files of records that are called like a table or are in a folder of that name."""
+    return find_files(folder, [table], numbered=True, others=False).read[table]
+
+
+def _landed_files(folder: Path, table: str) -> list[Path]:
+    # A landed table is read as a whole: two dated copies of it would be read as one.
+    return find_files(folder, [table], numbered=False, others=False).read[table]
 
 
 def _copied(landed: LandingPlace, tables: list[str], folder: Path) -> dict[str, list[Path]]:
@@ -52,11 +54,12 @@ def _copied(landed: LandingPlace, tables: list[str], folder: Path) -> dict[str, 
     with _opened(landed) as connection:
         there = _tables_of(connection, landed)
         for table in tables:
-            if table not in there:
+            stored = there.get(column_key(table))
+            if stored is None:
                 continue
             target = folder / f"{table}.parquet"
             fresh = folder / f".{table}.parquet.new"
-            name = f'"{landed.schema_name}"."{there[table]}"'
+            name = f"{quoted(landed.schema_name)}.{quoted(stored)}"
             connection.execute(f"copy (from {name}) to {literal(str(fresh))} (format parquet, compression zstd)")
             fresh.replace(target)
             copies[table] = [target]
@@ -85,4 +88,4 @@ def _tables_of(connection: duckdb.DuckDBPyConnection, landed: LandingPlace) -> d
     if not rows:
         message = f"{landed.path}: no tables in schema {landed.schema_name!r}. Set `tables: schema` in csm.yaml."
         raise SourceError(message)
-    return {str(name).lower(): str(name) for (name,) in rows}
+    return by_key(str(name) for (name,) in rows)

@@ -1,13 +1,15 @@
 """Files into raw tables: what is new is read, what is broken is kept apart, and a ledger says what was loaded when.
 
 A raw table (``raw.<system>__<name>``) holds the records as they came, text for CSV and JSON lines, native types for
-Parquet, every column of every file, then four columns of bookkeeping. ``raw.loads`` has one row per file and load;
-``raw.unparseable_rows`` the lines that are no record of their file.
+Parquet, every column of every file under its key (``column_names``), then four columns of bookkeeping. ``raw.loads``
+has one row per file and load; ``raw.unparseable_rows`` the lines that are no record of their file.
 
 Loading is idempotent. A file is known by its path; one of the same size and modification time, or of the same
 content, is skipped. A changed file is loaded again under a new load id and the gate lets its records replace earlier
 ones with the same key; records that a changed file no longer holds stay (files state what happened, and leaving a
 line out is no statement), except those that had been refused, which leave with the version that they came in.
+The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and the records of the
+earlier loads leave.
 
 One load is one transaction: killed at any instant, the warehouse holds what it held before.
 """
@@ -23,9 +25,12 @@ import duckdb
 
 from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE
 from csm_core.errors import SourceError
-from csm_core.sources.incoming import LINES, IncomingText
-from csm_core.sources.raw_columns import RawColumns, converted, storable
+from csm_core.sources.column_names import column_key, require_distinct, stored_name
+from csm_core.sources.incoming import LINES, IncomingText, json_pointer, require_reading
+from csm_core.sources.raw_columns import RawColumns, as_json, converted
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable, opened_columns, prepare
+from csm_core.sources.reading import AS_USUAL, Reading
+from csm_core.sources.reading_sql import reading_sql
 from csm_core.sources.source_files import (
     CSV,
     JSON_LINES,
@@ -33,7 +38,6 @@ from csm_core.sources.source_files import (
     SourceFile,
     first_line,
     glob_escaped,
-    require_columns,
     stated,
 )
 from csm_core.sources.text_files import fingerprint_of
@@ -42,6 +46,7 @@ from csm_core.sql_models import quoted as sql_quoted
 from csm_core.warehouse import transaction
 
 _BATCH_ROWS = 20_000
+_WITH = "+"
 # Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 _NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
@@ -53,11 +58,13 @@ def load_tables(
     *,
     loaded_at: datetime,
     log: Log,
+    readings: Mapping[tuple[str, Path], Reading] | None = None,
 ) -> list[LoadResult]:
     """Load what is new in the given files into their raw tables, all of it or nothing.
 
     A table of records is given its files by path with the name of the source that each belongs to.
-    ``loaded_at`` is a UTC instant. Raises SourceError, naming the file and what was found in it, for a file that is
+    ``readings`` say, by table name and path, which files are read otherwise than usual. ``loaded_at`` is a UTC
+    instant. Raises SourceError, naming the file and what was found in it, for a file that is
     not what its name says or lacks a required column; single broken rows are kept apart instead.
     """
     prepare(connection)
@@ -65,7 +72,7 @@ def load_tables(
     loads: list[_Load] = []
     try:
         for number, (target, paths) in enumerate(targets):
-            load = _Load(connection, target, paths, number, log)
+            load = _Load(connection, target, paths, number, log, readings or {})
             loads.append(load)
             load.read()
         with transaction(connection):
@@ -88,12 +95,14 @@ class _Load:
         paths: Sequence[Path] | Mapping[Path, str],
         number: int,
         log: Log,
+        readings: Mapping[tuple[str, Path], Reading],
     ) -> None:
         self._connection = connection
         self._target = target
         self._paths = tuple(paths)
         self._sources = {str(path): source for path, source in paths.items()} if isinstance(paths, Mapping) else {}
         self._log = log
+        self._readings = {path: readings.get((target.name, path), AS_USUAL) for path in self._paths}
         self._text = IncomingText(connection, target, f"incoming_{number}", log)
         self._columns = RawColumns(connection, target)
         self._changed: list[SourceFile] = []
@@ -132,8 +141,8 @@ class _Load:
         self._drop_what_leaves()
         parquet = [file for file in self._changed if file.form == PARQUET]
         self._store_parquet(parquet, load_id, loaded_at)
-        for columns, table in self._text.tables.items():
-            self._store_text(columns, table, load_id, loaded_at)
+        for (columns, digest), table in self._text.tables.items():
+            self._store_text(columns, self._text.readings[digest], table, load_id, loaded_at)
         self._write_ledger(load_id, loaded_at)
         return self._result(load_id)
 
@@ -154,12 +163,13 @@ class _Load:
             ).fetchall()
         }
         for path in self._paths:
-            file = stated(path)
+            file = stated(path, self._readings[path])
             earlier = known.get(file.name)
-            if earlier and earlier[:2] == (file.size, file.mtime_ns):
+            read_alike = earlier is not None and _digest_in(earlier[2]) == file.reading.digest
+            if earlier and read_alike and earlier[:2] == (file.size, file.mtime_ns):
                 self._unchanged += 1
                 continue
-            file.fingerprint = fingerprint_of(path)
+            file.fingerprint = f"{fingerprint_of(path)}{_WITH * bool(file.reading.digest)}{file.reading.digest}"
             if earlier and earlier[2] == file.fingerprint:
                 self._unchanged += 1
                 self._touched.append(file)
@@ -190,25 +200,23 @@ class _Load:
             file.rows = int(counted[0]) if counted else 0
             file.columns = tuple(f"{name}\0{kind}" for name, kind, *_ in described)
             names = [name for name, *_ in described]
-            require_columns(str(file.path), self._target.required, names)
+            require_distinct(str(file.path), names)
+            require_reading(str(file.path), self._target, file.reading, names)
 
     def _store_parquet(self, files: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
-        alike: dict[tuple[str, ...], list[SourceFile]] = {}
+        alike: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
         for file in files:
-            alike.setdefault(file.columns, []).append(file)
-        for signature, group in alike.items():
+            alike.setdefault((file.columns, file.reading.digest), []).append(file)
+        for (signature, _), group in alike.items():
             columns = [_ParquetColumn(*signed.split("\0", 1)) for signed in signature]
             # One file is one constant: the name is not looked up row by row.
             name = literal(group[0].name) if len(group) == 1 else "filename"
             if self._target.records:
-                values = self._as_record([(column.name, sql_quoted(column.name)) for column in columns], name)
+                given = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
+                values = self._as_record(given, name)
             else:
-                stored = self._columns.align([(column.name, column.raw_type) for column in columns])
-                values = [
-                    f"{converted(column.expression, column.raw_type, stored[column.stored.lower()])} "
-                    f"as {sql_quoted(column.stored)}"
-                    for column in columns
-                ]
+                typed = {column.name: (column.expression, column.raw_type) for column in columns}
+                values = self._values(group[0].reading, typed)
             options = "" if len(group) == 1 else ", filename = true"
             try:
                 self._connection.execute(
@@ -220,34 +228,72 @@ class _Load:
                     [loaded_at, load_id, [glob_escaped(file.name) for file in group]],
                 )
             except duckdb.Error as error:
-                message = f"{', '.join(file.name for file in group[:3])}: reading failed: {first_line(error)}"
-                raise SourceError(message) from None
+                raise SourceError(self._damaged(group, columns, error)) from None
+
+    def _damaged(self, group: Sequence[SourceFile], columns: Sequence[_ParquetColumn], error: duckdb.Error) -> str:
+        """Which of the files cannot be read: each is read alone, as reading several does not say."""
+        values = ", ".join(sql_quoted(column.name) for column in columns)
+        # The transaction of the load has ended with the error.
+        with self._connection.cursor() as cursor:
+            for file in group:
+                try:
+                    cursor.execute(
+                        f"select max(hash({values})) from read_parquet(?, hive_partitioning = false, "
+                        "binary_as_string = true)",
+                        [glob_escaped(file.name)],
+                    )
+                except duckdb.Error as own:
+                    return f"{file.path}: a damaged Parquet file: {first_line(own)}. Transfer or write it again."
+        return f"{group[0].path}, or one of {len(group)} such files: reading failed: {first_line(error)}"
 
     # -- storing -------------------------------------------------------------------------------------------------
 
-    def _store_text(self, columns: tuple[str, ...], table: str, load_id: int, loaded_at: datetime) -> None:
+    def _store_text(
+        self, columns: tuple[str, ...], reading: Reading, table: str, load_id: int, loaded_at: datetime
+    ) -> None:
         if columns is LINES:
-            self._store_json(table, load_id, loaded_at)
+            self._store_json(reading, table, load_id, loaded_at)
             return
         if self._target.records:
             given = [(name, f"c{position}") for position, name in enumerate(columns)]
             self._insert(self._as_record(given, "_source_file"), f"temp.{table}", load_id, loaded_at)
             return
-        stored = self._columns.align([(name, "VARCHAR") for name in columns])
-        names = {name.lower() for name in columns}
+        names = {column_key(name) for name in columns}
         exported = any(names >= set(own) for own in (EXPORT_COLUMNS, MAP_EXPORT_COLUMNS))
         read = _WITHOUT_APOSTROPHE if exported else "{0}"
-        values = [
-            f"{converted(read.format(f'c{position}'), 'VARCHAR', stored[storable(name).lower()])} "
-            f"as {sql_quoted(storable(name))}"
-            for position, name in enumerate(columns)
-        ]
-        self._insert(values, f"temp.{table}", load_id, loaded_at)
+        given = {name: (read.format(f"c{position}"), "VARCHAR") for position, name in enumerate(columns)}
+        self._insert(self._values(reading, given), f"temp.{table}", load_id, loaded_at)
+
+    def _values(
+        self, reading: Reading, given: Mapping[str, tuple[str, str]], json_types: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """SELECT items for the columns of a file, given as expression and type by its names for them.
+
+        ``json_types`` are expressions of the type in JSON: a number there is a plain number already.
+        """
+        target = self._target
+        placed = reading.placed("", list(given), (*target.required, *target.optional))
+        stored = self._columns.align([(column, given[names[0]][1]) for column, names in placed.items()])
+        values: list[str] = []
+        for column, names in placed.items():
+            _, kind = given[names[0]]
+            value = _first_of([given[name][0] for name in names])
+            read = reading_sql(reading, column, value, kind)
+            if json_types and read != value:
+                text = f"{_first_of([json_types[name] for name in names])} = 'VARCHAR'"
+                read = f"case when {text} then {read} else {value} end"
+            values.append(f"{converted(read, kind, stored[column])} as {sql_quoted(column)}")
+        return values
 
     def _as_record(self, columns: Sequence[tuple[str, str]], file: str) -> list[str]:
-        """Columns put together to one JSON object, unless one of them is a whole record already."""
-        whole = next((value for name, value in columns if name.lower() == RECORD), None)
-        pairs = ", ".join(f"{literal(name)}, {value}" for name, value in columns)
+        """Columns put together to one JSON object, unless one of them is a whole record already.
+
+        A column is there under its key, and under its own spelling where that differs: settings may name it so, and so
+        do the records of some APIs, such as Segment's ``messageId``.
+        """
+        whole = next((value for name, value in columns if column_key(name) == RECORD), None)
+        keyed = dict(columns) | {stored_name(name): value for name, value in columns}
+        pairs = ", ".join(f"{literal(name)}, {value}" for name, value in keyed.items())
         return self._record(f"cast({whole or f'json_object({pairs})'} as varchar)", file)
 
     def _record(self, record: str, file: str) -> list[str]:
@@ -264,34 +310,40 @@ class _Load:
         cases = " ".join(f"when {file} in ({', '.join(names)}) then {literal(one)}" for one, names in files.items())
         return f"case {cases} end as {SOURCE}"
 
-    def _store_json(self, table: str, load_id: int, loaded_at: datetime) -> None:
+    def _store_json(self, reading: Reading, table: str, load_id: int, loaded_at: datetime) -> None:
+        files = [file for file in self._changed if file.form == JSON_LINES and file.reading.digest == reading.digest]
+        keys = list(dict.fromkeys(key for file in files for key in file.columns))
         if self._target.records:
-            values = self._record("c0", "_source_file")
-            self._insert(values, f"temp.{table}", load_id, loaded_at)
+            record = self._keyed("c0", keys) if self._target.snapshot else "c0"
+            self._insert(self._record(record, "_source_file"), f"temp.{table}", load_id, loaded_at)
             return
-        spellings: dict[str, list[str]] = {}
-        for file in self._changed:
-            if file.form == JSON_LINES:
-                for key in file.columns:
-                    names = spellings.setdefault(storable(key).lower(), [])
-                    if key not in names:
-                        names.append(key)
-        keys = [key for names in spellings.values() for key in names]
         if not keys:
             return
-        stored = self._columns.align([(names[0], "VARCHAR") for names in spellings.values()])
         position = {key: index for index, key in enumerate(keys, start=1)}
-        values: list[str] = []
-        for folded, names in spellings.items():
-            found = ", ".join(f"json_values[{position[key]}]" for key in names)
-            value = f"coalesce({found})" if len(names) > 1 else found
-            values.append(f"{converted(value, 'VARCHAR', stored[folded])} as {sql_quoted(storable(names[0]))}")
-        pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
+        given = {key: (f"json_values[{index}]", "VARCHAR") for key, index in position.items()}
+        types = {key: f"json_types[{index}]" for key, index in position.items()} if reading.decimal else {}
+        pointers = ", ".join(literal(json_pointer(key)) for key in keys)
+        typed = f"json_type(c0, [{pointers}]) as json_types, " if types else ""
         source = (
-            f"(select json_extract_string(c0, [{pointers}]) as json_values, _source_file, _source_line "
+            f"(select json_extract_string(c0, [{pointers}]) as json_values, {typed}_source_file, _source_line "
             f"from temp.{table})"
         )
-        self._insert(values, source, load_id, loaded_at)
+        self._insert(self._values(reading, given, types), source, load_id, loaded_at)
+
+    @staticmethod
+    def _keyed(record: str, keys: Sequence[str]) -> str:
+        """A JSON object with the keys that columns have, beside its own; values stay as they are."""
+        placed = AS_USUAL.placed("", keys)
+        if all(names == [column] for column, names in placed.items()):
+            return record
+        pairs: list[str] = []
+        for column, names in placed.items():
+            found = [f"json_extract({record}, {literal(json_pointer(name))})" for name in names]
+            pairs.append(f"{literal(column)}, {_first_of(found)}")
+            pairs += [
+                f"{literal(name)}, {value}" for name, value in zip(names, found, strict=True) if name not in placed
+            ]
+        return f"cast(json_object({', '.join(pairs)}) as varchar)"
 
     def _insert(self, values: Sequence[str], source: str, load_id: int, loaded_at: datetime) -> None:
         self._connection.execute(
@@ -317,12 +369,14 @@ class _Load:
     def _drop_what_leaves(self) -> None:
         for file in self._changed:
             earlier = self._connection.execute(
-                "select load_id, load_id in (select load_id from run.staged_loads) from raw.loads "
+                "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
                 "where raw_table = ? and path = ? and status = 'loaded'",
                 [self._target.table, file.name],
             ).fetchall()
-            for load_id, staged in earlier:
-                if self._target.snapshot or not staged:
+            for load_id, staged, fingerprint in earlier:
+                # What was read in another way says something else of the same records.
+                read_otherwise = _digest_in(fingerprint) != file.reading.digest
+                if self._target.snapshot or read_otherwise or not staged:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
             self._connection.execute(
                 "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
@@ -397,12 +451,21 @@ class _Load:
         )
 
 
+def _first_of(expressions: Sequence[str]) -> str:
+    return f"coalesce({', '.join(expressions)})" if len(expressions) > 1 else expressions[0]
+
+
+def _digest_in(fingerprint: str) -> str:
+    """How the file of a fingerprint was read; empty for the usual way."""
+    return fingerprint.partition(_WITH)[2]
+
+
 class _ParquetColumn:
     """One column of a Parquet file: nested values become JSON text, everything else keeps its type."""
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
-        self.stored = storable(name)
+        self.kind = kind
         nested = kind.endswith("]") or kind.startswith(_NESTED)
         as_text = nested or kind.startswith("ENUM") or kind in {"NULL", '"NULL"'}
         self.raw_type = "VARCHAR" if as_text else kind

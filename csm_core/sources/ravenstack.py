@@ -13,6 +13,7 @@ import duckdb
 
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
+from csm_core.sources.found_files import FoundFiles, UnreadFile, find_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.settings import RavenStackSettings
@@ -68,9 +69,7 @@ class RavenStackSource:
 
     def check(self, settings: RavenStackSettings) -> str:
         """Say that the five files are there. Raises SourceError for one that is not."""
-        folder = source_folder(settings.path, SYSTEM)
-        files = [_file(folder, table.name) for table in RAW_TABLES]
-        return f"{folder}: {len(files)} files"
+        return f"{settings.path}: {len(data_files(settings).read)} files"
 
     def load(
         self,
@@ -82,19 +81,28 @@ class RavenStackSource:
         log: Log,
     ) -> list[LoadResult]:
         """Load the five files, all or none. Raises SourceError for one that is not there or cannot be read."""
-        folders = [source_folder(settings.path, SYSTEM) for settings in sources]
+        found = [data_files(settings).read for settings in sources]
         return load_tables(
             connection,
-            [(table, [_file(one, table.name) for one in folders]) for table in RAW_TABLES],
+            [(table, [path for files in found for path in files[table.name]]) for table in RAW_TABLES],
             loaded_at=loaded_at,
             log=log,
         )
 
 
-def _file(folder: Path, name: str) -> Path:
-    plain = folder / f"ravenstack_{name}.csv"
-    for path in (plain, plain.with_name(f"{plain.name}.gz")):
-        if path.is_file():
-            return path
-    message = f"{plain}: not there, nor with .gz. The ravenstack source needs all five files of the data set."
-    raise SourceError(message)
+def data_files(settings: RavenStackSettings) -> FoundFiles:
+    """The files of the data set by the table that they fill. Raises SourceError for one that is not there."""
+    folder = source_folder(settings.path, SYSTEM)
+    found = find_files(folder, [f"{SYSTEM}_{table.name}" for table in RAW_TABLES], called="a table", numbered=False)
+    chosen: dict[str, list[Path]] = {}
+    for table in RAW_TABLES:
+        name = f"{SYSTEM}_{table.name}"
+        files = found.read[name]
+        if not files:
+            message = f"{folder / name}.csv: not there, nor with .gz. The ravenstack source needs all five files."
+            raise SourceError(message)
+        # Plain before compressed: a second copy of the table would double its rows.
+        first, *rest = sorted(files, key=lambda path: (len(path.name), path.name))
+        chosen[table.name] = [first]
+        found.unread.extend(UnreadFile(path, f"{first.name} is read instead") for path in rest)
+    return FoundFiles(chosen, found.unread)

@@ -1,4 +1,7 @@
-"""The columns of a raw table: made when it is first filled, widened when later files have more or other ones."""
+"""The columns of a raw table: made when it is first filled, widened when later files have more or other ones.
+
+Columns are stored under their key (``column_names.stored_name``), as DuckDB compares names by ASCII case alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterable
 import duckdb
 
 from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, storage_of
+from csm_core.sources.column_names import database_key
 from csm_core.sources.raw_tables import RawTable
 from csm_core.sql_models import quoted as sql_quoted
 from csm_core.warehouse import has_rows, table_exists
@@ -14,7 +18,9 @@ from csm_core.warehouse import has_rows, table_exists
 _INTEGERS = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 )
-_FLOATS = frozenset(("FLOAT", "DOUBLE"))
+FLOATS = frozenset(("FLOAT", "DOUBLE"))
+MOST_EXACT = 2**53
+"""Below it every whole number is a floating point number of its own."""
 
 
 class RawColumns:
@@ -30,7 +36,7 @@ class RawColumns:
         if table_exists(self._connection, target.table):
             stored = {} if target.records else self._stored_types()
             for name in (*target.required, *target.optional):
-                if not target.records and name.lower() not in stored:
+                if not target.records and database_key(name) not in stored:
                     self._connection.execute(f"alter table {target.table} add column {sql_quoted(name)} varchar")
             return
         columns = [
@@ -44,7 +50,7 @@ class RawColumns:
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
     def align(self, incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """Make room for the incoming columns; returns the type of every stored column by its lower-case name.
+        """Make room for the incoming columns, given as they are stored; returns the type of every stored column.
 
         A column that so far only holds nulls takes the incoming type; two number types meet in the wider one; any
         other difference makes the column text.
@@ -52,23 +58,21 @@ class RawColumns:
         table = self._target.table
         stored = self._stored_types()
         empty = not has_rows(self._connection, table)
-        for name, kind in incoming:
-            column = storable(name)
-            folded = column.lower()
-            if folded not in stored:
+        for column, kind in incoming:
+            if column not in stored:
                 self._connection.execute(f"alter table {table} add column {sql_quoted(column)} {kind}")
-                stored[folded] = kind
-            elif stored[folded] != kind:
+                stored[column] = kind
+            elif stored[column] != kind:
                 vacant = empty or self._only_nulls(column)
-                wider = kind if vacant else _wider(stored[folded], kind)
-                if wider != stored[folded]:
-                    self._change_type(column, stored[folded], wider, vacant=vacant)
-                    stored[folded] = wider
+                wider = kind if vacant else _wider(stored[column], kind)
+                if wider != stored[column]:
+                    self._change_type(column, stored[column], wider, vacant=vacant)
+                    stored[column] = wider
         return stored
 
     def _change_type(self, column: str, kind: str, wider: str, *, vacant: bool) -> None:
         table, quoted = self._target.table, sql_quoted(column)
-        if vacant and column.lower() in self._target.mostly_distinct:
+        if vacant and column in self._target.mostly_distinct:
             # The compression of text does not fit another type, and cannot be taken back.
             self._connection.execute(f"alter table {table} drop column {quoted}")
             self._connection.execute(f"alter table {table} add column {quoted} {wider}")
@@ -85,7 +89,7 @@ class RawColumns:
     def _stored_types(self) -> dict[str, str]:
         schema, _, name = self._target.table.partition(".")
         return {
-            column.lower(): kind
+            database_key(column): kind
             for column, kind in self._connection.execute(
                 "select column_name, data_type from duckdb_columns() where database_name = current_database() "
                 "and schema_name = ? and table_name = ?",
@@ -97,7 +101,7 @@ class RawColumns:
 def _wider(stored: str, incoming: str) -> str:
     if stored in _INTEGERS and incoming in _INTEGERS:
         return "HUGEINT" if "HUGEINT" in {stored, incoming} or "UBIGINT" in {stored, incoming} else "BIGINT"
-    if {stored, incoming} <= _INTEGERS | _FLOATS:
+    if {stored, incoming} <= _INTEGERS | FLOATS:
         return "DOUBLE"
     return "VARCHAR"
 
@@ -106,16 +110,28 @@ def converted(expression: str, kind: str, wanted: str) -> str:
     """An expression of one column type as one of another."""
     if kind == wanted:
         return expression
-    if wanted == "VARCHAR" and (kind in _FLOATS or kind.startswith("DECIMAL")):
+    if wanted == "VARCHAR" and kind.startswith("DECIMAL"):
+        digits = f"cast(cast({expression} as hugeint) as varchar)"
+        return f"case when {expression} = floor({expression}) then {digits} else cast({expression} as varchar) end"
+    if wanted == "VARCHAR" and kind in FLOATS:
         # Pandas writes whole numbers with gaps as floating point; as text they would no longer be whole numbers.
         number = f"cast({expression} as double)"
-        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < 1e15"
+        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < {MOST_EXACT}"
         digits = f"cast(cast({expression} as bigint) as varchar)"
         return f"case when {whole} then {digits} else cast({expression} as varchar) end"
     return f"cast({expression} as {wanted})"
 
 
-def storable(name: str) -> str:
-    """A column's name as the raw table has it: printable, and none of the bookkeeping's."""
-    cleaned = "".join(character if character.isprintable() else "_" for character in name).strip() or "unnamed"
-    return f"{cleaned}__original" if cleaned.lower() in BOOKKEEPING else cleaned
+def as_json(expression: str, kind: str) -> str:
+    """A value of a column type as it goes into a JSON object: whole floating point numbers as whole numbers.
+
+    NaN and infinities become text, so that they are rejected with it.
+    """
+    if kind not in FLOATS:
+        return expression
+    number = f"cast({expression} as double)"
+    return (
+        f"case when not isfinite({expression}) then to_json(cast({expression} as varchar)) "
+        f"when {number} = floor({number}) and abs({number}) < {MOST_EXACT} "
+        f"then to_json(cast({expression} as bigint)) else to_json({expression}) end"
+    )

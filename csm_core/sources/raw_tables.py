@@ -7,6 +7,7 @@ from typing import Protocol
 
 import duckdb
 
+from csm_core.sources.reading import NULL_VALUES
 from csm_core.sql_models import literal
 
 
@@ -41,6 +42,9 @@ class RawTable:
     A table of ``records`` keeps each record whole instead, as JSON text in ``record``, with the name of its source in
     ``_source``: for vendors' records, whose keys are many and change. ``opened`` are columns that it has beside, for
     records of which there are too many to look into each again and again.
+
+    ``null_values`` are texts that mean null in text files when they are not quoted. The settings of the source of an
+    ``adjustable`` table say how its files are read.
     """
 
     system: str
@@ -52,6 +56,8 @@ class RawTable:
     mostly_distinct: tuple[str, ...] = ()
     records: bool = False
     opened: Opened = ()
+    null_values: tuple[str, ...] = NULL_VALUES
+    adjustable: bool = False
 
     @property
     def table(self) -> str:

@@ -8,10 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from csm_core.errors import SourceError
-from csm_core.sources.text_files import Refused
+from csm_core.sources.column_names import by_key, column_key
+from csm_core.sources.reading import AS_USUAL, Reading
+from csm_core.sources.text_files import GZIP, ZSTD, ZSTD_HELP, Refused, zstd_available
 
 CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
-SUFFIXES = {".csv": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".json": JSON_LINES, ".parquet": PARQUET}
+SUFFIXES = {
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".jsonl": JSON_LINES,
+    ".ndjson": JSON_LINES,
+    ".json": JSON_LINES,
+    ".parquet": PARQUET,
+}
+PACKED = (GZIP, ZSTD)
+"""What the name of a compressed text file ends with."""
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".lz4", ".br", ".z", ".snappy", ".lzo")
+_READABLE = f"{', '.join(SUFFIXES)} (text also with {' or '.join(PACKED)})"
 
 
 @dataclass
@@ -26,6 +40,7 @@ class SourceFile:
     rows: int = 0
     refused: list[Refused] = field(default_factory=list)
     columns: tuple[str, ...] = ()
+    reading: Reading = AS_USUAL
 
     @property
     def name(self) -> str:
@@ -34,18 +49,46 @@ class SourceFile:
 
 
 def form_of(path: Path) -> str | None:
-    """The format that a file's name states, ``.gz`` aside; None for one that is not read."""
+    """The format that a file's name states, its compression aside; None for one that is not read."""
     name = path.name.lower()
-    suffix = Path(name.removesuffix(".gz")).suffix
-    form = SUFFIXES.get(suffix)
-    return None if form == PARQUET and name.endswith(".gz") else form
+    packed = _packed(name)
+    form = SUFFIXES.get(Path(name.removesuffix(packed)).suffix)
+    if packed and (form == PARQUET or (packed == ZSTD and not zstd_available())):
+        return None
+    return form
 
 
-def stated(path: Path) -> SourceFile:
+def name_without_form(path: Path) -> str:
+    """A file's name without what states its format: ``invoices`` for ``Invoices.csv.gz`` in the spelling it has."""
+    return Path(path.name[: len(path.name) - len(_packed(path.name.lower()))]).stem
+
+
+def not_readable(path: Path) -> str:
+    """Why the format of a file is not read, and what to do."""
+    name = path.name.lower()
+    packed = _packed(name)
+    form = SUFFIXES.get(Path(name.removesuffix(packed)).suffix)
+    if packed and form == PARQUET:
+        return f"Parquet in {packed} is not read: Parquet is compressed inside. Unpack it"
+    if packed and form:
+        return f"compressed with zstd, which needs the package pyarrow. {ZSTD_HELP}"
+    suffix = Path(name).suffix
+    if suffix in _SPREADSHEETS:
+        return "a spreadsheet is not read. Save each of its sheets as CSV"
+    if suffix in _ARCHIVES:
+        return f"a file packed as {suffix} is not read. Unpack it, or compress it with gzip (.gz)"
+    return f"not a format that is read. Expected one of {_READABLE}"
+
+
+def _packed(name: str) -> str:
+    return next((suffix for suffix in PACKED if name.endswith(suffix)), "")
+
+
+def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
     """The file as it is now. Raises SourceError for one that cannot be read or whose format is not known."""
     form = form_of(path)
     if form is None:
-        message = f"{path}: not a file that can be read; expected one of {', '.join(sorted(SUFFIXES))}"
+        message = f"{path}: {not_readable(path)}."
         raise SourceError(message)
     try:
         status = path.stat()
@@ -56,26 +99,35 @@ def stated(path: Path) -> SourceFile:
     except UnicodeEncodeError:
         message = f"{str(path)!r}: the file's name is not UTF-8; rename it"
         raise SourceError(message) from None
-    return SourceFile(path, form, status.st_size, status.st_mtime_ns)
+    return SourceFile(path, form, status.st_size, status.st_mtime_ns, reading=reading)
 
 
-def require_columns(where: str, required: Sequence[str], found: Sequence[str]) -> None:
-    """Raise SourceError saying ``where``, and what was found instead, unless all required columns are there."""
-    present = {name.lower() for name in found}
-    missing = [name for name in required if name not in present]
+def require_columns(where: str, required: Sequence[str], found: Sequence[str], *, exactly: bool = False) -> None:
+    """Raise SourceError saying ``where``, and what was found instead, unless all required columns are there.
+
+    Names are compared by ``column_key``, unless they have to be there ``exactly``.
+    """
+    present = by_key(found)
+    missing = [name for name in required if (name not in found if exactly else column_key(name) not in present)]
     if not missing:
         return
     shown = ", ".join(found[:20]) + (f", and {len(found) - 20} more" if len(found) > 20 else "")
     # A column that is there under its own name is not another one misspelt.
-    others = [name for name in sorted(present) if name not in required]
+    keys = {column_key(name) for name in required} - ({column_key(name) for name in missing} if exactly else set())
+    others = [name for name in sorted(present) if name not in keys]
     hints: list[str] = []
     for name in missing:
         near = difflib.get_close_matches(name, others, n=1, cutoff=0.6)
         near += [one for one in others if name.endswith(f"_{one}")]
-        hints.append(f"{name} (is it {near[0]!r}?)" if near else name)
+        hints.append(f"{name} (is it {present[near[0]]!r}?)" if near else name)
     called = "column" if len(missing) == 1 else "columns"
     message = f"{where}: required {called} missing: {', '.join(hints)}. Found: {shown or 'no column'}."
     raise SourceError(message)
+
+
+def compression_of(path: Path) -> str:
+    """The compression that a text file's name states, as DuckDB calls it."""
+    return {GZIP: "gzip", ZSTD: "zstd"}.get(_packed(path.name.lower()), "none")
 
 
 def glob_escaped(path: str) -> str:

@@ -13,14 +13,16 @@ import hashlib
 import io
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
+from csm_core.sources.column_names import require_distinct, shown
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """The longest record that is read; a longer one is refused with the start of its text."""
@@ -33,7 +35,7 @@ KEPT_OF_TOO_LONG = 64 * 1024
 _CHUNK = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _OPEN_QUOTE = "unexpected end of data"
-_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,65 @@ class Row:
     values: tuple[str | None, ...]
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file's name says that it is compressed."""
-    return path.name.lower().endswith(".gz")
+GZIP, ZSTD = ".gz", ".zst"
+ZSTD_HELP = "Install it (pip install pyarrow), or compress the file with gzip"
+
+
+def zstd_available() -> bool:
+    """Whether the library that decompresses zstd is installed."""
+    # DuckDB decompresses zstd as well, but returns the first rows of a truncated file without an error.
+    return find_spec("pyarrow") is not None
+
+
+@contextmanager
+def _decompressed(path: Path) -> Generator[BinaryIO]:
+    name = path.name.lower()
+    if name.endswith(GZIP):
+        with gzip.open(path, "rb") as stream:
+            yield cast("BinaryIO", stream)
+    elif name.endswith(ZSTD):
+        import pyarrow
+
+        with path.open("rb") as packed, pyarrow.CompressedInputStream(packed, "zstd") as stream:
+            yield cast("BinaryIO", io.BufferedReader(_Stream(stream), _CHUNK))
+    else:
+        with path.open("rb") as stream:
+            yield stream
+
+
+class _Stream(io.RawIOBase):
+    """A stream of bytes as Python's own readers take it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        """It is only read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of the buffer."""
+        found = self._stream.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
 
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
     """The file's bytes, decompressed. Raises SourceError for one that cannot be opened or is cut short."""
     try:
-        if is_gzip(path):
-            with gzip.open(path, "rb") as stream:
-                yield cast("BinaryIO", stream)
-        else:
-            with path.open("rb") as stream:
-                yield stream
+        with _decompressed(path) as stream:
+            yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         message = f"{path}: not a whole gzip file ({error}). Transfer it again, or drop .gz if it is not compressed."
         raise SourceError(message) from None
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror or error}"
+        if error.errno is None and path.name.lower().endswith(ZSTD):
+            message = (
+                f"{path}: not a whole zstd file ({error}). Transfer it again, or drop .zst if it is not compressed."
+            )
+        else:
+            message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from None
 
 
@@ -89,24 +130,47 @@ def fingerprint_of(path: Path) -> str:
 
 def line_count(path: Path) -> int:
     """How many lines the decompressed text has; one without a line end at the close of the file counts too."""
+    return scanned(path, ()).lines
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What looking at the bytes of a text file found: its lines, and which of the texts looked for occur."""
+
+    lines: int
+    texts: frozenset[str]
+
+
+def scanned(path: Path, texts: Collection[str]) -> Scanned:
+    """Count the lines of a file, decompressed, and look which of ``texts`` occur anywhere in it."""
     lines, last = 0, b"\n"
     carriage_returns = 0
+    wanted = {text: text.encode() for text in texts}
+    longest = max(map(len, wanted.values()), default=1)
+    kept = b""
     with opened(path) as stream:
         while chunk := stream.read(_CHUNK):
             lines += chunk.count(b"\n")
             if not lines:
                 carriage_returns += chunk.count(b"\r")
             last = chunk[-1:]
+            if wanted:
+                # A text may begin in one chunk and end in the next.
+                looked = kept + chunk if kept else chunk
+                wanted = {text: raw for text, raw in wanted.items() if raw not in looked}
+                kept = looked[1 - longest :] if longest > 1 else b""
     if not lines and carriage_returns:
-        return carriage_returns + (last != b"\r")
-    return lines + (last != b"\n")
+        lines = carriage_returns + (last != b"\r")
+    else:
+        lines += last != b"\n"
+    return Scanned(lines, frozenset(texts) - wanted.keys())
 
 
-def read_header(path: Path) -> list[str]:
+def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[str]:
     """The column names of a CSV file, stripped of blanks and of a byte-order mark, checked for being usable.
 
     Raises SourceError for an empty file, another encoding, a blank first line, names that occur twice, and for a file
-    that is separated by something other than commas.
+    that is separated by something else; ``setting`` says where its separator can be set.
     """
     with opened(path) as stream:
         head = stream.read(_CHUNK)
@@ -126,7 +190,7 @@ def read_header(path: Path) -> list[str]:
         message = f"{path}: not a CSV file: its first line has bytes of zero in it"
         raise SourceError(message)
     try:
-        cells = next(csv.reader([text], strict=True), [])
+        cells = next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         message = f"{path}: the line of column names cannot be read: {error}"
         raise SourceError(message) from None
@@ -135,20 +199,18 @@ def read_header(path: Path) -> list[str]:
         message = f"{path}: the first line is blank; expected the column names there"
         raise SourceError(message)
     if len(names) == 1:
-        for delimiter, called in _DELIMITERS.items():
-            if delimiter in names[0]:
+        for other, called in _DELIMITERS.items():
+            if other in names[0]:
+                value = "tab" if other == "\t" else f'"{other}"'
                 message = (
-                    f"{path}: one column found, {_shown(names[0])}: the file is separated by {called}s. "
-                    "Save it separated by commas."
+                    f"{path}: one column found, {shown(names[0])}: the file is separated by {called}s. "
+                    f"Save it separated by {_DELIMITERS.get(delimiter, repr(delimiter))}s"
+                    f"{f', or set `delimiter: {value}` {setting}' if setting else ''}."
                 )
                 raise SourceError(message)
-    seen: dict[str, str] = {}
-    for name in filter(None, names):
-        if name.casefold() in seen:
-            message = f"{path}: the column {_shown(name)} occurs twice in the first line; each name may occur once"
-            raise SourceError(message)
-        seen[name.casefold()] = name
-    return [name or f"column_{position}" for position, name in enumerate(names, start=1)]
+    named = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
+    require_distinct(str(path), named)
+    return named
 
 
 def read_lines(path: Path) -> Iterator[Row | Refused]:
@@ -161,13 +223,18 @@ def read_lines(path: Path) -> Iterator[Row | Refused]:
             yield Row(number, (line.rstrip("\r\n"),))
 
 
-def read_rows(path: Path, width: int) -> Iterator[Row | Refused]:
+def read_rows(
+    path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = ()
+) -> Iterator[Row | Refused]:
     """The records of a CSV file after its first line, each with ``width`` values, or why it is none.
+
+    An empty value is null, and one of ``null_values`` that is not quoted.
 
     A quoted value may span lines. When the lines taken together make no record, the first of them alone is refused and
     reading goes on at the next: one stray quote costs one line, not the rest of the file.
     """
     csv.field_size_limit(2 * MAX_RECORD_BYTES)
+    split = _Splitter(width, delimiter, frozenset(null_values))
     lines = _numbered_lines(path)
     next(lines, None)
     waiting: deque[tuple[int, bytes]] = deque()
@@ -182,10 +249,10 @@ def read_rows(path: Path, width: int) -> Iterator[Row | Refused]:
             continue
         if not text.strip("\r\n"):
             continue
-        outcome = _parsed(number, text, width)
+        outcome = split.parsed(number, text)
         if isinstance(outcome, Refused) and outcome.detail == _OPEN_QUOTE:
             taken, record = _to_closing_quote(text, waiting, lines)
-            longer = _parsed(number, record, width)
+            longer = split.parsed(number, record)
             if isinstance(longer, Row):
                 outcome = longer
             else:
@@ -231,17 +298,48 @@ def _until_quote(
     return found
 
 
-def _parsed(number: int, record: str, width: int) -> Row | Refused:
-    text = record.rstrip("\r\n")
-    try:
-        rows = list(csv.reader(io.StringIO(record, newline=""), strict=True))
-    except csv.Error as error:
-        return Refused(number, Reason.UNPARSEABLE_ROW, str(error), text)
-    if len(rows) != 1:
-        return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
-    if len(rows[0]) != width:
-        return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(rows[0])} values for {width} columns", text)
-    return Row(number, tuple(value or None for value in rows[0]))
+class _Splitter:
+    """Splits records into values."""
+
+    def __init__(self, width: int, delimiter: str, null_values: frozenset[str]) -> None:
+        self._width = width
+        self._delimiter = delimiter
+        self._null_values = null_values
+
+    def parsed(self, number: int, record: str) -> Row | Refused:
+        """The row of one record, or why it is none."""
+        text = record.rstrip("\r\n")
+        try:
+            rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter, strict=True))
+        except csv.Error as error:
+            return Refused(number, Reason.UNPARSEABLE_ROW, str(error), text)
+        if len(rows) != 1:
+            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
+        values = rows[0]
+        if len(values) != self._width:
+            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
+        nulls = self._null_values
+        if nulls and not nulls.isdisjoint(values):
+            quoted = self._quoted(text) if '"' in text else [False] * self._width
+            values = [
+                "" if value in nulls and not is_quoted else value
+                for value, is_quoted in zip(values, quoted, strict=True)
+            ]
+        return Row(number, tuple(value or None for value in values))
+
+    def _quoted(self, record: str) -> list[bool]:
+        """Which values of a record, known to be well formed, are in quotes: the csv module does not say."""
+        found: list[bool] = []
+        place = 0
+        while len(found) < self._width:
+            found.append(record[place : place + 1] == '"')
+            if found[-1]:
+                place = record.index('"', place + 1)
+                while record[place + 1 : place + 2] == '"':
+                    place = record.index('"', place + 2)
+            end = record.find(self._delimiter, place)
+            place = len(record) if end < 0 else end + 1
+        return found
 
 
 def _decoded(number: int, raw: bytes) -> str | Refused:
@@ -276,7 +374,3 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
                 rest = stream.readline(_CHUNK)
         yield line
         line = stream.readline(MAX_RECORD_BYTES + 1)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 120 else text[:117] + "...")

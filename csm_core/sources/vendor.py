@@ -150,6 +150,10 @@ class VendorSource:
         pull(self.name, source.label, self.stream(source), kept / "api", log, pages=self.pages)
         return {name: pulled_files(kept / "api", name) for name in self.records}
 
+    def file_names(self, settings: Any) -> Sequence[str]:
+        """What the files of a source may be called."""
+        return tuple(self._landed(settings.tables) if settings.tables else self.records)
+
     def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:
         return {"airbyte": self.airbyte, "fivetran": self.fivetran}.get(landed.by, self.own)
 

@@ -11,8 +11,10 @@ import duckdb
 import pytest
 
 from csm_core.errors import ConfigError, SourceError
+from csm_core.sources.column_names import column_key
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
+from csm_core.sources.unread import unread_files
 from tests.sources.way_in import SYSTEMS, new_way_in
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at"
@@ -59,7 +61,7 @@ def _cases(tmp_path: Path) -> dict[str, tuple[str, bytes, list[str]]]:
         "duplicate header": (
             "usage_events.csv",
             good.replace(b"user_id", b" Event_ID "),
-            ["'Event_ID'", "occurs twice"],
+            ["the columns 'event_id' and 'Event_ID' are both read as 'event_id'"],
         ),
         "empty": ("usage_events.csv", b"", ["the file is empty"]),
         "blank first line": ("usage_events.csv", b"\n" + good, ["first line is blank"]),
@@ -356,10 +358,11 @@ def test_strays_are_left_alone(way_in):
     (way_in.folder / "usage_events" / "gone.csv").symlink_to(way_in.folder / "nowhere.csv")
     (way_in.folder / "usage_events" / "loop").symlink_to(way_in.folder, target_is_directory=True)
     assert way_in.run()["usage_events"].read == 3
-    ignored = {
-        Path(str(fields["file"])).name for event, fields in way_in.log.events if event.startswith("file ignored")
-    }
-    assert {".DS_Store", "notes.txt", "_SUCCESS", "2026.parquet.gz", "gone.csv", "usage_events.csv.bak"} <= ignored
+    unread = {one.path.name: one.why for one in unread_files(FilesSettings(system="files", path=way_in.folder))}
+    named = {"notes.txt", "usage_events.csv.bak", "Thumbs.db", "readme.md", "2026.parquet.gz", "gone.csv", "loop"}
+    assert set(unread) == named
+    assert unread["2026.parquet.gz"] == "Parquet in .gz is not read: Parquet is compressed inside. Unpack it"
+    assert unread["loop"] == "a link to a folder, which is not followed. Copy the files"
 
 
 HOSTILE = [
@@ -394,7 +397,7 @@ def test_names_made_to_be_something_else_stay_names(way_in):
     assert report.by_reason == {"unknown_account": len(HOSTILE)}
     assert {row[3] for row in way_in.quarantined("usage_events")} == {f"{name}?" for name in HOSTILE}
     stored = way_in.rows("select column_name from duckdb_columns() where table_name = 'files__accounts'")
-    assert {(name,) for name in columns if name.isprintable()} <= set(stored)
+    assert {(column_key(name),) for name in columns if name.isprintable()} <= set(stored)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -438,16 +441,16 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(way_in, monkeypatch):
     way_in.write_company()
     from csm_core.sources import incoming
 
-    count = incoming.line_count
+    scanned = incoming.scanned
 
-    def growing(path):
-        lines = count(path)
+    def growing(path, texts):
+        found = scanned(path, texts)
         if path.name == "usage_events.csv":
             with path.open("a") as file:
                 file.write(event(9) + "\n")
-        return lines
+        return found
 
-    monkeypatch.setattr(incoming, "line_count", growing)
+    monkeypatch.setattr(incoming, "scanned", growing)
     with pytest.raises(SourceError, match=r"usage_events\.csv: changed while it was read"):
         way_in.load()
     assert way_in.rows("select count(*) from raw.loads") == [(0,)]

@@ -1,0 +1,78 @@
+"""How the names of columns, and of files and tables, are compared: without regard to case, spaces and dashes.
+
+``Account ID``, ``ACCOUNT-ID`` and ``account_id`` are one name. DuckDB folds ASCII letters only, so raw tables store
+the folded name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from csm_core.contract import BOOKKEEPING
+from csm_core.errors import SourceError
+
+# Every white space and every dash of Unicode (category Pd).
+_DASHES = (
+    "\\-\u058a\u05be\u1400\u1806\u2010-\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d"
+    "\u301c\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d\U00010ead"
+)
+_SEPARATORS = re.compile(f"[\\s{_DASHES}]+")
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+def column_key(name: str) -> str:
+    """The form in which two names of one column are equal: case folded, blanks stripped, separators as ``_``."""
+    plain = name.strip().removeprefix(_BYTE_ORDER_MARK).strip()
+    # Folding an accented letter can split it, and a split one folds otherwise: composed before and after.
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFC", plain)).casefold()
+    return _SEPARATORS.sub("_", unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).casefold()).strip())
+
+
+def stored_name(name: str) -> str:
+    """A column's name as a raw table has it: its key, printable, and none of the bookkeeping's."""
+    cleaned = "".join(character if character.isprintable() else "_" for character in column_key(name)) or "unnamed"
+    return f"{cleaned}__original" if cleaned in BOOKKEEPING else cleaned
+
+
+def database_key(name: str) -> str:
+    """A name as DuckDB compares it: ASCII letters without regard to case."""
+    return "".join(character.lower() if character.isascii() else character for character in name)
+
+
+def by_key(names: Iterable[str]) -> dict[str, str]:
+    """The names by their key; of several with one key, the first."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(column_key(name), name)
+    return found
+
+
+def require_distinct(where: str, names: Sequence[str]) -> None:
+    """Raise SourceError, naming both, for two columns of one file that are one column for the warehouse."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = stored_name(name)
+        if key in seen:
+            raise SourceError(_same_column(where, seen[key], name, key))
+        seen[key] = name
+
+
+def same_column(where: str, spellings: Sequence[str]) -> SourceError:
+    """The error for columns of one record that are one column for the warehouse."""
+    return SourceError(_same_column(where, spellings[0], spellings[1], stored_name(spellings[0])))
+
+
+def _same_column(where: str, first: str, second: str, key: str) -> str:
+    if first == second:
+        return f"{where}: the column {shown(first)} occurs twice; each name may occur once"
+    return (
+        f"{where}: the columns {shown(first)} and {shown(second)} are both read as {shown(key)}. "
+        "Rename or remove one of them."
+    )
+
+
+def shown(text: str) -> str:
+    """A name for a message, shortened."""
+    return repr(text if len(text) <= 120 else text[:117] + "...")

@@ -1,0 +1,89 @@
+"""How the files of a source are read, where that is not the usual way: names of columns, separators, formats."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from csm_core.errors import SourceError
+from csm_core.sources.column_names import by_key, column_key, stored_name
+
+NULL_VALUES = ("\\N", "NULL")
+"""Texts that mean null in a text file when they are not quoted: what MySQL, PostgreSQL and Hive write."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read. The default is the usual way.
+
+    ``columns`` are columns of the raw table by the name that the file has for each. ``dates`` are formats of
+    strptime, of which the first that a text of ``time_columns`` parses by makes it an ISO time. With ``decimal`` set,
+    texts of ``number_columns`` may have separators of thousands, a currency and signs after the number. Without a
+    ``delimiter`` the name of the file says it, and without ``null_values`` the raw table does.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    dates: tuple[str, ...] = ()
+    decimal: str | None = None
+    delimiter: str | None = None
+    null_values: tuple[str, ...] | None = None
+    time_columns: tuple[str, ...] = ()
+    number_columns: tuple[str, ...] = ()
+
+    def delimiter_of(self, path: Path) -> str:
+        """What separates the values of a file: what is set, else a tab for ``.tsv`` and a comma for all others."""
+        return self.delimiter or delimiter_of(path)
+
+    def placed(self, where: str, names: Sequence[str], known: Collection[str] = ()) -> dict[str, list[str]]:
+        """The columns of the raw table, each with the names that the file has for it: one, but for JSON lines.
+
+        ``known`` are the columns that the raw table always has: a column that is mapped to another one, and is called
+        like one of these, is stored as that as well. Raises SourceError for a mapped column that the file lacks.
+        """
+        found: dict[str, list[str]] = {}
+        spelt: dict[str, list[str]] = {}
+        for name in names:
+            spelt.setdefault(column_key(name), []).append(name)
+        for column, name in self.columns.items():
+            if column_key(name) not in spelt:
+                raise SourceError(_not_there(where, name, column, names))
+            found[column] = spelt[column_key(name)]
+        used = {column_key(name) for name in self.columns.values()} - set(known)
+        for name in names:
+            stored = stored_name(name)
+            if stored in self.columns:
+                # Another column of the file is mapped to this name.
+                stored = f"{stored}__original"
+            if column_key(name) not in used and name not in found.get(stored, ()):
+                found.setdefault(stored, []).append(name)
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that differ for another way of reading; nothing for the usual one."""
+        if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
+            return ""
+        said = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _not_there(where: str, name: str, column: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(column_key(name), by_key(names), n=1, cutoff=0.6)
+    hint = f" Is it {by_key(names)[near[0]]!r}?" if near else ""
+    found = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
+    return (
+        f"{where}: no column {name!r}, which `columns` in csm.yaml maps to {column}.{hint} "
+        f"Found: {found or 'no column'}."
+    )
+
+
+def delimiter_of(path: Path) -> str:
+    """What separates the values of a text file by its name."""
+    return "\t" if ".tsv" in path.name.lower()[-8:] else ","
+
+
+AS_USUAL = Reading()
