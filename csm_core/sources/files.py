@@ -13,12 +13,13 @@ from pathlib import Path
 
 import duckdb
 
-from csm_core.contract import ENTITIES, UPDATED
+from csm_core.contract import ENTITIES, UPDATED, Kind
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
+from csm_core.sources.reading import NULL_VALUES, Reading
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.source_files import SUFFIXES, name_without_form
 
@@ -33,7 +34,7 @@ class FilesSource:
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
         """One raw table per entity of the contract."""
-        return contract_tables(SYSTEM)
+        return contract_tables(SYSTEM, adjustable=True)
 
     def check(self, settings: FilesSettings) -> str:
         """Say which entities the folder has files for. Raises SourceError for a folder or entity that is not there."""
@@ -56,20 +57,44 @@ class FilesSource:
         Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
         """
         found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
                 found[name] += paths
+                readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
         return load_tables(
             connection,
             [(table, found[table.entity]) for table in self.raw_tables],
             loaded_at=loaded_at,
             log=log,
+            readings=readings,
         )
 
 
-def contract_tables(system: str, suffix: str = "", *, snapshot: bool = False) -> tuple[RawTable, ...]:
+def reading_of(settings: FilesSettings, entity: str) -> Reading:
+    """How the files of an entity are read."""
+    columns = ENTITIES[entity].columns
+    return Reading(
+        columns=settings.columns.get(entity, {}),
+        dates=settings.dates,
+        decimal=settings.decimal,
+        delimiter=settings.delimiter,
+        null_values=settings.null_values,
+        time_columns=(*(column.name for column in columns if column.kind is Kind.TIMESTAMP), UPDATED),
+        number_columns=tuple(column.name for column in columns if column.kind in (Kind.INTEGER, Kind.DECIMAL)),
+    )
+
+
+def contract_tables(
+    system: str,
+    suffix: str = "",
+    *,
+    snapshot: bool = False,
+    null_values: tuple[str, ...] = NULL_VALUES,
+    adjustable: bool = False,
+) -> tuple[RawTable, ...]:
     """One raw table per entity, named after it and ``suffix``, for records that have the contract's own columns."""
     return tuple(
         RawTable(
@@ -80,6 +105,8 @@ def contract_tables(system: str, suffix: str = "", *, snapshot: bool = False) ->
             (*(column.name for column in entity.columns if not column.required), UPDATED),
             snapshot=snapshot,
             mostly_distinct=tuple(column.name for column in entity.columns if column.mostly_distinct),
+            null_values=null_values,
+            adjustable=adjustable,
         )
         for entity in ENTITIES.values()
     )

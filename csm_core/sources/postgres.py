@@ -13,7 +13,7 @@ import filecmp
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError, SourceUnavailableError
+from csm_core.sources.column_names import by_key, column_key, require_distinct
 from csm_core.sources.files import contract_tables
 from csm_core.sources.loading import load_tables
 from csm_core.sources.postgres_database import Database, opened
@@ -46,7 +47,11 @@ class PostgresSource:
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
         """Two raw tables per entity: of queries that are read by increments, and of those that are read whole."""
-        return (*contract_tables(SYSTEM), *contract_tables(SYSTEM, WHOLE, snapshot=True))
+        # PostgreSQL writes null as an empty value: the text NULL is a text.
+        return (
+            *contract_tables(SYSTEM, null_values=()),
+            *contract_tables(SYSTEM, WHOLE, snapshot=True, null_values=()),
+        )
 
     def check(self, settings: PostgresSettings) -> str:
         """Connect and look at the columns of every query. Raises as ``load``."""
@@ -128,15 +133,15 @@ class _Pull:
         """The types of the result's columns. Raises SourceError where it is not what the entity needs."""
         found = self._database.columns(self._name, self._sql)
         names = [name for name, _ in found]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice:
-            message = f"{self._where}: the result has the column {twice!r} twice; each name may occur once"
-            raise SourceError(message)
+        require_distinct(self._where, names)
         require_columns(self._where, self._entity.required_columns, names)
         types = dict(found)
-        column = self._query.incremental_by
-        if column and column not in types:
-            message = f"{self._where}: incremental_by: no column {column!r} in the result. Found: {', '.join(names)}."
+        column = self._incremental_by(types)
+        if self._query.incremental_by and column is None:
+            message = (
+                f"{self._where}: incremental_by: no column {self._query.incremental_by!r} in the result. "
+                f"Found: {', '.join(names)}."
+            )
             raise SourceError(message)
         if column and types[column] not in _TIMES | _NUMBERS:
             message = (
@@ -149,11 +154,18 @@ class _Pull:
     def run(self, told: Told) -> list[Path]:
         """Bring what is new to files; all files of the query."""
         types = self.columns()
-        column = self._query.incremental_by
+        column = self._incremental_by(types)
         if column is None:
             return [self._whole(told)]
         self._increments(column, types[column], told)
         return sorted(self._folder.glob(f"{self._stem}-*.csv"))
+
+    def _incremental_by(self, names: Iterable[str]) -> str | None:
+        """The column of the result that the query is read by increments of, in its own spelling."""
+        asked = self._query.incremental_by
+        if asked is None:
+            return None
+        return asked if asked in set(names) else by_key(names).get(column_key(asked))
 
     def _whole(self, told: Told) -> Path:
         path = self._folder / f"{self._stem}.csv"

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from csm_core.errors import SourceError
@@ -67,7 +67,7 @@ class Reading:
         """Sixteen hexadecimal digits that differ for another way of reading; nothing for the usual one."""
         if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
             return ""
-        said = json.dumps(asdict(self), sort_keys=True)
+        said = json.dumps([dict(self.columns), self.dates, self.decimal, self.delimiter, self.null_values], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,8 @@ from pydantic import Field, field_validator, model_validator
 
 from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
 from csm_core.section import Section
+from csm_core.sources.column_names import column_key
+from csm_core.sources.files_settings import mappable_columns, require_date_format, require_known
 
 URL = r"^https?://[^\s/@]+(/\S*)?$"
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
@@ -83,17 +85,86 @@ def _require_entities(names: Iterable[str]) -> None:
 
 
 class FilesSettings(SourceSettings, frozen=True):
-    """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest."""
+    """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest.
+
+    ``columns`` maps columns of the contract, by entity, to the names that the files have for them. ``dates`` are
+    formats of strptime for columns of time, ``decimal`` is the decimal separator of numbers written for people,
+    ``delimiter`` what separates values (one character, or ``tab``), ``null_values`` texts that mean null when they are
+    not quoted.
+    """
 
     system: Literal["files"]
     path: Path
     entities: tuple[str, ...] = MANDATORY_ENTITIES
+    columns: Mapping[str, Mapping[str, str]] = Field(default_factory=dict[str, Mapping[str, str]])
+    dates: tuple[str, ...] = ()
+    decimal: Literal[".", ","] | None = None
+    delimiter: str | None = None
+    null_values: tuple[str, ...] | None = None
 
     @field_validator("entities")
     @classmethod
     def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         _require_entities(value)
         return value
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, value: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
+        for entity, columns in value.items():
+            require_known(f"columns: {entity!r} is not an entity", entity, ENTITIES)
+            known = mappable_columns(entity)
+            for column, name in columns.items():
+                require_known(f"columns: {entity}: {column!r} is not a column of {entity}", column, known)
+                if not column_key(name):
+                    message = f"columns: {entity}: {column}: the name of a column is empty"
+                    raise ValueError(message)
+        return value
+
+    @field_validator("dates", mode="before")
+    @classmethod
+    def _several_formats(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("dates")
+    @classmethod
+    def _whole_dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for form in value:
+            require_date_format(form)
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        delimiter = "\t" if value == "tab" else value
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0\ufeff'):
+            message = f"delimiter: {value!r} is not one character, or is a quote or a line end; give one, or `tab`"
+            raise ValueError(message)
+        return delimiter
+
+    @field_validator("null_values", mode="before")
+    @classmethod
+    def _quoted_in_yaml(cls, value: object) -> object:
+        if isinstance(value, list) and None in value:
+            message = 'null_values: a text in it is a null of YAML; put it in quotes, as in "NULL"'
+            raise ValueError(message)
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("null_values")
+    @classmethod
+    def _plain_texts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in value or ():
+            if not text or any(one in text for one in '"\r\n\0'):
+                message = f"null_values: {text!r} is empty, or has a quote or a line end in it; an empty value is null"
+                raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.delimiter and self.delimiter == self.decimal:
+            message = f"delimiter and decimal are both {self.decimal!r}; values could not be told from digits"
+            raise ValueError(message)
+        return self
 
 
 class RavenStackSettings(SourceSettings, frozen=True):

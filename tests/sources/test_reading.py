@@ -1,0 +1,369 @@
+"""What the settings of the source files say of names, separators, dates, numbers and nulls."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from csm_core.errors import SourceError
+from csm_core.sources import incoming
+from csm_core.sources.reading import NULL_VALUES
+from csm_core.sources.reading_sql import iso_time, plain_number
+from csm_core.sources.registry import get_system
+from csm_core.sources.settings import FilesSettings
+from csm_core.sources.text_files import Row, read_rows, scanned
+from csm_core.sql_models import literal
+
+HEADER = "invoice_id,account_id,amount_due,issued_at\n"
+FIXTURE = [HealthCheck.function_scoped_fixture]
+
+
+def load(way_in, **said: Any):
+    way_in.now += timedelta(hours=1)
+    source = FilesSettings.model_validate({"system": "files", "path": way_in.folder, **said})
+    results = get_system("files").load(
+        way_in.connection, [source], loaded_at=way_in.now, folder=way_in.folder.parent / "s", log=way_in.log
+    )
+    return {result.table: result for result in results}
+
+
+def value(sql: str) -> object:
+    with duckdb.connect() as connection:
+        row = connection.execute(f"select {sql}").fetchone()
+        assert row
+        return row[0]
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_columns_are_taken_from_the_names_that_files_have(way_in, form):
+    way_in.write_company()
+    path = way_in.write("invoices/1.csv", "ID,Customer,Betrag,Created Date,invoice_id\ni1,a1,10,2026-06-01,other\n")
+    if form != "csv":
+        way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {form})")
+        path.unlink()
+    said = {"invoice_id": "id", "account_id": "customer", "issued_at": "CREATED-DATE", "amount_due": "Betrag"}
+    load(way_in, columns={"invoices": said})
+    assert way_in.rows(
+        "select invoice_id, account_id, amount_due::varchar, issued_at::varchar, invoice_id__original "
+        "from raw.files__invoices"
+    ) == [("i1", "a1", "10", "2026-06-01", "other")]
+
+
+def test_one_column_may_be_two_of_the_contract(way_in):
+    way_in.write_company(accounts="account_id,Region\na1,EU\n")
+    load(way_in, columns={"accounts": {"account_name": "account_id", "segment": "region", "tenant_id": "region"}})
+    assert way_in.rows("select account_id, account_name, segment, tenant_id from raw.files__accounts") == [
+        ("a1", "a1", "EU", "EU")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("accounts.csv", "account_id,Nmae\na1,x\n"), ("accounts.jsonl", '{"account_id":1,"Nmae":2}\n')]
+)
+def test_a_mapped_column_that_is_not_there_is_named(way_in, name, text):
+    way_in.write_company()
+    (way_in.folder / "accounts.csv").unlink()
+    way_in.write(name, text)
+    expected = (
+        r"accounts\.\w+: no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
+        r"Found: (account_id, Nmae|Nmae, account_id)\."
+    )
+    with pytest.raises(SourceError, match=expected):
+        load(way_in, columns={"accounts": {"account_name": "Name"}})
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"columns": {"acounts": {"account_id": "Id"}}}, "'acounts' is not an entity; did you mean 'accounts'"),
+        (
+            {"columns": {"accounts": {"acount_id": "Id"}}},
+            "'acount_id' is not a column of accounts; did you mean 'account_id'",
+        ),
+        ({"columns": {"accounts": {"account_id": " "}}}, "the name of a column is empty"),
+        ({"dates": "%d/%m"}, "does not state year, month and day"),
+        ({"dates": ["%d/%m/%Y", "%Q"]}, "has the directive %Q"),
+        ({"dates": "%d/%m/%Y %I:%M"}, "without %p"),
+        ({"decimal": ";"}, "decimal"),
+        ({"delimiter": ";;"}, "is not one character"),
+        ({"delimiter": '"'}, "is a quote or a line end"),
+        ({"delimiter": ",", "decimal": ","}, "delimiter and decimal are both ','"),
+        ({"null_values": [""]}, "an empty value is null"),
+        ({"null_values": [None]}, "put it in quotes"),
+    ],
+)
+def test_settings_that_mean_nothing_are_rejected(tmp_path, said, message):
+    with pytest.raises(ValidationError, match=message):
+        FilesSettings.model_validate({"system": "files", "path": tmp_path, **said})
+
+
+# -- separators ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("delimiter", "setting"), [(";", ";"), ("\t", "tab"), ("|", "|"), ("\u00a7", "\u00a7")])
+def test_values_are_separated_by_the_delimiter(way_in, delimiter, setting):
+    for name, text in (("accounts", "account_id,account_name\na1,'A, B'\n"), ("features", "feature,module\nr,c\n")):
+        way_in.write(f"{name}.csv", text.replace(",", delimiter, 2).replace("'", '"'))
+    way_in.write("usage_events.csv", "event_id,account_id,event_name,occurred_at\n".replace(",", delimiter))
+    way_in.write("accounts.csv", f'account_id{delimiter}account_name\na1{delimiter}"A, {delimiter} B"\n')
+    load(way_in, delimiter=setting)
+    assert way_in.rows("select account_id, account_name from raw.files__accounts") == [("a1", f"A, {delimiter} B")]
+
+
+@pytest.mark.parametrize(("delimiter", "said"), [(";", '";"'), ("\t", "tab"), ("|", '"|"')])
+def test_the_setting_is_suggested(way_in, delimiter, said):
+    way_in.write_company(accounts=f"account_id{delimiter}account_name\n")
+    with pytest.raises(SourceError) as caught:
+        load(way_in)
+    assert f"Save it separated by commas, or set `delimiter: {said}` for the source in csm.yaml." in str(caught.value)
+
+
+# -- dates -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "formats", "iso"),
+    [
+        ("30/06/2026", ["%d/%m/%Y"], "2026-06-30"),
+        ("06/07/2026", ["%d/%m/%Y"], "2026-07-06"),
+        ("06/07/2026", ["%m/%d/%Y", "%d/%m/%Y"], "2026-06-07"),
+        ("30/06/2026", ["%m/%d/%Y", "%d/%m/%Y"], "2026-06-30"),
+        (" 30.06.2026 14:05 ", ["%d.%m.%Y %H:%M"], "2026-06-30T14:05:00.000000"),
+        ("30.06.2026 01:05 PM", ["%d.%m.%Y %I:%M %p"], "2026-06-30T13:05:00.000000"),
+        ("30.06.2026 14:05 +0200", ["%d.%m.%Y %H:%M %z"], "2026-06-30T12:05:00.000000Z"),
+        ("30 Jun 2026", ["%d %b %Y"], "2026-06-30"),
+        ("30/06/26", ["%d/%m/%y"], "2026-06-30"),
+        ("30/06/26", ["%d/%m/%Y"], "30/06/26"),
+        ("31/02/2026", ["%d/%m/%Y"], "31/02/2026"),
+        ("2026-06-30", ["%d/%m/%Y"], "2026-06-30"),
+        ("2026-06-30T10:00:00+02:00", ["%d/%m/%Y"], "2026-06-30T10:00:00+02:00"),
+        ("soon", ["%d/%m/%Y"], "soon"),
+    ],
+)
+def test_text_of_a_format_becomes_iso(text, formats, iso):
+    assert value(iso_time(literal(text), tuple(formats))) == iso
+
+
+def test_null_stays_null():
+    assert value(iso_time("cast(null as varchar)", ("%d/%m/%Y",))) is None
+    assert value(plain_number("cast(null as varchar)", ",")) is None
+
+
+@given(
+    st.datetimes(min_value=__import__("datetime").datetime(1000, 1, 1)),
+    st.sampled_from(["%d/%m/%Y", "%m-%d-%Y", "%Y.%d.%m"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_day_comes_back(moment, form):
+    assert value(iso_time(literal(moment.strftime(form)), (form,))) == moment.date().isoformat()
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "plain"),
+    [
+        ("$1,000.00", ".", "1000.00"),
+        ("1.000,00 \u20ac", ",", "1000.00"),
+        ("EUR 1.000", ",", "1000"),
+        ("1,000", ".", "1000"),
+        ("1,000", ",", "1.000"),
+        ("(12,50)", ",", "-12.50"),
+        ("($12.50)", ".", "-12.50"),
+        ("(12.50) \u20ac", ".", "-12.50"),
+        ("12.50-", ".", "-12.50"),
+        ("-$12.50", ".", "-12.50"),
+        ("$-12.50", ".", "-12.50"),
+        ("\u221212,50", ",", "-12.50"),
+        ("+5", ",", "5"),
+        ("1 234 567,8", ",", "1234567.8"),
+        ("1\u00a0234\u00a0567,8", ",", "1234567.8"),
+        ("1\u202f234", ",", "1234"),
+        ("1'234'567.80", ".", "1234567.80"),
+        ("CHF 1\u2019234.50", ".", "1234.50"),
+        # What is no such number stays, to be rejected by the gate.
+        *((text, ".", text) for text in ("1,00", "1,0000", "1,234,56", "1,234 567", "0,125", "1,5", "12 %", "abc", "")),
+        *((text, ",", text) for text in ("1.00", "0.125", "1.234.56", "12,50,00", "1 23", "$5 EUR", "--5", "(5", "5)")),
+        ("1234.5", ",", "1234.5"),
+        ("1e5", ".", "1e5"),
+    ],
+)
+def test_a_number_as_people_write_it(text, decimal, plain):
+    assert value(plain_number(literal(text), decimal)) == plain
+
+
+@given(
+    number=st.decimals(-(10**12), 10**12, places=2),
+    style=st.sampled_from([(",", "."), (".", ","), (",", " "), (",", "\u00a0"), (".", "'"), (".", "")]),
+    dress=st.sampled_from(["{}", "${}", "{} \u20ac", "USD {}", "{}CHF"]),
+    minus=st.sampled_from(["-{}", "{}-", "({})", "\u2212{}"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_number_comes_back(number, style, dress, minus):
+    decimal, group = style
+    text = f"{abs(number):,.2f}".replace(",", "\0").replace(".", decimal).replace("\0", group)
+    text = dress.format(text)
+    text = minus.format(text) if number < 0 else text
+    assert Decimal(str(value(plain_number(literal(text), decimal)))) == number
+
+
+def test_numbers_and_dates_are_read_in_every_form_of_file(way_in):
+    way_in.write_company()
+    way_in.write("invoices/1.csv", HEADER.replace(",", ";") + 'i1;a1;"1.000,50 \u20ac";30/06/2026\n')
+    way_in.write(
+        "invoices/2.jsonl",
+        '{"invoice_id":"i2","account_id":"a1","amount_due":"1.000","issued_at":"30/06/2026"}\n'
+        '{"invoice_id":"i3","account_id":"a1","amount_due":1.125,"issued_at":"2026-06-30"}\n',
+    )
+    parquet = way_in.folder / "invoices" / "3.parquet"
+    way_in.connection.execute(
+        "copy (select 'i4' as invoice_id, 'a1' as account_id, '2,5' as amount_due, '1/7/2026' as issued_at) "
+        f"to '{parquet}'"
+    )
+    for name in ("accounts", "features", "usage_events"):
+        path = way_in.folder / f"{name}.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+    load(way_in, delimiter=";", decimal=",", dates="%d/%m/%Y")
+    assert way_in.rows("select invoice_id, amount_due, issued_at from raw.files__invoices order by 1") == [
+        ("i1", "1000.50", "2026-06-30"),
+        ("i2", "1000", "2026-06-30"),
+        ("i3", "1.125", "2026-06-30"),
+        ("i4", "2.5", "2026-07-01"),
+    ]
+
+
+# -- nulls -----------------------------------------------------------------------------------------------------------
+
+
+def test_null_values_mean_null_unless_they_are_quoted(way_in):
+    way_in.write_company(accounts='account_id,account_name,plan,segment\na1,"NULL",\\N,NULL\na2,NULLs,"\\N",""\n')
+    load(way_in)
+    assert way_in.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
+        ("NULL", None, None),
+        ("NULLs", "\\N", None),
+    ]
+    load(way_in, null_values=["?"])
+    assert way_in.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
+        ("NULL", "\\N", "NULL"),
+        ("NULLs", "\\N", None),
+    ]
+
+
+CELL = st.sampled_from(
+    ["", "NULL", "\\N", '"NULL"', '"\\N"', '""', "x", '"x"', '"a""b"', "NULLx", "?", '"?"', '"a;b"', " NULL"]
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=FIXTURE)
+@given(
+    rows=st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=5),
+    nulls=st.sampled_from([NULL_VALUES, (), ("?",), ("NULL", "?", "x")]),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+)
+def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, delimiter):
+    path = tmp_path_factory.mktemp("nulls") / "a.csv"
+    lines = [delimiter.join(row) for row in rows]
+    if delimiter == ";":
+        lines = [line.replace('"a;b"', '"a,b"') for line in lines]
+    path.write_text("\n".join([delimiter.join("abc"), *lines]) + "\n")
+    careful = list(read_rows(path, 3, delimiter=delimiter, null_values=nulls))
+    assert all(isinstance(one, Row) for one in careful)
+    scan = scanned(path, (*nulls, '""') if nulls else ())
+    fast = incoming.FastCsv(3, delimiter, tuple(text for text in nulls if text in scan.texts))
+    values = fast.values(empty_quotes='""' in scan.texts)
+    with duckdb.connect() as connection:
+        found = connection.execute(f"select {values} from read_csv(?, {fast.options()})", [str(path)]).fetchall()
+    assert found == [one.values for one in careful if isinstance(one, Row)]
+    # And both agree with what the text says.
+    said = [
+        tuple(None if cell in nulls or cell in ("", '""') else next(csv.reader(io.StringIO(cell)))[0] for cell in row)
+        for row in rows
+    ]
+    if delimiter == ",":
+        assert found == said
+
+
+def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("csm_core.sources.text_files._CHUNK", 3)
+    path = tmp_path / "a.csv"
+    path.write_text("abcNULLdef\\N")
+    assert scanned(path, ("NULL", "\\N", "LLx")).texts == {"NULL", "\\N"}
+
+
+# -- reloading -------------------------------------------------------------------------------------------------------
+
+
+def test_another_way_of_reading_replaces_what_was_loaded(way_in):
+    way_in.write_company()
+    way_in.write("invoices.csv", "Id,account_id,amount_due,issued_at\ni1,a1,10,30/06/2026\n")
+    said = {"columns": {"invoices": {"invoice_id": "Id"}}}
+    load(way_in, **said)
+    way_in.stage("accounts", "invoices")
+    assert load(way_in, **said)["raw.files__invoices"].files_unchanged == 1
+    assert load(way_in, **said, dates="%d/%m/%Y")["raw.files__invoices"].loaded == 1
+    assert way_in.rows("select invoice_id, issued_at from raw.files__invoices") == [("i1", "2026-06-30")]
+    assert way_in.rows("select status from raw.loads where raw_table = 'raw.files__invoices' order by load_id") == [
+        ("replaced",),
+        ("loaded",),
+    ]
+    assert way_in.stage("accounts", "invoices")["invoices"].loaded == 1
+    assert load(way_in, **said, dates="%d/%m/%Y")["raw.files__invoices"].files_unchanged == 1
+
+
+# -- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
+    way_in.write_company()
+    folder = way_in.folder / "invoices"
+    folder.mkdir()
+    for number in range(5):
+        way_in.connection.execute(
+            f"copy (select 'i{number}' || i as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at "
+            f"from range(100) t(i)) to '{folder / f'{number}.parquet'}'"
+        )
+    damaged = folder / "4.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[4:100] = b"\xff" * 96
+    damaged.write_bytes(content)
+    with pytest.raises(SourceError, match=r"invoices/4\.parquet: a damaged Parquet file: .*Transfer or write it again"):
+        load(way_in)
+    assert way_in.rows("select count(*) from raw.loads") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("360001234567.0::double", "360001234567"),
+        ("-0.0::double", "0"),
+        ("9007199254740991.0::double", "9007199254740991"),
+        ("1e20::double", "100000000000000000000.0"),
+        ("0.5::double", "0.5"),
+        ("7.0::float", "7"),
+        ("'nan'::double", "nan"),
+        ("'-inf'::float", "-inf"),
+        ("null::double", None),
+    ],
+)
+def test_whole_numbers_of_parquet_are_whole_in_records(way_in, tmp_path, sql, text):
+    folder = tmp_path / "zendesk"
+    folder.mkdir()
+    way_in.connection.execute(f"copy (select 1 as id, {sql} as organization_id) to '{folder / 'tickets.parquet'}'")
+    from csm_core.sources.settings import ZendeskSettings
+
+    source = ZendeskSettings(system="zendesk", path=folder)
+    get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
+    assert way_in.rows("select record ->> '$.organization_id' from raw.zendesk__tickets") == [(text,)]
