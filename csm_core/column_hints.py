@@ -10,7 +10,10 @@ from csm_core.contract import ENTITIES, UPDATED, Kind
 _SIMILAR = 0.75
 # What CRM, billing and help-desk exports call the columns of the contract.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "account_id": ("account", "customer_id", "customer", "company_id", "client_id", "organization_id", "org_id"),
+    "account_id": (
+        *("account", "customer_id", "customer", "company_id", "client_id", "organization_id", "org_id"),
+        *("account_number", "customer_number", "customer_no", "client_number", "account_no"),
+    ),
     "account_name": ("name", "account", "company", "company_name", "customer_name", "organization", "client"),
     "segment": ("customer_segment", "tier", "market_segment"),
     "plan": ("plan_tier", "product_plan", "plan_name", "package", "edition"),
