@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
@@ -74,7 +74,9 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
                 "loaded": report.loaded,
                 "rejected": report.rejected,
                 "superseded": report.superseded,
+                "ignored": report.ignored,
                 "rejected_by_reason": dict(report.by_reason),
+                "ignored_by_rule": dict(report.by_rule),
             }
             for report in outcome.staged
         ],
@@ -102,15 +104,19 @@ def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) ->
 
 
 def _record_lines(staged: Sequence[Any]) -> list[str]:
-    read, loaded = sum(report.read for report in staged), sum(report.loaded for report in staged)
-    rejected, superseded = sum(report.rejected for report in staged), sum(report.superseded for report in staged)
     if not staged:
         return []
-    lines = [f"Records    {read:,} read = {loaded:,} loaded + {rejected:,} rejected + {superseded:,} superseded"]
+    counts = ("read", "loaded", "rejected", "superseded", "ignored")
+    totals = {name: sum(getattr(report, name) for report in staged) for name in counts}
+    became = " + ".join(f"{totals[name]:,} {name}" for name in counts[1:])
+    lines = [f"Records    {totals['read']:,} read = {became}"]
     for report in staged:
         if report.rejected:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.by_reason.items()))
-            lines.append(f"           {report.entity}: {printable(reasons, 90)}  (quarantine.{report.entity})")
+            lines.append(
+                f"           {report.entity}: rejected {_counted(report.by_reason)} (quarantine.{report.entity})"
+            )
+        if report.ignored:
+            lines.append(f"           {report.entity}: ignored {_counted(report.by_rule)}")
     return lines
 
 
@@ -121,8 +127,12 @@ def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
     return lines
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    return printable(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())), 90)
+
+
 def _next_lines(warehouse: Warehouse, outcome: Outcome) -> list[str]:
     lines = [f'Look       csm sql "from csm_health_current limit 10"   or any DuckDB on {warehouse.published_path}']
     if any(report.rejected for report in outcome.staged):
-        lines.append("           csm quarantine   shows what was refused and why")
+        lines.append("           csm quarantine   rejected records and the reasons")
     return lines

@@ -48,6 +48,7 @@ _NANOSECOND_TYPES = frozenset(("TIMESTAMP_NS", "TIMESTAMPTZ_NS"))
 _ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
 _EXACT_FLOATS, _EXACT_SINGLES = 2**53, 2**24
 _KEPT_OF_VALUE = 1000
+_NOT_KNOWN = frozenset((Reason.MISSING_REQUIRED, Reason.UNKNOWN_ACCOUNT, Reason.UNMATCHED))
 _VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 
 
@@ -81,7 +82,7 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     columns = (*entity.columns, _VERSION_COLUMN)
     casts = {column.name: _cast(column, types.get(column.name, "")) for column in columns}
     problems: list[tuple[str, Reason]] = []
-    branches: list[str] = []
+    branches: list[tuple[Reason, str]] = []
     texts: list[str] = []
     for column in columns:
         checks = list(casts[column.name].problems)
@@ -92,16 +93,20 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
             checks.insert(0, (unmatched, Reason.UNMATCHED))
         for condition, reason in checks:
             problems.append((UPDATED if column.name == VERSION else column.name, reason))
-            branches.append(f"when {condition} then {len(problems)}")
+            branches.append((reason, f"when {condition} then {len(problems)}"))
             offending = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
             texts.append(f"when {len(problems)} then left(cast(c_{offending} as varchar), {_KEPT_OF_VALUE})")
-    problem = f"case {' '.join(branches)} end"
+    problem = f"case {' '.join(branch for _, branch in branches)} end"
     nothing = [
         f"when v_{column.name} = {column.ignored_at} then {literal(f'{column.name} {column.ignored_at}')}"
         for column in entity.columns
         if column.ignored_at is not None
     ]
-    by_rule = f"case when _problem is null then case {' '.join(nothing)} end end" if nothing else "null::varchar"
+    by_rule = f"case {' '.join(nothing)} end" if nothing else "null::varchar"
+    if nothing:
+        # Of a record that says that nothing happened nothing has to be known, but what it states has to parse.
+        unparsed = " ".join(branch for reason, branch in branches if reason not in _NOT_KNOWN)
+        problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
     kept = ", ".join(BOOKKEEPING)
     cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
     valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
@@ -120,7 +125,8 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     )
     sql = (
         f"select {literal(system)} as _system, {named}, {kept}, _problem, "
-        f"case _problem {' '.join(texts)} end as _value, coalesce(_left_out, {by_rule}) as {IGNORED} "
+        f"case _problem {' '.join(texts)} end as _value, "
+        f"coalesce(_left_out, case when _problem is null then {by_rule} end) as {IGNORED} "
         f"from (select {carried}, {kept}, _left_out, case when _left_out is null then {problem} end as _problem "
         f"from (select {valued}, {kept}, _left_out from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
         f"as valued {accounts}) as judged"

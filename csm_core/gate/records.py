@@ -177,6 +177,7 @@ def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
 
 def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
+    raw = f"select * from ({raw}) as rows(raw_table, {RECORD}, {SOURCE}, {_PLACE})"
     identity = f"identifier_text(coalesce({_paths(kind.key)}))" if kind.key else "null::varchar"
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions)))
@@ -210,12 +211,15 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         if kind.key
         else "case when problem is not null then 'rejected' else 'current' end"
     )
+    deleted = f"first_value(is_marked) over (partition by {key}, problem is null order by {latest})"
+    if not kind.key:
+        deleted = "is_marked"
     # Versions are counted among the records that parse. A rejected record leaves the one before it in place.
     return (
         f"select {literal(kind.name)} as kind, raw_table, record_id, record, problem, {outcome} as outcome, "
         f"is_deleted, coalesce({', '.join(versions)}) as version_at, {SOURCE}, {_PLACE} from ("
         f"select *, row_number() over (partition by {key}, problem is null order by is_stub, {latest}) as place, "
-        f"first_value(is_marked) over (partition by {key}, problem is null order by {latest}) as is_deleted from ("
+        f"{deleted} as is_deleted from ("
         f"select *, coalesce({', '.join(problems)}) as problem, {stated}, {only_deleted} as is_stub, "
         f"{is_marked} as is_marked from ("
         f"select *, {identity} as record_id from ({raw}))))"
@@ -223,9 +227,10 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
 
 
 def _select_table(table: RawTable, kind: RecordKind) -> str:
+    # A table with the file's own columns gives each row as a record of them.
+    record = f"{RECORD}, {SOURCE}" if table.records else f"cast(to_json(rows) as varchar), {literal(table.system)}"
     return (
-        f"select {literal(table.table)} as raw_table, {RECORD}, {SOURCE}, {_PLACE} from {table.table} "
-        f"where {kind.where}"
+        f"select {literal(table.table)} as raw_table, {record}, {_PLACE} from {table.table} as rows where {kind.where}"
     )
 
 

@@ -16,6 +16,7 @@ from csm_core.sources.files import source_folder
 from csm_core.sources.found_files import FoundFiles, UnreadFile, find_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
+from csm_core.sources.record_kinds import RecordKind, times
 from csm_core.sources.settings import RavenStackSettings
 
 SYSTEM = "ravenstack"
@@ -61,6 +62,17 @@ class RavenStackSource:
     """Reads a folder of ``ravenstack_<name>.csv`` or ``.csv.gz`` files."""
 
     name = SYSTEM
+    # The events only say when an account left, so no staging model passes their dates on to the gate.
+    kinds = (
+        RecordKind(
+            "churn_events",
+            ("churn_events",),
+            ("churn_event_id",),
+            times("churn_date"),
+            (("account_id",), ("churn_date",)),
+            versions=(),
+        ),
+    )
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:

@@ -94,10 +94,17 @@ def test_a_row_that_counts_nothing_is_ignored_in_parquet_too(way_in):
     assert (report.read, report.loaded, report.by_rule) == (30, 20, {"quantity 0": 10})
 
 
-def test_a_zero_that_is_wrong_otherwise_is_rejected(way_in):
-    way_in.write_company(usage_events=HEADER + "e1,a1,login,0,someday\ne2,a1,login,1,2026-06-01\n")
+def test_of_a_row_that_counts_nothing_only_text_that_does_not_parse_is_rejected(way_in):
+    lines = (
+        "e1,a1,login,0,someday\ne2,a1,login,1,2026-06-01\ne3,a1,,0,\n,nobody,login,0,2026-06-01\n,,,0,\n,,,0,never\n"
+    )
+    way_in.write_company(usage_events=HEADER + lines)
     report = way_in.run()["usage_events"]
-    assert (report.loaded, report.rejected, report.ignored) == (1, 1, 0)
+    assert (report.read, report.loaded, report.rejected, report.ignored) == (6, 1, 2, 3)
+    assert way_in.quarantined("usage_events") == [
+        (2, "occurred_at", "invalid_timestamp", "someday"),
+        (7, "occurred_at", "invalid_timestamp", "never"),
+    ]
 
 
 def test_few_rejected_records_fail_a_load_only_when_they_are_all_of_it(way_in):

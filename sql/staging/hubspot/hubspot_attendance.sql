@@ -4,26 +4,38 @@
 -- else for itself, as contact/<id>. Archived contacts count for nobody, archived companies are left out.
 -- Worked example: companies X and Y, contact 1 of X, contact 2 of none => X with 1, X with 2, Y with 2.
 
-with company_links as (
+with engagements as (
+    select
+        _source,
+        engagement_id,
+        record
+    from staging.hubspot_engagements
+    where ignored is null
+),
+
+company_links as (
     select
         _source,
         engagement_id,
         unnest(json_extract_string(record, '$.associations.companies.results[*].id')) as company_id
-    from staging.hubspot_engagements
+    from engagements
     union all
     select
         _source,
         engagement_id,
         unnest(cast(record ->> '$.companies' as varchar[])) as company_id
-    from staging.hubspot_engagements
-    where json_valid(record ->> '$.companies') and json_type(record ->> '$.companies') = 'ARRAY'
+    from engagements
+    where json_type(record ->> '$.companies') = 'ARRAY'
     union all
     select
-        _source,
-        record ->> '$.engagement_id' as engagement_id,
-        record ->> '$.company_id' as company_id
-    from raw.hubspot__fivetran_engagement_company
-    where lower(coalesce(record ->> '$._fivetran_deleted', 'false')) <> 'true'
+        links._source,
+        identifier_text(links.record ->> '$.engagement_id') as engagement_id,
+        links.record ->> '$.company_id' as company_id
+    from staging.hubspot_records as links
+    inner join engagements
+        on engagements._source = links._source
+        and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
+    where links.kind = 'engagement_companies' and not links.is_deleted
 ),
 
 contact_links as (
@@ -31,33 +43,36 @@ contact_links as (
         _source,
         engagement_id,
         unnest(json_extract_string(record, '$.associations.contacts.results[*].id')) as contact_id
-    from staging.hubspot_engagements
+    from engagements
     union all
     select
         _source,
         engagement_id,
         unnest(cast(record ->> '$.contacts' as varchar[])) as contact_id
-    from staging.hubspot_engagements
-    where json_valid(record ->> '$.contacts') and json_type(record ->> '$.contacts') = 'ARRAY'
+    from engagements
+    where json_type(record ->> '$.contacts') = 'ARRAY'
     union all
     select
-        _source,
-        record ->> '$.engagement_id' as engagement_id,
-        record ->> '$.contact_id' as contact_id
-    from raw.hubspot__fivetran_engagement_contact
-    where lower(coalesce(record ->> '$._fivetran_deleted', 'false')) <> 'true'
+        links._source,
+        identifier_text(links.record ->> '$.engagement_id') as engagement_id,
+        links.record ->> '$.contact_id' as contact_id
+    from staging.hubspot_records as links
+    inner join engagements
+        on engagements._source = links._source
+        and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
+    where links.kind = 'engagement_contacts' and not links.is_deleted
 ),
 
 company_parts as (
     select distinct
         company_links._source,
         company_links.engagement_id,
-        coalesce(merges.surviving_id, company_links.company_id) as company_id
+        coalesce(merges.surviving_id, identifier_text(company_links.company_id)) as company_id
     from company_links
     left join staging.hubspot_merges as merges
         on merges._source = company_links._source
         and merges.object = 'company'
-        and merges.merged_id = company_links.company_id
+        and merges.merged_id = identifier_text(company_links.company_id)
     where company_links.company_id is not null
 ),
 
@@ -65,12 +80,12 @@ contact_ids as (
     select distinct
         contact_links._source,
         contact_links.engagement_id,
-        coalesce(merges.surviving_id, contact_links.contact_id) as contact_id
+        coalesce(merges.surviving_id, identifier_text(contact_links.contact_id)) as contact_id
     from contact_links
     left join staging.hubspot_merges as merges
         on merges._source = contact_links._source
         and merges.object = 'contact'
-        and merges.merged_id = contact_links.contact_id
+        and merges.merged_id = identifier_text(contact_links.contact_id)
     where contact_links.contact_id is not null
 ),
 

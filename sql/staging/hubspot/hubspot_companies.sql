@@ -1,73 +1,45 @@
 -- Grain: one row per company that is there by itself, latest record of it, whatever shape it came in.
--- Definition: a company that was merged into another one is not there any more. It is a customer in the lifecycle
--- stages of the settings, or where none is told. Account facts are the properties that `accounts` of the settings
+-- Definition: `ignored` names why a company counts for nothing: merged into another one, or archived. It is a customer in the lifecycle
+-- stages of the settings, or where none is described. Account facts are the properties that `accounts` of the settings
 -- names; an owner is known by name, else by address. What Fivetran and Airbyte call property_x or properties_x is x.
 -- Worked example: lifecyclestage lead => is_customer false; hubspot_owner_id 7, owner 7 is Ann Lee => csm_owner Ann
 -- Lee.
 
-with companies_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__companies
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_companies
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_company
-),
-
-companies as (
+with companies as (
     select
+        record_id as company_id,
         record,
+        is_deleted,
+        version_at,
         _source,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from companies_records
-    qualify row_number() over (
-        partition by _source, coalesce(record ->> '$.id', record ->> '$.company_id')
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-owners_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__owners
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_owners
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_owner
+    from staging.hubspot_records
+    where kind = 'companies'
 ),
 
 owners as (
     select
-        record,
         _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from owners_records
-    qualify row_number() over (
-        partition by _source, coalesce(record ->> '$.id', record ->> '$.owner_id')
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
+        record_id as owner_id,
+        record
+    from staging.hubspot_records
+    where kind = 'owners'
 ),
 
 owner_names as (
     select
         _source,
-        coalesce(record ->> '$.id', record ->> '$.owner_id') as owner_id,
+        owner_id,
         coalesce(
             nullif(
                 trim(
                     concat_ws(
                         ' ',
-                        coalesce(record ->> '$.firstName', record ->> '$.first_name'),
-                        coalesce(record ->> '$.lastName', record ->> '$.last_name')
+                        coalesce(record ->> '$.firstName', record ->> '$.firstname', record ->> '$.first_name'),
+                        coalesce(record ->> '$.lastName', record ->> '$.lastname', record ->> '$.last_name')
                     )
                 ),
                 ''
@@ -80,19 +52,13 @@ owner_names as (
 opened as (
     select
         companies._source,
-        coalesce(companies.record ->> '$.id', companies.record ->> '$.company_id') as company_id,
+        companies.company_id,
         coalesce(
             case when json_valid(companies.record ->> '$.properties') then companies.record ->> '$.properties' end,
             regexp_replace(companies.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
-        lower(
-            coalesce(
-                companies.record ->> '$.archived',
-                companies.record ->> '$.is_deleted',
-                companies.record ->> '$._fivetran_deleted',
-                'false'
-            )
-        ) = 'true' as is_archived,
+        companies.is_deleted as is_archived,
+        companies.version_at,
         sources.settings,
         json_extract(sources.settings, '$.accounts') as wanted,
         companies._source_file,
@@ -103,7 +69,7 @@ opened as (
     inner join run.sources as sources on sources.system = 'hubspot' and sources._source = companies._source
 ),
 
-told as (
+described as (
     select
         opened._source,
         opened.company_id,
@@ -112,6 +78,7 @@ told as (
         json_extract_string(opened.properties, '$."' || (opened.settings ->> '$.account_key') || '"')
             as claimed_account_id,
         opened.is_archived,
+        opened.version_at,
         coalesce(
             json_array_length(opened.settings, '$.customer_stages') = 0
             or list_contains(
@@ -136,36 +103,29 @@ told as (
 )
 
 select
-    told._source,
-    told.company_id,
-    told.company_name,
-    told.company_domain,
-    told.claimed_account_id,
-    told.is_archived,
-    told.is_customer,
-    told.is_account,
-    told.account_name,
-    nullif(told.tenant_id, '') as tenant_id,
-    told.segment,
-    told.plan,
-    coalesce(owner_names.owner_name, told.csm_owner) as csm_owner,
-    case
-        when regexp_matches(told.created_at, '^[0-9]{12,14}$')
-            then cast(make_timestamp(cast(told.created_at as bigint) * 1000) as varchar)
-        else told.created_at
-    end as created_at,
-    case
-        when regexp_matches(told.churned_at, '^[0-9]{12,14}$')
-            then cast(make_timestamp(cast(told.churned_at as bigint) * 1000) as varchar)
-        else told.churned_at
-    end as churned_at,
-    told._source_file,
-    told._source_line,
-    told._loaded_at,
-    told._load_id
-from told
-left join owner_names on owner_names._source = told._source and owner_names.owner_id = told.csm_owner
+    described._source,
+    described.company_id,
+    described.company_name,
+    described.company_domain,
+    described.claimed_account_id,
+    described.is_archived,
+    described.is_customer,
+    described.is_account,
+    described.account_name,
+    nullif(described.tenant_id, '') as tenant_id,
+    described.segment,
+    described.plan,
+    coalesce(owner_names.owner_name, described.csm_owner) as csm_owner,
+    coalesce(cast(vendor_time(described.created_at) as varchar), described.created_at) as created_at,
+    coalesce(cast(vendor_time(described.churned_at) as varchar), described.churned_at) as churned_at,
+    case when merges.merged_id is not null then 'merged' when described.is_archived then 'archived' end as ignored,
+    described.version_at,
+    described._source_file,
+    described._source_line,
+    described._loaded_at,
+    described._load_id
+from described
+left join owner_names on owner_names._source = described._source and owner_names.owner_id = identifier_text(described.csm_owner)
 left join staging.hubspot_merges as merges
-    on merges._source = told._source and merges.object = 'company' and merges.merged_id = told.company_id
-where merges.merged_id is null
-order by told._source, told.company_id
+    on merges._source = described._source and merges.object = 'company' and merges.merged_id = described.company_id
+order by described._source, described.company_id

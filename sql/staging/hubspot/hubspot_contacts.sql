@@ -5,49 +5,27 @@
 -- value that is not in the settings is taken as it is.
 -- Worked example: hs_buying_role END_USER;DECISION_MAKER;CHAMPION => champion.
 
-with contacts_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__contacts
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_contacts
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_contact
-),
-
-contacts as (
+with contacts as (
     select
+        record_id as contact_id,
         record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from contacts_records
-    qualify row_number() over (
-        partition by _source, coalesce(record ->> '$.id', record ->> '$.vid')
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
+        is_deleted,
+        _source
+    from staging.hubspot_records
+    where kind = 'contacts'
 ),
 
 opened as (
     select
         contacts._source,
-        coalesce(contacts.record ->> '$.id', contacts.record ->> '$.vid') as contact_id,
+        contacts.contact_id,
         coalesce(
             case when json_valid(contacts.record ->> '$.properties') then contacts.record ->> '$.properties' end,
             regexp_replace(contacts.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
-        json_extract_string(contacts.record, '$.associations.companies.results[0].id') as associated_company_id,
-        lower(
-            coalesce(
-                contacts.record ->> '$.archived',
-                contacts.record ->> '$.is_deleted',
-                contacts.record ->> '$._fivetran_deleted',
-                'false'
-            )
-        ) = 'true' as is_archived,
+        identifier_text(json_extract_string(contacts.record, '$.associations.companies.results[0].id'))
+            as associated_company_id,
+        contacts.is_deleted as is_archived,
         sources.settings
     from contacts
     inner join run.sources as sources on sources.system = 'hubspot' and sources._source = contacts._source
@@ -106,7 +84,7 @@ select
     opened.contact_id,
     coalesce(
         company_merges.surviving_id,
-        nullif(opened.properties ->> '$.associatedcompanyid', ''),
+        identifier_text(opened.properties ->> '$.associatedcompanyid'),
         opened.associated_company_id
     ) as company_id,
     most_important.role as contact_role,
@@ -129,8 +107,8 @@ left join staging.hubspot_merges as company_merges
     on company_merges._source = opened._source
     and company_merges.object = 'company'
     and company_merges.merged_id
-    = coalesce(nullif(opened.properties ->> '$.associatedcompanyid', ''), opened.associated_company_id)
+    = coalesce(identifier_text(opened.properties ->> '$.associatedcompanyid'), opened.associated_company_id)
 left join staging.hubspot_merges as merges
     on merges._source = opened._source and merges.object = 'contact' and merges.merged_id = opened.contact_id
-where merges.merged_id is null and opened.contact_id is not null
+where merges.merged_id is null
 order by opened._source, opened.contact_id

@@ -1,112 +1,66 @@
 -- Grain: one row per engagement that took place or will, latest record of it, whatever shape it came in.
--- Definition: archived ones, meetings that were cancelled, moved or missed, calls that reached nobody and e-mails
--- that were not sent are left out. `kind` is automated for what sequences, workflows and out-of-office notes send,
+-- Definition: `ignored` names why one counts for nothing: archived, of a type that is no contact, a meeting that was
+-- cancelled, moved or missed, a call that reached nobody, an e-mail that was not sent. `kind` is automated for what sequences, workflows and out-of-office notes send,
 -- internal for the kinds that the settings name, else call, email, meeting, note, task or communication. A meeting is
 -- dated at its start, all else at its own time. Of Fivetran's table engagement those count that no other table has.
--- Worked example: an e-mail with a sequence => automated; a meeting with outcome NO_SHOW => none.
+-- Worked example: an e-mail with a sequence => automated; a meeting with outcome NO_SHOW => ignored: outcome.
 
-with engagement_records as (
-    select 'call' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__calls
-    union all
-    select 'call' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_calls
-    union all
-    select 'call' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_call
-    union all
-    select 'email' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__emails
-    union all
-    select 'email' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_emails
-    union all
-    select 'email' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_email
-    union all
-    select 'meeting' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__meetings
-    union all
-    select 'meeting' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_meetings
-    union all
-    select 'meeting' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_meeting
-    union all
-    select 'note' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__notes
-    union all
-    select 'note' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_notes
-    union all
-    select 'note' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_note
-    union all
-    select 'task' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__tasks
-    union all
-    select 'task' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_tasks
-    union all
-    select 'task' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_task
-    union all
-    select 'communication' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__communications
-    union all
-    select 'communication' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__airbyte_engagements_communications
-    union all
-    select 'communication' as kind, record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.hubspot__fivetran_engagement_communication
-    union all
+with landed as (
     select
+        _source,
+        record_id as engagement_id,
+        record ->> '$.timestamp' as engaged,
+        is_deleted or not coalesce(flag(record ->> '$.active'), true) as is_inactive,
         case
             when lower(record ->> '$.type') like '%email' then 'email'
             when lower(record ->> '$.type') in ('sms', 'whats_app', 'linkedin_message') then 'communication'
             else lower(record ->> '$.type')
         end as kind,
         record,
-        _source,
+        is_deleted,
+        version_at,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from raw.hubspot__fivetran_engagement
+    from staging.hubspot_records
+    where kind = 'engagements'
 ),
 
-whole as (
-    select
-        _source,
-        record ->> '$.id' as engagement_id,
-        max(record ->> '$.timestamp') as engaged,
-        bool_or(lower(record ->> '$.active') = 'false' or lower(record ->> '$._fivetran_deleted') = 'true')
-            as is_inactive
-    from raw.hubspot__fivetran_engagement
-    group by _source, record ->> '$.id'
-),
-
-engagements as (
+detailed as (
     select
         kind,
         record,
+        is_deleted,
+        version_at,
         _source,
-        coalesce(record ->> '$.engagement_id', record ->> '$.id') as engagement_id,
+        record_id as engagement_id,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from engagement_records
+    from staging.hubspot_records
     where kind in ('call', 'email', 'meeting', 'note', 'task', 'communication')
-    qualify row_number() over (
-        partition by _source, coalesce(record ->> '$.engagement_id', record ->> '$.id')
-        order by
-            case when record ->> '$.engagement_id' is null then 1 else 0 end,
-            _loaded_at desc,
-            _load_id desc,
-            _source_file desc,
-            _source_line desc
-    ) = 1
+),
+
+engagements as (
+    select kind, record, is_deleted, version_at, _source, engagement_id, _source_file, _source_line, _loaded_at, _load_id
+    from detailed
+    union all
+    select
+        landed.kind,
+        landed.record,
+        landed.is_deleted,
+        landed.version_at,
+        landed._source,
+        landed.engagement_id,
+        landed._source_file,
+        landed._source_line,
+        landed._loaded_at,
+        landed._load_id
+    from landed
+    left join detailed on detailed._source = landed._source and detailed.engagement_id = landed.engagement_id
+    where detailed.engagement_id is null
 ),
 
 opened as (
@@ -119,14 +73,8 @@ opened as (
             case when json_valid(engagements.record ->> '$.properties') then engagements.record ->> '$.properties' end,
             regexp_replace(engagements.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
-        lower(
-            coalesce(
-                engagements.record ->> '$.archived',
-                engagements.record ->> '$.is_deleted',
-                engagements.record ->> '$._fivetran_deleted',
-                'false'
-            )
-        ) = 'true' as is_archived,
+        engagements.is_deleted as is_archived,
+        engagements.version_at,
         sources.settings,
         engagements._source_file,
         engagements._source_line,
@@ -136,7 +84,7 @@ opened as (
     inner join run.sources as sources on sources.system = 'hubspot' and sources._source = engagements._source
 ),
 
-told as (
+described as (
     select
         opened.kind,
         opened._source,
@@ -149,7 +97,7 @@ told as (
                     then coalesce(opened.properties ->> '$.hs_meeting_start_time', opened.properties ->> '$.start_time')
             end,
             opened.properties ->> '$.hs_timestamp',
-            whole.engaged,
+            landed.engaged,
             opened.properties ->> '$.timestamp'
         ) as happened,
         upper(
@@ -171,14 +119,15 @@ told as (
         upper(opened.properties ->> '$.hs_email_direction') as direction,
         nullif(opened.properties ->> '$.hs_sequence_id', '') as sequence_id,
         upper(opened.properties ->> '$.hs_engagement_source') as sent_by,
-        lower(coalesce(opened.properties ->> '$.hs_incoming_email_is_out_of_office', 'false')) as is_out_of_office,
-        opened.is_archived or coalesce(whole.is_inactive, false) as is_archived,
+        coalesce(flag(opened.properties ->> '$.hs_incoming_email_is_out_of_office'), false) as is_out_of_office,
+        opened.is_archived or coalesce(landed.is_inactive, false) as is_archived,
+        opened.version_at,
         opened._source_file,
         opened._source_line,
         opened._loaded_at,
         opened._load_id
     from opened
-    left join whole on whole._source = opened._source and whole.engagement_id = opened.engagement_id
+    left join landed on landed._source = opened._source and landed.engagement_id = opened.engagement_id
 )
 
 select
@@ -187,7 +136,7 @@ select
     record,
     case
         when list_contains(cast(json_extract(settings, '$.internal') as varchar[]), kind) then 'internal'
-        when is_out_of_office = 'true' then 'automated'
+        when is_out_of_office then 'automated'
         when coalesce(direction, '') <> 'INCOMING_EMAIL' and sequence_id is not null then 'automated'
         when
             coalesce(direction, '') <> 'INCOMING_EMAIL'
@@ -195,35 +144,33 @@ select
             then 'automated'
         else kind
     end as kind,
+    coalesce(cast(vendor_time(happened) as varchar), happened) as occurred_at,
     case
-        when regexp_matches(happened, '^[0-9]{12,14}$')
-            then cast(make_timestamp(cast(happened as bigint) * 1000) as varchar)
-        when regexp_matches(happened, '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]:')
-            then substr(happened, 1, 11) || '0' || substr(happened, 12)
-        else regexp_replace(happened, ' UTC$', '')
-    end as occurred_at,
-    _source_file,
-    _source_line,
-    _loaded_at,
-    _load_id
-from told
-where
-    not is_archived
-    and not (kind = 'meeting' and coalesce(outcome, '') in ('CANCELED', 'CANCELLED', 'NO_SHOW', 'RESCHEDULED'))
-    and not (kind = 'email' and coalesce(outcome, '') in ('BOUNCED', 'FAILED', 'SCHEDULED', 'SENDING', 'DRAFT'))
-    and not (
-        kind = 'call'
-        and (
-            coalesce(outcome, '') in (
+        when is_archived then 'archived'
+        when kind not in ('call', 'email', 'meeting', 'note', 'task', 'communication') then 'type'
+        when kind = 'meeting' and outcome in ('CANCELED', 'CANCELLED', 'NO_SHOW', 'RESCHEDULED') then 'outcome'
+        when kind = 'email' and outcome in ('BOUNCED', 'FAILED', 'SCHEDULED', 'SENDING', 'DRAFT') then 'outcome'
+        when
+            kind = 'call'
+            and outcome in (
                 'BUSY', 'CALLING_CRM_USER', 'CANCELED', 'CONNECTING', 'FAILED',
                 'MISSED', 'NO_ANSWER', 'QUEUED', 'RINGING'
             )
+            then 'outcome'
+        when
             -- The dispositions that every HubSpot has: busy, no answer, wrong number.
-            or coalesce(disposition, '') in (
+            kind = 'call'
+            and disposition in (
                 '9d9162e7-6cf3-4944-bf63-4dff82258764',
                 '73a0d17f-1163-4015-bdd5-ec830791da20',
                 '17b47fee-58de-441e-a44c-c6300d46f273'
             )
-        )
-    )
+            then 'outcome'
+    end as ignored,
+    version_at,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from described
 order by _source, engagement_id

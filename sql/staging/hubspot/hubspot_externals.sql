@@ -20,7 +20,7 @@ select
     company_domain as external_domain,
     claimed_account_id
 from staging.hubspot_companies
-where company_id is not null and not is_archived
+where ignored is null
 union all
 select
     _source,

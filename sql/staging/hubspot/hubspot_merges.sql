@@ -6,45 +6,11 @@
 with recursive records as (
     select
         _source,
-        'contact' as object,
-        coalesce(record ->> '$.id', record ->> '$.vid') as surviving_id,
+        case kind when 'contacts' then 'contact' else 'company' end as object,
+        record_id as surviving_id,
         record
-    from raw.hubspot__contacts
-    union all
-    select
-        _source,
-        'contact' as object,
-        coalesce(record ->> '$.id', record ->> '$.vid') as surviving_id,
-        record
-    from raw.hubspot__airbyte_contacts
-    union all
-    select
-        _source,
-        'contact' as object,
-        coalesce(record ->> '$.id', record ->> '$.vid') as surviving_id,
-        record
-    from raw.hubspot__fivetran_contact
-    union all
-    select
-        _source,
-        'company' as object,
-        coalesce(record ->> '$.id', record ->> '$.company_id') as surviving_id,
-        record
-    from raw.hubspot__companies
-    union all
-    select
-        _source,
-        'company' as object,
-        coalesce(record ->> '$.id', record ->> '$.company_id') as surviving_id,
-        record
-    from raw.hubspot__airbyte_companies
-    union all
-    select
-        _source,
-        'company' as object,
-        coalesce(record ->> '$.id', record ->> '$.company_id') as surviving_id,
-        record
-    from raw.hubspot__fivetran_company
+    from staging.hubspot_records
+    where kind in ('contacts', 'companies')
 ),
 
 listed as (
@@ -71,27 +37,23 @@ listed as (
     from records
 ),
 
-told as (
+stated as (
     select
         _source,
         object,
         surviving_id,
-        trim(split_part(merged_text, ':', 1)) as merged_id
+        identifier_text(split_part(merged_text, ':', 1)) as merged_id
     from listed
     union all
     select
         _source,
         'contact' as object,
-        record ->> '$.canonical_vid' as surviving_id,
-        record ->> '$.vid_to_merge' as merged_id
-    from raw.hubspot__fivetran_contact_merge_audit
-    union all
-    select
-        _source,
-        'contact' as object,
-        record ->> '$."canonical-vid"' as surviving_id,
-        record ->> '$."vid-to-merge"' as merged_id
-    from raw.hubspot__airbyte_contacts_merged_audit
+        identifier_text(
+            coalesce(record ->> '$.canonical_vid', record ->> '$."canonical-vid"')
+        ) as surviving_id,
+        identifier_text(coalesce(record ->> '$.vid_to_merge', record ->> '$."vid-to-merge"')) as merged_id
+    from staging.hubspot_records
+    where kind = 'contact_merges'
 ),
 
 steps as (
@@ -100,7 +62,7 @@ steps as (
         object,
         merged_id,
         surviving_id
-    from told
+    from stated
     where merged_id <> '' and surviving_id <> merged_id
 ),
 

@@ -1,7 +1,7 @@
 -- Grain: one row per company of the sources whose settings ask for accounts.
 -- Definition (signals.md, "Staged contract"): a company that is matched with an account is that account, with the
 -- properties that the settings name. A customer that is matched with none is refused as unmatched; other companies
--- are left out, as are archived ones.
+-- are ignored, as are archived and merged ones.
 -- Worked example: account_id A-1, accounts: {segment: industry} => A-1 with the company's industry as segment.
 
 select
@@ -14,6 +14,12 @@ select
     companies.csm_owner,
     companies.created_at,
     companies.churned_at,
+    case
+        when companies.ignored is not null then companies.ignored
+        when matched.is_ignored then 'account_map'
+        when matched.account_id is null and not companies.is_customer then 'customer_stages'
+    end as _ignored,
+    companies.version_at as _version,
     companies._source_file,
     companies._source_line,
     companies._loaded_at,
@@ -21,9 +27,5 @@ select
 from staging.hubspot_companies as companies
 left join staging.account_map as matched
     on matched.system = 'hubspot' and matched._source = companies._source and matched.external_id = companies.company_id
-where
-    companies.is_account
-    and not companies.is_archived
-    and not coalesce(matched.is_ignored, false)
-    and (matched.account_id is not null or companies.is_customer)
+where companies.is_account
 order by account_id, companies.company_id, companies._load_id, companies._source_file, companies._source_line

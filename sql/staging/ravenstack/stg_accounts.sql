@@ -19,17 +19,6 @@ with accounts as (
     from raw.ravenstack__accounts
 ),
 
-latest_churn_events as (
-    select
-        account_id,
-        churn_date
-    from raw.ravenstack__churn_events
-    qualify
-        row_number() over (
-            partition by churn_event_id order by _load_id desc, _source_file desc, _source_line desc
-        ) = 1
-),
-
 latest_subscriptions as (
     select
         account_id,
@@ -41,22 +30,21 @@ latest_subscriptions as (
         ) = 1
 ),
 
--- Dates are text in the form YYYY-MM-DD, in which the order of the text is the order of time.
 last_churns as (
     select
-        account_id,
-        max(churn_date) as last_churn_date
-    from latest_churn_events
-    where regexp_matches(churn_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$')
-    group by account_id
+        record ->> '$.account_id' as account_id,
+        max(vendor_time(record ->> '$.churn_date')) as last_churned_at
+    from staging.ravenstack_records
+    where kind = 'churn_events'
+    group by record ->> '$.account_id'
 ),
 
+-- A subscription whose start does not parse is rejected where it is staged.
 last_starts as (
     select
         account_id,
-        max(start_date) as last_start_date
+        max(vendor_time(start_date)) as last_started_at
     from latest_subscriptions
-    where regexp_matches(start_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$')
     group by account_id
 )
 
@@ -69,8 +57,8 @@ select
     cast(null as varchar) as csm_owner,
     accounts.signup_date as created_at,
     case
-        when last_starts.last_start_date > last_churns.last_churn_date then null
-        else last_churns.last_churn_date
+        when last_starts.last_started_at > last_churns.last_churned_at then null
+        else last_churns.last_churned_at
     end as churned_at,
     accounts._source_file,
     accounts._source_line,

@@ -15,16 +15,20 @@ with records as (
         account_id,
         mrr_amount,
         start_date,
-        case
-            when regexp_matches(start_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') then try_cast(start_date as date)
-        end as first_date,
+        cast(vendor_time(start_date) as date) as first_date,
         end_date,
-        case
-            when regexp_matches(end_date, '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') then try_cast(end_date as date)
-        end as last_date,
-        case lower(billing_frequency) when 'annual' then 12 when 'monthly' then 1 end as term_months,
-        lower(billing_frequency) = 'annual' and lower(auto_renew_flag) = 'false' and lower(is_trial) = 'false'
+        cast(vendor_time(end_date) as date) as last_date,
+        case lower(trim(billing_frequency)) when 'annual' then 12 when 'monthly' then 1 end as term_months,
+        lower(trim(billing_frequency)) = 'annual' and not flag(auto_renew_flag) and not flag(is_trial)
             as is_renewed_by_decision,
+        -- Text that does not parse goes on as a time: the gate rejects the record under it.
+        case
+            when is_given(billing_frequency) and lower(trim(billing_frequency)) not in ('annual', 'monthly')
+                then billing_frequency
+            when is_given(auto_renew_flag) and flag(auto_renew_flag) is null then auto_renew_flag
+            when is_given(is_trial) and flag(is_trial) is null then is_trial
+            when is_given(end_date) and vendor_time(end_date) is null then end_date
+        end as unparsable,
         _source_file,
         _source_line,
         _loaded_at,
@@ -50,6 +54,7 @@ dated as (
         records.end_date,
         records.last_date,
         records.term_months,
+        records.unparsable,
         records._source_file,
         records._source_line,
         records._loaded_at,
@@ -81,6 +86,7 @@ select
     case when term = 0 then start_date else cast(term_date as varchar) end as started_at,
     case when is_renewed_by_decision then cast(renewal_date as varchar) end as renews_at,
     case
+        when unparsable is not null then unparsable
         when
             is_renewed_by_decision
             and renewal_date <= last_start_date

@@ -16,7 +16,8 @@ with tickets as (
         case
             when regexp_matches(satisfaction_score, '^[1-5]([.]0+)?$') then left(satisfaction_score, 1)
         end as satisfaction,
-        lower(escalation_flag) = 'true' as is_escalated,
+        flag(escalation_flag) as is_escalated,
+        escalation_flag,
         _source_file,
         _source_line,
         _loaded_at,
@@ -38,7 +39,11 @@ select
         -- Whatever else stands there is no score: the gate refuses it under its own text.
         else satisfaction_score
     end as sentiment,
-    case when is_escalated then submitted_at end as escalated_at,
+    case
+        when is_escalated then submitted_at
+        -- A flag that does not parse goes on as it is: the gate rejects the record under that text.
+        when is_escalated is null and is_given(escalation_flag) then escalation_flag
+    end as escalated_at,
     _source_file,
     _source_line,
     _loaded_at,
