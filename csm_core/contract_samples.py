@@ -184,12 +184,12 @@ class ContractSamples:
                 continue
             # The file lacks a required column: this may be it, so its form may need a setting.
             values = values_of_sample(self._connection, sample, delimiter, name)
-            forms = date_formats(values)
+            forms = date_formats(self._connection, values)
             if forms and not all(form.startswith("%Y-%m-%d") for form in forms) and not _plain(values):
                 suggested.formats.append(forms)
                 listed[-1] = f"{shown} (dates such as {printable(values[0], 40)!r}: {_either(forms)})"
-            elif decimal_marks(values) and not _plain(values):
-                suggested.marks.append(decimal_marks(values))
+            elif decimal_marks(self._connection, values) and not _plain(values):
+                suggested.marks.append(decimal_marks(self._connection, values))
         self._problems.add(
             source.label,
             NOTE,
@@ -209,8 +209,10 @@ class ContractSamples:
                 continue
             suggested = self._suggested[source.label]
             own = [one for one in rejections if one.label == source.label]
-            formats = [date_formats(one.values) for one in own if one.reason is Reason.INVALID_TIMESTAMP]
-            marks = [decimal_marks(one.values) for one in own if one.reason is Reason.INVALID_NUMBER]
+            formats = [
+                date_formats(self._connection, one.values) for one in own if one.reason is Reason.INVALID_TIMESTAMP
+            ]
+            marks = [decimal_marks(self._connection, one.values) for one in own if one.reason is Reason.INVALID_NUMBER]
             needed = any(problem.level == ERROR for problem in self._problems.by_source[source.label])
             nulls = sorted({text for one in own for text in null_texts(one.values)})
             text = _settings_text(source, suggested, [*formats, *suggested.formats], [*marks, *suggested.marks], nulls)

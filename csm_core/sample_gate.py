@@ -219,7 +219,7 @@ class SampleGate:
                 named,
                 level,
                 "rejected_values",
-                _message(found, read, is_guess=is_guess, settable=system == FILES),
+                _message(connection, found, read, is_guess=is_guess, settable=system == FILES),
                 file=found.file,
                 entity=entity.name,
                 column=field,
@@ -263,7 +263,9 @@ def _select(model: SqlModel) -> str:
     return model.sql.rstrip().rstrip(";")
 
 
-def _message(found: Rejection, read: int, *, is_guess: bool, settable: bool) -> str:
+def _message(
+    connection: duckdb.DuckDBPyConnection, found: Rejection, read: int, *, is_guess: bool, settable: bool
+) -> str:
     subject = f"{found.entity}.{found.column}" if found.column else found.entity
     if is_guess:
         subject = f"if the hint for {subject} is right: {subject}"
@@ -272,29 +274,29 @@ def _message(found: Rejection, read: int, *, is_guess: bool, settable: bool) -> 
         f"{subject}: {found.records:,} of {read:,} records rejected: {found.reason} ({found.reason.meaning}). "
         f"First: {value}line {found.line} of {found.file}."
     )
-    hint = format_hint(found) if settable else ""
+    hint = format_hint(connection, found) if settable else ""
     return f"{text} {hint}" if hint else text
 
 
-def format_hint(found: Rejection) -> str:
+def format_hint(connection: duckdb.DuckDBPyConnection, found: Rejection) -> str:
     """Which setting would read the values, if one does."""
-    hints = [_form_hint(found)]
+    hints = [_form_hint(connection, found)]
     nulls = null_texts(found.values)
     if nulls:
         hints.append(f"If {', '.join(map(repr, nulls))} means null, add it to `null_values` for this source.")
     return " ".join(filter(None, hints))
 
 
-def _form_hint(found: Rejection) -> str:
+def _form_hint(connection: duckdb.DuckDBPyConnection, found: Rejection) -> str:
     if found.reason is Reason.INVALID_TIMESTAMP:
-        forms = date_formats(found.values)
+        forms = date_formats(connection, found.values)
         if len(forms) == 1:
             return f'Set `dates: "{forms[0]}"` for this source.'
         if forms:
             listed = " or ".join(f'`dates: "{form}"`' for form in forms)
             return f"Set {listed}: the values do not show which of them is right."
     if found.reason is Reason.INVALID_NUMBER:
-        marks = decimal_marks(found.values)
+        marks = decimal_marks(connection, found.values)
         if len(marks) == 1:
             return f'Set `decimal: "{marks[0]}"` for this source.'
         if marks:

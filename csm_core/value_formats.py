@@ -1,4 +1,7 @@
-"""Which setting reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value."""
+"""Which setting reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value.
+
+What a setting reads is decided by the loader's own SQL.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+
+import duckdb
+
+from csm_core.sources.reading_sql import iso_time, plain_number
 
 _DATES = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
@@ -19,10 +26,8 @@ _TIMES = (
     *(" %H:%M:%S UTC", " %H:%M:%S.%f UTC", " %H:%M:%S Z"),
 )
 _FORMATS = tuple(date + time for date in _DATES for time in _TIMES)
-_GROUPED = {
-    ".": r"[0-9]{1,3}(?:[, \u00a0\u202f'’][0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?",
-    ",": r"[0-9]{1,3}(?:[. \u00a0\u202f'’][0-9]{3})+(?:,[0-9]+)?|[0-9]+(?:,[0-9]+)?",
-}
+_ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T.*)?"
+_PLAIN = r"[+-]?[0-9]+(\.[0-9]+)?"
 _NULLS = frozenset(
     (
         "?",
@@ -43,34 +48,34 @@ _NULLS = frozenset(
         "<na>",
     )
 )
-_CURRENCY = r"(?:[A-Z]{3}|[A-Z]{0,3}\$|[€£¥₹₽₩₪₺₫₴₦฿]|kr\.?|zł|Kč)"
-_NUMBERS = {
-    decimal: re.compile(
-        rf"\s*(?:{_CURRENCY}\s*)?[-+]?\s*(?:{_CURRENCY}\s*)?(?P<open>\()?(?:{_CURRENCY}\s*)?(?:{digits})(?(open)\))"
-        rf"\s*-?\s*(?:{_CURRENCY})?\s*"
-    )
-    for decimal, digits in _GROUPED.items()
-}
-
-
 _MOST = 0.8
 """The share of values that a setting must read to be suggested: the others are wrong in another way."""
 
 
-def date_formats(values: Sequence[str]) -> list[str]:
+def date_formats(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
     """The formats that read the values; several where day and month cannot be distinguished, none for other texts."""
     texts = [value.strip() for value in values if value.strip()]
+    # Trying every format on every value takes long: those that read no value of any shape are excluded first.
     shapes = {_shape(text): text for text in texts}
-    # Formats that read no value of any shape are excluded before all values are tried.
     possible = [form for form in _FORMATS if any(_reads(form, text) for text in shapes.values())]
-    return _most({form: sum(_reads(form, text) for text in texts) for form in possible}, len(texts))
+    return _most({form: _count(connection, iso_time("value", (form,)), _ISO, texts) for form in possible}, len(texts))
 
 
-def decimal_marks(values: Sequence[str]) -> list[str]:
+def decimal_marks(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
     """The settings of ``decimal`` that read the values: ``.``, ``,``, both or none."""
     texts = [value for value in values if value.strip()]
-    read = {mark: sum(number.fullmatch(text) is not None for text in texts) for mark, number in _NUMBERS.items()}
+    read = {mark: _count(connection, plain_number("value", mark), _PLAIN, texts) for mark in (".", ",")}
     return _most(read, len(texts))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, read: str, expected: str, texts: Sequence[str]) -> int:
+    """How many of the texts the loader's SQL turns into what is expected."""
+    row = connection.execute(
+        f"select count(*) from (select {read} as read from (select unnest(cast(? as varchar[])) as value)) "
+        "where regexp_full_match(read, ?)",
+        [list(texts), expected],
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def null_texts(values: Sequence[str]) -> list[str]:

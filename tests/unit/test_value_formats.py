@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ FORMATS = [
     "%d %b %Y",
     "%Y-%m-%d %H:%M:%S UTC",
 ]
+CONNECTION = duckdb.connect()
 EARLIEST, LATEST = datetime(1970, 1, 1), datetime(2099, 12, 31)  # noqa: DTZ001  # as texts without an offset
 TIMES = st.lists(st.datetimes(EARLIEST, LATEST), min_size=1, max_size=10)
 
@@ -26,7 +28,7 @@ TIMES = st.lists(st.datetimes(EARLIEST, LATEST), min_size=1, max_size=10)
 @given(form=st.sampled_from(FORMATS), times=TIMES)
 def test_the_format_that_wrote_the_dates_is_among_those_suggested(form, times):
     texts = [time.strftime(form) for time in times]
-    found = date_formats(texts)
+    found = date_formats(CONNECTION, texts)
     assert form in found
     # Every format that is suggested reads every text.
     for other in found:
@@ -50,7 +52,7 @@ def test_the_format_that_wrote_the_dates_is_among_those_suggested(form, times):
     ],
 )
 def test_formats_of_dates(values, formats):
-    assert date_formats(values) == formats
+    assert date_formats(CONNECTION, values) == formats
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_formats_of_dates(values, formats):
     ],
 )
 def test_marks_of_decimals(values, marks):
-    assert decimal_marks(values) == marks
+    assert decimal_marks(CONNECTION, values) == marks
 
 
 def test_texts_for_null():
