@@ -67,7 +67,9 @@ class Reading:
         """Sixteen hexadecimal digits that differ for another way of reading; nothing for the usual one."""
         if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
             return ""
-        said = json.dumps([dict(self.columns), self.dates, self.decimal, self.delimiter, self.null_values], sort_keys=True)
+        said = json.dumps(
+            [dict(self.columns), self.dates, self.decimal, self.delimiter, self.null_values], sort_keys=True
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
