@@ -47,10 +47,12 @@ def examine(config: Config) -> list[Finding]:
     problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})
     found: list[Finding] = []
     for label, (status, message) in reached.items():
-        # What the check of a source found is not repeated when the loader finds it.
-        own = tuple(problem for problem in problems.pop(label, []) if problem.message != message)
-        worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
-        found.append(Finding(label, max(status, worst), message, own))
+        own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
+        errors = [problem for problem in own if problem.level == ERROR]
+        if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
+            # The check of a source stops at the first file with a problem, which is among those of all files.
+            message = f"{len(errors)} {'errors' if len(errors) > 1 else 'error'}"
+        found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
         found.append(Finding(label, worst, "", tuple(own)))

@@ -39,7 +39,7 @@ from csm_core.sources.files import readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import FilesSettings, LandingPlace, PostgresSettings, SourceSettings
-from csm_core.sources.source_files import JSON_LINES, first_line
+from csm_core.sources.source_files import JSON_LINES, OR, first_line
 from csm_core.sources.unread import unread_below, unread_files
 from csm_core.sql_models import SqlModel, quoted, staging_models, staging_steps
 from csm_core.staging_gate import prepare
@@ -179,7 +179,7 @@ class _Examination:
         if sample.form != JSON_LINES:
             return
         tables = [*get_system(source.system).raw_tables]
-        required = {name for table in tables for name in table.required}
+        required = {name for table in tables for one in table.required for name in one.split(OR)}
         document = json_document(sample, tuple(required))
         if document is None:
             return
