@@ -182,6 +182,7 @@ def _staging_asset(
                 staged_at=datetime.now(UTC),
                 max_rejected_percent=pipeline.config.max_rejected_percent,
                 min_rejected=pipeline.config.min_rejected,
+                max_closed_percent=pipeline.config.max_closed_percent,
                 behind=behind,
             )
         pipeline.staged.append(result)
@@ -192,6 +193,7 @@ def _staging_asset(
             "rejected": result.rejected,
             "superseded": result.superseded,
             "ignored": result.ignored,
+            "closed": result.closed,
             "rejected_by_reason": dict(result.by_reason),
             "ignored_by_rule": dict(result.by_rule),
             "seconds": round(result.seconds, 3),

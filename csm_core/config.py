@@ -148,6 +148,7 @@ class Config(Section, frozen=True):
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
     min_rejected: int = Field(default=20, ge=1)
+    max_closed_percent: float = Field(default=20.0, ge=0, le=100)
     late_arrival_days: int = Field(default=3, ge=0, le=366)
     catch_up_days: int = Field(default=31, ge=0, le=366)
     memory_limit: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$")

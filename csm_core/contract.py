@@ -102,17 +102,23 @@ class Column:
         return f"{self.kind} using compression uncompressed" if self.mostly_distinct else storage_of(self.kind)
 
 
+CLOSED = "_closed_at"
 GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
 """What a staged table holds beside the contract's columns: when and by which load its record came, and its version."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One staged table; its first column is the key."""
+    """One staged table; its first column is the key.
+
+    ``closed_by`` is the time that ends a record, by which the gate closes one that is no longer in a full list: a state
+    column, or ``_closed_at``, which the gate keeps for an entity whose records have no end of their own.
+    """
 
     name: str
     columns: tuple[Column, ...]
     mandatory: bool = False
+    closed_by: str = ""
 
     @property
     def key(self) -> str:
@@ -157,8 +163,13 @@ class Entity:
     @property
     def definitions(self) -> tuple[str, ...]:
         """The staged table's columns as ``create table`` has them; what the gate keeps beside the contract is last."""
-        gates = (f"{name} {storage_of(kind)}" for name, kind in GATE_COLUMNS.items())
+        gates = (f"{name} {storage_of(kind)}" for name, kind in self.gate_columns.items())
         return (*(f"{column.name} {column.storage}" for column in self.columns), *gates)
+
+    @property
+    def gate_columns(self) -> dict[str, str]:
+        """What the staged table holds beside the contract's columns, by name with its type."""
+        return GATE_COLUMNS | ({CLOSED: "timestamp"} if self.closed_by == CLOSED else {})
 
     @property
     def definition(self) -> str:
@@ -227,6 +238,7 @@ ENTITIES: dict[str, Entity] = {
                 _since("churned_at"),
             ),
             mandatory=True,
+            closed_by="churned_at",
         ),
         Entity(
             "features",
@@ -237,6 +249,7 @@ ENTITIES: dict[str, Entity] = {
                 _time("released_at"),
             ),
             mandatory=True,
+            closed_by=CLOSED,
         ),
         Entity(
             USAGE_EVENTS,
@@ -278,6 +291,7 @@ ENTITIES: dict[str, Entity] = {
                     note="months between renewals; 0 below one month; null: not known",
                 ),
             ),
+            closed_by="ended_at",
         ),
         Entity(
             "invoices",
@@ -291,6 +305,7 @@ ENTITIES: dict[str, Entity] = {
                 _since("paid_at"),
                 _since("voided_at"),
             ),
+            closed_by="voided_at",
         ),
         Entity(
             "tickets",
@@ -303,6 +318,7 @@ ENTITIES: dict[str, Entity] = {
                 _levels("sentiment", ("positive", "neutral", "negative", "critical")),
                 _since("escalated_at"),
             ),
+            closed_by="solved_at",
         ),
         Entity(
             "nps_responses",
@@ -339,6 +355,9 @@ ENTITIES: dict[str, Entity] = {
 """Every entity by name, in the order in which they are staged: accounts first, since the others refer to them."""
 
 MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
+
+FULL_BY_NATURE = (ACCOUNTS, "features")
+"""Entities whose files hold the full list of what there is, unless the settings say otherwise."""
 
 EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
 """What an export of refused records has beside the records' own columns; a file with all of them is such an export."""

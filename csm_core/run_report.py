@@ -75,6 +75,7 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
                 "rejected": report.rejected,
                 "superseded": report.superseded,
                 "ignored": report.ignored,
+                "closed": report.closed,
                 "rejected_by_reason": dict(report.by_reason),
                 "ignored_by_rule": dict(report.by_rule),
             }
@@ -117,7 +118,13 @@ def _record_lines(staged: Sequence[Any]) -> list[str]:
             )
         if report.ignored:
             lines.append(f"           {report.entity}: ignored {_counted(report.by_rule)}")
+        if report.closed:
+            lines.append(f"           {report.entity}: closed {report.closed:,}, no longer in the full list")
     return lines
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return printable(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())), 90)
 
 
 def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
@@ -125,10 +132,6 @@ def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
     if len(lines) > _MOST_UNREAD:
         lines[_MOST_UNREAD:] = [f"{'':11}and {len(lines) - _MOST_UNREAD:,} more; `csm run --json` lists all"]
     return lines
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return printable(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())), 90)
 
 
 def _next_lines(warehouse: Warehouse, outcome: Outcome) -> list[str]:

@@ -22,7 +22,7 @@ from datetime import date, datetime
 
 import duckdb
 
-from csm_core.contract import ACCOUNTS, ENTITIES, GATE_COLUMNS, USAGE_EVENTS, Entity
+from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.gate.at_once import AtOnce, suspects_table
 from csm_core.gate.by_key import ByKey
@@ -30,6 +30,7 @@ from csm_core.gate.changed_days import PENDING_DAYS
 from csm_core.gate.records import prepare as prepare_records
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Behind, Counts, Limits, Outcome, Scope
+from csm_core.sources.full_lists import prepare as prepare_full_lists
 from csm_core.sources.raw_tables import prepare as prepare_raw
 from csm_core.text_casts import create_macros
 from csm_core.warehouse import columns_of, transaction
@@ -48,7 +49,7 @@ QUARANTINE_COLUMNS = {
 }
 _SCRATCH = (
     *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
-    *("gate_leaving", "gate_refused", "gate_staged"),
+    *("gate_leaving", "gate_refused", "gate_staged", "gate_lists"),
 )
 
 
@@ -56,7 +57,8 @@ _SCRATCH = (
 class StageReport:
     """What the gate did with an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
 
-    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. For an entity that
+    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. Closed are those
+    among the loaded ones that are no longer in the full list. For an entity that
     is staged anew these count all its records; ``new_read`` and ``new_rejected`` count those of loads not staged
     before. ``touched_days`` are the UTC dates whose usage came out different.
     """
@@ -67,6 +69,7 @@ class StageReport:
     rejected: int
     superseded: int
     ignored: int
+    closed: int
     by_reason: Mapping[str, int]
     by_rule: Mapping[str, int]
     touched_days: tuple[date, ...]
@@ -80,6 +83,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Create the staged, quarantine and bookkeeping tables of an entity where they are not there yet."""
     prepare_raw(connection)
     prepare_records(connection)
+    prepare_full_lists(connection)
     columns = ", ".join(f"{name} {kind}" for name, kind in QUARANTINE_COLUMNS.items())
     create_macros(connection)
     connection.execute(f"create table if not exists {entity.quarantine_table} ({columns})")
@@ -87,7 +91,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     for one in (entity, ENTITIES[ACCOUNTS]):
         connection.execute(f"create table if not exists {one.table} ({one.definition})")
         present = set(columns_of(connection, one.table))
-        for name, kind in (*((column.name, column.kind) for column in one.columns), *GATE_COLUMNS.items()):
+        for name, kind in (*((column.name, column.kind) for column in one.columns), *one.gate_columns.items()):
             # A warehouse of an earlier version lacks the columns that came since.
             if name not in present:
                 connection.execute(f"alter table {one.table} add column {name} {kind}")
@@ -101,6 +105,7 @@ def stage_entity(
     staged_at: datetime,
     max_rejected_percent: float = 5.0,
     min_rejected: int = 1,
+    max_closed_percent: float = 100.0,
     behind: Mapping[str, Behind] | None = None,
 ) -> StageReport:
     """Stage one entity from its models, given as (system, SELECT); ``accounts`` has to be staged before the others.
@@ -111,7 +116,9 @@ def stage_entity(
 
     Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system, and
     at least ``min_rejected``, are rejected, or all that are new of one raw table (they are in quarantine then, and
-    nothing else has changed), WarehouseError when a model does not run, and RunError when records are unaccounted for.
+    nothing else has changed), or when more than ``max_closed_percent`` of the records, and at least ``min_rejected``,
+    are no longer in a full list that is new, WarehouseError when a model does not run, and RunError when records are
+    unaccounted for.
     """
     if entity_name not in ENTITIES:
         message = f"not an entity of the staged contract: {entity_name!r}; there are {', '.join(ENTITIES)}"
@@ -123,7 +130,7 @@ def stage_entity(
         with transaction(connection):
             scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), behind or {})
             counts, new = Counts(), Counts()
-            outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected))
+            outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected, max_closed_percent))
             if not outcome.refusal:
                 _assert_accounted(entity_name, counts)
                 scope.remember_loads()
@@ -141,6 +148,7 @@ def stage_entity(
         rejected=counts.rejected,
         superseded=counts.superseded,
         ignored=counts.ignored,
+        closed=counts.closed,
         by_reason=dict(sorted(counts.by_reason.items())),
         by_rule=dict(sorted(counts.by_rule.items())),
         touched_days=outcome.days,

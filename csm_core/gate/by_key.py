@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, GATE_COLUMNS, IGNORED, USAGE_EVENTS, Reason
+from csm_core.contract import ACCOUNT_MAP, CLOSED, IGNORED, USAGE_EVENTS, Reason
 from csm_core.gate.changed_days import note_changed_days
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Counts, Limits, Outcome, Scope, among
+from csm_core.sources.full_lists import FULL_FILES
 from csm_core.sql_models import literal
 from csm_core.staging_casts import judge
 from csm_core.warehouse import has_rows, table_exists
@@ -54,8 +55,10 @@ class ByKey:
         refusal = self._refused.too_much(limits)
         if refusal:
             return Outcome(refusal)
-        names = ", ".join((*entity.column_names, *GATE_COLUMNS))
-        accepted = f"select {names} from temp.gate_decided where _outcome = 'loaded'"
+        closing = self._closing(limits)
+        if closing:
+            return Outcome(closing)
+        accepted = f"select {self._accepted_columns()} from temp.gate_decided where _outcome = 'loaded'"
         if self._scope.anew:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
             connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
@@ -66,6 +69,84 @@ class ByKey:
             days = self._replace_by_key(accepted)
         self._prune()
         return Outcome(days=days)
+
+    def _accepted_columns(self) -> str:
+        """The columns of the staged table, of records that are no longer in a full list with the end that follows."""
+        entity = self._entity
+        if not entity.closed_by or not self._scope.anew:
+            return ", ".join((*entity.column_names, *entity.gate_columns))
+        ended = f"least({entity.closed_by}, _listed_until)" if entity.closed_by != CLOSED else "_listed_until"
+        return ", ".join(
+            f"{ended} as {name}" if name == entity.closed_by else name
+            for name in (*entity.column_names, *entity.gate_columns)
+        )
+
+    def _closing(self, limits: Limits) -> str | None:
+        """Find until when records were in the full list that they came from; the message where it is too many.
+
+        A record is in the list as long as a file of the list has its key, rejected there or not. Where lines of the
+        list cannot be read nothing is closed: their keys are not known.
+        """
+        entity, connection = self._entity, self._connection
+        if not entity.closed_by or not self._scope.anew:
+            return None
+        key = entity.key
+        own = f"list_contains(?, raw_table) and entity = {literal(entity.name)} and status = 'loaded'"
+        tables = sorted({table for source in self._sources for table in source.raw_tables})
+        connection.execute(
+            f"""
+            create or replace temp table gate_lists as
+            with newest as (
+                select raw_table, path, load_id, loaded_at, rejected,
+                    row_number() over (partition by raw_table, path order by load_id desc) as place,
+                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
+                from raw.loads where {own}
+            )
+            select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
+                full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
+                (select min(later.loaded_at) from raw.loads as later
+                    where later.raw_table = newest.raw_table and later.status = 'loaded'
+                    and later.load_id > newest.load_id) as later_loaded_at
+            from newest inner join {FULL_FILES} as full_files using (raw_table, path)
+            """,
+            [tables],
+        )
+        listed = "is_newest and is_present and replaced_at is null"
+        readable = f"(select coalesce(sum(rejected), 0) = 0 from temp.gate_lists where {listed})"
+        until = (
+            "case when not is_newest then next_loaded_at when replaced_at is not null then replaced_at "
+            "when not is_present then later_loaded_at end"
+        )
+        connection.execute(
+            f"""
+            create or replace temp table gate_decided as
+            with listed_keys as (
+                select distinct {key} as listed_key from temp.gate_decided
+                inner join temp.gate_lists as lists on lists.load_id = _load_id and lists.path = _source_file
+                where {listed} and {key} is not null
+            )
+            select decided.*, case when _outcome = 'loaded' and listed_key is null and {readable} then {until} end
+                as _listed_until
+            from temp.gate_decided as decided
+            left join temp.gate_lists as lists on lists.load_id = decided._load_id and lists.path = _source_file
+            left join listed_keys on listed_key = {key}
+            """
+        )
+        closed, loaded, new = self._scope.row(
+            "select count(_listed_until), count(*), count(*) filter (where _listed_until in "
+            f"(select loaded_at from raw.loads where {among('load_id', self._scope.pending)})) "
+            "from temp.gate_decided where _outcome = 'loaded'"
+        )
+        self._counts.closed = closed
+        # All of them at once is an empty or a wrong file, not a list of what there is.
+        if new * 100 > limits.closed_percent * loaded and (new >= limits.records or new == loaded):
+            return (
+                f"{new} of {loaded} {entity.name} are no longer in the full list that was loaded "
+                f"({new * 100 / loaded:.1f} %, limit {limits.closed_percent:g} %), and would be closed. "
+                "Nothing of this load is used. Load the full list, name the entity under `incremental` of the source "
+                "if its files hold changes only, or raise max_closed_percent in csm.yaml."
+            )
+        return None
 
     def _collect(self) -> None:
         """The judged records in scope, in one temporary table."""

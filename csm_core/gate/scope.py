@@ -56,6 +56,7 @@ class Counts:
     rejected: int = 0
     superseded: int = 0
     ignored: int = 0
+    closed: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
     by_rule: dict[str, int] = field(default_factory=dict)
 
@@ -72,6 +73,7 @@ class Limits:
 
     percent: float
     records: int
+    closed_percent: float = 100.0
 
     def exceeded(self, rejected: int, read: int) -> bool:
         """Whether so many rejected records of so many that were read are too many; all of them are never too few."""

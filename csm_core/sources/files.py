@@ -19,6 +19,7 @@ from csm_core.sources.column_names import column_key
 from csm_core.sources.file_columns import UnusedColumns, require_files, unused_in
 from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
+from csm_core.sources.full_lists import note_full_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.reading import NULL_VALUES, Reading
@@ -64,20 +65,26 @@ class FilesSource:
         Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
         """
         found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        full: dict[str, list[Path]] = {name: [] for name in ENTITIES}
         readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
                 found[name] += paths
+                full[name] += paths if name in settings.full_entities else []
                 readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
-        return load_tables(
+        results = load_tables(
             connection,
             [(table, found[table.entity]) for table in self.raw_tables],
             loaded_at=loaded_at,
             log=log,
             readings=readings,
         )
+        for table in self.raw_tables:
+            is_full = any(table.entity in settings.full_entities for settings in sources)
+            note_full_files(connection, table.table, full[table.entity] if is_full else None)
+        return results
 
 
 def reading_of(settings: FilesSettings, entity: str) -> Reading:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from csm_core.contract import ENTITIES, MANDATORY_ENTITIES
+from csm_core.contract import ENTITIES, FULL_BY_NATURE, MANDATORY_ENTITIES
 from csm_core.section import Section
 from csm_core.sources.column_names import column_key
 from csm_core.sources.files_settings import mappable_columns, require_date_format, require_known
@@ -91,6 +91,9 @@ class FilesSettings(SourceSettings, frozen=True):
     formats of strptime for columns of time, ``decimal`` is the decimal separator of numbers written for people,
     ``delimiter`` what separates values (one character, or ``tab``), ``null_values`` texts that mean null when they are
     not quoted.
+
+    ``full`` are entities whose files hold the full list: a record that is no longer in it is closed. ``accounts`` and
+    ``features`` are full lists, unless ``incremental`` names them.
     """
 
     system: Literal["files"]
@@ -101,12 +104,39 @@ class FilesSettings(SourceSettings, frozen=True):
     decimal: Literal[".", ","] | None = None
     delimiter: str | None = None
     null_values: tuple[str, ...] | None = None
+    full: tuple[str, ...] = ()
+    incremental: tuple[str, ...] = ()
+
+    @property
+    def full_entities(self) -> tuple[str, ...]:
+        """The entities whose files hold the full list."""
+        named = {*FULL_BY_NATURE, *self.full} - set(self.incremental)
+        return tuple(name for name in ENTITIES if name in named)
 
     @field_validator("entities")
     @classmethod
     def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         _require_entities(value)
         return value
+
+    @field_validator("full", "incremental")
+    @classmethod
+    def _can_be_closed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _require_entities(value)
+        for name in value:
+            if not ENTITIES[name].closed_by:
+                can = ", ".join(entity.name for entity in ENTITIES.values() if entity.closed_by)
+                message = f"{name} have no end: a record of them cannot be closed; full lists are possible for {can}"
+                raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        both = sorted(set(self.full) & set(self.incremental))
+        if both:
+            message = f"{both[0]} is named under `full` and under `incremental`: name it once"
+            raise ValueError(message)
+        return self
 
     @field_validator("columns")
     @classmethod

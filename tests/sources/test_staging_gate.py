@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csm_core.contract import ENTITIES, GATE_COLUMNS, Reason
+from csm_core.contract import ENTITIES, Reason
 from csm_core.errors import ConfigError, SourceError, WarehouseError
 from csm_core.staging_casts import judge
 from csm_core.staging_gate import stage_entity
@@ -39,8 +39,8 @@ def test_a_folder_becomes_staged_tables(way_in):
     assert way_in.rows("select distinct tenant_id from staging.stg_accounts") == [("default",)]
     for entity in ENTITIES.values():
         described = way_in.rows(f"describe {entity.table}")
-        assert [row[0] for row in described] == [*entity.column_names, *GATE_COLUMNS]
-        assert [str(row[1]).lower() for row in described[: -len(GATE_COLUMNS)]] == [
+        assert [row[0] for row in described] == [*entity.column_names, *entity.gate_columns]
+        assert [str(row[1]).lower() for row in described[: len(entity.columns)]] == [
             str(column.kind) for column in entity.columns
         ]
         assert reports[entity.name].read == way_in.rows(f"select count(*) from {entity.table}")[0][0]
