@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 
+from csm_core.config import PROJECT_ROOT, Config
 from csm_core.contract import ENTITIES, UPDATED
 from csm_core.contract_docs import ENTITY_MEANINGS, MEANINGS, VERSION_MEANING, column_tables
 from csm_core.sources.files import FilesSource
@@ -59,3 +62,23 @@ def test_the_examples_of_the_tables_are_accepted_by_the_gate(tmp_path):
         for name, model in staging_models("files").items():
             staged = stage_entity(connection, name, [("files", model.sql)], staged_at=at)
             assert (staged.loaded, dict(staged.by_reason)) == (1, {})
+
+
+PAGE = (PROJECT_ROOT / "docs" / "sources" / "files.md").read_text(encoding="utf-8")
+
+
+def test_the_settings_of_the_page_are_valid():
+    blocks = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        Config.model_validate(yaml.safe_load(block))
+    exports = PAGE.split("## Common exports")[1]
+    settings = re.findall(r"`((?:columns|dates|decimal|delimiter): [^`]+)`", exports)
+    assert len(settings) > 5
+    for setting in settings:
+        FilesSettings.model_validate({"system": "files", "path": ".", **yaml.safe_load(setting)})
+
+
+def test_every_setting_of_the_source_is_on_the_page():
+    for name in FilesSettings.model_fields:
+        assert f"`{name}" in PAGE or f"{name}:" in PAGE, name
