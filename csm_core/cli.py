@@ -297,16 +297,19 @@ def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 @app.command("doctor", epilog="Example:  csm doctor --json")
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Look whether every source can be reached and read. Loads nothing; `csm notion doctor` looks at Notion."""
+    """Check every source and its first records, and list all problems. Writes nothing to the warehouse.
+
+    Exits with status 2 if something must be fixed, 1 if a source cannot be reached. For Notion: `csm notion doctor`.
+    """
     from dataclasses import asdict
 
-    from csm_core.doctor import examine, exit_status
+    from csm_core.doctor import examine, exit_status, report
 
     findings = examine(_config(config))
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in findings], indent=2))
+        typer.echo(json.dumps([asdict(one) for one in findings], indent=2, default=str))
     else:
-        typer.echo("\n".join(f"{'ok  ' if not one.status else 'FAIL'}  {one.source}  {one.said}" for one in findings))
+        typer.echo(report(findings))
     raise typer.Exit(exit_status(findings))
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.contract import ENTITIES
+from csm_core.contract_docs import column_tables
 from csm_core.rubric import churn_markdown_table, markdown_table, thresholds_markdown
 from csm_core.sql_models import load_models
 
@@ -87,6 +88,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "churn": churn_markdown_table,
     "marts": marts,
     "contract": contract,
+    "columns": column_tables,
     "configuration": configuration,
 }
 

@@ -1,35 +1,77 @@
-"""Whether every configured source can be read, without loading anything."""
+"""`csm doctor`: reads the first records of every source and reports all problems at once, before any run.
+
+Every source is reached first. Then copies of the first records of its files and tables are loaded by the real loader
+into a warehouse in a temporary folder, and the gate's own rules judge each column there. A problem in one file does not
+hide those of another: the copy is corrected where the correction is known, or left out, and the rest is examined.
+The configured warehouse is neither read nor written.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csm_core.config import Config
 from csm_core.errors import CSMError
+from csm_core.sample_checks import check_samples
+from csm_core.sample_problems import ERROR, FILE_NOT_READ, Problem
 from csm_core.sources.registry import get_system
+from csm_core.summary import printable
+
+NEEDS_FIX = 2
+MAX_LISTED = 10
+MAX_LINE = 4000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What looking at one source found; ``status`` is 0 in order, 2 something to mend, 1 something that may pass."""
+    """What was found about one source. ``status``: 0 without errors, 2 to be fixed, 1 not reachable now.
+
+    ``message`` says what the source holds, or why it cannot be read.
+    """
 
     source: str
     status: int
-    said: str
+    message: str
+    problems: tuple[Problem, ...] = ()
 
 
 def examine(config: Config) -> list[Finding]:
-    """Look at every source in the order of the configuration. Raises nothing for a source that cannot be read."""
-    found: list[Finding] = []
+    """Examine every source in the order of the configuration. Raises nothing for a source that cannot be read."""
+    reached: dict[str, tuple[int, str]] = {}
     for source in config.sources:
         try:
-            found.append(Finding(source.label, 0, get_system(source.system).check(source)))
+            reached[source.label] = (0, get_system(source.system).check(source))
         except CSMError as error:
-            found.append(Finding(source.label, error.exit_status, str(error)))
+            reached[source.label] = (error.exit_status, str(error))
+    problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})
+    found: list[Finding] = []
+    for label, (status, message) in reached.items():
+        own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
+        errors = [problem for problem in own if problem.level == ERROR]
+        if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
+            # The check of a source stops at the first file with a problem, which is among those of all files.
+            message = f"{len(errors)} {'errors' if len(errors) > 1 else 'error'}"
+        found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    for label, own in problems.items():
+        worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
+        found.append(Finding(label, worst, "", tuple(own)))
     return found
 
 
-def exit_status(findings: list[Finding]) -> int:
-    """0 when all are in order, 2 when only what a person has to mend is in the way, else 1."""
-    wrong = {finding.status for finding in findings} - {0}
-    return 0 if not wrong else 2 if wrong == {2} else 1
+def exit_status(findings: Sequence[Finding]) -> int:
+    """2 if something must be fixed, else 1 if a source cannot be reached now, else 0."""
+    return max((finding.status for finding in findings), default=0)
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """The findings as text: a line for each source and, below it, a line for each problem."""
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{'FAIL' if finding.status else 'ok  '}  {finding.source}  {finding.message}".rstrip())
+        listed = [problem for problem in finding.problems if problem.kind != FILE_NOT_READ]
+        unread = [problem for problem in finding.problems if problem.kind == FILE_NOT_READ]
+        lines += [f"      {problem.level:<8}{problem.message}" for problem in [*listed, *unread[:MAX_LISTED]]]
+        if len(unread) > MAX_LISTED:
+            lines.append(f"      note    {len(unread) - MAX_LISTED} more files are not read; --json lists all")
+    return "\n".join(printable(line, MAX_LINE) for text in lines for line in text.split("\n"))

@@ -34,12 +34,13 @@ _BATCH_ROWS = 20_000
 _BATCH_BYTES = 64 * 1024 * 1024
 _SEPARATOR = "\x01"
 _EMPTY_QUOTES = '""'
-_SETTING = "for the source in csm.yaml"
+SETTING = "for the source in csm.yaml"
 
 
 def require_reading(where: str, target: RawTable, reading: Reading, found: Sequence[str]) -> None:
     """Raise SourceError unless the mapped columns are among those found, and all required ones that are not mapped."""
     reading.placed(where, found)
+    # A column that is mapped to another one does not count under its own name.
     require_columns(where, [name for name in target.required if name not in reading.columns], found)
 
 
@@ -66,7 +67,7 @@ class IncomingText:
         """Read a CSV file. Raises SourceError for one that is not one, or lacks a required column."""
         path, reading = file.path, file.reading
         delimiter = reading.delimiter_of(path)
-        header = read_header(path, delimiter, setting=_SETTING if self._target.adjustable else "")
+        header = read_header(path, delimiter, setting=SETTING if self._target.adjustable else "")
         require_reading(str(path), self._target, reading, header)
         file.columns = tuple(header)
         nulls = self._target.null_values if reading.null_values is None else reading.null_values

@@ -6,15 +6,18 @@ read-only and its tables are copied to Parquet below the source's own folder, as
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
 
 from csm_core.errors import SourceError, SourceUnavailableError
 from csm_core.sources.column_names import by_key, column_key
+from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import find_files
+from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.settings import LandingPlace
+from csm_core.sources.source_files import require_columns
 from csm_core.sql_models import literal, quoted
 
 
@@ -36,6 +39,19 @@ def found_tables(landed: LandingPlace, tables: Iterable[str]) -> list[str]:
     with _opened(landed) as connection:
         there = _tables_of(connection, landed)
     return [table for table in tables if column_key(table) in there]
+
+
+def require_landed(landed: LandingPlace, tables: Mapping[str, RawTable]) -> None:
+    """Raise SourceError for a table that lacks a column that its raw table, given by the table's name, needs."""
+    if landed.path.is_dir():
+        require_files([(raw, path) for name, raw in tables.items() for path in _landed_files(landed.path, name)])
+        return
+    with _opened(landed) as connection:
+        there = _tables_of(connection, landed)
+        for name, raw in tables.items():
+            stored = there[column_key(name)]
+            described = connection.execute(f"describe {quoted(landed.schema_name)}.{quoted(stored)}").fetchall()
+            require_columns(f"{landed.path}: table {stored}", raw.required, [str(column) for column, *_ in described])
 
 
 def files_of(folder: Path, table: str) -> list[Path]:

@@ -21,6 +21,8 @@ SUFFIXES = {
     ".json": JSON_LINES,
     ".parquet": PARQUET,
 }
+OR = "|"
+"""Between the names of required columns of which one is enough."""
 PACKED = (GZIP, ZSTD)
 """What the name of a compressed text file ends with."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
@@ -105,18 +107,22 @@ def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
 def require_columns(where: str, required: Sequence[str], found: Sequence[str], *, exactly: bool = False) -> None:
     """Raise SourceError saying ``where``, and what was found instead, unless all required columns are there.
 
-    Names are compared by ``column_key``, unless they have to be there ``exactly``.
+    Names are compared by ``column_key``, unless they have to be there ``exactly``. Of names with ``|`` between them
+    one is enough.
     """
     present = by_key(found)
-    missing = [name for name in required if (name not in found if exactly else column_key(name) not in present)]
+    there = set(found) if exactly else set(present)
+    missing = [
+        one for one in required if there.isdisjoint(one.split(OR) if exactly else map(column_key, one.split(OR)))
+    ]
     if not missing:
         return
     shown = ", ".join(found[:20]) + (f", and {len(found) - 20} more" if len(found) > 20 else "")
     # A column that is there under its own name is not another one misspelt.
-    keys = {column_key(name) for name in required} - ({column_key(name) for name in missing} if exactly else set())
+    keys = {column_key(name) for one in required if not exactly or one not in missing for name in one.split(OR)}
     others = [name for name in sorted(present) if name not in keys]
     hints: list[str] = []
-    for name in missing:
+    for name in (one.replace(OR, " or ") for one in missing):
         near = difflib.get_close_matches(name, others, n=1, cutoff=0.6)
         near += [one for one in others if name.endswith(f"_{one}")]
         hints.append(f"{name} (is it {present[near[0]]!r}?)" if near else name)

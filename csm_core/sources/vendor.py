@@ -16,13 +16,35 @@ from typing import Any, Protocol
 import duckdb
 
 from csm_core.errors import SourceError
+from csm_core.sources.file_columns import require_files
 from csm_core.sources.files import source_folder
-from csm_core.sources.landed import files_of, found_tables, landed_files
+from csm_core.sources.landed import files_of, found_tables, landed_files, require_landed
 from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
 from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
 from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.settings import LandedTables, SegmentTables
+
+# Tables of Fivetran without an id of their own, and those whose id is called otherwise in some versions of a connector.
+_USUALLY_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "domain_name": ("organization_id", "domain_name"),
+    "ticket_tag": ("ticket_id", "tag"),
+    "ticket_field_history": ("ticket_id", "field_name", "updated"),
+    "company": ("id|company_id",),
+    "companies": ("id|company_id",),
+    "contact": ("id|vid",),
+    "contacts": ("id|vid",),
+    "owner": ("id|owner_id",),
+    "engagement_company": ("engagement_id", "company_id"),
+    "engagement_contact": ("engagement_id", "contact_id"),
+    "contact_merge_audit": (),
+    "contacts_merged_audit": (),
+    **dict.fromkeys(
+        [f"engagement_{kind}" for kind in ("call", "email", "meeting", "note", "task", "communication")],
+        ("id|engagement_id",),
+    ),
+    **dict.fromkeys(("tracks", "pages", "identifies", "groups"), ("id|message_id|messageId",)),
+}
 
 
 class Derived(Protocol):
@@ -49,7 +71,8 @@ class VendorSource:
     ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
-    ``required`` and ``opened`` are those of the raw tables. ``derived`` is worked out of the records when they are in
+    ``required`` and ``opened`` are those of the raw tables; ``landed_required`` are the columns that a landed table
+    needs, by its name, where it needs others than its id. ``derived`` is worked out of the records when they are in
     raw. ``kinds`` are what the staging models read of the records.
     """
 
@@ -63,6 +86,7 @@ class VendorSource:
     own: Mapping[str, str] = field(default_factory=dict[str, str])
     pages: int | None = None
     required: tuple[str, ...] = ("id",)
+    landed_required: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     opened: Opened = ()
     derived: Derived | None = None
     kinds: tuple[RecordKind, ...] = ()
@@ -71,14 +95,14 @@ class VendorSource:
     def raw_tables(self) -> tuple[RawTable, ...]:
         """Records as the vendor has them, and the tables that others land."""
         landed = [
-            (f"{by}_{name}", entity)
+            (f"{by}_{name}", entity, self._landed_required(name))
             for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran), (self.name, self.own))
             for name, entity in tables.items()
         ]
         table = partial(RawTable, self.name, records=True, opened=self.opened)
         return (
             *(table(name, entity, self.required) for name, entity in self.records.items()),
-            *(table(name, entity, (), snapshot=True) for name, entity in landed),
+            *(table(name, entity, required, snapshot=True) for name, entity, required in landed),
             *([self.derived.table] if self.derived else []),
         )
 
@@ -89,11 +113,15 @@ class VendorSource:
         if settings.tables:
             found = found_tables(settings.tables, self._landed(settings.tables))
             self._require(settings.tables.path, found)
+            required = {table.name: table for table in self.raw_tables}
+            by = settings.tables.by
+            require_landed(settings.tables, {name: required[f"{by}_{name}"] for name in found})
             return f"{settings.tables.path}: tables {', '.join(found)}"
         if settings.path:
             folder = source_folder(settings.path, self.name)
             found = [name for name in self.records if files_of(folder, name)]
             self._require(folder, found)
+            require_files([(table, path) for table in self.raw_tables for path in files_of(folder, table.name)])
             return f"{folder}: {', '.join(found)}"
         if self.reach is None:
             raise AssertionError(self.name)  # the settings give one of the ways that there are
@@ -149,6 +177,9 @@ class VendorSource:
             raise AssertionError(self.name)
         pull(self.name, source.label, self.stream(source), kept / "api", log, pages=self.pages)
         return {name: pulled_files(kept / "api", name) for name in self.records}
+
+    def _landed_required(self, name: str) -> tuple[str, ...]:
+        return self.landed_required.get(name, _USUALLY_REQUIRED.get(name, ("id",)))
 
     def file_names(self, settings: Any) -> Sequence[str]:
         """What the files of a source may be called."""

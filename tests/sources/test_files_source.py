@@ -40,7 +40,7 @@ def test_every_system_is_found_by_its_name():
 def test_a_check_says_which_entities_there_are(way_in):
     way_in.write_company()
     way_in.write("tickets/2026.jsonl", "{}")
-    way_in.write("invoices.csv.gz", gzip.compress(b"x"))
+    way_in.write("invoices.csv.gz", gzip.compress(b"invoice_id,account_id,issued_at"))
     way_in.write("interactions.txt", "x")
     source = FilesSettings(system="files", path=way_in.folder)
     found = "accounts (1), features (1), usage_events (1), invoices (1), tickets (1)"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from csm_core.errors import SourceError
 from csm_core.sources import incoming
+from csm_core.sources.files import unused_columns
 from csm_core.sources.reading import NULL_VALUES
 from csm_core.sources.reading_sql import iso_time, plain_number
 from csm_core.sources.registry import get_system
@@ -367,3 +368,84 @@ def test_whole_numbers_of_parquet_are_whole_in_records(way_in, tmp_path, sql, te
     source = ZendeskSettings(system="zendesk", path=folder)
     get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
     assert way_in.rows("select record ->> '$.organization_id' from raw.zendesk__tickets") == [(text,)]
+
+
+# -- looking at files without loading them ---------------------------------------------------------------------------
+
+
+def source_of(way_in, **said: Any) -> FilesSettings:
+    return FilesSettings.model_validate({"system": "files", "path": way_in.folder, **said})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "accounts.csv",
+            "account_id,name\na1,x\n",
+            r"accounts\.csv: required column missing: account_name \(is it 'name'\?\)",
+        ),
+        ("accounts.csv", "account_id;account_name\n", r"separated by semicolons.* set `delimiter: \";\"`"),
+        ("accounts.jsonl", '{"account_id": 1}\n', r"accounts\.jsonl: required column missing: account_name"),
+        ("accounts.jsonl", "[\n{}\n]", "a JSON array; expected JSON lines"),
+        ("accounts.parquet", "PAR1", "not a readable Parquet file"),
+        ("accounts.csv", "Account ID,account_id,account_name\n", "'Account ID' and 'account_id' are both read as"),
+    ],
+)
+def test_a_check_looks_at_the_columns_of_every_file(way_in, name, content, message):
+    way_in.write_company()
+    (way_in.folder / "accounts.csv").unlink()
+    way_in.write(name, content)
+    with pytest.raises(SourceError, match=message):
+        get_system("files").check(source_of(way_in))
+
+
+def test_columns_that_are_not_used_are_named_once_a_file(way_in):
+    way_in.write_company(accounts="account_id,account_name,Segmnt,note\na1,x,EU,y\n")
+    way_in.write("invoices.jsonl", '{"Id": 1, "account_id": "a1", "issued_at": "x", "invoice_id": 2, "paid": 3}\n')
+    assert [str(one) for one in unused_columns(source_of(way_in))] == [
+        f"{way_in.folder}/accounts.csv: columns not used: Segmnt (is it segment?), note",
+        f"{way_in.folder}/invoices.jsonl: columns not used: Id, paid",
+    ]
+    mapped = source_of(way_in, columns={"invoices": {"invoice_id": "id"}, "accounts": {"segment": "segmnt"}})
+    assert [str(one) for one in unused_columns(mapped)] == [
+        f"{way_in.folder}/accounts.csv: columns not used: note",
+        f"{way_in.folder}/invoices.jsonl: columns not used: invoice_id, paid",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "duckdb"])
+def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in, tmp_path, kind):
+    from csm_core.sources.settings import ZendeskSettings
+
+    place = tmp_path / "landed"
+    if kind == "duckdb":
+        with duckdb.connect(str(place)) as connection:
+            connection.execute("create table ticket as select 1 as ticket_number, 2 as organization_id")
+    else:
+        place.mkdir()
+        form = "json" if kind == "jsonl" else kind
+        target = place / f"TICKET.{kind}"
+        way_in.connection.execute(
+            f"copy (select 1 as ticket_number, 2 as organization_id) to '{target}' (format {form})"
+        )
+    source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": place}})
+    expected = r"required column missing: id.* Found: (ticket_number, organization_id|organization_id, ticket_number)\."
+    with pytest.raises(SourceError, match=expected):
+        get_system("zendesk").check(source)
+    with pytest.raises(SourceError, match=expected):
+        get_system("zendesk").load(
+            way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log
+        )
+
+
+def test_landed_json_lines_in_capitals_have_the_keys_of_columns(way_in, tmp_path):
+    from csm_core.sources.settings import ZendeskSettings
+
+    (tmp_path / "ticket.jsonl").write_text('{"ID": 1, "Custom": {"A B": 2}}\n{"ID": 3}\n')
+    source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": tmp_path}})
+    get_system("zendesk").check(source)
+    get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
+    assert way_in.rows(
+        "select record ->> '$.id', record ->> '$.custom.\"A B\"' from raw.zendesk__fivetran_ticket order by 1"
+    ) == [("1", "2"), ("3", None)]

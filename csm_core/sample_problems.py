@@ -1,0 +1,68 @@
+"""Problems that `csm doctor` reports: what is wrong, where, how often, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+FILE_NOT_READ = "file_not_read"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of a source. ``level``: an error must be fixed; a warning and a note do not stop a run.
+
+    ``kind`` says what it is about, for programs. ``records`` counts those of the sample; ``value``, ``file`` and
+    ``line`` are those of the first. Of kind ``settings``, ``value`` is the YAML text of the settings.
+    """
+
+    level: str
+    kind: str
+    message: str
+    file: str | None = None
+    entity: str | None = None
+    column: str | None = None
+    reason: str | None = None
+    records: int | None = None
+    value: str | None = None
+    line: int | None = None
+
+
+class Problems:
+    """Collects problems by source. Names of sample files in messages are replaced by those of the files."""
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        self.by_source: dict[str, list[Problem]] = {label: [] for label in labels}
+        self._names: dict[str, str] = {}
+
+    def replaces(self, copy: str, name: str) -> None:
+        """State that ``copy`` is a sample of ``name``."""
+        self._names[copy] = name
+
+    def named(self, text: str) -> str:
+        """The text with the names of files instead of those of their samples."""
+        for copy in sorted(self._names, key=len, reverse=True):
+            text = text.replace(copy, self._names[copy])
+        return text
+
+    def add(
+        self,
+        label: str,
+        level: str,
+        kind: str,
+        message: str,
+        *,
+        file: str | None = None,
+        entity: str | None = None,
+        column: str | None = None,
+        reason: str | None = None,
+        records: int | None = None,
+        value: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        """Report a problem; the same problem once."""
+        problem = Problem(level, kind, self.named(message), file, entity, column, reason, records, value, line)
+        own = self.by_source.setdefault(label, [])
+        if problem not in own:
+            own.append(problem)

@@ -1,0 +1,123 @@
+"""The columns of a file by its first lines, without loading it: whether they are those that are needed, and used."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+
+from csm_core.errors import SourceError
+from csm_core.sources.column_names import column_key, require_distinct
+from csm_core.sources.incoming import SETTING, require_reading
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sources.reading import AS_USUAL, Reading
+from csm_core.sources.source_files import CSV, PARQUET, first_line, glob_escaped, require_columns, stated
+from csm_core.sources.text_files import Row, read_header, read_lines
+
+_RECORDS = 1000
+
+
+@dataclass(frozen=True)
+class UnusedColumns:
+    """The columns of a file that nothing reads, each with the known column that it may be, or an empty text."""
+
+    path: Path
+    columns: tuple[str, ...]
+    may_be: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Path and columns on one line."""
+        return f"{self.path}: {unused_text(self.columns, self.may_be)}"
+
+
+def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:
+    """What is said of columns that are not used."""
+    said = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
+    return f"columns not used: {', '.join(said)}"
+
+
+def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
+    """The columns of a file, and whether these are certainly all: of JSON lines the first records are looked at.
+
+    Raises SourceError for a file that cannot be read or is not what its name says.
+    """
+    file = stated(path)
+    if file.form == CSV:
+        return read_header(path, reading.delimiter_of(path), setting=SETTING if adjustable else ""), True
+    if file.form == PARQUET:
+        names = _parquet_columns(path)
+        require_distinct(str(path), names)
+        return names, True
+    return _json_keys(path)
+
+
+def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str, Reading] | None = None) -> None:
+    """Raise SourceError for the first file that lacks a column that its raw table needs; ``readings`` by table name."""
+    for table, path in files:
+        reading = (readings or {}).get(table.name, AS_USUAL)
+        names, all_known = columns_of(path, reading, adjustable=table.adjustable)
+        if not all_known or (not names and stated(path).form not in (CSV, PARQUET)):
+            continue
+        if table.records and not table.snapshot and stated(path).form not in (CSV, PARQUET):
+            require_columns(str(path), table.required, names, exactly=True)
+        else:
+            require_reading(str(path), table, reading, names)
+
+
+def unused_in(path: Path, reading: Reading, known: Sequence[str]) -> UnusedColumns | None:
+    """The columns of a file that are none of the known ones, None when there are none."""
+    names, _ = columns_of(path, reading, adjustable=True)
+    used = {column_key(name) for name in reading.columns.values()}
+    others = [name for name in names if column_key(name) not in used]
+    absent = [one for one in known if one not in {column_key(name) for name in others} | set(reading.columns)]
+    unused = [name for name in others if column_key(name) not in known or column_key(name) in reading.columns]
+    return UnusedColumns(path, tuple(unused), near_columns(unused, absent)) if unused else None
+
+
+def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
+    """For each name the absent column that it is nearly called like, or an empty text."""
+    near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
+    return tuple(found[0] if found else "" for found in near)
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    try:
+        with duckdb.connect() as connection:
+            described = connection.execute(
+                "describe select * from read_parquet(?, hive_partitioning = false)", [glob_escaped(str(path))]
+            ).fetchall()
+    except duckdb.Error as error:
+        message = f"{path}: not a readable Parquet file: {first_line(error)}"
+        raise SourceError(message) from None
+    return [str(name) for name, *_ in described]
+
+
+def _json_keys(path: Path) -> tuple[list[str], bool]:
+    if path.stat().st_size == 0:
+        message = f"{path}: the file is empty. Remove it, or write it again."
+        raise SourceError(message)
+    keys: dict[str, None] = {}
+    first = list(islice(read_lines(path), _RECORDS + 1))
+    broken = 0
+    for one in first[:_RECORDS]:
+        record: Any = None
+        if isinstance(one, Row):
+            try:
+                record = json.loads(one.values[0] or "")
+            except ValueError:
+                record = None
+        if isinstance(record, dict):
+            keys |= dict.fromkeys(cast("dict[str, Any]", record))
+        else:
+            broken += 1
+    text = (first[0].values[0] or "") if first and isinstance(first[0], Row) else ""
+    if broken and not keys and text.lstrip("\ufeff \t").startswith("["):
+        message = f"{path}: a JSON array; expected JSON lines, one object on each line"
+        raise SourceError(message)
+    return sorted(keys), len(first) <= _RECORDS and not broken

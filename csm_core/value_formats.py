@@ -1,0 +1,104 @@
+"""Which setting reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value.
+
+What a setting reads is decided by the loader's own SQL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import duckdb
+
+from csm_core.sources.reading_sql import iso_time, plain_number
+
+_DATES = (
+    *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
+    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y"),
+    "%Y-%m-%d",
+)
+_TIMES = (
+    *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %I:%M %p"),
+    *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%S%z", "T%H:%M:%S.%f%z"),
+    *(" %H:%M %z", " %H:%M:%S %z", " %H:%M:%S.%f %z", " %H:%M:%S%z", " %H:%M:%S.%f%z"),
+    *(" %H:%M:%S UTC", " %H:%M:%S.%f UTC", " %H:%M:%S Z"),
+)
+_FORMATS = tuple(date + time for date in _DATES for time in _TIMES)
+_ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T.*)?"
+_PLAIN = r"[+-]?[0-9]+(\.[0-9]+)?"
+_NULLS = frozenset(
+    (
+        "?",
+        "-",
+        "--",
+        "n/a",
+        "#n/a",
+        "na",
+        "nan",
+        "nat",
+        "none",
+        "null",
+        "nil",
+        "(null)",
+        "<null>",
+        "(blank)",
+        "\\n",
+        "<na>",
+    )
+)
+_MOST = 0.8
+"""The share of values that a setting must read to be suggested: the others are wrong in another way."""
+
+
+def date_formats(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
+    """The formats that read the values; several where day and month cannot be distinguished, none for other texts."""
+    texts = [value.strip() for value in values if value.strip()]
+    # Trying every format on every value takes long: those that read no value of any shape are excluded first.
+    shapes = {_shape(text): text for text in texts}
+    possible = [form for form in _FORMATS if any(_reads(form, text) for text in shapes.values())]
+    return _most({form: _count(connection, iso_time("value", (form,)), _ISO, texts) for form in possible}, len(texts))
+
+
+def decimal_marks(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
+    """The settings of ``decimal`` that read the values: ``.``, ``,``, both or none."""
+    texts = [value for value in values if value.strip()]
+    read = {mark: _count(connection, plain_number("value", mark), _PLAIN, texts) for mark in (".", ",")}
+    return _most(read, len(texts))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, read: str, expected: str, texts: Sequence[str]) -> int:
+    """How many of the texts the loader's SQL turns into what is expected."""
+    row = connection.execute(
+        f"select count(*) from (select {read} as read from (select unnest(cast(? as varchar[])) as value)) "
+        "where regexp_full_match(read, ?)",
+        [list(texts), expected],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def null_texts(values: Sequence[str]) -> list[str]:
+    """Those of the values with which programs write that there is none."""
+    return sorted({value.strip() for value in values if value.strip().lower() in _NULLS})
+
+
+def _most(read: Mapping[str, int], total: int) -> list[str]:
+    best = max(read.values(), default=0)
+    return [setting for setting, count in read.items() if count == best] if best and best >= _MOST * total else []
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"[A-Za-z]+", "a", re.sub(r"[0-9]", "0", text))
+
+
+def _reads(form: str, text: str) -> bool:
+    # strptime accepts a year of fewer digits, and fewer digits of a day in compact dates.
+    if "%Y" in form and not re.search(r"[0-9]{4}", text):
+        return False
+    if form.startswith("%Y%m%d") and not re.match(r"[0-9]{8}(?![0-9])", text):
+        return False
+    with suppress(ValueError):
+        datetime.strptime(text, form)  # noqa: DTZ007  # only whether it parses
+        return True
+    return False
