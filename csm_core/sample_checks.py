@@ -47,7 +47,6 @@ from csm_core.warehouse import Warehouse, build_model
 
 SAMPLE_QUERY_ROWS = 1000
 SAMPLE_QUERY_SECONDS = 30
-_QUERY_FILE = re.compile(r"/queries/([a-z_]+)-[0-9a-f]{12}(?:-[0-9]+)?\.csv")
 
 
 def check_samples(config: Config, unreachable: Collection[str] = ()) -> dict[str, list[Problem]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 FILE_NOT_READ = "file_not_read"
+# The file that the result of a query is written to.
+_QUERY_FILE = re.compile(r"/queries/([a-z_]+)-[0-9a-f]{12}(?:-[0-9]+)?\.csv")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Problems:
         """The text with the names of files instead of those of their samples."""
         for copy in sorted(self._names, key=len, reverse=True):
             text = text.replace(copy, self._names[copy])
-        return text
+        return _QUERY_FILE.sub(r": query \1", text)
 
     def add(
         self,

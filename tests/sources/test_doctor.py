@@ -20,7 +20,13 @@ from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.doctor import Finding, examine, exit_status, report
 from csm_core.sample_problems import Problem
-from csm_core.sources.settings import FilesSettings, LandedTables, SegmentSettings, ZendeskSettings
+from csm_core.sources.settings import (
+    FilesSettings,
+    LandedTables,
+    PostgresSettings,
+    SegmentSettings,
+    ZendeskSettings,
+)
 from tests.sources.way_in import ACCOUNTS, EVENTS, FEATURES, new_way_in
 
 COMPANY = {"accounts.csv": ACCOUNTS, "features.csv": FEATURES, "usage_events.csv": EVENTS}
@@ -316,3 +322,20 @@ def test_of_many_files_some_are_examined_and_the_number_of_the_others_is_said(tm
     (note,) = of_kind(found, "files_not_examined")
     assert note.message == f"{tmp_path}/tickets: 50 of 150 files are not examined"
     assert [Path(str(one.file)).name for one in of_kind(found, "rejected_values")] == ["149.csv"]
+
+
+def test_the_first_rows_of_queries_are_judged(postgres_url: str, tmp_path, monkeypatch):
+    monkeypatch.setenv("CSM_POSTGRES_DSN", postgres_url)
+    queries = {
+        "accounts": {"sql": "select 'a1' as account_id, 'Ahlers' as account_name -- one"},
+        "invoices": {
+            "sql": "select 'i' || n as invoice_id, 'a1' as account_id, 'ten' as amount_due, timestamp '2026-06-01' "
+            "as issued_at from generate_series(1, 5000) as n;",
+            "incremental_by": "issued_at",
+        },
+    }
+    source = PostgresSettings.model_validate({"system": "postgres", "name": "product_db", "queries": queries})
+    found = examine(Config(sources=(source,), warehouse=tmp_path / "csm.duckdb"))
+    (rejected,) = of_kind(found, "rejected_values")
+    assert (rejected.level, rejected.column, rejected.value, rejected.records) == ("error", "amount_due", "ten", 1000)
+    assert rejected.file == "product_db: query invoices"
