@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-from csm_core.contract import ENTITIES, UPDATED, Kind
+from csm_core.contract import ENTITIES, UPDATED
 
 _SIMILAR = 0.75
 # What CRM, billing and help-desk exports call the columns of the contract.
@@ -64,16 +64,6 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 def known_columns(entity: str) -> tuple[str, ...]:
     """The columns of an entity that files may have."""
     return (*ENTITIES[entity].column_names, UPDATED)
-
-
-def time_columns(entity: str) -> tuple[str, ...]:
-    """Those of them that hold a time."""
-    return (*(one.name for one in ENTITIES[entity].columns if one.kind is Kind.TIMESTAMP), UPDATED)
-
-
-def number_columns(entity: str) -> tuple[str, ...]:
-    """Those of them that hold a number."""
-    return tuple(one.name for one in ENTITIES[entity].columns if one.kind in (Kind.INTEGER, Kind.DECIMAL))
 
 
 def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Mapping[str, str]) -> dict[str, str]:

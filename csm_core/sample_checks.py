@@ -23,18 +23,18 @@ from csm_core.contract import ACCOUNT_MAP, ENTITIES
 from csm_core.contract_samples import ContractSamples
 from csm_core.errors import CSMError, SourceUnavailableError
 from csm_core.gate.records import build_records
+from csm_core.json_documents import json_document, write_json_lines
 from csm_core.rubric import weight_parameters
 from csm_core.sample_gate import SampleGate
 from csm_core.sample_problems import ERROR, FILE_NOT_READ, NOTE, Problem, Problems
 from csm_core.source_samples import (
     FILES_OF_ONE,
     Sample,
-    json_document,
     sampled_folder,
     table_sample,
     temporary_folder,
-    write_json_lines,
 )
+from csm_core.sources.column_names import column_key
 from csm_core.sources.files import readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
@@ -157,7 +157,7 @@ class _Examination:
     def _landed_samples(self, source: SourceSettings, path: Path, landed: LandingPlace, copies: Path) -> list[Sample]:
         """Samples of the tables in a DuckDB file that the system reads."""
         samples: list[Sample] = []
-        wanted = {table.name.partition("_")[2].lower() for table in get_system(source.system).raw_tables}
+        wanted = {column_key(table.name.partition("_")[2]) for table in get_system(source.system).raw_tables}
         copies.mkdir(parents=True, exist_ok=True)
         with duckdb.connect(str(path), read_only=True) as connection:
             names = connection.execute(
@@ -165,8 +165,8 @@ class _Examination:
                 [landed.schema_name],
             ).fetchall()
             for (name,) in names:
-                if str(name).lower() in wanted:
-                    copy = copies / f"{str(name).lower()}.parquet"
+                if (key := column_key(str(name))) in wanted:
+                    copy = copies / f"{key}.parquet"
                     table = f"{quoted(landed.schema_name)}.{quoted(str(name))}"
                     samples.append(table_sample(connection, table, path, copy))
                     self._problems.replaces(str(copy), f"{path}: table {name}")

@@ -39,7 +39,6 @@ _ALL_RECORDS = 200_000
 _ALL_WHOLE_BYTES = 64 * 1024 * 1024
 _ALL_COMPRESSED_BYTES = 512 * 1024 * 1024
 _SAMPLE_BYTES = 8 * 1024 * 1024
-_DOCUMENT_BYTES = 64 * 1024 * 1024
 _COMPRESSED_BYTES = 64 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _DELIMITERS = (";", "\t", "|", ",")
@@ -90,7 +89,7 @@ def take_sample(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path, l
     if form_of(path) == PARQUET:
         return _parquet_sample(connection, path, copy, limits.records)
     head, whole = _first_lines(path, limits, quoted=form_of(path) == CSV)
-    _write_text(copy, head)
+    write_text(copy, head)
     return Sample(path, copy, whole)
 
 
@@ -154,7 +153,8 @@ def _end_of_sample(head: bytes, lines: int, *, quoted: bool) -> int:
     return closed if quoted and closed else end
 
 
-def _write_text(copy: Path, text: bytes) -> None:
+def write_text(copy: Path, text: bytes) -> None:
+    """Write a copy, compressed as its name says."""
     name = copy.name.lower()
     if name.endswith(GZIP):
         with gzip.open(copy, "wb", compresslevel=1) as stream:
@@ -168,7 +168,7 @@ def _write_text(copy: Path, text: bytes) -> None:
         copy.write_bytes(text)
 
 
-def _text_of(sample: Sample) -> str | None:
+def text_of(sample: Sample) -> str | None:
     """The text of a copy, with bytes that are not UTF-8 as surrogates; None for what is not text in UTF-8.
 
     A file that cannot be read has no text here: the loader says what is wrong with it.
@@ -188,7 +188,7 @@ def _text_of(sample: Sample) -> str | None:
 
 def separator_of(sample: Sample, expected: str) -> str | None:
     """The character that separates the columns of a CSV file, if it is another one than expected."""
-    text = _text_of(sample)
+    text = text_of(sample)
     first = (text or "").lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     if not first or _width(first, expected) > 1:
         return None
@@ -219,7 +219,7 @@ def columns_of_sample(connection: duckdb.DuckDBPyConnection, sample: Sample, del
                 "describe select * from read_parquet(?, hive_partitioning = false)", [glob_escaped(str(sample.copy))]
             ).fetchall()
         return [str(name) for name, *_ in described]
-    text = _text_of(sample)
+    text = text_of(sample)
     if text is None:
         return []
     if sample.form == CSV:
@@ -240,7 +240,7 @@ def values_of_sample(
             [glob_escaped(str(sample.copy)), limit],
         ).fetchall()
         found = [str(value) for (value,) in rows if value is not None]
-    elif (text := _text_of(sample)) is not None and sample.form == CSV:
+    elif (text := text_of(sample)) is not None and sample.form == CSV:
         with suppress(csv.Error, StopIteration):
             rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             place = [name.strip() for name in next(rows)].index(column)
@@ -281,18 +281,18 @@ def rename_and_add(
         target.replace(sample.copy)
     else:
         lines: list[str] = []
-        for line in (_text_of(sample) or "").splitlines():
-            record = _object(line)
+        for line in (text_of(sample) or "").splitlines():
+            record = object_of(line)
             if record is None:
                 lines.append(line)
                 continue
             changed = {renamed.get(key, key): value for key, value in record.items()}
             lines.append(json.dumps({**dict.fromkeys(added), **changed}))
-        _write_text(sample.copy, "\n".join([*lines, ""]).encode("utf-8", errors="surrogateescape"))
+        write_text(sample.copy, "\n".join([*lines, ""]).encode("utf-8", errors="surrogateescape"))
 
 
 def _rewrite_csv(sample: Sample, found: str, wanted: str, change: Any) -> None:
-    text = _text_of(sample)
+    text = text_of(sample)
     if text is None:
         return
     target = io.StringIO(newline="")
@@ -302,76 +302,18 @@ def _rewrite_csv(sample: Sample, found: str, wanted: str, change: Any) -> None:
             written.writerow(change(row, number)) if row else target.write("\n")
     except csv.Error:
         return
-    _write_text(sample.copy, target.getvalue().encode("utf-8", errors="surrogateescape"))
-
-
-# -- JSON that is not JSON lines ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class JsonDocument:
-    """A file that is one JSON document: ``under`` is the key that holds its records, None for an array."""
-
-    under: str | None
-    records: tuple[dict[str, Any], ...]
-
-
-def json_document(sample: Sample, required: Sequence[str] = ()) -> JsonDocument | None:
-    """What a file holds that is one JSON array, or one object with a list of records, instead of JSON lines."""
-    text = (_text_of(sample) or "").lstrip()
-    if not text.startswith(("[", "{")):
-        return None
-    if text.startswith("{"):
-        lines = text.split("\n", 1)
-        first = _object(lines[0])
-        if first is not None and (len(lines) > 1 and lines[1].strip()):
-            return None
-        if first is not None and (not required or set(required) & set(first)):
-            return None
-    document = _document(sample)
-    if isinstance(document, list):
-        return JsonDocument(None, _objects(cast("list[Any]", document)))
-    if isinstance(document, dict):
-        lists = ((key, value) for key, value in cast("dict[str, Any]", document).items() if isinstance(value, list))
-        held = {key: records for key, value in lists if (records := _objects(cast("list[Any]", value)))}
-        name = sample.path.name.split(".", 1)[0].lower()
-        if held:
-            under = max(held, key=lambda key: (key.lower() == name, len(held[key])))
-            return JsonDocument(under, held[under])
-    return JsonDocument(None, ()) if text.startswith("[") else None
-
-
-def write_json_lines(sample: Sample, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the copy again as JSON lines."""
-    kept = records[:SAMPLE_RECORDS]
-    sample.whole = len(kept) == len(records)
-    lines = [json.dumps(record) for record in kept]
-    _write_text(sample.copy, "\n".join([*lines, ""]).encode("utf-8", errors="surrogateescape"))
-
-
-def _document(sample: Sample) -> object:
-    with opened(sample.path) as stream:
-        content = stream.read(_DOCUMENT_BYTES + 1)
-    if len(content) > _DOCUMENT_BYTES:
-        return None
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _objects(values: list[Any]) -> tuple[dict[str, Any], ...]:
-    return tuple(cast("dict[str, Any]", value) for value in values if isinstance(value, dict))
+    write_text(sample.copy, target.getvalue().encode("utf-8", errors="surrogateescape"))
 
 
 def _json_records(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
-        record = _object(line)
+        record = object_of(line)
         if record is not None:
             yield record
 
 
-def _object(line: str) -> dict[str, Any] | None:
+def object_of(line: str) -> dict[str, Any] | None:
+    """The JSON object that a line holds, if it holds one."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
