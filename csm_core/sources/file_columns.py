@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key, require_distinct
+from csm_core.sources.column_names import column_key, near_columns, require_distinct, unused_text
 from csm_core.sources.incoming import SETTING, require_reading
 from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.reading import AS_USUAL, Reading
@@ -34,12 +33,6 @@ class UnusedColumns:
     def __str__(self) -> str:
         """Path and columns on one line."""
         return f"{self.path}: {unused_text(self.columns, self.may_be)}"
-
-
-def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:
-    """What is said of columns that are not used."""
-    said = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
-    return f"columns not used: {', '.join(said)}"
 
 
 def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
@@ -78,12 +71,6 @@ def unused_in(path: Path, reading: Reading, known: Sequence[str]) -> UnusedColum
     absent = [one for one in known if one not in {column_key(name) for name in others} | set(reading.columns)]
     unused = [name for name in others if column_key(name) not in known or column_key(name) in reading.columns]
     return UnusedColumns(path, tuple(unused), near_columns(unused, absent)) if unused else None
-
-
-def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
-    """For each name the absent column that it is nearly called like, or an empty text."""
-    near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
-    return tuple(found[0] if found else "" for found in near)
 
 
 def _parquet_columns(path: Path) -> list[str]:
