@@ -214,6 +214,8 @@ def score(
         green_threshold=green, amber_threshold=amber, churn_window_days=churn_window_days
     )
     report = score_file(file, out=out, scorer=scorer, listed=as_json and out is None)
+    if report.note:
+        typer.echo(f"Note: {file}: {printable(report.note, 400)}", err=True)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
         raise typer.Exit(report.exit_status)

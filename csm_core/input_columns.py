@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from csm_core.errors import SignalError
 from csm_core.rubric import FIELD_ALIASES, FIELDS
+from csm_core.sources.column_names import by_key, column_key, near_columns, unused_text
 
 ACCOUNT = "account_id"
 KEYS = (ACCOUNT, "tenant_id", "as_of_date")
 _NEARLY = 0.84
 
 
+class UnusedColumnsWarning(UserWarning):
+    """A frame has columns that are no input of the scorer."""
+
+
 def input_columns(present: Sequence[str], where: str) -> dict[str, str]:
     """Input → the column that holds it, for every input that a column holds. ``where`` begins the messages.
 
-    Raises SignalError for a column that stands twice, for an input beside its alias, for ``account_id`` or a required
-    input that no column holds, and for a column that is called nearly like an optional input that none holds: left
-    alone, what it says would count as unknown without a word.
+    Names are compared by ``column_key``. Raises SignalError for two columns of one name, for an input beside its
+    alias, for ``account_id`` or a required input that no column holds, and for a column that is called nearly like an
+    optional input that none holds: left alone, what it says would count as unknown without a word.
     """
+    found = _by_key(present, where)
+    for alias, name in FIELD_ALIASES.items():
+        if alias in found and name in found:
+            message = f"{where} has both {found[name]} and {found[alias]}, which mean the same; keep one"
+            raise SignalError(message)
+        if alias in found:
+            found[name] = found[alias]
+    _require(found, present, where)
+    _refuse_misnamed(found, where)
+    return {field.name: found[field.name] for field in FIELDS if field.name in found}
+
+
+def key_columns(present: Sequence[str]) -> dict[str, str]:
+    """Key → the column that holds it, for ``account_id``, ``tenant_id`` and ``as_of_date`` as far as they are there."""
+    found = by_key(present)
+    return {key: found[key] for key in KEYS if key in found}
+
+
+def unused_note(present: Sequence[str]) -> str:
+    """Which columns are no input, and what they may be meant as; empty where all are used."""
+    known = {*KEYS, *FIELD_ALIASES, *(field.name for field in FIELDS)}
+    keys = {column_key(name) for name in present}
+    unused = [name for name in present if column_key(name) not in known]
+    return unused_text(unused, near_columns(unused, sorted(known - keys - _aliased(keys)))) if unused else ""
+
+
+def _aliased(keys: Collection[str]) -> set[str]:
+    """The inputs that an alias holds, and the aliases of inputs that are there."""
+    return {name for alias, name in FIELD_ALIASES.items() if alias in keys} | {
+        alias for alias, name in FIELD_ALIASES.items() if name in keys
+    }
+
+
+def _by_key(present: Sequence[str], where: str) -> dict[str, str]:
     doubled = sorted({name for name in present if present.count(name) > 1})
     if doubled:
         message = f"{where} has these columns more than once: {', '.join(doubled)}"
         raise SignalError(message)
-    found = {name: name for name in present}
-    for alias, name in FIELD_ALIASES.items():
-        if alias in found and name in found:
-            message = f"{where} has both {name} and {alias}, which mean the same; keep one"
+    found: dict[str, str] = {}
+    for name in present:
+        key = column_key(name)
+        if key in found:
+            message = f"{where} has the columns {found[key]!r} and {name!r}, which are both read as {key}; keep one"
             raise SignalError(message)
-        if alias in found:
-            found[name] = alias
-    _require(found, present, where)
-    _refuse_misnamed(found, where)
-    return {field.name: found[field.name] for field in FIELDS if field.name in found}
+        found[key] = name
+    return found
 
 
 def _require(found: Collection[str], present: Sequence[str], where: str) -> None:
@@ -47,9 +84,9 @@ def _require(found: Collection[str], present: Sequence[str], where: str) -> None
         raise SignalError(message)
 
 
-def _refuse_misnamed(found: Collection[str], where: str) -> None:
+def _refuse_misnamed(found: Mapping[str, str], where: str) -> None:
     known = {*KEYS, *FIELD_ALIASES, *(field.name for field in FIELDS)}
-    others = {name.lower(): name for name in found if name not in known}
+    others = {key: name for key, name in found.items() if key not in known}
     for name in (*(field.name for field in FIELDS), *FIELD_ALIASES):
         if name in found or FIELD_ALIASES.get(name) in found:
             continue

@@ -15,10 +15,11 @@ import numpy as np
 from csm_core.analytics import as_box
 from csm_core.errors import InputError
 from csm_core.exporting import harmless
-from csm_core.input_columns import ACCOUNT, KEYS, input_columns
+from csm_core.input_columns import ACCOUNT, input_columns, key_columns, unused_note
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
-from csm_core.sources.source_files import CSV, JSON_LINES, PARQUET, form_of
+from csm_core.sources.reading import delimiter_of
+from csm_core.sources.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
 from csm_core.sql_models import literal, quoted
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
@@ -48,13 +49,15 @@ class BadRow:
 class ScoreFileReport:
     """How many rows were scored, which were not, and the table to print where nothing was written.
 
-    ``scores`` are the rows of that table where they were asked for, one mapping each.
+    ``scores`` are the rows of that table where they were asked for, one mapping each. ``note`` names the columns that
+    are no input, empty where all are used.
     """
 
     scored: int
     bad: Sequence[BadRow]
     table: str
     scores: Sequence[Mapping[str, Any]] | None = None
+    note: str = ""
 
     @property
     def exit_status(self) -> int:
@@ -64,7 +67,8 @@ class ScoreFileReport:
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
         listed = {} if self.scores is None else {"scores": list(self.scores)}
-        return {"scored": self.scored, "bad": [asdict(row) for row in self.bad], **listed}
+        noted = {"note": self.note} if self.note else {}
+        return {"scored": self.scored, "bad": [asdict(row) for row in self.bad], **noted, **listed}
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ def score_file(
         try:
             columns, bad = _read(connection, path, form)
             found = {name: columns[column] for name, column in input_columns(list(columns), f"{path}:").items()}
-            keys = [key for key in KEYS if key in columns]
-            _judge(connection, found, {key: columns[key] for key in keys})
+            keys = key_columns(list(columns))
+            _judge(connection, found, {key: columns[column] for key, column in keys.items()})
             bad += _bad_rows(connection)
             connection.execute(
                 f"create table scored as {(scorer or VectorizedCSMHealthScorer()).sql('good', keys=('line', *keys))}"
@@ -105,17 +109,18 @@ def score_file(
             message = f"{path}: cannot be read as {form}: {_first_line(error)}"
             raise InputError(message) from None
         if out:
-            _write(connection, keys, out, out_form)
+            _write(connection, list(keys), out, out_form)
         ((scored,),) = connection.execute("select count(*) from scored").fetchall()
         shown = connection.sql(f"select {', '.join(_unique([*keys, *SHOWN]))} from scored order by line")
         scores = [dict(zip(shown.columns, row, strict=True)) for row in shown.fetchall()] if listed else None
-        return ScoreFileReport(scored, sorted(bad, key=lambda row: row.line), as_box(shown), scores)
+        bad = sorted(bad, key=lambda row: row.line)
+        return ScoreFileReport(scored, bad, as_box(shown), scores, unused_note(list(columns)))
 
 
 def _form(path: Path) -> str:
     form = form_of(path)
     if form is None:
-        message = f"{path}: cannot tell the format; name it .csv, .jsonl or .parquet (text also .gz)"
+        message = f"{path}: cannot tell the format; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
         raise InputError(message)
     return form
 
@@ -123,7 +128,9 @@ def _form(path: Path) -> str:
 def _form_to_write(out: Path, source: Path) -> str:
     form = form_of(out)
     if form is None:
-        message = f"{out}: cannot tell the format to write; name it .csv, .jsonl or .parquet (text also .gz)"
+        message = (
+            f"{out}: cannot tell the format to write; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
+        )
         raise InputError(message)
     if out.exists() and out.samefile(source):
         message = f"{out}: is the file that is read; give another to write"
@@ -145,15 +152,17 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
         return _read_parquet(connection, name), []
     if form == JSON_LINES:
         return _read_json_lines(connection, path, name)
-    header = read_header(path)
+    delimiter = delimiter_of(path)
+    header = read_header(path, delimiter)
     bad = _read_text(
         connection,
-        "delim = ',', quote = '\"', escape = '\"', header = true",
+        f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', header = true, "
+        f"compression = {literal(compression_of(path))}",
         name,
         width=len(header),
         lines=line_count(path) - 1,
         first_line=2,
-        carefully=lambda: read_rows(path, len(header)),
+        carefully=lambda: read_rows(path, len(header), delimiter=delimiter),
     )
     return {column: _Column(f"c{position}") for position, column in enumerate(header)}, bad
 
@@ -172,7 +181,7 @@ def _read_json_lines(
 ) -> tuple[dict[str, _Column], list[BadRow]]:
     bad = _read_text(
         connection,
-        "delim = '\x01', quote = '', escape = '', header = false",
+        f"delim = '\x01', quote = '', escape = '', header = false, compression = {literal(compression_of(path))}",
         name,
         width=1,
         lines=line_count(path),
@@ -338,11 +347,12 @@ def _write(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], out: Path
     fresh = out.with_name(f".{out.name}.new")
     # A spreadsheet opens CSV, and would run an id that begins like a formula.
     safe = f" replace ({', '.join(f'{harmless(key)} as {key}' for key in keys)})" if form == CSV else ""
-    compressed = ", compression gzip" if out.name.lower().endswith(".gz") else ""
+    packed = "" if form == PARQUET else f", compression {compression_of(out)}"
+    separated = f", delim {literal(delimiter_of(out))}" if form == CSV else ""
     try:
         connection.execute(
             f"copy (select * exclude (line){safe} from scored order by line) to {literal(str(fresh))} "
-            f"({_COPY_FORMATS[form]}{compressed})"
+            f"({_COPY_FORMATS[form]}{separated}{packed})"
         )
         fresh.replace(out)
     except (OSError, duckdb.Error) as error:

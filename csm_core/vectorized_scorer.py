@@ -5,6 +5,7 @@ Frames go in and out as columns; no Python object is made per row, and the input
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from csm_core.errors import SignalError
-from csm_core.input_columns import ACCOUNT, KEYS, input_columns
+from csm_core.input_columns import ACCOUNT, KEYS, UnusedColumnsWarning, input_columns, key_columns, unused_note
 from csm_core.policy import Thresholds
 from csm_core.rubric import (
     CHURN_RISKS,
@@ -65,12 +66,19 @@ class VectorizedCSMHealthScorer:
         The columns are ``account_id``, ``score``, ``raw_score``, ``rag``, ``churn_risk_level``,
         ``churn_triggered_by``, ``should_alert`` and the points of every signal; levels come as categories. Columns
         that the contract gives a default may be left out. ``avg_ticket_sentiment`` is taken for
-        ``support_sentiment``. In a column that may be null, NaN is null.
+        ``support_sentiment``. In a column that may be null, NaN is null. Names of columns
+        are compared by ``column_key``; columns that are no input are named in an ``UnusedColumnsWarning``.
 
         Raises SignalError naming account and field for a row outside the contract, a missing or misnamed column, a
         column of the wrong type, and an account that stands twice (per tenant and day, where the frame has those).
         """
-        columns = input_columns([str(column) for column in signals.columns], "the frame")
+        names = [str(column) for column in signals.columns]
+        columns = input_columns(names, "the frame")
+        if unused := unused_note(names):
+            warnings.warn(f"the frame: {unused}", UnusedColumnsWarning, stacklevel=2)
+        keys = {column: key for key, column in key_columns(names).items() if column != key}
+        if keys:
+            signals = signals.rename(columns=keys)
         _require_unique(signals)
         cleaned = _frame({field.name: _cleaned(field, signals, columns) for field in FIELDS}, len(signals))
         with duckdb.connect() as connection:

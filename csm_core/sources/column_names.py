@@ -6,6 +6,7 @@ the folded name.
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -71,6 +72,18 @@ def _same_column(where: str, first: str, second: str, key: str) -> str:
         f"{where}: the columns {shown(first)} and {shown(second)} are both read as {shown(key)}. "
         "Rename or remove one of them."
     )
+
+
+def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
+    """For each name the absent column that it is nearly called like, or an empty text."""
+    near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
+    return tuple(found[0] if found else "" for found in near)
+
+
+def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:
+    """What is said of columns that are not used."""
+    said = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
+    return f"columns not used: {', '.join(said)}"
 
 
 def shown(text: str) -> str:

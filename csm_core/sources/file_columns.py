@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key, require_distinct
+from csm_core.sources.column_names import column_key, near_columns, unused_text
 from csm_core.sources.incoming import SETTING, require_reading
+from csm_core.sources.parquet_files import described
 from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.reading import AS_USUAL, Reading
-from csm_core.sources.source_files import CSV, PARQUET, first_line, glob_escaped, require_columns, stated
+from csm_core.sources.source_files import CSV, PARQUET, require_columns, stated
 from csm_core.sources.text_files import Row, read_header, read_lines
 
 _RECORDS = 1000
@@ -36,12 +36,6 @@ class UnusedColumns:
         return f"{self.path}: {unused_text(self.columns, self.may_be)}"
 
 
-def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:
-    """What is said of columns that are not used."""
-    said = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
-    return f"columns not used: {', '.join(said)}"
-
-
 def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
     """The columns of a file, and whether these are certainly all: of JSON lines the first records are looked at.
 
@@ -51,9 +45,9 @@ def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = Fa
     if file.form == CSV:
         return read_header(path, reading.delimiter_of(path), setting=SETTING if adjustable else ""), True
     if file.form == PARQUET:
-        names = _parquet_columns(path)
-        require_distinct(str(path), names)
-        return names, True
+        with duckdb.connect() as connection:
+            columns, _ = described(connection, str(path))
+        return [column.name for column in columns], True
     return _json_keys(path)
 
 
@@ -78,24 +72,6 @@ def unused_in(path: Path, reading: Reading, known: Sequence[str]) -> UnusedColum
     absent = [one for one in known if one not in {column_key(name) for name in others} | set(reading.columns)]
     unused = [name for name in others if column_key(name) not in known or column_key(name) in reading.columns]
     return UnusedColumns(path, tuple(unused), near_columns(unused, absent)) if unused else None
-
-
-def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
-    """For each name the absent column that it is nearly called like, or an empty text."""
-    near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
-    return tuple(found[0] if found else "" for found in near)
-
-
-def _parquet_columns(path: Path) -> list[str]:
-    try:
-        with duckdb.connect() as connection:
-            described = connection.execute(
-                "describe select * from read_parquet(?, hive_partitioning = false)", [glob_escaped(str(path))]
-            ).fetchall()
-    except duckdb.Error as error:
-        message = f"{path}: not a readable Parquet file: {first_line(error)}"
-        raise SourceError(message) from None
-    return [str(name) for name, *_ in described]
 
 
 def _json_keys(path: Path) -> tuple[list[str], bool]:

@@ -25,8 +25,9 @@ import duckdb
 
 from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key, require_distinct, stored_name
+from csm_core.sources.column_names import column_key, stored_name
 from csm_core.sources.incoming import LINES, IncomingText, json_pointer, require_reading
+from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described
 from csm_core.sources.raw_columns import RawColumns, as_json, converted
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable, opened_columns, prepare
 from csm_core.sources.reading import AS_USUAL, Reading
@@ -49,7 +50,6 @@ _BATCH_ROWS = 20_000
 _WITH = "+"
 # Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
-_NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
 
 
 def load_tables(
@@ -186,29 +186,16 @@ class _Load:
 
     def _describe_parquet(self, files: Sequence[SourceFile]) -> None:
         for file in files:
-            try:
-                described = self._connection.execute(
-                    "describe select * from read_parquet(?, hive_partitioning = false, binary_as_string = true)",
-                    [glob_escaped(file.name)],
-                ).fetchall()
-                counted = self._connection.execute(
-                    "select sum(num_rows) from parquet_file_metadata(?)", [glob_escaped(file.name)]
-                ).fetchone()
-            except duckdb.Error as error:
-                message = f"{file.path}: not a readable Parquet file: {first_line(error)}"
-                raise SourceError(message) from None
-            file.rows = int(counted[0]) if counted else 0
-            file.columns = tuple(f"{name}\0{kind}" for name, kind, *_ in described)
-            names = [name for name, *_ in described]
-            require_distinct(str(file.path), names)
-            require_reading(str(file.path), self._target, file.reading, names)
+            columns, file.rows = described(self._connection, file.name)
+            file.columns = tuple(column.signature for column in columns)
+            require_reading(str(file.path), self._target, file.reading, [column.name for column in columns])
 
     def _store_parquet(self, files: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
         alike: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
         for file in files:
             alike.setdefault((file.columns, file.reading.digest), []).append(file)
         for (signature, _), group in alike.items():
-            columns = [_ParquetColumn(*signed.split("\0", 1)) for signed in signature]
+            columns = [ParquetColumn(*signed.split("\0", 1)) for signed in signature]
             # One file is one constant: the name is not looked up row by row.
             name = literal(group[0].name) if len(group) == 1 else "filename"
             if self._target.records:
@@ -223,28 +210,11 @@ class _Load:
                     f"insert into {self._target.table} by name select {', '.join(values)}, "
                     f"{name} as _source_file, file_row_number + 1 as _source_line, "
                     f"cast(? as timestamp) as _loaded_at, cast(? as bigint) as _load_id "
-                    f"from read_parquet(?, hive_partitioning = false, binary_as_string = true, "
-                    f"file_row_number = true{options})",
+                    f"from read_parquet(?, {OPTIONS}, file_row_number = true{options})",
                     [loaded_at, load_id, [glob_escaped(file.name) for file in group]],
                 )
             except duckdb.Error as error:
-                raise SourceError(self._damaged(group, columns, error)) from None
-
-    def _damaged(self, group: Sequence[SourceFile], columns: Sequence[_ParquetColumn], error: duckdb.Error) -> str:
-        """Which of the files cannot be read: each is read alone, as reading several does not say."""
-        values = ", ".join(sql_quoted(column.name) for column in columns)
-        # The transaction of the load has ended with the error.
-        with self._connection.cursor() as cursor:
-            for file in group:
-                try:
-                    cursor.execute(
-                        f"select max(hash({values})) from read_parquet(?, hive_partitioning = false, "
-                        "binary_as_string = true)",
-                        [glob_escaped(file.name)],
-                    )
-                except duckdb.Error as own:
-                    return f"{file.path}: a damaged Parquet file: {first_line(own)}. Transfer or write it again."
-        return f"{group[0].path}, or one of {len(group)} such files: reading failed: {first_line(error)}"
+                raise SourceError(damage(self._connection, group, columns, error)) from None
 
     # -- storing -------------------------------------------------------------------------------------------------
 
@@ -458,16 +428,3 @@ def _first_of(expressions: Sequence[str]) -> str:
 def _digest_in(fingerprint: str) -> str:
     """How the file of a fingerprint was read; empty for the usual way."""
     return fingerprint.partition(_WITH)[2]
-
-
-class _ParquetColumn:
-    """One column of a Parquet file: nested values become JSON text, everything else keeps its type."""
-
-    def __init__(self, name: str, kind: str) -> None:
-        self.name = name
-        self.kind = kind
-        nested = kind.endswith("]") or kind.startswith(_NESTED)
-        as_text = nested or kind.startswith("ENUM") or kind in {"NULL", '"NULL"'}
-        self.raw_type = "VARCHAR" if as_text else kind
-        value = sql_quoted(name)
-        self.expression = f"cast(to_json({value}) as varchar)" if nested else value

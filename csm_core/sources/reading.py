@@ -85,7 +85,8 @@ def _not_there(where: str, name: str, column: str, names: Sequence[str]) -> str:
 
 def delimiter_of(path: Path) -> str:
     """What separates the values of a text file by its name."""
-    return "\t" if ".tsv" in path.name.lower()[-8:] else ","
+    name = path.name.lower()
+    return "\t" if any(name.endswith(f".tsv{packed}") for packed in ("", ".gz", ".zst")) else ","
 
 
 AS_USUAL = Reading()

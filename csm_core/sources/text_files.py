@@ -156,14 +156,19 @@ def scanned(path: Path, texts: Collection[str]) -> Scanned:
             last = chunk[-1:]
             if wanted:
                 # A text may begin in one chunk and end in the next.
-                looked = kept + chunk if kept else chunk
-                wanted = {text: raw for text, raw in wanted.items() if raw not in looked}
-                kept = looked[1 - longest :] if longest > 1 else b""
+                border = kept + chunk[: longest - 1]
+                wanted = {text: raw for text, raw in wanted.items() if raw not in border and not _holds(chunk, raw)}
+                kept = (border if len(chunk) < longest else chunk)[1 - longest :] if longest > 1 else b""
     if not lines and carriage_returns:
         lines = carriage_returns + (last != b"\r")
     else:
         lines += last != b"\n"
     return Scanned(lines, frozenset(texts) - wanted.keys())
+
+
+def _holds(chunk: bytes, text: bytes) -> bool:
+    # Looking for single bytes is ten times as fast, and one of them is mostly missing.
+    return all(text[place : place + 1] in chunk for place in range(len(text))) and text in chunk
 
 
 def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[str]:

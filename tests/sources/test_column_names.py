@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,3 +111,16 @@ def test_a_warehouse_whose_raw_table_has_the_column_in_its_old_spelling_goes_on(
     way_in.write("invoices.csv", INVOICES.format("\u00e9tat,REGION", "i1").replace(",x\n", ",x,y\n"))
     way_in.load()
     assert way_in.rows('select "\u00e9tat", region from raw.files__invoices') == [("x", "y")]
+
+
+def test_parquet_columns_that_differ_in_case_alone_are_an_error(way_in):
+    way_in.write_company()
+    table = pa.table(
+        {"Account_ID": ["a1"], "account_id": ["a2"], "account_name": ["x"], "more": [{"account_id": [{"a": 1}]}]}
+    )
+    (way_in.folder / "accounts.csv").unlink()
+    pq.write_table(table, way_in.folder / "accounts.parquet")
+    with pytest.raises(SourceError, match="the columns 'Account_ID' and 'account_id' are both read as 'account_id'"):
+        way_in.load()
+    pq.write_table(table.drop_columns(["Account_ID"]), way_in.folder / "accounts.parquet")
+    assert way_in.load()["raw.files__accounts"].loaded == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from csm_core.errors import SignalError
-from csm_core.input_columns import KEYS, input_columns
+from csm_core.input_columns import KEYS, input_columns, key_columns, unused_note
 from csm_core.rubric import FIELDS
 
 INPUTS = [field.name for field in FIELDS]
@@ -15,7 +15,7 @@ MISSPELT = {
     "support_sentiment": "suport_sentiment",
     "open_ticket_count": "open_tickets_count",
     "days_to_renewal": "days_to_renewel",
-    "nps_score": "NPS_Score",
+    "nps_score": "nps_scores",
     "escalation_count_90_days": "escalations_count_90_days",
     "tam_health_rag": "tam_heath_rag",
 }
@@ -70,3 +70,16 @@ def test_a_doubled_column_and_an_input_beside_its_alias_are_refused():
     assert input_columns([*REQUIRED, "avg_ticket_sentiment"], "it")["support_sentiment"] == "avg_ticket_sentiment"
     with pytest.raises(SignalError, match="both support_sentiment and avg_ticket_sentiment"):
         input_columns([*REQUIRED, "avg_ticket_sentiment", "support_sentiment"], "the frame")
+
+
+def test_names_are_compared_without_regard_to_case_blanks_and_dashes():
+    spelt = [name.upper().replace("_", " ") for name in ["account_id", *INPUTS]]
+    assert input_columns(spelt, "it") == dict(zip(INPUTS, spelt[1:], strict=True))
+    assert key_columns(["Account-ID", "AS OF DATE"]) == {"account_id": "Account-ID", "as_of_date": "AS OF DATE"}
+    with pytest.raises(SignalError, match="the columns 'nps_score' and 'NPS Score', which are both read as nps_score"):
+        input_columns([*REQUIRED, "nps_score", "NPS Score"], "the frame")
+
+
+def test_columns_that_are_no_input_are_named():
+    assert unused_note([*REQUIRED, "Tenant ID", "support_sentiment"]) == ""
+    assert unused_note([*INPUTS, "account_id", "tenant", "x"]) == "columns not used: tenant (is it tenant_id?), x"

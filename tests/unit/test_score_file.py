@@ -9,6 +9,7 @@ import pytest
 
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
+from csm_core.input_columns import UnusedColumnsWarning
 from csm_core.schemas import CSMHealthSignals
 from csm_core.score_file import score_file
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
@@ -351,3 +352,36 @@ def test_the_table_says_levels_as_text_and_errors_no_control_characters(company,
         said.stderr
     )
     assert f"{path}, line 4: 2 values for 7 columns\n" in said.stderr
+
+
+@pytest.mark.parametrize("name", ["signals.csv", "signals.tsv", "SIGNALS.CSV.GZ", "signals.csv.zst", "signals.parquet"])
+def test_names_in_capitals_and_with_blanks_are_the_inputs(tmp_path, name):
+    plain = tmp_path / "plain.csv"
+    plain.write_text("\n".join([HEADER.upper().replace("_", " ") + ",tenant", GOOD + ",t"]), encoding="utf-8")
+    path = tmp_path / name
+    compressed = {"GZ": ", compression gzip", "zst": ", compression zstd"}.get(name.rpartition(".")[2], "")
+    delimiter = ", delim '\t'" if ".tsv" in name else ""
+    form = "format parquet" if name.endswith("parquet") else f"format csv, header{compressed}{delimiter}"
+    duckdb.execute(f"copy (from read_csv('{plain}', all_varchar = true)) to '{path}' ({form})")
+    report = score_file(path, listed=True)
+    assert (report.scored, report.bad) == (1, [])
+    assert report.scores[0]["account_id"] == "a"
+    assert report.scores[0]["score"] == expected().score
+    assert report.note == "columns not used: tenant (is it tenant_id?)"
+
+
+def test_scores_are_written_with_tabs_and_zstd(tmp_path):
+    for name in ("scored.tsv", "scored.csv.zst", "scored.jsonl.gz"):
+        out = tmp_path / name
+        score_file(write(tmp_path, GOOD), out=out)
+        assert duckdb.execute(f"select count(*) from '{out}'").fetchone() == (1,)
+    assert "account_id\tscore" in (tmp_path / "scored.tsv").read_text()
+
+
+def test_a_frame_with_columns_that_are_no_input_is_scored_with_a_warning():
+    frame = frame_of(list(boundary_rows())[:3])
+    scorer = VectorizedCSMHealthScorer()
+    plain = scorer.score_frame(frame)
+    spelt = frame.rename(columns={name: name.upper().replace("_", "-") for name in frame.columns}).assign(tenant="t")
+    with pytest.warns(UnusedColumnsWarning, match=r"the frame: columns not used: tenant \(is it tenant_id\?\)"):
+        pd.testing.assert_frame_equal(scorer.score_frame(spelt), plain)

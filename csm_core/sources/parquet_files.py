@@ -1,0 +1,82 @@
+"""Parquet files as DuckDB reads them: their columns, what is stored of each, and which of several is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+
+from csm_core.errors import SourceError
+from csm_core.sources.column_names import require_distinct
+from csm_core.sources.source_files import SourceFile, first_line, glob_escaped
+from csm_core.sql_models import quoted as sql_quoted
+
+OPTIONS = "hive_partitioning = false, binary_as_string = true"
+_NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
+
+
+class ParquetColumn:
+    """One column of a Parquet file: nested values become JSON text, everything else keeps its type."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        nested = kind.endswith("]") or kind.startswith(_NESTED)
+        as_text = nested or kind.startswith("ENUM") or kind in {"NULL", '"NULL"'}
+        self.raw_type = "VARCHAR" if as_text else kind
+        value = sql_quoted(name)
+        self.expression = f"cast(to_json({value}) as varchar)" if nested else value
+
+    @property
+    def signature(self) -> str:
+        """Name and type as one text."""
+        return f"{self.name}\0{self.kind}"
+
+
+def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[ParquetColumn], int]:
+    """The columns of a file and how many rows it has.
+
+    Raises SourceError for a file that is not Parquet, and for two columns that are one for the warehouse.
+    """
+    name = [glob_escaped(path)]
+    try:
+        columns = connection.execute(f"describe select * from read_parquet(?, {OPTIONS})", name).fetchall()
+        counted = connection.execute("select sum(num_rows) from parquet_file_metadata(?)", name).fetchone()
+        fields = connection.execute("select name, num_children from parquet_schema(?)", name).fetchall()
+    except duckdb.Error as error:
+        message = f"{path}: not a readable Parquet file: {first_line(error)}"
+        raise SourceError(message) from None
+    # DuckDB renames a column whose name differs from another one's in case alone: the schema has the true names.
+    require_distinct(path, _top_level([(str(field), children) for field, children in fields]))
+    return [ParquetColumn(str(column), str(kind)) for column, kind, *_ in columns], int(counted[0]) if counted else 0
+
+
+def _top_level(fields: Sequence[tuple[str, int | None]]) -> list[str]:
+    """The names of the columns in a schema that lists every field before its children, the root first."""
+    found: list[str] = []
+    inside = 0
+    for name, children in fields[1:]:
+        if inside:
+            inside -= 1
+        else:
+            found.append(name)
+        inside += children or 0
+    return found
+
+
+def damage(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[SourceFile],
+    columns: Sequence[ParquetColumn],
+    error: duckdb.Error,
+) -> str:
+    """Which of the files cannot be read: each is read alone, as reading several does not say."""
+    values = ", ".join(sql_quoted(column.name) for column in columns)
+    # The transaction of the load has ended with the error.
+    with connection.cursor() as cursor:
+        for file in files:
+            try:
+                cursor.execute(f"select max(hash({values})) from read_parquet(?, {OPTIONS})", [glob_escaped(file.name)])
+            except duckdb.Error as own:
+                return f"{file.path}: a damaged Parquet file: {first_line(own)}. Transfer or write it again."
+    return f"{files[0].path}, or one of {len(files)} such files: reading failed: {first_line(error)}"

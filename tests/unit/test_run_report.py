@@ -1,0 +1,30 @@
+"""The summary of a run: what it says of files that are not read."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from csm_core.run_report import report_lines, report_object
+from csm_core.sources.found_files import UnreadFile
+from csm_core.warehouse import Warehouse
+from pipelines.run import RunOutcome
+
+DAYS = (date(2026, 6, 30), date(2026, 6, 30))
+
+
+@pytest.mark.parametrize(("files", "lines"), [(0, 0), (1, 1), (10, 10), (11, 11), (25, 11)])
+def test_a_line_for_each_file_that_is_not_read_at_most_ten_then_a_count(tmp_path, files, lines):
+    unread = tuple(UnreadFile(Path(f"/data/{number}.xlsx"), "a spreadsheet") for number in range(files))
+    outcome = RunOutcome("0123456789", succeeded=False, unread=unread)
+    warehouse = Warehouse(tmp_path / "csm.duckdb")
+    said = [line for line in report_lines(outcome, warehouse, DAYS, 1.0) if ".xlsx" in line or "more;" in line]
+    assert len(said) == lines
+    if files:
+        assert said[0] == "Not read   /data/0.xlsx: a spreadsheet"
+    if files > 10:
+        assert said[-1] == f"           and {files - 10} more; `csm run --json` lists all"
+    listed = report_object(outcome, warehouse, DAYS, 1.0)["unread"]
+    assert listed == [{"path": str(one.path), "why": one.why} for one in unread]
