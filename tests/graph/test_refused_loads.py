@@ -156,7 +156,7 @@ def test_a_file_that_is_not_what_it_says_stops_the_run(company, case):
 def test_a_load_of_bad_records_stops_the_run_and_keeps_their_text(company, case):
     name, content, reason, kept = RECORDS[case]
     said = refused(company, name, content())
-    assert f"1 of 1 new records refused (100.0 %, at most 5 % are let pass): {reason} 1" in said
+    assert f"1 of 1 new records rejected (100.0 %, limit 5 %): {reason} 1" in said
     assert "csm quarantine usage_events" in said
     ((found, raw_text),) = company.query("select reason, raw_text from quarantine.usage_events")
     assert found == reason
