@@ -146,7 +146,9 @@ chosen as (
         currency,
         billing_months,
         period_start,
-        period_end,
+        coalesce(
+            period_end, max(period_end) over (partition by _source, subscription_id, item_id, stated_at)
+        ) as period_end,
         stated_at
     from all_statements
     qualify row_number() over (
