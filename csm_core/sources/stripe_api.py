@@ -131,7 +131,7 @@ class StripeStream:
         if objects:
             asked = unsettled.union(state.get("open", []))
             gathered.setdefault("invoices", []).extend(self._open_again(asked, seen))
-            # One that is not there any more was a draft that somebody deleted: nothing else can be.
+            # An invoice that no longer exists was a draft that was deleted: only drafts can be.
             state["open"] = sorted(set(state.get("open", [])) & seen)
         for table, records in gathered.items():
             self._note_open(state, table, records)
@@ -150,7 +150,7 @@ class StripeStream:
             yield page
 
     def _open_again(self, unsettled: set[str], seen: set[str]) -> Iterator[dict[str, Any]]:
-        """Invoices that are open, and those that were: of some changes no event tells."""
+        """Invoices that are open, and those that were: some changes have no event."""
         known = unsettled - seen
         try:
             for page, _ in self._pages("/v1/invoices", {"status": "open"}, None):
@@ -160,7 +160,7 @@ class StripeStream:
                         seen.add(invoice["id"])
                         yield invoice
         except (SourceError, SourceUnavailableError):
-            # An API that does not know the filter, or fails over it, is asked for each; if it is gone, that tells.
+            # An API without the filter, or that fails at it, is asked for each; one that is down fails there as well.
             known = unsettled - seen
         for name in sorted(known):
             invoice = self._api.get(f"/v1/invoices/{name}", may_be_missing=True)

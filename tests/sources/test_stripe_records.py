@@ -54,7 +54,7 @@ def put(record: dict[str, Any], field: Field, value: Any) -> None:
 
 
 def fields_of(kind: RecordKind) -> list[Field]:
-    """The declared fields, and the times by which versions are told apart."""
+    """The declared fields, and the times that order versions."""
     return [*kind.fields, *(Field(path, FieldKind.TIME) for path in (*kind.versions, *LANDED_VERSIONS))]
 
 

@@ -1,7 +1,7 @@
 -- Grain: one row per subscription and span of time in which its seats, price and renewal stayed the same.
 -- Definition (signals.md, "Staged contract"): seats are the quantities of all items together, mrr their prices per
 -- month before discounts. The first span begins with the subscription, later ones are named after their start. Monthly
--- and other short periods renew by themselves and nobody decides: only periods of at least `renewal_months` have a
+-- and other short periods renew by themselves: only periods of at least `renewal_months` have a
 -- renewal date, the earliest end of such an item's period. A subscription that is to end has its end as renewal date
 -- from when that was asked for; its term is then null where it is shorter than `renewal_months`, as it does not renew.
 -- Worked example: sub_1 from 1 January with 5 seats, 8 from 15 January => 'sub_1' with 5, ended 15 January, and

@@ -6,7 +6,7 @@
 with credit_notes as (
     select
         _source,
-        reference_id(coalesce(record ->> '$.invoice', record ->> '$.invoice_id')) as invoice_id,
+        coalesce(reference_id(record ->> '$.invoice'), reference_id(record ->> '$.invoice_id')) as invoice_id,
         coalesce(lower(trim(record ->> '$.status')), 'issued') as status,
         case
             when is_given(record ->> '$.pre_payment_amount') then whole_number(record ->> '$.pre_payment_amount')

@@ -31,7 +31,7 @@ invoices as (
     select
         _source,
         invoice_id,
-        reference_id(coalesce(record ->> '$.customer', record ->> '$.customer_id')) as customer_id,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
         coalesce(status, case when flag(record ->> '$.paid') then 'paid' end) as status,
         lower(trim(record ->> '$.currency')) as currency,
         whole_number(record ->> '$.amount_due') as amount_due,

@@ -69,7 +69,7 @@ items as (
         identifier_text(item ->> '$.id') as item_id,
         names_all_items,
         stated_at,
-        reference_id(coalesce(item ->> '$.price', item ->> '$.plan')) as price_id,
+        coalesce(reference_id(item ->> '$.price'), reference_id(item ->> '$.plan')) as price_id,
         whole_number(item ->> '$.quantity') as quantity,
         currency,
         lower(trim(coalesce(item ->> '$.price.currency', item ->> '$.plan.currency'))) as price_currency,
@@ -102,7 +102,10 @@ items as (
         records.record_id as item_id,
         true as names_all_items,
         cast(null as timestamp) as stated_at,
-        reference_id(coalesce(records.record ->> '$.price_id', records.record ->> '$.plan_id')) as price_id,
+        coalesce(
+            reference_id(records.record ->> '$.price_id'),
+            reference_id(records.record ->> '$.plan_id')
+        ) as price_id,
         whole_number(records.record ->> '$.quantity') as quantity,
         subscriptions.currency,
         cast(null as varchar) as price_currency,
@@ -119,7 +122,10 @@ items as (
     inner join staging.stripe_subscriptions as subscriptions
         on subscriptions._source = records._source
         and subscriptions.subscription_id
-        = reference_id(coalesce(records.record ->> '$.subscription_id', records.record ->> '$.subscription'))
+        = coalesce(
+            reference_id(records.record ->> '$.subscription_id'),
+            reference_id(records.record ->> '$.subscription')
+        )
     where records.kind = 'subscription_items' and not records.is_deleted and subscriptions.ignored is null
 )
 

@@ -1,7 +1,7 @@
 -- Grain: one row per line of an invoice that bills an item of a subscription.
--- Definition: lines of invoices that are left out or void are left out: nobody was to pay them. A line names its price
+-- Definition: lines of ignored and of void invoices are left out, since they are not to be paid. A line has its price
 -- as an object (`price`, `plan`) or, since version 2025-03-31.basil of Stripe's API, only by id in `pricing` with the
--- unit amount; its subscription stands in `parent` then. Amounts are in minor units of the line's currency. The line of
+-- unit amount; its subscription is in `parent` then. Amounts are in minor units of the line's currency. The line of
 -- a period that was over when the invoice was made bills use.
 -- Worked example: pricing {unit_amount_decimal: "2000", price_details: {price: p1}} => price_id p1, unit_amount 2000,
 -- billing_interval null.
@@ -95,7 +95,10 @@ lines as (
         reference_id(records.record ->> '$.subscription_id') as subscription_id,
         reference_id(records.record ->> '$.subscription_item_id') as item_id,
         coalesce(flag(records.record ->> '$.proration'), false) as is_proration,
-        reference_id(coalesce(records.record ->> '$.price_id', records.record ->> '$.plan_id')) as price_id,
+        coalesce(
+            reference_id(records.record ->> '$.price_id'),
+            reference_id(records.record ->> '$.plan_id')
+        ) as price_id,
         whole_number(records.record ->> '$.quantity') as quantity,
         whole_number(records.record ->> '$.amount') as amount,
         lower(trim(records.record ->> '$.currency')) as currency,

@@ -10,7 +10,10 @@
 with landed_periods as (
     select
         _source,
-        reference_id(coalesce(record ->> '$.subscription_id', record ->> '$.subscription')) as subscription_id,
+        coalesce(
+            reference_id(record ->> '$.subscription_id'),
+            reference_id(record ->> '$.subscription')
+        ) as subscription_id,
         max(vendor_time(record ->> '$.current_period_end')) as period_end
     from staging.stripe_records
     where kind = 'subscription_items' and not is_deleted
@@ -48,7 +51,7 @@ subscriptions as (
     select
         _source,
         subscription_id,
-        reference_id(coalesce(record ->> '$.customer', record ->> '$.customer_id')) as customer_id,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
         status,
         lower(trim(record ->> '$.currency')) as currency,
         coalesce(vendor_time(record ->> '$.start_date'), vendor_time(record ->> '$.created')) as started_at,
