@@ -22,7 +22,7 @@ from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.segment import SEGMENT
-from csm_core.sources.stripe import StripeSource
+from csm_core.sources.stripe import STRIPE
 from csm_core.sources.zendesk import ZENDESK
 
 
@@ -69,7 +69,7 @@ _SYSTEMS: dict[str, SourceSystem] = {
         FilesSource(),
         RavenStackSource(),
         PostgresSource(),
-        StripeSource(),
+        STRIPE,
         ZENDESK,
         SEGMENT,
         HUBSPOT,

@@ -1,8 +1,9 @@
 """Stripe's API: everything once, then what changed, by its events; invoices that were open are read again every time.
 
-The first pull lists all customers, subscriptions, invoices and credit notes. Later ones read the events since the last
-pull: each holds the object as it was then, and the newest of an object counts. Events are kept by Stripe for 30 days:
-after a longer pause everything is listed again. Events of subscriptions are kept, too: they are the history of seats.
+The first pull lists all customers, subscriptions, invoices, credit notes and prices. Later ones read the events since
+the last pull: each holds the object as it was then, and the newest of an object counts. Events are kept by Stripe for
+30 days: after a longer pause everything is listed again. Events of subscriptions are kept, too: they are the history of
+seats, and of prices that are new. A list inside a record that is cut off is fetched to its end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from csm_core.errors import SourceError, SourceUnavailableError
+from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import StripeApi
 from csm_core.sources.web_api import WebApi, key_of
@@ -22,7 +23,10 @@ LISTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("subscriptions", {"status": "all"}),
     ("invoices", {}),
     ("credit_notes", {}),
+    # Prices that are no longer sold as well: lines of earlier invoices name them.
+    ("prices", {}),
 )
+OPTIONAL = "prices"
 TABLES = {
     "customer": "customers",
     "subscription": "subscriptions",
@@ -36,7 +40,12 @@ EVENT_TYPES = (
     *(f"invoice.{what}" for what in ("voided", "marked_uncollectible", "created", "deleted")),
     *(f"credit_note.{what}" for what in ("created", "updated", "voided")),
 )
-HISTORY = ("customer.subscription.created", "customer.subscription.updated")
+HISTORY = "customer.subscription."
+LISTS_INSIDE = {
+    "lines": lambda record: (f"/v1/invoices/{record['id']}/lines", {}),
+    "items": lambda record: ("/v1/subscription_items", {"subscription": str(record["id"])}),
+}
+"""Where a list inside a record goes on, if the record does not say so."""
 UNSETTLED = ("open", "draft")
 KEPT_DAYS = 25
 PAGE = 100
@@ -87,10 +96,15 @@ class StripeStream:
             table, parameters = LISTS[step]
             if step > state["step"]:
                 state.update(step=step, after=None)
-            for page, after in self._pages(f"/v1/{table}", parameters, state.get("after")):
-                self._note_open(state, table, page)
-                state["after"] = after
-                yield table, page
+            try:
+                for page, after in self._pages(f"/v1/{table}", parameters, state.get("after")):
+                    self._note_open(state, table, page)
+                    state["after"] = after
+                    yield table, page
+            except ConfigError:
+                # A restricted key need not be allowed to read prices. Without them some earlier prices are not known.
+                if table != OPTIONAL:
+                    raise
         state["step"] = len(LISTS)
 
     def _events(self, state: State, *, since: int, objects: bool) -> Iterator[Page]:
@@ -101,7 +115,7 @@ class StripeStream:
         for page in self._event_pages(since):
             for event in page:
                 kind, changed = event.get("type"), event.get("data", {}).get("object", {})
-                if kind in HISTORY:
+                if str(kind).startswith(HISTORY):
                     gathered.setdefault("events", []).append(event)
                 table = TABLES.get(str(changed.get("object")))
                 if not objects or table is None or kind not in EVENT_TYPES:
@@ -117,7 +131,7 @@ class StripeStream:
         if objects:
             asked = unsettled.union(state.get("open", []))
             gathered.setdefault("invoices", []).extend(self._open_again(asked, seen))
-            # One that is not there any more was a draft that somebody deleted: nothing else can be.
+            # An invoice that no longer exists was a draft that was deleted: only drafts can be.
             state["open"] = sorted(set(state.get("open", [])) & seen)
         for table, records in gathered.items():
             self._note_open(state, table, records)
@@ -136,7 +150,7 @@ class StripeStream:
             yield page
 
     def _open_again(self, unsettled: set[str], seen: set[str]) -> Iterator[dict[str, Any]]:
-        """Invoices that are open, and those that were: of some changes no event tells."""
+        """Invoices that are open, and those that were: some changes have no event."""
         known = unsettled - seen
         try:
             for page, _ in self._pages("/v1/invoices", {"status": "open"}, None):
@@ -146,7 +160,7 @@ class StripeStream:
                         seen.add(invoice["id"])
                         yield invoice
         except (SourceError, SourceUnavailableError):
-            # An API that does not know the filter, or fails over it, is asked for each; if it is gone, that tells.
+            # An API without the filter, or that fails at it, is asked for each; one that is down fails there as well.
             known = unsettled - seen
         for name in sorted(known):
             invoice = self._api.get(f"/v1/invoices/{name}", may_be_missing=True)
@@ -172,8 +186,8 @@ class StripeStream:
         more = True
         while more:
             asked = {**parameters, "limit": PAGE, **({"starting_after": after} if after else {})}
-            # Not every emulator and proxy has credit notes.
-            answer = self._api.get(path, asked, may_be_missing=path == "/v1/credit_notes")
+            # Not every emulator and proxy has credit notes and prices.
+            answer = self._api.get(path, asked, may_be_missing=path in ("/v1/credit_notes", f"/v1/{OPTIONAL}"))
             page = cast("list[dict[str, Any]]", answer.get("data") or [])
             more = bool(answer.get("has_more")) and bool(page)
             after = str(page[-1]["id"]) if page else None
@@ -181,12 +195,15 @@ class StripeStream:
 
     def _completed(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with all of its lines and items: a list inside a record has only the first."""
-        for name in ("lines", "items"):
+        for name, default in LISTS_INSIDE.items():
             inner = record.get(name)
-            if isinstance(inner, dict) and inner.get("has_more") and inner.get("url"):
+            if isinstance(inner, dict) and inner.get("has_more"):
                 held = cast("dict[str, Any]", inner)
-                path, _, query = str(held["url"]).partition("?")
-                asked = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+                path, asked = default(record)
+                if held.get("url"):
+                    path, _, query = str(held["url"]).partition("?")
+                    # The address of items does not name the subscription in every version of the API.
+                    asked |= dict(part.split("=", 1) for part in query.split("&") if "=" in part)
                 entries = [entry for page, _ in self._pages(path, asked, None) for entry in page]
                 record = {**record, name: {**held, "data": entries, "has_more": False}}
         return record

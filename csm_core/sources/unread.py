@@ -10,8 +10,7 @@ from csm_core.sources.files import entity_files, source_folder
 from csm_core.sources.found_files import FoundFiles, UnreadFile, files_below, find_files
 from csm_core.sources.ravenstack import data_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, LandingPlace, RavenStackSettings, SourceSettings, StripeSettings
-from csm_core.sources.stripe import AIRBYTE, FIVETRAN, RECORDS
+from csm_core.sources.settings import FilesSettings, LandingPlace, RavenStackSettings, SourceSettings
 from csm_core.sources.vendor import VendorSource
 
 
@@ -64,12 +63,4 @@ def _found(source: SourceSettings) -> FoundFiles | None:
 
 def _file_names(source: SourceSettings) -> Sequence[str]:
     system = get_system(source.system)
-    if isinstance(system, VendorSource):
-        return system.file_names(source)
-    if isinstance(source, StripeSettings):
-        if source.tables is None:
-            return tuple(RECORDS)
-        return (
-            AIRBYTE if source.tables.by == "airbyte" else tuple(name for names in FIVETRAN.values() for name in names)
-        )
-    return ()
+    return system.file_names(source) if isinstance(system, VendorSource) else ()

@@ -98,7 +98,7 @@ def test_records_in_files_give_the_signals_of_each_day_and_follow_what_changes(t
 def test_what_is_not_stripes_is_told(tmp_path):
     stripe = get_system("stripe")
     (tmp_path / "customers.jsonl").write_text("{}")
-    with pytest.raises(SourceError, match=r"neither subscriptions nor invoices.*Found: customers"):
+    with pytest.raises(SourceError, match=r"no records of stripe.*subscriptions, invoices.*Found: customers"):
         stripe.check(StripeSettings(system="stripe", path=tmp_path))
     with duckdb.connect(str(tmp_path / "l.duckdb")) as connection:
         connection.execute("create table subscription_history as select 1 as id")

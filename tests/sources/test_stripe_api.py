@@ -173,8 +173,11 @@ class Stripe(WebServer):
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.records: dict[str, dict[str, Any] | None] = {}
         self.refuse_after: str | None = None
+        self.forbidden: str | None = None
 
     def respond(self, asked: Asked) -> Answer:
+        if asked.path == self.forbidden:
+            return Answer({"error": {"message": "more permissions are needed"}}, 403)
         after = asked.query.get("starting_after")
         if after is not None and after == self.refuse_after:
             return Answer({"error": {"message": f"no, {KEY}"}}, 400)
@@ -221,6 +224,33 @@ def test_lines_that_a_record_leaves_out_are_fetched(vendor, way_in, tmp_path):
     vendor.lists["/v1/invoices/in_1/lines"] = lines
     assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
     assert way_in.rows("select json_array_length(record, '$.lines.data') from raw.stripe__invoices") == [(12,)]
+
+
+def test_items_that_a_record_leaves_out_are_fetched_wherever_the_rest_is(vendor, way_in, tmp_path):
+    items = [{"id": f"si_{n}", "quantity": 1} for n in range(120)]
+    held = {"object": "list", "data": items[:10], "has_more": True}
+    vendor.lists["/v1/subscriptions"] = [{"id": "sub_1", "status": "active", "items": held}]
+    vendor.lists["/v1/subscription_items"] = items
+    assert load(way_in, settings(vendor), tmp_path) == {"subscriptions": 1}
+    assert way_in.rows(
+        "select json_array_length(record, '$.items.data'), record ->> '$.items.has_more' from raw.stripe__subscriptions"
+    ) == [(120, "false")]
+    asked = [one.query for one in vendor.asked if one.path == "/v1/subscription_items"]
+    assert [(query["subscription"], query.get("starting_after")) for query in asked] == [
+        ("sub_1", None),
+        ("sub_1", "si_99"),
+    ]
+
+
+def test_prices_are_listed_where_the_key_may_read_them(vendor, way_in, tmp_path):
+    vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "paid"}]
+    vendor.lists["/v1/prices"] = [{"id": "price_1", "active": False}]
+    assert load(way_in, settings(vendor), tmp_path / "allowed") == {"invoices": 1, "prices": 1}
+    vendor.forbidden = "/v1/prices"
+    assert load(way_in, settings(vendor), tmp_path / "not allowed") == {"invoices": 1}
+    vendor.forbidden = "/v1/invoices"
+    with pytest.raises(ConfigError, match="/v1/invoices"):
+        load(way_in, settings(vendor), tmp_path / "needed")
 
 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):

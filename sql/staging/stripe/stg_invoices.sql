@@ -1,8 +1,8 @@
--- Grain: one row per invoice that was issued.
+-- Grain: one row per invoice.
 -- Definition (signals.md, "Staged contract"): issued when it was finalised. What was due on issue is what is due now
--- and what credit notes took off before payment. Amounts are in minor units of the currency: Stripe has currencies of
--- none and of three decimals. An invoice is settled when it was paid or credited in full, withdrawn when it was voided or
--- given up as uncollectible; each by its own time. A paid one without a time of payment counts as paid on issue.
+-- and what credit notes took off before payment. Amounts are in minor units of the currency, see stripe_currencies. An
+-- invoice is settled when it was paid or credited in full, withdrawn when it was voided or given up as uncollectible;
+-- each by its own time. A paid one without a time of payment counts as paid on issue.
 -- Worked example: amount_due 1500 in JPY => 1500; in USD => 15.00; in KWD => 1.50.
 
 with invoices as (
@@ -12,20 +12,9 @@ with invoices as (
         invoices.customer_id,
         invoices.status,
         invoices.currency,
-        invoices.amount_due,
-        case when regexp_matches(invoices.amount_due, '^-?[0-9]+$') then cast(invoices.amount_due as bigint) end
-            as minor_due,
-        case when regexp_matches(invoices.credited, '^[0-9]+$') then cast(invoices.credited as bigint) else 0 end
-            as minor_credited,
-        case
-            when
-                invoices.currency in (
-                    'bif', 'clp', 'djf', 'gnf', 'jpy', 'kmf', 'krw', 'mga', 'pyg', 'rwf', 'vnd', 'vuv', 'xaf', 'xof', 'xpf'
-                )
-                then 1
-            when invoices.currency in ('bhd', 'iqd', 'jod', 'kwd', 'lyd', 'omr', 'tnd') then 1000
-            else 100
-        end as units,
+        invoices.amount_due as minor_due,
+        invoices.credited as minor_credited,
+        coalesce(currencies.minor_units, 100) as minor_units,
         coalesce(invoices.finalized_at, invoices.created_at) as issued_at,
         invoices.due_at,
         invoices.paid_at,
@@ -33,11 +22,14 @@ with invoices as (
         invoices.uncollectible_at,
         credits.credited as noted_credit,
         credits.last_credited_at,
+        invoices.ignored,
+        invoices.version_at,
         invoices._source_file,
         invoices._source_line,
         invoices._loaded_at,
         invoices._load_id
     from staging.stripe_invoices as invoices
+    left join staging.stripe_currencies as currencies on currencies.currency = invoices.currency
     left join staging.stripe_credits as credits
         on credits._source = invoices._source and credits.invoice_id = invoices.invoice_id
 )
@@ -46,12 +38,10 @@ select
     invoices.invoice_id,
     matched.account_id,
     invoices.customer_id as external_account_id,
-    case
-        when invoices.minor_due is null then invoices.amount_due
-        else cast(
-            cast(cast(invoices.minor_due + invoices.minor_credited as double) / invoices.units as decimal(18, 2)) as varchar
-        )
-    end as amount_due,
+    cast(
+        (cast(invoices.minor_due as double) + cast(invoices.minor_credited as double)) / invoices.minor_units
+        as decimal(38, 2)
+    ) as amount_due,
     upper(invoices.currency) as currency,
     invoices.issued_at,
     invoices.due_at,
@@ -61,6 +51,8 @@ select
         when invoices.status = 'paid' then invoices.issued_at
     end as paid_at,
     coalesce(invoices.voided_at, invoices.uncollectible_at) as voided_at,
+    invoices.version_at as _version,
+    coalesce(invoices.ignored, case when matched.is_ignored then 'account_map' end) as _ignored,
     invoices._source_file,
     invoices._source_line,
     invoices._loaded_at,
@@ -68,5 +60,4 @@ select
 from invoices
 left join staging.account_map as matched
     on matched.system = 'stripe' and matched._source = invoices._source and matched.external_id = invoices.customer_id
-where not coalesce(matched.is_ignored, false)
 order by invoices.invoice_id, invoices._load_id, invoices._source_file, invoices._source_line

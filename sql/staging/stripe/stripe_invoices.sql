@@ -1,84 +1,67 @@
--- Grain: one row per invoice, latest record of it, whatever shape it came in; amounts in minor units.
--- Definition: drafts are no invoices yet and are left out, and so are those that were deleted, which only drafts can be,
--- and records of the test mode unless the source's settings include them. The status transitions are an object in Stripe's own records, columns of their own where Fivetran
--- landed them.
--- Worked example: status draft => no row; status_transitions.finalized_at 1700000000 => 2023-11-14 22:13:20.
+-- Grain: one row per invoice, whatever shape it came in; amounts in minor units.
+-- Definition: `ignored` names what leaves an invoice out: `include_test_mode` (a record of the test mode whose source
+-- does not include it), `draft` (not an invoice yet), `deleted` (which only drafts can be). The status transitions are
+-- an object in Stripe's own records, and columns where Fivetran landed them. A record of before there were statuses is
+-- paid if its flag `paid` says so.
+-- Worked example: status draft => ignored draft; status_transitions.finalized_at 1700000000 => 2023-11-14 22:13:20.
 
-with invoice_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__invoices
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__airbyte_invoices
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_invoice
+with records as (
+    select
+        records._source,
+        records.record_id as invoice_id,
+        records.record,
+        case
+            when json_valid(records.record ->> '$.status_transitions') then records.record ->> '$.status_transitions'
+        end as transitions,
+        lower(trim(records.record ->> '$.status')) as status,
+        coalesce(flag(records.record ->> '$.livemode'), true) as is_live,
+        coalesce(flag(sources.settings ->> '$.include_test_mode'), false) as includes_test_mode,
+        records.is_deleted,
+        records.version_at,
+        records._source_file,
+        records._source_line,
+        records._loaded_at,
+        records._load_id
+    from staging.stripe_records as records
+    inner join run.sources as sources on sources.system = 'stripe' and sources._source = records._source
+    where records.kind = 'invoices'
 ),
 
 invoices as (
     select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from invoice_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-opened as (
-    select
-        invoices._source,
-        invoices.record ->> '$.id' as invoice_id,
-        coalesce(invoices.record ->> '$.customer', invoices.record ->> '$.customer_id') as customer_id,
-        lower(invoices.record ->> '$.status') as status,
-        lower(coalesce(invoices.record ->> '$.livemode', 'true')) as livemode,
-        lower(invoices.record ->> '$.currency') as currency,
-        invoices.record ->> '$.amount_due' as amount_due,
-        coalesce(invoices.record ->> '$.pre_payment_credit_notes_amount', '0') as credited,
-        coalesce(invoices.record ->> '$.created', invoices.record ->> '$.date') as created,
-        invoices.record ->> '$.due_date' as due_date,
-        coalesce(invoices.record ->> '$.status_transitions', '{}') as transitions,
-        invoices.record ->> '$.status_transitions_finalized_at' as finalized_at,
-        invoices.record ->> '$.status_transitions_paid_at' as paid_at,
-        invoices.record ->> '$.status_transitions_voided_at' as voided_at,
-        invoices.record ->> '$.status_transitions_marked_uncollectible_at' as uncollectible_at,
-        coalesce(invoices.record ->> '$.paid', 'false') as is_paid,
-        lower(coalesce(invoices.record ->> '$.is_deleted', invoices.record ->> '$.deleted', 'false')) as is_deleted,
-        sources.settings ->> '$.include_test_mode' as include_test_mode,
-        invoices._source_file,
-        invoices._source_line,
-        invoices._loaded_at,
-        invoices._load_id
-    from invoices
-    inner join run.sources as sources on sources.system = 'stripe' and sources._source = invoices._source
-),
-
-dated as (
-    select
         _source,
         invoice_id,
-        customer_id,
-        coalesce(status, case when lower(is_paid) = 'true' then 'paid' end) as status,
-        currency,
-        amount_due,
-        credited,
-        try_cast(coalesce(cast(make_timestamp(try_cast(created as bigint) * 1000000) as varchar), created) as timestamp) as created_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(due_date as bigint) * 1000000) as varchar), due_date) as timestamp) as due_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(finalized_at, transitions ->> '$.finalized_at') as bigint) * 1000000) as varchar), coalesce(finalized_at, transitions ->> '$.finalized_at')) as timestamp) as finalized_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(paid_at, transitions ->> '$.paid_at') as bigint) * 1000000) as varchar), coalesce(paid_at, transitions ->> '$.paid_at')) as timestamp) as paid_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(voided_at, transitions ->> '$.voided_at') as bigint) * 1000000) as varchar), coalesce(voided_at, transitions ->> '$.voided_at')) as timestamp) as voided_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(uncollectible_at, transitions ->> '$.marked_uncollectible_at') as bigint) * 1000000) as varchar), coalesce(uncollectible_at, transitions ->> '$.marked_uncollectible_at')) as timestamp) as uncollectible_at,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
+        coalesce(status, case when flag(record ->> '$.paid') then 'paid' end) as status,
+        lower(trim(record ->> '$.currency')) as currency,
+        whole_number(record ->> '$.amount_due') as amount_due,
+        coalesce(whole_number(record ->> '$.pre_payment_credit_notes_amount'), 0) as credited,
+        coalesce(vendor_time(record ->> '$.created'), vendor_time(record ->> '$.date')) as created_at,
+        vendor_time(record ->> '$.due_date') as due_at,
+        coalesce(
+            vendor_time(record ->> '$.status_transitions_finalized_at'), vendor_time(transitions ->> '$.finalized_at')
+        ) as finalized_at,
+        coalesce(
+            vendor_time(record ->> '$.status_transitions_paid_at'), vendor_time(transitions ->> '$.paid_at')
+        ) as paid_at,
+        coalesce(
+            vendor_time(record ->> '$.status_transitions_voided_at'), vendor_time(transitions ->> '$.voided_at')
+        ) as voided_at,
+        coalesce(
+            vendor_time(record ->> '$.status_transitions_marked_uncollectible_at'),
+            vendor_time(transitions ->> '$.marked_uncollectible_at')
+        ) as uncollectible_at,
+        case
+            when not is_live and not includes_test_mode then 'include_test_mode'
+            when is_deleted or status = 'deleted' then 'deleted'
+            when status = 'draft' then 'draft'
+        end as ignored,
+        version_at,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from opened
-    where coalesce(status, '') not in ('draft', 'deleted') and is_deleted <> 'true' and (livemode = 'true' or include_test_mode = 'true')
+    from records
 )
 
 select
@@ -95,9 +78,11 @@ select
     paid_at,
     voided_at,
     uncollectible_at,
+    ignored,
+    version_at,
     _source_file,
     _source_line,
     _loaded_at,
     _load_id
-from dated
+from invoices
 order by _source, invoice_id

@@ -1,257 +1,208 @@
 -- Grain: one row per statement that an item of a subscription had a quantity and a price from a time on.
 -- Definition: four kinds of statement. The current record (kind 3) and every version of it in Stripe's events (kind 2)
--- speak for all items of the subscription at once; so does a regular invoice, by the lines that bill an item for the
--- period they begin (kind 1). A line of a proration (kind 0) speaks for its item only, from the moment of the change; those that give
--- money back say nothing. Metered items have no seats. A price without a unit amount, such as a tiered one, is not known.
--- When the current record came about is not told: it is dated by the period that it is in.
+-- speak for all items of the subscription at once. A line of a regular invoice (kind 1) and of a proration (kind 0)
+-- speak for their item only, from the start of the period that they bill; lines that give money back say nothing. What
+-- a statement does not say of its price is looked up by the price's id, then by the item, if the line's period fits the
+-- item's interval. Metered items have no seats and no price per month. A price without a unit amount, such as a tiered
+-- one, is not known. When the current record came about is not stated: `stated_at` is null for it.
 -- Worked example: a line "5 seats, 1 January to 1 February" => quantity 5 from 1 January; a proration "8 seats, 15
 -- January to 1 February" => quantity 8 from 15 January.
 
-with event_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__events
-),
-
-events as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from event_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-invoice_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__invoices
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__airbyte_invoices
-),
-
-invoices as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from invoice_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-invoice_line_item_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_invoice_line_item
-),
-
-invoice_line_items as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from invoice_line_item_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-subscription_item_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_subscription_item
-),
-
-subscription_items as (
-    select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from subscription_item_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-price_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_price
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_plan
-),
-
-prices as (
-    select
-        _source,
-        record ->> '$.id' as price_id,
-        coalesce(record ->> '$.unit_amount', record ->> '$.unit_amount_decimal', record ->> '$.amount') as unit_amount,
-        record ->> '$.currency' as currency,
-        coalesce(record ->> '$.recurring_interval', record ->> '$.interval') as billing_interval,
-        coalesce(record ->> '$.recurring_interval_count', record ->> '$.interval_count', '1') as interval_count,
-        coalesce(record ->> '$.recurring_usage_type', record ->> '$.usage_type', 'licensed') as usage_type
-    from price_records
-    qualify row_number() over (partition by _source, record ->> '$.id' order by _load_id desc, _source_line desc) = 1
-),
-
-versions as (
-    select _source, record as subscription, items, null as stated, 3 as kind
-    from staging.stripe_subscriptions
-    union all
-    select
-        _source,
-        cast(record -> '$.data.object' as varchar) as subscription,
-        coalesce(record -> '$.data.object.items.data', json_array(record -> '$.data.object')) as items,
-        record ->> '$.created' as stated,
-        2 as kind
-    from events
-    where record ->> '$.type' in ('customer.subscription.created', 'customer.subscription.updated')
-),
-
-version_items as (
-    select _source, subscription, stated, kind, unnest(cast(items as json[])) as item
-    from versions
-    where items is not null
-),
-
-invoice_lines as (
-    select
-        _source,
-        record as invoice,
-        unnest(cast(json_extract(record ->> '$.lines', '$.data') as json[])) as line
-    from invoices
-    where
-        json_valid(record ->> '$.lines')
-        and coalesce(lower(record ->> '$.status'), '') not in ('draft', 'void', 'deleted')
-),
-
-stated as (
-    select
-        _source,
-        kind,
-        subscription ->> '$.id' as subscription_id,
-        item ->> '$.id' as item_id,
-        item ->> '$.quantity' as quantity,
-        coalesce(item ->> '$.price.unit_amount', item ->> '$.price.unit_amount_decimal', item ->> '$.plan.amount') as unit_amount,
-        lower(coalesce(item ->> '$.price.currency', item ->> '$.plan.currency', subscription ->> '$.currency')) as currency,
-        coalesce(item ->> '$.price.recurring.interval', item ->> '$.plan.interval') as billing_interval,
-        coalesce(item ->> '$.price.recurring.interval_count', item ->> '$.plan.interval_count', '1') as interval_count,
-        coalesce(item ->> '$.price.recurring.usage_type', item ->> '$.plan.usage_type', 'licensed') as usage_type,
-        coalesce(item ->> '$.current_period_start', subscription ->> '$.current_period_start') as period_start,
-        coalesce(item ->> '$.current_period_end', subscription ->> '$.current_period_end') as period_end,
-        stated as stated_at,
-        '1' as amount
-    from version_items
-    union all
-    select
-        items._source,
-        3 as kind,
-        items.record ->> '$.subscription_id' as subscription_id,
-        items.record ->> '$.id' as item_id,
-        items.record ->> '$.quantity' as quantity,
-        prices.unit_amount,
-        prices.currency,
-        prices.billing_interval,
-        prices.interval_count,
-        prices.usage_type,
-        items.record ->> '$.current_period_start' as period_start,
-        items.record ->> '$.current_period_end' as period_end,
-        null as stated_at,
-        '1' as amount
-    from subscription_items as items
-    left join prices
-        on prices._source = items._source
-        and prices.price_id = coalesce(items.record ->> '$.price_id', items.record ->> '$.plan_id')
-    union all
-    select
-        _source,
-        case
-            when
-                lower(coalesce(
-                    line ->> '$.proration',
-                    line ->> '$.parent.subscription_item_details.proration',
-                    line ->> '$.parent.invoice_item_details.proration'
-                )) = 'true'
-                then 0
-            else 1
-        end as kind,
-        coalesce(
-            line ->> '$.subscription',
-            line ->> '$.parent.subscription_item_details.subscription',
-            line ->> '$.parent.invoice_item_details.subscription',
-            invoice ->> '$.parent.subscription_details.subscription',
-            invoice ->> '$.subscription'
-        ) as subscription_id,
-        coalesce(
-            line ->> '$.subscription_item', line ->> '$.parent.subscription_item_details.subscription_item'
-        ) as item_id,
-        line ->> '$.quantity' as quantity,
-        coalesce(
-            line ->> '$.price.unit_amount', line ->> '$.plan.amount', line ->> '$.pricing.unit_amount_decimal'
-        ) as unit_amount,
-        line ->> '$.currency' as currency,
-        coalesce(line ->> '$.price.recurring.interval', line ->> '$.plan.interval') as billing_interval,
-        coalesce(line ->> '$.price.recurring.interval_count', line ->> '$.plan.interval_count', '1') as interval_count,
-        coalesce(line ->> '$.price.recurring.usage_type', line ->> '$.plan.usage_type', 'licensed') as usage_type,
-        line ->> '$.period.start' as period_start,
-        line ->> '$.period.end' as period_end,
-        line ->> '$.period.start' as stated_at,
-        line ->> '$.amount' as amount
-    from invoice_lines
-    union all
-    select
-        lines._source,
-        case when lower(coalesce(lines.record ->> '$.proration', 'false')) = 'true' then 0 else 1 end as kind,
-        lines.record ->> '$.subscription_id' as subscription_id,
-        lines.record ->> '$.subscription_item_id' as item_id,
-        lines.record ->> '$.quantity' as quantity,
-        prices.unit_amount,
-        lines.record ->> '$.currency' as currency,
-        prices.billing_interval,
-        prices.interval_count,
-        prices.usage_type,
-        lines.record ->> '$.period_start' as period_start,
-        lines.record ->> '$.period_end' as period_end,
-        lines.record ->> '$.period_start' as stated_at,
-        lines.record ->> '$.amount' as amount
-    from invoice_line_items as lines
-    left join prices
-        on prices._source = lines._source
-        and prices.price_id = coalesce(lines.record ->> '$.price_id', lines.record ->> '$.plan_id')
-),
-
-numbers as (
+with stated as (
     select
         _source,
         kind,
         subscription_id,
         item_id,
-        case when usage_type = 'metered' then 0 else try_cast(quantity as bigint) end as seats,
-        case when usage_type = 'metered' then 0 else try_cast(unit_amount as double) end as unit_amount,
-        lower(currency) as currency,
+        names_all_items,
+        price_id,
+        quantity,
+        coalesce(currency, price_currency) as currency,
+        case when price_currency is null or currency is null or price_currency = currency then unit_amount end
+            as unit_amount,
         billing_interval,
-        coalesce(try_cast(interval_count as integer), 1) as interval_count,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(stated_at, period_start) as bigint) * 1000000) as varchar), coalesce(stated_at, period_start)) as timestamp) as stated_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(period_end as bigint) * 1000000) as varchar), period_end) as timestamp) as period_end
+        interval_count,
+        usage_type,
+        billing_scheme,
+        package_size,
+        package_round,
+        stated_at,
+        period_start,
+        period_end,
+        false as is_in_arrears
+    from staging.stripe_items
+    union all
+    select
+        _source,
+        case when is_proration then 0 else 1 end as kind,
+        subscription_id,
+        item_id,
+        false as names_all_items,
+        price_id,
+        quantity,
+        currency,
+        unit_amount,
+        billing_interval,
+        interval_count,
+        usage_type,
+        billing_scheme,
+        package_size,
+        package_round,
+        period_start as stated_at,
+        period_start,
+        period_end,
+        is_in_arrears
+    from staging.stripe_lines
+    where coalesce(amount, 0) >= 0
+),
+
+priced as (
+    select
+        stated._source,
+        stated.kind,
+        stated.subscription_id,
+        stated.item_id,
+        stated.names_all_items,
+        stated.quantity,
+        coalesce(stated.currency, prices.currency) as currency,
+        coalesce(stated.unit_amount, prices.unit_amount) as unit_amount,
+        coalesce(stated.billing_interval, prices.billing_interval) as billing_interval,
+        case when stated.billing_interval is null then prices.interval_count else stated.interval_count end
+            as interval_count,
+        coalesce(stated.usage_type, prices.usage_type) as usage_type,
+        coalesce(stated.billing_scheme, prices.billing_scheme) as billing_scheme,
+        coalesce(stated.package_size, prices.package_size) as package_size,
+        coalesce(stated.package_round, prices.package_round) as package_round,
+        stated.stated_at,
+        stated.period_start,
+        stated.period_end,
+        stated.is_in_arrears,
+        date_diff('day', cast(stated.period_start as date), cast(stated.period_end as date)) as period_days
     from stated
-    where item_id is not null and subscription_id is not null and coalesce(try_cast(amount as bigint), 0) >= 0
+    left join staging.stripe_prices as prices
+        on prices._source = stated._source
+        and prices.price_id = stated.price_id
+        and (prices.currency = stated.currency or (stated.currency is null and prices.is_default))
+),
+
+items as (
+    select
+        _source,
+        subscription_id,
+        item_id,
+        billing_interval,
+        interval_count,
+        usage_type,
+        billing_scheme,
+        package_size,
+        package_round
+    from priced
+    where billing_interval is not null
+    qualify row_number() over (
+        partition by _source, subscription_id, item_id
+        order by kind desc, stated_at desc, billing_interval, interval_count, usage_type, billing_scheme, package_size
+    ) = 1
+),
+
+-- The bounds are days of the shortest and the longest billing period; a proration bills a part of one.
+looked_up as (
+    select
+        priced._source,
+        priced.kind,
+        priced.subscription_id,
+        priced.item_id,
+        priced.names_all_items,
+        priced.quantity,
+        priced.currency,
+        priced.unit_amount,
+        priced.is_in_arrears,
+        priced.stated_at,
+        priced.period_start,
+        priced.period_end,
+        priced.billing_interval is null and items.billing_interval is not null
+        and priced.period_days <= items.interval_count
+        * case items.billing_interval when 'year' then 366 when 'month' then 31 when 'week' then 7 else 1 end
+        and (
+            priced.kind = 0
+            or priced.period_days >= items.interval_count
+            * case items.billing_interval when 'year' then 365 when 'month' then 28 when 'week' then 7 else 1 end
+        ) as is_by_item,
+        priced.billing_interval,
+        priced.interval_count,
+        priced.usage_type,
+        priced.billing_scheme,
+        priced.package_size,
+        priced.package_round,
+        items.billing_interval as item_interval,
+        items.interval_count as item_interval_count,
+        items.usage_type as item_usage_type,
+        items.billing_scheme as item_billing_scheme,
+        items.package_size as item_package_size,
+        items.package_round as item_package_round
+    from priced
+    left join items
+        on items._source = priced._source
+        and items.subscription_id = priced.subscription_id
+        and items.item_id = priced.item_id
+),
+
+known as (
+    select
+        _source,
+        kind,
+        subscription_id,
+        item_id,
+        names_all_items,
+        quantity,
+        currency,
+        unit_amount,
+        case when is_by_item then item_interval else billing_interval end as billing_interval,
+        case when is_by_item then item_interval_count else interval_count end as interval_count,
+        coalesce(usage_type, item_usage_type, case when is_in_arrears then 'metered' else 'licensed' end) = 'metered'
+            as is_metered,
+        case when is_by_item then item_billing_scheme else billing_scheme end as billing_scheme,
+        case when is_by_item then item_package_size else package_size end as package_size,
+        case when is_by_item then item_package_round else package_round end as package_round,
+        stated_at,
+        period_start,
+        period_end
+    from looked_up
+),
+
+amounts as (
+    select
+        known._source,
+        known.kind,
+        known.subscription_id,
+        known.item_id,
+        known.names_all_items,
+        case when known.is_metered then 0 else known.quantity end as seats,
+        known.currency,
+        case known.billing_interval
+            when 'year' then 12 * known.interval_count
+            when 'month' then known.interval_count
+            when 'week' then 0
+            when 'day' then 0
+        end as billing_months,
+        case known.billing_interval
+            when 'year' then cast(1 as double) / (12 * nullif(known.interval_count, 0))
+            when 'month' then cast(1 as double) / nullif(known.interval_count, 0)
+            when 'week' then cast(52 as double) / (12 * nullif(known.interval_count, 0))
+            when 'day' then cast(365 as double) / (12 * nullif(known.interval_count, 0))
+        end as periods_per_month,
+        case
+            when known.package_size > 1 and known.package_round = 'down' then floor(known.quantity / known.package_size)
+            when known.package_size > 1 then ceil(known.quantity / known.package_size)
+            else known.quantity
+        end as units,
+        case when known.billing_scheme is distinct from 'tiered' then known.unit_amount end as unit_amount,
+        coalesce(currencies.minor_units, 100) as minor_units,
+        known.is_metered,
+        known.stated_at,
+        known.period_start,
+        known.period_end
+    from known
+    left join staging.stripe_currencies as currencies on currencies.currency = known.currency
 )
 
 select
@@ -259,25 +210,13 @@ select
     kind,
     subscription_id,
     item_id,
+    names_all_items,
     seats,
     currency,
-    case billing_interval when 'year' then 12 * interval_count when 'month' then interval_count else 0 end
-        as billing_months,
-    seats * unit_amount * case billing_interval
-        when 'year' then cast(1 as double) / (12 * interval_count)
-        when 'month' then cast(1 as double) / interval_count
-        when 'week' then cast(52 as double) / (12 * interval_count)
-        when 'day' then cast(365 as double) / (12 * interval_count)
-    end / case
-        when
-            currency in (
-                'bif', 'clp', 'djf', 'gnf', 'jpy', 'kmf', 'krw', 'mga', 'pyg', 'rwf', 'vnd', 'vuv', 'xaf', 'xof', 'xpf'
-            )
-            then 1
-        when currency in ('bhd', 'iqd', 'jod', 'kwd', 'lyd', 'omr', 'tnd') then 1000
-        else 100
-    end as mrr,
+    billing_months,
+    case when is_metered then cast(0 as double) else units * unit_amount * periods_per_month / minor_units end as mrr,
     stated_at,
+    period_start,
     period_end
-from numbers
+from amounts
 order by _source, subscription_id, item_id, stated_at, kind

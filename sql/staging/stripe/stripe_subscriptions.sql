@@ -1,91 +1,103 @@
--- Grain: one row per subscription, latest record of it, whatever shape it came in.
--- Definition: records of the test mode are left out unless the source's settings include them; so are subscriptions
--- whose first payment never came (incomplete_expired, and incomplete ones that are no trial): they never began.
--- `items` is the JSON list of the subscription's items, where the shape has it; a record of before there were items is
--- an item itself. It ends when Stripe ended it; `ends_at` is a day in the future on which it was told to end.
+-- Grain: one row per subscription, whatever shape it came in.
+-- Definition: `ignored` names what leaves a subscription out: `include_test_mode` (a record of the test mode whose
+-- source does not include it), `_fivetran_active` (Fivetran's history has no row that holds now), `deleted` (deleted
+-- without an end; one that was canceled has its end), `incomplete` (the first payment never came: incomplete_expired,
+-- and incomplete ones that are no trial). It ended when Stripe ended it. `ends_at` is when it is to end, if that was
+-- asked for; `end_asked_at` is since when. `items` is the JSON list of its items, where the shape has it; a record of
+-- before there were items is an item itself.
 -- Worked example: cancel_at_period_end true, current_period_end 2026-12-31 => ends_at 2026-12-31, ended_at null.
 
-with subscription_records as (
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__subscriptions
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__airbyte_subscriptions
-    union all
-    select record, _source, _source_file, _source_line, _loaded_at, _load_id
-    from raw.stripe__fivetran_subscription
+with landed_periods as (
+    select
+        _source,
+        coalesce(
+            reference_id(record ->> '$.subscription_id'),
+            reference_id(record ->> '$.subscription')
+        ) as subscription_id,
+        max(vendor_time(record ->> '$.current_period_end')) as period_end
+    from staging.stripe_records
+    where kind = 'subscription_items' and not is_deleted
+    group by all
+),
+
+records as (
+    select
+        records._source,
+        records.record_id as subscription_id,
+        records.record,
+        lower(trim(records.record ->> '$.status')) as status,
+        case when json_valid(records.record ->> '$.items') then records.record ->> '$.items' end as items,
+        case when json_valid(records.record ->> '$.plan') then records.record ->> '$.plan' end as plan,
+        coalesce(flag(records.record ->> '$.livemode'), true) as is_live,
+        coalesce(flag(records.record ->> '$._fivetran_active'), true) as is_active,
+        coalesce(flag(records.record ->> '$.cancel_at_period_end'), false) as ends_with_period,
+        coalesce(flag(sources.settings ->> '$.include_test_mode'), false) as includes_test_mode,
+        coalesce(cast(sources.settings ->> '$.renewal_months' as integer), 6) as renewal_months,
+        landed_periods.period_end as landed_period_end,
+        records.is_deleted,
+        records.version_at,
+        records._source_file,
+        records._source_line,
+        records._loaded_at,
+        records._load_id
+    from staging.stripe_records as records
+    inner join run.sources as sources on sources.system = 'stripe' and sources._source = records._source
+    left join landed_periods
+        on landed_periods._source = records._source and landed_periods.subscription_id = records.record_id
+    where records.kind = 'subscriptions'
 ),
 
 subscriptions as (
     select
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from subscription_records
-    qualify row_number() over (
-        partition by _source, record ->> '$.id'
-        order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-    ) = 1
-),
-
-opened as (
-    select
-        subscriptions._source,
-        subscriptions.record ->> '$.id' as subscription_id,
-        coalesce(subscriptions.record ->> '$.customer', subscriptions.record ->> '$.customer_id') as customer_id,
-        lower(subscriptions.record ->> '$.status') as status,
-        lower(coalesce(subscriptions.record ->> '$.livemode', 'true')) as livemode,
-        coalesce(subscriptions.record ->> '$.start_date', subscriptions.record ->> '$.created') as start_date,
-        subscriptions.record ->> '$.ended_at' as ended,
-        subscriptions.record ->> '$.canceled_at' as canceled,
-        subscriptions.record ->> '$.cancel_at' as cancel_at,
-        subscriptions.record ->> '$.trial_end' as trial_end,
-        lower(coalesce(subscriptions.record ->> '$.cancel_at_period_end', 'false')) as ends_with_period,
-        coalesce(
-            subscriptions.record ->> '$.current_period_end', subscriptions.record ->> '$.items.data[0].current_period_end'
-        ) as period_end,
-        subscriptions.record ->> '$.items' as items,
-        subscriptions.record as record,
-        cast(coalesce(sources.settings ->> '$.renewal_months', '6') as integer) as renewal_months,
-        sources.settings ->> '$.include_test_mode' as include_test_mode,
-        subscriptions._source_file,
-        subscriptions._source_line,
-        subscriptions._loaded_at,
-        subscriptions._load_id
-    from subscriptions
-    inner join run.sources as sources on sources.system = 'stripe' and sources._source = subscriptions._source
-    where coalesce(lower(subscriptions.record ->> '$._fivetran_active'), 'true') = 'true'
-),
-
-dated as (
-    select
         _source,
         subscription_id,
-        customer_id,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
         status,
-        try_cast(coalesce(cast(make_timestamp(try_cast(start_date as bigint) * 1000000) as varchar), start_date) as timestamp) as started_at,
+        lower(trim(record ->> '$.currency')) as currency,
+        coalesce(vendor_time(record ->> '$.start_date'), vendor_time(record ->> '$.created')) as started_at,
+        coalesce(
+            vendor_time(record ->> '$.ended_at'),
+            case when status = 'canceled' then vendor_time(record ->> '$.canceled_at') end
+        ) as ended_at,
+        vendor_time(record ->> '$.canceled_at') as end_asked_at,
+        vendor_time(record ->> '$.cancel_at') as cancel_at,
+        vendor_time(record ->> '$.trial_end') as trial_end,
+        ends_with_period,
+        vendor_time(record ->> '$.current_period_start') as period_start,
+        vendor_time(record ->> '$.current_period_end') as period_end,
+        coalesce(
+            vendor_time(record ->> '$.current_period_end'),
+            list_max(
+                list_transform(
+                    json_extract_string(items, '$.data[*].current_period_end'), lambda item_end: vendor_time(item_end)
+                )
+            ),
+            landed_period_end
+        ) as last_period_end,
         case
-            when ended is not null then try_cast(coalesce(cast(make_timestamp(try_cast(ended as bigint) * 1000000) as varchar), ended) as timestamp)
-            when status = 'canceled' then try_cast(coalesce(cast(make_timestamp(try_cast(canceled as bigint) * 1000000) as varchar), canceled) as timestamp)
-        end as ended_at,
-        try_cast(coalesce(cast(make_timestamp(try_cast(coalesce(cancel_at, case when ends_with_period = 'true' then period_end end) as bigint) * 1000000) as varchar), coalesce(cancel_at, case when ends_with_period = 'true' then period_end end)) as timestamp) as ends_at,
-        case
-            when json_valid(items) and json_array_length(items, '$.data') > 0 then json_extract(items, '$.data')
-            when json_extract(record, '$.plan') is not null then json_array(cast(record as json))
+            when json_array_length(items, '$.data') > 0 then json_extract(items, '$.data')
+            when plan is not null
+                then json_array(
+                    json_object(
+                        'id', subscription_id,
+                        'quantity', record ->> '$.quantity',
+                        'current_period_start', record ->> '$.current_period_start',
+                        'current_period_end', record ->> '$.current_period_end',
+                        'plan', cast(plan as json)
+                    )
+                )
         end as items,
-        record,
+        is_live,
+        includes_test_mode,
+        is_active,
+        is_deleted,
         renewal_months,
+        version_at,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from opened
-    where
-        (livemode = 'true' or include_test_mode = 'true')
-        and not (status = 'incomplete_expired' or (status = 'incomplete' and trial_end is null))
+    from records
 )
 
 select
@@ -93,15 +105,25 @@ select
     subscription_id,
     customer_id,
     status,
+    currency,
     started_at,
     ended_at,
-    ends_at,
+    coalesce(cancel_at, case when ends_with_period then last_period_end end) as ends_at,
+    end_asked_at,
+    period_start,
+    period_end,
     items,
-    record,
+    case
+        when not is_live and not includes_test_mode then 'include_test_mode'
+        when not is_active then '_fivetran_active'
+        when is_deleted and ended_at is null then 'deleted'
+        when status = 'incomplete_expired' or (status = 'incomplete' and trial_end is null) then 'incomplete'
+    end as ignored,
     renewal_months,
+    version_at,
     _source_file,
     _source_line,
     _loaded_at,
     _load_id
-from dated
+from subscriptions
 order by _source, subscription_id
