@@ -12,7 +12,6 @@ with named as (
         calls.stated_at,
         calls._source_file,
         calls._source_line,
-        calls._loaded_at,
         calls._load_id
     from staging.segment_calls as calls
     left join staging.segment_identities as identities
@@ -31,7 +30,7 @@ stated as (
         group_id,
         stated_at,
         min(_load_id) as _first_load_id,
-        max((_loaded_at, _load_id, _source_file, _source_line)) as recency
+        max((_load_id, _source_file, _source_line)) as recency
     from named
     where member_id is not null
     group by _source, member_id, group_id, stated_at
