@@ -1,6 +1,6 @@
 -- Grain: one row per account, address or person that answers name.
 -- Definition: the step that the account map is made of. The domain is that of the respondent's address. Answers to
--- other surveys than NPS name nobody.
+-- other surveys than NPS are left out.
 -- Worked example: an answer of x@one.example without an account => x@one.example, domain one.example.
 
 select

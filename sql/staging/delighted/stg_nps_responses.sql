@@ -16,7 +16,9 @@ select
     case
         when responses.ignored is not null then responses.ignored
         when matched.is_ignored then 'account_map'
-        when responses.without_account = 'ignore' and responses.claimed_account_id is null and matched.account_id is null
+        when responses.without_account = 'ignore'
+            and responses.claimed_account_id is null
+            and matched.account_id is null
             then 'without_account'
     end as _ignored,
     responses._source_file,

@@ -13,7 +13,8 @@ with opened as (
         record,
         case when is_given(record ->> '$.traits') then record ->> '$.traits' end as traits,
         case when is_given(record ->> '$.context') then record ->> '$.context' end as context,
-        case when json_valid(record ->> '$.user') then record ->> '$.user' else record ->> '$.eventn_ctx.user' end as person,
+        case when json_valid(record ->> '$.user') then record ->> '$.user' else record ->> '$.eventn_ctx.user' end
+            as person,
         coalesce(
             identifier_text(record ->> '$.messageId'),
             identifier_text(record ->> '$.message_id'),
@@ -155,7 +156,8 @@ described as (
             identifier_text(
                 json_extract_string(
                     calls.record,
-                    '$.context_traits_' || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
+                    '$.context_traits_'
+                    || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
                 )
             )
         ) as account_trait,

@@ -1,6 +1,6 @@
 -- Grain: one row per event that there is, by name.
 -- Definition: what the settings say of an event. Names are compared without regard to case, and `_` counts as a blank,
--- since the warehouse's tables write report_viewed for Report Viewed; `*` stands for any text. Of the rules under
+-- since the warehouse's tables write report_viewed for Report Viewed; `*` matches any text. Of the rules under
 -- `features` the first that names the event decides.
 -- Worked example: rule {event: "Report *", feature: reports}, event report_viewed => reports.
 

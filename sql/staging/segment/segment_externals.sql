@@ -164,5 +164,6 @@ inner join run.sources as sources on sources.system = 'segment' and sources._sou
 left join users on users._source = users_without_group._source and users.user_id = users_without_group.user_id
 where
     sources.settings ->> '$.without_group' = 'match'
-    and (users_without_group._source, users_without_group.user_id) not in (select (_source, member_id) from staging.segment_memberships)
+    and (users_without_group._source, users_without_group.user_id)
+        not in (select (_source, member_id) from staging.segment_memberships)
 order by 1, 2

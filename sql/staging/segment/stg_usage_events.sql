@@ -1,8 +1,8 @@
 -- Grain: one row per event and record of it.
 -- Definition (signals.md, "Staged contract"): track calls, and page views if the settings count them. An event happened
 -- at its timestamp; without one, at its original timestamp as far before the reception as it was before the sending,
--- else when it was received; so did an event that is dated later than received by more than `clock_skew_seconds`. A time
--- that does not parse is passed on as text, whichever of the four it is, so that the record is rejected with it.
+-- else when it was received; so did an event that is dated later than received by more than `clock_skew_seconds`. A
+-- time that does not parse is passed on as text, whichever of the four it is, so that the record is rejected with it.
 -- It is of the group that it names, else of the one that its user belongs to at that moment, else of the user alone, as
 -- `user/<id>`. An anonymous id is the user with whom it was identified at that moment. `_ignored`: visitors who are not
 -- identified and of no group (anonymous), and what the settings leave out. The latest version of an event is the one
