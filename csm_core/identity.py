@@ -97,8 +97,8 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
         for system in systems
         if table_exists(connection, externals_table(system))
     ]
-    no_customer = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
-    externals = " union all ".join(known) or f"{no_customer} limit 0"
+    empty = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
+    externals = " union all ".join(known) or f"{empty} limit 0"
     sources = ", ".join(f"({literal(one.system)}, {literal(one.label)})" for one in config.sources)
     shared = ", ".join(literal(domain) for domain in SHARED_DOMAINS)
     write_domain_forms(
