@@ -1,17 +1,20 @@
 """Which account a vendor's customer is: one table, ``staging.account_map``, that staging models join.
 
 A system's step ``<system>_externals`` lists its customers (``_source``, ``external_id``, ``external_name``,
-``external_domain``, ``claimed_account_id``). Each becomes one row of the map, by the first of these that speaks:
+``external_domain``, ``claimed_account_id``). Each becomes one row of the map. The first of these that applies decides:
 
-1. ``file``: the configured map names the customer; a blank ``account_id`` there says that it is no account, and its
-   records are left out.
+1. ``file``: the configured map names the customer; a blank ``account_id`` there means that it is no account, and its
+   records are ignored.
 2. ``column``: the vendor's own record holds an ``account_id``.
-3. ``domain``: its domain is that of exactly one account in the configured list of domains.
+3. ``domain``: its domain is the domain of exactly one account in the configured list of domains.
 
-A line of the map that holds ``?`` in place of an account says nothing: somebody has still to decide.
+A line of the map with ``?`` as the account is undecided and has no effect.
 
-Whoever is in none of them has a null ``account_id``: records of such customers are refused as unmatched. Nothing is
-matched by likeness; `csm identity` proposes, a person decides.
+A customer to whom none of them applies has a null ``account_id``: its records are rejected as unmatched. Nothing is
+matched by similarity; `csm identity` proposes, a person decides.
+
+Domains of both sides, the list and the vendors' records, are read by ``csm_core.domains``, identifiers by
+``identifier_text``: a whole number that came as ``7.0`` is ``7``.
 """
 
 from __future__ import annotations
@@ -24,11 +27,14 @@ import duckdb
 
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, UNDECIDED
+from csm_core.domains import DOMAIN_FORMS, write_domain_forms
 from csm_core.errors import SourceError
 from csm_core.sources.files import readable_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.sql_models import literal
+from csm_core.summary import printable
+from csm_core.text_casts import BLANKS, create_macros
 from csm_core.warehouse import table_exists, transaction
 
 SYSTEM = "identity"
@@ -37,13 +43,13 @@ MAP_TABLE = RawTable(
 )
 DOMAIN_TABLE = RawTable(SYSTEM, "account_domains", "account_domains", ("account_id", "domain"), snapshot=True)
 EXTERNAL_COLUMNS = ("_source", "external_id", "external_name", "external_domain", "claimed_account_id")
-# Mail providers: half the world shares these domains, so they say nothing of who somebody is.
+# Mail providers: people of many companies share these domains, so they do not identify a company.
 SHARED_DOMAINS = (
     *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "icloud.com"),
     *("me.com", "aol.com", "gmx.de", "gmx.net", "web.de", "t-online.de", "mail.ru", "qq.com", "163.com"),
     *("proton.me", "protonmail.com", "zoho.com"),
 )
-_DECIDED = f"coalesce(trim(account_id), '') <> {literal(UNDECIDED)}"
+_DECIDED = f"coalesce(trim(cast(account_id as varchar)), '') <> {literal(UNDECIDED)}"
 
 
 def externals_table(system: str) -> str:
@@ -79,83 +85,135 @@ def _files(path: Path | None) -> list[Path]:
 def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequence[str]) -> int:
     """Build ``staging.account_map`` for the given systems; returns how many customers it has.
 
-    Raises SourceError when the map names one customer twice with different accounts, or a system that is not
-    configured.
+    Raises SourceError for a line of the map or of the list of domains that lacks a required value, names something that
+    is not a domain, maps one customer to several accounts, or names a system that is not configured.
     """
+    create_macros(connection)
+    _require_values(connection, MAP_TABLE, ("system", "external_id"))
+    _require_values(connection, DOMAIN_TABLE, ("account_id", "domain"))
     _require_plain_map(connection, {source.system for source in config.sources})
     known = [
         f"select {literal(system)} as system, {', '.join(EXTERNAL_COLUMNS)} from {externals_table(system)}"
         for system in systems
         if table_exists(connection, externals_table(system))
     ]
-    nobody = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
+    empty = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
+    externals = " union all ".join(known) or f"{empty} limit 0"
     sources = ", ".join(f"({literal(one.system)}, {literal(one.label)})" for one in config.sources)
     shared = ", ".join(literal(domain) for domain in SHARED_DOMAINS)
+    write_domain_forms(
+        connection, f"select external_domain from ({externals}) union all select domain from {DOMAIN_TABLE.table}"
+    )
+    _require_domains(connection)
     with transaction(connection):
         connection.execute(
             f"""
             create or replace table {ACCOUNT_MAP} as
-            with externals as ({" union all ".join(known) or f"{nobody} limit 0"}),
+            with externals as ({externals}),
             sources(system, _source) as (values {sources}),
-            told as (
-                select distinct sources.system, sources._source, trim(map.external_id) as external_id,
-                    nullif(trim(map.account_id), '') as account_id
-                from {MAP_TABLE.table} as map inner join sources on sources.system = trim(map.system)
-                where (nullif(trim(map.source), '') is null or trim(map.source) = sources._source) and {_DECIDED}
+            mapped as (
+                select distinct sources.system, sources._source, {_id("map.external_id")} as external_id,
+                    {_id("map.account_id")} as account_id
+                from {MAP_TABLE.table} as map inner join sources on sources.system = {_text("map.system")}
+                where ({_text("map.source")} is null or {_text("map.source")} = sources._source) and {_DECIDED}
             ),
             domains as (
-                select lower(trim(domain)) as domain, min(trim(account_id)) as account_id
-                from {DOMAIN_TABLE.table} where lower(trim(domain)) not in ({shared})
-                group by all having count(distinct trim(account_id)) = 1
+                select forms.domain, min({_id("listed.account_id")}) as account_id
+                from {DOMAIN_TABLE.table} as listed
+                inner join {DOMAIN_FORMS} as forms on forms.written = cast(listed.domain as varchar)
+                where forms.domain not in ({shared})
+                group by forms.domain having count(distinct {_id("listed.account_id")}) = 1
             ),
             customers as (
-                select system, _source, external_id, max(external_name) as external_name,
-                    max(lower(trim(external_domain))) as external_domain,
-                    max(nullif(trim(claimed_account_id), '')) as claimed_account_id
+                select stated.system, stated._source, stated.external_id, max(stated.external_name) as external_name,
+                    max(forms.domain) as external_domain,
+                    max({_id("stated.claimed_account_id")}) as claimed_account_id
                 from (
                     from externals union all
-                    select system, _source, external_id, null, null, null from told
-                )
-                where external_id is not null group by all
+                    select system, _source, external_id, null, null, null from mapped
+                ) as stated
+                left join {DOMAIN_FORMS} as forms on forms.written = cast(stated.external_domain as varchar)
+                where stated.external_id is not null group by all
             )
             select customers.system, customers._source, customers.external_id, customers.external_name,
                 customers.external_domain,
-                case when told.external_id is not null then told.account_id
+                case when mapped.external_id is not null then mapped.account_id
                     else coalesce(customers.claimed_account_id, domains.account_id) end as account_id,
-                case when told.external_id is not null then 'file'
+                case when mapped.external_id is not null then 'file'
                     when customers.claimed_account_id is not null then 'column'
                     when domains.account_id is not null then 'domain' end as matched_by,
-                told.external_id is not null and told.account_id is null as is_ignored
+                mapped.external_id is not null and mapped.account_id is null as is_ignored
             from customers
-            left join told using (system, _source, external_id)
+            left join mapped using (system, _source, external_id)
             left join domains on domains.domain = customers.external_domain
             order by all
             """
         )
+    connection.execute(f"drop table {DOMAIN_FORMS}")
     row = connection.execute(f"select count(*) from {ACCOUNT_MAP}").fetchone()
     return int(row[0]) if row else 0
 
 
-def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str]) -> None:
-    twice = connection.execute(
-        f"select trim(system), trim(external_id), min(_source_file), list(distinct trim(account_id)) from "
-        f"{MAP_TABLE.table} where {_DECIDED} group by trim(system), trim(external_id), nullif(trim(source), '') "
-        "having count(distinct coalesce(trim(account_id), '')) > 1 order by all limit 1"
+def _require_values(connection: duckdb.DuckDBPyConnection, table: RawTable, columns: Sequence[str]) -> None:
+    """Raise SourceError for the first line that has no value in one of the columns."""
+    for column in columns:
+        found = connection.execute(
+            f"select _source_file, _source_line from {table.table} where {_text(column)} is null order by all limit 1"
+        ).fetchone()
+        if found:
+            message = f"{found[0]}: line {found[1]}: {column} is missing. Fill it in, or remove the line."
+            raise SourceError(message)
+
+
+def _require_domains(connection: duckdb.DuckDBPyConnection) -> None:
+    found = connection.execute(
+        f"select listed._source_file, listed._source_line, forms.written from {DOMAIN_TABLE.table} as listed "
+        f"inner join {DOMAIN_FORMS} as forms on forms.written = cast(listed.domain as varchar) "
+        "where forms.domain is null order by all limit 1"
     ).fetchone()
-    if twice:
+    if found:
         message = (
-            f"{twice[2]}: {twice[0]} {twice[1]!r} is mapped to several accounts: {', '.join(sorted(twice[3]))}. "
-            "Leave one line of it."
+            f"{found[0]}: line {found[1]}: domain {printable(str(found[2]))!r} is not a domain. Write a domain such as "
+            "example.com, or an address that contains one, or remove the line."
         )
         raise SourceError(message)
-    strange = connection.execute(
-        f"select trim(system), _source_file, _source_line from {MAP_TABLE.table} "
-        "where not list_contains(?, trim(system)) order by all limit 1",
+
+
+def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str]) -> None:
+    twice = connection.execute(
+        f"""
+        select {_text("system")} as system, {_id("external_id")} as external_id, min(_source_file),
+            list(distinct coalesce({_id("account_id")}, ''))
+        from {MAP_TABLE.table} where {_DECIDED}
+        group by {_text("system")}, {_id("external_id")}, {_text("source")}
+        having count(distinct coalesce({_id("account_id")}, '')) > 1 order by all limit 1
+        """
+    ).fetchone()
+    if twice:
+        accounts = ", ".join(sorted(printable(account) or "no account" for account in twice[3]))
+        message = (
+            f"{twice[2]}: {twice[0]} {printable(twice[1])!r} is mapped to several accounts: {accounts}. "
+            "Keep one line of it."
+        )
+        raise SourceError(message)
+    unknown = connection.execute(
+        f"select {_text('system')}, _source_file, _source_line from {MAP_TABLE.table} "
+        f"where not list_contains(?, {_text('system')}) order by all limit 1",
         [sorted(systems)],
     ).fetchone()
-    if strange:
+    if unknown:
         message = (
-            f"{strange[1]}: line {strange[2]} names system {strange[0]!r}, which is not configured. "
+            f"{unknown[1]}: line {unknown[2]} names system {printable(unknown[0])!r}, which is not configured. "
             f"Configured: {', '.join(sorted(systems))}."
         )
         raise SourceError(message)
+
+
+def _text(column: str) -> str:
+    """A column of a file as text without surrounding blanks, whatever type the file has; null for a blank."""
+    return f"nullif(trim(cast({column} as varchar), {literal(BLANKS)}), '')"
+
+
+def _id(column: str) -> str:
+    """A column of a file as an identifier."""
+    return f"identifier_text(cast({column} as varchar))"

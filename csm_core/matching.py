@@ -19,10 +19,12 @@ from pathlib import Path
 import duckdb
 
 from csm_core.contract import ACCOUNT_MAP, ENTITIES, MAP_EXPORT_COLUMNS, SOURCE, UNDECIDED, Reason
+from csm_core.domains import DOMAIN_FORMS, write_domain_forms
 from csm_core.errors import InputError
 from csm_core.exporting import write_export
 from csm_core.identity import DOMAIN_TABLE, SHARED_DOMAINS
 from csm_core.sql_models import literal
+from csm_core.text_casts import create_macros
 from csm_core.warehouse import columns_of, table_exists
 
 LEAST_LIKENESS = 0.8
@@ -246,9 +248,18 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
         if table_exists(connection, accounts)
         else "select null::varchar as account_id, null::varchar as account_name limit 0"
     )
+    listed = table_exists(connection, DOMAIN_TABLE.table)
+    create_macros(connection)
+    write_domain_forms(
+        connection,
+        f"select external_domain from {_CUSTOMERS}"
+        + (f" union all select domain from {DOMAIN_TABLE.table}" if listed else ""),
+    )
     domains = (
-        f"select distinct trim(account_id) as account_id, {_host('domain')} as host from {DOMAIN_TABLE.table}"
-        if table_exists(connection, DOMAIN_TABLE.table)
+        f"select distinct identifier_text(cast(account_id as varchar)) as account_id, forms.domain as host "
+        f"from {DOMAIN_TABLE.table} as listed "
+        f"inner join {DOMAIN_FORMS} as forms on forms.written = cast(listed.domain as varchar)"
+        if listed
         else "select null::varchar as account_id, null::varchar as host limit 0"
     )
     connection.execute(
@@ -263,8 +274,9 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
             where {_telling("domains.host")}
         ),
         hosts as (
-            select system, _source, external_id, {_name("external_name")} as name, {_host("external_domain")} as host
-            from {_CUSTOMERS}
+            select system, _source, external_id, {_name("external_name")} as name, forms.domain as host
+            from {_CUSTOMERS} as customers
+            left join {DOMAIN_FORMS} as forms on forms.written = customers.external_domain
         ),
         customers as (
             select system, _source, external_id, name, case when {_telling("host")} then host end as host,
@@ -328,11 +340,6 @@ def _name(column: str) -> str:
     plain = f"lower(strip_accents(replace(replace({column}, '.', ''), '''', '')))"
     spaced = rf"trim(regexp_replace(replace({plain}, '&', ' and '), '[^\p{{L}}\p{{N}}]+', ' ', 'g'))"
     return f"nullif(regexp_replace({spaced}, '( ({'|'.join(_LEGAL_FORMS)}))+$', ''), '')"
-
-
-def _host(column: str) -> str:
-    """A domain, whatever address it is part of."""
-    return rf"nullif(regexp_extract(lower(trim({column})), '^(?:[a-z]+://)?(?:www\.)?([^/:?#]+)', 1), '')"
 
 
 def _stem(host: str) -> str:

@@ -49,7 +49,7 @@ QUARANTINE_COLUMNS = {
 }
 _SCRATCH = (
     *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
-    *("gate_leaving", "gate_refused", "gate_staged", "gate_lists"),
+    *("gate_leaving", "gate_refused", "gate_staged", "gate_lists", "gate_left_out"),
 )
 
 

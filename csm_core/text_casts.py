@@ -27,6 +27,8 @@ FIRST_TIME, LAST_TIME = "1900-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 
 _DAY = "(19|[2-9][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+# The form of nearly all times: recognised by one pattern, and cast as it is.
+_PLAIN = rf"^{_DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?Z?$"
 _OFFSET = "Z|UTC|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?"
 _ISO = f"^{_DAY}([T ]{_TIME}( ?({_OFFSET}))?)?$"
 # By its offset the last day of 9999 would be in the year 10000.
@@ -46,7 +48,8 @@ def utc_time(text: str) -> str:
     """ISO 8601 text as a UTC timestamp."""
     zoned = rf"try_cast(regexp_replace(replace({text}, 'UTC', 'Z'), ' +([Z+-])', '\1') as timestamptz)"
     return (
-        f"(case when not regexp_matches({text}, {literal(_ISO)}) or regexp_matches({text}, {literal(_TOO_LATE)}) "
+        f"(case when {_plain(text)} then try_cast({text} as timestamp) "
+        f"when not regexp_matches({text}, {literal(_ISO)}) or regexp_matches({text}, {literal(_TOO_LATE)}) "
         f"then null when regexp_matches({text}, {literal(_HAS_OFFSET)}) "
         f"then cast({zoned} at time zone 'UTC' as timestamp) else try_cast({text} as timestamp) end)"
     )
@@ -57,11 +60,16 @@ def vendor_time(text: str) -> str:
     number = f"try_cast(trim({text}) as bigint)"
     padded = rf"regexp_replace(trim({text}), '^([0-9-]{{10}}[T ])([0-9]:)', '\10\2')"
     return (
-        f"(case when regexp_matches(trim({text}), {literal(_SECONDS)}) "
+        f"(case when {_plain(text)} then try_cast({text} as timestamp) "
+        f"when regexp_matches(trim({text}), {literal(_SECONDS)}) "
         f"then make_timestamp({number} * 1000000) "
         f"when regexp_matches(trim({text}), {literal(_MILLISECONDS)}) then make_timestamp({number} * 1000) "
         f"else {utc_time(padded)} end)"
     )
+
+
+def _plain(text: str) -> str:
+    return f"regexp_matches({text}, {literal(_PLAIN)})"
 
 
 def _expressions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from csm_core.staging_casts import as_they_are, judge
 from csm_core.warehouse import has_rows
 
 _BLOCK_ROWS = 122_880
+_LEFT_OUT = "temp.gate_left_out"
 
 
 class _Taken(NamedTuple):
@@ -42,15 +43,23 @@ class AtOnce:
             selects = " union all ".join(one.accepted for one in taken)
             connection.execute(f"insert into {fresh} by name {selects} {order}")
         loaded = self._scope.one(f"select count(*) from {fresh}")
-        if not self._keys_are_unique(fresh):
+        rows = sum(self._scope.one(f"select count(*) from ({source.sql})") for source in self._sources)
+        all_taken = rows == loaded
+        if not all_taken:
+            self._collect_left_out(taken)
+        if not self._keys_are_unique(fresh) or (not all_taken and self._left_out_is_loaded(fresh)):
             connection.execute(f"drop table {fresh}")
             return None
-        rows = sum(self._scope.one(f"select count(*) from ({source.sql})") for source in self._sources)
         self._counts.loaded = loaded
-        all_taken = rows == loaded
-        self._refused.write(None if all_taken else " union all ".join(self._refused_of(one.judged) for one in taken))
+        self._refused.write(
+            None if all_taken else f"select * exclude ({IGNORED}) from {_LEFT_OUT} where {IGNORED} is null"
+        )
         if not all_taken:
-            self._count_ignored(taken)
+            self._counts.count_ignored(
+                connection.execute(
+                    f"select {IGNORED}, count(*) from {_LEFT_OUT} where {IGNORED} is not null group by all"
+                ).fetchall()
+            )
         self._counts.superseded = self._refused.superseded_by_steps()
         self._counts.read = rows + self._refused.beside_models() + self._counts.superseded
         refusal = self._refused.too_much(limits)
@@ -87,19 +96,19 @@ class AtOnce:
             )
         return _Taken(accepted, f"from {suspects}")
 
-    def _refused_of(self, judged: str) -> str:
-        return (
+    def _collect_left_out(self, taken: Sequence[_Taken]) -> None:
+        """The records that are rejected or ignored, in one temporary table."""
+        selects = " union all ".join(
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
-            f"{self._entity.key} as _key, _loaded_at from ({judged}) where _problem is not null"
+            f"{self._entity.key} as _key, _loaded_at, {IGNORED} from ({one.judged}) "
+            f"where _problem is not null or {IGNORED} is not null"
+            for one in taken
         )
+        self._connection.execute(f"create or replace temp table {_LEFT_OUT.removeprefix('temp.')} as {selects}")
 
-    def _count_ignored(self, taken: Sequence[_Taken]) -> None:
-        ignored = " union all ".join(
-            f"select {IGNORED} from ({one.judged}) where {IGNORED} is not null" for one in taken
-        )
-        self._counts.count_ignored(
-            self._connection.execute(f"select {IGNORED}, count(*) from ({ignored}) group by all").fetchall()
-        )
+    def _left_out_is_loaded(self, table: str) -> bool:
+        """Whether a record that is rejected or ignored has the key of one that is loaded: which counts is the later."""
+        return has_rows(self._connection, f"{_LEFT_OUT} where _key in (select {self._entity.key} from {table})")
 
     def _keys_are_unique(self, table: str) -> bool:
         # Sorted numbers take less time and memory than a table of as many groups. Equal hashes of different keys are

@@ -211,15 +211,16 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         if kind.key
         else "case when problem is not null then 'rejected' else 'current' end"
     )
-    deleted = f"first_value(is_marked) over (partition by {key}, problem is null order by {latest})"
-    if not kind.key:
-        deleted = "is_marked"
-    # Versions are counted among the records that parse. A rejected record leaves the one before it in place.
+    # Versions are counted among the records that parse. A rejected record leaves the one before it in place. Records
+    # without a key have no versions: each of them says for itself whether it is deleted.
+    place, is_deleted = "1", "is_marked"
+    if kind.key:
+        place = f"row_number() over (partition by {key}, problem is null order by is_stub, {latest})"
+        is_deleted = f"first_value(is_marked) over (partition by {key}, problem is null order by {latest})"
     return (
         f"select {literal(kind.name)} as kind, raw_table, record_id, record, problem, {outcome} as outcome, "
         f"is_deleted, coalesce({', '.join(versions)}) as version_at, {SOURCE}, {_PLACE} from ("
-        f"select *, row_number() over (partition by {key}, problem is null order by is_stub, {latest}) as place, "
-        f"{deleted} as is_deleted from ("
+        f"select *, {place} as place, {is_deleted} as is_deleted from ("
         f"select *, coalesce({', '.join(problems)}) as problem, {stated}, {only_deleted} as is_stub, "
         f"{is_marked} as is_marked from ("
         f"select *, {identity} as record_id from ({raw}))))"

@@ -1,17 +1,43 @@
 """The source system ``segment``: events in Segment's shape, from files or from the tables of its warehouse schema.
 
-Both ways of writing a key are read, that of the HTTP API (``messageId``) and that of the warehouse (``message_id``),
-wherever a record comes from. What a record holds of who, what and when is opened while it is loaded: there are too many
-of them to look into their JSON in every run.
+Keys are read as the HTTP API writes them (``messageId``), as the warehouse writes them (``message_id``), in lower case,
+and as RudderStack and Jitsu write them, wherever a record comes from. What a call states of who, what and when is
+opened while it is loaded: there are too many calls to look into their JSON in every run. Identify and group calls are
+far fewer; they are records of the kinds ``identify`` and ``group``.
 """
 
 from __future__ import annotations
 
 from csm_core.contract import USAGE_EVENTS
+from csm_core.sources.record_kinds import Field, RecordKind, objects, times
 from csm_core.sources.vendor import VendorSource
 
 SYSTEM = "segment"
 _CALLS: dict[str, str] = dict.fromkeys(("tracks", "pages", "identifies", "groups"), USAGE_EVENTS)
+
+_TIMES: dict[str, tuple[str, ...]] = {
+    "happened": ("timestamp", "utc_time", "eventn_ctx.utc_time", "eventn_ctx_utc_time"),
+    "original": ("originalTimestamp", "original_timestamp", "originaltimestamp"),
+    "sent": ("sentAt", "sent_at", "sentat"),
+    "received": ("receivedAt", "received_at", "receivedat", "_timestamp"),
+}
+_HELPER_FIELDS: tuple[Field, ...] = (
+    *(field for paths in _TIMES.values() for field in times(*paths)),
+    *objects("traits", "context", "context_traits"),
+    *objects("traits", inside="context"),
+)
+
+
+def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, ...]:
+    """The kinds of one type of helper call: in tables of its own, and among calls of all types."""
+    listed = ", ".join(f"'{call_type}'" for call_type in call_types)
+    tables = (table, f"{SYSTEM}_{table}")
+    # A call need not have an id. The step that reads the calls chooses the latest version of those that have one.
+    return (
+        RecordKind(name, tables, key=(), fields=_HELPER_FIELDS, versions=()),
+        RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"call_type in ({listed})"),
+    )
+
 
 SEGMENT = VendorSource(
     name=SYSTEM,
@@ -21,15 +47,42 @@ SEGMENT = VendorSource(
     needed=("events", "tracks"),
     required=(),
     opened=(
-        ("call_type", ("$.type",)),
-        ("message_id", ("$.messageId", "$.message_id", "$.id")),
-        ("user_id", ("$.userId", "$.user_id")),
-        ("anonymous_id", ("$.anonymousId", "$.anonymous_id")),
-        ("group_id", ("$.groupId", "$.group_id", "$.context.groupId", "$.context.group_id", "$.context_group_id")),
-        ("called", ("$.event_text", "$.event", "$.name")),
-        ("happened", ("$.timestamp",)),
-        ("original", ("$.originalTimestamp", "$.original_timestamp")),
-        ("sent", ("$.sentAt", "$.sent_at")),
-        ("received", ("$.receivedAt", "$.received_at")),
+        ("call_type", ("$.type", "$.event_type")),
+        (
+            "message_id",
+            (
+                *("$.messageId", "$.message_id", "$.messageid", "$.id"),
+                *("$.eventn_ctx.event_id", "$.eventn_ctx_event_id", "$.event_id"),
+            ),
+        ),
+        (
+            "user_id",
+            (
+                *("$.userId", "$.user_id", "$.userid", "$.user.id", "$.user.internal_id", "$.user_internal_id"),
+                *("$.eventn_ctx.user.id", "$.eventn_ctx.user.internal_id"),
+                *("$.eventn_ctx_user_id", "$.eventn_ctx_user_internal_id"),
+            ),
+        ),
+        (
+            "anonymous_id",
+            (
+                *("$.anonymousId", "$.anonymous_id", "$.anonymousid", "$.user.anonymous_id", "$.user_anonymous_id"),
+                *("$.eventn_ctx.user.anonymous_id", "$.eventn_ctx_user_anonymous_id"),
+            ),
+        ),
+        (
+            "group_id",
+            (
+                *("$.groupId", "$.group_id", "$.groupid", "$.context.groupId", "$.context.group_id"),
+                *("$.context_group_id", "$.context_groupid"),
+                *("$.context.traits.company.id", "$.context_traits_company_id"),
+            ),
+        ),
+        ("called", ("$.event_text", "$.event", "$.name", "$.event_type")),
+        *((column, tuple(f"$.{path}" for path in paths)) for column, paths in _TIMES.items()),
+    ),
+    kinds=(
+        *_helper_kinds("identify", "identifies", "identify", "user_identify"),
+        *_helper_kinds("group", "groups", "group"),
     ),
 )

@@ -396,11 +396,16 @@ class DelightedColumns(Section, frozen=True):
 
 
 class DelightedSettings(VendorSettings, frozen=True):
-    """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id."""
+    """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id.
+
+    ``without_account`` says what becomes of an answer that names no account and whose respondent the account map does
+    not match with one: it is rejected as unmatched (``match``) or ignored.
+    """
 
     system: Literal["delighted"]
     api: DelightedApi | None = None
     account_key: str = "account_id"
+    without_account: Literal["match", "ignore"] = "match"
     columns: DelightedColumns = DelightedColumns()
 
 

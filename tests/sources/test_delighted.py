@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import base64
+import random
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from assets.staging import behind_of
+from csm_core import identity
+from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.gate.records import build_records
 from csm_core.sources.delighted import DELIGHTED
+from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import DelightedApi, DelightedSettings
+from csm_core.sql_models import staging_models, staging_steps
+from csm_core.staging_gate import StageReport, stage_entity
+from csm_core.warehouse import build_model
 from tests.sources.test_stripe import JUNE, write_company, write_lines
 from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
+from tests.sql.test_staging_cases import in_order
 
 KEY = "delighted_key_12345"
 
@@ -111,6 +123,108 @@ def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkey
         DELIGHTED.check(settings(vendor))
     with pytest.raises(SourceError, match=r"no records of delighted.*survey_responses\. Found: nothing"):
         DELIGHTED.check(DelightedSettings(system="delighted", path=tmp_path))
+
+
+def stage(way_in, source: DelightedSettings, folder: Path, percent: float = 100) -> StageReport:
+    """What a run does from the source to the staged answers."""
+    connection, config = way_in.connection, Config(sources=(source,))
+    way_in.now += timedelta(hours=1)
+    load(way_in, source, folder)
+    remember_sources(connection, "delighted", [source])
+    build_records(connection, "delighted", DELIGHTED.kinds, DELIGHTED.raw_tables)
+    steps, models = staging_steps("delighted"), staging_models("delighted")
+    for step in in_order(steps):
+        build_model(connection, step, {})
+    identity.load(connection, config, loaded_at=way_in.now, log=way_in.log)
+    identity.build(connection, config, ["delighted"])
+    return stage_entity(
+        connection,
+        "nps_responses",
+        [("delighted", models["nps_responses"].sql)],
+        staged_at=way_in.now,
+        max_rejected_percent=percent,
+        behind={"delighted": behind_of(config, "delighted", steps, models)},
+    )
+
+
+@pytest.fixture
+def exports(way_in, tmp_path) -> tuple[DelightedSettings, Path]:
+    """Settings and a folder for exports, beside a company of two accounts."""
+    way_in.write_company()
+    way_in.load()
+    way_in.stage("accounts")
+    folder = tmp_path / "delighted"
+    return DelightedSettings(system="delighted", path=folder, without_account="ignore"), folder
+
+
+@pytest.mark.parametrize("field", ["score", "created_at", "updated_at"])
+@pytest.mark.parametrize("text", ["6/1/2026", "2026-02-30", "nine", "1e9", "9.5"])
+def test_what_does_not_parse_is_rejected_with_its_text(way_in, exports, tmp_path, field, text):
+    source, folder = exports
+    write_lines(folder / "survey_responses.jsonl", answer(1, JUNE, **{field: text}), answer(2, JUNE))
+    report = stage(way_in, source, tmp_path)
+    assert (report.read, report.loaded, report.rejected) == (2, 1, 1)
+    name = "responded_at" if field == "created_at" else field
+    assert way_in.rows("select field, value from quarantine.nps_responses") == [(name, text)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, exports, tmp_path, form):
+    source, folder = exports
+    (folder / "survey_responses").mkdir(parents=True)
+    local = {"before": "2026-06-10 01:59:59+02", "after": "2026-06-10 22:00:00-02"}
+    for name, text in local.items():
+        at = f"timestamptz '{text}'" if form == "parquet" else f"'{text}:00'"
+        options = "(format json)" if form == "jsonl" else f"(format {form})"
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"copy (select '{name}' as id, 7 as score, 'a1' as account_id, {at} as created_at, {at} as updated_at) "
+                f"to '{folder}/survey_responses/{name}.{form}' {options}"
+            )
+    assert stage(way_in, source, tmp_path).loaded == 2
+    times = {"delighted/before": "2026-06-09 23:59:59", "delighted/after": "2026-06-11 00:00:00"}
+    for column in ("responded_at", "_version"):
+        found = way_in.rows(f"select response_id, {column}::varchar from staging.stg_nps_responses")
+        assert dict(found) == times
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_answer_is_accounted_for_and_the_one_changed_last_counts(way_in, exports, tmp_path, seed):
+    draw = random.Random(seed)
+    source, folder = exports
+    expected: dict[str, tuple[int, int]] = {}
+    for number in range(3):
+        given: list[dict[str, Any]] = []
+        for _ in range(draw.randint(1, 15)):
+            name, changed, score = str(draw.randint(1, 4)), draw.randint(1, 10**6), draw.randint(0, 10)
+            made = answer(int(name), JUNE, score=score, updated_at=JUNE + changed)
+            fault = draw.choice(("none", "none", "score", "time", "properties", "survey", "nobody"))
+            if fault == "none":
+                expected[name] = max(expected.get(name, (0, 0)), (changed, score))
+            elif fault == "survey":
+                made |= {"id": f"csat{name}", "survey_type": "csat", "created_at": "never"}
+            elif fault == "nobody":
+                made |= {"id": f"free{name}", "person_properties": {}}
+            else:
+                key = {"score": "score", "time": "created_at", "properties": "person_properties"}[fault]
+                made[key] = "wrong"
+            given.append(made)
+        write_lines(folder / "survey_responses" / f"{number}.jsonl", *given)
+        report = stage(way_in, source, tmp_path)
+        assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
+        assert set(report.by_rule) <= {"without_account", "survey_type csat"}
+        found = way_in.rows("select response_id, score from staging.stg_nps_responses order by 1")
+        assert found == [(f"delighted/{name}", score) for name, (_, score) in sorted(expected.items())]
+
+
+def test_answers_of_no_account_are_rejected_unless_the_settings_ignore_them(way_in, exports, tmp_path):
+    source, folder = exports
+    free = [answer(number, JUNE, person_properties={}) for number in range(9)]
+    write_lines(folder / "survey_responses.jsonl", answer(10, JUNE), *free)
+    with pytest.raises(SourceError, match="9 of 10 new records rejected"):
+        stage(way_in, source.model_copy(update={"without_account": "match"}), tmp_path, percent=5)
+    report = stage(way_in, source, tmp_path, percent=5)
+    assert (report.read, report.loaded, report.by_rule) == (10, 1, {"without_account": 9})
 
 
 @pytest.mark.slow

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from csm_core import identity
 from csm_core.config import Config, IdentitySettings
+from csm_core.domains import DOMAIN_FORMS, write_domain_forms
 from csm_core.errors import SourceError
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
+from csm_core.sql_models import literal
 from csm_core.staging_gate import Behind, stage_entity
 
 MODEL = """
@@ -65,16 +70,98 @@ def test_without_files_only_the_column_speaks(mapped):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("files,c1,a1\nfiles,c1,a2\n", "'c1' is mapped to several accounts: a1, a2"),
+        ("files,c1,a1\nfiles,c1,\n", "'c1' is mapped to several accounts: a1, no account"),
+        ("files,7,a1\nfiles,7.0,a2\n", "'7' is mapped to several accounts: a1, a2"),
         ("strype,c1,a1\n", "line 2 names system 'strype', which is not configured"),
         ("files,c1\n", "line 2 cannot be read"),
+        ("files,c1,a1\n ,c2,a1\n", r"account_map\.csv: line 3: system is missing"),
+        ("files,c1,a1\nfiles,,a1\n", r"account_map\.csv: line 3: external_id is missing"),
     ],
 )
-def test_a_map_that_contradicts_itself_is_refused(mapped, text, said):
-    with pytest.raises(SourceError, match=said):
+def test_a_line_of_the_map_that_is_wrong_is_an_error_that_names_it(mapped, text, message):
+    with pytest.raises(SourceError, match=message):
         mapped(account_map=f"system,external_id,account_id\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a1,Alpha Inc", r"account_domains\.csv: line 3: domain 'Alpha Inc' is not a domain"),
+        ("a1,localhost", "line 3: domain 'localhost' is not a domain"),
+        ("a1,10.0.0.1", "line 3: domain '10.0.0.1' is not a domain"),
+        ('a1,"one.example, two.example"', "line 3: domain 'one.example, two.example' is not a domain"),
+        ("a1,xn--zz.example", "line 3: domain 'xn--zz.example' is not a domain"),
+        ("a1, ", "line 3: domain is missing"),
+        (",one.example", "line 3: account_id is missing"),
+    ],
+)
+def test_a_line_of_the_list_that_is_no_domain_is_an_error_that_names_it(mapped, line, message):
+    with pytest.raises(SourceError, match=message):
+        mapped(account_domains=f"account_id,domain\na2,two.example\n{line}\n")
+
+
+FORMS = (
+    *("https://www.{0}/path?q#f", "http://{0}", "{0}.", "www.{0}", "user@{0}", "{0}:8080", "{0}/", "  {0} "),
+    *(
+        "https://user:secret@{0}:443/a@b",
+        "Name <user@{0}>",
+        "mailto:user@{0}",
+        "//{0}/x",
+        "u_x.example#EXT#@{0}",
+        "{0}",
+    ),
+)
+
+
+@given(
+    label=st.sampled_from(("beta", "a-b", "x1.shop", "münchen", "straße", "例え", "xn--mnchen-3ya")),
+    forms=st.tuples(st.sampled_from(FORMS), st.sampled_from(FORMS)),
+    upper=st.tuples(st.booleans(), st.booleans()),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_domain_matches_in_whatever_form_either_side_writes_it(label, forms, upper):
+    unicode = label.replace("xn--mnchen-3ya", "münchen")
+    other = {"münchen": "xn--mnchen-3ya", "straße": "xn--strae-oqa"}.get(unicode, label)
+    # In upper case ß is SS, which is another domain.
+    written = [
+        form.format(domain.upper() if loud and "ß" not in domain else domain)
+        for form, loud, domain in zip(forms, upper, (f"{label}.example", f"{other}.example"), strict=True)
+    ]
+    with duckdb.connect() as connection:
+        values = ", ".join(f"({literal(text)})" for text in written)
+        write_domain_forms(connection, f"select written from (values {values}) as texts(written)")
+        found = connection.execute(f"select distinct domain from {DOMAIN_FORMS}").fetchall()
+    assert len(found) == 1, (written, found)
+    assert found[0][0] is not None
+    assert found[0][0].isascii()
+
+
+def test_identifiers_and_domains_of_any_form_meet(mapped, way_in):
+    way_in.connection.execute(
+        "insert into staging.files_externals values ('files', '360001234567', 'Six', 'www.Six.example', null), "
+        "('files', 'c7', 'Seven', 'mail@münchen.example', null), ('files', 'c8', 'Eight', null, '42.0'), "
+        "('files', 'c9', 'Nine', 'not a site', null)"
+    )
+    found = mapped(
+        account_map="system,external_id,account_id\nfiles,360001234567.0,7.0\n",
+        account_domains="account_id,domain\n8.0,https://www.xn--mnchen-3ya.example/\na2,TWO.example.\n",
+    )
+    assert {external: account for external, account, *_ in found if account} == {
+        "360001234567": "7",
+        "c1": "a1",
+        "c2": "a2",
+        "c7": "8",
+        "c8": "42",
+    }
+    assert way_in.rows(
+        "select external_domain from staging.account_map where external_id in ('c7', 'c9') order by 1"
+    ) == [
+        ("xn--mnchen-3ya.example",),
+        (None,),
+    ]
 
 
 def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_is_matched(mapped, way_in):

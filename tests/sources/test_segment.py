@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 
 from assets.staging import behind_of
 from csm_core import identity
-from csm_core.config import Config, load_config
+from csm_core.config import Config, IdentitySettings, load_config
 from csm_core.errors import ConfigError, SourceError
-from csm_core.sources.registry import get_system
+from csm_core.gate.records import build_records
+from csm_core.sources.record_kinds import FieldKind
 from csm_core.sources.remembered import remember_sources
+from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
 from csm_core.sources.waiting import waiting_files
 from csm_core.sql_models import staging_models, staging_steps
@@ -27,7 +30,6 @@ from tests.sources.test_stripe import write_company, write_lines
 from tests.sources.way_in import WayIn
 from tests.sql.test_staging_cases import in_order
 
-SEGMENT = get_system("segment")
 OPENED = "message_id, user_id, anonymous_id, group_id, called, happened, original, sent, received"
 CALL = {
     "type": "track",
@@ -58,11 +60,13 @@ def load(way_in: WayIn, *sources: SegmentSettings) -> dict[str, int]:
     return {result.table.removeprefix("raw.segment__"): result.loaded for result in results if result.loaded}
 
 
-def stage(way_in: WayIn, *sources: SegmentSettings) -> StageReport:
+def stage(way_in: WayIn, *sources: SegmentSettings, identity_settings: IdentitySettings | None = None) -> StageReport:
     """What a run does between the raw tables and the staged events."""
-    connection, config = way_in.connection, Config(sources=sources)
+    connection = way_in.connection
+    config = Config(sources=sources, identity=identity_settings or IdentitySettings())
     steps, models = staging_steps("segment"), staging_models("segment")
     remember_sources(connection, "segment", sources)
+    build_records(connection, "segment", SEGMENT.kinds, SEGMENT.raw_tables)
     for step in in_order(steps):
         build_model(connection, step, {})
     identity.load(connection, config, loaded_at=way_in.now, log=way_in.log)
@@ -92,7 +96,7 @@ def segment(way_in: WayIn) -> Callable[..., tuple[Path, Callable[[], StageReport
         def run() -> StageReport:
             load(way_in, source)
             report = stage(way_in, source)
-            assert report.read == report.loaded + report.rejected + report.superseded
+            assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
             return report
 
         return folder, run
@@ -207,7 +211,8 @@ def test_what_is_said_of_users_later_brings_their_events_in_and_moves_them(way_i
 def test_an_anonymous_visitor_who_signs_up_brings_what_came_before(way_in, segment):
     folder, run = segment()
     write_lines(folder / "events" / "1.jsonl", {**CALL, "userId": None, "context": {}})
-    assert run().read == 0
+    report = run()
+    assert (report.read, report.by_rule) == (1, {"anonymous": 1})
     told = {"type": "identify", "messageId": "i", "anonymousId": "x1", "userId": "u1", "context": {"groupId": "a1"}}
     write_lines(folder / "events" / "2.jsonl", told)
     assert run().loaded == 1
@@ -238,6 +243,148 @@ def test_a_group_whose_trait_names_another_account_takes_its_events_along(way_in
         stage(way_in, source)
         assert staged(way_in) == [("segment/m1", account, "u1")]
     assert run().by_reason == {"unknown_account": 1}
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """A record with one value at a path with dots."""
+    first, _, rest = path.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+HELPER_FIELDS = [
+    (kind.name, kind.tables[0], field)
+    for kind in SEGMENT.kinds
+    for field in kind.fields
+    if kind.tables[0] != "events" or field.kind is FieldKind.TIME
+]
+
+
+def test_each_field_of_a_call_that_does_not_parse_rejects_it_with_its_text(way_in, segment):
+    folder, run = segment()
+    expected: list[tuple[str, str]] = []
+    for number, (kind, table, field) in enumerate(HELPER_FIELDS):
+        text = f"{{wrong {number}"
+        call = {"type": kind, "userId": "u1", "groupId": "a2", **nested(field.name, text)}
+        write_lines(folder / table / f"{number}.jsonl", call)
+        expected.append((field.name, text))
+    write_lines(folder / "groups" / "right.jsonl", group("g", "u1", "a1", "01"))
+    columns = {"happened": "timestamp", "original": "originalTimestamp", "sent": "sentAt", "received": "receivedAt"}
+    for number, path in enumerate(columns.values()):
+        text = f"2026-06-3{number + 1}"
+        write_lines(folder / "tracks" / f"{number}.jsonl", {**track(f"m{number}", "u1", "02"), path: text})
+        expected.append(("occurred_at", text))
+    write_lines(folder / "tracks" / "right.jsonl", track("m", "u1", "02"))
+    report = run()
+    assert (report.rejected, report.loaded) == (len(expected), 1)
+    found = way_in.rows("select field, value from quarantine.usage_events")
+    assert sorted(map(str, found)) == sorted(map(str, expected))
+    # None of the rejected calls moved the user.
+    assert staged(way_in) == [("segment/m", "a1", "u1")]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("column", ["timestamp", "original_timestamp", "sent_at", "received_at"])
+def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, segment, form, column):
+    folder, run = segment()
+    (folder / "tracks").mkdir()
+    (folder / "groups").mkdir()
+    # In UTC: the last second of the 9th and the first of the 11th.
+    local = {"before": "2026-06-10 01:59:59+02", "after": "2026-06-10 22:00:00-02"}
+    given_times = {"timestamp": ("timestamp",), "received_at": ("received_at",)}.get(
+        column, ("original_timestamp", "sent_at", "received_at")
+    )
+    for name, text in local.items():
+        stated = [f"timestamptz '{text}' as {one}" for one in given_times]
+        if form != "parquet":
+            stated = [f"'{text}:00' as {one}" for one in given_times]
+        options = {"jsonl": "(format json)"}.get(form, f"(format {form})")
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"copy (select '{name}' as id, 'u' as user_id, 'used' as event, 'a1' as context_group_id, "
+                f"{', '.join(stated)}) to '{folder}/tracks/{name}.{form}' {options}"
+            )
+            connection.execute(
+                f"copy (select 'g{name}' as id, 'u' as user_id, 'a1' as group_id, {', '.join(stated)}) "
+                f"to '{folder}/groups/{name}.{form}' {options}"
+            )
+    assert run().loaded == 2
+    times = {"segment/before": "2026-06-09 23:59:59", "segment/after": "2026-06-11 00:00:00"}
+    assert dict(way_in.rows("select event_id, occurred_at::varchar from staging.stg_usage_events")) == times
+    calls = way_in.rows("select stated_at::varchar from staging.segment_calls order by 1")
+    assert calls == [(at,) for at in times.values()]
+
+
+PEOPLE = ("u1", "u2", None)
+VISITORS = ("x1", "x2", None)
+TIMES = ("2026-06-01T00:00:00Z", "2026-06-05T01:00:00+02:00", 1780617600, "never", "", None)
+
+
+def random_call(draw: random.Random, day: int) -> dict[str, Any]:
+    kind = draw.choice(("track", "track", "track", "page", "identify", "group", "alias"))
+    call: dict[str, Any] = {"type": kind, "userId": draw.choice(PEOPLE), "anonymousId": draw.choice(VISITORS)}
+    call["messageId"] = draw.choice((None, *(f"{kind}{number}" for number in range(6))))
+    call |= {"timestamp": draw.choice(TIMES), "receivedAt": draw.choice(("never", *[f"2026-06-{day:02}"] * 5))}
+    if kind in ("track", "page"):
+        call |= {"event": "used", "context": draw.choice(({}, {}, {"groupId": "g1"}, {"groupId": "ignored"}))}
+    elif kind == "identify":
+        call["traits"] = draw.choice(({}, {"email": "x@one.example"}, {"email": "x@two.example"}, "{"))
+    elif kind == "group":
+        call |= {
+            "groupId": draw.choice(("g1", "g2")),
+            "traits": draw.choice(({}, {"account_id": "a1"}, {"account_id": "a2"})),
+        }
+    return {name: value for name, value in call.items() if value is not None}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_events_that_come_load_by_load_are_staged_as_if_they_came_at_once(way_in, segment, seed):
+    draw = random.Random(seed)
+    folder, _ = segment()
+    without_group = draw.choice(("match", "ignore"))
+    source = SegmentSettings(system="segment", path=folder, without_group=without_group)
+    domains = way_in.write("domains.csv", "account_id,domain\na1,one.example\na2,two.example\n")
+    customers = way_in.write("map.csv", "system,external_id,account_id\nsegment,ignored,\n")
+    mapped = IdentitySettings(account_domains=domains, account_map=customers)
+    everything = "select * exclude (_loaded_at) from staging.stg_usage_events order by all"
+    for number in range(5):
+        write_lines(
+            folder / "events" / f"{number}.jsonl", *(random_call(draw, number + 10) for _ in range(draw.randint(1, 12)))
+        )
+        load(way_in, source)
+        report = stage(way_in, source, identity_settings=mapped)
+        assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
+    by_loads = way_in.rows(everything)
+    way_in.connection.execute("delete from run.staged_loads where entity = 'usage_events'")
+    way_in.connection.execute("delete from staging.stg_usage_events")
+    report = stage(way_in, source, identity_settings=mapped)
+    assert report.staged_anew
+    assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
+    assert way_in.rows(everything) == by_loads
+
+
+def test_a_call_that_is_stated_anew_moves_the_events_of_its_user(way_in, segment):
+    folder, run = segment()
+    write_lines(folder / "events" / "1.jsonl", {**group("g", "u1", "a1", "01"), "type": "group"})
+    write_lines(folder / "events" / "2.jsonl", {**group("h", "u1", "a2", "05"), "type": "group"})
+    write_lines(folder / "tracks.jsonl", track("m1", "u1", "09"))
+    run()
+    assert staged(way_in) == [("segment/m1", "a2", "u1")]
+    # The second call again, corrected: nothing remains of what it stated.
+    write_lines(folder / "events" / "3.jsonl", {**group("h", "u1", "a1", "05"), "type": "group"})
+    assert run().staged_anew
+    assert staged(way_in) == [("segment/m1", "a1", "u1")]
+
+
+def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(way_in, segment):
+    folder, _ = segment()
+    source = SegmentSettings(system="segment", path=folder)
+    write_lines(folder / "tracks.jsonl", track("m1", "u1", "02", context={"groupId": "g"}))
+    for number, account in enumerate(("a1", "a2", "a1")):
+        described = {"type": "group", "messageId": f"g{number}", "groupId": "g", "traits": {"account_id": account}}
+        write_lines(folder / "events" / f"{number}.jsonl", described)
+        load(way_in, source)
+        stage(way_in, source)
+        assert staged(way_in) == [("segment/m1", account, "u1")]
 
 
 @pytest.mark.parametrize(

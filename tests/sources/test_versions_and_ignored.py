@@ -94,6 +94,20 @@ def test_a_row_that_counts_nothing_is_ignored_in_parquet_too(way_in):
     assert (report.read, report.loaded, report.by_rule) == (30, 20, {"quantity 0": 10})
 
 
+@pytest.mark.parametrize("quantity", ["0", "many"])
+def test_a_later_version_that_is_not_loaded_is_seen_when_all_events_are_staged_at_once(way_in, quantity):
+    way_in.write_company(usage_events=HEADER + f"e1,a1,x,2,2026-06-01\ne1,a1,x,{quantity},2026-06-01\n")
+    report = way_in.run()["usage_events"]
+    assert report.staged_anew
+    assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
+    # A zero takes the earlier count away; what is rejected leaves it in place.
+    assert (report.loaded, report.ignored, report.rejected) == ((0, 1, 0) if quantity == "0" else (1, 0, 1))
+    way_in.write("usage_events.csv", HEADER + f"e2,a1,x,{quantity},2026-06-01\ne2,a1,x,2,2026-06-01\n")
+    report = way_in.run()["usage_events"]
+    assert way_in.rows("select quantity from staging.stg_usage_events where event_id = 'e2'") == [(2,)]
+    assert way_in.rows("select record_key from quarantine.usage_events where record_key = 'e2'") == []
+
+
 def test_of_a_row_that_counts_nothing_only_text_that_does_not_parse_is_rejected(way_in):
     lines = (
         "e1,a1,login,0,someday\ne2,a1,login,1,2026-06-01\ne3,a1,,0,\n,nobody,login,0,2026-06-01\n,,,0,\n,,,0,never\n"

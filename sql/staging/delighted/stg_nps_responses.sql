@@ -1,6 +1,8 @@
--- Grain: one row per answer to an NPS survey, as it was changed last.
+-- Grain: one row per record of an answer.
 -- Definition (signals.md, "Staged contract"): an answer is of the account that the account map says, and dated at
--- when it was given.
+-- when it was given; the latest version is the one changed last. `_ignored`: answers to other surveys than NPS, of
+-- respondents that the account map ignores, and with `without_account: ignore` of those who name no account and are
+-- matched with none.
 -- Worked example: answer 1 of person 10, score 9, created_at 1780272000 => delighted/1, 9, 2026-06-01 00:00:00.
 
 select
@@ -10,6 +12,15 @@ select
     responses._source || '/' || responses.respondent_id as respondent_id,
     responses.score,
     responses.responded_at,
+    responses.updated_at as _version,
+    case
+        when responses.ignored is not null then responses.ignored
+        when matched.is_ignored then 'account_map'
+        when responses.without_account = 'ignore'
+            and responses.claimed_account_id is null
+            and matched.account_id is null
+            then 'without_account'
+    end as _ignored,
     responses._source_file,
     responses._source_line,
     responses._loaded_at,
@@ -19,5 +30,4 @@ left join staging.account_map as matched
     on matched.system = 'delighted'
     and matched._source = responses._source
     and matched.external_id = responses.external_id
-where not coalesce(matched.is_ignored, false)
 order by response_id, responses._load_id, responses._source_file, responses._source_line

@@ -1,188 +1,307 @@
--- Grain: one row per identify and group call, the latest record of each message.
--- Definition: what users and groups are told to be. A call happened when its timestamp says; where it has none, at its
--- original timestamp as far before the reception as it was before the sending, else when it was received; so does one
--- that is dated later than received by more than the source's `clock_skew_seconds`. A call without any time holds since
--- ever. An identify call may name a group in its context, or in its trait `company`.
+-- Grain: one row per identify and group call, the latest version of each message.
+-- Definition: what the calls state of users and groups. The latest version of a message is the one received last, then
+-- the one loaded last. A call happened at its timestamp; without one, at its original timestamp as far before the
+-- reception as it was before the sending, else when it was received; so did a call that is dated later than received by
+-- more than the source's `clock_skew_seconds`. A call without any time holds since ever. Traits are those of `traits`,
+-- of columns of their own, or of `context.traits`; in a group call `context.traits` describes the user, so the group's
+-- name does not come from there. An identify call may name a group in its context, or in its trait `company`.
 -- Worked example: {"type": "group", "userId": "u1", "groupId": "g1", "traits": {"name": "One"}} => u1, g1, One.
 
-with records as (
+with opened as (
     select
-        case when call_type = 'group' then 'group' else 'identify' end as call,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
-        happened,
-        original,
-        sent,
-        received,
+        kind as call,
         record,
+        case when is_given(record ->> '$.traits') then record ->> '$.traits' end as traits,
+        case when is_given(record ->> '$.context') then record ->> '$.context' end as context,
+        case when json_valid(record ->> '$.user') then record ->> '$.user' else record ->> '$.eventn_ctx.user' end
+            as person,
+        coalesce(
+            identifier_text(record ->> '$.messageId'),
+            identifier_text(record ->> '$.message_id'),
+            identifier_text(record ->> '$.messageid'),
+            identifier_text(record ->> '$.id'),
+            identifier_text(record ->> '$.eventn_ctx.event_id'),
+            identifier_text(record ->> '$.eventn_ctx_event_id'),
+            identifier_text(record ->> '$.event_id')
+        ) as message_id,
+        coalesce(
+            vendor_time(record ->> '$.timestamp'),
+            vendor_time(record ->> '$.utc_time'),
+            vendor_time(record ->> '$.eventn_ctx.utc_time'),
+            vendor_time(record ->> '$.eventn_ctx_utc_time')
+        ) as happened_at,
+        coalesce(
+            vendor_time(record ->> '$.originalTimestamp'),
+            vendor_time(record ->> '$.original_timestamp'),
+            vendor_time(record ->> '$.originaltimestamp')
+        ) as original_at,
+        coalesce(
+            vendor_time(record ->> '$.sentAt'), vendor_time(record ->> '$.sent_at'), vendor_time(record ->> '$.sentat')
+        ) as sent_at,
+        coalesce(
+            vendor_time(record ->> '$.receivedAt'),
+            vendor_time(record ->> '$.received_at'),
+            vendor_time(record ->> '$.receivedat'),
+            vendor_time(record ->> '$._timestamp')
+        ) as received_at,
         _source,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from raw.segment__events
-    where call_type in ('identify', 'group')
-    union all
-    select
-        'identify' as call,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
-        happened,
-        original,
-        sent,
-        received,
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from raw.segment__identifies
-    union all
-    select
-        'identify' as call,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
-        happened,
-        original,
-        sent,
-        received,
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from raw.segment__segment_identifies
-    union all
-    select
-        'group' as call,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
-        happened,
-        original,
-        sent,
-        received,
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from raw.segment__groups
-    union all
-    select
-        'group' as call,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
-        happened,
-        original,
-        sent,
-        received,
-        record,
-        _source,
-        _source_file,
-        _source_line,
-        _loaded_at,
-        _load_id
-    from raw.segment__segment_groups
+    from staging.segment_records
+    where kind in ('identify', 'group')
 ),
 
-calls as (
+with_context as (
     select
         call,
-        user_id,
-        anonymous_id,
-        group_id,
-        try_cast(happened as timestamptz) at time zone 'UTC' as happened_at,
-        try_cast(original as timestamptz) at time zone 'UTC' as original_at,
-        try_cast(sent as timestamptz) at time zone 'UTC' as sent_at,
-        try_cast(received as timestamptz) at time zone 'UTC' as received_at,
         record,
+        traits,
+        context,
+        case when json_valid(person) then person end as person,
+        case
+            when is_given(context ->> '$.traits') then context ->> '$.traits'
+            when is_given(record ->> '$.context_traits') then record ->> '$.context_traits'
+        end as context_traits,
+        message_id,
+        happened_at,
+        original_at,
+        sent_at,
+        received_at,
         _source,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from records
-    qualify
-        message_id is null
-        or row_number() over (
-            partition by _source, message_id
-            order by _loaded_at desc, _load_id desc, _source_file desc, _source_line desc
-        ) = 1
+    from opened
+),
+
+described as (
+    select
+        calls._source,
+        calls.call,
+        calls.message_id,
+        coalesce(
+            identifier_text(calls.record ->> '$.userId'),
+            identifier_text(calls.record ->> '$.user_id'),
+            identifier_text(calls.record ->> '$.userid'),
+            identifier_text(calls.person ->> '$.id'),
+            identifier_text(calls.person ->> '$.internal_id'),
+            identifier_text(calls.record ->> '$.user_internal_id'),
+            identifier_text(calls.record ->> '$.eventn_ctx_user_id'),
+            identifier_text(calls.record ->> '$.eventn_ctx_user_internal_id')
+        ) as user_id,
+        coalesce(
+            identifier_text(calls.record ->> '$.anonymousId'),
+            identifier_text(calls.record ->> '$.anonymous_id'),
+            identifier_text(calls.record ->> '$.anonymousid'),
+            identifier_text(calls.person ->> '$.anonymous_id'),
+            identifier_text(calls.record ->> '$.user_anonymous_id'),
+            identifier_text(calls.record ->> '$.eventn_ctx_user_anonymous_id')
+        ) as anonymous_id,
+        coalesce(
+            identifier_text(calls.record ->> '$.groupId'),
+            identifier_text(calls.record ->> '$.group_id'),
+            identifier_text(calls.record ->> '$.groupid'),
+            identifier_text(calls.context ->> '$.groupId'),
+            identifier_text(calls.context ->> '$.group_id'),
+            identifier_text(calls.record ->> '$.context_group_id'),
+            identifier_text(calls.record ->> '$.context_groupid'),
+            case when calls.call = 'identify' then identifier_text(calls.traits ->> '$.company.id') end,
+            case when calls.call = 'identify' then identifier_text(calls.record ->> '$.company_id') end,
+            identifier_text(calls.context_traits ->> '$.company.id'),
+            identifier_text(calls.record ->> '$.context_traits_company_id')
+        ) as group_id,
+        calls.happened_at,
+        calls.original_at,
+        calls.sent_at,
+        calls.received_at,
+        coalesce(
+            nullif(trim(calls.traits ->> '$.name'), ''),
+            nullif(trim(calls.record ->> '$.name'), ''),
+            case when calls.call = 'identify' then nullif(trim(calls.context_traits ->> '$.name'), '') end,
+            case when calls.call = 'identify' then nullif(trim(calls.record ->> '$.context_traits_name'), '') end
+        ) as name,
+        coalesce(
+            nullif(trim(calls.traits ->> '$.domain'), ''),
+            nullif(trim(calls.record ->> '$.domain'), ''),
+            nullif(trim(calls.traits ->> '$.website'), ''),
+            nullif(trim(calls.record ->> '$.website'), ''),
+            nullif(trim(calls.context_traits ->> '$.domain'), ''),
+            nullif(trim(calls.record ->> '$.context_traits_domain'), ''),
+            nullif(trim(calls.context_traits ->> '$.website'), ''),
+            nullif(trim(calls.record ->> '$.context_traits_website'), '')
+        ) as domain,
+        coalesce(
+            nullif(trim(calls.traits ->> '$.email'), ''),
+            nullif(trim(calls.record ->> '$.email'), ''),
+            nullif(trim(calls.context_traits ->> '$.email'), ''),
+            nullif(trim(calls.record ->> '$.context_traits_email'), ''),
+            nullif(trim(calls.person ->> '$.email'), ''),
+            nullif(trim(calls.record ->> '$.user_email'), ''),
+            nullif(trim(calls.record ->> '$.eventn_ctx_user_email'), '')
+        ) as email,
+        -- Columns have lower-case names with underscores in place of dots, blanks and dashes.
+        coalesce(
+            identifier_text(json_extract_string(calls.traits, '$.' || (sources.settings ->> '$.account_key'))),
+            identifier_text(json_extract_string(calls.record, '$.' || (sources.settings ->> '$.account_key'))),
+            identifier_text(
+                json_extract_string(
+                    calls.record,
+                    '$.' || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
+                )
+            ),
+            identifier_text(json_extract_string(calls.context_traits, '$.' || (sources.settings ->> '$.account_key'))),
+            identifier_text(
+                json_extract_string(
+                    calls.record,
+                    '$.context_traits_'
+                    || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
+                )
+            )
+        ) as account_trait,
+        sources.settings ->> '$.account_key' = 'group_id' as is_group_the_account,
+        cast(sources.settings ->> '$.clock_skew_seconds' as bigint) as clock_skew_seconds,
+        calls._source_file,
+        calls._source_line,
+        calls._loaded_at,
+        calls._load_id
+    from with_context as calls
+    inner join run.sources as sources on sources.system = 'segment' and sources._source = calls._source
 ),
 
 dated as (
     select
+        _source,
         call,
+        message_id,
         user_id,
         anonymous_id,
         group_id,
-        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at) as stated_at,
+        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at) as dated_at,
         received_at,
-        record,
-        _source,
+        name,
+        domain,
+        email,
+        case when is_group_the_account then group_id else account_trait end as claimed_account_id,
+        clock_skew_seconds,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from calls
+    from described
+),
+
+stated as (
+    select
+        _source,
+        call,
+        message_id,
+        user_id,
+        anonymous_id,
+        group_id,
+        case when date_diff('second', received_at, dated_at) > clock_skew_seconds then received_at else dated_at end
+            as stated_at,
+        received_at,
+        name,
+        domain,
+        email,
+        claimed_account_id,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from dated
+),
+
+versions as (
+    select
+        _source,
+        call,
+        message_id,
+        user_id,
+        anonymous_id,
+        group_id,
+        stated_at,
+        name,
+        domain,
+        email,
+        claimed_account_id,
+        row_number() over (
+            partition by _source, message_id
+            order by received_at desc nulls last, _load_id desc, _source_file desc, _source_line desc
+        ) as version,
+        hash(user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id) as statement,
+        first_value(hash(user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id)) over (
+            partition by _source, message_id
+            order by received_at desc nulls last, _load_id desc, _source_file desc, _source_line desc
+        ) as latest_statement,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from stated
+    where message_id is not null
+),
+
+changed as (
+    select
+        _source,
+        message_id,
+        max(_load_id) as other_load_id
+    from versions
+    where statement <> latest_statement
+    group by _source, message_id
+),
+
+changes as (
+    select
+        versions._source,
+        versions.message_id,
+        min(versions._load_id) as _first_load_id
+    from versions
+    inner join changed on changed._source = versions._source and changed.message_id = versions.message_id
+    where versions.statement = versions.latest_statement and versions._load_id >= changed.other_load_id
+    group by versions._source, versions.message_id
 )
 
 select
-    dated._source,
-    dated.call,
-    dated.user_id,
-    dated.anonymous_id,
-    case
-        when dated.call = 'group' then dated.group_id
-        else coalesce(
-            dated.group_id,
-            nullif(dated.record ->> '$.traits.company.id', ''),
-            nullif(dated.record ->> '$.company_id', '')
-        )
-    end as group_id,
-    case
-        when date_diff('second', dated.received_at, dated.stated_at)
-            > cast(sources.settings ->> '$.clock_skew_seconds' as bigint) then dated.received_at
-        else dated.stated_at
-    end as stated_at,
-    coalesce(dated.record ->> '$.traits.name', dated.record ->> '$.name') as name,
-    lower(coalesce(
-        nullif(dated.record ->> '$.traits.domain', ''),
-        nullif(dated.record ->> '$.domain', ''),
-        nullif(
-            regexp_extract(
-                coalesce(dated.record ->> '$.traits.website', dated.record ->> '$.website'),
-                '^(?:[a-zA-Z]+://)?(?:www\.)?([^/:?#]+\.[^/:?#]+)',
-                1
-            ),
-            ''
-        )
-    )) as domain,
-    lower(coalesce(dated.record ->> '$.traits.email', dated.record ->> '$.email')) as email,
-    case
-        when sources.settings ->> '$.account_key' = 'group_id' then dated.group_id
-        else coalesce(
-            nullif(json_extract_string(dated.record, '$.traits.' || (sources.settings ->> '$.account_key')), ''),
-            nullif(json_extract_string(dated.record, '$.' || (sources.settings ->> '$.account_key')), '')
-        )
-    end as claimed_account_id,
-    dated._source_file,
-    dated._source_line,
-    dated._loaded_at,
-    dated._load_id
-from dated
-inner join run.sources as sources on sources.system = 'segment' and sources._source = dated._source
-order by dated._source, dated._load_id, dated._source_file, dated._source_line
+    versions._source,
+    versions.call,
+    versions.user_id,
+    versions.anonymous_id,
+    versions.group_id,
+    versions.stated_at,
+    versions.name,
+    versions.domain,
+    versions.email,
+    versions.claimed_account_id,
+    changes._first_load_id,
+    versions._source_file,
+    versions._source_line,
+    versions._loaded_at,
+    versions._load_id
+from versions
+left join changes on changes._source = versions._source and changes.message_id = versions.message_id
+where versions.version = 1
+union all
+select
+    _source,
+    call,
+    user_id,
+    anonymous_id,
+    group_id,
+    stated_at,
+    name,
+    domain,
+    email,
+    claimed_account_id,
+    null as _first_load_id,
+    _source_file,
+    _source_line,
+    _loaded_at,
+    _load_id
+from stated
+where message_id is null
+order by _source, _load_id, _source_file, _source_line

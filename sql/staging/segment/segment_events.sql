@@ -1,29 +1,38 @@
 -- Grain: one row per event that there is, by name.
 -- Definition: what the settings say of an event. Names are compared without regard to case, and `_` counts as a blank,
--- since the warehouse's tables write report_viewed for Report Viewed; `*` stands for any text. Of the rules under
+-- since the warehouse's tables write report_viewed for Report Viewed; `*` matches any text. Of the rules under
 -- `features` the first that names the event decides.
 -- Worked example: rule {event: "Report *", feature: reports}, event report_viewed => reports.
 
-with names as (
-    select distinct _source, called as event
-    from raw.segment__tracks
-    union
-    select distinct _source, called as event
-    from raw.segment__segment_tracks
-    union
-    select distinct _source, called as event
+with calls as (
+    select _source, 'track' as call, call_type, called, record from raw.segment__tracks
+    union all
+    select _source, 'track' as call, call_type, called, record from raw.segment__segment_tracks
+    union all
+    select _source, 'page' as call, call_type, called, record from raw.segment__pages
+    union all
+    select _source, 'page' as call, call_type, called, record from raw.segment__segment_pages
+    union all
+    select
+        _source,
+        case when call_type in ('page', 'screen', 'pageview') then 'page' else 'track' end as call,
+        call_type,
+        called,
+        record
     from raw.segment__events
-    where call_type = 'track'
-    union
-    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
-    from raw.segment__pages
-    union
-    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
-    from raw.segment__segment_pages
-    union
-    select distinct _source, case when called is null then 'Loaded a Page' else 'Viewed ' || called || ' Page' end as event
-    from raw.segment__events
-    where call_type in ('page', 'screen')
+    where call_type is null or call_type not in ('identify', 'user_identify', 'group', 'alias')
+),
+
+names as (
+    select distinct
+        _source,
+        case
+            when call = 'track' then called
+            -- Jitsu's page views have no name but their type.
+            when called is null or (called = call_type and record ->> '$.type' is null) then 'Loaded a Page'
+            else 'Viewed ' || called || ' Page'
+        end as event
+    from calls
 ),
 
 rules as (

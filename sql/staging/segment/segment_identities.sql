@@ -10,7 +10,7 @@ with stated as (
         user_id,
         stated_at,
         min(_load_id) as _first_load_id,
-        max((_loaded_at, _load_id, _source_file, _source_line)) as recency
+        max((_load_id, _source_file, _source_line)) as recency
     from staging.segment_calls
     where anonymous_id is not null and user_id is not null
     group by _source, anonymous_id, user_id, stated_at

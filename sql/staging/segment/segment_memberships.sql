@@ -2,7 +2,7 @@
 -- Definition: the group is that of the latest call at or before a moment which names one; before the first such call,
 -- that of the first. Of calls of the same instant the one loaded last counts. Who is only known by an anonymous id that
 -- never became a user is a member under it.
--- Worked example: u1 is told to be of g1 on the 2nd and of g2 on the 5th => u1 g1 until the 5th, u1 g2 from the 5th on.
+-- Worked example: group calls name g1 for u1 on the 2nd and g2 on the 5th => u1 g1 until the 5th, u1 g2 from the 5th on.
 
 with named as (
     select
@@ -12,7 +12,6 @@ with named as (
         calls.stated_at,
         calls._source_file,
         calls._source_line,
-        calls._loaded_at,
         calls._load_id
     from staging.segment_calls as calls
     left join staging.segment_identities as identities
@@ -31,7 +30,7 @@ stated as (
         group_id,
         stated_at,
         min(_load_id) as _first_load_id,
-        max((_loaded_at, _load_id, _source_file, _source_line)) as recency
+        max((_load_id, _source_file, _source_line)) as recency
     from named
     where member_id is not null
     group by _source, member_id, group_id, stated_at

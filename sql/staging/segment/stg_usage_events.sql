@@ -1,10 +1,12 @@
 -- Grain: one row per event and record of it.
 -- Definition (signals.md, "Staged contract"): track calls, and page views if the settings count them. An event happened
--- when its timestamp says; where it has none, at its original timestamp as far before the reception as it was before the
--- sending, else when it was received; so did one that is dated later than received by more than `clock_skew_seconds`.
+-- at its timestamp; without one, at its original timestamp as far before the reception as it was before the sending,
+-- else when it was received; so did an event that is dated later than received by more than `clock_skew_seconds`. A
+-- time that does not parse is passed on as text, whichever of the four it is, so that the record is rejected with it.
 -- It is of the group that it names, else of the one that its user belongs to at that moment, else of the user alone, as
--- `user/<id>`. An anonymous id is the user who it is told to be at that moment; visitors who never say who they are,
--- and are of no group, are left out.
+-- `user/<id>`. An anonymous id is the user with whom it was identified at that moment. `_ignored`: visitors who are not
+-- identified and of no group (anonymous), and what the settings leave out. The latest version of an event is the one
+-- received last.
 -- Worked example: {"messageId": "m1", "userId": "u1", "event": "Signed In", "timestamp": "2026-06-01T10:00:00Z"}, u1 of
 -- g1 => event segment/m1 of g1's account, login.
 
@@ -21,11 +23,12 @@ with settings as (
 calls as (
     select
         'track' as call,
+        call_type,
         called,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
+        identifier_text(message_id) as message_id,
+        identifier_text(user_id) as user_id,
+        identifier_text(anonymous_id) as anonymous_id,
+        identifier_text(group_id) as group_id,
         happened,
         original,
         sent,
@@ -40,11 +43,12 @@ calls as (
     union all
     select
         'track' as call,
+        call_type,
         called,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
+        identifier_text(message_id) as message_id,
+        identifier_text(user_id) as user_id,
+        identifier_text(anonymous_id) as anonymous_id,
+        identifier_text(group_id) as group_id,
         happened,
         original,
         sent,
@@ -59,11 +63,12 @@ calls as (
     union all
     select
         'page' as call,
+        call_type,
         called,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
+        identifier_text(message_id) as message_id,
+        identifier_text(user_id) as user_id,
+        identifier_text(anonymous_id) as anonymous_id,
+        identifier_text(group_id) as group_id,
         happened,
         original,
         sent,
@@ -78,11 +83,12 @@ calls as (
     union all
     select
         'page' as call,
+        call_type,
         called,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
+        identifier_text(message_id) as message_id,
+        identifier_text(user_id) as user_id,
+        identifier_text(anonymous_id) as anonymous_id,
+        identifier_text(group_id) as group_id,
         happened,
         original,
         sent,
@@ -96,12 +102,20 @@ calls as (
     from raw.segment__segment_pages
     union all
     select
-        case when call_type = 'track' then 'track' else 'page' end as call,
+        case
+            when call_type is null or call_type = 'track' then 'track'
+            when call_type in ('page', 'screen', 'pageview') then 'page'
+            -- Jitsu's type of an event is the name of what happened.
+            when record ->> '$.type' is null then 'track'
+            when call_type = 'alias' then 'alias'
+            else 'other'
+        end as call,
+        call_type,
         called,
-        message_id,
-        user_id,
-        anonymous_id,
-        group_id,
+        identifier_text(message_id) as message_id,
+        identifier_text(user_id) as user_id,
+        identifier_text(anonymous_id) as anonymous_id,
+        identifier_text(group_id) as group_id,
         happened,
         original,
         sent,
@@ -113,14 +127,15 @@ calls as (
         _loaded_at,
         _load_id
     from raw.segment__events
-    where call_type in ('track', 'page', 'screen')
+    where call_type is null or call_type not in ('identify', 'user_identify', 'group')
 ),
 
 read_times as (
     select
         case
             when call = 'track' then called
-            when called is null then 'Loaded a Page'
+            -- Jitsu's page views have no name but their type.
+            when called is null or (called = call_type and record ->> '$.type' is null) then 'Loaded a Page'
             else 'Viewed ' || called || ' Page'
         end as event,
         call,
@@ -129,23 +144,13 @@ read_times as (
         anonymous_id,
         group_id,
         happened,
-        coalesce(happened, original, received) as stated,
-        case
-            when regexp_matches(happened, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}')
-                then cast(try_cast(happened as timestamptz) at time zone 'UTC' as timestamp)
-        end as happened_at,
-        case
-            when happened is null and regexp_matches(original, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}')
-                then cast(try_cast(original as timestamptz) at time zone 'UTC' as timestamp)
-        end as original_at,
-        case
-            when happened is null and regexp_matches(sent, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}')
-                then cast(try_cast(sent as timestamptz) at time zone 'UTC' as timestamp)
-        end as sent_at,
-        case
-            when regexp_matches(received, '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}')
-                then cast(try_cast(received as timestamptz) at time zone 'UTC' as timestamp)
-        end as received_at,
+        original,
+        sent,
+        received,
+        vendor_time(happened) as happened_at,
+        vendor_time(original) as original_at,
+        vendor_time(sent) as sent_at,
+        vendor_time(received) as received_at,
         record,
         _source,
         _source_file,
@@ -163,11 +168,13 @@ dated as (
         user_id,
         anonymous_id,
         group_id,
-        stated,
         case
-            when happened is not null then happened_at
-            else coalesce(received_at - (sent_at - original_at), received_at, original_at)
-        end as dated_at,
+            when happened_at is null and is_given(happened) then happened
+            when original_at is null and is_given(original) then original
+            when sent_at is null and is_given(sent) then sent
+            when received_at is null and is_given(received) then received
+        end as invalid_time,
+        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at) as dated_at,
         received_at,
         record,
         _source,
@@ -185,13 +192,19 @@ events as (
         dated.user_id,
         dated.anonymous_id,
         dated.group_id,
-        dated.stated,
+        dated.invalid_time,
         case
             when date_diff('second', dated.received_at, dated.dated_at) > settings.clock_skew_seconds
                 then dated.received_at
             else dated.dated_at
         end as occurred_at,
+        dated.received_at,
         settings.without_group,
+        case
+            when dated.call = 'alias' then 'call_type alias'
+            when dated.call = 'other' then 'call_type other'
+            when dated.call = 'page' and settings.pages = 'ignore' then 'pages'
+        end as ignored,
         dated.record,
         dated._source,
         dated._source_file,
@@ -200,32 +213,56 @@ events as (
         dated._load_id
     from dated
     inner join settings on settings._source = dated._source
-    where dated.call = 'track' or settings.pages = 'count'
+),
+
+placed as (
+    select
+        event,
+        message_id,
+        user_id,
+        anonymous_id,
+        group_id,
+        coalesce(invalid_time, cast(occurred_at as varchar)) as occurred_at,
+        -- An event that is not dated is rejected; it is of the account of its user as known last.
+        coalesce(occurred_at, timestamp '9999-12-31 00:00:00') as known_at,
+        received_at,
+        without_group,
+        ignored,
+        record,
+        _source,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
+    from events
 ),
 
 identified as (
     select
-        events.event,
-        events.message_id,
-        coalesce(events.user_id, identities.user_id) as user_id,
-        events.anonymous_id,
-        events.group_id,
-        events.stated,
-        events.occurred_at,
-        events.without_group,
-        events.record,
-        events._source,
-        events._source_file,
-        events._source_line,
-        events._loaded_at,
-        events._load_id
-    from events
+        placed.event,
+        placed.message_id,
+        coalesce(placed.user_id, identities.user_id) as user_id,
+        placed.anonymous_id,
+        placed.group_id,
+        placed.occurred_at,
+        placed.known_at,
+        placed.received_at,
+        placed.without_group,
+        placed.ignored,
+        placed.record,
+        placed._source,
+        placed._source_file,
+        placed._source_line,
+        placed._loaded_at,
+        placed._load_id
+    from placed
     left join staging.segment_identities as identities
-        on events.user_id is null
-        and identities._source = events._source
-        and identities.anonymous_id = events.anonymous_id
-        and (identities.from_at is null or identities.from_at <= events.occurred_at)
-        and (identities.until_at is null or events.occurred_at < identities.until_at)
+        on placed.user_id is null
+        and placed.ignored is null
+        and identities._source = placed._source
+        and identities.anonymous_id = placed.anonymous_id
+        and (identities.from_at is null or identities.from_at <= placed.known_at)
+        and (identities.until_at is null or placed.known_at < identities.until_at)
 ),
 
 grouped as (
@@ -239,8 +276,9 @@ grouped as (
             case when identified.without_group = 'match' then 'user/' || identified.user_id end
         ) as external_id,
         coalesce(identified.user_id, identified.anonymous_id) is null as is_nobodys,
-        identified.stated,
         identified.occurred_at,
+        identified.received_at,
+        identified.ignored,
         identified.record,
         identified._source,
         identified._source_file,
@@ -250,13 +288,14 @@ grouped as (
     from identified
     left join staging.segment_memberships as memberships
         on identified.group_id is null
+        and identified.ignored is null
         and memberships._source = identified._source
         and memberships.member_id = coalesce(identified.user_id, 'anonymous/' || identified.anonymous_id)
-        and (memberships.from_at is null or memberships.from_at <= identified.occurred_at)
-        and (memberships.until_at is null or identified.occurred_at < memberships.until_at)
+        and (memberships.from_at is null or memberships.from_at <= identified.known_at)
+        and (memberships.until_at is null or identified.known_at < memberships.until_at)
 ),
 
-told as (
+named as (
     select
         grouped.message_id,
         grouped.user_id,
@@ -266,21 +305,32 @@ told as (
         names.rule,
         names.feature,
         names.has_values,
+        -- Columns have lower-case names with underscores in place of dots, blanks and dashes.
         case
             when names.property is not null
                 then coalesce(
                     json_extract_string(grouped.record, '$.properties.' || names.property),
-                    json_extract_string(grouped.record, '$.' || names.property)
+                    json_extract_string(grouped.record, '$.' || names.property),
+                    json_extract_string(
+                        grouped.record,
+                        '$.' || lower(replace(replace(replace(names.property, '.', '_'), ' ', '_'), '-', '_'))
+                    )
                 )
         end as property_value,
         case
             when names.quantity is not null
                 then coalesce(
                     json_extract_string(grouped.record, '$.properties.' || names.quantity),
-                    json_extract_string(grouped.record, '$.' || names.quantity)
+                    json_extract_string(grouped.record, '$.' || names.quantity),
+                    json_extract_string(
+                        grouped.record,
+                        '$.' || lower(replace(replace(replace(names.quantity, '.', '_'), ' ', '_'), '-', '_'))
+                    )
                 )
         end as quantity,
-        coalesce(cast(grouped.occurred_at as varchar), grouped.stated) as occurred_at,
+        grouped.occurred_at,
+        grouped.received_at,
+        grouped.ignored,
         grouped._source,
         grouped._source_file,
         grouped._source_line,
@@ -291,26 +341,32 @@ told as (
 )
 
 select
-    told._source || '/' || told.message_id as event_id,
+    named._source || '/' || named.message_id as event_id,
     matched.account_id,
-    told.external_id as external_account_id,
-    told.user_id,
-    told.event_name,
+    named.external_id as external_account_id,
+    named.user_id,
+    named.event_name,
     coalesce(
-        property_values.feature, case when not told.has_values then nullif(told.property_value, '') end, told.feature
+        property_values.feature, case when not named.has_values then nullif(named.property_value, '') end, named.feature
     ) as feature,
-    told.quantity,
-    told.occurred_at,
-    told._source_file,
-    told._source_line,
-    told._loaded_at,
-    told._load_id
-from told
+    named.quantity,
+    named.occurred_at,
+    named.received_at as _version,
+    case
+        when named.ignored is not null then named.ignored
+        when matched.is_ignored then 'account_map'
+        when named.external_id is null and named.user_id is not null then 'without_group'
+        when named.external_id is null and not named.is_nobodys then 'anonymous'
+    end as _ignored,
+    named._source_file,
+    named._source_line,
+    named._loaded_at,
+    named._load_id
+from named
 left join staging.segment_values as property_values
-    on property_values._source = told._source
-    and property_values.rule = told.rule
-    and property_values.value = told.property_value
+    on property_values._source = named._source
+    and property_values.rule = named.rule
+    and property_values.value = named.property_value
 left join staging.account_map as matched
-    on matched.system = 'segment' and matched._source = told._source and matched.external_id = told.external_id
-where (told.external_id is not null or told.is_nobodys) and not coalesce(matched.is_ignored, false)
-order by event_id, told._load_id, told._source_file, told._source_line
+    on matched.system = 'segment' and matched._source = named._source and matched.external_id = named.external_id
+order by event_id, named._load_id, named._source_file, named._source_line

@@ -1,0 +1,22 @@
+"""Records of a kind without a key: each counts for itself."""
+
+from __future__ import annotations
+
+from csm_core.gate.records import build_records
+from csm_core.sources.loading import load_tables
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sources.record_kinds import RecordKind, times
+
+TABLE = RawTable("vendor", "calls", "usage_events", (), records=True)
+KIND = RecordKind("calls", ("calls",), key=(), fields=times("at"), versions=())
+
+
+def test_a_deleted_record_without_a_key_marks_no_other_record(way_in):
+    lines = '{"at": "2026-06-01"}\n{"at": "2026-06-02", "is_deleted": true}\n{"at": "someday"}\n'
+    path = way_in.write("calls.jsonl", lines)
+    load_tables(way_in.connection, [(TABLE, {path: "shop"})], loaded_at=way_in.now, log=way_in.log)
+    (counts,) = build_records(way_in.connection, "vendor", [KIND], [TABLE])
+    assert (counts.records, counts.current, counts.superseded, counts.rejected) == (3, 2, 0, 1)
+    found = way_in.rows("select _source_line, record_id, is_deleted from staging.vendor_records order by 1")
+    assert found == [(1, None, False), (2, None, True)]
+    assert way_in.rows("select field, value from run.rejected_records") == [("at", "someday")]
