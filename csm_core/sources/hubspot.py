@@ -23,7 +23,7 @@ _VERSIONS = (
 _OUT_OF_OFFICE = "hs_incoming_email_is_out_of_office"
 
 
-def _kind(name: str, *tables: str, key: tuple[str, ...]) -> RecordKind:
+def _kind(name: str, *tables: str, key: tuple[str, ...], columns: tuple[str, ...] = ()) -> RecordKind:
     return RecordKind(
         name,
         tables,
@@ -35,6 +35,7 @@ def _kind(name: str, *tables: str, key: tuple[str, ...]) -> RecordKind:
         ),
         versions=_VERSIONS,
         deletions=_DELETIONS,
+        columns=columns,
     )
 
 
@@ -50,10 +51,16 @@ _RECORD_KINDS = (
     _kind("contacts", "contacts", "airbyte_contacts", "fivetran_contact", key=("id", "vid")),
     _kind("owners", "owners", "airbyte_owners", "fivetran_owner", key=("id", "owner_id")),
     *(_engagements(kind) for kind in _KINDS),
-    _kind("engagements", "fivetran_engagement", key=("id",)),
-    _kind("engagement_companies", "fivetran_engagement_company", key=()),
-    _kind("engagement_contacts", "fivetran_engagement_contact", key=()),
-    _kind("contact_merges", "fivetran_contact_merge_audit", "airbyte_contacts_merged_audit", key=()),
+    _kind("engagements", "fivetran_engagement", key=("id",), columns=("type",)),
+    _kind("engagement_companies", "fivetran_engagement_company", key=(), columns=("engagement_id", "company_id")),
+    _kind("engagement_contacts", "fivetran_engagement_contact", key=(), columns=("engagement_id", "contact_id")),
+    _kind(
+        "contact_merges",
+        "fivetran_contact_merge_audit",
+        "airbyte_contacts_merged_audit",
+        key=(),
+        columns=("canonical_vid|canonical-vid", "vid_to_merge|vid-to-merge"),
+    ),
 )
 
 HUBSPOT = VendorSource(

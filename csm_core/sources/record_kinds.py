@@ -70,7 +70,8 @@ class RecordKind:
     a record; without any every record counts, and of none is there a later version. ``required`` are alternatives of
     paths, of which each group has to have one. ``versions`` are the paths of the times by which the later of two
     records with one key is known, the most telling first. ``deletions`` are the flags of which one says that the record
-    was deleted. ``where`` narrows the raw tables' rows.
+    was deleted. ``columns`` are those that a landed table has to have beside its key, alternatives separated by ``|``.
+    ``where`` narrows the raw tables' rows.
     """
 
     name: str
@@ -80,6 +81,7 @@ class RecordKind:
     required: tuple[tuple[str, ...], ...] = ()
     versions: tuple[str, ...] = ("updated_at",)
     deletions: tuple[str, ...] = ("deleted", "is_deleted", "_fivetran_deleted")
+    columns: tuple[str, ...] = ()
     where: str = "true"
 
 

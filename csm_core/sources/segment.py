@@ -44,6 +44,7 @@ SEGMENT = VendorSource(
     # Dumps have calls of all types in one file.
     records={"events": USAGE_EVENTS, **_CALLS},
     own=_CALLS,
+    landed_required=dict.fromkeys([f"{SYSTEM}_{name}" for name in _CALLS], ("id|message_id|messageId",)),
     needed=("events", "tracks"),
     required=(),
     opened=(

@@ -95,6 +95,7 @@ SUBSCRIPTIONS = RecordKind(
         *_plan("", inside="plan"),
     ),
     versions=VERSIONS,
+    columns=("customer|customer_id", "status", "start_date|created"),
 )
 
 EVENTS = RecordKind(
@@ -146,6 +147,7 @@ INVOICES = RecordKind(
         *_plan("data[*].plan", inside="lines"),
     ),
     versions=VERSIONS,
+    columns=("customer|customer_id", "amount_due", "currency", "created|date"),
 )
 
 CREDIT_NOTES = RecordKind(
@@ -159,6 +161,7 @@ CREDIT_NOTES = RecordKind(
         *_DELETED,
     ),
     versions=VERSIONS,
+    columns=("invoice|invoice_id",),
 )
 
 SUBSCRIPTION_ITEMS = RecordKind(
@@ -166,6 +169,7 @@ SUBSCRIPTION_ITEMS = RecordKind(
     ("fivetran_subscription_item",),
     fields=(*wholes("quantity"), *times("current_period_start", "current_period_end"), *_DELETED),
     versions=VERSIONS,
+    columns=("subscription_id", "price_id|plan_id"),
 )
 
 PRICES = RecordKind(

@@ -25,27 +25,6 @@ from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
 from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.settings import LandedTables, SegmentTables
 
-# Tables of Fivetran without an id of their own, and those whose id is called otherwise in some versions of a connector.
-_USUALLY_REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "domain_name": ("organization_id", "domain_name"),
-    "ticket_tag": ("ticket_id", "tag"),
-    "ticket_field_history": ("ticket_id", "field_name", "updated"),
-    "company": ("id|company_id",),
-    "companies": ("id|company_id",),
-    "contact": ("id|vid",),
-    "contacts": ("id|vid",),
-    "owner": ("id|owner_id",),
-    "engagement_company": ("engagement_id", "company_id"),
-    "engagement_contact": ("engagement_id", "contact_id"),
-    "contact_merge_audit": (),
-    "contacts_merged_audit": (),
-    **dict.fromkeys(
-        [f"engagement_{kind}" for kind in ("call", "email", "meeting", "note", "task", "communication")],
-        ("id|engagement_id",),
-    ),
-    **dict.fromkeys(("tracks", "pages", "identifies", "groups"), ("id|message_id|messageId",)),
-}
-
 
 class Derived(Protocol):
     """What is worked out of a vendor's records outside of SQL, once, and then loaded as records are."""
@@ -72,8 +51,8 @@ class VendorSource:
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
     ``required`` and ``opened`` are those of the raw tables; ``landed_required`` are the columns that a landed table
-    needs, by its name, where it needs others than its id. ``derived`` is worked out of the records when they are in
-    raw. ``kinds`` are what the staging models read of the records.
+    needs, by the name of its raw table, where it needs others than its kind says. ``derived`` is worked out of the
+    records when they are in raw. ``kinds`` are what the staging models read of the records.
     """
 
     name: str
@@ -95,7 +74,7 @@ class VendorSource:
     def raw_tables(self) -> tuple[RawTable, ...]:
         """Records as the vendor has them, and the tables that others land."""
         landed = [
-            (f"{by}_{name}", entity, self._landed_required(name))
+            (f"{by}_{name}", entity, self._landed_required(f"{by}_{name}"))
             for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran), (self.name, self.own))
             for name, entity in tables.items()
         ]
@@ -178,8 +157,12 @@ class VendorSource:
         pull(self.name, source.label, self.stream(source), kept / "api", log, pages=self.pages)
         return {name: pulled_files(kept / "api", name) for name in self.records}
 
-    def _landed_required(self, name: str) -> tuple[str, ...]:
-        return self.landed_required.get(name, _USUALLY_REQUIRED.get(name, ("id",)))
+    def _landed_required(self, table: str) -> tuple[str, ...]:
+        """The columns that a landed table has to have, alternatives separated by ``|``."""
+        kind = next((kind for kind in self.kinds if table in kind.tables), None)
+        if kind is None or table in self.landed_required:
+            return self.landed_required.get(table, ("id",))
+        return (*(["|".join(kind.key)] if kind.key else []), *kind.columns)
 
     def file_names(self, settings: Any) -> Sequence[str]:
         """What the files of a source may be called."""

@@ -35,6 +35,7 @@ _KINDS = (
             *level("score", *_RATINGS, inside="satisfaction_rating"),
         ),
         required=(("created_at",),),
+        columns=("created_at", "status", "organization_id|organization|requester_id|requester"),
     ),
     RecordKind("users", ("users", "airbyte_users", "fivetran_user")),
     RecordKind(
@@ -42,10 +43,16 @@ _KINDS = (
         ("organizations", "airbyte_organizations", "fivetran_organization"),
         fields=objects("domain_names", "organization_fields"),
     ),
-    RecordKind("domain_names", ("fivetran_domain_name",), key=(), fields=wholes("index")),
-    RecordKind("ticket_tags", ("fivetran_ticket_tag",), key=()),
     RecordKind(
-        "ticket_metrics", ("airbyte_ticket_metrics",), ("ticket_id",), (*times("solved_at"),), versions=("updated_at",)
+        "domain_names",
+        ("fivetran_domain_name",),
+        key=(),
+        fields=wholes("index"),
+        columns=("organization_id", "domain_name"),
+    ),
+    RecordKind("ticket_tags", ("fivetran_ticket_tag",), key=(), columns=("ticket_id", "tag")),
+    RecordKind(
+        "ticket_metrics", ("airbyte_ticket_metrics",), ("ticket_id",), (*times("solved_at"),), columns=("solved_at",)
     ),
     RecordKind(
         "ticket_events",
@@ -68,6 +75,7 @@ _KINDS = (
             _changed("[*].value", *_RATINGS),
         ),
         required=(("ticket_id",), ("created_at",)),
+        columns=("ticket_id", "created_at", "events"),
     ),
     RecordKind(
         "ticket_field_history",
@@ -75,12 +83,14 @@ _KINDS = (
         key=(),
         fields=(*times("updated"), _changed("value", *_STATUSES), _changed("value", *_RATINGS)),
         required=(("ticket_id",), ("updated",)),
+        columns=("ticket_id", "field_name", "value", "updated"),
     ),
     RecordKind(
         "satisfaction_ratings",
         ("satisfaction_ratings", "airbyte_satisfaction_ratings"),
         fields=(*times("created_at"), *level("score", *_RATINGS)),
         required=(("ticket_id",), ("created_at",)),
+        columns=("ticket_id", "score", "created_at"),
     ),
     RecordKind("text_sentiments", ("text_sentiments",), (), numbers("compound")),
 )
