@@ -147,7 +147,7 @@ INVOICES = RecordKind(
         *_plan("data[*].plan", inside="lines"),
     ),
     versions=VERSIONS,
-    columns=("customer|customer_id", "amount_due", "currency", "created|date"),
+    columns=("customer|customer_id", "amount_due", "currency"),
 )
 
 CREDIT_NOTES = RecordKind(

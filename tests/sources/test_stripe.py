@@ -101,8 +101,12 @@ def test_what_is_not_stripes_is_told(tmp_path):
     with pytest.raises(SourceError, match=r"no records of stripe.*subscriptions, invoices.*Found: customers"):
         stripe.check(StripeSettings(system="stripe", path=tmp_path))
     with duckdb.connect(str(tmp_path / "l.duckdb")) as connection:
-        connection.execute("create table subscription_history as select 1 as id")
+        connection.execute("create table subscription_history as select 1 as id, 2 as CUSTOMER_ID, 'x' as status")
     landed = StripeSettings(system="stripe", tables=LandedTables(path=tmp_path / "l.duckdb", by="fivetran"))
+    with pytest.raises(SourceError, match="table subscription_history: required column missing: start_date or created"):
+        stripe.check(landed)
+    with duckdb.connect(str(tmp_path / "l.duckdb")) as connection:
+        connection.execute('alter table subscription_history add column "Start Date" timestamp')
     assert stripe.check(landed) == f"{tmp_path}/l.duckdb: tables subscription_history"
 
 
