@@ -257,7 +257,9 @@ def test_records_of_a_vendor_are_staged_and_judged(tmp_path):
         tmp_path / "help", {"tickets.json": json.dumps({"tickets": [{"id": 1, "created_at": "2026-06-01T10:00:00Z"}]})}
     )
     with duckdb.connect(str(tmp_path / "landed.duckdb")) as connection:
-        connection.execute("create table ticket as select 1 as id, '2026-06-01T10:00:00Z' as created_at")
+        connection.execute(
+            "create table ticket as select 1 as id, '2026-06-01' as created_at, 'open' as status, 5 as organization_id"
+        )
     config = Config(
         warehouse=tmp_path / "csm.duckdb",
         sources=(
