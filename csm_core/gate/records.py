@@ -178,30 +178,32 @@ def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
 def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
     raw = f"select * from ({raw}) as rows(raw_table, {RECORD}, {SOURCE}, {_PLACE})"
-    identity = f"identifier_text(coalesce({_paths(kind.key)}))" if kind.key else "null::varchar"
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
-    fields = dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions)))
-    marks = [f"flag(record ->> '$.{path}')" for path in kind.deletions]
-    is_marked = f"coalesce({', '.join([*marks, 'false'])})"
+    fields = tuple(dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions))))
+    read = _Reading(fields, (*kind.key, *(path for group in kind.required for path in group), "deleted"))
+    identity = f"identifier_text(coalesce({', '.join(map(read.of, kind.key))}))" if kind.key else "null::varchar"
+    is_marked = f"coalesce({', '.join([*(f'flag({read.of(path)})' for path in kind.deletions), 'false'])})"
     missing = [
-        *(["record_id is null"] if kind.key else []),
-        *(f"not is_given(coalesce({_paths(group)}))" for group in kind.required),
+        *([("record_id is null", " or ".join(kind.key))] if kind.key else []),
+        *(
+            (f"not is_given(coalesce({', '.join(map(read.of, group))}, null))", " or ".join(group))
+            for group in kind.required
+        ),
     ]
-    names = [*([" or ".join(kind.key)] if kind.key else []), *(" or ".join(group) for group in kind.required)]
     problems = [
         f"case when {condition} then {_problem(literal(name), Reason.MISSING_REQUIRED, 'null::varchar')} end"
-        for condition, name in zip(missing, names, strict=True)
+        for condition, name in missing
     ]
     problems += [
         f"case when {value} is not null then {_problem(literal(field.name), field.kind.reason, value)} end"
         for field in fields
-        for value in (_offending(field),)
+        for value in (read.offending(field),)
     ]
-    stated = ", ".join(f"vendor_time(record ->> '$.{path}') as {name}" for name, path in versions.items())
+    stated = ", ".join(f"vendor_time({read.of(path)}) as {name}" for name, path in versions.items())
     latest = ", ".join([*(f"{name} desc nulls last" for name in versions), "_load_id desc", "_source_file desc"])
     latest += ", _source_line desc"
     only_deleted = (
-        f"coalesce(flag(record ->> '$.deleted'), false) and len(json_keys(record)) <= {_KEYS_OF_A_STUB}"
+        f"coalesce(flag({read.of('deleted')}), false) and len(json_keys(record)) <= {_KEYS_OF_A_STUB}"
         if kind.key
         else "false"
     )
@@ -221,10 +223,85 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         f"select {literal(kind.name)} as kind, raw_table, record_id, record, problem, {outcome} as outcome, "
         f"is_deleted, coalesce({', '.join(versions)}) as version_at, {SOURCE}, {_PLACE} from ("
         f"select *, {place} as place, {is_deleted} as is_deleted from ("
-        f"select *, coalesce({', '.join(problems)}) as problem, {stated}, {only_deleted} as is_stub, "
-        f"{is_marked} as is_marked from ("
-        f"select *, {identity} as record_id from ({raw}))))"
+        f"select * exclude ({read.names}), coalesce({', '.join(problems)}) as problem, {stated}, "
+        f"{only_deleted} as is_stub, {is_marked} as is_marked from ("
+        f"select *, {identity} as record_id from ({read.over(raw)}))))"
     )
+
+
+class _Reading:
+    """The texts of a record's fields, each part of the record read once for all of them.
+
+    ``top`` holds the texts of the record's own paths, ``inside_<n>`` those of the paths in one of its JSON values, and
+    ``list_<n>`` those of every element of a list.
+    """
+
+    def __init__(self, fields: Sequence[Field], more: Sequence[str]) -> None:
+        plain = [field for field in fields if field.when is None]
+        holders = [field.inside for field in fields if field.inside]
+        own = [field.path for field in plain if not field.inside and "[*]" not in field.path]
+        self._top = list(dict.fromkeys([*own, *more, *holders]))
+        self._inside: dict[str, list[str]] = {}
+        self._lists: dict[tuple[str, str], list[str]] = {}
+        for field in plain:
+            if "[*]" in field.path:
+                prefix, _, path = field.path.partition("[*]")
+                self._lists.setdefault((field.inside, prefix), []).append(path.removeprefix("."))
+            elif field.inside:
+                self._inside.setdefault(field.inside, []).append(field.path)
+
+    @property
+    def names(self) -> str:
+        """The columns that ``over`` adds."""
+        inside = [f"inside_{number}" for number in range(len(self._inside))]
+        return ", ".join(["top", *inside, *(f"list_{number}" for number in range(len(self._lists)))])
+
+    def over(self, records: str) -> str:
+        """A SELECT of records with the texts."""
+        added = [
+            f"json_extract_string({self._holder(inside)}, {_json_paths(paths)}) as inside_{number}"
+            for number, (inside, paths) in enumerate(self._inside.items())
+        ]
+        added += [
+            f"list_transform(json_extract({self._holder(inside)}, {literal(_json_path(f'{prefix}[*]'))}), "
+            f"lambda e: json_extract_string(e, {_json_paths(paths)})) as list_{number}"
+            for number, ((inside, prefix), paths) in enumerate(self._lists.items())
+        ]
+        top = f"select *, json_extract_string(record, {_json_paths(self._top)}) as top from ({records})"
+        return f"select {', '.join(['*', *added])} from ({top})"
+
+    def of(self, path: str) -> str:
+        """The text of one of the record's own paths."""
+        return f"top[{self._top.index(path) + 1}]"
+
+    def offending(self, field: Field) -> str:
+        """The first text of a field that does not parse; null where there is none."""
+        if field.when is not None:
+            other, value = field.when
+            path = field.path.removeprefix("[*].")
+            holder = self._holder(field.inside)
+            elements = f"cast({holder} as json[])" if path != field.path else f"[cast({holder} as json)]"
+            chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
+            found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
+            return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"
+        if "[*]" in field.path:
+            prefix, _, path = field.path.partition("[*]")
+            number = list(self._lists).index((field.inside, prefix))
+            place = self._lists[field.inside, prefix].index(path.removeprefix(".")) + 1
+            bad = f"list_filter(list_{number}, lambda e: {_is_bad(field, f'e[{place}]')})"
+            return f"{bad}[1][{place}]"
+        if field.inside:
+            number = list(self._inside).index(field.inside)
+            text = f"inside_{number}[{self._inside[field.inside].index(field.path) + 1}]"
+        else:
+            text = self.of(field.path)
+        return f"case when {_is_bad(field, text)} then {text} end"
+
+    def _holder(self, inside: str) -> str:
+        if not inside:
+            return "record"
+        text = f"top[{self._top.index(inside) + 1}]"
+        return f"case when json_valid({text}) then {text} end"
 
 
 def _select_table(table: RawTable, kind: RecordKind) -> str:
@@ -235,37 +312,23 @@ def _select_table(table: RawTable, kind: RecordKind) -> str:
     )
 
 
-def _paths(paths: Sequence[str]) -> str:
-    return ", ".join(f"record ->> '$.{path}'" for path in paths)
-
-
 def _problem(field: str, reason: Reason, value: str) -> str:
     return f"{{'field': {field}, 'reason': {literal(str(reason))}, 'value': {value}}}"
 
 
-def _offending(field: Field) -> str:
-    """The first text of a field that does not parse; null where there is none."""
-    if field.inside:
-        inner = f"record ->> '$.{field.inside}'"
-        holder = f"case when json_valid({inner}) then {inner} end"
-    else:
-        holder = "record"
-    bad = f"is_given(x) and not coalesce({_parses(field)}, false)"
-    if field.when is None:
-        path = "$" + field.path if field.path.startswith("[") else "$." + field.path
-        found = f"json_extract_string({holder}, {literal(path)})"
-        return f"list_filter({found if '[*]' in path else f'[{found}]'}, lambda x: {bad})[1]"
-    other, value = field.when
-    path = field.path.removeprefix("[*].")
-    elements = f"cast({holder} as json[])" if path != field.path else f"[cast({holder} as json)]"
-    chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
-    found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
-    return f"list_filter({found}, lambda x: {bad})[1]"
+def _json_path(path: str) -> str:
+    return "$" if not path else f"${path}" if path.startswith("[") else f"$.{path}"
 
 
-def _parses(field: Field) -> str:
-    if field.kind is not FieldKind.LEVEL:
-        return field.kind.value.format("x")
-    exact = ", ".join(literal(one) for one in field.levels if not one.endswith("*"))
-    begins = [f"starts_with(lower(trim(x)), {literal(one[:-1])})" for one in field.levels if one.endswith("*")]
-    return " or ".join([*([f"lower(trim(x)) in ({exact})"] if exact else []), *begins])
+def _json_paths(paths: Sequence[str]) -> str:
+    return f"[{', '.join(literal(_json_path(path)) for path in paths)}]"
+
+
+def _is_bad(field: Field, text: str) -> str:
+    """A condition: the text is there and does not parse."""
+    parses = field.kind.value.format(text)
+    if field.kind is FieldKind.LEVEL:
+        exact = ", ".join(literal(one) for one in field.levels if not one.endswith("*"))
+        begins = [f"starts_with(lower(trim({text})), {literal(one[:-1])})" for one in field.levels if one.endswith("*")]
+        parses = " or ".join([*([f"lower(trim({text})) in ({exact})"] if exact else []), *begins])
+    return f"is_given({text}) and not coalesce({parses}, false)"
