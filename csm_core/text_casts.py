@@ -8,8 +8,9 @@ apart. The macros are temporary: each connection that stages records makes its o
   offset, and ``UTC`` may replace it, as Snowflake and BigQuery write them. The offset is honoured; without one the time
   is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: it stands for "no date".
 - ``vendor_time``: the same, or seconds or milliseconds since 1970 as a number, or an hour of one digit.
-- ``whole_number``: digits with an optional sign; ``10.0`` is 10, ``10.5`` is no whole number.
-- ``plain_number``: digits with an optional sign and fraction. No exponent, no thousands separator.
+- ``whole_number``: digits with an optional sign; ``10.0`` and ``1E1`` are 10, ``10.5`` does not parse.
+- ``plain_number``: digits with an optional sign, fraction and exponent. No thousands separator. Numbers beyond 10^15 do
+  not parse: no count or amount is so large, and sums would leave the types of the warehouse.
 - ``flag``: true or false, t or f, yes or no, 1 or 0, in any case.
 - ``identifier_text``: text without surrounding blanks; a whole number that came as ``7.0`` is ``7``.
 - ``reference_id``: the same of a reference, which may be the object itself with its ``id``.
@@ -34,9 +35,12 @@ _ISO = f"^{_DAY}([T ]{_TIME}( ?({_OFFSET}))?)?$"
 # By its offset the last day of 9999 would be in the year 10000.
 _TOO_LATE = "^9999-12-31[T ].*-"
 _HAS_OFFSET = "[T ].*(Z|C|[+-])"
-_SECONDS, _MILLISECONDS = r"^[0-9]{9,11}(\.0+)?$", r"^[0-9]{12,14}(\.0+)?$"
+# Seconds since 1970 are those of 1973 to 5138; a thousand times as much are milliseconds.
+_SECONDS = ("100000000", "100000000000")
 _WHOLE = r"^[+-]?[0-9]+(\.0+)?$"
-_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
+# No true value is larger, and sums of a million of them stay within the warehouse's types.
+_MOST = "1000000000000000"
 
 
 def in_time(value: str) -> str:
@@ -57,13 +61,14 @@ def utc_time(text: str) -> str:
 
 def vendor_time(text: str) -> str:
     """ISO 8601 text, or seconds or milliseconds since 1970, as a UTC timestamp."""
-    number = f"try_cast(trim({text}) as bigint)"
+    number = f"try_cast(trim({text}) as double)"
     padded = rf"regexp_replace(trim({text}), '^([0-9-]{{10}}[T ])([0-9]:)', '\10\2')"
     return (
-        f"(case when {_plain(text)} then try_cast({text} as timestamp) "
-        f"when regexp_matches(trim({text}), {literal(_SECONDS)}) "
-        f"then make_timestamp({number} * 1000000) "
-        f"when regexp_matches(trim({text}), {literal(_MILLISECONDS)}) then make_timestamp({number} * 1000) "
+        f"(case when regexp_matches(trim({text}), {literal(_NUMBER)}) then case "
+        f"when {number} >= {_SECONDS[0]} and {number} < {_SECONDS[1]} "
+        f"then make_timestamp(cast(floor({number} * 1000000) as bigint)) "
+        f"when {number} >= {_SECONDS[1]} and {number} < {_SECONDS[1]} * 1000 "
+        f"then make_timestamp(cast(floor({number} * 1000) as bigint)) end "
         f"else {utc_time(padded)} end)"
     )
 
@@ -79,8 +84,13 @@ def _expressions() -> dict[str, str]:
         "in_time": in_time(text),
         "utc_time": utc_time(text),
         "vendor_time": vendor_time(text),
-        "whole_number": f"case when regexp_matches(trim(t), {literal(_WHOLE)}) then try_cast(trim(t) as bigint) end",
-        "plain_number": f"case when regexp_matches(trim(t), {literal(_NUMBER)}) then try_cast(trim(t) as double) end",
+        "whole_number": f"case when regexp_matches(trim(t), {literal(_WHOLE)}) "
+        f"then case when abs(try_cast(trim(t) as hugeint)) <= {_MOST} then try_cast(trim(t) as bigint) end "
+        f"when regexp_matches(trim(t), {literal(_NUMBER)}) and abs(try_cast(trim(t) as double)) <= {_MOST} "
+        "and try_cast(trim(t) as double) = floor(try_cast(trim(t) as double)) "
+        "then cast(try_cast(trim(t) as double) as bigint) end",
+        "plain_number": f"case when regexp_matches(trim(t), {literal(_NUMBER)}) "
+        f"and abs(try_cast(trim(t) as double)) <= {_MOST} then try_cast(trim(t) as double) end",
         "flag": "case when lower(trim(t)) in ('true', 't', 'yes', '1', '1.0') then true "
         "when lower(trim(t)) in ('false', 'f', 'no', '0', '0.0') then false end",
         "identifier_text": r"regexp_replace(nullif(trim(t), ''), '^([+-]?[0-9]+)\.0+$', '\1')",

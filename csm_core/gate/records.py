@@ -28,6 +28,12 @@ from csm_core.warehouse import transaction
 REJECTED_RECORDS, RECORD_COUNTS, RECORD_BUILDS = "run.rejected_records", "run.record_counts", "run.record_builds"
 _PLACE = "_source_file, _source_line, _loaded_at, _load_id"
 _KEPT_OF_VALUE = 1000
+# A blank text is not given, so the models find null in its place. Inside a text a quote has a backslash before it, so
+# only whole values match.
+_WITHOUT_BLANKS = (
+    "case when contains(raw_text, '\"\"') or contains(raw_text, '\" ') "
+    "then regexp_replace(raw_text, ':\\s*\"\\s*\"', ':null', 'g') else raw_text end"
+)
 # A record of an API that only says that it was deleted has hardly more keys than its id.
 _KEYS_OF_A_STUB = 3
 
@@ -147,7 +153,7 @@ def _build(
         f"""
         insert into {REJECTED_RECORDS}
         select ?, entity, raw_table, _load_id, _source_file, _source_line, problem.field, problem.reason,
-            left(problem.value, {_KEPT_OF_VALUE}), record_id, record, _loaded_at
+            left(problem.value, {_KEPT_OF_VALUE}), record_id, raw_text, _loaded_at
         from read_records inner join record_entities using (raw_table)
         where outcome = 'rejected'
         order by raw_table, _load_id, _source_file, _source_line
@@ -177,7 +183,10 @@ def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
 
 def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
-    raw = f"select * from ({raw}) as rows(raw_table, {RECORD}, {SOURCE}, {_PLACE})"
+    raw = (
+        f"select raw_table, raw_text, {_WITHOUT_BLANKS} as {RECORD}, {SOURCE}, {_PLACE} "
+        f"from ({raw}) as rows(raw_table, raw_text, {SOURCE}, {_PLACE})"
+    )
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = tuple(dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions))))
     read = _Reading(fields, (*kind.key, *(path for group in kind.required for path in group), "deleted"))
@@ -220,7 +229,7 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         place = f"row_number() over (partition by {key}, problem is null order by is_stub, {latest})"
         is_deleted = f"first_value(is_marked) over (partition by {key}, problem is null order by {latest})"
     return (
-        f"select {literal(kind.name)} as kind, raw_table, record_id, record, problem, {outcome} as outcome, "
+        f"select {literal(kind.name)} as kind, raw_table, record_id, record, raw_text, problem, {outcome} as outcome, "
         f"is_deleted, coalesce({', '.join(versions)}) as version_at, {SOURCE}, {_PLACE} from ("
         f"select *, {place} as place, {is_deleted} as is_deleted from ("
         f"select * exclude ({read.names}), coalesce({', '.join(problems)}) as problem, {stated}, "
@@ -280,7 +289,7 @@ class _Reading:
             other, value = field.when
             path = field.path.removeprefix("[*].")
             holder = self._holder(field.inside)
-            elements = f"cast({holder} as json[])" if path != field.path else f"[cast({holder} as json)]"
+            elements = f"try_cast({holder} as json[])" if path != field.path else f"[try_cast({holder} as json)]"
             chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
             found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
             return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csm_core.sources.hubspot_api import ENGAGEMENTS, OBJECTS, PAGES_PER_PACKAGE, SYSTEM, HubSpotStream, connect, reach
-from csm_core.sources.record_kinds import RecordKind, flags, objects
+from csm_core.sources.record_kinds import RecordKind, flags, lists
 from csm_core.sources.vendor import VendorSource
 
 _AIRBYTE_ENGAGEMENTS = tuple(f"engagements_{name}" for name in ENGAGEMENTS)
@@ -29,7 +29,7 @@ def _kind(name: str, *tables: str, key: tuple[str, ...], columns: tuple[str, ...
         tables,
         key=key,
         fields=(
-            *objects("companies", "contacts"),
+            *lists("companies", "contacts"),
             *flags("active", _OUT_OF_OFFICE, f"property_{_OUT_OF_OFFICE}", f"properties_{_OUT_OF_OFFICE}"),
             *flags(_OUT_OF_OFFICE, inside="properties"),
         ),

@@ -225,7 +225,7 @@ class _Load:
             self._store_json(reading, table, load_id, loaded_at)
             return
         if self._target.records:
-            given = [(name, f"c{position}") for position, name in enumerate(columns)]
+            given = [(name, as_json(f"c{position}", "VARCHAR")) for position, name in enumerate(columns)]
             self._insert(self._as_record(given, "_source_file"), f"temp.{table}", load_id, loaded_at)
             return
         names = {column_key(name) for name in columns}

@@ -125,8 +125,12 @@ def converted(expression: str, kind: str, wanted: str) -> str:
 def as_json(expression: str, kind: str) -> str:
     """A value of a column type as it goes into a JSON object: whole floating point numbers as whole numbers.
 
-    NaN and infinities become text, so that they are rejected with it.
+    NaN and infinities become text, so that they are rejected with it. Text that is a JSON object or list goes in as
+    such: a table has no other way to hold it.
     """
+    if kind == "VARCHAR":
+        nested = f"{expression}[1] in ('{{', '[') and json_valid({expression})"
+        return f"case when {nested} then cast({expression} as json) else to_json({expression}) end"
     if kind not in FLOATS:
         return expression
     number = f"cast({expression} as double)"

@@ -20,6 +20,8 @@ class FieldKind(StrEnum):
     NUMBER = "plain_number({0}) is not null"
     FLAG = "flag({0}) is not null"
     JSON = "json_valid({0})"
+    OBJECT = "case when json_valid({0}) then json_type({0}) = 'OBJECT' end"
+    LIST = "case when json_valid({0}) then json_type({0}) = 'ARRAY' end"
     COMPLETE = "not coalesce(flag({0}), true)"
     LEVEL = "level"
 
@@ -36,6 +38,8 @@ _REASONS = {
     FieldKind.FLAG: Reason.INVALID_LEVEL,
     FieldKind.LEVEL: Reason.INVALID_LEVEL,
     FieldKind.JSON: Reason.INVALID_JSON,
+    FieldKind.OBJECT: Reason.INVALID_JSON,
+    FieldKind.LIST: Reason.INVALID_JSON,
     FieldKind.COMPLETE: Reason.INCOMPLETE,
 }
 
@@ -110,7 +114,17 @@ def flags(*paths: str, inside: str = "") -> tuple[Field, ...]:
 
 
 def objects(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold JSON, which files and landed tables may write as text."""
+    """Fields that hold a JSON object, which files and landed tables may write as text."""
+    return tuple(Field(path, FieldKind.OBJECT, inside) for path in paths)
+
+
+def lists(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold a JSON list, which files and landed tables may write as text."""
+    return tuple(Field(path, FieldKind.LIST, inside) for path in paths)
+
+
+def json_values(*paths: str, inside: str = "") -> tuple[Field, ...]:
+    """Fields that hold a JSON object or list, which files and landed tables may write as text."""
     return tuple(Field(path, FieldKind.JSON, inside) for path in paths)
 
 

@@ -35,7 +35,7 @@ def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, 
     # A call need not have an id. The step that reads the calls chooses the latest version of those that have one.
     return (
         RecordKind(name, tables, key=(), fields=_HELPER_FIELDS, versions=()),
-        RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"call_type in ({listed})"),
+        RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"lower(trim(call_type)) in ({listed})"),
     )
 
 

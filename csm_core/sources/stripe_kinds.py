@@ -8,6 +8,7 @@ from csm_core.sources.record_kinds import (
     complete,
     flags,
     level,
+    lists,
     numbers,
     objects,
     times,
@@ -22,6 +23,12 @@ SUBSCRIPTION_STATUSES = (
 )
 # Airbyte writes when Stripe changed an object into `updated`; histories of Fivetran say from when a row held.
 VERSIONS = ("updated", "_fivetran_start")
+# Times of these are only ever added: a record that has one is later than a record without it.
+_INVOICE_VERSIONS = (
+    *VERSIONS,
+    *(f"status_transitions.{name}" for name in ("voided_at", "paid_at", "marked_uncollectible_at", "finalized_at")),
+)
+_SUBSCRIPTION_VERSIONS = (*VERSIONS, "ended_at", "canceled_at", "current_period_end")
 _DELETED = flags("deleted", "is_deleted", "_fivetran_deleted")
 
 
@@ -90,11 +97,12 @@ SUBSCRIPTIONS = RecordKind(
         *level("status", *SUBSCRIPTION_STATUSES),
         *wholes("quantity"),
         *objects("items", "plan"),
+        *lists("data", inside="items"),
         *complete("has_more", inside="items"),
         *_item("data[*]", inside="items"),
         *_plan("", inside="plan"),
     ),
-    versions=VERSIONS,
+    versions=_SUBSCRIPTION_VERSIONS,
     columns=("customer|customer_id", "status", "start_date|created"),
 )
 
@@ -105,6 +113,7 @@ EVENTS = RecordKind(
         *times("created"),
         *_DELETED,
         *objects("data"),
+        *lists("object.items.data", inside="data"),
         *flags("object.items.has_more", inside="data"),
         *times("object.current_period_start", "object.current_period_end", inside="data"),
         *wholes("object.quantity", inside="data"),
@@ -121,18 +130,19 @@ INVOICES = RecordKind(
     ("invoices", "airbyte_invoices", "fivetran_invoice"),
     fields=(
         *wholes("amount_due", "pre_payment_credit_notes_amount"),
-        *times("created", "date", "due_date"),
+        *times("created", "date", "due_date", "finalized_at", "voided_at"),
         *times(
             *(
                 f"status_transitions_{name}"
                 for name in ("finalized_at", "paid_at", "voided_at", "marked_uncollectible_at")
             )
         ),
-        *flags("livemode", "paid"),
+        *flags("livemode", "paid", "closed", "forgiven"),
         *_DELETED,
         *level("status", "draft", "open", "paid", "uncollectible", "void", "deleted"),
         *objects("status_transitions", "lines", "parent"),
         *times("finalized_at", "paid_at", "voided_at", "marked_uncollectible_at", inside="status_transitions"),
+        *lists("data", inside="lines"),
         *complete("has_more", inside="lines"),
         *wholes("data[*].quantity", "data[*].amount", inside="lines"),
         *times("data[*].period.start", "data[*].period.end", inside="lines"),
@@ -146,7 +156,7 @@ INVOICES = RecordKind(
         *_price("data[*].price", inside="lines"),
         *_plan("data[*].plan", inside="lines"),
     ),
-    versions=VERSIONS,
+    versions=_INVOICE_VERSIONS,
     columns=("customer|customer_id", "amount_due", "currency"),
 )
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from csm_core.sources.record_kinds import Field, FieldKind, RecordKind, level, numbers, objects, times, wholes
+from csm_core.sources.record_kinds import (
+    Field,
+    FieldKind,
+    RecordKind,
+    json_values,
+    level,
+    lists,
+    numbers,
+    objects,
+    times,
+    wholes,
+)
 from csm_core.sources.text_sentiment import TextSentiment
 from csm_core.sources.vendor import VendorSource
 from csm_core.sources.zendesk_api import PAGES_PER_PACKAGE, SYSTEM, ZendeskStream, connect, reach
@@ -10,10 +21,10 @@ from csm_core.sources.zendesk_api import PAGES_PER_PACKAGE, SYSTEM, ZendeskStrea
 _RECORDS = ("tickets", "organizations", "users", "ticket_audits", "satisfaction_ratings")
 _FIVETRAN = ("ticket", "organization", "user", "domain_name", "ticket_tag", "ticket_field_history")
 
-_STATUSES = ("new", "open", "pending", "hold", "on-hold", "solved", "closed", "deleted")
+_STATUSES = ("new", "open", "pending", "hold", "on-hold", "on hold", "solved", "closed", "deleted")
 _PRIORITIES = ("low", "normal", "high", "urgent")
 # As the API, its filters and exports write them.
-_RATINGS = ("offered", "unoffered", "received*", "good*", "bad*")
+_RATINGS = ("offered", "unoffered", "not offered", "received*", "good*", "bad*")
 
 
 def _changed(path: str, *levels: str) -> Field:
@@ -31,7 +42,9 @@ _KINDS = (
             *times("created_at", "metric_set.solved_at"),
             *level("status", *_STATUSES),
             *level("priority", *_PRIORITIES),
-            *objects("satisfaction_rating", "custom_fields", "merged_ticket_ids"),
+            *objects("satisfaction_rating"),
+            *json_values("custom_fields"),
+            *lists("merged_ticket_ids"),
             *level("score", *_RATINGS, inside="satisfaction_rating"),
         ),
         required=(("created_at",),),
@@ -41,7 +54,7 @@ _KINDS = (
     RecordKind(
         "organizations",
         ("organizations", "airbyte_organizations", "fivetran_organization"),
-        fields=objects("domain_names", "organization_fields"),
+        fields=(*lists("domain_names"), *objects("organization_fields")),
     ),
     RecordKind(
         "domain_names",
@@ -59,7 +72,7 @@ _KINDS = (
         ("ticket_events",),
         fields=(
             *times("created_at", "timestamp"),
-            *objects("child_events"),
+            *lists("child_events"),
             *level("[*].status", *_STATUSES, inside="child_events"),
             *level("[*].satisfaction_score", *_RATINGS, inside="child_events"),
         ),
@@ -70,7 +83,7 @@ _KINDS = (
         ("ticket_audits", "airbyte_ticket_audits"),
         fields=(
             *times("created_at"),
-            *objects("events"),
+            *lists("events"),
             _changed("[*].value", *_STATUSES),
             _changed("[*].value", *_RATINGS),
         ),

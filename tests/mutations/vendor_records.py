@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from typing import Any
 
 import duckdb
@@ -15,6 +16,7 @@ from csm_core.sources.registry import get_system, record_kinds
 from tests.mutations.contract_records import bookkeeping
 
 JUNK = ("x", "yesterday", "5/1/2024 0:00", "1,000", "?", "\u0663", "12:00", "2026-13-01", "maybe", "NaN", "1e5x", "{")
+JSON_KINDS = (FieldKind.JSON, FieldKind.OBJECT, FieldKind.LIST)
 _VALID: dict[FieldKind, Any] = {
     FieldKind.TIME: "2026-06-30 22:30:00.000 -0700",
     FieldKind.WHOLE: "10.0",
@@ -22,6 +24,8 @@ _VALID: dict[FieldKind, Any] = {
     FieldKind.FLAG: "false",
     FieldKind.COMPLETE: "false",
     FieldKind.JSON: {},
+    FieldKind.OBJECT: {},
+    FieldKind.LIST: [{}],
 }
 
 
@@ -35,7 +39,7 @@ def fields_of(kind: RecordKind) -> list[Field]:
 def valid_record(kind: RecordKind, name: str) -> dict[str, Any]:
     """A record with a value that parses in every field."""
     record: dict[str, Any] = {path: "1" for group in kind.required for path in group[:1]}
-    for field in sorted(fields_of(kind), key=lambda field: field.kind is not FieldKind.JSON):
+    for field in sorted(fields_of(kind), key=lambda field: field.kind not in JSON_KINDS):
         put(record, field, valid_value(field))
     for path in kind.key[:1]:
         record[path] = name
@@ -47,7 +51,7 @@ def valid_value(field: Field) -> Any:
     if field.kind is FieldKind.LEVEL:
         return field.levels[0].removesuffix("*")
     value = _VALID[field.kind]
-    return dict(value) if isinstance(value, dict) else value
+    return deepcopy(value)
 
 
 def put(record: dict[str, Any], field: Field, value: Any) -> None:
@@ -92,7 +96,7 @@ def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, see
             wanted[table, line] = None
             if number % 5:
                 field, junk = fields[number % len(fields)], chance.choice(JUNK)
-                junk = "true" if field.kind is FieldKind.COMPLETE else "{" if field.kind is FieldKind.JSON else junk
+                junk = "true" if field.kind is FieldKind.COMPLETE else "{" if field.kind in JSON_KINDS else junk
                 put(record, field, junk)
                 wanted[table, line] = (field, junk)
             insert(connection, system, table, record, line, records=tables[table.split("__", 1)[1]].records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.sql.harness import fresh
 from tests.sql.test_staging_cases import given_identity, in_order
 
 KINDS = record_kinds("stripe")
+JSON_KINDS = (FieldKind.JSON, FieldKind.OBJECT, FieldKind.LIST)
 VALID: Mapping[FieldKind, Any] = {
     FieldKind.TIME: 1_767_225_600,
     FieldKind.WHOLE: 5,
@@ -38,8 +40,10 @@ VALID: Mapping[FieldKind, Any] = {
     FieldKind.FLAG: False,
     FieldKind.COMPLETE: False,
     FieldKind.JSON: {},
+    FieldKind.OBJECT: {},
+    FieldKind.LIST: [{}],
 }
-BROKEN = {FieldKind.JSON: "{broken"}
+BROKEN = dict.fromkeys(JSON_KINDS, "{broken")
 
 
 def put(record: dict[str, Any], field: Field, value: Any) -> None:
@@ -63,9 +67,9 @@ def valid_record(kind: RecordKind, name: str) -> dict[str, Any]:
     record: dict[str, Any] = {"id": name, "type": "customer.subscription.updated"}
     if kind.name != "events":
         del record["type"]
-    for field in sorted(fields_of(kind), key=lambda field: field.kind is not FieldKind.JSON):
+    for field in sorted(fields_of(kind), key=lambda field: field.kind not in JSON_KINDS):
         value = field.levels[0] if field.kind is FieldKind.LEVEL else VALID[field.kind]
-        put(record, field, dict(value) if value == {} else value)
+        put(record, field, deepcopy(value))
     return record
 
 

@@ -15,12 +15,12 @@ with calls as (
     union all
     select
         _source,
-        case when call_type in ('page', 'screen', 'pageview') then 'page' else 'track' end as call,
+        case when lower(trim(call_type)) in ('page', 'screen', 'pageview') then 'page' else 'track' end as call,
         call_type,
         called,
         record
     from raw.segment__events
-    where call_type is null or call_type not in ('identify', 'user_identify', 'group', 'alias')
+    where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
 ),
 
 names as (

@@ -66,7 +66,7 @@ calls as (
     union all
     select _source, user_id, group_id
     from raw.segment__events
-    where call_type is null or call_type not in ('identify', 'user_identify', 'group', 'alias')
+    where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
 ),
 
 named_in_calls as (

@@ -103,11 +103,11 @@ calls as (
     union all
     select
         case
-            when call_type is null or call_type = 'track' then 'track'
-            when call_type in ('page', 'screen', 'pageview') then 'page'
+            when call_type is null or lower(trim(call_type)) = 'track' then 'track'
+            when lower(trim(call_type)) in ('page', 'screen', 'pageview') then 'page'
             -- Jitsu's type of an event is the name of what happened.
             when record ->> '$.type' is null then 'track'
-            when call_type = 'alias' then 'alias'
+            when lower(trim(call_type)) = 'alias' then 'alias'
             else 'other'
         end as call,
         call_type,
@@ -127,7 +127,7 @@ calls as (
         _loaded_at,
         _load_id
     from raw.segment__events
-    where call_type is null or call_type not in ('identify', 'user_identify', 'group')
+    where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group')
 ),
 
 read_times as (

@@ -50,7 +50,11 @@ select
         when invoices.minor_due <= 0 and invoices.noted_credit > 0 then invoices.last_credited_at
         when invoices.status = 'paid' then invoices.issued_at
     end as paid_at,
-    coalesce(invoices.voided_at, invoices.uncollectible_at) as voided_at,
+    coalesce(
+        invoices.voided_at,
+        invoices.uncollectible_at,
+        case when invoices.status in ('void', 'uncollectible') then invoices.issued_at end
+    ) as voided_at,
     invoices.version_at as _version,
     coalesce(invoices.ignored, case when matched.is_ignored then 'account_map' end) as _ignored,
     invoices._source_file,

@@ -32,20 +32,30 @@ invoices as (
         _source,
         invoice_id,
         coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
-        coalesce(status, case when flag(record ->> '$.paid') then 'paid' end) as status,
+        coalesce(
+            status,
+            case
+                when flag(record ->> '$.paid') then 'paid'
+                when flag(record ->> '$.forgiven') or flag(record ->> '$.closed') then 'uncollectible'
+            end
+        ) as status,
         lower(trim(record ->> '$.currency')) as currency,
         whole_number(record ->> '$.amount_due') as amount_due,
         coalesce(whole_number(record ->> '$.pre_payment_credit_notes_amount'), 0) as credited,
         coalesce(vendor_time(record ->> '$.created'), vendor_time(record ->> '$.date')) as created_at,
         vendor_time(record ->> '$.due_date') as due_at,
         coalesce(
-            vendor_time(record ->> '$.status_transitions_finalized_at'), vendor_time(transitions ->> '$.finalized_at')
+            vendor_time(record ->> '$.status_transitions_finalized_at'),
+            vendor_time(transitions ->> '$.finalized_at'),
+            vendor_time(record ->> '$.finalized_at')
         ) as finalized_at,
         coalesce(
             vendor_time(record ->> '$.status_transitions_paid_at'), vendor_time(transitions ->> '$.paid_at')
         ) as paid_at,
         coalesce(
-            vendor_time(record ->> '$.status_transitions_voided_at'), vendor_time(transitions ->> '$.voided_at')
+            vendor_time(record ->> '$.status_transitions_voided_at'),
+            vendor_time(transitions ->> '$.voided_at'),
+            vendor_time(record ->> '$.voided_at')
         ) as voided_at,
         coalesce(
             vendor_time(record ->> '$.status_transitions_marked_uncollectible_at'),
