@@ -61,11 +61,6 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def known_columns(entity: str) -> tuple[str, ...]:
-    """The columns of an entity that files may have."""
-    return (*ENTITIES[entity].column_names, UPDATED)
-
-
 def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Mapping[str, str]) -> dict[str, str]:
     """For absent columns of the contract the unused column that may be meant; each unused column at most once.
 

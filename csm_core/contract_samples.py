@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import yaml
 
-from csm_core.column_hints import assigned, known_columns
+from csm_core.column_hints import assigned
 from csm_core.contract import ENTITIES, Reason
 from csm_core.sample_gate import Rejection
 from csm_core.sample_problems import ERROR, NOTE, Problems
@@ -30,6 +30,7 @@ from csm_core.source_samples import (
 )
 from csm_core.sources.column_names import column_key
 from csm_core.sources.files import entity_files
+from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.reading import NULL_VALUES, delimiter_of
 from csm_core.sources.settings import FilesSettings, SourceSettings
 from csm_core.sources.source_files import CSV
@@ -102,7 +103,7 @@ class ContractSamples:
             return
         keys = {name: column_key(name) for name in columns}
         mapping: Mapping[str, str] = source.columns.get(entity, {})
-        named = {column: mapping.get(column, column) for column in known_columns(entity)}
+        named = {column: mapping.get(column, column) for column in mappable_columns(entity)}
         present = set(keys.values())
         absent = [column for column, name in named.items() if column_key(name) not in present]
         used = {column_key(name) for name in named.values()}
@@ -239,7 +240,7 @@ def _settings_text(
     columns = {entity: {**source.columns.get(entity, {}), **found} for entity, found in suggested.columns.items()}
     if columns:
         settings["columns"] = {
-            entity: {name: found[name] for name in known_columns(entity) if name in found}
+            entity: {name: found[name] for name in mappable_columns(entity) if name in found}
             for entity, found in {**source.columns, **columns}.items()
         }
     comments += [

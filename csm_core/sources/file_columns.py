@@ -1,10 +1,9 @@
-"""The columns of a file by its first lines, without loading it: whether they are those that are needed, and used."""
+"""The columns of a file by its first lines, without loading it: whether the required ones are there."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,6 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key, near_columns, unused_text
 from csm_core.sources.incoming import SETTING, require_reading
 from csm_core.sources.parquet_files import described
 from csm_core.sources.raw_tables import RawTable
@@ -21,19 +19,6 @@ from csm_core.sources.source_files import CSV, PARQUET, require_columns, stated
 from csm_core.sources.text_files import Row, read_header, read_lines
 
 _RECORDS = 1000
-
-
-@dataclass(frozen=True)
-class UnusedColumns:
-    """The columns of a file that nothing reads, each with the known column that it may be, or an empty text."""
-
-    path: Path
-    columns: tuple[str, ...]
-    may_be: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Path and columns on one line."""
-        return f"{self.path}: {unused_text(self.columns, self.may_be)}"
 
 
 def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
@@ -62,16 +47,6 @@ def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str,
             require_columns(str(path), table.required, names, exactly=True)
         else:
             require_reading(str(path), table, reading, names)
-
-
-def unused_in(path: Path, reading: Reading, known: Sequence[str]) -> UnusedColumns | None:
-    """The columns of a file that are none of the known ones, None when there are none."""
-    names, _ = columns_of(path, reading, adjustable=True)
-    used = {column_key(name) for name in reading.columns.values()}
-    others = [name for name in names if column_key(name) not in used]
-    absent = [one for one in known if one not in {column_key(name) for name in others} | set(reading.columns)]
-    unused = [name for name in others if column_key(name) not in known or column_key(name) in reading.columns]
-    return UnusedColumns(path, tuple(unused), near_columns(unused, absent)) if unused else None
 
 
 def _json_keys(path: Path) -> tuple[list[str], bool]:

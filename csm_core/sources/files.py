@@ -16,8 +16,7 @@ import duckdb
 from csm_core.contract import ENTITIES, UPDATED, Kind
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key
-from csm_core.sources.file_columns import UnusedColumns, require_files, unused_in
-from csm_core.sources.files_settings import mappable_columns
+from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
 from csm_core.sources.full_lists import note_full_files
 from csm_core.sources.loading import load_tables
@@ -104,19 +103,6 @@ def reading_of(settings: FilesSettings, entity: str) -> Reading:
 def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
     """How the files of each entity are read."""
     return {name: reading_of(settings, name) for name in ENTITIES}
-
-
-def unused_columns(settings: FilesSettings) -> list[UnusedColumns]:
-    """The columns of each file that no column of the contract is read from; nothing where all are used.
-
-    Raises SourceError for a folder or file that cannot be read.
-    """
-    looked = (
-        unused_in(path, reading_of(settings, name), mappable_columns(name))
-        for name, paths in entity_files(settings).read.items()
-        for path in paths
-    )
-    return [unused for unused in looked if unused]
 
 
 def contract_tables(

@@ -186,6 +186,19 @@ def test_columns_that_are_not_used_are_listed_with_what_they_may_be(tmp_path):
     assert unused.message == f"{tmp_path}/accounts.csv: columns not used: Region, plann (is it plan?)"
 
 
+def test_a_column_whose_name_is_mapped_to_another_column_is_not_used(tmp_path):
+    files = {
+        "accounts.csv": "account_id,account_name,Segmnt,note\na1,x,EU,y\n",
+        "invoices.jsonl": '{"Id": 1, "account_id": "a1", "issued_at": "2026-06-01", "invoice_id": 2, "paid": 3}\n',
+    }
+    columns = {"accounts": {"segment": "segmnt"}, "invoices": {"invoice_id": "id"}}
+    found = examined(tmp_path, files, columns=columns)
+    assert [one.message.removeprefix(f"{tmp_path}/") for one in of_kind(found, "unused_columns")] == [
+        "accounts.csv: columns not used: note",
+        "invoices.jsonl: columns not used: invoice_id, paid (is it paid_at?)",
+    ]
+
+
 def test_unknown_accounts_are_named_when_all_accounts_were_read(tmp_path):
     invoice = {"invoices.csv": "invoice_id,account_id,issued_at\ni1,nobody,2026-06-01\ni2,nobody,bad\n"}
     found = examined(tmp_path, dict(invoice))

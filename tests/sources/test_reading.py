@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from csm_core.errors import SourceError
 from csm_core.sources import incoming
-from csm_core.sources.files import unused_columns
 from csm_core.sources.reading import NULL_VALUES
 from csm_core.sources.reading_sql import iso_time, plain_number
 from csm_core.sources.registry import get_system
@@ -398,20 +397,6 @@ def test_a_check_looks_at_the_columns_of_every_file(way_in, name, content, messa
     way_in.write(name, content)
     with pytest.raises(SourceError, match=message):
         get_system("files").check(source_of(way_in))
-
-
-def test_columns_that_are_not_used_are_named_once_a_file(way_in):
-    way_in.write_company(accounts="account_id,account_name,Segmnt,note\na1,x,EU,y\n")
-    way_in.write("invoices.jsonl", '{"Id": 1, "account_id": "a1", "issued_at": "x", "invoice_id": 2, "paid": 3}\n')
-    assert [str(one) for one in unused_columns(source_of(way_in))] == [
-        f"{way_in.folder}/accounts.csv: columns not used: Segmnt (is it segment?), note",
-        f"{way_in.folder}/invoices.jsonl: columns not used: Id, paid",
-    ]
-    mapped = source_of(way_in, columns={"invoices": {"invoice_id": "id"}, "accounts": {"segment": "segmnt"}})
-    assert [str(one) for one in unused_columns(mapped)] == [
-        f"{way_in.folder}/accounts.csv: columns not used: note",
-        f"{way_in.folder}/invoices.jsonl: columns not used: invoice_id, paid",
-    ]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "duckdb"])
