@@ -415,7 +415,10 @@ def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in
             f"copy (select 1 as ticket_number, 2 as organization_id) to '{target}' (format {form})"
         )
     source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": place}})
-    expected = r"required column missing: id.* Found: (ticket_number, organization_id|organization_id, ticket_number)\."
+    expected = (
+        r"required columns missing: id, created_at, status\. "
+        r"Found: (ticket_number, organization_id|organization_id, ticket_number)\."
+    )
     with pytest.raises(SourceError, match=expected):
         get_system("zendesk").check(source)
     with pytest.raises(SourceError, match=expected):
@@ -427,7 +430,9 @@ def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in
 def test_landed_json_lines_in_capitals_have_the_keys_of_columns(way_in, tmp_path):
     from csm_core.sources.settings import ZendeskSettings
 
-    (tmp_path / "ticket.jsonl").write_text('{"ID": 1, "Custom": {"A B": 2}}\n{"ID": 3}\n')
+    (tmp_path / "ticket.jsonl").write_text(
+        '{"ID": 1, "CREATED_AT": "2026-06-01", "STATUS": "open", "REQUESTER_ID": 5, "Custom": {"A B": 2}}\n{"ID": 3}\n'
+    )
     source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": tmp_path}})
     get_system("zendesk").check(source)
     get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
