@@ -1,7 +1,7 @@
-"""Samples of files in the form of the staged contract: separators, names of columns, and the settings that are missing.
+"""Samples of files in the form of the staged contract: separators, names of columns, and missing settings.
 
-What is wrong is reported and then corrected in the sample, so that the values of a file with other names or separators
-are examined as well. A column that is only guessed is marked as such in its sample.
+Each problem is reported and then corrected in the sample, so that the values of a file with other names or separators
+are examined as well. A guessed column is marked as guessed in its sample.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHOWN_COLUMNS = 20
 
 @dataclass
 class _Suggested:
-    """What the settings of one source lack."""
+    """The settings that one source needs and does not have."""
 
     columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     open_columns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -79,7 +79,7 @@ class ContractSamples:
                     self._report_separator(source, sample, found)
                     separate(sample, found, expected)
             with suppress(duckdb.Error):
-                # What DuckDB cannot read here, it cannot read in the loader, which reports it.
+                # The loader reports files that DuckDB cannot read.
                 self._examine_columns(source, sample, expected)
 
     def _report_separator(self, source: FilesSettings, sample: Sample, found: str) -> None:
@@ -119,7 +119,7 @@ class ContractSamples:
         for column in missing:
             if column not in guessed and column not in suggested.open_columns.setdefault(entity, []):
                 suggested.open_columns[entity].append(column)
-        # The error about missing columns names the columns that may be meant by them.
+        # The error about missing columns already names the columns suggested for them.
         others = [name for name in unused if name not in {guessed.get(column) for column in missing}]
         if others:
             self._report_unused(source, sample, others, guessed, delimiter, values_too=bool(missing))
@@ -183,7 +183,7 @@ class ContractSamples:
             listed.append(shown)
             if not values_too:
                 continue
-            # The file lacks a required column: this may be it, so its form may need a setting.
+            # This may be the required column that the file lacks, so its format may need a setting.
             values = values_of_sample(self._connection, sample, delimiter, name)
             forms = date_formats(self._connection, values)
             if forms and not all(form.startswith("%Y-%m-%d") for form in forms) and not _plain(values):
@@ -201,7 +201,7 @@ class ContractSamples:
             column=", ".join(unused),
         )
 
-    # -- what csm.yaml lacks -----------------------------------------------------------------------------------------
+    # -- missing settings -----------------------------------------------------------------------------------------
 
     def suggest(self, sources: Iterable[SourceSettings], rejections: Sequence[Rejection]) -> None:
         """Report, for each source with problems, the settings that solve them, as csm.yaml has them."""
@@ -244,7 +244,7 @@ def _settings_text(
             for entity, found in {**source.columns, **columns}.items()
         }
     comments += [
-        f"# columns: {entity}: {column} is in none of the columns by its name"
+        f"# columns: {entity}: {column} matches no column by its name"
         for entity, missing in suggested.open_columns.items()
         for column in missing
     ]
@@ -252,7 +252,7 @@ def _settings_text(
         (delimiter,) = suggested.delimiters
         settings["delimiter"] = "tab" if delimiter == "\t" else delimiter
     elif suggested.delimiters:
-        comments.append("# delimiter: the files have different ones; put them into one source each")
+        comments.append("# delimiter: the files have different delimiters; use one source for each")
     chosen, doubtful = _chosen(formats)
     if chosen:
         settings["dates"] = [*source.dates, *(form for form in chosen if form not in source.dates)]
@@ -263,7 +263,7 @@ def _settings_text(
     if len(decimal) == 1:
         settings["decimal"] = decimal[0]
     elif decimal:
-        comments.append('# decimal: some columns need ".", others ","; put the files into one source each')
+        comments.append('# decimal: some columns need ".", others ","; use one source for each')
     elif unclear:
         comments.append('# decimal: "." or ","; the values do not show which of them is right')
     if nulls:
@@ -276,7 +276,7 @@ def _settings_text(
 
 
 def _chosen(candidates: Sequence[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """The settings that all columns together need, and the choices that remain open."""
+    """The settings that all columns together need, and the choices that are left to the user."""
     waiting = [found for found in candidates if found]
     chosen: list[str] = []
     doubtful: list[list[str]] = []
@@ -306,7 +306,7 @@ def _either(forms: Sequence[str]) -> str:
 
 
 def _plain(values: Sequence[str]) -> bool:
-    """Whether values are numbers as they are."""
+    """Whether the values are plain numbers already."""
     return all(value.strip().lstrip("+-").replace(".", "", 1).isdigit() for value in values)
 
 

@@ -22,9 +22,9 @@ _RECORDS = 1000
 
 
 def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
-    """The columns of a file, and whether these are certainly all: of JSON lines the first records are looked at.
+    """The columns of a file, and whether these are all: of JSON lines only the first records are read.
 
-    Raises SourceError for a file that cannot be read or is not what its name says.
+    Raises SourceError for a file that cannot be read or does not have the format of its name.
     """
     file = stated(path)
     if file.form == CSV:
@@ -37,7 +37,7 @@ def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = Fa
 
 
 def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str, Reading] | None = None) -> None:
-    """Raise SourceError for the first file that lacks a column that its raw table needs; ``readings`` by table name."""
+    """Raise SourceError for the first file without a column that its raw table requires; ``readings`` by table name."""
     for table, path in files:
         reading = (readings or {}).get(table.name, AS_USUAL)
         names, all_known = columns_of(path, reading, adjustable=table.adjustable)

@@ -41,7 +41,7 @@ class FilesSource:
     def check(self, settings: FilesSettings) -> str:
         """Say which entities the folder has files for.
 
-        Raises SourceError for a folder or entity that is not there, and for a file whose columns are not the entity's.
+        Raises SourceError for a missing folder or entity, and for a file without the columns of its entity.
         """
         folder = source_folder(settings.path, SYSTEM)
         found = entity_files(settings).read
@@ -148,7 +148,7 @@ def readable_files(folder: Path) -> list[Path]:
 
 
 def entity_files(settings: FilesSettings) -> FoundFiles:
-    """The files of each entity in the folder, and what is not read. Raises SourceError where there is no folder."""
+    """The files of each entity in the folder, and what is not read. Raises SourceError if the folder is missing."""
     folder = source_folder(settings.path, SYSTEM)
     return find_files(folder, ENTITIES, called="an entity", numbered=True)
 

@@ -80,20 +80,19 @@ class ApiSettings(Section, frozen=True):
 def _require_entities(names: Iterable[str]) -> None:
     unknown = sorted(set(names) - set(ENTITIES))
     if unknown:
-        message = f"not an entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}"
+        message = f"not an entity: {', '.join(unknown)}; expected one of {', '.join(ENTITIES)}"
         raise ValueError(message)
 
 
 class FilesSettings(SourceSettings, frozen=True):
-    """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest.
+    """Files in the form of the staged contract. ``entities`` are required; other sources may deliver the others.
 
-    ``columns`` maps columns of the contract, by entity, to the names that the files have for them. ``dates`` are
-    formats of strptime for columns of time, ``decimal`` is the decimal separator of numbers written for people,
-    ``delimiter`` what separates values (one character, or ``tab``), ``null_values`` texts that mean null when they are
-    not quoted.
+    ``columns`` maps columns of the contract, by entity, to the names in the files. ``dates`` are formats of strptime
+    for columns of time, ``decimal`` is the decimal separator of formatted numbers, ``delimiter`` separates values (one
+    character, or ``tab``), ``null_values`` are texts that mean null when they are not quoted.
 
-    ``full`` are entities whose files hold the full list: a record that is no longer in it is closed. ``accounts`` and
-    ``features`` are full lists, unless ``incremental`` names them.
+    ``full`` lists entities whose files hold the full list: a record that is no longer in the list is closed.
+    ``accounts`` and ``features`` are full lists unless ``incremental`` lists them.
     """
 
     system: Literal["files"]
@@ -126,7 +125,7 @@ class FilesSettings(SourceSettings, frozen=True):
         for name in value:
             if not ENTITIES[name].closed_by:
                 can = ", ".join(entity.name for entity in ENTITIES.values() if entity.closed_by)
-                message = f"{name} have no end: a record of them cannot be closed; full lists are possible for {can}"
+                message = f"records of {name} have no end, so they cannot be closed; full lists are possible for {can}"
                 raise ValueError(message)
         return value
 
@@ -134,7 +133,7 @@ class FilesSettings(SourceSettings, frozen=True):
     def _one_or_the_other(self) -> Self:
         both = sorted(set(self.full) & set(self.incremental))
         if both:
-            message = f"{both[0]} is named under `full` and under `incremental`: name it once"
+            message = f"{both[0]} is in both `full` and `incremental`; keep one"
             raise ValueError(message)
         return self
 
@@ -168,7 +167,9 @@ class FilesSettings(SourceSettings, frozen=True):
     def _one_character(cls, value: str | None) -> str | None:
         delimiter = "\t" if value == "tab" else value
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0\ufeff'):
-            message = f"delimiter: {value!r} is not one character, or is a quote or a line end; give one, or `tab`"
+            message = (
+                f"delimiter: {value!r} is not allowed; set `tab`, or one character other than a quote or a line end"
+            )
             raise ValueError(message)
         return delimiter
 
@@ -176,7 +177,7 @@ class FilesSettings(SourceSettings, frozen=True):
     @classmethod
     def _quoted_in_yaml(cls, value: object) -> object:
         if isinstance(value, list) and None in value:
-            message = 'null_values: a text in it is a null of YAML; put it in quotes, as in "NULL"'
+            message = 'null_values: an entry is the null of YAML; put the text in quotes, as in "NULL"'
             raise ValueError(message)
         return (value,) if isinstance(value, str) else value
 
@@ -185,14 +186,17 @@ class FilesSettings(SourceSettings, frozen=True):
     def _plain_texts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for text in value or ():
             if not text or any(one in text for one in '"\r\n\0'):
-                message = f"null_values: {text!r} is empty, or has a quote or a line end in it; an empty value is null"
+                message = (
+                    f"null_values: {text!r} is empty or contains a quote or a line end; remove it "
+                    "(an empty value is always null)"
+                )
                 raise ValueError(message)
         return value
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if self.delimiter and self.delimiter == self.decimal:
-            message = f"delimiter and decimal are both {self.decimal!r}; values could not be told from digits"
+            message = f"delimiter and decimal are both {self.decimal!r}; set two different characters"
             raise ValueError(message)
         return self
 
@@ -398,8 +402,8 @@ class DelightedColumns(Section, frozen=True):
 class DelightedSettings(VendorSettings, frozen=True):
     """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id.
 
-    ``without_account`` says what becomes of an answer that names no account and whose respondent the account map does
-    not match with one: it is rejected as unmatched (``match``) or ignored.
+    ``without_account`` applies to an answer that names no account and whose respondent is not in the account map: it is
+    rejected as unmatched (``match``) or ignored (``ignore``).
     """
 
     system: Literal["delighted"]

@@ -12,7 +12,7 @@ _FIVETRAN = ("ticket", "organization", "user", "domain_name", "ticket_tag", "tic
 
 _STATUSES = ("new", "open", "pending", "hold", "on-hold", "solved", "closed", "deleted")
 _PRIORITIES = ("low", "normal", "high", "urgent")
-# As the API, its filters and exports write them.
+# The spellings of the API, its filters and its exports.
 _RATINGS = ("offered", "unoffered", "received*", "good*", "bad*")
 
 
