@@ -32,7 +32,8 @@ from csm_core.sources.column_names import column_key
 from csm_core.sources.files import entity_files
 from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.reading import NULL_VALUES, delimiter_of
-from csm_core.sources.settings import FilesSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings
+from csm_core.sources.settings_base import SourceSettings
 from csm_core.sources.source_files import CSV
 from csm_core.summary import printable
 from csm_core.value_formats import date_formats, decimal_marks, null_texts

@@ -38,7 +38,8 @@ from csm_core.sources.column_names import column_key
 from csm_core.sources.files import readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
-from csm_core.sources.settings import FilesSettings, LandingPlace, PostgresSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings, PostgresSettings
+from csm_core.sources.settings_base import LandingPlace, SourceSettings
 from csm_core.sources.source_files import JSON_LINES, OR, first_line
 from csm_core.sources.unread import unread_below, unread_files
 from csm_core.sql_models import SqlModel, quoted, staging_models, staging_steps

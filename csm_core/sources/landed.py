@@ -16,7 +16,7 @@ from csm_core.sources.column_names import by_key, column_key
 from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import find_files
 from csm_core.sources.raw_tables import RawTable
-from csm_core.sources.settings import LandingPlace
+from csm_core.sources.settings_base import LandingPlace
 from csm_core.sources.source_files import require_columns
 from csm_core.sql_models import literal, quoted
 

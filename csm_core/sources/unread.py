@@ -10,7 +10,8 @@ from csm_core.sources.files import entity_files, source_folder
 from csm_core.sources.found_files import FoundFiles, UnreadFile, files_below, find_files
 from csm_core.sources.ravenstack import data_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, LandingPlace, RavenStackSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings, RavenStackSettings
+from csm_core.sources.settings_base import LandingPlace, SourceSettings
 from csm_core.sources.vendor import VendorSource
 
 

@@ -23,7 +23,8 @@ from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
 from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
 from csm_core.sources.record_kinds import RecordKind
-from csm_core.sources.settings import LandedTables, SegmentTables
+from csm_core.sources.settings import SegmentTables
+from csm_core.sources.settings_base import LandedTables
 
 
 class Derived(Protocol):

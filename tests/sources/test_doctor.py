@@ -20,13 +20,8 @@ from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.doctor import Finding, examine, exit_status, report
 from csm_core.sample_problems import Problem
-from csm_core.sources.settings import (
-    FilesSettings,
-    LandedTables,
-    PostgresSettings,
-    SegmentSettings,
-    ZendeskSettings,
-)
+from csm_core.sources.settings import FilesSettings, PostgresSettings, SegmentSettings, ZendeskSettings
+from csm_core.sources.settings_base import LandedTables
 from tests.sources.way_in import ACCOUNTS, EVENTS, FEATURES, new_way_in
 
 COMPANY = {"accounts.csv": ACCOUNTS, "features.csv": FEATURES, "usage_events.csv": EVENTS}

@@ -15,7 +15,8 @@ from csm_core.errors import SourceError
 from csm_core.sources import text_files
 from csm_core.sources.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, RavenStackSettings, VendorSettings, ZendeskSettings
+from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
+from csm_core.sources.settings_base import VendorSettings
 from csm_core.sources.unread import unread_below, unread_files
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\ni{0},a1,10,2026-06-01\n"
