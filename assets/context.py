@@ -43,8 +43,8 @@ class Pipeline:
     ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
     should know of a run that succeeds, ``held`` why publishing was held, ``late`` which days before its own the run
     materialised again, by asset, and ``late_records`` for which records,
-    ``unread`` the files of the sources that are not read, ``staged`` what the gate counted and ``published`` what
-    publishing reports, for the summary of a run here.
+    ``unread`` are files of the sources that are not read, ``staged`` the counts of the gate and ``published`` the
+    reports of publishing, for the summary of a run.
     """
 
     config: Config

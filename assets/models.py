@@ -99,7 +99,7 @@ def report(
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         said = (
-            f"{outcome.text()}. Nothing after {model.table} was built or published: mend the records or the "
+            f"{outcome.text()}. Nothing after {model.table} was built or published: correct the records or the "
             "model, and run the days again."
         )
         context.log.error(said)

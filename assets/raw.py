@@ -12,7 +12,7 @@ from csm_core.logging import get_logger
 from csm_core.sources.found_files import UnreadFile
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
-from csm_core.sources.settings import SourceSettings
+from csm_core.sources.settings_base import SourceSettings
 from csm_core.sources.unread import unread_files
 
 _LISTED = 100

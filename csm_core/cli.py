@@ -319,13 +319,13 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     epilog="Examples:  csm quarantine    csm quarantine tickets --limit 50    csm quarantine tickets --out f.csv"
 )
 def quarantine(
-    entity: Annotated[str | None, typer.Argument(help="Show the refused records of this entity.")] = None,
+    entity: Annotated[str | None, typer.Argument(help="Show the rejected records of this entity.")] = None,
     config: ConfigOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many records.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of records.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Export them to this CSV, JSON lines or Parquet file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was refused and why, or export it for repair."""
+    """Show rejected records and the reasons, or export them for correction."""
     from csm_core.quarantine_report import quarantine_text
 
     typer.echo(quarantine_text(_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
@@ -334,13 +334,13 @@ def quarantine(
 @app.command(epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv")
 def identity(
     config: ConfigOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many unmatched customers of each source.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of unmatched customers per source.")] = 20,
     out: Annotated[
         Path | None, typer.Option(help="Write all unmatched customers to this CSV, JSON lines or Parquet file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which customers of vendors are matched with an account, which are not, and whom those are like."""
+    """Show which customers of vendors are matched with an account, which are not, and their closest candidates."""
     from csm_core.matching_report import identity_text
 
     typer.echo(identity_text(_warehouse(config), limit=limit, out=out, as_json=as_json))
@@ -350,7 +350,7 @@ def identity(
 def backup(
     folder: Annotated[Path, typer.Argument(help="Where back-ups are; each is a folder of its own.")],
     config: ConfigOption = None,
-    keep: Annotated[int | None, typer.Option(min=1, help="Remove all but so many of the newest.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep only the newest N backups.")] = None,
 ) -> None:
     """Copy the warehouse, between two steps if a run is on, and print where the copy is."""
     from csm_core.backup import back_up

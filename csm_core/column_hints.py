@@ -1,4 +1,4 @@
-"""Which column of a file may be meant by a column of the staged contract. A hint is shown, never applied to records."""
+"""Suggests which column of a file a column of the staged contract may be. A hint is shown, never applied to records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from csm_core.contract import ENTITIES, UPDATED
 
 _SIMILAR = 0.75
-# What CRM, billing and help-desk exports call the columns of the contract.
+# Names of the columns of the contract in exports of CRM, billing and help-desk systems.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "account_id": (
         *("account", "customer_id", "customer", "company_id", "client_id", "organization_id", "org_id"),
@@ -61,13 +61,8 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def known_columns(entity: str) -> tuple[str, ...]:
-    """The columns of an entity that files may have."""
-    return (*ENTITIES[entity].column_names, UPDATED)
-
-
 def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Mapping[str, str]) -> dict[str, str]:
-    """For absent columns of the contract the unused column that may be meant; each unused column at most once.
+    """The unused column suggested for each absent column of the contract; each unused column at most once.
 
     ``key`` gives the comparable form of each unused name.
     """
@@ -89,7 +84,7 @@ def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Map
 def _likeness(entity: str, name: str, column: str) -> float:
     if column == name:
         return 3.0
-    # The export of an entity often calls its own key and name just that.
+    # Exports often call the key and the name of the entity just `id` and `name`.
     own = entity.removesuffix("s")
     if column == "id" and name == ENTITIES[entity].key:
         return 2.5

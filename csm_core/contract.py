@@ -74,9 +74,9 @@ class Column:
     ``state`` marks a time from which something holds of a record that was there before: what becomes of a ticket when
     it is solved is no news about the days before.
 
-    ``identifier`` marks text that names something: a whole number that came as a floating point number (``7.0``, as
-    pandas writes a column with gaps) is that whole number. A record whose value is ``ignored_at`` says that nothing
-    happened; it is left out and counted as ignored.
+    ``identifier`` marks identifiers: a floating point number without a fraction (``7.0``, as pandas writes a column
+    with gaps) is read as the integer. A record with the value ``ignored_at`` states that nothing happened; it is left
+    out and counted as ignored.
 
     ``mostly_distinct`` says that no two records share a value: such text is stored as it is, since looking for what is
     not repeated costs more than half of the time that a large table takes to load.
@@ -104,15 +104,15 @@ class Column:
 
 CLOSED = "_closed_at"
 GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
-"""What a staged table holds beside the contract's columns: when and by which load its record came, and its version."""
+"""Further columns of a staged table: time and number of the load of the record, and its version."""
 
 
 @dataclass(frozen=True)
 class Entity:
     """One staged table; its first column is the key.
 
-    ``closed_by`` is the time that ends a record, by which the gate closes one that is no longer in a full list: a state
-    column, or ``_closed_at``, which the gate keeps for an entity whose records have no end of their own.
+    ``closed_by`` is the column that the gate sets to close a record that is no longer in a full list: a state column,
+    or ``_closed_at``, which the gate adds to an entity whose records have no end.
     """
 
     name: str
@@ -162,13 +162,13 @@ class Entity:
 
     @property
     def definitions(self) -> tuple[str, ...]:
-        """The staged table's columns as ``create table`` has them; what the gate keeps beside the contract is last."""
+        """The columns of the staged table for ``create table``; the columns that the gate adds come last."""
         gates = (f"{name} {storage_of(kind)}" for name, kind in self.gate_columns.items())
         return (*(f"{column.name} {column.storage}" for column in self.columns), *gates)
 
     @property
     def gate_columns(self) -> dict[str, str]:
-        """What the staged table holds beside the contract's columns, by name with its type."""
+        """The columns that the gate adds to the staged table, by name with their types."""
         return GATE_COLUMNS | ({CLOSED: "timestamp"} if self.closed_by == CLOSED else {})
 
     @property
@@ -183,10 +183,10 @@ EXTERNAL_ACCOUNT = "external_account_id"
 """What a vendor's staging model gives beside ``account_id``: its own id of the customer, to tell who is unmatched."""
 USAGE_EVENTS = "usage_events"
 VERSION, UPDATED = "_version", "updated_at"
-"""What a staging model gives beside the contract's columns: when the record was last changed, by the record itself; and
-the optional column of files and queries that says so. Of two records with one key the later version counts."""
+"""``_version``, a column of staging models: when the record was last changed, as the record states it; and the optional
+column of files and queries that holds it. Of two records with the same key the later version counts."""
 IGNORED = "_ignored"
-"""What a staging model gives for a record that a setting or rule leaves out: its name, by which it is counted."""
+"""A column of staging models: the setting or rule that leaves the record out; the gate counts it by that name."""
 RECORD, SOURCE = "record", "_source"
 """The columns of a raw table that keeps vendors' records whole, beside bookkeeping."""
 FIRST_LOAD = "_first_load_id"
@@ -215,7 +215,7 @@ def _levels(name: str, levels: tuple[str, ...], *, required: bool = False) -> Co
     return Column(name, levels=levels, required=required)
 
 
-# Bounds that no true value reaches: sums over any number of records then stay within the types of the warehouse.
+# Bounds beyond any real value: sums over any number of records then fit the types of the warehouse.
 MAX_COUNT = 1_000_000_000
 MAX_AMOUNT = 1_000_000_000_000
 
@@ -357,7 +357,7 @@ ENTITIES: dict[str, Entity] = {
 MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
 
 FULL_BY_NATURE = (ACCOUNTS, "features")
-"""Entities whose files hold the full list of what there is, unless the settings say otherwise."""
+"""Entities whose files hold the full list of records, unless the settings state otherwise."""
 
 EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
 """What an export of refused records has beside the records' own columns; a file with all of them is such an export."""

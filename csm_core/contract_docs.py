@@ -1,6 +1,6 @@
-"""What each column of the staged contract means, its unit and an example, for the documentation of files.
+"""The meaning, the unit and an example of each column of the staged contract, for the documentation of files.
 
-``csm_core.contract`` holds what the gate and the loader need. This module holds what only a reader needs.
+``csm_core.contract`` holds what the gate and the loader need. This module holds what only the documentation needs.
 ``column_tables`` puts both together; a test compares the columns of both.
 """
 

@@ -1,7 +1,7 @@
-"""Samples of files in the form of the staged contract: separators, names of columns, and the settings that are missing.
+"""Samples of files in the form of the staged contract: separators, names of columns, and missing settings.
 
-What is wrong is reported and then corrected in the sample, so that the values of a file with other names or separators
-are examined as well. A column that is only guessed is marked as such in its sample.
+Each problem is reported and then corrected in the sample, so that the values of a file with other names or separators
+are examined as well. A guessed column is marked as guessed in its sample.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import yaml
 
-from csm_core.column_hints import assigned, known_columns
+from csm_core.column_hints import assigned
 from csm_core.contract import ENTITIES, Reason
 from csm_core.sample_gate import Rejection
 from csm_core.sample_problems import ERROR, NOTE, Problems
@@ -30,8 +30,10 @@ from csm_core.source_samples import (
 )
 from csm_core.sources.column_names import column_key
 from csm_core.sources.files import entity_files
+from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.reading import NULL_VALUES, delimiter_of
-from csm_core.sources.settings import FilesSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings
+from csm_core.sources.settings_base import SourceSettings
 from csm_core.sources.source_files import CSV
 from csm_core.summary import printable
 from csm_core.value_formats import date_formats, decimal_marks, null_texts
@@ -42,7 +44,7 @@ _SHOWN_COLUMNS = 20
 
 @dataclass
 class _Suggested:
-    """What the settings of one source lack."""
+    """The settings that one source needs and does not have."""
 
     columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     open_columns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -78,7 +80,7 @@ class ContractSamples:
                     self._report_separator(source, sample, found)
                     separate(sample, found, expected)
             with suppress(duckdb.Error):
-                # What DuckDB cannot read here, it cannot read in the loader, which reports it.
+                # The loader reports files that DuckDB cannot read.
                 self._examine_columns(source, sample, expected)
 
     def _report_separator(self, source: FilesSettings, sample: Sample, found: str) -> None:
@@ -102,7 +104,7 @@ class ContractSamples:
             return
         keys = {name: column_key(name) for name in columns}
         mapping: Mapping[str, str] = source.columns.get(entity, {})
-        named = {column: mapping.get(column, column) for column in known_columns(entity)}
+        named = {column: mapping.get(column, column) for column in mappable_columns(entity)}
         present = set(keys.values())
         absent = [column for column, name in named.items() if column_key(name) not in present]
         used = {column_key(name) for name in named.values()}
@@ -118,7 +120,7 @@ class ContractSamples:
         for column in missing:
             if column not in guessed and column not in suggested.open_columns.setdefault(entity, []):
                 suggested.open_columns[entity].append(column)
-        # The error about missing columns names the columns that may be meant by them.
+        # The error about missing columns already names the columns suggested for them.
         others = [name for name in unused if name not in {guessed.get(column) for column in missing}]
         if others:
             self._report_unused(source, sample, others, guessed, delimiter, values_too=bool(missing))
@@ -182,7 +184,7 @@ class ContractSamples:
             listed.append(shown)
             if not values_too:
                 continue
-            # The file lacks a required column: this may be it, so its form may need a setting.
+            # This may be the required column that the file lacks, so its format may need a setting.
             values = values_of_sample(self._connection, sample, delimiter, name)
             forms = date_formats(self._connection, values)
             if forms and not all(form.startswith("%Y-%m-%d") for form in forms) and not _plain(values):
@@ -200,7 +202,7 @@ class ContractSamples:
             column=", ".join(unused),
         )
 
-    # -- what csm.yaml lacks -----------------------------------------------------------------------------------------
+    # -- missing settings -----------------------------------------------------------------------------------------
 
     def suggest(self, sources: Iterable[SourceSettings], rejections: Sequence[Rejection]) -> None:
         """Report, for each source with problems, the settings that solve them, as csm.yaml has them."""
@@ -239,11 +241,11 @@ def _settings_text(
     columns = {entity: {**source.columns.get(entity, {}), **found} for entity, found in suggested.columns.items()}
     if columns:
         settings["columns"] = {
-            entity: {name: found[name] for name in known_columns(entity) if name in found}
+            entity: {name: found[name] for name in mappable_columns(entity) if name in found}
             for entity, found in {**source.columns, **columns}.items()
         }
     comments += [
-        f"# columns: {entity}: {column} is in none of the columns by its name"
+        f"# columns: {entity}: {column} matches no column by its name"
         for entity, missing in suggested.open_columns.items()
         for column in missing
     ]
@@ -251,7 +253,7 @@ def _settings_text(
         (delimiter,) = suggested.delimiters
         settings["delimiter"] = "tab" if delimiter == "\t" else delimiter
     elif suggested.delimiters:
-        comments.append("# delimiter: the files have different ones; put them into one source each")
+        comments.append("# delimiter: the files have different delimiters; use one source for each")
     chosen, doubtful = _chosen(formats)
     if chosen:
         settings["dates"] = [*source.dates, *(form for form in chosen if form not in source.dates)]
@@ -262,7 +264,7 @@ def _settings_text(
     if len(decimal) == 1:
         settings["decimal"] = decimal[0]
     elif decimal:
-        comments.append('# decimal: some columns need ".", others ","; put the files into one source each')
+        comments.append('# decimal: some columns need ".", others ","; use one source for each')
     elif unclear:
         comments.append('# decimal: "." or ","; the values do not show which of them is right')
     if nulls:
@@ -275,7 +277,7 @@ def _settings_text(
 
 
 def _chosen(candidates: Sequence[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """The settings that all columns together need, and the choices that remain open."""
+    """The settings that all columns together need, and the choices that are left to the user."""
     waiting = [found for found in candidates if found]
     chosen: list[str] = []
     doubtful: list[list[str]] = []
@@ -305,7 +307,7 @@ def _either(forms: Sequence[str]) -> str:
 
 
 def _plain(values: Sequence[str]) -> bool:
-    """Whether values are numbers as they are."""
+    """Whether the values are plain numbers already."""
     return all(value.strip().lstrip("+-").replace(".", "", 1).isdigit() for value in values)
 
 

@@ -1,9 +1,9 @@
 """`csm doctor`: reads the first records of every source and reports all problems at once, before any run.
 
 Every source is reached first. Then copies of the first records of its files and tables are loaded by the real loader
-into a warehouse in a temporary folder, and the gate's own rules judge each column there. A problem in one file does not
-hide those of another: the copy is corrected where the correction is known, or left out, and the rest is examined.
-The configured warehouse is neither read nor written.
+into a warehouse in a temporary folder, and the rules of the gate are applied to each column there. A problem in one
+file does not hide problems of others: the copy is corrected if the correction is known, else left out, and the rest is
+examined. The configured warehouse is neither read nor written.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_LINE = 4000
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one source. ``status``: 0 without errors, 2 to be fixed, 1 not reachable now.
+    """The result for one source. ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now.
 
-    ``message`` says what the source holds, or why it cannot be read.
+    ``message`` states what the source holds, or why it cannot be read.
     """
 
     source: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Examine every source in the order of the configuration. Raises nothing for a source that cannot be read."""
+    """Examine every source in the order of the configuration. A source that cannot be read raises no error."""
     reached: dict[str, tuple[int, str]] = {}
     for source in config.sources:
         try:
@@ -50,7 +50,7 @@ def examine(config: Config) -> list[Finding]:
         own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
         errors = [problem for problem in own if problem.level == ERROR]
         if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
-            # The check of a source stops at the first file with a problem, which is among those of all files.
+            # The check of a source stops at the first problem, which is also among the problems of all files.
             message = f"{len(errors)} {'errors' if len(errors) > 1 else 'error'}"
         found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
     for label, own in problems.items():

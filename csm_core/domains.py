@@ -1,8 +1,8 @@
-"""One form for a domain, whatever it is written as: an address of a site, an e-mail address, a host with a port.
+"""Brings domains to one form: from the address of a site, an e-mail address, or a host with a port.
 
-``write_domain_forms`` reads every text by the macro ``domain_host`` and gives it its domain: lower case, ASCII
-(punycode where it is not), without scheme, user, port, path, a final dot and a leading ``www.``. Text that is no domain
-name has none: a name has at least two labels of letters, digits and hyphens, and is no IP address.
+``write_domain_forms`` reads each text by the macro ``domain_host`` and states its domain: lower case, ASCII (punycode
+for other characters), without scheme, user, port, path, final dot and leading ``www.``. A domain has at least two
+labels of letters, digits and hyphens, and is not an IP address; other text has no domain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from csm_core.sql_models import literal
 from csm_core.text_casts import BLANKS
 
 DOMAIN_FORMS = "temp.domain_forms"
-"""Texts by the domain that they name: ``written`` and ``domain``, null for text that is no domain."""
+"""Texts with their domains: ``written`` and ``domain``, which is null for text that is not a domain."""
 
 MAX_LENGTH, MAX_LABEL_LENGTH = 253, 63
 # Other full stops of Unicode that separate labels.
@@ -34,7 +34,7 @@ create or replace temp macro domain_host(t) as (
     ),
     located as (
         select case
-            -- In an e-mail address everything before the last @ is the mailbox, whatever characters it has.
+            -- In an e-mail address everything before the last @ is the mailbox, with any characters.
             when contains(url, '@') and not contains(url, '/') then regexp_extract(url, '@([^@>?]*)([>?][^@]*)?$', 1)
             else regexp_extract(regexp_replace(url, {literal(_SCHEME)}, ''), '^(?:[^/?#]*@)?([^/?#]*)', 1)
         end as place
@@ -73,7 +73,7 @@ def write_domain_forms(connection: duckdb.DuckDBPyConnection, texts: str) -> Non
 
 
 def ascii_domain(host: str) -> str | None:
-    """An internationalised host in ASCII, from Unicode or punycode; None where it is no domain name."""
+    """An internationalised host in ASCII, from Unicode or punycode; None if it is not a domain name."""
     labels = [_ascii_label(label) for label in unicodedata.normalize("NFKC", host).lower().split(".")]
     if len(labels) < 2 or not all(labels) or labels[-1].isdigit():
         return None
@@ -82,7 +82,7 @@ def ascii_domain(host: str) -> str | None:
 
 
 def _ascii_label(label: str) -> str:
-    """A label in ASCII; empty where it is not allowed in a domain name."""
+    """A label in ASCII; empty if it is not allowed in a domain name."""
     if label.startswith(_ACE):
         try:
             label = label.removeprefix(_ACE).encode("ascii").decode("punycode")

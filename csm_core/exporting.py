@@ -18,7 +18,7 @@ _NUMBER = r"^[+-]?[0-9.]+$"
 def require_writable(path: Path) -> None:
     """Raise InputError for a name that states no known format, or a folder that is not there."""
     if path.suffix.lower() not in EXPORT_FORMATS:
-        message = f"{path}: cannot tell the format from the name; use one of {', '.join(EXPORT_FORMATS)}"
+        message = f"{path}: the name does not state a known format; use one of {', '.join(EXPORT_FORMATS)}"
         raise InputError(message)
     if not path.parent.is_dir():
         message = f"{path.parent}: not a folder; make it first, or give another path"

@@ -3,17 +3,17 @@
 A system's step ``<system>_externals`` lists its customers (``_source``, ``external_id``, ``external_name``,
 ``external_domain``, ``claimed_account_id``). Each becomes one row of the map. The first of these that applies decides:
 
-1. ``file``: the configured map names the customer; a blank ``account_id`` there means that it is no account, and its
-   records are ignored.
+1. ``file``: the configured map names the customer; a blank ``account_id`` there means that it is not an account, and
+   its records are ignored.
 2. ``column``: the vendor's own record holds an ``account_id``.
 3. ``domain``: its domain is the domain of exactly one account in the configured list of domains.
 
 A line of the map with ``?`` as the account is undecided and has no effect.
 
 A customer to whom none of them applies has a null ``account_id``: its records are rejected as unmatched. Nothing is
-matched by similarity; `csm identity` proposes, a person decides.
+matched by similarity; `csm identity` only lists candidates.
 
-Domains of both sides, the list and the vendors' records, are read by ``csm_core.domains``, identifiers by
+Domains in the list and in the vendors' records are read by ``csm_core.domains``, identifiers by
 ``identifier_text``: a whole number that came as ``7.0`` is ``7``.
 """
 
@@ -193,7 +193,7 @@ def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str])
         accounts = ", ".join(sorted(printable(account) or "no account" for account in twice[3]))
         message = (
             f"{twice[2]}: {twice[0]} {printable(twice[1])!r} is mapped to several accounts: {accounts}. "
-            "Keep one line of it."
+            "Keep one of these lines."
         )
         raise SourceError(message)
     unknown = connection.execute(
@@ -210,7 +210,7 @@ def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str])
 
 
 def _text(column: str) -> str:
-    """A column of a file as text without surrounding blanks, whatever type the file has; null for a blank."""
+    """A column of a file, of any type, as text without surrounding blanks; null for a blank."""
     return f"nullif(trim(cast({column} as varchar), {literal(BLANKS)}), '')"
 
 

@@ -15,15 +15,15 @@ _NEARLY = 0.84
 
 
 class UnusedColumnsWarning(UserWarning):
-    """A frame has columns that are no input of the scorer."""
+    """A frame has columns that are not inputs of the scorer."""
 
 
 def input_columns(present: Sequence[str], where: str) -> dict[str, str]:
     """Input → the column that holds it, for every input that a column holds. ``where`` begins the messages.
 
     Names are compared by ``column_key``. Raises SignalError for two columns of one name, for an input beside its
-    alias, for ``account_id`` or a required input that no column holds, and for a column that is called nearly like an
-    optional input that none holds: left alone, what it says would count as unknown without a word.
+    alias, for ``account_id`` or a required input that no column holds, and for a column whose name is similar to that
+    of an absent optional input: without the error, its values would silently count as unknown.
     """
     found = _by_key(present, where)
     for alias, name in FIELD_ALIASES.items():
@@ -38,13 +38,13 @@ def input_columns(present: Sequence[str], where: str) -> dict[str, str]:
 
 
 def key_columns(present: Sequence[str]) -> dict[str, str]:
-    """Key → the column that holds it, for ``account_id``, ``tenant_id`` and ``as_of_date`` as far as they are there."""
+    """Key → column, for those of ``account_id``, ``tenant_id`` and ``as_of_date`` that are present."""
     found = by_key(present)
     return {key: found[key] for key in KEYS if key in found}
 
 
 def unused_note(present: Sequence[str]) -> str:
-    """Which columns are no input, and what they may be meant as; empty where all are used."""
+    """The columns that are not inputs, with the inputs that they may be; empty if all are used."""
     known = {*KEYS, *FIELD_ALIASES, *(field.name for field in FIELDS)}
     keys = {column_key(name) for name in present}
     unused = [name for name in present if column_key(name) not in known]
@@ -52,7 +52,7 @@ def unused_note(present: Sequence[str]) -> str:
 
 
 def _aliased(keys: Collection[str]) -> set[str]:
-    """The inputs that an alias holds, and the aliases of inputs that are there."""
+    """The inputs that are present under an alias, and the aliases of inputs that are present."""
     return {name for alias, name in FIELD_ALIASES.items() if alias in keys} | {
         alias for alias, name in FIELD_ALIASES.items() if name in keys
     }

@@ -1,4 +1,4 @@
-"""Files that are one JSON document where JSON lines are expected: what they hold, and their sample as JSON lines."""
+"""Files with one JSON document in place of JSON lines: their content, and their sample as JSON lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JsonDocument:
 
 
 def json_document(sample: Sample, required: Sequence[str] = ()) -> JsonDocument | None:
-    """What a file holds that is one JSON array, or one object with a list of records, instead of JSON lines."""
+    """The document of a file that is one JSON array, or one object with a list of records, instead of JSON lines."""
     text = (text_of(sample) or "").lstrip()
     if not text.startswith(("[", "{")):
         return None

@@ -39,10 +39,10 @@ FRESHNESS = {
     for entity in FreshnessSettings.model_fields
 }
 ALL = (POPULATION, SWING, SILENCE, SCALAR, *FRESHNESS.values())
-# What makes a day one with data: the records of accounts. A list of features says nothing of when there were accounts.
+# A day has data if a record of an account is dated by then. A list of features does not show when accounts existed.
 _RECORDS = tuple(entity for entity in ENTITIES.values() if entity.refers_to_accounts)
 _HELD_FOR_USAGE = (
-    "Publishing is held: check that the source delivers; if the silence is real, run again with --accept "
+    "Publishing is held. Check that the source delivers usage; if there really is none, run again with --accept "
     f"{SILENCE.name}."
 )
 # Records on so many of so many days before the latest: then they come regularly, and silence means something.
@@ -66,10 +66,10 @@ def run(
 
 
 def require_population(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> None:
-    """Raise InputError for days before any data: no account created by then, and no record of any account by then.
+    """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
 
-    An account without a creation date counts as always there. It alone does not make a day one with data; any record
-    of an account that is dated by then does: usage, an invoice, a ticket and so on.
+    An account without a creation date exists on every day, but does not by itself give a day data. Any record of an
+    account that is dated by then does: usage, an invoice, a ticket and so on.
     """
     last = days[1]
     on_day = f"{POPULATION_TABLE} where as_of_date = date '{last}'"
@@ -99,7 +99,7 @@ def _accounts_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
 
 
 def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
-    """Why accounts without a creation date do not make a day one with data, and what would."""
+    """Why accounts without a creation date do not give a day data, and what does."""
     earliest = [
         (moment.date(), entity.name)
         for entity in _RECORDS
@@ -108,9 +108,9 @@ def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
     ]
     known = f"no account has a created_at on or before {last}, and no record of an account is dated on or before {last}"
     if not earliest:
-        return f"{known}; there are no such records. Give created_at in accounts, or records of {last} or earlier."
+        return f"{known}; accounts have no records. Give created_at in accounts, or records of {last} or earlier."
     day, name = min(earliest)
-    known += f"; the earliest record is of {day} ({name})"
+    known += f"; the earliest record is dated {day} ({name})"
     return f"{known}. Choose a day from {day} on, or give created_at in accounts."
 
 
@@ -187,8 +187,8 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
 def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
     """The latest usage event by the end of ``day`` is not older than the configured days.
 
-    Usage that has not begun has not stopped: without any event by then the check passes, and ``missing_signals`` lists
-    the signals of usage. It fails where a scored day before had events that are no longer there.
+    Without any event by then the check passes, since usage has not begun; ``missing_signals`` lists the signals of
+    usage. The check fails if an earlier day was scored with events that no longer exist.
     """
     delivered = _rows(
         connection,
@@ -203,8 +203,8 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     if silent <= settings.max_silent_days:
         return CheckOutcome(SILENCE.name, True, 0, f"latest usage event on {latest}")
     message = (
-        f"usage events stopped: the latest usage event is of {latest}, {silent} days before {day} "
-        f"(at most {settings.max_silent_days} days). {_HELD_FOR_USAGE}"
+        f"usage events stopped: the latest usage event is dated {latest}, {silent} days before {day} "
+        f"(limit {settings.max_silent_days} days). {_HELD_FOR_USAGE}"
     )
     return CheckOutcome(SILENCE.name, False, silent, message, tuple(delivered))
 
@@ -218,11 +218,11 @@ def _usage_begun(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutco
         {"day": day},
     )
     if not sample:
-        message = f"no usage event up to {day}: usage has not begun, its signals are in missing_signals"
+        message = f"no usage event up to {day}: usage has not begun; missing_signals lists its signals"
         return CheckOutcome(SILENCE.name, True, 0, message)
     before = sample[0]
     message = (
-        f"usage events are gone: none up to {day}, and {before['as_of_date']} was scored with those of "
+        f"usage events disappeared: there are none up to {day}, but {before['as_of_date']} was scored with events of "
         f"{before['accounts']:,} accounts. {_HELD_FOR_USAGE}"
     )
     return CheckOutcome(SILENCE.name, False, int(before["accounts"]), message, tuple(sample))

@@ -128,7 +128,7 @@ def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) 
 
 def _table(connection: duckdb.DuckDBPyConnection, entity: str) -> str | None:
     if entity not in ENTITIES:
-        message = f"not an entity: {entity!r}; there are {', '.join(ENTITIES)}"
+        message = f"not an entity: {entity!r}; expected one of {', '.join(ENTITIES)}"
         raise InputError(message)
     table = ENTITIES[entity].quarantine_table
     return table if table_exists(connection, table) else None

@@ -33,7 +33,7 @@ def quarantine_text(warehouse: Warehouse, entity: str | None, *, limit: int, out
                     f"{f': {printable(row.value)}' if row.value else ''}\n    {printable(row.raw_text or '', 160)}"
                     for row in found
                 )
-                or f"no record of {entity} is refused"
+                or f"no record of {entity} is rejected"
             )
         counts = quarantine.summary(connection)
     if as_json:
@@ -45,5 +45,5 @@ def quarantine_text(warehouse: Warehouse, entity: str | None, *, limit: int, out
             f"{f', such as {printable(count.example)}' if count.example else ''}"
             for count in counts
         )
-        or "nothing is refused"
+        or "no record is rejected"
     )

@@ -1,8 +1,8 @@
-"""What is wrong with the first records of the sources, found by the loader and by the rules of the gate.
+"""Finds problems of the first records of the sources with the loader and the rules of the gate.
 
 ``check_samples`` works in a temporary folder: copies of the first records (``csm_core.source_samples``) are loaded by
-each system's own loader, the system's staging steps are built, and ``csm_core.staging_casts`` judges every column of
-every staging model by itself, so that one wrong column does not hide another.
+each system's own loader, the system's staging steps are built, and ``csm_core.staging_casts`` validates each column of
+each staging model on its own, so that one wrong column does not hide another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from csm_core.sources.column_names import column_key
 from csm_core.sources.files import readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
-from csm_core.sources.settings import FilesSettings, LandingPlace, PostgresSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings, PostgresSettings
+from csm_core.sources.settings_base import LandingPlace, SourceSettings
 from csm_core.sources.source_files import JSON_LINES, OR, first_line
 from csm_core.sources.unread import unread_below, unread_files
 from csm_core.sql_models import SqlModel, quoted, staging_models, staging_steps
@@ -58,7 +59,7 @@ def check_samples(config: Config, unreachable: Collection[str] = ()) -> dict[str
 
 
 class _NoLog:
-    """The loader's messages are not shown: what matters of them is a problem."""
+    """Drops the messages of the loader: the relevant ones are reported as problems."""
 
     def debug(self, event: str, **fields: object) -> None:
         """Not shown."""
@@ -116,7 +117,7 @@ class _Examination:
     # -- samples -------------------------------------------------------------------------------------------------
 
     def _sampled(self, source: SourceSettings) -> SourceSettings | None:
-        """The source's settings with its place replaced by a sample; None where there is nothing to sample."""
+        """The settings of the source with its path replaced by a sample; None if there is nothing to sample."""
         copies = self._folder / "samples" / source.label
         if isinstance(source, PostgresSettings):
             self._queried.append(source.label)
@@ -213,7 +214,7 @@ class _Examination:
                 wrong = next((one for one in _longest_first(there) if str(one.copy) in message), None)
                 label = self._label_of(wrong) if wrong else sources[0].label
                 if wrong is None and left_out:
-                    # What remains is too little for the system: a consequence of what was reported.
+                    # The remaining files are not enough for the system, because of a problem that is reported already.
                     return False
                 if isinstance(error, SourceUnavailableError):
                     self._problems.add(label, NOTE, "not_sampled", f"no records examined: {message}")

@@ -1,4 +1,4 @@
-"""The gate's rules on samples: which values of which columns would be rejected, why, and where the first one is."""
+"""Applies the rules of the gate to samples: which values of which columns are rejected, why, and the first of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rejection:
 
 
 class SampleGate:
-    """Judges the staging models of samples."""
+    """Validates the staging models of samples."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class SampleGate:
         self.rejections: list[Rejection] = []
 
     def check(self, models: Mapping[str, Mapping[str, SqlModel]], queried: Sequence[str]) -> None:
-        """Judge all models, given by system and entity, and report what would be rejected."""
+        """Validate all models, given by system and entity, and report the records that a run rejects."""
         connection = self._connection
         connection.execute(
             "create or replace temp table rejected_values (entity varchar, system varchar, field varchar, "
@@ -88,7 +88,7 @@ class SampleGate:
                     self._problems.add(self._queried_label(system, queried), ERROR, "not_staged", message)
 
     def _note_accounts(self, models: Mapping[str, Mapping[str, SqlModel]]) -> None:
-        """Put the account ids of the samples into the staged accounts, those of rejected records as well."""
+        """Put the account ids of the samples, including rejected records, into the staged accounts."""
         accounts = ENTITIES[ACCOUNTS]
         only_key = replace(accounts, columns=(accounts.columns[0],))
         for system, found in models.items():
@@ -100,7 +100,7 @@ class SampleGate:
                 )
 
     def _accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
-        """Whether the samples hold every account: only then an unknown account is known to be one."""
+        """Whether the samples hold every account; only then an account can be reported as unknown."""
         if any(source.label not in self._samples for source in self._config.sources):
             return False
         if not any(ACCOUNTS in found for found in models.values()):
@@ -123,7 +123,7 @@ class SampleGate:
 
     def _judge(self, entity: Entity, system: str, model: SqlModel, *, known_accounts: bool) -> None:
         types = self._types(model)
-        # Judged without a column of its own, a record is judged by its version alone.
+        # With no column selected, only the version is validated.
         for columns in (*((column,) for column in entity.columns), ()):
             judged = judge(replace(entity, columns=columns), _select(model), types, system)
             name = columns[0].name if columns else UPDATED
@@ -138,7 +138,7 @@ class SampleGate:
                     f"from ({judged.sql}) where _problem = {number}",
                     [entity.name, system, name, str(reason)],
                 )
-        # A vendor's records are read by their declared fields before the staging models see them.
+        # The declared fields of vendors' records are validated before the staging models.
         self._connection.execute(
             "insert into rejected_values select entity, system, field, reason, value, source_file, source_line "
             f"from {REJECTED_RECORDS} where entity = ? and system = ?",
@@ -146,14 +146,14 @@ class SampleGate:
         )
 
     def _counts(self, system: str, column: str, reason: Reason, *, known_accounts: bool) -> bool:
-        """Whether a rejection in a sample is one in the whole."""
+        """Whether a rejection in a sample is also one in the whole source."""
         if reason is Reason.UNMATCHED:
             return False
         if reason is Reason.UNKNOWN_ACCOUNT:
             return known_accounts and system in CONTRACT_SYSTEMS
         if reason is not Reason.MISSING_REQUIRED or system in CONTRACT_SYSTEMS:
             return True
-        # A value of another table may be missing because its record is not among the first ones there.
+        # A value from another table may be missing because its record is not in the sample of that table.
         return column != ACCOUNT_COLUMN and self._is_whole(system)
 
     def _is_whole(self, system: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 FILE_NOT_READ = "file_not_read"
-# The file that the result of a query is written to.
+# The file that holds the result of a query.
 _QUERY_FILE = re.compile(r"/queries/([a-z_]+)-[0-9a-f]{12}(?:-[0-9]+)?\.csv")
 
 
@@ -16,8 +16,8 @@ _QUERY_FILE = re.compile(r"/queries/([a-z_]+)-[0-9a-f]{12}(?:-[0-9]+)?\.csv")
 class Problem:
     """One problem of a source. ``level``: an error must be fixed; a warning and a note do not stop a run.
 
-    ``kind`` says what it is about, for programs. ``records`` counts those of the sample; ``value``, ``file`` and
-    ``line`` are those of the first. Of kind ``settings``, ``value`` is the YAML text of the settings.
+    ``kind`` is a stable name for programs. ``records`` counts records of the sample; ``value``, ``file`` and ``line``
+    belong to the first of them. For kind ``settings``, ``value`` is the YAML text of the settings.
     """
 
     level: str
@@ -44,7 +44,7 @@ class Problems:
         self._names[copy] = name
 
     def named(self, text: str) -> str:
-        """The text with the names of files instead of those of their samples."""
+        """The text with the names of the files in place of the names of their samples."""
         for copy in sorted(self._names, key=len, reverse=True):
             text = text.replace(copy, self._names[copy])
         return _QUERY_FILE.sub(r": query \1", text)
@@ -64,7 +64,7 @@ class Problems:
         value: str | None = None,
         line: int | None = None,
     ) -> None:
-        """Report a problem; the same problem once."""
+        """Report a problem; a repeated problem is reported once."""
         problem = Problem(level, kind, self.named(message), file, entity, column, reason, records, value, line)
         own = self.by_source.setdefault(label, [])
         if problem not in own:

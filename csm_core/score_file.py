@@ -32,6 +32,7 @@ _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _BATCH_ROWS = 20_000
 _LONGEST_LINE = 32 * 1024 * 1024
+_NO_FORMAT = "the name does not state a known format; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class BadRow:
 class ScoreFileReport:
     """How many rows were scored, which were not, and the table to print where nothing was written.
 
-    ``scores`` are the rows of that table where they were asked for, one mapping each. ``note`` names the columns that
-    are no input, empty where all are used.
+    ``scores`` are the rows of that table, if requested, one mapping each. ``note`` lists the columns that are not
+    inputs; it is empty if all are used.
     """
 
     scored: int
@@ -120,7 +121,7 @@ def score_file(
 def _form(path: Path) -> str:
     form = form_of(path)
     if form is None:
-        message = f"{path}: cannot tell the format; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
+        message = f"{path}: {_NO_FORMAT}"
         raise InputError(message)
     return form
 
@@ -128,9 +129,7 @@ def _form(path: Path) -> str:
 def _form_to_write(out: Path, source: Path) -> str:
     form = form_of(out)
     if form is None:
-        message = (
-            f"{out}: cannot tell the format to write; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
-        )
+        message = f"{out}: {_NO_FORMAT}"
         raise InputError(message)
     if out.exists() and out.samefile(source):
         message = f"{out}: is the file that is read; give another to write"

@@ -1,8 +1,8 @@
-"""Copies of the first records of a source's files, in a folder of their own, for `csm doctor`.
+"""Copies of the first records of a source's files, in a separate folder, for `csm doctor`.
 
 The copies have the names and formats of the files, so that the real loader reads them like the files. A small file is
-copied whole. Where a file has another form than the loader expects (other separators, missing columns, a JSON array),
-the copy can be rewritten, so that the rest of it is examined as well. Nothing here changes a file of a source.
+copied completely. If a file does not have the form that the loader expects (other separators, missing columns, a JSON
+array), the copy can be rewritten, so that the rest of it is examined as well. The files of a source are never changed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from csm_core.sql_models import quoted as sql_quoted
 
 SAMPLE_RECORDS = 1000
 WHOLE_BYTES = 256 * 1024
-"""A file of at most this size is copied whole."""
+"""A file of at most this size is copied completely."""
 
 FILES_OF_ONE = 100
-"""Of more files of one entity or table, so many are examined."""
+"""The number of files that are examined per entity or table."""
 
 _ALL_RECORDS = 200_000
 _ALL_WHOLE_BYTES = 64 * 1024 * 1024
@@ -48,8 +48,8 @@ _DELIMITERS = (";", "\t", "|", ",")
 class Sample:
     """The first records of one file. ``whole`` says whether the copy holds every record of the file.
 
-    ``added`` are required columns that the file does not have and that the copy holds as null; ``guessed`` are optional
-    columns that the copy has from a column of another name.
+    ``added`` are required columns that are missing in the file and null in the copy; ``guessed`` are optional columns
+    that the copy has from a column with another name.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleLimits:
-    """How much of one file is read: records, and up to which sizes a file is copied whole or decompressed whole."""
+    """Limits for one file: records to read, and sizes up to which it is copied or decompressed completely."""
 
     records: int = SAMPLE_RECORDS
     whole_bytes: int = WHOLE_BYTES
@@ -118,7 +118,7 @@ def _parquet_sample(connection: duckdb.DuckDBPyConnection, path: Path, copy: Pat
 
 
 def _first_lines(path: Path, limits: SampleLimits, *, quoted: bool) -> tuple[bytes, bool]:
-    """The first lines of a text file, and whether these are all. A record with a quoted line break is not cut."""
+    """The first lines of a text file, and whether these are all lines. A record with a quoted line break is not cut."""
     head = bytearray()
     ended = False
     lines = limits.records + 1
@@ -130,7 +130,7 @@ def _first_lines(path: Path, limits: SampleLimits, *, quoted: bool) -> tuple[byt
             if ended or head.count(b"\n") > lines:
                 break
         if path.name.lower().endswith((GZIP, ZSTD)) and path.stat().st_size <= limits.compressed_bytes:
-            # A compressed file that is cut short is only noticed at its end.
+            # A truncated compressed file is only detected at its end.
             while not ended and stream.read(_CHUNK):
                 pass
     end = _end_of_sample(bytes(head), lines, quoted=quoted)
@@ -154,7 +154,7 @@ def _end_of_sample(head: bytes, lines: int, *, quoted: bool) -> int:
 
 
 def write_text(copy: Path, text: bytes) -> None:
-    """Write a copy, compressed as its name says."""
+    """Write a copy, compressed as its name states."""
     name = copy.name.lower()
     if name.endswith(GZIP):
         with gzip.open(copy, "wb", compresslevel=1) as stream:
@@ -169,9 +169,9 @@ def write_text(copy: Path, text: bytes) -> None:
 
 
 def text_of(sample: Sample) -> str | None:
-    """The text of a copy, with bytes that are not UTF-8 as surrogates; None for what is not text in UTF-8.
+    """The text of a copy, with bytes that are not UTF-8 as surrogates; None for a file that is not text in UTF-8.
 
-    A file that cannot be read has no text here: the loader says what is wrong with it.
+    A file that cannot be read has no text here; the loader reports it.
     """
     try:
         with opened(sample.copy) as stream:
@@ -187,7 +187,7 @@ def text_of(sample: Sample) -> str | None:
 
 
 def separator_of(sample: Sample, expected: str) -> str | None:
-    """The character that separates the columns of a CSV file, if it is another one than expected."""
+    """The character that separates the columns of a CSV file, if it is not the expected one."""
     text = text_of(sample)
     first = (text or "").lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     if not first or _width(first, expected) > 1:
@@ -211,7 +211,7 @@ def separate(sample: Sample, found: str, expected: str) -> None:
 
 
 def columns_of_sample(connection: duckdb.DuckDBPyConnection, sample: Sample, delimiter: str) -> list[str]:
-    """The names of the columns, or of the keys, of a file; empty where they cannot be read or there is no record."""
+    """The names of the columns or keys of a file; empty if they cannot be read or the file has no records."""
     if sample.form == PARQUET:
         described: list[tuple[str, ...]] = []
         with suppress(duckdb.Error):
@@ -232,7 +232,7 @@ def columns_of_sample(connection: duckdb.DuckDBPyConnection, sample: Sample, del
 def values_of_sample(
     connection: duckdb.DuckDBPyConnection, sample: Sample, delimiter: str, column: str, limit: int = 200
 ) -> list[str]:
-    """Values of one column as text, empty ones left out."""
+    """The non-empty values of one column as text."""
     found: list[str] = []
     if sample.form == PARQUET:
         rows = connection.execute(
@@ -258,14 +258,14 @@ def rename_and_add(
     renamed: Mapping[str, str],
     added: Sequence[str],
 ) -> None:
-    """Write the copy again with columns under other names, and with further columns that hold nothing."""
+    """Write the copy again with renamed columns and with added columns that are null."""
     if sample.form == CSV:
         width = len(columns_of_sample(connection, sample, delimiter))
 
         def _changed(row: list[str], number: int) -> list[str]:
             if number == 0:
                 return [*(renamed.get(name.strip(), name) for name in row), *added]
-            # A row of another width stays one: it is rejected for that.
+            # A row with another number of values stays as it is; the loader rejects it.
             return [*row, *([""] * len(added) if len(row) == width else [])]
 
         _rewrite_csv(sample, delimiter, delimiter, _changed)
@@ -328,7 +328,7 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 @dataclass
 class FolderSample:
-    """Samples of the files of a folder, the errors of those that cannot be read, and how many were left out."""
+    """Samples of the files of a folder, the errors of unreadable files, and the number of files left out."""
 
     samples: list[Sample] = field(default_factory=list[Sample])
     errors: list[SourceError] = field(default_factory=list[SourceError])
@@ -340,7 +340,7 @@ def sampled_folder(
 ) -> FolderSample:
     """Samples of files below a folder, under the same relative names.
 
-    Of many files of one entity or table some are chosen, and of each of them fewer records are read.
+    If an entity or table has many files, some of them are chosen and fewer records of each are read.
     """
     copies.mkdir(parents=True, exist_ok=True)
     found = FolderSample()
@@ -368,7 +368,7 @@ def sampled_folder(
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:
-    """At most ``FILES_OF_ONE`` of the files, the first and the last among them."""
+    """At most ``FILES_OF_ONE`` of the files, including the first and the last."""
     if len(files) <= FILES_OF_ONE:
         return list(files)
     last = len(files) - 1

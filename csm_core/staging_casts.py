@@ -1,17 +1,17 @@
-"""How a vendor model's values become the contract's types, and what makes a record be rejected, as SQL expressions.
+"""SQL expressions that cast the values of staging models to the types of the contract, and reject records.
 
-Text is read by the macros of ``csm_core.text_casts``; columns that already have a fitting type take a short way without
-patterns. Cast rules:
+Text is read by the macros of ``csm_core.text_casts``; columns that already have a suitable type take a fast path
+without patterns. Cast rules:
 
-- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null; an identifier that
-  came as a floating point number (``7.0``) is the whole number;
+- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null; an identifier
+  that is a floating point number without a fraction (``7.0``) is read as the integer;
 - times are full ISO 8601: a date, or a date and a time, with an optional fraction and offset; without an offset they
   are UTC; more than six digits of a fraction are cut off; times before 1900 or after 9999 are rejected;
-- whole numbers are digits with an optional sign (``12.0`` is 12), decimals may have a fraction (rounded to cents); a
-  thousands separator, an exponent, a fraction of a whole number, NaN and infinities are rejected;
+- integers are digits with an optional sign (``12.0`` is 12), decimals may have a fraction (rounded to cents); a
+  thousands separator, an exponent, a fraction in an integer column, NaN and infinities are rejected;
 - levels and currencies are compared without regard to case and stored as the contract writes them.
 
-A column that is present and does not parse is never "not given": the record is rejected, whatever the column.
+A value that does not parse never counts as missing: the record is rejected, in optional columns as well.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 
 @dataclass(frozen=True)
 class Judged:
-    """A SELECT that casts and judges: the contract's columns, bookkeeping, ``_version``, what becomes of the record.
+    """A SELECT that casts and validates: the columns of the contract, bookkeeping, ``_version``, and the outcome.
 
     ``_ignored`` is the name of the setting or rule that leaves the record out. ``_problem`` is null for an acceptable
-    or ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the text that
-    offended.
+    or ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the
+    text that does not parse.
     """
 
     sql: str
@@ -104,7 +104,7 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
     ]
     by_rule = f"case {' '.join(nothing)} end" if nothing else "null::varchar"
     if nothing:
-        # Of a record that says that nothing happened nothing has to be known, but what it states has to parse.
+        # A record that states that nothing happened may lack required values, but its values must parse.
         unparsed = " ".join(branch for reason, branch in branches if reason not in _NOT_KNOWN)
         problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
     kept = ", ".join(BOOKKEEPING)
@@ -138,8 +138,8 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
 class AsTheyAre:
     """How to take over records whose columns have fitting types, without looking at each value twice.
 
-    ``values`` are the contract's columns and ``_version``; ``suspect`` is true for a record that may have to be
-    cleaned, rejected or ignored and so has to be judged; never null for one that has to.
+    ``values`` are the contract's columns and ``_version``; ``suspect`` is true for a record that must be validated,
+    since it may have to be cleaned, rejected or ignored; it is never null for such a record.
     """
 
     values: str
@@ -222,7 +222,7 @@ def _text(column: Column, kind: str) -> _Cast:
         code = f"case when regexp_matches(upper({clean}), '{_CURRENCY}') then upper({clean}) end"
         return _Cast(_clean(column, kind), code, ((_unparsed(clean, value), Reason.INVALID_CURRENCY),))
     if kind in _FLOAT_TYPES:
-        # A larger floating point number does not hold every whole number: the identifier is lost already.
+        # Larger floating point numbers are not exact, so the identifier is lost already.
         exact = _EXACT_FLOATS if kind == "DOUBLE" else _EXACT_SINGLES
         whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) <= {exact}"
         text = f"case when {whole} then cast(cast({clean} as bigint) as varchar) end"

@@ -55,12 +55,12 @@ _SCRATCH = (
 
 @dataclass(frozen=True)
 class StageReport:
-    """What the gate did with an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
+    """The result of staging an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
 
-    Ignored are the records that a setting or a rule leaves out; ``by_rule`` counts them by its name. Closed are those
-    among the loaded ones that are no longer in the full list. For an entity that
-    is staged anew these count all its records; ``new_read`` and ``new_rejected`` count those of loads not staged
-    before. ``touched_days`` are the UTC dates whose usage came out different.
+    ``ignored`` are records that a setting or a rule leaves out; ``by_rule`` counts them by its name. ``closed`` are
+    loaded records that are no longer in the full list. If an entity is staged from scratch, these count all its
+    records; ``new_read`` and ``new_rejected`` count records of loads not staged before. ``touched_days`` are the UTC
+    dates whose usage changed.
     """
 
     entity: str
@@ -92,7 +92,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
         connection.execute(f"create table if not exists {one.table} ({one.definition})")
         present = set(columns_of(connection, one.table))
         for name, kind in (*((column.name, column.kind) for column in one.columns), *one.gate_columns.items()):
-            # A warehouse of an earlier version lacks the columns that came since.
+            # A warehouse of an earlier version lacks columns that were added later.
             if name not in present:
                 connection.execute(f"alter table {one.table} add column {name} {kind}")
 
@@ -115,13 +115,13 @@ def stage_entity(
     says, by system, what a model reads indirectly.
 
     Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system, and
-    at least ``min_rejected``, are rejected, or all that are new of one raw table (they are in quarantine then, and
+    at least ``min_rejected``, are rejected, or all new records of one raw table (they are then in quarantine, and
     nothing else has changed), or when more than ``max_closed_percent`` of the records, and at least ``min_rejected``,
-    are no longer in a full list that is new, WarehouseError when a model does not run, and RunError when records are
+    are no longer in a new full list, WarehouseError when a model does not run, and RunError when records are
     unaccounted for.
     """
     if entity_name not in ENTITIES:
-        message = f"not an entity of the staged contract: {entity_name!r}; there are {', '.join(ENTITIES)}"
+        message = f"not an entity of the staged contract: {entity_name!r}; expected one of {', '.join(ENTITIES)}"
         raise ConfigError(message)
     entity = ENTITIES[entity_name]
     started = time.perf_counter()

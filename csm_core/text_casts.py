@@ -1,19 +1,20 @@
-"""How text becomes a time, a number, a flag or an identifier: one rule each, as DuckDB macros.
+"""DuckDB macros that read text as a time, a number, a flag or an identifier, with one rule each.
 
-The gate and every vendor's staging models read text by these macros and by nothing else, so that a value means the same
-wherever it comes from. A macro gives null for a blank and for text that does not parse; ``is_given`` tells the two
-apart. The macros are temporary: each connection that stages records makes its own (``create_macros``).
+The gate and every vendor's staging models read text only by these macros, so that a value means the same in every
+source. A macro returns null for a blank and for text that does not parse; ``is_given`` distinguishes the two. The
+macros are temporary: each connection that stages records creates them (``create_macros``).
 
 - ``utc_time``: ISO 8601, a date or a date and a time, with an optional fraction and offset. A blank may precede the
-  offset, and ``UTC`` may replace it, as Snowflake and BigQuery write them. The offset is honoured; without one the time
-  is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: it stands for "no date".
+  offset, and ``UTC`` may replace it, as Snowflake and BigQuery write them. The offset is applied; without one the time
+  is UTC. Digits of a fraction beyond six are cut off. A year before 1900 does not parse: programs write it for "no
+  date".
 - ``vendor_time``: the same, or seconds or milliseconds since 1970 as a number, or an hour of one digit.
 - ``whole_number``: digits with an optional sign; ``10.0`` and ``1E1`` are 10, ``10.5`` does not parse.
 - ``plain_number``: digits with an optional sign, fraction and exponent. No thousands separator. Numbers beyond 10^15 do
   not parse: no count or amount is so large, and sums would leave the types of the warehouse.
 - ``flag``: true or false, t or f, yes or no, 1 or 0, in any case.
-- ``identifier_text``: text without surrounding blanks; a whole number that came as ``7.0`` is ``7``.
-- ``reference_id``: the same of a reference, which may be the object itself with its ``id``.
+- ``identifier_text``: text without surrounding blanks; ``7.0`` is ``7``.
+- ``reference_id``: the same for a reference, which may be the object with its ``id``.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ FIRST_TIME, LAST_TIME = "1900-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 
 _DAY = "(19|[2-9][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
-# The form of nearly all times: recognised by one pattern, and cast as it is.
+# The form of most times: recognised by one pattern and cast without changes.
 _PLAIN = rf"^{_DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?Z?$"
 _OFFSET = "Z|UTC|[+-](0[0-9]|1[0-8])(:?[0-5][0-9])?"
 _ISO = f"^{_DAY}([T ]{_TIME}( ?({_OFFSET}))?)?$"
-# By its offset the last day of 9999 would be in the year 10000.
+# With an offset, the last day of 9999 can be in the year 10000.
 _TOO_LATE = "^9999-12-31[T ].*-"
 _HAS_OFFSET = "[T ].*(Z|C|[+-])"
 # Seconds since 1970 are those of 1973 to 5138; a thousand times as much are milliseconds.
@@ -100,10 +101,10 @@ def _expressions() -> dict[str, str]:
 
 
 MACROS = _expressions()
-"""Every macro by name: its expression of ``t``. One may use those that stand before it."""
+"""The expression of ``t`` of each macro, by name. A macro may use the macros before it."""
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the macros for this connection."""
+    """Create the macros for this connection."""
     for name, expression in MACROS.items():
         connection.execute(f"create or replace temp macro {name}(t) as ({expression})")

@@ -1,6 +1,6 @@
-"""Which setting reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value.
+"""Finds the setting that reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value.
 
-What a setting reads is decided by the loader's own SQL.
+The SQL of the loader decides whether a setting reads a value.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MOST = 0.8
 
 
 def date_formats(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
-    """The formats that read the values; several where day and month cannot be distinguished, none for other texts."""
+    """The formats that read the values; several if day and month cannot be distinguished, none for other texts."""
     texts = [value.strip() for value in values if value.strip()]
     # Trying every format on every value takes long: those that read no value of any shape are excluded first.
     shapes = {_shape(text): text for text in texts}
@@ -79,7 +79,7 @@ def _count(connection: duckdb.DuckDBPyConnection, read: str, expected: str, text
 
 
 def null_texts(values: Sequence[str]) -> list[str]:
-    """Those of the values with which programs write that there is none."""
+    """The values that programs write in place of null."""
     return sorted({value.strip() for value in values if value.strip().lower() in _NULLS})
 
 

@@ -67,7 +67,7 @@ class VectorizedCSMHealthScorer:
         ``churn_triggered_by``, ``should_alert`` and the points of every signal; levels come as categories. Columns
         that the contract gives a default may be left out. ``avg_ticket_sentiment`` is taken for
         ``support_sentiment``. In a column that may be null, NaN is null. Names of columns
-        are compared by ``column_key``; columns that are no input are named in an ``UnusedColumnsWarning``.
+        are compared by ``column_key``; columns that are not inputs are listed in an ``UnusedColumnsWarning``.
 
         Raises SignalError naming account and field for a row outside the contract, a missing or misnamed column, a
         column of the wrong type, and an account that stands twice (per tenant and day, where the frame has those).

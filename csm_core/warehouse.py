@@ -34,7 +34,7 @@ PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
 LOCK_PATIENCE = timedelta(minutes=30)
 
-# The days of a roll-up for which no day is queued: no day of usage is between them.
+# Bounds of an empty range: the days of a roll-up without queued days.
 _NO_DAY = date(1970, 1, 1)
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -320,7 +320,7 @@ def _replace(
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> bool:
-    """Give the table the columns and types of the SELECT; whether a table that exists got a further column."""
+    """Give the table the columns and types of the SELECT; returns whether a column was added to an existing table."""
     wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     if not table_exists(connection, model.table):
         # Not "as select ... limit 0": DuckDB 2.0 remembers that the columns have no values, and joins find none of what
@@ -334,7 +334,7 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: s
             # A newer version of the model has a further column: the days of the past hold null until rebuilt.
             connection.execute(f"alter table {model.table} add column {identifier(name)} {kind}")
         elif kind != stored[name]:
-            # A newer version of the model has another type, such as a wider one: the past keeps its values.
+            # A newer version of the model may have another type, such as a wider one; earlier rows keep their values.
             connection.execute(f"alter table {model.table} alter column {identifier(name)} set data type {kind}")
     for name in stored.keys() - {row[0] for row in wanted}:
         connection.execute(f"alter table {model.table} drop column {identifier(name)}")
@@ -342,7 +342,7 @@ def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: s
 
 
 def _queue_all_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, incremental: Incremental) -> None:
-    """Queue every day of a roll-up: models read a new column of it over the whole history."""
+    """Queue every day of a roll-up, since models read its new column over the whole history."""
     column, queue = identifier(incremental.column), incremental.queue
     connection.execute(
         f"insert into {queue} select distinct {column} from {model.table} "

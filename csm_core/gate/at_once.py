@@ -73,7 +73,7 @@ class AtOnce:
         return Outcome(days=days)
 
     def _take_all(self, source: Source) -> _Taken:
-        """A source's acceptable records, and the judged ones among which the others are."""
+        """The acceptable records of a source, and all judged records, which include the others."""
         names = ", ".join((*self._entity.column_names, *GATE_COLUMNS))
         acceptable = f"where _problem is null and {IGNORED} is null"
         plain = as_they_are(self._entity, source.types)
@@ -107,7 +107,7 @@ class AtOnce:
         self._connection.execute(f"create or replace temp table {_LEFT_OUT.removeprefix('temp.')} as {selects}")
 
     def _left_out_is_loaded(self, table: str) -> bool:
-        """Whether a record that is rejected or ignored has the key of one that is loaded: which counts is the later."""
+        """Whether a rejected or ignored record has the key of a loaded one, so that versions must be compared."""
         return has_rows(self._connection, f"{_LEFT_OUT} where _key in (select {self._entity.key} from {table})")
 
     def _keys_are_unique(self, table: str) -> bool:

@@ -13,8 +13,8 @@ from csm_core.sql_models import literal
 from csm_core.staging_casts import judge
 from csm_core.warehouse import has_rows, table_exists
 
-# The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where
-# one load brings a key twice without a version, the later file by name and the later line count.
+# The version that the record states, then the number of the load; the time of the load is not used, since the clock may
+# be wrong. Of records without a version in one load, the one in the later file (by name) and line counts.
 _RECENT_FIRST = "_version desc nulls last, _load_id desc, _source_file desc, _source_line desc"
 _AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
 
@@ -71,7 +71,7 @@ class ByKey:
         return Outcome(days=days)
 
     def _accepted_columns(self) -> str:
-        """The columns of the staged table, of records that are no longer in a full list with the end that follows."""
+        """The columns of the staged table; records that are no longer in a full list get their end."""
         entity = self._entity
         if not entity.closed_by or not self._scope.anew:
             return ", ".join((*entity.column_names, *entity.gate_columns))
@@ -82,10 +82,10 @@ class ByKey:
         )
 
     def _closing(self, limits: Limits) -> str | None:
-        """Find until when records were in the full list that they came from; the message where it is too many.
+        """Find until when records were in their full list; returns the message if too many would be closed.
 
-        A record is in the list as long as a file of the list has its key, rejected there or not. Where lines of the
-        list cannot be read nothing is closed: their keys are not known.
+        A record is in the list as long as a file of the list has its key, in a rejected record too. If lines of the
+        list cannot be read, nothing is closed, since their keys are not known.
         """
         entity, connection = self._entity, self._connection
         if not entity.closed_by or not self._scope.anew:
@@ -138,12 +138,12 @@ class ByKey:
             "from temp.gate_decided where _outcome = 'loaded'"
         )
         self._counts.closed = closed
-        # All of them at once is an empty or a wrong file, not a list of what there is.
+        # If all records would be closed, the file is empty or wrong.
         if new * 100 > limits.closed_percent * loaded and (new >= limits.records or new == loaded):
             return (
                 f"{new} of {loaded} {entity.name} are no longer in the full list that was loaded "
                 f"({new * 100 / loaded:.1f} %, limit {limits.closed_percent:g} %), and would be closed. "
-                "Nothing of this load is used. Load the full list, name the entity under `incremental` of the source "
+                "Nothing of this load is used. Deliver the full list, add the entity to `incremental` of the source "
                 "if its files hold changes only, or raise max_closed_percent in csm.yaml."
             )
         return None

@@ -1,12 +1,12 @@
-"""Vendors' records before their staging models: of each key the latest version, and only records whose fields parse.
+"""Prepares vendors' records for staging models: the latest version of each key, of records whose fields parse.
 
-``build_records`` fills ``staging.<system>_records`` from the raw tables by the kinds of records that the vendor states
-(``csm_core.sources.record_kinds``). Staging models read that table, so they find no text that does not parse where they
-expect a time, a number, a flag or a level. A record with such text is in ``run.rejected_records`` with the field, the
-reason and the text; the gate puts it into the quarantine of the raw table's entity.
+``build_records`` fills ``staging.<system>_records`` from the raw tables by the kinds of records that the source
+declares (``csm_core.sources.record_kinds``). Staging models read that table, so every time, number, flag and level that
+they read parses. A record with a value that does not parse is in ``run.rejected_records`` with field, reason and text;
+the gate writes it to the quarantine of the raw table's entity.
 
-The latest version of a record is the one that says so itself, then the one of the latest load. A record that only says
-that it was deleted leaves the last whole record in place and marks it as deleted.
+The latest version of a record is the one with the latest stated time, then the one of the latest load. A record that
+only states its deletion does not replace the last complete record, but marks it as deleted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEYS_OF_A_STUB = 3
 
 @dataclass(frozen=True)
 class RecordCounts:
-    """What became of the records of one raw table: ``records`` = ``current`` + ``superseded`` + ``rejected``."""
+    """The records of one raw table by outcome: ``records`` = ``current`` + ``superseded`` + ``rejected``."""
 
     table: str
     records: int
@@ -55,7 +55,7 @@ def records_table(system: str) -> str:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of rejected records and of counts where they are not there yet."""
+    """Create the tables of rejected records and of counts if they do not exist."""
     connection.execute(
         f"""
         create table if not exists {REJECTED_RECORDS} (
@@ -75,12 +75,12 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 def build_records(
     connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: Sequence[RawTable]
 ) -> list[RecordCounts]:
-    """Fill ``staging.<system>_records``; returns what became of the records of each raw table.
+    """Fill ``staging.<system>_records``; returns the outcomes of the records of each raw table.
 
     Columns: ``kind``, ``record_id`` (null for kinds without a key), ``record`` (JSON text), ``is_deleted``,
-    ``version_at`` (UTC), ``_source`` and bookkeeping. Nothing is done where nothing was loaded since.
+    ``version_at`` (UTC), ``_source`` and bookkeeping. Does nothing if nothing was loaded since the last time.
 
-    Raises WarehouseError when the warehouse does not allow it.
+    Raises WarehouseError if the SQL fails.
     """
     create_macros(connection)
     prepare(connection)
@@ -107,7 +107,7 @@ def build_records(
 
 
 def kinds_version(kinds: Sequence[RecordKind]) -> str:
-    """A short hash that changes with what is asked of the records."""
+    """A short hash that changes with the declared kinds."""
     return hashlib.sha256(repr((kinds, MACROS)).encode()).hexdigest()[:12] if kinds else ""
 
 
@@ -177,7 +177,7 @@ def _build(
 
 
 def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
-    """A SELECT of every record with its outcome; of a rejected one the first field that does not parse."""
+    """A SELECT of every record with its outcome, and for a rejected record the first field that does not parse."""
     return " union all ".join(_select_kind(kind, tables) for kind in kinds)
 
 
@@ -222,8 +222,8 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         if kind.key
         else "case when problem is not null then 'rejected' else 'current' end"
     )
-    # Versions are counted among the records that parse. A rejected record leaves the one before it in place. Records
-    # without a key have no versions: each of them says for itself whether it is deleted.
+    # Versions are compared among the records that parse: a rejected record does not replace the one before it. Records
+    # without a key have no versions: each states its own deletion.
     place, is_deleted = "1", "is_marked"
     if kind.key:
         place = f"row_number() over (partition by {key}, problem is null order by is_stub, {latest})"
@@ -314,7 +314,7 @@ class _Reading:
 
 
 def _select_table(table: RawTable, kind: RecordKind) -> str:
-    # A table with the file's own columns gives each row as a record of them.
+    # Each row of a table with the columns of its file becomes a record of those columns.
     record = f"{RECORD}, {SOURCE}" if table.records else f"cast(to_json(rows) as varchar), {literal(table.system)}"
     return (
         f"select {literal(table.table)} as raw_table, {record}, {_PLACE} from {table.table} as rows where {kind.where}"

@@ -1,4 +1,4 @@
-"""What is rejected: quarantine with the raw text, the unparseable lines, and whether it is too much of a load."""
+"""Rejected records: quarantine with the raw text, unparseable lines, and the limit for a load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Refused:
         self._new = new
 
     def write(self, refused: str | None) -> None:
-        """Replace the quarantine of what is in scope by the rejected records and the unparseable lines."""
+        """Replace the quarantine in scope with the rejected records and the unparseable lines."""
         connection, entity = self._connection, self._entity
         table = entity.quarantine_table
         if self._scope.anew:
@@ -55,7 +55,7 @@ class Refused:
         )
 
     def too_much(self, limits: Limits) -> str | None:
-        """Compare each system's new records, and those of each of its raw tables, with what may be rejected of them."""
+        """Compare the rejected new records of each system, and of each of its raw tables, with the limits."""
         for source in self._sources:
             if not source.pending:
                 continue
@@ -81,7 +81,7 @@ class Refused:
         return None
 
     def _rejected_by_table(self, source: Source, own: str) -> list[tuple[str, int]]:
-        """Records of each raw table that steps in front of the models rejected."""
+        """Records of each raw table that were rejected before the models."""
         return self._connection.execute(
             f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
             "group by raw_table order by raw_table",
@@ -108,12 +108,12 @@ class Refused:
         )
 
     def beside_models(self) -> int:
-        """How many records in scope no model sees: lines that cannot be read, and records that a step rejected."""
+        """How many records in scope do not reach a model: unparseable lines, and records rejected before the models."""
         lines = self._scope.one(f"select count(*) from raw.unparseable_rows where {self._pending_of_systems()}")
         return lines + self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {self._pending_of_systems()}")
 
     def superseded_by_steps(self) -> int:
-        """How many records the steps in front of the models left out, as a later version of each is there."""
+        """How many records were superseded by a later version before the models."""
         if not self._scope.anew:
             return 0
         return self._scope.one(f"select coalesce(sum(superseded), 0) from {RECORD_COUNTS} where {self._of_systems()}")

@@ -49,7 +49,7 @@ class Source:
 
 @dataclass
 class Counts:
-    """Records by what became of them; rejected ones by reason, ignored ones by the setting or rule that says so."""
+    """Counts of records by outcome: rejected records also by reason, ignored ones by setting or rule."""
 
     read: int = 0
     loaded: int = 0
@@ -69,14 +69,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rejected records fail a load: more than ``percent`` of it, and at least ``records`` or all of it."""
+    """The limit of rejected records: a load fails with more than ``percent``, and at least ``records`` or all of it."""
 
     percent: float
     records: int
     closed_percent: float = 100.0
 
     def exceeded(self, rejected: int, read: int) -> bool:
-        """Whether so many rejected records of so many that were read are too many; all of them are never too few."""
+        """Whether the rejected records exceed the limit; ``records`` does not apply if all records are rejected."""
         return rejected * 100 > self.percent * read and (rejected >= self.records or rejected == read)
 
 

@@ -1,7 +1,7 @@
 """How the names of columns, and of files and tables, are compared: without regard to case, spaces and dashes.
 
-``Account ID``, ``ACCOUNT-ID`` and ``account_id`` are one name. DuckDB folds ASCII letters only, so raw tables store
-the folded name.
+``Account ID``, ``ACCOUNT-ID`` and ``account_id`` are the same name. DuckDB folds ASCII letters only, so raw tables
+store the folded name.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 def column_key(name: str) -> str:
-    """The form in which two names of one column are equal: case folded, blanks stripped, separators as ``_``."""
+    """The comparable form of a column's name: case folded, blanks stripped, separators as ``_``."""
     plain = name.strip().removeprefix(_BYTE_ORDER_MARK).strip()
-    # Folding an accented letter can split it, and a split one folds otherwise: composed before and after.
+    # Folding can decompose an accented letter, and a decomposed letter folds differently: compose before and after.
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFC", plain)).casefold()
     return _SEPARATORS.sub("_", unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).casefold()).strip())
 
 
 def stored_name(name: str) -> str:
-    """A column's name as a raw table has it: its key, printable, and none of the bookkeeping's."""
+    """The name of a column in a raw table: its key, printable, and different from the bookkeeping columns."""
     cleaned = "".join(character if character.isprintable() else "_" for character in column_key(name)) or "unnamed"
     return f"{cleaned}__original" if cleaned in BOOKKEEPING else cleaned
 
 
 def database_key(name: str) -> str:
-    """A name as DuckDB compares it: ASCII letters without regard to case."""
+    """A name in the form that DuckDB compares: ASCII letters in lower case."""
     return "".join(character.lower() if character.isascii() else character for character in name)
 
 
 def by_key(names: Iterable[str]) -> dict[str, str]:
-    """The names by their key; of several with one key, the first."""
+    """The names by their key; the first of several with the same key."""
     found: dict[str, str] = {}
     for name in names:
         found.setdefault(column_key(name), name)
@@ -51,7 +51,7 @@ def by_key(names: Iterable[str]) -> dict[str, str]:
 
 
 def require_distinct(where: str, names: Sequence[str]) -> None:
-    """Raise SourceError, naming both, for two columns of one file that are one column for the warehouse."""
+    """Raise SourceError with both names for two columns of one file that are the same column in the warehouse."""
     seen: dict[str, str] = {}
     for name in names:
         key = stored_name(name)
@@ -61,7 +61,7 @@ def require_distinct(where: str, names: Sequence[str]) -> None:
 
 
 def same_column(where: str, spellings: Sequence[str]) -> SourceError:
-    """The error for columns of one record that are one column for the warehouse."""
+    """The error for columns of one record that are the same column in the warehouse."""
     return SourceError(_same_column(where, spellings[0], spellings[1], stored_name(spellings[0])))
 
 
@@ -75,15 +75,15 @@ def _same_column(where: str, first: str, second: str, key: str) -> str:
 
 
 def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
-    """For each name the absent column that it is nearly called like, or an empty text."""
+    """For each name the absent column with the most similar name, or an empty text."""
     near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
     return tuple(found[0] if found else "" for found in near)
 
 
 def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:
-    """What is said of columns that are not used."""
-    said = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
-    return f"columns not used: {', '.join(said)}"
+    """The message about columns that are not used."""
+    listed = [f"{name} (is it {near}?)" if near else name for name, near in zip(columns, may_be, strict=True)]
+    return f"columns not used: {', '.join(listed)}"
 
 
 def shown(text: str) -> str:

@@ -17,11 +17,11 @@ DELIGHTED = VendorSource(
     needed=(TABLE,),
     reach=lambda source: reach(source.api),
     stream=lambda source: DelightedStream(connect(source.api)),
-    # An export has headings of its own in place of the API's names.
+    # The headings of an export differ from the names of the API.
     required=(),
     kinds=(
-        # Settings name the columns of an answer: its times and its score are read by the model and judged by the gate,
-        # which also chooses the latest version.
+        # Settings name the columns of an answer, so the model reads its times and score and the gate validates them;
+        # the gate also chooses the latest version.
         RecordKind("responses", (TABLE, f"airbyte_{TABLE}"), key=(), fields=objects("person_properties"), versions=()),
         RecordKind("people", ("people", "airbyte_people"), versions=()),
     ),

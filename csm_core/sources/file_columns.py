@@ -1,10 +1,9 @@
-"""The columns of a file by its first lines, without loading it: whether they are those that are needed, and used."""
+"""The columns of a file by its first lines, without loading it: whether the required ones are there."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,6 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key, near_columns, unused_text
 from csm_core.sources.incoming import SETTING, require_reading
 from csm_core.sources.parquet_files import described
 from csm_core.sources.raw_tables import RawTable
@@ -23,23 +21,10 @@ from csm_core.sources.text_files import Row, read_header, read_lines
 _RECORDS = 1000
 
 
-@dataclass(frozen=True)
-class UnusedColumns:
-    """The columns of a file that nothing reads, each with the known column that it may be, or an empty text."""
-
-    path: Path
-    columns: tuple[str, ...]
-    may_be: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Path and columns on one line."""
-        return f"{self.path}: {unused_text(self.columns, self.may_be)}"
-
-
 def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
-    """The columns of a file, and whether these are certainly all: of JSON lines the first records are looked at.
+    """The columns of a file, and whether these are all: of JSON lines only the first records are read.
 
-    Raises SourceError for a file that cannot be read or is not what its name says.
+    Raises SourceError for a file that cannot be read or does not have the format of its name.
     """
     file = stated(path)
     if file.form == CSV:
@@ -52,7 +37,7 @@ def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = Fa
 
 
 def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str, Reading] | None = None) -> None:
-    """Raise SourceError for the first file that lacks a column that its raw table needs; ``readings`` by table name."""
+    """Raise SourceError for the first file without a column that its raw table requires; ``readings`` by table name."""
     for table, path in files:
         reading = (readings or {}).get(table.name, AS_USUAL)
         names, all_known = columns_of(path, reading, adjustable=table.adjustable)
@@ -62,16 +47,6 @@ def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str,
             require_columns(str(path), table.required, names, exactly=True)
         else:
             require_reading(str(path), table, reading, names)
-
-
-def unused_in(path: Path, reading: Reading, known: Sequence[str]) -> UnusedColumns | None:
-    """The columns of a file that are none of the known ones, None when there are none."""
-    names, _ = columns_of(path, reading, adjustable=True)
-    used = {column_key(name) for name in reading.columns.values()}
-    others = [name for name in names if column_key(name) not in used]
-    absent = [one for one in known if one not in {column_key(name) for name in others} | set(reading.columns)]
-    unused = [name for name in others if column_key(name) not in known or column_key(name) in reading.columns]
-    return UnusedColumns(path, tuple(unused), near_columns(unused, absent)) if unused else None
 
 
 def _json_keys(path: Path) -> tuple[list[str], bool]:

@@ -16,8 +16,7 @@ import duckdb
 from csm_core.contract import ENTITIES, UPDATED, Kind
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key
-from csm_core.sources.file_columns import UnusedColumns, require_files, unused_in
-from csm_core.sources.files_settings import mappable_columns
+from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
 from csm_core.sources.full_lists import note_full_files
 from csm_core.sources.loading import load_tables
@@ -42,7 +41,7 @@ class FilesSource:
     def check(self, settings: FilesSettings) -> str:
         """Say which entities the folder has files for.
 
-        Raises SourceError for a folder or entity that is not there, and for a file whose columns are not the entity's.
+        Raises SourceError for a missing folder or entity, and for a file without the columns of its entity.
         """
         folder = source_folder(settings.path, SYSTEM)
         found = entity_files(settings).read
@@ -106,19 +105,6 @@ def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
     return {name: reading_of(settings, name) for name in ENTITIES}
 
 
-def unused_columns(settings: FilesSettings) -> list[UnusedColumns]:
-    """The columns of each file that no column of the contract is read from; nothing where all are used.
-
-    Raises SourceError for a folder or file that cannot be read.
-    """
-    looked = (
-        unused_in(path, reading_of(settings, name), mappable_columns(name))
-        for name, paths in entity_files(settings).read.items()
-        for path in paths
-    )
-    return [unused for unused in looked if unused]
-
-
 def contract_tables(
     system: str,
     suffix: str = "",
@@ -162,7 +148,7 @@ def readable_files(folder: Path) -> list[Path]:
 
 
 def entity_files(settings: FilesSettings) -> FoundFiles:
-    """The files of each entity in the folder, and what is not read. Raises SourceError where there is no folder."""
+    """The files of each entity in the folder, and what is not read. Raises SourceError if the folder is missing."""
     folder = source_folder(settings.path, SYSTEM)
     return find_files(folder, ENTITIES, called="an entity", numbered=True)
 

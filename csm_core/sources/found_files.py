@@ -1,9 +1,9 @@
-"""What a folder of records holds: which files belong to which name, and which are not read, with the reason.
+"""Finds the files of a folder: which belong to which name, and which are not read, with the reason.
 
-A file belongs to a name when it is called like it (``invoices.csv``, ``Invoices.CSV.gz``), when its name goes on with
-numbers alone (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or when it
-is at any depth of a folder of that name (``invoices/2026/06.parquet``). Names are compared by ``column_key``. What
-begins with ``_``, ``.`` or ``~$`` is never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
+A file belongs to a name if it has that name (``invoices.csv``, ``Invoices.CSV.gz``), if its name continues with numbers
+only (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or if it is at any
+depth of a folder of that name (``invoices/2026/06.parquet``). Names are compared by ``column_key``. Names that begin
+with ``_``, ``.`` or ``~$`` are never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from csm_core.sources.source_files import form_of, name_without_form, not_readab
 
 DELTA_LOG = "_delta_log"
 _DELTA = (
-    "a Delta table: all its Parquet files are read, those too that its log has removed. Export the table to Parquet "
-    "and read that"
+    "a Delta table: all its Parquet files are read, removed ones included. Export the table to Parquet and read that"
 )
 # Dates, times, numbers of parts and versions: 2026, 06, 2026-06-30T10, q2, v2, part3.
 _NUMBERING = re.compile(r"(\d+(t\d+)?z?|v\d+|q[1-4]|h[12]|w\d+|part\d*)", re.ASCII)
@@ -52,10 +51,10 @@ class FoundFiles:
 def find_files(
     folder: Path, names: Iterable[str], *, called: str = "a table", numbered: bool, others: bool = True
 ) -> FoundFiles:
-    """Look through a folder for the files of each of the names.
+    """Find the files of each of the names in a folder.
 
-    ``called`` says what a name is, for the reasons; with ``numbered`` a name may go on with numbers; without
-    ``others`` only the files of the names are wanted. Raises SourceError for a folder that cannot be read.
+    ``called`` is the term for a name in the reasons. With ``numbered``, numbers may follow a name; without
+    ``others``, files of other names are not listed. Raises SourceError for a folder that cannot be read.
     """
     known = {column_key(name): name for name in names}
     found = FoundFiles({name: [] for name in known.values()})
@@ -78,14 +77,14 @@ def find_files(
 
 
 def files_below(folder: Path) -> FoundFiles:
-    """The files at any depth of a folder, all of one name: the empty one."""
+    """The files at any depth of a folder, all under the empty name."""
     found = FoundFiles({"": []})
     _walk(folder, found.read[""], found.unread)
     return found
 
 
 def never_data(name: str) -> bool:
-    """Whether a name is one that writers of data give to what is no data."""
+    """Whether programs give this name to files that hold no data."""
     return name.startswith((".", "_", "~$"))
 
 
@@ -104,7 +103,7 @@ def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], calle
 
 
 def _belongs_to(path: Path, known: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:
-    """The name that a file belongs to, or None and why it belongs to none."""
+    """The name that a file belongs to, or None and the reason."""
     stem = name_without_form(path)
     key = column_key(stem)
     if key in known:

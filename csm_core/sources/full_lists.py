@@ -1,8 +1,8 @@
-"""Files that hold the full list of an entity: what is no longer in the list is closed by the gate.
+"""Files that hold the full list of an entity: the gate closes records that are no longer in the list.
 
-``raw.full_files`` has one row per file that belongs to such a list: whether it is still there, and, for one of a dated
-series (``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each the whole list of its day), from when on the next
-file of the series replaces it.
+``raw.full_files`` has one row per file of such a list: whether it still exists, and, for a file of a dated series
+(``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each is the full list of its day), the time from which the
+next file of the series replaces it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DATE = re.compile(r"(?<![0-9])([0-9]{4})[-_]?([0-9]{2})[-_]?([0-9]{2})(?![0-9])
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table of full lists where it is not there yet."""
+    """Create the table of full lists if it does not exist."""
     connection.execute(
         f"create table if not exists {FULL_FILES} (raw_table varchar not null, path varchar not null, "
         "is_present boolean not null, replaced_at timestamp)"
@@ -29,9 +29,9 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def note_full_files(connection: duckdb.DuckDBPyConnection, raw_table: str, present: Sequence[Path] | None) -> None:
-    """Note the files that make up the full list of a raw table; those noted before and not among them are gone.
+    """Record the files of the full list of a raw table; mark files recorded earlier and not given now as removed.
 
-    None: the raw table holds no full list (any more).
+    None: the raw table does not hold a full list.
     """
     prepare(connection)
     if present is None:
@@ -48,7 +48,7 @@ def note_full_files(connection: duckdb.DuckDBPyConnection, raw_table: str, prese
 
 
 def replaced_at(paths: Sequence[Path]) -> dict[Path, datetime]:
-    """From when on each file of a dated series is replaced by the next: the start of the next one's day, UTC."""
+    """The time from which the next file of a dated series replaces each file: the start of the next file's day, UTC."""
     series: dict[str, list[tuple[date, Path]]] = {}
     for path in paths:
         found = _DATE.search(path.name)

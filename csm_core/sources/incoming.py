@@ -38,14 +38,14 @@ SETTING = "for the source in csm.yaml"
 
 
 def require_reading(where: str, target: RawTable, reading: Reading, found: Sequence[str]) -> None:
-    """Raise SourceError unless the mapped columns are among those found, and all required ones that are not mapped."""
+    """Raise SourceError unless all mapped columns and all required columns that are not mapped were found."""
     reading.placed(where, found)
-    # A column that is mapped to another one does not count under its own name.
+    # A column that is mapped to another column is not read under its own name.
     require_columns(where, [name for name in target.required if name not in reading.columns], found)
 
 
 def json_pointer(key: str) -> str:
-    """A key of a JSON object as DuckDB's JSON functions take it."""
+    """A JSON pointer to a key of an object, for DuckDB's JSON functions."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
@@ -182,7 +182,7 @@ class IncomingText:
             self._require_one_spelling(own, file)
 
     def _require_one_spelling(self, own: str, file: SourceFile) -> None:
-        """No record may have two keys that are one column."""
+        """No record may have two keys for the same column."""
         spelt: dict[str, list[str]] = {}
         for name in file.columns:
             spelt.setdefault(stored_name(name), []).append(name)
@@ -220,9 +220,9 @@ class IncomingText:
 
 @dataclass(frozen=True)
 class FastCsv:
-    """How DuckDB's reader is asked for a CSV file of columns ``c0``, ``c1``, ... of text.
+    """The options of DuckDB's reader for a CSV file with the text columns ``c0``, ``c1``, ...
 
-    ``nulls`` are the null values that occur in the file; where none does, nothing is asked for them.
+    ``nulls`` are the null values that occur in the file.
     """
 
     width: int
@@ -244,7 +244,7 @@ class FastCsv:
         )
 
     def values(self, *, empty_quotes: bool) -> str:
-        """The columns: with null values that count only when unquoted, an empty value in quotes is made null here."""
+        """The columns as SQL. If null values count only when unquoted, an empty value in quotes becomes null here."""
         strip = bool(self.nulls) and empty_quotes
         names = (f"c{position}" for position in range(self.width))
         return ", ".join(f"nullif({name}, '')" if strip else name for name in names)

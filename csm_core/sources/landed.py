@@ -16,7 +16,7 @@ from csm_core.sources.column_names import by_key, column_key
 from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import find_files
 from csm_core.sources.raw_tables import RawTable
-from csm_core.sources.settings import LandingPlace
+from csm_core.sources.settings_base import LandingPlace
 from csm_core.sources.source_files import require_columns
 from csm_core.sql_models import literal, quoted
 
@@ -42,7 +42,7 @@ def found_tables(landed: LandingPlace, tables: Iterable[str]) -> list[str]:
 
 
 def require_landed(landed: LandingPlace, tables: Mapping[str, RawTable]) -> None:
-    """Raise SourceError for a table that lacks a column that its raw table, given by the table's name, needs."""
+    """Raise SourceError for a table without a column that its raw table, given by name, requires."""
     if landed.path.is_dir():
         require_files([(raw, path) for name, raw in tables.items() for path in _landed_files(landed.path, name)])
         return
@@ -55,12 +55,12 @@ def require_landed(landed: LandingPlace, tables: Mapping[str, RawTable]) -> None
 
 
 def files_of(folder: Path, table: str) -> list[Path]:
-    """The files of records that are called like a table or are in a folder of that name."""
+    """The files of records with the name of a table, or in a folder of that name."""
     return find_files(folder, [table], numbered=True, others=False).read[table]
 
 
 def _landed_files(folder: Path, table: str) -> list[Path]:
-    # A landed table is read as a whole: two dated copies of it would be read as one.
+    # A landed table is read completely: two dated copies of it would be read as one table.
     return find_files(folder, [table], numbered=False, others=False).read[table]
 
 

@@ -2,14 +2,14 @@
 
 A raw table (``raw.<system>__<name>``) holds the records as they came, text for CSV and JSON lines, native types for
 Parquet, every column of every file under its key (``column_names``), then four columns of bookkeeping. ``raw.loads``
-has one row per file and load; ``raw.unparseable_rows`` the lines that are no record of their file.
+has one row per file and load; ``raw.unparseable_rows`` has the lines that cannot be read as records.
 
 Loading is idempotent. A file is known by its path; one of the same size and modification time, or of the same
 content, is skipped. A changed file is loaded again under a new load id and the gate lets its records replace earlier
 ones with the same key; records that a changed file no longer holds stay (files state what happened, and leaving a
 line out is no statement), except those that had been refused, which leave with the version that they came in.
-The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and the records of the
-earlier loads leave.
+The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and the records of
+earlier loads are removed.
 
 One load is one transaction: killed at any instant, the warehouse holds what it held before.
 """
@@ -63,7 +63,7 @@ def load_tables(
     """Load what is new in the given files into their raw tables, all of it or nothing.
 
     A table of records is given its files by path with the name of the source that each belongs to.
-    ``readings`` say, by table name and path, which files are read otherwise than usual. ``loaded_at`` is a UTC
+    ``readings`` say, by table name and path, which files have settings for reading. ``loaded_at`` is a UTC
     instant. Raises SourceError, naming the file and what was found in it, for a file that is
     not what its name says or lacks a required column; single broken rows are kept apart instead.
     """
@@ -237,9 +237,9 @@ class _Load:
     def _values(
         self, reading: Reading, given: Mapping[str, tuple[str, str]], json_types: Mapping[str, str] | None = None
     ) -> list[str]:
-        """SELECT items for the columns of a file, given as expression and type by its names for them.
+        """SELECT items for the columns of a file, given as expression and type by their names in the file.
 
-        ``json_types`` are expressions of the type in JSON: a number there is a plain number already.
+        ``json_types`` are expressions of the JSON type: a JSON number is a plain number already.
         """
         target = self._target
         placed = reading.placed("", list(given), (*target.required, *target.optional))
@@ -256,10 +256,10 @@ class _Load:
         return values
 
     def _as_record(self, columns: Sequence[tuple[str, str]], file: str) -> list[str]:
-        """Columns put together to one JSON object, unless one of them is a whole record already.
+        """The columns as one JSON object, unless one of them holds the complete record already.
 
-        A column is there under its key, and under its own spelling where that differs: settings may name it so, and so
-        do the records of some APIs, such as Segment's ``messageId``.
+        A column is included under its key and, if different, in its own spelling: settings may use that spelling, as do
+        the records of some APIs, such as Segment's ``messageId``.
         """
         whole = next((value for name, value in columns if column_key(name) == RECORD), None)
         keyed = dict(columns) | {stored_name(name): value for name, value in columns}
@@ -302,7 +302,7 @@ class _Load:
 
     @staticmethod
     def _keyed(record: str, keys: Sequence[str]) -> str:
-        """A JSON object with the keys that columns have, beside its own; values stay as they are."""
+        """A JSON object with the keys of the columns in addition to its own; values do not change."""
         placed = AS_USUAL.placed("", keys)
         if all(names == [column] for column, names in placed.items()):
             return record
@@ -344,7 +344,7 @@ class _Load:
                 [self._target.table, file.name],
             ).fetchall()
             for load_id, staged, fingerprint in earlier:
-                # What was read in another way says something else of the same records.
+                # A file that is read with other settings gives other values for the same records.
                 read_otherwise = _digest_in(fingerprint) != file.reading.digest
                 if self._target.snapshot or read_otherwise or not staged:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
@@ -426,5 +426,5 @@ def _first_of(expressions: Sequence[str]) -> str:
 
 
 def _digest_in(fingerprint: str) -> str:
-    """How the file of a fingerprint was read; empty for the usual way."""
+    """The digest of the settings that a file was read with, from its fingerprint; empty for the defaults."""
     return fingerprint.partition(_WITH)[2]

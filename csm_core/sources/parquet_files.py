@@ -1,4 +1,4 @@
-"""Parquet files as DuckDB reads them: their columns, what is stored of each, and which of several is damaged."""
+"""Parquet files in DuckDB: their columns, how each is stored, and which of several files is damaged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ParquetColumn:
 def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[ParquetColumn], int]:
     """The columns of a file and how many rows it has.
 
-    Raises SourceError for a file that is not Parquet, and for two columns that are one for the warehouse.
+    Raises SourceError for a file that is not Parquet, and for two columns that are the same in the warehouse.
     """
     name = [glob_escaped(path)]
     try:
@@ -46,7 +46,7 @@ def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[Pa
     except duckdb.Error as error:
         message = f"{path}: not a readable Parquet file: {first_line(error)}"
         raise SourceError(message) from None
-    # DuckDB renames a column whose name differs from another one's in case alone: the schema has the true names.
+    # DuckDB renames a column whose name differs from another only in case: the schema has the original names.
     require_distinct(path, _top_level([(str(field), children) for field, children in fields]))
     return [ParquetColumn(str(column), str(kind)) for column, kind, *_ in columns], int(counted[0]) if counted else 0
 
@@ -70,7 +70,7 @@ def damage(
     columns: Sequence[ParquetColumn],
     error: duckdb.Error,
 ) -> str:
-    """Which of the files cannot be read: each is read alone, as reading several does not say."""
+    """The message about the file that cannot be read. Each is read alone, since DuckDB does not name it."""
     values = ", ".join(sql_quoted(column.name) for column in columns)
     # The transaction of the load has ended with the error.
     with connection.cursor() as cursor:

@@ -47,7 +47,7 @@ class PostgresSource:
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
         """Two raw tables per entity: of queries that are read by increments, and of those that are read whole."""
-        # PostgreSQL writes null as an empty value: the text NULL is a text.
+        # PostgreSQL writes null as an empty value, so NULL is ordinary text.
         return (
             *contract_tables(SYSTEM, null_values=()),
             *contract_tables(SYSTEM, WHOLE, snapshot=True, null_values=()),
@@ -161,7 +161,7 @@ class _Pull:
         return sorted(self._folder.glob(f"{self._stem}-*.csv"))
 
     def _incremental_by(self, names: Iterable[str]) -> str | None:
-        """The column of the result that the query is read by increments of, in its own spelling."""
+        """The column of the result named by ``incremental_by``, in its own spelling."""
         asked = self._query.incremental_by
         if asked is None:
             return None

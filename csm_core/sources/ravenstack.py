@@ -62,7 +62,7 @@ class RavenStackSource:
     """Reads a folder of ``ravenstack_<name>.csv`` or ``.csv.gz`` files."""
 
     name = SYSTEM
-    # The events only say when an account left, so no staging model passes their dates on to the gate.
+    # No staging model passes the dates of churn events on to the gate, so they are validated here.
     kinds = (
         RecordKind(
             "churn_events",
@@ -103,7 +103,7 @@ class RavenStackSource:
 
 
 def data_files(settings: RavenStackSettings) -> FoundFiles:
-    """The files of the data set by the table that they fill. Raises SourceError for one that is not there."""
+    """The files of the data set by the table that they fill. Raises SourceError for a missing file."""
     folder = source_folder(settings.path, SYSTEM)
     found = find_files(folder, [f"{SYSTEM}_{table.name}" for table in RAW_TABLES], called="a table", numbered=False)
     chosen: dict[str, list[Path]] = {}
@@ -111,7 +111,9 @@ def data_files(settings: RavenStackSettings) -> FoundFiles:
         name = f"{SYSTEM}_{table.name}"
         files = found.read[name]
         if not files:
-            message = f"{folder / name}.csv: not there, nor with .gz. The ravenstack source needs all five files."
+            message = (
+                f"{folder / name}.csv: file not found, with or without .gz. The ravenstack source needs all five files."
+            )
             raise SourceError(message)
         # Plain before compressed: a second copy of the table would double its rows.
         first, *rest = sorted(files, key=lambda path: (len(path.name), path.name))

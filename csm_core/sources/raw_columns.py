@@ -1,6 +1,6 @@
-"""The columns of a raw table: made when it is first filled, widened when later files have more or other ones.
+"""The columns of a raw table: created when it is first filled, extended when later files have other columns.
 
-Columns are stored under their key (``column_names.stored_name``), as DuckDB compares names by ASCII case alone.
+Columns are stored under their key (``column_names.stored_name``), since DuckDB ignores case only in ASCII letters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INTEGERS = frozenset(
 )
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
 MOST_EXACT = 2**53
-"""Below it every whole number is a floating point number of its own."""
+"""Integers below this bound are exact in floating point."""
 
 
 class RawColumns:
@@ -31,7 +31,7 @@ class RawColumns:
         self._target = target
 
     def ensure_table(self) -> None:
-        """Create the table with the columns that its staging model may name, or add those of them that it lacks."""
+        """Create the table with the columns that its staging model may name, or add the missing ones."""
         target = self._target
         if table_exists(self._connection, target.table):
             stored = {} if target.records else self._stored_types()
@@ -50,7 +50,7 @@ class RawColumns:
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
     def align(self, incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """Make room for the incoming columns, given as they are stored; returns the type of every stored column.
+        """Add or widen columns for the incoming ones, given as they are stored; returns the type of each stored column.
 
         A column that so far only holds nulls takes the incoming type; two number types meet in the wider one; any
         other difference makes the column text.
@@ -123,7 +123,7 @@ def converted(expression: str, kind: str, wanted: str) -> str:
 
 
 def as_json(expression: str, kind: str) -> str:
-    """A value of a column type as it goes into a JSON object: whole floating point numbers as whole numbers.
+    """A value of a column type in a JSON object: floating point numbers without a fraction become integers.
 
     NaN and infinities become text, so that they are rejected with it. Text that is a JSON object or list goes in as
     such: a table has no other way to hold it.

@@ -43,8 +43,8 @@ class RawTable:
     ``_source``: for vendors' records, whose keys are many and change. ``opened`` are columns that it has beside, for
     records of which there are too many to look into each again and again.
 
-    ``null_values`` are texts that mean null in text files when they are not quoted. The settings of the source of an
-    ``adjustable`` table say how its files are read.
+    ``null_values`` are texts that mean null in text files when they are not quoted. Files of an ``adjustable``
+    table are read by the settings of their source.
     """
 
     system: str

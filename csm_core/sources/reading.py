@@ -1,4 +1,4 @@
-"""How the files of a source are read, where that is not the usual way: names of columns, separators, formats."""
+"""Settings for reading the files of a source: names of columns, separators, formats."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from csm_core.errors import SourceError
 from csm_core.sources.column_names import by_key, column_key, stored_name
 
 NULL_VALUES = ("\\N", "NULL")
-"""Texts that mean null in a text file when they are not quoted: what MySQL, PostgreSQL and Hive write."""
+"""Texts that mean null in a text file when they are not quoted, as MySQL, PostgreSQL and Hive write them."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read. The default is the usual way.
+    """How a file is read; the default has no settings.
 
-    ``columns`` are columns of the raw table by the name that the file has for each. ``dates`` are formats of
-    strptime, of which the first that a text of ``time_columns`` parses by makes it an ISO time. With ``decimal`` set,
-    texts of ``number_columns`` may have separators of thousands, a currency and signs after the number. Without a
-    ``delimiter`` the name of the file says it, and without ``null_values`` the raw table does.
+    ``columns`` maps columns of the raw table to their names in the file. ``dates`` are formats of strptime: the first
+    that parses a text of ``time_columns`` turns it into an ISO time. With ``decimal``, texts of ``number_columns`` may
+    have thousands separators, a currency and a sign after the number. Without ``delimiter`` the name of the file
+    decides, without ``null_values`` the raw table.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -35,14 +35,14 @@ class Reading:
     number_columns: tuple[str, ...] = ()
 
     def delimiter_of(self, path: Path) -> str:
-        """What separates the values of a file: what is set, else a tab for ``.tsv`` and a comma for all others."""
+        """The character that separates values: the setting, else a tab for ``.tsv`` and a comma for all others."""
         return self.delimiter or delimiter_of(path)
 
     def placed(self, where: str, names: Sequence[str], known: Collection[str] = ()) -> dict[str, list[str]]:
-        """The columns of the raw table, each with the names that the file has for it: one, but for JSON lines.
+        """The columns of the raw table, each with its names in the file: one, except in JSON lines.
 
-        ``known`` are the columns that the raw table always has: a column that is mapped to another one, and is called
-        like one of these, is stored as that as well. Raises SourceError for a mapped column that the file lacks.
+        ``known`` are the columns that the raw table always has: a column of the file with such a name that is mapped to
+        another column is stored under both. Raises SourceError for a mapped column that the file lacks.
         """
         found: dict[str, list[str]] = {}
         spelt: dict[str, list[str]] = {}
@@ -64,7 +64,7 @@ class Reading:
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that differ for another way of reading; nothing for the usual one."""
+        """Sixteen hexadecimal digits that identify the settings; empty for the defaults."""
         if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
             return ""
         said = json.dumps(
@@ -84,7 +84,7 @@ def _not_there(where: str, name: str, column: str, names: Sequence[str]) -> str:
 
 
 def delimiter_of(path: Path) -> str:
-    """What separates the values of a text file by its name."""
+    """The character that separates the values of a text file, by its name."""
     name = path.name.lower()
     return "\t" if any(name.endswith(f".tsv{packed}") for packed in ("", ".gz", ".zst")) else ","
 

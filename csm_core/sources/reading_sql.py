@@ -1,7 +1,7 @@
-"""What the settings of a source say of dates and numbers, as SQL over a column of text.
+"""The settings of a source for dates and numbers as SQL over a column of text.
 
-Text that is not what the settings say stays as it is: the gate accepts ISO times and plain numbers, and rejects the
-rest with its text.
+Text that does not match the settings does not change: the gate accepts ISO times and plain numbers, and rejects all
+other text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from csm_core.sql_models import literal
 
 
 def reading_sql(reading: Reading, column: str, value: str, kind: str) -> str:
-    """The value of a column of a file, given as an expression and its type, read as the settings say."""
+    """The value of a column of a file, given as an expression and its type, read by the settings."""
     if kind != "VARCHAR":
         return value
     if reading.dates and column in reading.time_columns:
@@ -22,7 +22,7 @@ def reading_sql(reading: Reading, column: str, value: str, kind: str) -> str:
 
 
 def iso_time(value: str, formats: tuple[str, ...]) -> str:
-    """Text that one of the formats of strptime describes as an ISO date or time, by the first that does."""
+    """Text as an ISO date or time by the first of the formats of strptime that parses it; other text unchanged."""
     return f"coalesce({', '.join(_by_format(value, form) for form in formats)}, {value})"
 
 
@@ -33,7 +33,7 @@ def _by_format(value: str, form: str) -> str:
         shape = "%Y-%m-%dT%H:%M:%S.%fZ"
     else:
         shape = "%Y-%m-%dT%H:%M:%S.%f" if any(one in form for one in ("%H", "%I")) else "%Y-%m-%d"
-    # A year of two digits where four are meant is the first century.
+    # A two-digit year read by %Y is a year of the first century.
     return f"case when year({time}) between 1000 and 9999 then strftime({time}, {literal(shape)}) end"
 
 
@@ -44,7 +44,7 @@ _CURRENCY = "(?:[A-Z]{3}|\\p{Sc})"
 
 
 def plain_number(value: str, decimal: str) -> str:
-    """Text of a number as people write it, with this decimal separator, as a plain number; other text as it is."""
+    """Text of a formatted number with this decimal separator as a plain number; other text unchanged."""
     text = f"trim({value}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
     positive, negative = _patterns(decimal)
     digits = f"replace(regexp_replace({text}, {literal(f'[^0-9{decimal}]')}, '', 'g'), {literal(decimal)}, '.')"

@@ -1,7 +1,8 @@
-"""What a vendor's records hold that its staging models read, as data: keys, versions, and fields that have to parse.
+"""Declares the parts of a vendor's records that staging models read: keys, versions, and fields that must parse.
 
-A kind of record (``invoices``) may come in several raw tables: as the vendor's API has it, and as other tools land it.
-``csm_core.gate.records`` makes ``staging.<system>_records`` by it: the latest record of each key whose fields parse.
+A kind of record (``invoices``) may be in several raw tables: as the vendor's API returns it, and as other tools land
+it. ``csm_core.gate.records`` builds ``staging.<system>_records`` from the kinds: the latest record of each key whose
+fields parse.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from csm_core.contract import Reason
 
 
 class FieldKind(StrEnum):
-    """How a field's text is read; the value is a condition on ``{0}``, given text, that holds when it parses."""
+    """The type of a field; the value is a condition on the text ``{0}`` that is true if the text parses."""
 
     TIME = "vendor_time({0}) is not null"
     WHOLE = "whole_number({0}) is not null"
@@ -27,7 +28,7 @@ class FieldKind(StrEnum):
 
     @property
     def reason(self) -> Reason:
-        """Why a record is rejected that has other text in such a field."""
+        """The reason for rejecting a record if the field does not parse."""
         return _REASONS[self]
 
 
@@ -50,8 +51,8 @@ class Field:
 
     ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
     with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
-    regard to case; a level that ends in ``*`` stands for every text that begins so. ``when`` narrows a field to the
-    elements (or the record) in which another path has one value.
+    regard to case; a level that ends in ``*`` matches every text with that prefix. ``when`` restricts a field to the
+    elements (or the record) in which another path has a given value.
     """
 
     path: str
@@ -62,7 +63,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """How the field is called in quarantine."""
+        """The name of the field in quarantine."""
         return ".".join(filter(None, (self.inside, self.path)))
 
 
@@ -70,12 +71,12 @@ class Field:
 class RecordKind:
     """One kind of a vendor's records.
 
-    ``tables`` are the names of its raw tables. ``key`` are the JSON paths of which the first that is there identifies
-    a record; without any every record counts, and of none is there a later version. ``required`` are alternatives of
-    paths, of which each group has to have one. ``versions`` are the paths of the times by which the later of two
-    records with one key is known, the most telling first. ``deletions`` are the flags of which one says that the record
-    was deleted. ``columns`` are those that a landed table has to have beside its key, alternatives separated by ``|``.
-    ``where`` narrows the raw tables' rows.
+    ``tables`` are the names of its raw tables. ``key`` are JSON paths; the first that is present identifies
+    a record. Without ``key`` every record counts and none has versions. ``required`` are groups of paths; a record must
+    have a value in one path of each group. ``versions`` are the paths of the times that decide which of two records
+    with the same key is later, the most precise first. ``deletions`` are flags; any of them marks a deleted record.
+    ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``. ``where``
+    restricts the rows of the raw tables.
     """
 
     name: str
@@ -90,7 +91,7 @@ class RecordKind:
 
 
 LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
-"""When a tool that lands tables took a record from the vendor."""
+"""The times at which tools that land tables extracted a record."""
 
 
 def times(*paths: str, inside: str = "") -> tuple[Field, ...]:
@@ -129,7 +130,7 @@ def json_values(*paths: str, inside: str = "") -> tuple[Field, ...]:
 
 
 def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that say whether a list goes on beyond the record (``has_more``)."""
+    """Fields that state whether a list in the record is cut off (``has_more``)."""
     return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
 
 

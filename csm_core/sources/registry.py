@@ -79,7 +79,7 @@ _SYSTEMS: dict[str, SourceSystem] = {
 
 
 def record_kinds(name: str) -> tuple[RecordKind, ...]:
-    """The kinds of records of a system; none for one whose raw tables have the columns of its models."""
+    """The kinds of records of a system; empty if its models read the columns of its raw tables."""
     return tuple(getattr(_SYSTEMS.get(name), "kinds", ()))
 
 

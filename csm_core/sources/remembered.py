@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from csm_core.sources.settings import SourceSettings
+from csm_core.sources.settings_base import SourceSettings
 
 TABLE = "run.sources"
 

@@ -1,9 +1,9 @@
 """The source system ``segment``: events in Segment's shape, from files or from the tables of its warehouse schema.
 
 Keys are read as the HTTP API writes them (``messageId``), as the warehouse writes them (``message_id``), in lower case,
-and as RudderStack and Jitsu write them, wherever a record comes from. What a call states of who, what and when is
-opened while it is loaded: there are too many calls to look into their JSON in every run. Identify and group calls are
-far fewer; they are records of the kinds ``identify`` and ``group``.
+and as RudderStack and Jitsu write them, from every kind of source. The user, event and time of a call are extracted
+when it is loaded, since there are too many calls to parse their JSON in every run. Identify and group calls are few;
+they are records of the kinds ``identify`` and ``group``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _HELPER_FIELDS: tuple[Field, ...] = (
 
 
 def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, ...]:
-    """The kinds of one type of helper call: in tables of its own, and among calls of all types."""
+    """The kinds of one type of helper call: in separate tables, and in files with calls of all types."""
     listed = ", ".join(f"'{call_type}'" for call_type in call_types)
     tables = (table, f"{SYSTEM}_{table}")
-    # A call need not have an id. The step that reads the calls chooses the latest version of those that have one.
+    # A call may have no id. The step that reads the calls chooses the latest version of calls with an id.
     return (
         RecordKind(name, tables, key=(), fields=_HELPER_FIELDS, versions=()),
         RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"lower(trim(call_type)) in ({listed})"),

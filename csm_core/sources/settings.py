@@ -7,194 +7,26 @@ variable that holds its key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from csm_core.contract import ENTITIES, FULL_BY_NATURE, MANDATORY_ENTITIES
 from csm_core.section import Section
-from csm_core.sources.column_names import column_key
-from csm_core.sources.files_settings import mappable_columns, require_date_format, require_known
+from csm_core.sources.files_settings import FilesSettings
+from csm_core.sources.settings_base import (
+    URL,
+    VARIABLE,
+    ApiSettings,
+    LandingPlace,
+    SeveralWaysIn,
+    SourceSettings,
+    VendorSettings,
+    require_entities,
+)
 
-URL = r"^https?://[^\s/@]+(/\S*)?$"
-VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 PROPERTY = r"^[A-Za-z_][A-Za-z0-9_ -]*(\.[A-Za-z_][A-Za-z0-9_ -]*)*$"
-
-
-class SourceSettings(Section, frozen=True):
-    """What all systems share. ``name`` tells several sources of one system apart and defaults to the system."""
-
-    system: str
-    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,40}$")
-
-    @property
-    def label(self) -> str:
-        """The name that the records of this source carry as ``_source``."""
-        return self.name or self.system
-
-
-class LandingPlace(Section, frozen=True):
-    """Where tables land: in a DuckDB file (``schema`` names where in it), or in a folder as a file or folder each."""
-
-    path: Path
-    schema_name: str = Field(default="main", alias="schema")
-
-
-class LandedTables(LandingPlace, frozen=True):
-    """Tables landed by another tool."""
-
-    by: Literal["fivetran", "airbyte"]
-
-
-class SeveralWaysIn(SourceSettings, frozen=True):
-    """A system with more than one way in: exactly one of those among ``path``, ``tables`` and ``api`` is given."""
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
-        ways = [name for name in ("path", "tables", "api") if name in type(self).model_fields]
-        given = [name for name in ways if getattr(self, name) is not None]
-        if len(given) != 1:
-            message = f"give exactly one of {', '.join(ways)}; {' and '.join(given) or 'none'} given"
-            raise ValueError(message)
-        return self
-
-
-class VendorSettings(SeveralWaysIn, frozen=True):
-    """A system read from files of its records, from tables that another tool lands, or by its API."""
-
-    path: Path | None = None
-    tables: LandedTables | None = None
-
-
-class ApiSettings(Section, frozen=True):
-    """How a web API is asked: address, the environment variable with the key, patience."""
-
-    base_url: str = Field(pattern=URL)
-    key_variable: str = Field(pattern=VARIABLE)
-    timeout_seconds: float = Field(default=60.0, gt=0, le=600)
-    attempts: int = Field(default=8, ge=1, le=50)
-
-
-def _require_entities(names: Iterable[str]) -> None:
-    unknown = sorted(set(names) - set(ENTITIES))
-    if unknown:
-        message = f"not an entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}"
-        raise ValueError(message)
-
-
-class FilesSettings(SourceSettings, frozen=True):
-    """The staged contract as files. ``entities`` have to be there: fewer, where other sources bring the rest.
-
-    ``columns`` maps columns of the contract, by entity, to the names that the files have for them. ``dates`` are
-    formats of strptime for columns of time, ``decimal`` is the decimal separator of numbers written for people,
-    ``delimiter`` what separates values (one character, or ``tab``), ``null_values`` texts that mean null when they are
-    not quoted.
-
-    ``full`` are entities whose files hold the full list: a record that is no longer in it is closed. ``accounts`` and
-    ``features`` are full lists, unless ``incremental`` names them.
-    """
-
-    system: Literal["files"]
-    path: Path
-    entities: tuple[str, ...] = MANDATORY_ENTITIES
-    columns: Mapping[str, Mapping[str, str]] = Field(default_factory=dict[str, Mapping[str, str]])
-    dates: tuple[str, ...] = ()
-    decimal: Literal[".", ","] | None = None
-    delimiter: str | None = None
-    null_values: tuple[str, ...] | None = None
-    full: tuple[str, ...] = ()
-    incremental: tuple[str, ...] = ()
-
-    @property
-    def full_entities(self) -> tuple[str, ...]:
-        """The entities whose files hold the full list."""
-        named = {*FULL_BY_NATURE, *self.full} - set(self.incremental)
-        return tuple(name for name in ENTITIES if name in named)
-
-    @field_validator("entities")
-    @classmethod
-    def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _require_entities(value)
-        return value
-
-    @field_validator("full", "incremental")
-    @classmethod
-    def _can_be_closed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _require_entities(value)
-        for name in value:
-            if not ENTITIES[name].closed_by:
-                can = ", ".join(entity.name for entity in ENTITIES.values() if entity.closed_by)
-                message = f"{name} have no end: a record of them cannot be closed; full lists are possible for {can}"
-                raise ValueError(message)
-        return value
-
-    @model_validator(mode="after")
-    def _one_or_the_other(self) -> Self:
-        both = sorted(set(self.full) & set(self.incremental))
-        if both:
-            message = f"{both[0]} is named under `full` and under `incremental`: name it once"
-            raise ValueError(message)
-        return self
-
-    @field_validator("columns")
-    @classmethod
-    def _known_columns(cls, value: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
-        for entity, columns in value.items():
-            require_known(f"columns: {entity!r} is not an entity", entity, ENTITIES)
-            known = mappable_columns(entity)
-            for column, name in columns.items():
-                require_known(f"columns: {entity}: {column!r} is not a column of {entity}", column, known)
-                if not column_key(name):
-                    message = f"columns: {entity}: {column}: the name of a column is empty"
-                    raise ValueError(message)
-        return value
-
-    @field_validator("dates", mode="before")
-    @classmethod
-    def _several_formats(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("dates")
-    @classmethod
-    def _whole_dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for form in value:
-            require_date_format(form)
-        return value
-
-    @field_validator("delimiter")
-    @classmethod
-    def _one_character(cls, value: str | None) -> str | None:
-        delimiter = "\t" if value == "tab" else value
-        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0\ufeff'):
-            message = f"delimiter: {value!r} is not one character, or is a quote or a line end; give one, or `tab`"
-            raise ValueError(message)
-        return delimiter
-
-    @field_validator("null_values", mode="before")
-    @classmethod
-    def _quoted_in_yaml(cls, value: object) -> object:
-        if isinstance(value, list) and None in value:
-            message = 'null_values: a text in it is a null of YAML; put it in quotes, as in "NULL"'
-            raise ValueError(message)
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("null_values")
-    @classmethod
-    def _plain_texts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for text in value or ():
-            if not text or any(one in text for one in '"\r\n\0'):
-                message = f"null_values: {text!r} is empty, or has a quote or a line end in it; an empty value is null"
-                raise ValueError(message)
-        return value
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.delimiter and self.delimiter == self.decimal:
-            message = f"delimiter and decimal are both {self.decimal!r}; values could not be told from digits"
-            raise ValueError(message)
-        return self
 
 
 class RavenStackSettings(SourceSettings, frozen=True):
@@ -398,8 +230,8 @@ class DelightedColumns(Section, frozen=True):
 class DelightedSettings(VendorSettings, frozen=True):
     """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id.
 
-    ``without_account`` says what becomes of an answer that names no account and whose respondent the account map does
-    not match with one: it is rejected as unmatched (``match``) or ignored.
+    ``without_account`` applies to an answer that names no account and whose respondent is not in the account map: it is
+    rejected as unmatched (``match``) or ignored (``ignore``).
     """
 
     system: Literal["delighted"]
@@ -436,7 +268,7 @@ class PostgresSettings(SourceSettings, frozen=True):
     @field_validator("queries")
     @classmethod
     def _known_entities(cls, value: Mapping[str, PostgresQuery]) -> Mapping[str, PostgresQuery]:
-        _require_entities(value)
+        require_entities(value)
         return value
 
 

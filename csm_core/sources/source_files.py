@@ -22,9 +22,9 @@ SUFFIXES = {
     ".parquet": PARQUET,
 }
 OR = "|"
-"""Between the names of required columns of which one is enough."""
+"""Separates the names of columns of which one is required."""
 PACKED = (GZIP, ZSTD)
-"""What the name of a compressed text file ends with."""
+"""The endings of compressed text files."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".lz4", ".br", ".z", ".snappy", ".lzo")
 _READABLE = f"{', '.join(SUFFIXES)} (text also with {' or '.join(PACKED)})"
@@ -61,7 +61,7 @@ def form_of(path: Path) -> str | None:
 
 
 def name_without_form(path: Path) -> str:
-    """A file's name without what states its format: ``invoices`` for ``Invoices.csv.gz`` in the spelling it has."""
+    """A file's name without the endings that state its format, case kept: ``Invoices`` for ``Invoices.csv.gz``."""
     return Path(path.name[: len(path.name) - len(_packed(path.name.lower()))]).stem
 
 
@@ -71,7 +71,7 @@ def not_readable(path: Path) -> str:
     packed = _packed(name)
     form = SUFFIXES.get(Path(name.removesuffix(packed)).suffix)
     if packed and form == PARQUET:
-        return f"Parquet in {packed} is not read: Parquet is compressed inside. Unpack it"
+        return f"Parquet in {packed} is not read: Parquet has its own compression. Unpack it"
     if packed and form:
         return f"compressed with zstd, which needs the package pyarrow. {ZSTD_HELP}"
     suffix = Path(name).suffix
@@ -105,10 +105,9 @@ def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
 
 
 def require_columns(where: str, required: Sequence[str], found: Sequence[str], *, exactly: bool = False) -> None:
-    """Raise SourceError saying ``where``, and what was found instead, unless all required columns are there.
+    """Raise SourceError with ``where`` and the columns found unless all required columns are present.
 
-    Names are compared by ``column_key``, unless they have to be there ``exactly``. Of names with ``|`` between them
-    one is enough.
+    Names are compared by ``column_key``, or exactly with ``exactly``. Of names separated by ``|`` one is enough.
     """
     present = by_key(found)
     there = set(found) if exactly else set(present)

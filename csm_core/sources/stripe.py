@@ -11,7 +11,7 @@ from csm_core.sources.vendor import VendorSource
 
 _RECORDS = ("customers", "subscriptions", "invoices", "credit_notes", "events", "prices")
 _AIRBYTE = ("customers", "subscriptions", "invoices", "credit_notes", "prices", "plans")
-# Newer connectors of Fivetran land the history of subscriptions instead of the subscriptions.
+# Newer Fivetran connectors land the history of subscriptions instead of the current subscriptions.
 _FIVETRAN = (
     *("customer", "subscription", "subscription_history", "subscription_item", "plan", "price"),
     *("invoice", "invoice_line_item", "credit_note"),

@@ -1,9 +1,9 @@
 """Stripe's API: everything once, then what changed, by its events; invoices that were open are read again every time.
 
 The first pull lists all customers, subscriptions, invoices, credit notes and prices. Later ones read the events since
-the last pull: each holds the object as it was then, and the newest of an object counts. Events are kept by Stripe for
-30 days: after a longer pause everything is listed again. Events of subscriptions are kept, too: they are the history of
-seats, and of prices that are new. A list inside a record that is cut off is fetched to its end.
+the last pull: each holds the object at that time, and the newest version of an object counts. Stripe keeps events for
+30 days: after a longer pause everything is listed again. Events of subscriptions are stored as well: they are the
+history of seats and of new prices. A truncated list inside a record is fetched completely.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LISTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("subscriptions", {"status": "all"}),
     ("invoices", {}),
     ("credit_notes", {}),
-    # Prices that are no longer sold as well: lines of earlier invoices name them.
+    # Inactive prices are included, since lines of earlier invoices name them.
     ("prices", {}),
 )
 OPTIONAL = "prices"
@@ -45,7 +45,7 @@ LISTS_INSIDE = {
     "lines": lambda record: (f"/v1/invoices/{record['id']}/lines", {}),
     "items": lambda record: ("/v1/subscription_items", {"subscription": str(record["id"])}),
 }
-"""Where a list inside a record goes on, if the record does not say so."""
+"""The address of the rest of a list inside a record, if the record does not state it."""
 UNSETTLED = ("open", "draft")
 KEPT_DAYS = 25
 PAGE = 100
@@ -102,7 +102,7 @@ class StripeStream:
                     state["after"] = after
                     yield table, page
             except ConfigError:
-                # A restricted key need not be allowed to read prices. Without them some earlier prices are not known.
+                # A restricted key may lack access to prices. Some earlier prices are then not known.
                 if table != OPTIONAL:
                     raise
         state["step"] = len(LISTS)
@@ -150,7 +150,7 @@ class StripeStream:
             yield page
 
     def _open_again(self, unsettled: set[str], seen: set[str]) -> Iterator[dict[str, Any]]:
-        """Invoices that are open, and those that were: some changes have no event."""
+        """Invoices that are or were open, since some changes have no event."""
         known = unsettled - seen
         try:
             for page, _ in self._pages("/v1/invoices", {"status": "open"}, None):
@@ -160,7 +160,8 @@ class StripeStream:
                         seen.add(invoice["id"])
                         yield invoice
         except (SourceError, SourceUnavailableError):
-            # An API without the filter, or that fails at it, is asked for each; one that is down fails there as well.
+            # If the API does not support the filter, each invoice is requested; an API that is down fails there as
+            # well.
             known = unsettled - seen
         for name in sorted(known):
             invoice = self._api.get(f"/v1/invoices/{name}", may_be_missing=True)

@@ -1,4 +1,4 @@
-"""What the staging models of Stripe read of its records: keys, versions, and the fields that have to parse."""
+"""Declares the parts of Stripe's records that staging models read: keys, versions, and fields that must parse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUBSCRIPTION_STATUSES = (
     *("active", "trialing", "past_due", "unpaid", "paused"),
     *("canceled", "ended", "incomplete", "incomplete_expired"),
 )
-# Airbyte writes when Stripe changed an object into `updated`; histories of Fivetran say from when a row held.
+# Airbyte writes the time of a change in Stripe into `updated`; histories of Fivetran state when a row became valid.
 VERSIONS = ("updated", "_fivetran_start")
 # Times of these are only ever added: a record that has one is later than a record without it.
 _INVOICE_VERSIONS = (
@@ -33,7 +33,7 @@ _DELETED = flags("deleted", "is_deleted", "_fivetran_deleted")
 
 
 def _recurring(path: str, separator: str = ".", inside: str = "") -> tuple[Field, ...]:
-    """How often a price is billed, and whether for use; ``path`` ends where ``interval`` begins."""
+    """The billing interval of a price, and whether it is metered; ``path`` is the prefix of ``interval``."""
     prefix = f"{path}{separator}" if path else ""
     return (
         *level(f"{prefix}interval", *INTERVALS, inside=inside),
@@ -56,7 +56,7 @@ def _price(path: str, inside: str = "") -> tuple[Field, ...]:
 
 
 def _plan(path: str, inside: str = "") -> tuple[Field, ...]:
-    """A plan, which is what a price was before there were prices."""
+    """A plan, the predecessor of a price."""
     prefix = f"{path}." if path else ""
     return (
         *wholes(f"{prefix}amount", inside=inside),
@@ -69,7 +69,7 @@ def _plan(path: str, inside: str = "") -> tuple[Field, ...]:
 
 
 def _item(path: str, inside: str = "") -> tuple[Field, ...]:
-    """A subscription item, or a subscription of before there were items."""
+    """A subscription item, or a subscription from an API version without items."""
     prefix = f"{path}." if path else ""
     return (
         *wholes(f"{prefix}quantity", inside=inside),
@@ -222,7 +222,8 @@ PLANS = RecordKind(
 INVOICE_LINES = RecordKind(
     "invoice_lines",
     ("fivetran_invoice_line_item",),
-    # Lines of old versions of the API share their id, the subscription's. The table is the whole state: none is twice.
+    # In old versions of the API, lines have the id of their subscription, so lines share it. The table has no
+    # duplicates.
     key=(),
     fields=(
         *wholes("quantity", "amount"),

@@ -62,7 +62,7 @@ ZSTD_HELP = "Install it (pip install pyarrow), or compress the file with gzip"
 
 def zstd_available() -> bool:
     """Whether the library that decompresses zstd is installed."""
-    # DuckDB decompresses zstd as well, but returns the first rows of a truncated file without an error.
+    # DuckDB also decompresses zstd, but returns the first rows of a truncated file without an error.
     return find_spec("pyarrow") is not None
 
 
@@ -83,13 +83,13 @@ def _decompressed(path: Path) -> Generator[BinaryIO]:
 
 
 class _Stream(io.RawIOBase):
-    """A stream of bytes as Python's own readers take it."""
+    """A stream of bytes for Python's own readers."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def readable(self) -> bool:
-        """It is only read."""
+        """The stream is readable only."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -106,13 +106,11 @@ def opened(path: Path) -> Generator[BinaryIO]:
         with _decompressed(path) as stream:
             yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        message = f"{path}: not a whole gzip file ({error}). Transfer it again, or drop .gz if it is not compressed."
+        message = f"{path}: a damaged gzip file ({error}). Transfer it again, or drop .gz if it is not compressed."
         raise SourceError(message) from None
     except OSError as error:
         if error.errno is None and path.name.lower().endswith(ZSTD):
-            message = (
-                f"{path}: not a whole zstd file ({error}). Transfer it again, or drop .zst if it is not compressed."
-            )
+            message = f"{path}: a damaged zstd file ({error}). Transfer it again, or drop .zst if it is not compressed."
         else:
             message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from None
@@ -135,14 +133,14 @@ def line_count(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What looking at the bytes of a text file found: its lines, and which of the texts looked for occur."""
+    """The result of scanning the bytes of a text file: its number of lines, and which of the given texts occur."""
 
     lines: int
     texts: frozenset[str]
 
 
 def scanned(path: Path, texts: Collection[str]) -> Scanned:
-    """Count the lines of a file, decompressed, and look which of ``texts`` occur anywhere in it."""
+    """Count the lines of a file, decompressed, and find which of ``texts`` occur in it."""
     lines, last = 0, b"\n"
     carriage_returns = 0
     wanted = {text: text.encode() for text in texts}
@@ -167,7 +165,7 @@ def scanned(path: Path, texts: Collection[str]) -> Scanned:
 
 
 def _holds(chunk: bytes, text: bytes) -> bool:
-    # Looking for single bytes is ten times as fast, and one of them is mostly missing.
+    # Searching single bytes is ten times as fast, and usually one of them does not occur.
     return all(text[place : place + 1] in chunk for place in range(len(text))) and text in chunk
 
 
@@ -175,7 +173,7 @@ def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[
     """The column names of a CSV file, stripped of blanks and of a byte-order mark, checked for being usable.
 
     Raises SourceError for an empty file, another encoding, a blank first line, names that occur twice, and for a file
-    that is separated by something else; ``setting`` says where its separator can be set.
+    with another separator; ``setting`` names the setting for the separator.
     """
     with opened(path) as stream:
         head = stream.read(_CHUNK)
@@ -312,7 +310,7 @@ class _Splitter:
         self._null_values = null_values
 
     def parsed(self, number: int, record: str) -> Row | Refused:
-        """The row of one record, or why it is none."""
+        """The row of one record, or the reason why it is rejected."""
         text = record.rstrip("\r\n")
         try:
             rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter, strict=True))
@@ -333,7 +331,7 @@ class _Splitter:
         return Row(number, tuple(value or None for value in values))
 
     def _quoted(self, record: str) -> list[bool]:
-        """Which values of a record, known to be well formed, are in quotes: the csv module does not say."""
+        """Which values of a well-formed record are in quotes; the csv module does not return this."""
         found: list[bool] = []
         place = 0
         while len(found) < self._width:

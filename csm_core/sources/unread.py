@@ -10,7 +10,8 @@ from csm_core.sources.files import entity_files, source_folder
 from csm_core.sources.found_files import FoundFiles, UnreadFile, files_below, find_files
 from csm_core.sources.ravenstack import data_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, LandingPlace, RavenStackSettings, SourceSettings
+from csm_core.sources.settings import FilesSettings, RavenStackSettings
+from csm_core.sources.settings_base import LandingPlace, SourceSettings
 from csm_core.sources.vendor import VendorSource
 
 
@@ -19,8 +20,9 @@ def unread_files(
 ) -> list[UnreadFile]:
     """The files in the folder of a source that are not read; none for a source without a folder.
 
-    ``others`` are all sources of the configuration and ``configured`` further files and folders that it names: what
-    they read is read. A folder that cannot be read gives nothing here: checking or loading the source says so.
+    ``others`` are all sources of the configuration and ``configured`` are further files and folders that it names;
+    files that these read are not listed. An unreadable folder has no result here; checking or loading the source
+    reports it.
     """
     found = _found(source)
     if not found or not found.unread:
@@ -33,7 +35,7 @@ def unread_files(
 
 
 def unread_below(folder: Path | None) -> list[UnreadFile]:
-    """The files of a folder of the account map or of domains that are not read."""
+    """The files in a folder of the account map or of domains that are not read."""
     try:
         return files_below(folder).unread if folder and folder.is_dir() else []
     except CSMError:

@@ -23,7 +23,8 @@ from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
 from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
 from csm_core.sources.record_kinds import RecordKind
-from csm_core.sources.settings import LandedTables, SegmentTables
+from csm_core.sources.settings import SegmentTables
+from csm_core.sources.settings_base import LandedTables
 
 
 class Derived(Protocol):
@@ -50,9 +51,9 @@ class VendorSource:
     ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
-    ``required`` and ``opened`` are those of the raw tables; ``landed_required`` are the columns that a landed table
-    needs, by the name of its raw table, where it needs others than its kind says. ``derived`` is worked out of the
-    records when they are in raw. ``kinds`` are what the staging models read of the records.
+    ``required`` and ``opened`` apply to the raw tables; ``landed_required`` are the columns that a landed table needs,
+    by the name of its raw table, if they differ from those of its kind. ``derived`` is computed from the records in
+    raw. ``kinds`` declare the parts of the records that staging models read.
     """
 
     name: str
@@ -158,14 +159,14 @@ class VendorSource:
         return {name: pulled_files(kept / "api", name) for name in self.records}
 
     def _landed_required(self, table: str) -> tuple[str, ...]:
-        """The columns that a landed table has to have, alternatives separated by ``|``."""
+        """The columns that a landed table must have, alternatives separated by ``|``."""
         kind = next((kind for kind in self.kinds if table in kind.tables), None)
         if kind is None or table in self.landed_required:
             return self.landed_required.get(table, ("id",))
         return (*(["|".join(kind.key)] if kind.key else []), *kind.columns)
 
     def file_names(self, settings: Any) -> Sequence[str]:
-        """What the files of a source may be called."""
+        """The names that files of a source may have."""
         return tuple(self._landed(settings.tables) if settings.tables else self.records)
 
     def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:

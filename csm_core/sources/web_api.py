@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
-from csm_core.sources.settings import ApiSettings
+from csm_core.sources.settings_base import ApiSettings
 
 EXTRA = "sources"
 _LONGEST_WAIT_SECONDS = 300

@@ -36,7 +36,7 @@ usage_facts as (
         login_days_90d,
         ever_active,
         ever_logged_in,
-        -- No event at all shows that nobody uses the seats; events that name no user show nothing of the kind.
+        -- Without events the seats are not used; with events that name no user, the users are not known.
         ever_named_user or not ever_active as shows_users,
         ever_active and tenant_ever_named_feature as shows_features
     from intermediate.int_account_usage

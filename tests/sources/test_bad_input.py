@@ -69,8 +69,8 @@ def _cases(tmp_path: Path) -> dict[str, tuple[str, bytes, list[str]]]:
         "utf-16": ("usage_events.csv", good.decode().encode("utf-16"), ["UTF-16", "UTF-8"]),
         "binary": ("usage_events.csv", b"PK\x03\x04\x00\x00a,b", ["not a CSV file"]),
         "quote in header": ("usage_events.csv", b'"event_id,account_id\n', ["column names cannot be read"]),
-        "truncated gzip": ("usage_events.csv.gz", gzip.compress(good)[:200], ["not a whole gzip file"]),
-        "gzip without its end": ("usage_events.csv.gz", gzip.compress(good)[:-4], ["not a whole gzip file"]),
+        "truncated gzip": ("usage_events.csv.gz", gzip.compress(good)[:200], ["a damaged gzip file"]),
+        "gzip without its end": ("usage_events.csv.gz", gzip.compress(good)[:-4], ["a damaged gzip file"]),
         "not gzip": ("usage_events.csv.gz", good, ["gzip"]),
         "gzip with rubbish behind": ("usage_events.csv.gz", gzip.compress(good) + b"xx", ["gzip"]),
         "truncated json gzip": ("usage_events.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9)[:20], ["gzip"]),
@@ -185,7 +185,7 @@ def test_an_unknown_system_names_the_nearest():
 
 
 def test_a_missing_file_of_ravenstack_is_an_error(way_in):
-    with pytest.raises(SourceError, match=r"ravenstack_accounts\.csv: not there, nor with \.gz"):
+    with pytest.raises(SourceError, match=r"ravenstack_accounts\.csv: file not found, with or without \.gz"):
         way_in.load("ravenstack")
 
 
@@ -361,7 +361,7 @@ def test_strays_are_left_alone(way_in):
     unread = {one.path.name: one.why for one in unread_files(FilesSettings(system="files", path=way_in.folder))}
     named = {"notes.txt", "usage_events.csv.bak", "Thumbs.db", "readme.md", "2026.parquet.gz", "gone.csv", "loop"}
     assert set(unread) == named
-    assert unread["2026.parquet.gz"] == "Parquet in .gz is not read: Parquet is compressed inside. Unpack it"
+    assert unread["2026.parquet.gz"] == "Parquet in .gz is not read: Parquet has its own compression. Unpack it"
     assert unread["loop"] == "a link to a folder, which is not followed. Copy the files"
 
 

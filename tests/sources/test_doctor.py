@@ -20,13 +20,8 @@ from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.doctor import Finding, examine, exit_status, report
 from csm_core.sample_problems import Problem
-from csm_core.sources.settings import (
-    FilesSettings,
-    LandedTables,
-    PostgresSettings,
-    SegmentSettings,
-    ZendeskSettings,
-)
+from csm_core.sources.settings import FilesSettings, PostgresSettings, SegmentSettings, ZendeskSettings
+from csm_core.sources.settings_base import LandedTables
 from tests.sources.way_in import ACCOUNTS, EVENTS, FEATURES, new_way_in
 
 COMPANY = {"accounts.csv": ACCOUNTS, "features.csv": FEATURES, "usage_events.csv": EVENTS}
@@ -150,7 +145,7 @@ def test_a_large_compressed_file_that_is_cut_short_is_named(tmp_path):
     packed = gzip.compress(f"ticket_id,account_id,opened_at,noise\n{rows}".encode(), compresslevel=1)
     assert len(packed) > 512 * 1024
     found = examined(tmp_path, {"tickets.csv.gz": packed[:-1000]})
-    assert "not a whole gzip file" in of_kind(found, "unreadable")[0].message
+    assert "a damaged gzip file" in of_kind(found, "unreadable")[0].message
     found = examined(tmp_path, {"tickets.csv.gz": packed})
     assert exit_status(found) == 0
 
@@ -184,6 +179,19 @@ def test_columns_that_are_not_used_are_listed_with_what_they_may_be(tmp_path):
     (unused,) = of_kind(found, "unused_columns")
     assert exit_status(found) == 0
     assert unused.message == f"{tmp_path}/accounts.csv: columns not used: Region, plann (is it plan?)"
+
+
+def test_a_column_whose_name_is_mapped_to_another_column_is_not_used(tmp_path):
+    files = {
+        "accounts.csv": "account_id,account_name,Segmnt,note\na1,x,EU,y\n",
+        "invoices.jsonl": '{"Id": 1, "account_id": "a1", "issued_at": "2026-06-01", "invoice_id": 2, "paid": 3}\n',
+    }
+    columns = {"accounts": {"segment": "segmnt"}, "invoices": {"invoice_id": "id"}}
+    found = examined(tmp_path, files, columns=columns)
+    assert [one.message.removeprefix(f"{tmp_path}/") for one in of_kind(found, "unused_columns")] == [
+        "accounts.csv: columns not used: note",
+        "invoices.jsonl: columns not used: invoice_id, paid (is it paid_at?)",
+    ]
 
 
 def test_unknown_accounts_are_named_when_all_accounts_were_read(tmp_path):

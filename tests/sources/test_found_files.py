@@ -15,7 +15,8 @@ from csm_core.errors import SourceError
 from csm_core.sources import text_files
 from csm_core.sources.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, RavenStackSettings, VendorSettings, ZendeskSettings
+from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
+from csm_core.sources.settings_base import VendorSettings
 from csm_core.sources.unread import unread_below, unread_files
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\ni{0},a1,10,2026-06-01\n"
@@ -77,7 +78,7 @@ def test_a_truncated_zstd_file_is_an_error(way_in, cut):
         stream.write(INVOICES.format(0).encode())
         stream.write(b"".join(f"i{n},a1,1,2026-06-01\n".encode() for n in range(1, 300_000)))
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(SourceError, match=r"invoices\.csv\.zst: not a whole zstd file .*Transfer it again"):
+    with pytest.raises(SourceError, match=r"invoices\.csv\.zst: a damaged zstd file .*Transfer it again"):
         way_in.load()
 
 
@@ -140,7 +141,7 @@ def test_a_landed_table_is_read_as_a_whole(tmp_path):
     for name in ("Ticket.csv", "ticket-2026.csv", "ORGANIZATION/1.csv", "custom_role.csv"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text("ID\n1\n")
+        path.write_text("ID,CREATED_AT,STATUS,REQUESTER_ID\n1,2026-06-01,open,5\n")
     landed = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": tmp_path}})
     assert get_system("zendesk").check(landed) == f"{tmp_path}: tables ticket, organization"
     assert {one.path.name: one.why for one in unread_files(landed)} == {

@@ -128,7 +128,7 @@ def test_the_days_of_a_series_are_read_from_its_names():
 
 
 def test_only_what_has_an_end_can_be_a_full_list():
-    with pytest.raises(ValidationError, match="usage_events have no end"):
+    with pytest.raises(ValidationError, match="records of usage_events have no end"):
         FilesSettings(system="files", path="x", full=("usage_events",))
-    with pytest.raises(ValidationError, match="under `full` and under `incremental`"):
+    with pytest.raises(ValidationError, match="invoices is in both `full` and `incremental`"):
         FilesSettings(system="files", path="x", full=("invoices",), incremental=("invoices",))

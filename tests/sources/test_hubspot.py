@@ -19,7 +19,8 @@ import pytest
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.hubspot import HUBSPOT
-from csm_core.sources.settings import HubSpotApi, HubSpotSettings, LandedTables
+from csm_core.sources.settings import HubSpotApi, HubSpotSettings
+from csm_core.sources.settings_base import LandedTables
 from tests.sources.test_stripe import write_company
 from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
 

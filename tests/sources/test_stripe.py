@@ -12,7 +12,8 @@ import pytest
 
 from csm_core.errors import SourceError
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import LandedTables, StripeSettings
+from csm_core.sources.settings import StripeSettings
+from csm_core.sources.settings_base import LandedTables
 
 DAY = 86_400
 # 2026-06-01 00:00 UTC.

@@ -24,7 +24,8 @@ from csm_core.sources.raw_tables import prepare
 from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
-from csm_core.sources.settings import LandedTables, StripeSettings
+from csm_core.sources.settings import StripeSettings
+from csm_core.sources.settings_base import LandedTables
 from csm_core.sql_models import staging_models, staging_steps
 from csm_core.warehouse import build_model
 from tests.sources.test_stripe import write_lines

@@ -12,7 +12,7 @@ from csm_core.errors import SourceError
 from csm_core.sources.landed import found_tables, landed_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import RawTable
-from csm_core.sources.settings import LandedTables
+from csm_core.sources.settings_base import LandedTables
 
 TABLE = RawTable("vendor", "orders", "invoices", ("id",), records=True)
 

@@ -11,7 +11,8 @@ from csm_core.contract import IGNORED
 from csm_core.gate.records import REJECTED_RECORDS
 from csm_core.sources.registry import get_system
 from csm_core.sources.remembered import remember_sources
-from csm_core.sources.settings import LandedTables, StripeSettings, VendorSettings, ZendeskSettings
+from csm_core.sources.settings import StripeSettings, ZendeskSettings
+from csm_core.sources.settings_base import LandedTables, VendorSettings
 from csm_core.sql_models import staging_models
 from tests.sources.test_stripe import write_lines
 from tests.sql.test_staging_cases import build_steps, given_identity

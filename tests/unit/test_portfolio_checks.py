@@ -66,7 +66,7 @@ def test_usage_that_stopped_is_shown_with_the_last_days_that_had_some(marts):
     found = usage_delivered(marts, CheckSettings(), DAY)
     assert not found.passed
     assert found.failed_rows == 4
-    assert "of 2026-06-26, 4 days before 2026-06-30 (at most 3 days)" in found.message
+    assert "dated 2026-06-26, 4 days before 2026-06-30 (limit 3 days)" in found.message
     assert [row["usage_date"] for row in found.sample] == [DAY - timedelta(number) for number in range(4, 14)]
     assert found.sample[0]["accounts"] == 2
     assert usage_delivered(marts, CheckSettings(max_silent_days=4), DAY).passed
@@ -86,7 +86,7 @@ def test_usage_that_earlier_days_had_and_that_is_gone_holds_publishing(marts):
     marts.execute("insert into marts.csm_health_signals values ('A3', ?, 'usage_trend')", [DAY - timedelta(1)])
     found = usage_delivered(marts, CheckSettings(), DAY)
     assert not found.passed
-    assert "none up to 2026-06-30, and 2026-06-28 was scored with those of 2 accounts" in found.message
+    assert "none up to 2026-06-30, but 2026-06-28 was scored with events of 2 accounts" in found.message
     assert "--accept usage_delivered" in found.message
     assert found.sample == ({"as_of_date": DAY - timedelta(2), "accounts": 2},)
 
@@ -116,7 +116,7 @@ def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(stag
     with pytest.raises(InputError) as caught:
         require_population(staged_day, (DAY, DAY))
     message = str(caught.value)
-    assert f"the earliest record is of 2026-07-01 ({entity})" in message
+    assert f"the earliest record is dated 2026-07-01 ({entity})" in message
     assert "Choose a day from 2026-07-01 on, or give created_at in accounts" in message
     assert caught.value.exit_status == 2
 

@@ -93,7 +93,7 @@ def test_formats_in_and_out_give_the_scalar_score(tmp_path, form, out_form):
     [
         ("signals.csv", "account_id,feature_adoption_rat\na,1\n", "is it 'feature_adoption_rat'"),
         ("signals.parquet", "no parquet", "parquet"),
-        ("signals.txt", "x", "cannot tell the format"),
+        ("signals.txt", "x", "does not state a known format"),
         ("signals.csv", "", "empty"),
     ],
 )
@@ -108,7 +108,7 @@ def test_files_that_cannot_be_scored(tmp_path, name, content, said):
 def test_a_missing_file_and_an_unknown_output(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         score_file(tmp_path / "nowhere.csv")
-    with pytest.raises(InputError, match="format to write"):
+    with pytest.raises(InputError, match=r"scored\.xlsx: the name does not state a known format"):
         score_file(write(tmp_path, GOOD), out=tmp_path / "scored.xlsx")
 
 

@@ -1,4 +1,4 @@
--- Grain: one row per record of an answer, whatever shape it came in.
+-- Grain: one row per record of an answer.
 -- Definition: names of columns are compared without regard to case, blanks as underscores; those that the settings
 -- name come before the usual ones. Whose answer it is: the account that the person's property `account_key` names, as
 -- account/<id>, else the person's address, else the person, as person/<id>. The respondent is a person by id, else by

@@ -1,7 +1,7 @@
 -- Grain: one row per customer account and record of it, as it came.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
 -- A blank tenant_id stays blank here; the gate turns it into 'default'.
--- Worked example: a row without account_name => refused by the gate, missing_required.
+-- Worked example: a row without account_name => rejected by the gate, missing_required.
 
 select
     account_id,

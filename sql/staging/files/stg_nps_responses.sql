@@ -1,7 +1,7 @@
 -- Grain: one row per answer to a Net Promoter survey and record of it, as it came.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
 -- Scores are whole numbers from 0 to 10, as they were given.
--- Worked example: score 11 => refused by the gate, out_of_range.
+-- Worked example: score 11 => rejected by the gate, out_of_range.
 
 select
     response_id,

@@ -1,7 +1,7 @@
 -- Grain: one row per assessment by the technical account manager and record of it, as it came.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
 -- Several at the same instant are all kept; the worse counts.
--- Worked example: rag 'PURPLE' => refused by the gate, invalid_level.
+-- Worked example: rag 'PURPLE' => rejected by the gate, invalid_level.
 
 select
     assessment_id,

@@ -1,7 +1,7 @@
 -- Grain: one row per support ticket and record of it, as it came.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
 -- Whether a ticket is open on a day follows from its times, never from a status.
--- Worked example: sentiment 'furious' => refused by the gate, invalid_level.
+-- Worked example: sentiment 'furious' => rejected by the gate, invalid_level.
 
 select
     ticket_id,

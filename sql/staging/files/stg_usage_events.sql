@@ -1,7 +1,7 @@
 -- Grain: one row per usage event and record of it, as it came.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
 -- Not sorted: of all entities this is the one that may have hundreds of millions of rows.
--- Worked example: quantity 0 => refused by the gate, out_of_range.
+-- Worked example: quantity 0 => ignored by the gate, as `quantity 0`.
 
 select
     event_id,

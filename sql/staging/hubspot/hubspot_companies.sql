@@ -1,7 +1,8 @@
--- Grain: one row per company that is there by itself, latest record of it, whatever shape it came in.
--- Definition: `ignored` names why a company counts for nothing: merged into another one, or archived. It is a customer in the lifecycle
--- stages of the settings, or where none is described. Account facts are the properties that `accounts` of the settings
--- names; an owner is known by name, else by address. What Fivetran and Airbyte call property_x or properties_x is x.
+-- Grain: one row per company that is there by itself, latest record of it.
+-- Definition: `ignored` is the reason why a company is left out: merged into another one, or archived. It is a customer
+-- in the lifecycle stages of the settings, or where none is described. Account facts are the properties that `accounts`
+-- of the settings names; an owner is known by name, else by address. What Fivetran and Airbyte call property_x or
+-- properties_x is x.
 -- Worked example: lifecyclestage lead => is_customer false; hubspot_owner_id 7, owner 7 is Ann Lee => csm_owner Ann
 -- Lee.
 
@@ -125,7 +126,8 @@ select
     described._loaded_at,
     described._load_id
 from described
-left join owner_names on owner_names._source = described._source and owner_names.owner_id = identifier_text(described.csm_owner)
+left join owner_names
+    on owner_names._source = described._source and owner_names.owner_id = identifier_text(described.csm_owner)
 left join staging.hubspot_merges as merges
     on merges._source = described._source and merges.object = 'company' and merges.merged_id = described.company_id
 order by described._source, described.company_id

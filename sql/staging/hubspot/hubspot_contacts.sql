@@ -1,4 +1,4 @@
--- Grain: one row per contact that is there by itself, latest record of it, whatever shape it came in.
+-- Grain: one row per contact that is there by itself, latest record of it.
 -- Definition: a contact that was merged into another one is not there any more. Its company is the primary one, else
 -- the first that it is associated with. The role is the most important one that the values of the settings'
 -- `role_property` (several are parted by semicolons) mean: executive_sponsor, champion, decision_maker, any other; a

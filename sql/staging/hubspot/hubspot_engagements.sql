@@ -1,8 +1,9 @@
--- Grain: one row per engagement that took place or will, latest record of it, whatever shape it came in.
--- Definition: `ignored` names why one counts for nothing: archived, of a type that is no contact, a meeting that was
--- cancelled, moved or missed, a call that reached nobody, an e-mail that was not sent. `kind` is automated for what sequences, workflows and out-of-office notes send,
--- internal for the kinds that the settings name, else call, email, meeting, note, task or communication. A meeting is
--- dated at its start, all else at its own time. Of Fivetran's table engagement those count that no other table has.
+-- Grain: one row per engagement that took place or will, latest record of it.
+-- Definition: `ignored` is the reason why an engagement is left out: archived; a type that is not a contact; a meeting
+-- that was cancelled, moved or missed; an unanswered call; an e-mail that was not sent. `kind` is automated for what
+-- sequences, workflows and out-of-office notes send, internal for the kinds that the settings name, else call, email,
+-- meeting, note, task or communication. A meeting is dated at its start, all else at its own time. Of Fivetran's table
+-- engagement those count that no other table has.
 -- Worked example: an e-mail with a sequence => automated; a meeting with outcome NO_SHOW => ignored: outcome.
 
 with landed as (

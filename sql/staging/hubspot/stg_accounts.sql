@@ -1,6 +1,6 @@
 -- Grain: one row per company of the sources whose settings ask for accounts.
 -- Definition (signals.md, "Staged contract"): a company that is matched with an account is that account, with the
--- properties that the settings name. A customer that is matched with none is refused as unmatched; other companies
+-- properties that the settings name. A customer that is matched with none is rejected as unmatched; other companies
 -- are ignored, as are archived and merged ones.
 -- Worked example: account_id A-1, accounts: {segment: industry} => A-1 with the company's industry as segment.
 

@@ -1,4 +1,4 @@
--- Grain: one row per subscription, or stretch of one with the same seats and price and record of it, as it came.
+-- Grain: one row per record of a subscription, or of a period of it with the same seats and price.
 -- Definition (signals.md, "Staged contract"): the columns of the contract; queries give them under their own names.
 -- Queries that are read by increments have a table of their own, those that are read whole another.
 -- Worked example: the query `select id as subscription_id, …` => its rows, text as PostgreSQL writes it.

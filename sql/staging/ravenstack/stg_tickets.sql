@@ -36,7 +36,7 @@ select
         when satisfaction = '2' then 'negative'
         when satisfaction = '3' then 'neutral'
         when satisfaction in ('4', '5') then 'positive'
-        -- Whatever else stands there is no score: the gate refuses it under its own text.
+        -- Any other text is not a score: the gate rejects it with that text.
         else satisfaction_score
     end as sentiment,
     case

@@ -1,6 +1,6 @@
 -- Grain: one row per invoice that has credit notes which lower what is to be paid.
 -- Definition: issued credit notes written before payment; refunds and credits after payment change nothing of what was
--- owed. A voided credit note counts for nothing. An invoice and its credit notes have one currency.
+-- owed. A voided credit note has no effect. An invoice and its credit notes have one currency.
 -- Worked example: credit notes of 300 and 700 on one invoice => credited 1000, last on the later of their days.
 
 with credit_notes as (

@@ -1,4 +1,4 @@
--- Grain: one row per invoice, whatever shape it came in; amounts in minor units.
+-- Grain: one row per invoice; amounts in minor units.
 -- Definition: `ignored` names what leaves an invoice out: `include_test_mode` (a record of the test mode whose source
 -- does not include it), `draft` (not an invoice yet), `deleted` (which only drafts can be). The status transitions are
 -- an object in Stripe's own records, and columns where Fivetran landed them. A record of before there were statuses is

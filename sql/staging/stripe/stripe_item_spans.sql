@@ -1,9 +1,9 @@
 -- Grain: one row per subscription, item and time from which its seats and price hold until the next row of the item.
--- Definition: statements of stripe_item_states, the best one of each moment. A statement that names all items says of
--- the others that they are gone. An invoice says so of items whose last billed period was over when its own began: an
--- item that is billed by the year is not gone because an invoice of the months between does not name it. Nothing is
--- stated before the subscription begins. The current record is dated by the latest of its periods, or by the last other
--- statement. Before the first statement the items were the same, in a period that ended when the stated one began.
+-- Definition: statements of stripe_item_states, the best one of each moment. A statement that names all items ends the
+-- others. An invoice ends items whose last billed period was over when its own began: a yearly item does not end
+-- because a monthly invoice does not name it. Nothing is stated before the subscription begins. The current record is
+-- dated by the latest of its periods, or by the last other statement. Before the first statement the items were the
+-- same, in a period that ended when the stated one began.
 -- Worked example: a yearly item billed in January and a monthly one billed in January and February, an invoice of March
 -- that names neither => the monthly one has 0 seats from March on, the yearly one is unchanged.
 

@@ -1,10 +1,10 @@
 -- Grain: one row per statement that an item of a subscription had a quantity and a price from a time on.
 -- Definition: four kinds of statement. The current record (kind 3) and every version of it in Stripe's events (kind 2)
--- speak for all items of the subscription at once. A line of a regular invoice (kind 1) and of a proration (kind 0)
--- speak for their item only, from the start of the period that they bill; lines that give money back say nothing. What
--- a statement does not say of its price is looked up by the price's id, then by the item, if the line's period fits the
--- item's interval. Metered items have no seats and no price per month. A price without a unit amount, such as a tiered
--- one, is not known. When the current record came about is not stated: `stated_at` is null for it.
+-- state all items of the subscription. A line of a regular invoice (kind 1) and of a proration (kind 0) state their
+-- item only, from the start of the period that they bill; lines that give money back state nothing. What a statement
+-- does not state of its price is looked up by the price's id, then by the item, if the line's period fits the item's
+-- interval. Metered items have no seats and no price per month. A price without a unit amount, such as a tiered one, is
+-- not known. When the current record came about is not stated: `stated_at` is null for it.
 -- Worked example: a line "5 seats, 1 January to 1 February" => quantity 5 from 1 January; a proration "8 seats, 15
 -- January to 1 February" => quantity 8 from 15 January.
 

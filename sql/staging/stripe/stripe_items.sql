@@ -1,7 +1,7 @@
 -- Grain: one row per item and statement about it: the current record of its subscription, or an event.
 -- Definition: `kind` is 3 for the current record and 2 for an event, each of which holds the whole subscription as it
--- was then; `names_all_items` is false for an event whose list of items is cut off, which speaks only for those it has.
--- A price or plan may be an object or only its id. The unit amount is the price's in the price's currency. Deleted
+-- was then; `names_all_items` is false for an event whose list of items is cut off, which states only the items that it
+-- has. A price or plan may be an object or only its id. The unit amount is the price's in the price's currency. Deleted
 -- items of landed tables are left out.
 -- Worked example: price {id: p1, unit_amount: 2000, recurring: {interval: month}} => price_id p1, unit_amount 2000,
 -- billing_interval month, interval_count 1.

@@ -2,7 +2,7 @@
 -- Definition: what is known of a price, the best first: its own record, the items of current subscriptions, those of
 -- events, and lines of invoices that still carry it. Interval, use and packages are those of the price whatever the
 -- currency; the unit amount is the one in the row's currency, null where none is known and for tiers. `is_default`
--- marks the price's own currency. Stripe's prices do not change: what a record of today says held before as well.
+-- marks the price's own currency. Stripe's prices do not change: a current record applies to earlier periods as well.
 -- Worked example: a line of today has only price p1 and 2000 usd; an item of the current subscription has p1 with its
 -- interval month => p1, usd, 2000, month.
 

@@ -1,4 +1,4 @@
--- Grain: one row per subscription, whatever shape it came in.
+-- Grain: one row per subscription.
 -- Definition: `ignored` names what leaves a subscription out: `include_test_mode` (a record of the test mode whose
 -- source does not include it), `_fivetran_active` (Fivetran's history has no row that holds now), `deleted` (deleted
 -- without an end; one that was canceled has its end), `incomplete` (the first payment never came: incomplete_expired,

@@ -163,7 +163,8 @@ escalation_times as (
         tickets.ticket_id,
         coalesce(new_escalations.changed_at, tickets.created_at) as escalated_at
     from tickets
-    left join new_escalations on new_escalations._source = tickets._source and new_escalations.ticket_id = tickets.ticket_id
+    left join new_escalations
+        on new_escalations._source = tickets._source and new_escalations.ticket_id = tickets.ticket_id
     where tickets.escalates or new_escalations.changed_at is not null
 ),
 
@@ -179,7 +180,8 @@ escalated as (
         and openings.ticket_id = escalation_times.ticket_id
         and (openings.opening = 1 or openings.opened_at <= escalation_times.escalated_at)
     qualify row_number() over (
-        partition by escalation_times._source, escalation_times.ticket_id, escalation_times.escalated_at order by openings.opening desc
+        partition by escalation_times._source, escalation_times.ticket_id, escalation_times.escalated_at
+        order by openings.opening desc
     ) = 1
 ),
 

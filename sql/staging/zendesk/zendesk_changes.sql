@@ -48,7 +48,13 @@ stated as (
     select _source, ticket_id, changed_at, place, 'tags' as field, change ->> '$.tags' as value
     from event_changes
     union all
-    select _source, ticket_id, changed_at, place, 'satisfaction_score' as field, change ->> '$.satisfaction_score' as value
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        'satisfaction_score' as field,
+        change ->> '$.satisfaction_score' as value
     from event_changes
     union all
     select

@@ -1,4 +1,4 @@
--- Grain: one row per ticket, latest record of it, whatever shape it came in.
+-- Grain: one row per ticket, latest record of it.
 -- Definition: a deleted ticket is ignored, on every day; so is one with an excluded tag, which is how Zendesk marks
 -- the ones that were closed by being merged, one that another ticket names as merged into it, and one of a requester
 -- without an organisation where the settings ignore those. `ignored` names the reason. The customer of a ticket is its
