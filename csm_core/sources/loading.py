@@ -27,7 +27,7 @@ from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key, stored_name
 from csm_core.sources.incoming import LINES, IncomingText, json_pointer, require_reading
-from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described
+from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described, row_number, unused_name
 from csm_core.sources.raw_columns import RawColumns, as_json, converted
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable, opened_columns, prepare
 from csm_core.sources.reading import AS_USUAL, Reading
@@ -192,25 +192,34 @@ class _Load:
 
     def _store_parquet(self, files: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
         alike: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
+        groups: list[list[SourceFile]] = []
         for file in files:
-            alike.setdefault((file.columns, file.reading.digest), []).append(file)
-        for (signature, _), group in alike.items():
-            columns = [ParquetColumn(*signed.split("\0", 1)) for signed in signature]
+            group = alike.setdefault((file.columns, file.reading.digest), [])
+            # A file whose rows the reader does not number is read alone.
+            if not group or not row_number(_names(file.columns))[1]:
+                alike[file.columns, file.reading.digest] = group = []
+                groups.append(group)
+            group.append(file)
+        for group in groups:
+            columns = [ParquetColumn(*signed.split("\0", 1)) for signed in group[0].columns]
+            names = _names(group[0].columns)
+            line, numbered = row_number(names)
+            file_column = unused_name("_csm_file", names)
             # One file is one constant: the name is not looked up row by row.
-            name = literal(group[0].name) if len(group) == 1 else "filename"
+            name = literal(group[0].name) if len(group) == 1 else file_column
             if self._target.records:
                 given = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
                 values = self._as_record(given, name)
             else:
                 typed = {column.name: (column.expression, column.raw_type) for column in columns}
                 values = self._values(group[0].reading, typed)
-            options = "" if len(group) == 1 else ", filename = true"
+            options = numbered if len(group) == 1 else f"{numbered}, filename = {literal(file_column)}"
             try:
                 self._connection.execute(
                     f"insert into {self._target.table} by name select {', '.join(values)}, "
-                    f"{name} as _source_file, file_row_number + 1 as _source_line, "
+                    f"{name} as _source_file, {line} as _source_line, "
                     f"cast(? as timestamp) as _loaded_at, cast(? as bigint) as _load_id "
-                    f"from read_parquet(?, {OPTIONS}, file_row_number = true{options})",
+                    f"from read_parquet(?, {OPTIONS}{options})",
                     [loaded_at, load_id, [glob_escaped(file.name) for file in group]],
                 )
             except duckdb.Error as error:
@@ -423,6 +432,11 @@ class _Load:
 
 def _first_of(expressions: Sequence[str]) -> str:
     return f"coalesce({', '.join(expressions)})" if len(expressions) > 1 else expressions[0]
+
+
+def _names(signatures: Sequence[str]) -> list[str]:
+    """The names in the signatures of the columns of a Parquet file."""
+    return [signature.partition("\0")[0] for signature in signatures]
 
 
 def _digest_in(fingerprint: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.text_files import Row, read_rows, scanned
 from csm_core.sql_models import literal
+from tests.sources.way_in import new_way_in
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -343,6 +344,37 @@ def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
     with pytest.raises(SourceError, match=r"invoices/4\.parquet: a damaged Parquet file: .*Transfer or write it again"):
         load(way_in)
     assert way_in.rows("select count(*) from raw.loads") == [(0,)]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=FIXTURE)
+@given(
+    extra=st.sets(
+        st.sampled_from(["filename", "file_row_number", "FILENAME", "File_Row_Number", "_csm_file", "file_index"]),
+        min_size=1,
+    ).filter(lambda names: len({name.lower() for name in names}) == len(names)),
+    files=st.integers(1, 3),
+)
+@example(extra={"filename"}, files=2)
+@example(extra={"file_row_number"}, files=2)
+@example(extra={"filename", "_csm_file"}, files=3)
+def test_parquet_columns_with_the_names_of_the_readers_own_columns_are_loaded(tmp_path_factory, extra, files):
+    with new_way_in(tmp_path_factory.mktemp("names")) as way_in:
+        way_in.write_company()
+        folder = way_in.folder / "invoices"
+        folder.mkdir()
+        columns = ", ".join(f"'own' as \"{name}\"" for name in sorted(extra))
+        for number in range(files):
+            way_in.connection.execute(
+                f"copy (select '{number}-' || i as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at, "
+                f"{columns} from range(5000) t(i)) to '{folder / f'{number}.parquet'}' (row_group_size 2048)"
+            )
+        load(way_in)
+        assert way_in.rows(
+            "select count(*), count(*) filter (where _source_file like '%/' || split_part(invoice_id, '-', 1) "
+            "|| '.parquet' and _source_line = split_part(invoice_id, '-', 2)::int + 1) from raw.files__invoices"
+        ) == [(5000 * files, 5000 * files)]
+        kept = ", ".join(f'"{name.lower()}"' for name in sorted(extra))
+        assert way_in.rows(f"select distinct {kept} from raw.files__invoices") == [("own",) * len(extra)]
 
 
 @pytest.mark.parametrize(
