@@ -91,21 +91,25 @@ class ByKey:
         if not entity.closed_by or not self._scope.anew:
             return None
         key = entity.key
-        own = f"list_contains(?, raw_table) and entity = {literal(entity.name)} and status = 'loaded'"
+        own = f"list_contains(?, raw_table) and entity = {literal(entity.name)}"
         tables = sorted({table for source in self._sources for table in source.raw_tables})
         connection.execute(
             f"""
             create or replace temp table gate_lists as
-            with newest as (
-                select raw_table, path, load_id, loaded_at, rejected,
-                    row_number() over (partition by raw_table, path order by load_id desc) as place,
+            with versions as (
+                select raw_table, path, load_id, loaded_at, rejected, status,
                     lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
-                from raw.loads where {own}
+                -- A replaced load held what a later one read again with other settings: it ends the one before it.
+                from raw.loads where {own} and status in ('loaded', 'replaced')
+            ),
+            newest as (
+                select *, row_number() over (partition by raw_table, path order by load_id desc) as place
+                from versions where status = 'loaded'
             )
             select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
                 full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
                 (select min(later.loaded_at) from raw.loads as later
-                    where later.raw_table = newest.raw_table and later.status = 'loaded'
+                    where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
                     and later.load_id > newest.load_id) as later_loaded_at
             from newest inner join {FULL_FILES} as full_files using (raw_table, path)
             """,

@@ -8,8 +8,8 @@ Loading is idempotent. A file is known by its path; one of the same size and mod
 content, is skipped. A changed file is loaded again under a new load id and the gate lets its records replace earlier
 ones with the same key; records that a changed file no longer holds stay (files state what happened, and leaving a
 line out is no statement), except those that had been refused, which leave with the version that they came in.
-The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and the records of the
-earlier loads leave.
+The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and replaces the earlier
+load of the same content. Loads of earlier contents stay, as they do when a file changes.
 
 One load is one transaction: killed at any instant, the warehouse holds what it held before.
 """
@@ -334,14 +334,16 @@ class _Load:
     def _withdraw_vanished(self) -> None:
         """Take back files that are gone from the source and were never accepted by the gate (or are a snapshot)."""
         pending = self._connection.execute(
-            "select distinct path, load_id from raw.loads where raw_table = ? and status = 'loaded' "
+            "select distinct path, load_id, fingerprint from raw.loads where raw_table = ? and status = 'loaded' "
             "and (? or load_id not in (select load_id from run.staged_loads))",
             [self._target.table, self._target.snapshot],
         ).fetchall()
         present = {str(path) for path in self._paths}
-        for path, load_id in pending:
+        for path, load_id, fingerprint in pending:
             # Another source of the same system may have files of its own in this table.
             if path not in present and (self._target.snapshot or not Path(path).is_file()):
+                if not self._target.snapshot and self._replaces_accepted(path, load_id, fingerprint):
+                    continue
                 self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
                 self._log.info("records of a file that is gone withdrawn", file=path)
 
@@ -349,18 +351,33 @@ class _Load:
         for file in self._changed:
             earlier = self._connection.execute(
                 "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
-                "where raw_table = ? and path = ? and status = 'loaded'",
+                "where raw_table = ? and path = ? and status = 'loaded' order by load_id",
                 [self._target.table, file.name],
             ).fetchall()
+            read_again = False
             for load_id, staged, fingerprint in earlier:
-                # What was read in another way says something else of the same records.
-                read_otherwise = _digest_in(fingerprint) != file.reading.digest
-                if self._target.snapshot or read_otherwise or not staged:
+                # The same content, read with other settings. Other contents of the file are versions of it, and stay.
+                same_content = _content_in(fingerprint) == _content_in(file.fingerprint)
+                read_otherwise = same_content and _digest_in(fingerprint) != file.reading.digest
+                read_again = read_again or read_otherwise
+                accepted = staged or self._replaces_accepted(file.name, load_id, fingerprint)
+                if self._target.snapshot or read_otherwise or not accepted:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
+            if read_again:
+                self._log.info("file read again with other settings", file=file.name)
             self._connection.execute(
                 "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
                 [self._target.table, file.name],
             )
+
+    def _replaces_accepted(self, path: str, load_id: int, fingerprint: str) -> bool:
+        """Whether a load took the place of an accepted load of the same content, read with other settings."""
+        found = self._connection.execute(
+            "select 1 from raw.loads where raw_table = ? and path = ? and status = 'replaced' and load_id < ? "
+            "and starts_with(fingerprint, ?) limit 1",
+            [self._target.table, path, load_id, _content_in(fingerprint)],
+        ).fetchone()
+        return found is not None
 
     def _forget(self, path: str, load_id: int, status: str) -> None:
         self._connection.execute(
@@ -437,6 +454,11 @@ def _first_of(expressions: Sequence[str]) -> str:
 def _names(signatures: Sequence[str]) -> list[str]:
     """The names in the signatures of the columns of a Parquet file."""
     return [signature.partition("\0")[0] for signature in signatures]
+
+
+def _content_in(fingerprint: str) -> str:
+    """The digest of the content of the file of a fingerprint, however the file was read."""
+    return fingerprint.partition(_WITH)[0]
 
 
 def _digest_in(fingerprint: str) -> str:

@@ -19,9 +19,15 @@ from tests.sources.way_in import straight
 INVOICES = "invoice_id,account_id,amount_due,issued_at\n"
 
 
-def run(way_in, *entities: str, full: tuple[str, ...] = ("invoices",), incremental: tuple[str, ...] = ()):
+def run(
+    way_in,
+    *entities: str,
+    full: tuple[str, ...] = ("invoices",),
+    incremental: tuple[str, ...] = (),
+    dates: tuple[str, ...] = (),
+):
     way_in.now += timedelta(hours=1)
-    source = FilesSettings(system="files", path=way_in.folder, full=full, incremental=incremental)
+    source = FilesSettings(system="files", path=way_in.folder, full=full, incremental=incremental, dates=dates)
     get_system("files").load(way_in.connection, [source], loaded_at=way_in.now, folder=way_in.folder, log=way_in.log)
     return {
         name: stage_entity(
@@ -64,6 +70,17 @@ def test_a_record_that_left_the_full_list_is_closed_from_that_load_on_until_it_i
     way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\na2,Back\n")
     assert run(way_in, "invoices")["accounts"].closed == 0
     assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": None}
+
+
+def test_another_setting_keeps_what_a_full_list_has_closed_and_since_when(way_in):
+    way_in.write_company()
+    run(way_in)
+    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    run(way_in)
+    left_at = way_in.now.replace(tzinfo=None)
+    for dates in (("%d/%m/%Y",), ("%m/%d/%Y",), ()):
+        assert run(way_in, dates=dates)["accounts"].closed == 1
+        assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
 
 
 def test_an_end_that_the_record_states_itself_stays(way_in):
