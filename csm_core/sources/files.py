@@ -19,7 +19,7 @@ from csm_core.sources.column_names import column_key
 from csm_core.sources.file_columns import UnusedColumns, require_files, unused_in
 from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
-from csm_core.sources.full_lists import note_full_files
+from csm_core.sources.full_lists import mixed, note_full_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.reading import NULL_VALUES, Reading
@@ -65,14 +65,16 @@ class FilesSource:
         Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
         """
         found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
-        full: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        full: dict[str, dict[Path, list[Path]]] = {name: {} for name in ENTITIES}
         readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
                 found[name] += paths
-                full[name] += paths if name in settings.full_entities else []
+                if name in settings.full_entities:
+                    full[name].setdefault(settings.path, []).extend(paths)
+                    _warn_of_mixed(log, name, paths, settings.path)
                 readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
         results = load_tables(
             connection,
@@ -82,8 +84,7 @@ class FilesSource:
             readings=readings,
         )
         for table in self.raw_tables:
-            is_full = any(table.entity in settings.full_entities for settings in sources)
-            note_full_files(connection, table.table, full[table.entity] if is_full else None)
+            note_full_files(connection, table.table, full[table.entity] or None)
         return results
 
 
@@ -171,6 +172,19 @@ def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequen
     for name in entities:
         if not found[name]:
             raise SourceError(_nothing_for(folder, name))
+
+
+def _warn_of_mixed(log: Log, entity: str, paths: Sequence[Path], folder: Path) -> None:
+    found = mixed(paths, folder)
+    if found:
+        dated, undated = found
+        log.warning(
+            "files without a date in their names are one full list with the latest dated ones",
+            entity=entity,
+            without_date=str(undated[0]),
+            latest_dated=str(dated[-1]),
+            help="Name all files of the list by its date, or remove the others.",
+        )
 
 
 def _nothing_for(folder: Path, entity: str) -> str:
