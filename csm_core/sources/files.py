@@ -102,6 +102,16 @@ def reading_of(settings: FilesSettings, entity: str) -> Reading:
     )
 
 
+def mixed_lists(settings: FilesSettings) -> dict[str, tuple[Path, Path]]:
+    """The full lists of which only some files have a date: the file with the latest date, and one without a date.
+
+    Raises SourceError for a folder that cannot be read.
+    """
+    read = entity_files(settings).read
+    found = {name: mixed(read[name], settings.path) for name in settings.full_entities}
+    return {name: files for name, files in found.items() if files}
+
+
 def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
     """How the files of each entity are read."""
     return {name: reading_of(settings, name) for name in ENTITIES}
@@ -181,8 +191,8 @@ def _warn_of_mixed(log: Log, entity: str, paths: Sequence[Path], folder: Path) -
         log.warning(
             "files without a date in their names are one full list with the latest dated ones",
             entity=entity,
-            without_date=str(undated[0]),
-            latest_dated=str(dated[-1]),
+            without_date=str(undated),
+            latest_dated=str(dated),
             help="Name all files of the list by its date, or remove the others.",
         )
 

@@ -124,11 +124,12 @@ def dated_list(path: Path, folder: Path = Path()) -> DatedList | None:
     return DatedList(tuple(dict.fromkeys(word for word in words if not _NO_NAME.fullmatch(word))), at)
 
 
-def mixed(paths: Sequence[Path], folder: Path) -> tuple[list[Path], list[Path]] | None:
-    """The files with and without a date of one entity, where there are both."""
-    dated = [path for path in paths if dated_list(path, folder)]
-    undated = [path for path in paths if path not in set(dated)]
-    return (dated, undated) if dated and undated else None
+def mixed(paths: Sequence[Path], folder: Path) -> tuple[Path, Path] | None:
+    """Of files of which only some have a date: the one with the latest date, and one without a date."""
+    lists = {path: dated_list(path, folder) for path in paths}
+    dates = {path: dated.at for path, dated in lists.items() if dated}
+    undated = [path for path in paths if path not in dates]
+    return (max(dates, key=lambda path: dates[path]), undated[0]) if dates and undated else None
 
 
 def _date_in(text: str) -> tuple[int, datetime] | None:
