@@ -48,6 +48,7 @@ from csm_core.warehouse import transaction
 
 _BATCH_ROWS = 20_000
 _WITH = "+"
+_LISTED = 10
 # Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 
@@ -348,6 +349,7 @@ class _Load:
                 self._log.info("records of a file that is gone withdrawn", file=path)
 
     def _drop_what_leaves(self) -> None:
+        again: list[str] = []
         for file in self._changed:
             earlier = self._connection.execute(
                 "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
@@ -365,10 +367,14 @@ class _Load:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
             if read_again:
                 self._log.info("file read again with other settings", file=file.name)
+                again.append(file.name)
             self._connection.execute(
                 "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
                 [self._target.table, file.name],
             )
+        if again:
+            shown = ", ".join(again[:_LISTED]) + (f", and {len(again) - _LISTED} more" if len(again) > _LISTED else "")
+            self._log.warning("files read again with other settings", entity=self._target.entity, files=shown)
 
     def _replaces_accepted(self, path: str, load_id: int, fingerprint: str) -> bool:
         """Whether a load took the place of an accepted load of the same content, read with other settings."""

@@ -358,6 +358,8 @@ def test_another_setting_keeps_what_earlier_contents_of_a_file_held(way_in, said
     ]
     read_again = {"file": str(way_in.folder / "usage_events.csv")}
     assert ("file read again with other settings", read_again) in way_in.log.events
+    warned = [fields for event, fields in way_in.log.events if event == "files read again with other settings"]
+    assert {"entity": "usage_events", "files": read_again["file"]} in warned
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=FIXTURE)
