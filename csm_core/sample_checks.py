@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ENTITIES
 from csm_core.contract_samples import ContractSamples
-from csm_core.errors import CSMError, SourceUnavailableError
+from csm_core.errors import CSMError, SourceError, SourceUnavailableError
 from csm_core.gate.records import build_records
 from csm_core.json_documents import json_document, write_json_lines
 from csm_core.rubric import weight_parameters
@@ -35,7 +36,7 @@ from csm_core.source_samples import (
     temporary_folder,
 )
 from csm_core.sources.column_names import column_key
-from csm_core.sources.files import readable_files
+from csm_core.sources.files import mixed_lists, readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import FilesSettings, PostgresSettings
@@ -97,6 +98,7 @@ class _Examination:
             if sources and self._load(system, sources):
                 loaded.append(system)
         self._report_unread()
+        self._report_mixed_lists()
         self._load_identity()
         for entity in ENTITIES.values():
             prepare(self._connection, entity)
@@ -113,6 +115,18 @@ class _Examination:
         for label, files in unread.items():
             for one in files:
                 self._problems.add(label, NOTE, FILE_NOT_READ, f"not read: {one}", file=str(one.path))
+
+    def _report_mixed_lists(self) -> None:
+        for source in self._config.sources:
+            if not isinstance(source, FilesSettings) or not source.path.is_dir():
+                continue
+            with suppress(SourceError):  # reported for the source as a whole
+                for entity, (dated, undated) in mixed_lists(source).items():
+                    message = (
+                        f"{undated}: has no date in its name, and is one full list of {entity} with {dated.name}, the "
+                        "file of the latest date. Name all files of the list by its date, or remove the others."
+                    )
+                    self._problems.add(source.label, NOTE, "mixed_list", message, entity=entity, file=str(undated))
 
     # -- samples -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from csm_core.exporting import harmless
 from csm_core.input_columns import ACCOUNT, input_columns, key_columns, unused_note
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring_sql import refusal_sql
+from csm_core.sources.parquet_files import OPTIONS, row_number
 from csm_core.sources.reading import delimiter_of
 from csm_core.sources.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
@@ -167,12 +168,14 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, _Column]:
-    reader = (
-        f"read_parquet({literal(name)}, hive_partitioning = false, binary_as_string = true, file_row_number = true)"
-    )
-    described = connection.execute(f"describe select * exclude (file_row_number) from {reader}").fetchall()
-    connection.execute(f"create view given as select file_row_number + 1 as _line, * from {reader}")
-    return {column: _Column(quoted(column), kind) for column, kind, *_ in described}
+    reader = f"read_parquet({literal(name)}, {OPTIONS}"
+    described = connection.execute(f"describe select * from {reader})").fetchall()
+    line, numbered = row_number([column for column, *_ in described])
+    # A column of the file that is called like the number of the line is not a signal.
+    described = [(column, kind) for column, kind, *_ in described if column.lower() != "_line"]
+    columns = ", ".join(quoted(column) for column, _ in described)
+    connection.execute(f"create view given as select {line} as _line, {columns} from {reader}{numbered})")
+    return {column: _Column(quoted(column), kind) for column, kind in described}
 
 
 def _read_json_lines(

@@ -13,9 +13,11 @@ from csm_core.sql_models import literal
 from csm_core.staging_casts import judge
 from csm_core.warehouse import has_rows, table_exists
 
-# The version that the record states, then the number of the load; the time of the load is not used, since the clock may
-# be wrong. Of records without a version in one load, the one in the later file (by name) and line counts.
-_RECENT_FIRST = "_version desc nulls last, _load_id desc, _source_file desc, _source_line desc"
+# The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where
+# one load brings a key twice without a version, the later file by name and the later line count.
+_RECENT_FIRST = "_version desc nulls last, {}_load_id desc, _source_file desc, _source_line desc"
+# A full list that is current counts before one that was replaced, however late that one was loaded.
+_CURRENT_FIRST = "lists.listed_until desc nulls first, "
 _AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
 
 
@@ -34,6 +36,7 @@ class ByKey:
         """Stage the records in scope."""
         connection, entity = self._connection, self._entity
         self._scope.outdated()
+        self._find_lists()
         self._collect()
         self._decide()
         self._refused.write(
@@ -73,12 +76,55 @@ class ByKey:
     def _accepted_columns(self) -> str:
         """The columns of the staged table; records that are no longer in a full list get their end."""
         entity = self._entity
-        if not entity.closed_by or not self._scope.anew:
+        if not self._has_lists:
             return ", ".join((*entity.column_names, *entity.gate_columns))
         ended = f"least({entity.closed_by}, _listed_until)" if entity.closed_by != CLOSED else "_listed_until"
         return ", ".join(
             f"{ended} as {name}" if name == entity.closed_by else name
             for name in (*entity.column_names, *entity.gate_columns)
+        )
+
+    @property
+    def _has_lists(self) -> bool:
+        """Whether records may come from full lists, and be closed."""
+        return bool(self._entity.closed_by) and self._scope.anew
+
+    def _find_lists(self) -> None:
+        """Collect the versions of the files of full lists, and until when each was current."""
+        if not self._has_lists:
+            return
+        own = f"list_contains(?, raw_table) and entity = {literal(self._entity.name)}"
+        tables = sorted({table for source in self._sources for table in source.raw_tables})
+        self._connection.execute(
+            f"""
+            create or replace temp table gate_lists as
+            with versions as (
+                select raw_table, path, load_id, loaded_at, rejected, status,
+                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
+                -- A replaced load held what a later one read again with other settings: it ends the one before it.
+                from raw.loads where {own} and status in ('loaded', 'replaced')
+            ),
+            newest as (
+                select *, row_number() over (partition by raw_table, path order by load_id desc) as place
+                from versions where status = 'loaded'
+            ),
+            lists as (
+                select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
+                    full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
+                    (select min(later.loaded_at) from raw.loads as later
+                        where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
+                        and later.load_id > newest.load_id) as later_loaded_at
+                from newest inner join {FULL_FILES} as full_files using (raw_table, path)
+            )
+            select path, load_id, is_newest, is_present, rejected, replaced_at,
+                -- The earlier of the two, whichever there is.
+                coalesce(
+                    least(case when not is_newest then next_loaded_at end, replaced_at),
+                    case when not is_present then later_loaded_at end
+                ) as listed_until
+            from lists
+            """,
+            [tables],
         )
 
     def _closing(self, limits: Limits) -> str | None:
@@ -88,35 +134,11 @@ class ByKey:
         list cannot be read, nothing is closed, since their keys are not known.
         """
         entity, connection = self._entity, self._connection
-        if not entity.closed_by or not self._scope.anew:
+        if not self._has_lists:
             return None
         key = entity.key
-        own = f"list_contains(?, raw_table) and entity = {literal(entity.name)} and status = 'loaded'"
-        tables = sorted({table for source in self._sources for table in source.raw_tables})
-        connection.execute(
-            f"""
-            create or replace temp table gate_lists as
-            with newest as (
-                select raw_table, path, load_id, loaded_at, rejected,
-                    row_number() over (partition by raw_table, path order by load_id desc) as place,
-                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
-                from raw.loads where {own}
-            )
-            select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
-                full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
-                (select min(later.loaded_at) from raw.loads as later
-                    where later.raw_table = newest.raw_table and later.status = 'loaded'
-                    and later.load_id > newest.load_id) as later_loaded_at
-            from newest inner join {FULL_FILES} as full_files using (raw_table, path)
-            """,
-            [tables],
-        )
         listed = "is_newest and is_present and replaced_at is null"
         readable = f"(select coalesce(sum(rejected), 0) = 0 from temp.gate_lists where {listed})"
-        until = (
-            "case when not is_newest then next_loaded_at when replaced_at is not null then replaced_at "
-            "when not is_present then later_loaded_at end"
-        )
         connection.execute(
             f"""
             create or replace temp table gate_decided as
@@ -125,7 +147,7 @@ class ByKey:
                 inner join temp.gate_lists as lists on lists.load_id = _load_id and lists.path = _source_file
                 where {listed} and {key} is not null
             )
-            select decided.*, case when _outcome = 'loaded' and listed_key is null and {readable} then {until} end
+            select decided.*, case when _outcome = 'loaded' and listed_key is null and {readable} then listed_until end
                 as _listed_until
             from temp.gate_decided as decided
             left join temp.gate_lists as lists on lists.load_id = decided._load_id and lists.path = _source_file
@@ -203,6 +225,12 @@ class ByKey:
                 f"create or replace temp table gate_staged as from {self._entity.table} "
                 f"where {key} in (select {key} from temp.gate_rows where _problem is null)"
             )
+        recent_first = _RECENT_FIRST.format(_CURRENT_FIRST if self._has_lists else "")
+        lists = (
+            "left join temp.gate_lists as lists on lists.load_id = _load_id and lists.path = _source_file"
+            if self._has_lists
+            else ""
+        )
         newer_staged = (
             ""
             if self._scope.anew
@@ -214,9 +242,9 @@ class ByKey:
             f"""
             create or replace temp table gate_decided as
             with recency as (
-                select *, row_number() over (partition by {key} order by {_RECENT_FIRST}) as _recency,
+                select gate_rows.*, row_number() over (partition by {key} order by {recent_first}) as _recency,
                     (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated) as _outdated
-                from temp.gate_rows
+                from temp.gate_rows as gate_rows {lists}
             ),
             ranked as (
                 select *, case when {key} is not null then

@@ -18,7 +18,7 @@ from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key
 from csm_core.sources.file_columns import require_files
 from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
-from csm_core.sources.full_lists import note_full_files
+from csm_core.sources.full_lists import mixed, note_full_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
 from csm_core.sources.reading import NULL_VALUES, Reading
@@ -64,14 +64,16 @@ class FilesSource:
         Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
         """
         found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
-        full: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        full: dict[str, dict[Path, list[Path]]] = {name: {} for name in ENTITIES}
         readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
                 found[name] += paths
-                full[name] += paths if name in settings.full_entities else []
+                if name in settings.full_entities:
+                    full[name].setdefault(settings.path, []).extend(paths)
+                    _warn_of_mixed(log, name, paths, settings.path)
                 readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
         results = load_tables(
             connection,
@@ -81,8 +83,7 @@ class FilesSource:
             readings=readings,
         )
         for table in self.raw_tables:
-            is_full = any(table.entity in settings.full_entities for settings in sources)
-            note_full_files(connection, table.table, full[table.entity] if is_full else None)
+            note_full_files(connection, table.table, full[table.entity] or None)
         return results
 
 
@@ -98,6 +99,16 @@ def reading_of(settings: FilesSettings, entity: str) -> Reading:
         time_columns=(*(column.name for column in columns if column.kind is Kind.TIMESTAMP), UPDATED),
         number_columns=tuple(column.name for column in columns if column.kind in (Kind.INTEGER, Kind.DECIMAL)),
     )
+
+
+def mixed_lists(settings: FilesSettings) -> dict[str, tuple[Path, Path]]:
+    """The full lists of which only some files have a date: the file with the latest date, and one without a date.
+
+    Raises SourceError for a folder that cannot be read.
+    """
+    read = entity_files(settings).read
+    found = {name: mixed(read[name], settings.path) for name in settings.full_entities}
+    return {name: files for name, files in found.items() if files}
 
 
 def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
@@ -157,6 +168,19 @@ def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequen
     for name in entities:
         if not found[name]:
             raise SourceError(_nothing_for(folder, name))
+
+
+def _warn_of_mixed(log: Log, entity: str, paths: Sequence[Path], folder: Path) -> None:
+    found = mixed(paths, folder)
+    if found:
+        dated, undated = found
+        log.warning(
+            "files without a date in their names are one full list with the latest dated ones",
+            entity=entity,
+            without_date=str(undated),
+            latest_dated=str(dated),
+            help="Name all files of the list by its date, or remove the others.",
+        )
 
 
 def _nothing_for(folder: Path, entity: str) -> str:

@@ -8,8 +8,8 @@ Loading is idempotent. A file is known by its path; one of the same size and mod
 content, is skipped. A changed file is loaded again under a new load id and the gate lets its records replace earlier
 ones with the same key; records that a changed file no longer holds stay (files state what happened, and leaving a
 line out is no statement), except those that had been refused, which leave with the version that they came in.
-The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and the records of
-earlier loads are removed.
+The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and replaces the earlier
+load of the same content. Loads of earlier contents stay, as they do when a file changes.
 
 One load is one transaction: killed at any instant, the warehouse holds what it held before.
 """
@@ -27,7 +27,7 @@ from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key, stored_name
 from csm_core.sources.incoming import LINES, IncomingText, json_pointer, require_reading
-from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described
+from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described, row_number, unused_name
 from csm_core.sources.raw_columns import RawColumns, as_json, converted
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable, opened_columns, prepare
 from csm_core.sources.reading import AS_USUAL, Reading
@@ -48,6 +48,7 @@ from csm_core.warehouse import transaction
 
 _BATCH_ROWS = 20_000
 _WITH = "+"
+_LISTED = 10
 # Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 
@@ -192,25 +193,34 @@ class _Load:
 
     def _store_parquet(self, files: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
         alike: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
+        groups: list[list[SourceFile]] = []
         for file in files:
-            alike.setdefault((file.columns, file.reading.digest), []).append(file)
-        for (signature, _), group in alike.items():
-            columns = [ParquetColumn(*signed.split("\0", 1)) for signed in signature]
+            group = alike.setdefault((file.columns, file.reading.digest), [])
+            # A file whose rows the reader does not number is read alone.
+            if not group or not row_number(_names(file.columns))[1]:
+                alike[file.columns, file.reading.digest] = group = []
+                groups.append(group)
+            group.append(file)
+        for group in groups:
+            columns = [ParquetColumn(*signed.split("\0", 1)) for signed in group[0].columns]
+            names = _names(group[0].columns)
+            line, numbered = row_number(names)
+            file_column = unused_name("_csm_file", names)
             # One file is one constant: the name is not looked up row by row.
-            name = literal(group[0].name) if len(group) == 1 else "filename"
+            name = literal(group[0].name) if len(group) == 1 else file_column
             if self._target.records:
                 given = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
                 values = self._as_record(given, name)
             else:
                 typed = {column.name: (column.expression, column.raw_type) for column in columns}
                 values = self._values(group[0].reading, typed)
-            options = "" if len(group) == 1 else ", filename = true"
+            options = numbered if len(group) == 1 else f"{numbered}, filename = {literal(file_column)}"
             try:
                 self._connection.execute(
                     f"insert into {self._target.table} by name select {', '.join(values)}, "
-                    f"{name} as _source_file, file_row_number + 1 as _source_line, "
+                    f"{name} as _source_file, {line} as _source_line, "
                     f"cast(? as timestamp) as _loaded_at, cast(? as bigint) as _load_id "
-                    f"from read_parquet(?, {OPTIONS}, file_row_number = true{options})",
+                    f"from read_parquet(?, {OPTIONS}{options})",
                     [loaded_at, load_id, [glob_escaped(file.name) for file in group]],
                 )
             except duckdb.Error as error:
@@ -325,33 +335,55 @@ class _Load:
     def _withdraw_vanished(self) -> None:
         """Take back files that are gone from the source and were never accepted by the gate (or are a snapshot)."""
         pending = self._connection.execute(
-            "select distinct path, load_id from raw.loads where raw_table = ? and status = 'loaded' "
+            "select distinct path, load_id, fingerprint from raw.loads where raw_table = ? and status = 'loaded' "
             "and (? or load_id not in (select load_id from run.staged_loads))",
             [self._target.table, self._target.snapshot],
         ).fetchall()
         present = {str(path) for path in self._paths}
-        for path, load_id in pending:
+        for path, load_id, fingerprint in pending:
             # Another source of the same system may have files of its own in this table.
             if path not in present and (self._target.snapshot or not Path(path).is_file()):
+                if not self._target.snapshot and self._replaces_accepted(path, load_id, fingerprint):
+                    continue
                 self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
                 self._log.info("records of a file that is gone withdrawn", file=path)
 
     def _drop_what_leaves(self) -> None:
+        again: list[str] = []
         for file in self._changed:
             earlier = self._connection.execute(
                 "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
-                "where raw_table = ? and path = ? and status = 'loaded'",
+                "where raw_table = ? and path = ? and status = 'loaded' order by load_id",
                 [self._target.table, file.name],
             ).fetchall()
+            read_again = False
             for load_id, staged, fingerprint in earlier:
-                # A file that is read with other settings gives other values for the same records.
-                read_otherwise = _digest_in(fingerprint) != file.reading.digest
-                if self._target.snapshot or read_otherwise or not staged:
+                # The same content, read with other settings. Other contents of the file are versions of it, and stay.
+                same_content = _content_in(fingerprint) == _content_in(file.fingerprint)
+                read_otherwise = same_content and _digest_in(fingerprint) != file.reading.digest
+                read_again = read_again or read_otherwise
+                accepted = staged or self._replaces_accepted(file.name, load_id, fingerprint)
+                if self._target.snapshot or read_otherwise or not accepted:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
+            if read_again:
+                self._log.info("file read again with other settings", file=file.name)
+                again.append(file.name)
             self._connection.execute(
                 "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
                 [self._target.table, file.name],
             )
+        if again:
+            shown = ", ".join(again[:_LISTED]) + (f", and {len(again) - _LISTED} more" if len(again) > _LISTED else "")
+            self._log.warning("files read again with other settings", entity=self._target.entity, files=shown)
+
+    def _replaces_accepted(self, path: str, load_id: int, fingerprint: str) -> bool:
+        """Whether a load took the place of an accepted load of the same content, read with other settings."""
+        found = self._connection.execute(
+            "select 1 from raw.loads where raw_table = ? and path = ? and status = 'replaced' and load_id < ? "
+            "and starts_with(fingerprint, ?) limit 1",
+            [self._target.table, path, load_id, _content_in(fingerprint)],
+        ).fetchone()
+        return found is not None
 
     def _forget(self, path: str, load_id: int, status: str) -> None:
         self._connection.execute(
@@ -423,6 +455,16 @@ class _Load:
 
 def _first_of(expressions: Sequence[str]) -> str:
     return f"coalesce({', '.join(expressions)})" if len(expressions) > 1 else expressions[0]
+
+
+def _names(signatures: Sequence[str]) -> list[str]:
+    """The names in the signatures of the columns of a Parquet file."""
+    return [signature.partition("\0")[0] for signature in signatures]
+
+
+def _content_in(fingerprint: str) -> str:
+    """The digest of the content of the file of a fingerprint, however the file was read."""
+    return fingerprint.partition(_WITH)[0]
 
 
 def _digest_in(fingerprint: str) -> str:

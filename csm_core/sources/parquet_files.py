@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import duckdb
 
@@ -12,6 +12,7 @@ from csm_core.sources.source_files import SourceFile, first_line, glob_escaped
 from csm_core.sql_models import quoted as sql_quoted
 
 OPTIONS = "hive_partitioning = false, binary_as_string = true"
+FILE_ROW_NUMBER = "file_row_number"
 _NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
 
 
@@ -49,6 +50,25 @@ def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[Pa
     # DuckDB renames a column whose name differs from another only in case: the schema has the original names.
     require_distinct(path, _top_level([(str(field), children) for field, children in fields]))
     return [ParquetColumn(str(column), str(kind)) for column, kind, *_ in columns], int(counted[0]) if counted else 0
+
+
+def row_number(columns: Iterable[str]) -> tuple[str, str]:
+    """The number of a row in its file, counted from 1, as an expression, and the option of the reader that it needs.
+
+    DuckDB adds a column ``file_row_number`` and raises an error for a file that has a column of that name. Such a file
+    must be read alone: its rows are counted as they are read, in the order of the file.
+    """
+    if FILE_ROW_NUMBER in {name.lower() for name in columns}:
+        return "row_number() over ()", ""
+    return f"{FILE_ROW_NUMBER} + 1", f", {FILE_ROW_NUMBER} = true"
+
+
+def unused_name(name: str, columns: Iterable[str]) -> str:
+    """``name``, with as many underscores after it as no column of the file has."""
+    taken = {column.lower() for column in columns}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _top_level(fields: Sequence[tuple[str, int | None]]) -> list[str]:

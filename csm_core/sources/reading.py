@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from csm_core.errors import SourceError
@@ -37,6 +37,16 @@ class Reading:
     def delimiter_of(self, path: Path) -> str:
         """The character that separates values: the setting, else a tab for ``.tsv`` and a comma for all others."""
         return self.delimiter or delimiter_of(path)
+
+    def relevant(self, *, to_csv: bool) -> Reading:
+        """The settings that can make a difference for a file: one that is CSV, or one of another format."""
+        return replace(
+            self,
+            dates=self.dates if self.time_columns else (),
+            decimal=self.decimal if self.number_columns else None,
+            delimiter=self.delimiter if to_csv else None,
+            null_values=self.null_values if to_csv else None,
+        )
 
     def placed(self, where: str, names: Sequence[str], known: Collection[str] = ()) -> dict[str, list[str]]:
         """The columns of the raw table, each with its names in the file: one, except in JSON lines.

@@ -101,7 +101,7 @@ def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
     except UnicodeEncodeError:
         message = f"{str(path)!r}: the file's name is not UTF-8; rename it"
         raise SourceError(message) from None
-    return SourceFile(path, form, status.st_size, status.st_mtime_ns, reading=reading)
+    return SourceFile(path, form, status.st_size, status.st_mtime_ns, reading=reading.relevant(to_csv=form == CSV))
 
 
 def require_columns(where: str, required: Sequence[str], found: Sequence[str], *, exactly: bool = False) -> None:

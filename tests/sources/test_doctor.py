@@ -48,6 +48,17 @@ def of_kind(findings: Sequence[Finding], kind: str) -> list[Problem]:
     return [problem for finding in findings for problem in finding.problems if problem.kind == kind]
 
 
+def test_a_note_says_that_only_some_files_of_a_full_list_have_a_date(tmp_path):
+    dated: dict[str, str | bytes] = {f"accounts-2026-06-{day}.csv": ACCOUNTS for day in (28, 29)}
+    found = examined(tmp_path / "some", dated)
+    (note,) = of_kind(found, "mixed_list")
+    assert (note.level, note.entity, Path(str(note.file)).name) == ("note", "accounts", "accounts.csv")
+    assert "with accounts-2026-06-29.csv, the file of the latest date" in note.message
+    assert exit_status(found) == 0
+    assert not of_kind(examined(tmp_path / "none", {}), "mixed_list")
+    assert not of_kind(examined(tmp_path / "batch", dated, incremental=("accounts",)), "mixed_list")
+
+
 def test_every_source_is_reached(company, tmp_path):
     made = company("acme")
     done = made.csm("doctor", "--json")

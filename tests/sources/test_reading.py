@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.text_files import Row, read_rows, scanned
 from csm_core.sql_models import literal
+from tests.sources.way_in import new_way_in
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -323,6 +324,94 @@ def test_another_way_of_reading_replaces_what_was_loaded(way_in):
     assert load(way_in, **said, dates="%d/%m/%Y")["raw.files__invoices"].files_unchanged == 1
 
 
+EVENT_COLUMNS = "event_id,account_id,event_name,quantity,occurred_at\n"
+OTHER_SETTINGS: list[dict[str, Any]] = [
+    {"decimal": ","},
+    {"dates": "%d/%m/%Y"},
+    {"null_values": ["?"]},
+    {"columns": {"usage_events": {"user_id": "event_name"}}},
+    {},
+]
+
+
+def events(*names: str) -> str:
+    return EVENT_COLUMNS + "".join(f"{name},a1,login,1,2026-06-01\n" for name in names)
+
+
+def staged_events(way_in) -> list[object]:
+    return [name for (name,) in way_in.rows("select event_id from staging.stg_usage_events order by 1")]
+
+
+@pytest.mark.parametrize("said", OTHER_SETTINGS[:-1])
+def test_another_setting_keeps_what_earlier_contents_of_a_file_held(way_in, said):
+    way_in.write_company(usage_events=events("e1", "e2"))
+    for content, settings_of_day in ((("e1", "e2"), {}), (("e3",), {}), (("e3",), said)):
+        way_in.write("usage_events.csv", events(*content))
+        load(way_in, **settings_of_day)
+        way_in.stage("accounts", "features", "usage_events")
+    assert staged_events(way_in) == ["e1", "e2", "e3"]
+    assert way_in.rows("select status from raw.loads where raw_table = 'raw.files__usage_events' order by load_id") == [
+        ("loaded",),
+        ("replaced",),
+        ("loaded",),
+    ]
+    read_again = {"file": str(way_in.folder / "usage_events.csv")}
+    assert ("file read again with other settings", read_again) in way_in.log.events
+    warned = [fields for event, fields in way_in.log.events if event == "files read again with other settings"]
+    assert {"entity": "usage_events", "files": read_again["file"]} in warned
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=FIXTURE)
+@given(
+    days=st.lists(
+        st.tuples(st.sets(st.sampled_from("abcdef"), max_size=3), st.sampled_from(OTHER_SETTINGS), st.booleans()),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_settings_never_decide_which_records_there_are(tmp_path_factory, days):
+    delivered: set[str] = set()
+    with new_way_in(tmp_path_factory.mktemp("days")) as way_in:
+        way_in.write_company()
+        for names, said, is_staged in (*days, (set(), {}, True)):
+            way_in.write("usage_events.csv", events(*sorted(names)))
+            load(way_in, **said)
+            # A version that was never staged is withdrawn by the next one.
+            if is_staged:
+                way_in.stage("accounts", "features", "usage_events")
+                delivered |= names
+        assert staged_events(way_in) == sorted(delivered)
+
+
+def test_a_load_with_other_settings_that_is_not_staged_loses_nothing_when_the_file_changes_or_is_gone(way_in):
+    way_in.write_company(usage_events=events("e1"))
+    way_in.write("usage_events/2.csv", events("e2"))
+    load(way_in)
+    way_in.stage("accounts", "features", "usage_events")
+    load(way_in, dates="%d/%m/%Y")
+    way_in.write("usage_events.csv", events("e3"))
+    (way_in.folder / "usage_events/2.csv").unlink()
+    load(way_in, dates="%d/%m/%Y")
+    way_in.stage("accounts", "features", "usage_events")
+    assert staged_events(way_in) == ["e1", "e2", "e3"]
+
+
+def test_a_setting_that_cannot_matter_for_a_file_reads_nothing_again(way_in):
+    way_in.write_company()
+    way_in.write("invoices/1.jsonl", '{"invoice_id":"i1","account_id":"a1","issued_at":"2026-06-30"}\n')
+    way_in.connection.execute(
+        "copy (select 'i2' as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at) "
+        f"to '{way_in.folder / 'invoices' / '2.parquet'}'"
+    )
+    load(way_in)
+    results = load(way_in, null_values=["?"])
+    assert results["raw.files__invoices"].files_unchanged == 2
+    assert results["raw.files__accounts"].loaded == 2
+    results = load(way_in, null_values=["?"], decimal=",")
+    assert results["raw.files__invoices"].loaded == 2
+    assert results["raw.files__accounts"].files_unchanged == 1
+
+
 # -- Parquet ---------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +431,37 @@ def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
     with pytest.raises(SourceError, match=r"invoices/4\.parquet: a damaged Parquet file: .*Transfer or write it again"):
         load(way_in)
     assert way_in.rows("select count(*) from raw.loads") == [(0,)]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=FIXTURE)
+@given(
+    extra=st.sets(
+        st.sampled_from(["filename", "file_row_number", "FILENAME", "File_Row_Number", "_csm_file", "file_index"]),
+        min_size=1,
+    ).filter(lambda names: len({name.lower() for name in names}) == len(names)),
+    files=st.integers(1, 3),
+)
+@example(extra={"filename"}, files=2)
+@example(extra={"file_row_number"}, files=2)
+@example(extra={"filename", "_csm_file"}, files=3)
+def test_parquet_columns_with_the_names_of_the_readers_own_columns_are_loaded(tmp_path_factory, extra, files):
+    with new_way_in(tmp_path_factory.mktemp("names")) as way_in:
+        way_in.write_company()
+        folder = way_in.folder / "invoices"
+        folder.mkdir()
+        columns = ", ".join(f"'own' as \"{name}\"" for name in sorted(extra))
+        for number in range(files):
+            way_in.connection.execute(
+                f"copy (select '{number}-' || i as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at, "
+                f"{columns} from range(5000) t(i)) to '{folder / f'{number}.parquet'}' (row_group_size 2048)"
+            )
+        load(way_in)
+        assert way_in.rows(
+            "select count(*), count(*) filter (where _source_file like '%/' || split_part(invoice_id, '-', 1) "
+            "|| '.parquet' and _source_line = split_part(invoice_id, '-', 2)::int + 1) from raw.files__invoices"
+        ) == [(5000 * files, 5000 * files)]
+        kept = ", ".join(f'"{name.lower()}"' for name in sorted(extra))
+        assert way_in.rows(f"select distinct {kept} from raw.files__invoices") == [("own",) * len(extra)]
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,16 @@ def test_parquet_keeps_every_bit_and_tells_the_row(tmp_path):
         assert score == CSMHealthScorer().score_record(values, "a").score
 
 
+@pytest.mark.parametrize("extra", ["file_row_number", "filename", "_line", "FILE_ROW_NUMBER"])
+def test_parquet_columns_with_the_names_of_the_readers_own_columns_are_ignored(tmp_path, extra):
+    path = tmp_path / "signals.parquet"
+    source = write(tmp_path, GOOD, "b,2" + GOOD[GOOD.index(",", 2) :], name="signals.csv")
+    duckdb.sql(f"copy (select *, 'own' as \"{extra}\" from '{source}') to '{path}' (format parquet)")
+    report = score_file(path)
+    assert report.scored == 1
+    assert [(bad.line, bad.value) for bad in report.bad] == [(2, "2.0")]
+
+
 # -- files ----------------------------------------------------------------------------------------------------------
 
 
