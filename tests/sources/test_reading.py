@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -151,6 +152,27 @@ def test_the_setting_is_suggested(way_in, delimiter, said):
         ("2026-06-30", ["%d/%m/%Y"], "2026-06-30"),
         ("2026-06-30T10:00:00+02:00", ["%d/%m/%Y"], "2026-06-30T10:00:00+02:00"),
         ("soon", ["%d/%m/%Y"], "soon"),
+        ("1/7/2026 9:05", ["%d/%m/%Y %H:%M"], "2026-07-01T09:05:00.000000"),
+        ("30/06/2026  14:05", ["%d/%m/%Y %H:%M"], "2026-06-30T14:05:00.000000"),
+        ("30 JUNE 2026 1:05 pm", ["%d %B %Y %I:%M %p"], "2026-06-30T13:05:00.000000"),
+        ("30.10.2026 14:05:01.5", ["%d.%m.%Y %H:%M:%S.%f"], "2026-10-30T14:05:01.500000"),
+        ("30/06/2026 14:05:01.050 +02:00", ["%d/%m/%Y %H:%M:%S.%f %z"], "2026-06-30T12:05:01.050000Z"),
+        ("1/1/2026 00:30+0200", ["%d/%m/%Y %H:%M%z"], "2025-12-31T22:30:00.000000Z"),
+        ("14:05 -02 30-06-2026", ["%H:%M %z %d-%m-%Y"], "2026-06-30T16:05:00.000000Z"),
+        ("Tue 30/06/2026", ["%a %d/%m/%Y"], "2026-06-30"),
+        ("366 2024", ["%j %Y"], "2024-12-31"),
+        ("20260101", ["%Y%m%d"], "2026-01-01"),
+        # What strptime reads, though the format does not describe it, stays, to be rejected by the gate.
+        *(
+            (text, [form], text)
+            for text in ("infinity", "-infinity", "Infinity", "epoch", " infinity ")
+            for form in ("%d/%m/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S.%f", "%d/%m/%Y %H:%M %z")
+        ),
+        ("366 2026", ["%j %Y"], "366 2026"),
+        ("2026111", ["%Y%m%d"], "2026111"),
+        ("Mon 30/06/2026", ["%a %d/%m/%Y"], "Mon 30/06/2026"),
+        ("Monday 30/06/2026 14:05 +0200", ["%A %d/%m/%Y %H:%M %z"], "Monday 30/06/2026 14:05 +0200"),
+        ("30/06/2026 14:05 AM", ["%d/%m/%Y %H:%M %p"], "30/06/2026 14:05 AM"),
     ],
 )
 def test_text_of_a_format_becomes_iso(text, formats, iso):
@@ -163,12 +185,48 @@ def test_null_stays_null():
 
 
 @given(
-    st.datetimes(min_value=__import__("datetime").datetime(1000, 1, 1)),
+    st.datetimes(min_value=datetime(1000, 1, 1)),  # noqa: DTZ001  # hypothesis expects a time without zone
     st.sampled_from(["%d/%m/%Y", "%m-%d-%Y", "%Y.%d.%m"]),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_day_comes_back(moment, form):
     assert value(iso_time(literal(moment.strftime(form)), (form,))) == moment.date().isoformat()
+
+
+WORDS = st.sampled_from(["infinity", "-infinity", "epoch", "Mon", "tue", "June", "jun", "PM", "am", "+02", "-0530"])
+PARTS = st.one_of(
+    WORDS,
+    st.sampled_from([1, 6, 12, 30, 31, 111, 181, 366, 611, 1899, 2024, 2026, 20260630, 2026111]).map(str),
+    st.sampled_from(["06", "007", "0", "00"]),
+)
+
+
+@given(
+    form=st.sampled_from(
+        ["%d/%m/%Y", "%Y%m%d", "%j %Y", "%a %d/%m/%Y", "%d %B %Y", "%d %b %y", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %H:%M"]
+    ),
+    data=st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_a_format_converts_formats_back_to_the_text(form, data):
+    separators = re.split(r"%.", form)
+    text = "".join(data.draw(PARTS) + separator for separator in separators[1:])
+    result = str(value(iso_time(literal(text), (form,))))
+    if result != text:
+        again = datetime.fromisoformat(result).strftime(form)
+        assert _without_leading_zeros(again) == _without_leading_zeros(text)
+
+
+def _without_leading_zeros(text: str) -> str:
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", text).lower()
+
+
+@pytest.mark.parametrize("text", ["infinity", "-infinity", "epoch"])
+def test_open_ends_as_postgresql_writes_them_are_rejected(way_in, text):
+    way_in.write_company(accounts=f"account_id,account_name,created_at\na1,Ahlers,{text}\na2,Bolt,01/02/2026\n")
+    load(way_in, dates="%d/%m/%Y")
+    way_in.stage("accounts")
+    assert way_in.quarantined("accounts") == [(2, "created_at", "invalid_timestamp", text)]
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
