@@ -87,14 +87,29 @@ _CURRENCY = "(?:[A-Z]{3}|\\p{Sc})"
 
 
 def plain_number(value: str, decimal: str) -> str:
-    """Text of a number as people write it, with this decimal separator, as a plain number; other text as it is."""
-    text = f"trim({value}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
+    """Text of a number as people write it, with this decimal separator, as a plain number; other text as it is.
+
+    With a decimal comma the gate would accept text such as ``12.50``, which has the other separator: it is kept with
+    the setting in brackets behind it, ``12.50 [decimal: ","]``, which the gate rejects. A whole number with a fraction
+    of zeros, as programs write it, stays: ``10.0``.
+    """
+    original = f"regexp_replace({value}, {literal(_UNREAD)}, '')"
+    text = f"trim({original}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
     positive, negative = _patterns(decimal)
     digits = f"replace(regexp_replace({text}, {literal(f'[^0-9{decimal}]')}, '', 'g'), {literal(decimal)}, '.')"
+    other = original
+    if decimal == ",":
+        fraction = f"regexp_matches({text}, {literal(_FRACTION)})"
+        other = f"case when {fraction} then {original} || {literal(_UNREAD_MARK)} else {original} end"
     return (
         f"case when regexp_full_match({text}, {literal(positive)}) then {digits} "
-        f"when regexp_full_match({text}, {literal(negative)}) then '-' || {digits} else {value} end"
+        f"when regexp_full_match({text}, {literal(negative)}) then '-' || {digits} else {other} end"
     )
+
+
+_UNREAD_MARK = ' [decimal: ","]'
+_UNREAD = r' \[decimal: ","\]$'
+_FRACTION = r"^[+-]?[0-9]+\.[0-9]*[1-9][0-9]*$"
 
 
 def _patterns(decimal: str) -> tuple[str, str]:

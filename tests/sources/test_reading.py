@@ -24,6 +24,7 @@ from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.text_files import Row, read_rows, scanned
 from csm_core.sql_models import literal
+from csm_core.text_casts import create_macros
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -255,8 +256,17 @@ def test_open_ends_as_postgresql_writes_them_are_rejected(way_in, text):
         ("CHF 1\u2019234.50", ".", "1234.50"),
         # What is no such number stays, to be rejected by the gate.
         *((text, ".", text) for text in ("1,00", "1,0000", "1,234,56", "1,234 567", "0,125", "1,5", "12 %", "abc", "")),
-        *((text, ",", text) for text in ("1.00", "0.125", "1.234.56", "12,50,00", "1 23", "$5 EUR", "--5", "(5", "5)")),
-        ("1234.5", ",", "1234.5"),
+        *(
+            (text, ",", text)
+            for text in ("1.00", "10.0", "-0.000", "1.234.56", "12,50,00", "1 23", "$5 EUR", "--5", "(5", "5)")
+        ),
+        # The gate would accept what has the other separator.
+        *(
+            (text, ",", f'{text} [decimal: ","]')
+            for text in ("12.50", "0.125", "1234.5", "-12.5", "+0.1", " 12.5 ", "1234.567", "10.01")
+        ),
+        ('12.50 [decimal: ","]', ",", '12.50 [decimal: ","]'),
+        ('12.50 [decimal: ","]', ".", "12.50"),
         ("1e5", ".", "1e5"),
     ],
 )
@@ -302,6 +312,43 @@ def test_numbers_and_dates_are_read_in_every_form_of_file(way_in):
         ("i3", "1.125", "2026-06-30"),
         ("i4", "2.5", "2026-07-01"),
     ]
+
+
+@given(
+    text=st.from_regex(r"[+-]?[0-9]{1,4}([.,][0-9]{1,4}){0,2}", fullmatch=True),
+    decimal=st.sampled_from([".", ","]),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_the_gate_accepts_has_the_value_by_the_setting(text, decimal):
+    with duckdb.connect() as connection:
+        create_macros(connection)
+        sql = f"select cast(plain_number({plain_number(literal(text), decimal)}) as varchar)"
+        (found,) = connection.execute(sql).fetchall()[0]
+    other = "," if decimal == "." else "."
+    sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
+    whole, _, fraction = digits.partition(decimal)
+    if re.fullmatch(rf"[0-9]+|[1-9][0-9]{{0,2}}(\{other}[0-9]{{3}})+", whole) and not re.search("[.,]", fraction):
+        if not digits.endswith(decimal):
+            assert Decimal(str(found)) == Decimal(f"{sign}{whole.replace(other, '')}.{fraction or 0}")
+    elif decimal == "," and re.fullmatch(r"[0-9]+\.0+", digits):
+        assert Decimal(str(found)) == Decimal(text)
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize(
+    ("decimal", "text", "kept"), [(",", "12.50", '12.50 [decimal: ","]'), (".", "12,50", "12,50"), (".", "1,5", "1,5")]
+)
+def test_a_number_with_the_other_separator_is_rejected_with_its_text(way_in, decimal, text, kept):
+    way_in.write_company()
+    for name in ("accounts", "features", "usage_events"):
+        path = way_in.folder / f"{name}.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+    way_in.write("invoices.csv", HEADER.replace(",", ";") + f"i1;a1;{text};2026-06-01\ni2;a1;10.0;2026-06-01\n")
+    load(way_in, delimiter=";", decimal=decimal)
+    way_in.stage("accounts", "invoices")
+    assert way_in.quarantined("invoices") == [(2, "amount_due", "invalid_number", kept)]
+    assert way_in.rows("select invoice_id, amount_due from staging.stg_invoices") == [("i2", Decimal(10))]
 
 
 # -- nulls -----------------------------------------------------------------------------------------------------------
