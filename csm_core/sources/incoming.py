@@ -21,6 +21,7 @@ from csm_core.sources.reading import AS_USUAL, Reading
 from csm_core.sources.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows, scanned
 from csm_core.sql_models import literal
+from csm_core.text_casts import BLANKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,7 @@ class IncomingText:
             f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + 1 "
             f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
             expected=scan.lines - 1,
+            doubtful=fast.doubtful(),
             records=lambda: read_rows(path, len(header), delimiter=delimiter, null_values=nulls),
         )
 
@@ -113,15 +115,16 @@ class IncomingText:
         *,
         expected: int,
         records: _Records,
+        doubtful: str = "",
     ) -> None:
         # A quote that is never closed makes the fast reader swallow rows without a word. It is believed only when it
-        # found exactly one row per physical line.
+        # found exactly one row per physical line, and no row for which the condition ``doubtful`` holds.
         try:
             inserted = self._connection.execute(
                 f"insert into temp.{table} {fast}", [file.name, glob_escaped(file.name)]
             ).fetchone()
             file.rows = int(inserted[0]) if inserted else 0
-            if file.rows == expected:
+            if file.rows == expected and not (doubtful and self._any_row(file, table, doubtful)):
                 return
             self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
@@ -129,6 +132,12 @@ class IncomingText:
         file.rows = 0
         for batch in _batches(records(), file.refused):
             self._insert_batch(file, table, batch)
+
+    def _any_row(self, file: SourceFile, table: str, condition: str) -> bool:
+        found = self._connection.execute(
+            f"select 1 from temp.{table} where _source_file = ? and ({condition}) limit 1", [file.name]
+        ).fetchone()
+        return found is not None
 
     def _insert_batch(self, file: SourceFile, table: str, batch: Sequence[Row]) -> None:
         import numpy as np
@@ -248,6 +257,18 @@ class FastCsv:
         strip = bool(self.nulls) and empty_quotes
         names = (f"c{position}" for position in range(self.width))
         return ", ".join(f"nullif({name}, '')" if strip else name for name in names)
+
+    def doubtful(self) -> str:
+        """A condition for rows with a null value between blanks, empty where no null value occurs in the file.
+
+        Whether such a value is in quotes, and therefore text, is only known to the careful reader.
+        """
+        if not self.nulls:
+            return ""
+        nulls = ", ".join(literal(text) for text in self.nulls)
+        names = (f"c{position}" for position in range(self.width))
+        stripped = ((name, f"trim({name}, {literal(BLANKS)})") for name in names)
+        return " or ".join(f"({value} <> {name} and {value} in ({nulls}))" for name, value in stripped)
 
 
 class _Records(Protocol):

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import require_distinct, shown
+from csm_core.text_casts import BLANKS
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """The longest record that is read; a longer one is refused with the start of its text."""
@@ -233,7 +234,7 @@ def read_rows(
 ) -> Iterator[Row | Refused]:
     """The records of a CSV file after its first line, each with ``width`` values, or why it is none.
 
-    An empty value is null, and one of ``null_values`` that is not quoted.
+    An empty value is null, and one of ``null_values`` that is not quoted, with or without blanks around it.
 
     A quoted value may span lines. When the lines taken together make no record, the first of them alone is refused and
     reading goes on at the next: one stray quote costs one line, not the rest of the file.
@@ -324,12 +325,14 @@ class _Splitter:
         if len(values) != self._width:
             return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
         nulls = self._null_values
-        if nulls and not nulls.isdisjoint(values):
-            quoted = self._quoted(text) if '"' in text else [False] * self._width
-            values = [
-                "" if value in nulls and not is_quoted else value
-                for value, is_quoted in zip(values, quoted, strict=True)
-            ]
+        if nulls:
+            means_null = [value in nulls or value.strip(BLANKS) in nulls for value in values]
+            if any(means_null):
+                quoted = self._quoted(text) if '"' in text else [False] * self._width
+                values = [
+                    "" if is_null and not is_quoted else value
+                    for value, is_null, is_quoted in zip(values, means_null, quoted, strict=True)
+                ]
         return Row(number, tuple(value or None for value in values))
 
     def _quoted(self, record: str) -> list[bool]:

@@ -18,13 +18,16 @@ from pydantic import ValidationError
 from csm_core.errors import SourceError
 from csm_core.sources import incoming
 from csm_core.sources.files import unused_columns
-from csm_core.sources.reading import NULL_VALUES
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sources.reading import NULL_VALUES, Reading
 from csm_core.sources.reading_sql import iso_time, plain_number
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
+from csm_core.sources.source_files import stated
 from csm_core.sources.text_files import Row, read_rows, scanned
 from csm_core.sql_models import literal
 from csm_core.text_casts import create_macros
+from tests.sources.way_in import SilentLog
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -369,7 +372,25 @@ def test_null_values_mean_null_unless_they_are_quoted(way_in):
 
 
 CELL = st.sampled_from(
-    ["", "NULL", "\\N", '"NULL"', '"\\N"', '""', "x", '"x"', '"a""b"', "NULLx", "?", '"?"', '"a;b"', " NULL"]
+    [
+        "",
+        "NULL",
+        "\\N",
+        '"NULL"',
+        '"\\N"',
+        '""',
+        "x",
+        '"x"',
+        '"a""b"',
+        "NULLx",
+        "?",
+        '"?"',
+        '"a;b"',
+        " NULL",
+        "NULL ",
+        '" NULL "',
+        " ? ",
+    ]
 )
 
 
@@ -380,26 +401,50 @@ CELL = st.sampled_from(
     delimiter=st.sampled_from([",", ";", "\t"]),
 )
 def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, delimiter):
-    path = tmp_path_factory.mktemp("nulls") / "a.csv"
+    folder = tmp_path_factory.mktemp("nulls")
+    path = folder / "a.csv"
     lines = [delimiter.join(row) for row in rows]
     if delimiter == ";":
         lines = [line.replace('"a;b"', '"a,b"') for line in lines]
     path.write_text("\n".join([delimiter.join("abc"), *lines]) + "\n")
     careful = list(read_rows(path, 3, delimiter=delimiter, null_values=nulls))
     assert all(isinstance(one, Row) for one in careful)
-    scan = scanned(path, (*nulls, '""') if nulls else ())
-    fast = incoming.FastCsv(3, delimiter, tuple(text for text in nulls if text in scan.texts))
-    values = fast.values(empty_quotes='""' in scan.texts)
     with duckdb.connect() as connection:
-        found = connection.execute(f"select {values} from read_csv(?, {fast.options()})", [str(path)]).fetchall()
+        file = stated(path, Reading(delimiter=delimiter, null_values=nulls))
+        reader = incoming.IncomingText(connection, RawTable("files", "t", "t", ()), "incoming", SilentLog())
+        reader.read_csv(file)
+        (table,) = reader.tables.values()
+        found = connection.execute(f"select c0, c1, c2 from temp.{table} order by _source_line").fetchall()
     assert found == [one.values for one in careful if isinstance(one, Row)]
     # And both agree with what the text says.
     said = [
-        tuple(None if cell in nulls or cell in ("", '""') else next(csv.reader(io.StringIO(cell)))[0] for cell in row)
+        tuple(
+            None if cell.strip() in nulls or cell in ("", '""') else next(csv.reader(io.StringIO(cell)))[0]
+            for cell in row
+        )
         for row in rows
     ]
     if delimiter == ",":
         assert found == said
+
+
+@pytest.mark.parametrize("line_break", [False, True])
+def test_null_values_with_blanks_around_them_mean_null(way_in, line_break):
+    rows = ["e1,a1, NULL ,login", "e2,a1,\\N ,login", 'e3,a1," NULL ",login', "e4,a1,\tNULL,login", "e5,a1,is NULL,x"]
+    rows += ['e6,a1,u,"a\nb"'] if line_break else []
+    way_in.write_company()
+    text = "".join(f"{row},2026-06-01\n" for row in rows)
+    way_in.write("usage_events/2.csv", f"event_id,account_id,user_id,event_name,occurred_at\n{text}")
+    (way_in.folder / "usage_events.csv").unlink()
+    load(way_in)
+    found = way_in.rows("select event_id, user_id, _source_line from raw.files__usage_events order by 1")
+    assert found[:5] == [
+        ("e1", None, 2),
+        ("e2", None, 3),
+        ("e3", " NULL ", 4),
+        ("e4", None, 5),
+        ("e5", "is NULL", 6),
+    ]
 
 
 def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
