@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from csm_core.contract import ENTITIES, FULL_BY_NATURE, MANDATORY_ENTITIES
 from csm_core.section import Section
 from csm_core.sources.column_names import column_key
-from csm_core.sources.files_settings import mappable_columns, require_date_format, require_known
+from csm_core.sources.files_settings import mappable_columns, require_date_format, require_known, require_texts
 
 URL = r"^https?://[^\s/@]+(/\S*)?$"
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
@@ -138,6 +138,12 @@ class FilesSettings(SourceSettings, frozen=True):
             raise ValueError(message)
         return self
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_quoted_in_yaml(cls, value: object) -> object:
+        require_texts("columns", value)
+        return value
+
     @field_validator("columns")
     @classmethod
     def _known_columns(cls, value: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
@@ -175,9 +181,7 @@ class FilesSettings(SourceSettings, frozen=True):
     @field_validator("null_values", mode="before")
     @classmethod
     def _quoted_in_yaml(cls, value: object) -> object:
-        if isinstance(value, list) and None in value:
-            message = 'null_values: a text in it is a null of YAML; put it in quotes, as in "NULL"'
-            raise ValueError(message)
+        require_texts("null_values", value)
         return (value,) if isinstance(value, str) else value
 
     @field_validator("null_values")
