@@ -6,6 +6,7 @@ an error inside a transaction would end it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +16,7 @@ import duckdb
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import same_column, stored_name
+from csm_core.sources.column_names import same_column, shown, stored_name
 from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.sources.reading import AS_USUAL, Reading
 from csm_core.sources.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
@@ -169,6 +170,8 @@ class IncomingText:
             file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
             self._connection.execute(f"delete {own} and {broken}", [file.name])
             file.rows -= len(refused)
+        if not self._target.records:
+            self._sift_double_keys(own, file)
         if self._target.records and not self._target.snapshot and self._has_required(own, file):
             return
         keys = [
@@ -189,6 +192,19 @@ class IncomingText:
         if file.rows:
             require_reading(str(file.path), self._target, file.reading, keys)
             self._require_one_spelling(own, file)
+
+    def _sift_double_keys(self, own: str, file: SourceFile) -> None:
+        """Refuse records that have a key twice: which of the values counts is unknown."""
+        twice = "len(json_keys(c0)) <> len(list_distinct(json_keys(c0)))"
+        refused = self._connection.execute(f"select _source_line, c0 {own} and {twice}", [file.name]).fetchall()
+        if refused:
+            for line, text in refused:
+                keys: list[str] = [key for key, _ in json.loads(text, object_pairs_hook=list)]
+                double = next(key for key in keys if keys.count(key) > 1)
+                detail = f"the key {shown(double)} appears twice"
+                file.refused.append(Refused(line, Reason.UNPARSEABLE_ROW, detail, text))
+            self._connection.execute(f"delete {own} and {twice}", [file.name])
+            file.rows -= len(refused)
 
     def _require_one_spelling(self, own: str, file: SourceFile) -> None:
         """No record may have two keys that are one column."""

@@ -108,6 +108,15 @@ def test_a_mapped_column_that_is_not_there_is_named(way_in, name, text):
         ({"delimiter": ",", "decimal": ","}, "delimiter and decimal are both ','"),
         ({"null_values": [""]}, "an empty value is null"),
         ({"null_values": [None]}, "put it in quotes"),
+        ({"null_values": ["NULL", False]}, 'null_values: YAML reads no, off or false .* as in "No"'),
+        (
+            {"columns": {"invoices": {"invoice_id": False}}},
+            "columns: invoices: invoice_id: YAML reads no, off or false without quotes as a boolean; put it in quotes, "
+            'as in "No"',
+        ),
+        ({"columns": {"invoices": {"invoice_id": True}}}, 'invoice_id: YAML reads yes, on or true .* as in "Yes"'),
+        ({"columns": {"invoices": {"invoice_id": 1}}}, "invoice_id: YAML reads 1 .* put it in quotes"),
+        ({"columns": {"invoices": {"invoice_id": None}}}, "invoice_id: YAML reads this value as null; put it in quot"),
     ],
 )
 def test_settings_that_mean_nothing_are_rejected(tmp_path, said, message):
@@ -452,6 +461,22 @@ def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("abcNULLdef\\N")
     assert scanned(path, ("NULL", "\\N", "LLx")).texts == {"NULL", "\\N"}
+
+
+# -- JSON lines ------------------------------------------------------------------------------------------------------
+
+
+def test_a_json_line_with_a_key_twice_is_rejected(way_in):
+    way_in.write_company()
+    (way_in.folder / "usage_events.csv").unlink()
+    line = '{"event_id":"e%s","account_id":"a1","event_name":"login","occurred_at":"2026-06-01","quantity":2%s}\n'
+    way_in.write("usage_events.jsonl", line % (1, "") + line % (2, ',"quantity":7') + line % (3, ',"x":{"y":1,"z":1}'))
+    result = load(way_in)["raw.files__usage_events"]
+    assert (result.loaded, result.unparseable) == (2, 1)
+    assert way_in.rows("select event_id from raw.files__usage_events order by 1") == [("e1",), ("e3",)]
+    assert way_in.rows("select source_line, reason, detail, raw_text from raw.unparseable_rows") == [
+        (2, "unparseable_row", "the key 'quantity' appears twice", (line % (2, ',"quantity":7')).strip())
+    ]
 
 
 # -- reloading -------------------------------------------------------------------------------------------------------
