@@ -6,7 +6,6 @@ an error inside a transaction would end it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -68,21 +67,21 @@ class IncomingText:
     def read_csv(self, file: SourceFile) -> None:
         """Read a CSV file. Raises SourceError for one that is not one, or lacks a required column."""
         path, reading = file.path, file.reading
-        delimiter = reading.delimiter_of(path)
-        header = read_header(path, delimiter, setting=SETTING if self._target.adjustable else "")
-        require_reading(str(path), self._target, reading, header)
-        file.columns = tuple(header)
+        header = read_header(path, reading.delimiter, setting=SETTING if self._target.adjustable else "")
+        require_reading(str(path), self._target, reading, header.names)
+        file.columns = tuple(header.names)
         nulls = self._target.null_values if reading.null_values is None else reading.null_values
         scan = scanned(path, (*nulls, _EMPTY_QUOTES) if nulls else ())
-        fast = FastCsv(len(header), delimiter, tuple(text for text in nulls if text in scan.texts))
+        width, delimiter, line = len(header.names), header.delimiter, header.line
+        fast = FastCsv(width, delimiter, tuple(text for text in nulls if text in scan.texts), skip=line - 1)
         self._read_fast_or_carefully(
             file,
             self._incoming(file.columns, reading),
-            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + 1 "
+            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + {line} "
             f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
-            expected=scan.lines - 1,
+            expected=scan.lines - line,
             doubtful=fast.doubtful(),
-            records=lambda: read_rows(path, len(header), delimiter=delimiter, null_values=nulls),
+            records=lambda: read_rows(path, width, delimiter=delimiter, null_values=nulls, header_line=line),
         )
 
     def read_json_lines(self, file: SourceFile) -> None:
@@ -196,12 +195,12 @@ class IncomingText:
     def _sift_double_keys(self, own: str, file: SourceFile) -> None:
         """Refuse records that have a key twice: which of the values counts is unknown."""
         twice = "len(json_keys(c0)) <> len(list_distinct(json_keys(c0)))"
-        refused = self._connection.execute(f"select _source_line, c0 {own} and {twice}", [file.name]).fetchall()
+        refused = self._connection.execute(
+            f"select _source_line, c0, json_keys(c0) {own} and {twice}", [file.name]
+        ).fetchall()
         if refused:
-            for line, text in refused:
-                keys: list[str] = [key for key, _ in json.loads(text, object_pairs_hook=list)]
-                double = next(key for key in keys if keys.count(key) > 1)
-                detail = f"the key {shown(double)} appears twice"
+            for line, text, keys in refused:
+                detail = f"the key {shown(next(key for key in keys if keys.count(key) > 1))} appears twice"
                 file.refused.append(Refused(line, Reason.UNPARSEABLE_ROW, detail, text))
             self._connection.execute(f"delete {own} and {twice}", [file.name])
             file.rows -= len(refused)
@@ -248,11 +247,13 @@ class FastCsv:
     """How DuckDB's reader is asked for a CSV file of columns ``c0``, ``c1``, ... of text.
 
     ``nulls`` are the null values that occur in the file; where none does, nothing is asked for them.
+    ``skip`` is how many lines are before the line of column names.
     """
 
     width: int
     delimiter: str
     nulls: tuple[str, ...] = ()
+    skip: int = 0
 
     def options(self) -> str:
         """The named parameters of ``read_csv``."""
@@ -265,7 +266,7 @@ class FastCsv:
         return (
             f"auto_detect = false, header = true, delim = {literal(self.delimiter)}, quote = '\"', escape = '\"', "
             f"columns = {{{columns}}}, strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, "
-            f"encoding = 'utf-8'{nulls}"
+            f"encoding = 'utf-8', skip = {self.skip}{nulls}"
         )
 
     def values(self, *, empty_quotes: bool) -> str:

@@ -23,7 +23,7 @@ class Reading:
     ``columns`` are columns of the raw table by the name that the file has for each. ``dates`` are formats of
     strptime, of which the first that a text of ``time_columns`` parses by makes it an ISO time. With ``decimal`` set,
     texts of ``number_columns`` may have separators of thousands, a currency and signs after the number. Without a
-    ``delimiter`` the name of the file says it, and without ``null_values`` the raw table does.
+    ``delimiter`` the first line of the file states it, or its name, and without ``null_values`` the raw table does.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -33,10 +33,6 @@ class Reading:
     null_values: tuple[str, ...] | None = None
     time_columns: tuple[str, ...] = ()
     number_columns: tuple[str, ...] = ()
-
-    def delimiter_of(self, path: Path) -> str:
-        """What separates the values of a file: what is set, else a tab for ``.tsv`` and a comma for all others."""
-        return self.delimiter or delimiter_of(path)
 
     def placed(self, where: str, names: Sequence[str], known: Collection[str] = ()) -> dict[str, list[str]]:
         """The columns of the raw table, each with the names that the file has for it: one, but for JSON lines.

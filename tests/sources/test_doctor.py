@@ -111,6 +111,19 @@ def test_every_wrong_column_of_all_files_is_named(tmp_path):
         assert line in suggested.message
 
 
+def test_a_first_line_of_excel_is_no_line_of_column_names(tmp_path):
+    good = "sep=;\naccount_id;account_name\na1;Ahlers\na2;Bolt\n"
+    assert not [one for one in examined(tmp_path / "a", {"accounts.csv": good}) if one.problems]
+    found = examined(tmp_path / "b", {"accounts.csv": good.replace("account_name", "name") + "a3;x;y\n"})
+    (missing,) = of_kind(found, "missing_columns")
+    assert "account_name (is it 'name'?)" in missing.message
+    (suggested,) = of_kind(found, "settings")
+    assert "account_name: name" in suggested.message
+    assert "delimiter" not in suggested.message
+    broken = [one for finding in found for one in finding.problems if one.line == 5]
+    assert [one.reason for one in broken] == ["unparseable_row"]
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [

@@ -145,6 +145,49 @@ def test_the_setting_is_suggested(way_in, delimiter, said):
     assert f"Save it separated by commas, or set `delimiter: {said}` for the source in csm.yaml." in str(caught.value)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("line_break", [False, True])
+@pytest.mark.parametrize(
+    ("first", "delimiter", "setting"),
+    [
+        ("sep=;", ";", None),
+        ("SEP=|", "|", None),
+        ('"sep=\t"', "\t", None),
+        ("\ufeffsep=,", ",", None),
+        ("sep=,", ";", ";"),
+    ],
+)
+def test_a_first_line_of_excel_states_the_delimiter(way_in, first, delimiter, setting, line_end, line_break):
+    way_in.write_company()
+    if setting:
+        for name in ("accounts", "features", "usage_events"):
+            path = way_in.folder / f"{name}.csv"
+            path.write_text(path.read_text().replace(",", setting))
+    name = '"Ahlers\n2"' if line_break else "Ahlers"
+    rows = [("account_id", "account_name", "plan"), ("a1", name, "NULL"), ("a2", '"NULL"', "pro"), ("a3", "broken")]
+    lines = [first, *(delimiter.join(row) for row in rows)]
+    way_in.write("accounts.csv", "".join(line.replace("\n", line_end) + line_end for line in lines).encode())
+    load(way_in, **({"delimiter": setting} if setting else {}))
+    found = way_in.rows("select account_id, account_name, plan, _source_line from raw.files__accounts order by 1")
+    if line_break and line_end == "\r":
+        # Every carriage return ends a line there.
+        assert [row[0] for row in found] == ["a1", "a2"]
+    else:
+        assert found == [
+            ("a1", name.strip('"').replace("\n", line_end), None, 3),
+            ("a2", "NULL", "pro", 4 + line_break),
+        ]
+    assert way_in.rows("select source_line, raw_text from raw.unparseable_rows") == [
+        (5 + line_break, f"a3{delimiter}broken")
+    ]
+
+
+def test_a_file_with_nothing_but_the_delimiter_is_an_error(way_in):
+    way_in.write_company(accounts="sep=;\n")
+    with pytest.raises(SourceError, match="the second line is blank; expected the column names there"):
+        load(way_in)
+
+
 # -- dates -----------------------------------------------------------------------------------------------------------
 
 
