@@ -23,6 +23,7 @@ from csm_core.sample_problems import ERROR, NOTE, Problems
 from csm_core.source_samples import (
     Sample,
     columns_of_sample,
+    delimiter_of_sample,
     rename_and_add,
     separate,
     separator_of,
@@ -30,9 +31,8 @@ from csm_core.source_samples import (
 )
 from csm_core.sources.column_names import column_key
 from csm_core.sources.files import entity_files
-from csm_core.sources.files_settings import mappable_columns
-from csm_core.sources.reading import NULL_VALUES, delimiter_of
-from csm_core.sources.settings import FilesSettings
+from csm_core.sources.files_settings import FilesSettings, mappable_columns
+from csm_core.sources.reading import NULL_VALUES
 from csm_core.sources.settings_base import SourceSettings
 from csm_core.sources.source_files import CSV
 from csm_core.summary import printable
@@ -313,4 +313,4 @@ def _plain(values: Sequence[str]) -> bool:
 
 def _delimiter(source: FilesSettings, sample: Sample) -> str:
     """The separator that the loader expects in a file."""
-    return source.delimiter or delimiter_of(sample.path)
+    return source.delimiter or delimiter_of_sample(sample)

@@ -152,19 +152,19 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
         return _read_parquet(connection, name), []
     if form == JSON_LINES:
         return _read_json_lines(connection, path, name)
-    delimiter = delimiter_of(path)
-    header = read_header(path, delimiter)
+    header = read_header(path)
+    delimiter, width, line = header.delimiter, len(header.names), header.line
     bad = _read_text(
         connection,
         f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', header = true, "
-        f"compression = {literal(compression_of(path))}",
+        f"skip = {line - 1}, compression = {literal(compression_of(path))}",
         name,
-        width=len(header),
-        lines=line_count(path) - 1,
-        first_line=2,
-        carefully=lambda: read_rows(path, len(header), delimiter=delimiter),
+        width=width,
+        lines=line_count(path) - line,
+        first_line=line + 1,
+        carefully=lambda: read_rows(path, width, delimiter=delimiter, header_line=line),
     )
-    return {column: _Column(f"c{position}") for position, column in enumerate(header)}, bad
+    return {column: _Column(f"c{position}") for position, column in enumerate(header.names)}, bad
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, _Column]:

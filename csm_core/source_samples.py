@@ -23,8 +23,9 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.errors import SourceError
+from csm_core.sources.reading import delimiter_of
 from csm_core.sources.source_files import CSV, PARQUET, first_line, form_of, glob_escaped
-from csm_core.sources.text_files import GZIP, ZSTD, opened
+from csm_core.sources.text_files import GZIP, ZSTD, opened, separator_line
 from csm_core.sql_models import literal
 from csm_core.sql_models import quoted as sql_quoted
 
@@ -186,10 +187,22 @@ def text_of(sample: Sample) -> str | None:
 # -- how the fields of a text file are separated ------------------------------------------------------------------
 
 
+def delimiter_of_sample(sample: Sample) -> str:
+    """What separates the columns by the first line of a CSV file, such as ``sep=;``, else by its name."""
+    stated = separator_line(text_of(sample) or "") if sample.form == CSV else None
+    return stated[1] if stated else delimiter_of(sample.path)
+
+
+def _table_of(text: str) -> str:
+    """The text of a CSV file from the line of column names on."""
+    stated = separator_line(text)
+    return text[stated.end() :] if stated else text
+
+
 def separator_of(sample: Sample, expected: str) -> str | None:
-    """The character that separates the columns of a CSV file, if it is not the expected one."""
-    text = text_of(sample)
-    first = (text or "").lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
+    """The character that separates the columns of a CSV file, if it is another one than expected."""
+    text = _table_of(text_of(sample) or "")
+    first = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     if not first or _width(first, expected) > 1:
         return None
     return max((one for one in _DELIMITERS if _width(first, one) > 1), key=lambda one: _width(first, one), default=None)
@@ -224,6 +237,7 @@ def columns_of_sample(connection: duckdb.DuckDBPyConnection, sample: Sample, del
         return []
     if sample.form == CSV:
         with suppress(csv.Error):
+            text = _table_of(text)
             return [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
         return []
     return list(dict.fromkeys(key for record in _json_records(text) for key in record))
@@ -242,7 +256,7 @@ def values_of_sample(
         found = [str(value) for (value,) in rows if value is not None]
     elif (text := text_of(sample)) is not None and sample.form == CSV:
         with suppress(csv.Error, StopIteration):
-            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            rows = csv.reader(io.StringIO(_table_of(text), newline=""), delimiter=delimiter)
             place = [name.strip() for name in next(rows)].index(column)
             found = [row[place] for row, _ in zip(rows, range(limit), strict=False) if place < len(row)]
     elif text is not None:
@@ -295,10 +309,12 @@ def _rewrite_csv(sample: Sample, found: str, wanted: str, change: Any) -> None:
     text = text_of(sample)
     if text is None:
         return
+    table = _table_of(text)
     target = io.StringIO(newline="")
+    target.write(text.removesuffix(table))
     written = csv.writer(target, delimiter=wanted, lineterminator="\n")
     try:
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=found)):
+        for number, row in enumerate(csv.reader(io.StringIO(table, newline=""), delimiter=found)):
             written.writerow(change(row, number)) if row else target.write("\n")
     except csv.Error:
         return

@@ -13,6 +13,7 @@ from datetime import datetime
 import duckdb
 
 from csm_core.sources.reading_sql import iso_time, plain_number
+from csm_core.text_casts import utc_time
 
 _DATES = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
@@ -26,8 +27,8 @@ _TIMES = (
     *(" %H:%M:%S UTC", " %H:%M:%S.%f UTC", " %H:%M:%S Z"),
 )
 _FORMATS = tuple(date + time for date in _DATES for time in _TIMES)
-_ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T.*)?"
-_PLAIN = r"[+-]?[0-9]+(\.[0-9]+)?"
+_IS_TIME = f"{utc_time('read')} is not null"
+_IS_NUMBER = r"regexp_full_match(read, '[+-]?[0-9]+(\.[0-9]+)?')"
 _NULLS = frozenset(
     (
         "?",
@@ -53,27 +54,32 @@ _MOST = 0.8
 
 
 def date_formats(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
-    """The formats that read the values; several if day and month cannot be distinguished, none for other texts."""
+    """The formats that read values which the gate does not accept as they are.
+
+    Several where day and month cannot be distinguished, none for other texts and for times that the gate rejects.
+    """
     texts = [value.strip() for value in values if value.strip()]
     # Trying every format on every value takes long: those that read no value of any shape are excluded first.
     shapes = {_shape(text): text for text in texts}
     possible = [form for form in _FORMATS if any(_reads(form, text) for text in shapes.values())]
-    return _most({form: _count(connection, iso_time("value", (form,)), _ISO, texts) for form in possible}, len(texts))
+    accepted = _count(connection, "value", _IS_TIME, texts)
+    read = {form: _count(connection, iso_time("value", (form,)), _IS_TIME, texts) for form in possible}
+    return _most({form: count for form, count in read.items() if count > accepted}, len(texts))
 
 
 def decimal_marks(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
     """The settings of ``decimal`` that read the values: ``.``, ``,``, both or none."""
     texts = [value for value in values if value.strip()]
-    read = {mark: _count(connection, plain_number("value", mark), _PLAIN, texts) for mark in (".", ",")}
+    read = {mark: _count(connection, plain_number("value", mark), _IS_NUMBER, texts) for mark in (".", ",")}
     return _most(read, len(texts))
 
 
-def _count(connection: duckdb.DuckDBPyConnection, read: str, expected: str, texts: Sequence[str]) -> int:
-    """How many of the texts the loader's SQL turns into what is expected."""
+def _count(connection: duckdb.DuckDBPyConnection, read: str, accepted: str, texts: Sequence[str]) -> int:
+    """How many of the texts the loader's SQL turns into what the gate accepts, given as a condition of ``read``."""
     row = connection.execute(
         f"select count(*) from (select {read} as read from (select unnest(cast(? as varchar[])) as value)) "
-        "where regexp_full_match(read, ?)",
-        [list(texts), expected],
+        f"where {accepted}",
+        [list(texts)],
     ).fetchone()
     return int(row[0]) if row else 0
 

@@ -28,7 +28,7 @@ def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = Fa
     """
     file = stated(path)
     if file.form == CSV:
-        return read_header(path, reading.delimiter_of(path), setting=SETTING if adjustable else ""), True
+        return read_header(path, reading.delimiter, setting=SETTING if adjustable else "").names, True
     if file.form == PARQUET:
         with duckdb.connect() as connection:
             columns, _ = described(connection, str(path))

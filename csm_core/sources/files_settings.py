@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +32,34 @@ def require_known(message: str, name: str, known: Iterable[str]) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
         error = f"{message}; {hint}"
         raise ValueError(error)
+
+
+def require_texts(where: str, value: object) -> None:
+    """Raise ValueError for a value inside mappings and lists that YAML does not read as text because of its spelling.
+
+    Without quotes ``No`` is a boolean, ``1`` a number and ``NULL`` a null.
+    """
+    if isinstance(value, dict):
+        for key, one in cast("dict[object, object]", value).items():
+            _require_text(f"{where}: {key}", one)
+    elif isinstance(value, list):
+        for one in cast("list[object]", value):
+            _require_text(where, one)
+
+
+def _require_text(where: str, value: object) -> None:
+    if isinstance(value, dict | list):
+        require_texts(where, cast("object", value))
+    elif value is None:
+        message = f'{where}: YAML reads this value as null; put it in quotes, as in "NULL"'
+        raise ValueError(message)
+    elif isinstance(value, bool):
+        spelled, quoted = ("yes, on or true", "Yes") if value else ("no, off or false", "No")
+        message = f'{where}: YAML reads {spelled} without quotes as a boolean; put it in quotes, as in "{quoted}"'
+        raise ValueError(message)
+    elif isinstance(value, int | float | date):
+        message = f'{where}: YAML reads {value} without quotes as a number or a date; put it in quotes: "{value}"'
+        raise ValueError(message)
 
 
 def require_date_format(form: str) -> None:
@@ -103,6 +132,12 @@ class FilesSettings(SourceSettings, frozen=True):
             raise ValueError(message)
         return self
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_quoted_in_yaml(cls, value: object) -> object:
+        require_texts("columns", value)
+        return value
+
     @field_validator("columns")
     @classmethod
     def _known_columns(cls, value: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
@@ -142,9 +177,7 @@ class FilesSettings(SourceSettings, frozen=True):
     @field_validator("null_values", mode="before")
     @classmethod
     def _quoted_in_yaml(cls, value: object) -> object:
-        if isinstance(value, list) and None in value:
-            message = 'null_values: an entry is the null of YAML; put the text in quotes, as in "NULL"'
-            raise ValueError(message)
+        require_texts("null_values", value)
         return (value,) if isinstance(value, str) else value
 
     @field_validator("null_values")

@@ -1,9 +1,10 @@
 """Finds the files of a folder: which belong to which name, and which are not read, with the reason.
 
-A file belongs to a name if it has that name (``invoices.csv``, ``Invoices.CSV.gz``), if its name continues with numbers
-only (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or if it is at any
-depth of a folder of that name (``invoices/2026/06.parquet``). Names are compared by ``column_key``. Names that begin
-with ``_``, ``.`` or ``~$`` are never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
+A file belongs to a name when it is called like it (``invoices.csv``, ``Invoices.CSV.gz``), when its name goes on with
+numbers alone (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or when it
+is at any depth of a folder of that name (``invoices/2026/06.parquet``), to which a format may be added, as Spark does
+(``invoices.parquet/part-0.parquet``). Names are compared by ``column_key``. What begins with ``_``, ``.`` or ``~$`` is
+never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def find_files(
             if entry.name == DELTA_LOG:
                 found.unread.append(UnreadFile(entry, _DELTA))
         elif entry.is_dir():
-            if others or column_key(entry.name) in known:
+            if others or _folder_key(entry) in known:
                 _add_folder(found, entry, known, called)
         elif reason := _not_readable(entry):
             found.unread.append(UnreadFile(entry, reason))
@@ -89,7 +90,7 @@ def never_data(name: str) -> bool:
 
 
 def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], called: str) -> None:
-    name = known.get(column_key(folder.name))
+    name = known.get(_folder_key(folder))
     if name is not None:
         _walk(folder, found.read[name], found.unread)
         return
@@ -100,6 +101,11 @@ def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], calle
     if count:
         held = f"a folder with {count} file{'s' * (count > 1)}"
         found.unread.append(UnreadFile(folder, f"{held}; its name is not that of {called}{_hint(folder.name, known)}"))
+
+
+def _folder_key(folder: Path) -> str:
+    """The key of a folder's name, without the format that Spark and others put there: ``invoices.parquet/``."""
+    return column_key(name_without_form(folder) if form_of(folder) else folder.name)
 
 
 def _belongs_to(path: Path, known: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:

@@ -15,12 +15,13 @@ import duckdb
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import same_column, stored_name
+from csm_core.sources.column_names import same_column, shown, stored_name
 from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.sources.reading import AS_USUAL, Reading
 from csm_core.sources.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows, scanned
 from csm_core.sql_models import literal
+from csm_core.text_casts import BLANKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,20 +67,21 @@ class IncomingText:
     def read_csv(self, file: SourceFile) -> None:
         """Read a CSV file. Raises SourceError for one that is not one, or lacks a required column."""
         path, reading = file.path, file.reading
-        delimiter = reading.delimiter_of(path)
-        header = read_header(path, delimiter, setting=SETTING if self._target.adjustable else "")
-        require_reading(str(path), self._target, reading, header)
-        file.columns = tuple(header)
+        header = read_header(path, reading.delimiter, setting=SETTING if self._target.adjustable else "")
+        require_reading(str(path), self._target, reading, header.names)
+        file.columns = tuple(header.names)
         nulls = self._target.null_values if reading.null_values is None else reading.null_values
         scan = scanned(path, (*nulls, _EMPTY_QUOTES) if nulls else ())
-        fast = FastCsv(len(header), delimiter, tuple(text for text in nulls if text in scan.texts))
+        width, delimiter, line = len(header.names), header.delimiter, header.line
+        fast = FastCsv(width, delimiter, tuple(text for text in nulls if text in scan.texts), skip=line - 1)
         self._read_fast_or_carefully(
             file,
             self._incoming(file.columns, reading),
-            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + 1 "
+            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + {line} "
             f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
-            expected=scan.lines - 1,
-            records=lambda: read_rows(path, len(header), delimiter=delimiter, null_values=nulls),
+            expected=scan.lines - line,
+            doubtful=fast.doubtful(),
+            records=lambda: read_rows(path, width, delimiter=delimiter, null_values=nulls, header_line=line),
         )
 
     def read_json_lines(self, file: SourceFile) -> None:
@@ -113,15 +115,16 @@ class IncomingText:
         *,
         expected: int,
         records: _Records,
+        doubtful: str = "",
     ) -> None:
         # A quote that is never closed makes the fast reader swallow rows without a word. It is believed only when it
-        # found exactly one row per physical line.
+        # found exactly one row per physical line, and no row for which the condition ``doubtful`` holds.
         try:
             inserted = self._connection.execute(
                 f"insert into temp.{table} {fast}", [file.name, glob_escaped(file.name)]
             ).fetchone()
             file.rows = int(inserted[0]) if inserted else 0
-            if file.rows == expected:
+            if file.rows == expected and not (doubtful and self._any_row(file, table, doubtful)):
                 return
             self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
@@ -129,6 +132,12 @@ class IncomingText:
         file.rows = 0
         for batch in _batches(records(), file.refused):
             self._insert_batch(file, table, batch)
+
+    def _any_row(self, file: SourceFile, table: str, condition: str) -> bool:
+        found = self._connection.execute(
+            f"select 1 from temp.{table} where _source_file = ? and ({condition}) limit 1", [file.name]
+        ).fetchone()
+        return found is not None
 
     def _insert_batch(self, file: SourceFile, table: str, batch: Sequence[Row]) -> None:
         import numpy as np
@@ -160,6 +169,8 @@ class IncomingText:
             file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
             self._connection.execute(f"delete {own} and {broken}", [file.name])
             file.rows -= len(refused)
+        if not self._target.records:
+            self._sift_double_keys(own, file)
         if self._target.records and not self._target.snapshot and self._has_required(own, file):
             return
         keys = [
@@ -180,6 +191,19 @@ class IncomingText:
         if file.rows:
             require_reading(str(file.path), self._target, file.reading, keys)
             self._require_one_spelling(own, file)
+
+    def _sift_double_keys(self, own: str, file: SourceFile) -> None:
+        """Refuse records that have a key twice: which of the values counts is unknown."""
+        twice = "len(json_keys(c0)) <> len(list_distinct(json_keys(c0)))"
+        refused = self._connection.execute(
+            f"select _source_line, c0, json_keys(c0) {own} and {twice}", [file.name]
+        ).fetchall()
+        if refused:
+            for line, text, keys in refused:
+                detail = f"the key {shown(next(key for key in keys if keys.count(key) > 1))} appears twice"
+                file.refused.append(Refused(line, Reason.UNPARSEABLE_ROW, detail, text))
+            self._connection.execute(f"delete {own} and {twice}", [file.name])
+            file.rows -= len(refused)
 
     def _require_one_spelling(self, own: str, file: SourceFile) -> None:
         """No record may have two keys for the same column."""
@@ -222,12 +246,14 @@ class IncomingText:
 class FastCsv:
     """The options of DuckDB's reader for a CSV file with the text columns ``c0``, ``c1``, ...
 
-    ``nulls`` are the null values that occur in the file.
+    ``nulls`` are the null values that occur in the file; where none does, nothing is asked for them.
+    ``skip`` is how many lines are before the line of column names.
     """
 
     width: int
     delimiter: str
     nulls: tuple[str, ...] = ()
+    skip: int = 0
 
     def options(self) -> str:
         """The named parameters of ``read_csv``."""
@@ -240,7 +266,7 @@ class FastCsv:
         return (
             f"auto_detect = false, header = true, delim = {literal(self.delimiter)}, quote = '\"', escape = '\"', "
             f"columns = {{{columns}}}, strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, "
-            f"encoding = 'utf-8'{nulls}"
+            f"encoding = 'utf-8', skip = {self.skip}{nulls}"
         )
 
     def values(self, *, empty_quotes: bool) -> str:
@@ -248,6 +274,18 @@ class FastCsv:
         strip = bool(self.nulls) and empty_quotes
         names = (f"c{position}" for position in range(self.width))
         return ", ".join(f"nullif({name}, '')" if strip else name for name in names)
+
+    def doubtful(self) -> str:
+        """A condition for rows with a null value between blanks, empty where no null value occurs in the file.
+
+        Whether such a value is in quotes, and therefore text, is only known to the careful reader.
+        """
+        if not self.nulls:
+            return ""
+        nulls = ", ".join(literal(text) for text in self.nulls)
+        names = (f"c{position}" for position in range(self.width))
+        stripped = ((name, f"trim({name}, {literal(BLANKS)})") for name in names)
+        return " or ".join(f"({value} <> {name} and {value} in ({nulls}))" for name, value in stripped)
 
 
 class _Records(Protocol):

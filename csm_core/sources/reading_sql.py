@@ -6,6 +6,8 @@ other text.
 
 from __future__ import annotations
 
+import re
+
 from csm_core.sources.reading import Reading
 from csm_core.sql_models import literal
 
@@ -22,19 +24,60 @@ def reading_sql(reading: Reading, column: str, value: str, kind: str) -> str:
 
 
 def iso_time(value: str, formats: tuple[str, ...]) -> str:
-    """Text as an ISO date or time by the first of the formats of strptime that parses it; other text unchanged."""
+    """Text that one of the formats of strptime describes as an ISO date or time, by the first that does.
+
+    A format describes a text when the time written by the format is the text again, without regard to case, to leading
+    zeros and to the number of blanks: strptime also reads ``infinity``, and days that do not exist.
+    """
     return f"coalesce({', '.join(_by_format(value, form) for form in formats)}, {value})"
 
 
 def _by_format(value: str, form: str) -> str:
-    time = f"try_strptime(trim({value}), {literal(form)})"
+    text = f"trim({value})"
+    time = f"try_strptime({text}, {literal(form)})"
+    local = time
+    written, expected = text, form
+    if _FROM_TEXT.search(form):
+        # An offset is not written as it is read, nor is a fraction: both sides are compared without them.
+        parts = _FROM_TEXT.split(form)
+        pattern = "".join(_OWN.get(part) or f"({_shape(part)})" for part in parts)
+        groups = "".join(f"\\{number}" for number in range(1, (len(parts) + 1) // 2 + 1))
+        written, expected = f"regexp_replace({text}, {literal(f'^{pattern}$')}, {literal(groups)})", "".join(parts[::2])
+        local = f"try_strptime({written}, {literal(expected)})"
     if "%z" in form:
         time = f"({time} at time zone 'UTC')"
         shape = "%Y-%m-%dT%H:%M:%S.%fZ"
     else:
         shape = "%Y-%m-%dT%H:%M:%S.%f" if any(one in form for one in ("%H", "%I")) else "%Y-%m-%d"
-    # A two-digit year read by %Y is a year of the first century.
-    return f"case when year({time}) between 1000 and 9999 then strftime({time}, {literal(shape)}) end"
+    # A year of two digits where four are meant is the first century.
+    return (
+        f"case when year({time}) between 1000 and 9999 "
+        f"and {_comparable(f'strftime({local}, {literal(expected)})')} = {_comparable(written)} "
+        f"then strftime({time}, {literal(shape)}) end"
+    )
+
+
+_FROM_TEXT = re.compile("(%[fz])")
+_OWN = {"%f": "[0-9]{1,6}", "%z": "[+-][0-9]{2}(?::?[0-9]{2}){0,2}"}
+_DIGITS = {"Y": "{4}", "j": "{1,3}"}
+
+
+def _shape(form: str) -> str:
+    """A pattern of RE2 for the texts of a format without offset and fraction."""
+    pattern = ""
+    for directive, blanks, other in re.findall(r"%(.)|(\s+)|(.)", form, re.DOTALL):
+        if directive:
+            named = "%" if directive == "%" else "[A-Za-z]+"
+            pattern += named if directive in "aAbBp%" else f"[0-9]{_DIGITS.get(directive, '{1,2}')}"
+        else:
+            pattern += r"\s+" if blanks else f"\\x{{{ord(other):x}}}"
+    return pattern
+
+
+def _comparable(text: str) -> str:
+    """Text in lower case with single blanks, without leading zeros."""
+    single = f"regexp_replace(trim({text}), '\\s+', ' ', 'g')"
+    return f"lower(regexp_replace({single}, '(^|[^0-9])0+([0-9])', '\\1\\2', 'g'))"
 
 
 _SPACES = "[\\x{20}\\x{a0}\\x{2007}\\x{2009}\\x{202f}]"
@@ -44,14 +87,29 @@ _CURRENCY = "(?:[A-Z]{3}|\\p{Sc})"
 
 
 def plain_number(value: str, decimal: str) -> str:
-    """Text of a formatted number with this decimal separator as a plain number; other text unchanged."""
-    text = f"trim({value}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
+    """Text of a number as people write it, with this decimal separator, as a plain number; other text as it is.
+
+    With a decimal comma the gate would accept text such as ``12.50``, which has the other separator: it is kept with
+    the setting in brackets behind it, ``12.50 [decimal: ","]``, which the gate rejects. A whole number with a fraction
+    of zeros, as programs write it, stays: ``10.0``.
+    """
+    original = f"regexp_replace({value}, {literal(_UNREAD)}, '')"
+    text = f"trim({original}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
     positive, negative = _patterns(decimal)
     digits = f"replace(regexp_replace({text}, {literal(f'[^0-9{decimal}]')}, '', 'g'), {literal(decimal)}, '.')"
+    other = original
+    if decimal == ",":
+        fraction = f"regexp_matches({text}, {literal(_FRACTION)})"
+        other = f"case when {fraction} then {original} || {literal(_UNREAD_MARK)} else {original} end"
     return (
         f"case when regexp_full_match({text}, {literal(positive)}) then {digits} "
-        f"when regexp_full_match({text}, {literal(negative)}) then '-' || {digits} else {value} end"
+        f"when regexp_full_match({text}, {literal(negative)}) then '-' || {digits} else {other} end"
     )
+
+
+_UNREAD_MARK = ' [decimal: ","]'
+_UNREAD = r' \[decimal: ","\]$'
+_FRACTION = r"^[+-]?[0-9]+\.[0-9]*[1-9][0-9]*$"
 
 
 def _patterns(decimal: str) -> tuple[str, str]:

@@ -11,18 +11,22 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import require_distinct, shown
+from csm_core.sources.reading import delimiter_of
+from csm_core.text_casts import BLANKS
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """The longest record that is read; a longer one is refused with the start of its text."""
@@ -34,6 +38,7 @@ KEPT_OF_TOO_LONG = 64 * 1024
 
 _CHUNK = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 _OPEN_QUOTE = "unexpected end of data"
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
@@ -169,8 +174,24 @@ def _holds(chunk: bytes, text: bytes) -> bool:
     return all(text[place : place + 1] in chunk for place in range(len(text))) and text in chunk
 
 
-def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[str]:
+@dataclass(frozen=True)
+class CsvHeader:
+    """The column names of a CSV file, what separates its values, and the number of the line of the names."""
+
+    names: list[str]
+    delimiter: str
+    line: int
+
+
+def separator_line(text: str) -> re.Match[str] | None:
+    """The first line of a text, with its line end, if it states the separator: ``sep=;``, as Excel reads it."""
+    return _SEPARATOR_LINE.match(text)
+
+
+def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") -> CsvHeader:
     """The column names of a CSV file, stripped of blanks and of a byte-order mark, checked for being usable.
+
+    Without a ``delimiter`` a first line such as ``sep=;`` states it, else the name of the file.
 
     Raises SourceError for an empty file, another encoding, a blank first line, names that occur twice, and for a file
     with another separator; ``setting`` names the setting for the separator.
@@ -183,7 +204,11 @@ def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         message = f"{path}: encoded as UTF-16; save it as UTF-8"
         raise SourceError(message)
-    first = head.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n", 1)[0]
+    lines = head.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n", 2)
+    stated = separator_line(lines[0].decode("utf-8", errors="replace") + "\n") if len(lines) > 1 else None
+    line = 2 if stated else 1
+    first = lines[line - 1]
+    separator = delimiter or (stated[1] if stated else delimiter_of(path))
     try:
         text = first.decode("utf-8")
     except UnicodeDecodeError:
@@ -193,13 +218,15 @@ def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[
         message = f"{path}: not a CSV file: its first line has bytes of zero in it"
         raise SourceError(message)
     try:
-        cells = next(csv.reader([text], delimiter=delimiter, strict=True), [])
+        cells = next(csv.reader([text], delimiter=separator, strict=True), [])
     except csv.Error as error:
         message = f"{path}: the line of column names cannot be read: {error}"
         raise SourceError(message) from None
     names = [cell.strip().removeprefix("\ufeff").strip() for cell in cells]
     if not any(names):
-        message = f"{path}: the first line is blank; expected the column names there"
+        message = (
+            f"{path}: {'the second line' if stated else 'the first line'} is blank; expected the column names there"
+        )
         raise SourceError(message)
     if len(names) == 1:
         for other, called in _DELIMITERS.items():
@@ -207,13 +234,13 @@ def read_header(path: Path, delimiter: str = ",", *, setting: str = "") -> list[
                 value = "tab" if other == "\t" else f'"{other}"'
                 message = (
                     f"{path}: one column found, {shown(names[0])}: the file is separated by {called}s. "
-                    f"Save it separated by {_DELIMITERS.get(delimiter, repr(delimiter))}s"
+                    f"Save it separated by {_DELIMITERS.get(separator, repr(separator))}s"
                     f"{f', or set `delimiter: {value}` {setting}' if setting else ''}."
                 )
                 raise SourceError(message)
     named = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     require_distinct(str(path), named)
-    return named
+    return CsvHeader(named, separator, line)
 
 
 def read_lines(path: Path) -> Iterator[Row | Refused]:
@@ -227,19 +254,18 @@ def read_lines(path: Path) -> Iterator[Row | Refused]:
 
 
 def read_rows(
-    path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = ()
+    path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = (), header_line: int = 1
 ) -> Iterator[Row | Refused]:
-    """The records of a CSV file after its first line, each with ``width`` values, or why it is none.
+    """The records of a CSV file after its line of column names, each with ``width`` values, or why it is none.
 
-    An empty value is null, and one of ``null_values`` that is not quoted.
+    An empty value is null, and one of ``null_values`` that is not quoted, with or without blanks around it.
 
     A quoted value may span lines. When the lines taken together make no record, the first of them alone is refused and
     reading goes on at the next: one stray quote costs one line, not the rest of the file.
     """
     csv.field_size_limit(2 * MAX_RECORD_BYTES)
     split = _Splitter(width, delimiter, frozenset(null_values))
-    lines = _numbered_lines(path)
-    next(lines, None)
+    lines = islice(_numbered_lines(path), header_line, None)
     waiting: deque[tuple[int, bytes]] = deque()
     while True:
         first = waiting.popleft() if waiting else next(lines, None)
@@ -322,12 +348,14 @@ class _Splitter:
         if len(values) != self._width:
             return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
         nulls = self._null_values
-        if nulls and not nulls.isdisjoint(values):
-            quoted = self._quoted(text) if '"' in text else [False] * self._width
-            values = [
-                "" if value in nulls and not is_quoted else value
-                for value, is_quoted in zip(values, quoted, strict=True)
-            ]
+        if nulls:
+            means_null = [value in nulls or value.strip(BLANKS) in nulls for value in values]
+            if any(means_null):
+                quoted = self._quoted(text) if '"' in text else [False] * self._width
+                values = [
+                    "" if is_null and not is_quoted else value
+                    for value, is_null, is_quoted in zip(values, means_null, quoted, strict=True)
+                ]
         return Row(number, tuple(value or None for value in values))
 
     def _quoted(self, record: str) -> list[bool]:

@@ -117,6 +117,42 @@ def test_every_wrong_column_of_all_files_is_named(tmp_path):
         assert line in suggested.message
 
 
+def test_a_first_line_of_excel_is_no_line_of_column_names(tmp_path):
+    good = "sep=;\naccount_id;account_name\na1;Ahlers\na2;Bolt\n"
+    assert not [one for one in examined(tmp_path / "a", {"accounts.csv": good}) if one.problems]
+    found = examined(tmp_path / "b", {"accounts.csv": good.replace("account_name", "name") + "a3;x;y\n"})
+    (missing,) = of_kind(found, "missing_columns")
+    assert "account_name (is it 'name'?)" in missing.message
+    (suggested,) = of_kind(found, "settings")
+    assert "account_name: name" in suggested.message
+    assert "delimiter" not in suggested.message
+    broken = [one for finding in found for one in finding.problems if one.line == 5]
+    assert [one.reason for one in broken] == ["unparseable_row"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        *((text, None) for text in ("1899-01-01", "1899-12-31 00:00:00", "01/01/1899", "2026-02-31", "0001-01-01")),
+        ("2026-06-30 1:05 PM", 'Set `dates: "%Y-%m-%d %I:%M %p"`'),
+        ("30/06/2026", 'Set `dates: "%d/%m/%Y"`'),
+    ],
+)
+def test_only_formats_that_the_gate_accepts_are_suggested(tmp_path, text, hint):
+    found = examined(tmp_path, {"accounts.csv": f"account_id,account_name,created_at\na1,Ahlers,{text}\na2,Bolt,\n"})
+    (rejected,) = of_kind(found, "rejected_values")
+    assert rejected.value == text
+    assert (hint in rejected.message) if hint else ("dates" not in rejected.message)
+    assert bool(of_kind(found, "settings")) == bool(hint)
+
+
+def test_a_number_with_the_other_separator_suggests_that_separator(tmp_path):
+    files = {"invoices.csv": "invoice_id,account_id,amount_due,issued_at\ni1,a1,12.50,2026-06-01\n"}
+    (rejected,) = of_kind(examined(tmp_path, files, decimal=","), "rejected_values")
+    assert (rejected.reason, rejected.value) == ("invalid_number", '12.50 [decimal: ","]')
+    assert 'Set `decimal: "."`' in rejected.message
+
+
 def test_a_few_rejected_records_are_a_warning_and_too_many_an_error(tmp_path):
     rows = [f"i{number},a1,10.00,2026-06-01" for number in range(99)]
     header = "invoice_id,account_id,amount_due,issued_at"

@@ -34,6 +34,7 @@ def unread(folder: Path) -> dict[str, str]:
     "name",
     [
         *("invoices.csv", "Invoices.CSV", "INVOICES/2026.csv", "invoices/2026/06/a.csv", "invoices-2026-06.csv"),
+        *("invoices.csv/part-00000-3f.csv", "Invoices.Parquet/a.csv"),
         *("invoices.2026-06.v2.csv", "Invoices_2026_Q2.csv", "invoices-2026-06-30T10-00-00Z.csv", "invoices_part3.csv"),
     ],
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,13 +17,16 @@ from pydantic import ValidationError
 
 from csm_core.errors import SourceError
 from csm_core.sources import incoming
-from csm_core.sources.reading import NULL_VALUES
+from csm_core.sources.raw_tables import RawTable
+from csm_core.sources.reading import NULL_VALUES, Reading
 from csm_core.sources.reading_sql import iso_time, plain_number
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
+from csm_core.sources.source_files import stated
 from csm_core.sources.text_files import Row, read_rows, scanned
 from csm_core.sql_models import literal
-from tests.sources.way_in import new_way_in
+from csm_core.text_casts import create_macros
+from tests.sources.way_in import SilentLog, new_way_in
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
@@ -101,8 +105,17 @@ def test_a_mapped_column_that_is_not_there_is_named(way_in, name, text):
         ({"delimiter": ";;"}, "is not allowed"),
         ({"delimiter": '"'}, "other than a quote or a line end"),
         ({"delimiter": ",", "decimal": ","}, "delimiter and decimal are both ','"),
-        ({"null_values": [""]}, "an empty value is always null"),
-        ({"null_values": [None]}, "put the text in quotes"),
+        ({"null_values": [""]}, "an empty value is null"),
+        ({"null_values": [None]}, "put it in quotes"),
+        ({"null_values": ["NULL", False]}, 'null_values: YAML reads no, off or false .* as in "No"'),
+        (
+            {"columns": {"invoices": {"invoice_id": False}}},
+            "columns: invoices: invoice_id: YAML reads no, off or false without quotes as a boolean; put it in quotes, "
+            'as in "No"',
+        ),
+        ({"columns": {"invoices": {"invoice_id": True}}}, 'invoice_id: YAML reads yes, on or true .* as in "Yes"'),
+        ({"columns": {"invoices": {"invoice_id": 1}}}, "invoice_id: YAML reads 1 .* put it in quotes"),
+        ({"columns": {"invoices": {"invoice_id": None}}}, "invoice_id: YAML reads this value as null; put it in quot"),
     ],
 )
 def test_settings_that_mean_nothing_are_rejected(tmp_path, said, message):
@@ -131,6 +144,49 @@ def test_the_setting_is_suggested(way_in, delimiter, said):
     assert f"Save it separated by commas, or set `delimiter: {said}` for the source in csm.yaml." in str(caught.value)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("line_break", [False, True])
+@pytest.mark.parametrize(
+    ("first", "delimiter", "setting"),
+    [
+        ("sep=;", ";", None),
+        ("SEP=|", "|", None),
+        ('"sep=\t"', "\t", None),
+        ("\ufeffsep=,", ",", None),
+        ("sep=,", ";", ";"),
+    ],
+)
+def test_a_first_line_of_excel_states_the_delimiter(way_in, first, delimiter, setting, line_end, line_break):
+    way_in.write_company()
+    if setting:
+        for name in ("accounts", "features", "usage_events"):
+            path = way_in.folder / f"{name}.csv"
+            path.write_text(path.read_text().replace(",", setting))
+    name = '"Ahlers\n2"' if line_break else "Ahlers"
+    rows = [("account_id", "account_name", "plan"), ("a1", name, "NULL"), ("a2", '"NULL"', "pro"), ("a3", "broken")]
+    lines = [first, *(delimiter.join(row) for row in rows)]
+    way_in.write("accounts.csv", "".join(line.replace("\n", line_end) + line_end for line in lines).encode())
+    load(way_in, **({"delimiter": setting} if setting else {}))
+    found = way_in.rows("select account_id, account_name, plan, _source_line from raw.files__accounts order by 1")
+    if line_break and line_end == "\r":
+        # Every carriage return ends a line there.
+        assert [row[0] for row in found] == ["a1", "a2"]
+    else:
+        assert found == [
+            ("a1", name.strip('"').replace("\n", line_end), None, 3),
+            ("a2", "NULL", "pro", 4 + line_break),
+        ]
+    assert way_in.rows("select source_line, raw_text from raw.unparseable_rows") == [
+        (5 + line_break, f"a3{delimiter}broken")
+    ]
+
+
+def test_a_file_with_nothing_but_the_delimiter_is_an_error(way_in):
+    way_in.write_company(accounts="sep=;\n")
+    with pytest.raises(SourceError, match="the second line is blank; expected the column names there"):
+        load(way_in)
+
+
 # -- dates -----------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +207,27 @@ def test_the_setting_is_suggested(way_in, delimiter, said):
         ("2026-06-30", ["%d/%m/%Y"], "2026-06-30"),
         ("2026-06-30T10:00:00+02:00", ["%d/%m/%Y"], "2026-06-30T10:00:00+02:00"),
         ("soon", ["%d/%m/%Y"], "soon"),
+        ("1/7/2026 9:05", ["%d/%m/%Y %H:%M"], "2026-07-01T09:05:00.000000"),
+        ("30/06/2026  14:05", ["%d/%m/%Y %H:%M"], "2026-06-30T14:05:00.000000"),
+        ("30 JUNE 2026 1:05 pm", ["%d %B %Y %I:%M %p"], "2026-06-30T13:05:00.000000"),
+        ("30.10.2026 14:05:01.5", ["%d.%m.%Y %H:%M:%S.%f"], "2026-10-30T14:05:01.500000"),
+        ("30/06/2026 14:05:01.050 +02:00", ["%d/%m/%Y %H:%M:%S.%f %z"], "2026-06-30T12:05:01.050000Z"),
+        ("1/1/2026 00:30+0200", ["%d/%m/%Y %H:%M%z"], "2025-12-31T22:30:00.000000Z"),
+        ("14:05 -02 30-06-2026", ["%H:%M %z %d-%m-%Y"], "2026-06-30T16:05:00.000000Z"),
+        ("Tue 30/06/2026", ["%a %d/%m/%Y"], "2026-06-30"),
+        ("366 2024", ["%j %Y"], "2024-12-31"),
+        ("20260101", ["%Y%m%d"], "2026-01-01"),
+        # What strptime reads, though the format does not describe it, stays, to be rejected by the gate.
+        *(
+            (text, [form], text)
+            for text in ("infinity", "-infinity", "Infinity", "epoch", " infinity ")
+            for form in ("%d/%m/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S.%f", "%d/%m/%Y %H:%M %z")
+        ),
+        ("366 2026", ["%j %Y"], "366 2026"),
+        ("2026111", ["%Y%m%d"], "2026111"),
+        ("Mon 30/06/2026", ["%a %d/%m/%Y"], "Mon 30/06/2026"),
+        ("Monday 30/06/2026 14:05 +0200", ["%A %d/%m/%Y %H:%M %z"], "Monday 30/06/2026 14:05 +0200"),
+        ("30/06/2026 14:05 AM", ["%d/%m/%Y %H:%M %p"], "30/06/2026 14:05 AM"),
     ],
 )
 def test_text_of_a_format_becomes_iso(text, formats, iso):
@@ -163,12 +240,48 @@ def test_null_stays_null():
 
 
 @given(
-    st.datetimes(min_value=__import__("datetime").datetime(1000, 1, 1)),
+    st.datetimes(min_value=datetime(1000, 1, 1)),  # noqa: DTZ001  # hypothesis expects a time without zone
     st.sampled_from(["%d/%m/%Y", "%m-%d-%Y", "%Y.%d.%m"]),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_day_comes_back(moment, form):
     assert value(iso_time(literal(moment.strftime(form)), (form,))) == moment.date().isoformat()
+
+
+WORDS = st.sampled_from(["infinity", "-infinity", "epoch", "Mon", "tue", "June", "jun", "PM", "am", "+02", "-0530"])
+PARTS = st.one_of(
+    WORDS,
+    st.sampled_from([1, 6, 12, 30, 31, 111, 181, 366, 611, 1899, 2024, 2026, 20260630, 2026111]).map(str),
+    st.sampled_from(["06", "007", "0", "00"]),
+)
+
+
+@given(
+    form=st.sampled_from(
+        ["%d/%m/%Y", "%Y%m%d", "%j %Y", "%a %d/%m/%Y", "%d %B %Y", "%d %b %y", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %H:%M"]
+    ),
+    data=st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_a_format_converts_formats_back_to_the_text(form, data):
+    separators = re.split(r"%.", form)
+    text = "".join(data.draw(PARTS) + separator for separator in separators[1:])
+    result = str(value(iso_time(literal(text), (form,))))
+    if result != text:
+        again = datetime.fromisoformat(result).strftime(form)
+        assert _without_leading_zeros(again) == _without_leading_zeros(text)
+
+
+def _without_leading_zeros(text: str) -> str:
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", text).lower()
+
+
+@pytest.mark.parametrize("text", ["infinity", "-infinity", "epoch"])
+def test_open_ends_as_postgresql_writes_them_are_rejected(way_in, text):
+    way_in.write_company(accounts=f"account_id,account_name,created_at\na1,Ahlers,{text}\na2,Bolt,01/02/2026\n")
+    load(way_in, dates="%d/%m/%Y")
+    way_in.stage("accounts")
+    assert way_in.quarantined("accounts") == [(2, "created_at", "invalid_timestamp", text)]
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
@@ -197,8 +310,17 @@ def test_every_day_comes_back(moment, form):
         ("CHF 1\u2019234.50", ".", "1234.50"),
         # What is no such number stays, to be rejected by the gate.
         *((text, ".", text) for text in ("1,00", "1,0000", "1,234,56", "1,234 567", "0,125", "1,5", "12 %", "abc", "")),
-        *((text, ",", text) for text in ("1.00", "0.125", "1.234.56", "12,50,00", "1 23", "$5 EUR", "--5", "(5", "5)")),
-        ("1234.5", ",", "1234.5"),
+        *(
+            (text, ",", text)
+            for text in ("1.00", "10.0", "-0.000", "1.234.56", "12,50,00", "1 23", "$5 EUR", "--5", "(5", "5)")
+        ),
+        # The gate would accept what has the other separator.
+        *(
+            (text, ",", f'{text} [decimal: ","]')
+            for text in ("12.50", "0.125", "1234.5", "-12.5", "+0.1", " 12.5 ", "1234.567", "10.01")
+        ),
+        ('12.50 [decimal: ","]', ",", '12.50 [decimal: ","]'),
+        ('12.50 [decimal: ","]', ".", "12.50"),
         ("1e5", ".", "1e5"),
     ],
 )
@@ -246,6 +368,43 @@ def test_numbers_and_dates_are_read_in_every_form_of_file(way_in):
     ]
 
 
+@given(
+    text=st.from_regex(r"[+-]?[0-9]{1,4}([.,][0-9]{1,4}){0,2}", fullmatch=True),
+    decimal=st.sampled_from([".", ","]),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_the_gate_accepts_has_the_value_by_the_setting(text, decimal):
+    with duckdb.connect() as connection:
+        create_macros(connection)
+        sql = f"select cast(plain_number({plain_number(literal(text), decimal)}) as varchar)"
+        (found,) = connection.execute(sql).fetchall()[0]
+    other = "," if decimal == "." else "."
+    sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
+    whole, _, fraction = digits.partition(decimal)
+    if re.fullmatch(rf"[0-9]+|[1-9][0-9]{{0,2}}(\{other}[0-9]{{3}})+", whole) and not re.search("[.,]", fraction):
+        if not digits.endswith(decimal):
+            assert Decimal(str(found)) == Decimal(f"{sign}{whole.replace(other, '')}.{fraction or 0}")
+    elif decimal == "," and re.fullmatch(r"[0-9]+\.0+", digits):
+        assert Decimal(str(found)) == Decimal(text)
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize(
+    ("decimal", "text", "kept"), [(",", "12.50", '12.50 [decimal: ","]'), (".", "12,50", "12,50"), (".", "1,5", "1,5")]
+)
+def test_a_number_with_the_other_separator_is_rejected_with_its_text(way_in, decimal, text, kept):
+    way_in.write_company()
+    for name in ("accounts", "features", "usage_events"):
+        path = way_in.folder / f"{name}.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+    way_in.write("invoices.csv", HEADER.replace(",", ";") + f"i1;a1;{text};2026-06-01\ni2;a1;10.0;2026-06-01\n")
+    load(way_in, delimiter=";", decimal=decimal)
+    way_in.stage("accounts", "invoices")
+    assert way_in.quarantined("invoices") == [(2, "amount_due", "invalid_number", kept)]
+    assert way_in.rows("select invoice_id, amount_due from staging.stg_invoices") == [("i2", Decimal(10))]
+
+
 # -- nulls -----------------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +423,25 @@ def test_null_values_mean_null_unless_they_are_quoted(way_in):
 
 
 CELL = st.sampled_from(
-    ["", "NULL", "\\N", '"NULL"', '"\\N"', '""', "x", '"x"', '"a""b"', "NULLx", "?", '"?"', '"a;b"', " NULL"]
+    [
+        "",
+        "NULL",
+        "\\N",
+        '"NULL"',
+        '"\\N"',
+        '""',
+        "x",
+        '"x"',
+        '"a""b"',
+        "NULLx",
+        "?",
+        '"?"',
+        '"a;b"',
+        " NULL",
+        "NULL ",
+        '" NULL "',
+        " ? ",
+    ]
 )
 
 
@@ -275,26 +452,50 @@ CELL = st.sampled_from(
     delimiter=st.sampled_from([",", ";", "\t"]),
 )
 def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, delimiter):
-    path = tmp_path_factory.mktemp("nulls") / "a.csv"
+    folder = tmp_path_factory.mktemp("nulls")
+    path = folder / "a.csv"
     lines = [delimiter.join(row) for row in rows]
     if delimiter == ";":
         lines = [line.replace('"a;b"', '"a,b"') for line in lines]
     path.write_text("\n".join([delimiter.join("abc"), *lines]) + "\n")
     careful = list(read_rows(path, 3, delimiter=delimiter, null_values=nulls))
     assert all(isinstance(one, Row) for one in careful)
-    scan = scanned(path, (*nulls, '""') if nulls else ())
-    fast = incoming.FastCsv(3, delimiter, tuple(text for text in nulls if text in scan.texts))
-    values = fast.values(empty_quotes='""' in scan.texts)
     with duckdb.connect() as connection:
-        found = connection.execute(f"select {values} from read_csv(?, {fast.options()})", [str(path)]).fetchall()
+        file = stated(path, Reading(delimiter=delimiter, null_values=nulls))
+        reader = incoming.IncomingText(connection, RawTable("files", "t", "t", ()), "incoming", SilentLog())
+        reader.read_csv(file)
+        (table,) = reader.tables.values()
+        found = connection.execute(f"select c0, c1, c2 from temp.{table} order by _source_line").fetchall()
     assert found == [one.values for one in careful if isinstance(one, Row)]
     # And both agree with what the text says.
     said = [
-        tuple(None if cell in nulls or cell in ("", '""') else next(csv.reader(io.StringIO(cell)))[0] for cell in row)
+        tuple(
+            None if cell.strip() in nulls or cell in ("", '""') else next(csv.reader(io.StringIO(cell)))[0]
+            for cell in row
+        )
         for row in rows
     ]
     if delimiter == ",":
         assert found == said
+
+
+@pytest.mark.parametrize("line_break", [False, True])
+def test_null_values_with_blanks_around_them_mean_null(way_in, line_break):
+    rows = ["e1,a1, NULL ,login", "e2,a1,\\N ,login", 'e3,a1," NULL ",login', "e4,a1,\tNULL,login", "e5,a1,is NULL,x"]
+    rows += ['e6,a1,u,"a\nb"'] if line_break else []
+    way_in.write_company()
+    text = "".join(f"{row},2026-06-01\n" for row in rows)
+    way_in.write("usage_events/2.csv", f"event_id,account_id,user_id,event_name,occurred_at\n{text}")
+    (way_in.folder / "usage_events.csv").unlink()
+    load(way_in)
+    found = way_in.rows("select event_id, user_id, _source_line from raw.files__usage_events order by 1")
+    assert found[:5] == [
+        ("e1", None, 2),
+        ("e2", None, 3),
+        ("e3", " NULL ", 4),
+        ("e4", None, 5),
+        ("e5", "is NULL", 6),
+    ]
 
 
 def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
@@ -302,6 +503,22 @@ def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("abcNULLdef\\N")
     assert scanned(path, ("NULL", "\\N", "LLx")).texts == {"NULL", "\\N"}
+
+
+# -- JSON lines ------------------------------------------------------------------------------------------------------
+
+
+def test_a_json_line_with_a_key_twice_is_rejected(way_in):
+    way_in.write_company()
+    (way_in.folder / "usage_events.csv").unlink()
+    line = '{"event_id":"e%s","account_id":"a1","event_name":"login","occurred_at":"2026-06-01","quantity":2%s}\n'
+    way_in.write("usage_events.jsonl", line % (1, "") + line % (2, ',"quantity":7') + line % (3, ',"x":{"y":1,"z":1}'))
+    result = load(way_in)["raw.files__usage_events"]
+    assert (result.loaded, result.unparseable) == (2, 1)
+    assert way_in.rows("select event_id from raw.files__usage_events order by 1") == [("e1",), ("e3",)]
+    assert way_in.rows("select source_line, reason, detail, raw_text from raw.unparseable_rows") == [
+        (2, "unparseable_row", "the key 'quantity' appears twice", (line % (2, ',"quantity":7')).strip())
+    ]
 
 
 # -- reloading -------------------------------------------------------------------------------------------------------
