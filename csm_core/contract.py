@@ -232,7 +232,7 @@ ENTITIES: dict[str, Entity] = {
                 _text("account_name", required=True),
                 _text("tenant_id", default="default"),
                 _text("segment"),
-                _text("plan"),
+                _id("plan"),
                 _text("csm_owner"),
                 _time("created_at"),
                 _since("churned_at"),
@@ -243,9 +243,9 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "features",
             (
-                _text("feature", required=True),
+                _id("feature", required=True),
                 _text("module"),
-                _text("plan", note="null: part of every plan"),
+                _id("plan", note="null: part of every plan"),
                 _time("released_at"),
             ),
             mandatory=True,
@@ -258,7 +258,7 @@ ENTITIES: dict[str, Entity] = {
                 _ACCOUNT,
                 _id("user_id", note="null counts for no user"),
                 _text("event_name", required=True, note="a login is `login`"),
-                _text("feature"),
+                _id("feature"),
                 Column(
                     "quantity",
                     Kind.INTEGER,

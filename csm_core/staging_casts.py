@@ -224,7 +224,7 @@ def _text(column: Column, kind: str) -> _Cast:
     if kind in _FLOAT_TYPES:
         # Larger floating point numbers are not exact, so the identifier is lost already.
         exact = _EXACT_FLOATS if kind == "DOUBLE" else _EXACT_SINGLES
-        whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) <= {exact}"
+        whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) < {exact}"
         text = f"case when {whole} then cast(cast({clean} as bigint) as varchar) end"
         return _Cast(column.name, text, ((_unparsed(clean, value), Reason.INVALID_NUMBER),))
     if column.identifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, CLOSED, IGNORED, USAGE_EVENTS, Reason
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, USAGE_EVENTS, Reason
 from csm_core.gate.changed_days import note_changed_days
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Counts, Limits, Outcome, Scope, among
@@ -66,12 +66,23 @@ class ByKey:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
             connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
             days = note_changed_days(self._scope, entity.table, "temp.gate_fresh")
+            if entity.name == ACCOUNTS:
+                self._restage_events_of_missing_accounts()
             connection.execute(f"delete from {entity.table}")
             self._counts.loaded = self._scope.one(f"insert into {entity.table} by name from temp.gate_fresh")
         else:
             days = self._replace_by_key(accepted)
         self._prune()
         return Outcome(days=days)
+
+    def _restage_events_of_missing_accounts(self) -> None:
+        """Have all usage events staged again when an account is no longer there: its events are rejected then."""
+        gone = (
+            f"(select account_id from {self._entity.table} "
+            "where account_id not in (select account_id from temp.gate_fresh))"
+        )
+        if has_rows(self._connection, gone):
+            self._connection.execute(f"update run.staged_loads set model_hash = '' where entity = '{USAGE_EVENTS}'")
 
     def _accepted_columns(self) -> str:
         """The columns of the staged table; records that are no longer in a full list get their end."""

@@ -71,6 +71,8 @@ class Refused:
             rejected = sum(count for _, count in reasons)
             self._new.read += read
             self._new.rejected += rejected
+            # Records that only help a model, such as a vendor's customers, count once here: as records or as rejected.
+            read = max(read, self._raw_records(source))
             if limits.exceeded(rejected, read):
                 return self._message(f"{self._entity.name} from {source.system}", rejected, read, limits, new)
             for table, of_table in self._rejected_by_table(source, own):
@@ -79,6 +81,19 @@ class Refused:
                     scope = f"{new} and source_file in (select path from raw.loads where raw_table = {literal(table)})"
                     return self._message(table, of_table, stored, limits, scope)
         return None
+
+    def _raw_records(self, source: Source) -> int:
+        """The new records in the raw tables of the entity."""
+        tables = self._connection.execute(
+            "select distinct raw_table from raw.loads where list_contains(?, load_id) and entity = ? and system = ? "
+            "and status = 'loaded' order by raw_table",
+            [list(source.pending), self._entity.name, source.system],
+        ).fetchall()
+        return sum(
+            self._scope.one(f"select count(*) from {table} where {among('_load_id', source.pending)}")
+            for (table,) in tables
+            if table_exists(self._connection, table)
+        )
 
     def _rejected_by_table(self, source: Source, own: str) -> list[tuple[str, int]]:
         """Records of each raw table that were rejected before the models."""

@@ -101,8 +101,9 @@ class RawColumns:
 def _wider(stored: str, incoming: str) -> str:
     if stored in _INTEGERS and incoming in _INTEGERS:
         return "HUGEINT" if "HUGEINT" in {stored, incoming} or "UBIGINT" in {stored, incoming} else "BIGINT"
-    if {stored, incoming} <= _INTEGERS | FLOATS:
+    if {stored, incoming} <= FLOATS:
         return "DOUBLE"
+    # A floating point number does not hold every whole number: integers and floats meet as text.
     return "VARCHAR"
 
 

@@ -175,3 +175,36 @@ def test_a_warehouse_of_the_version_before_gains_the_gates_columns(way_in):
         ("e3", 1),
         ("e9", 1),
     ]
+
+
+def test_events_of_an_account_that_is_no_longer_there_are_rejected(way_in):
+    way_in.write_company()
+    way_in.run()
+    way_in.write("accounts.csv", "account_id,account_name\na2,Bolt\n")
+    way_in.connection.execute("delete from raw.files__accounts where account_id = 'a1'")
+    report = way_in.run()["usage_events"]
+    assert (report.read, report.loaded, report.by_reason) == (3, 1, {"unknown_account": 2})
+
+
+def test_features_and_plans_that_came_as_floating_point_match(way_in):
+    way_in.write_company(
+        features="feature,plan\n101,1.0\n",
+        accounts="account_id,account_name,plan\na1,Ahlers,1\na2,Bolt,1.0\n",
+        usage_events="event_id,account_id,event_name,feature,occurred_at\ne1,a1,used,101.0,2026-06-01\n",
+    )
+    way_in.run()
+    assert way_in.rows("select feature, plan from staging.stg_features") == [("101", "1")]
+    assert way_in.rows("select distinct plan from staging.stg_accounts") == [("1",)]
+    assert way_in.rows("select feature from staging.stg_usage_events") == [("101",)]
+
+
+def test_integers_loaded_before_floats_keep_their_digits(way_in):
+    way_in.write_company()
+    opened = "timestamp '2026-06-01' as opened_at, 'a1' as account_id"
+    for name, ids in (("a", "9007199254740993::bigint"), ("b", "100::double")):
+        (way_in.folder / "tickets").mkdir(exist_ok=True)
+        way_in.connection.execute(
+            f"copy (select {ids} as ticket_id, {opened}) to '{way_in.folder}/tickets/{name}.parquet'"
+        )
+        way_in.run("tickets")
+    assert way_in.rows("select ticket_id from staging.stg_tickets order by all") == [("100",), ("9007199254740993",)]
