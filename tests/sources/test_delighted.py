@@ -158,7 +158,7 @@ def exports(way_in, tmp_path) -> tuple[DelightedSettings, Path]:
 
 
 @pytest.mark.parametrize("field", ["score", "created_at", "updated_at"])
-@pytest.mark.parametrize("text", ["6/1/2026", "2026-02-30", "nine", "1e9", "9.5"])
+@pytest.mark.parametrize("text", ["6/1/2026", "2026-02-30", "nine", "1e5", "9.5"])
 def test_what_does_not_parse_is_rejected_with_its_text(way_in, exports, tmp_path, field, text):
     source, folder = exports
     write_lines(folder / "survey_responses.jsonl", answer(1, JUNE, **{field: text}), answer(2, JUNE))

@@ -105,7 +105,7 @@ def test_a_mapped_column_that_is_not_there_is_named(way_in, name, text):
         ({"delimiter": ";;"}, "is not allowed"),
         ({"delimiter": '"'}, "other than a quote or a line end"),
         ({"delimiter": ",", "decimal": ","}, "delimiter and decimal are both ','"),
-        ({"null_values": [""]}, "an empty value is null"),
+        ({"null_values": [""]}, "an empty value is always null"),
         ({"null_values": [None]}, "put it in quotes"),
         ({"null_values": ["NULL", False]}, 'null_values: YAML reads no, off or false .* as in "No"'),
         (
