@@ -106,6 +106,8 @@ def staged_day():
 
 @pytest.mark.parametrize("entity", RECORDS)
 def test_a_record_of_any_entity_makes_a_day_one_with_data(staged_day, entity):
+    with pytest.raises(InputError):
+        require_population(staged_day, (DAY, DAY))
     staged(staged_day, entity, {"account_id": "A", ENTITIES[entity].dated_by.name: LAST})
     require_population(staged_day, (DAY, DAY))
 
@@ -128,6 +130,8 @@ def test_accounts_without_dates_and_without_records_are_an_error_that_says_what_
 
 
 def test_an_account_with_a_creation_date_makes_a_day_one_with_data(staged_day):
+    with pytest.raises(InputError):
+        require_population(staged_day, (DAY, DAY))
     staged(staged_day, "accounts", {"account_id": "B", "account_name": "B", "created_at": LAST})
     run_model(staged_day, "intermediate/int_account_days", [DAY])
     require_population(staged_day, (DAY, DAY))
