@@ -172,7 +172,11 @@ def test_a_few_rejected_records_are_a_warning_and_too_many_an_error(tmp_path):
         ("tickets.csv", b"", "is empty"),
         ("tickets.csv", "ticket_id,account_id,opened_at\n".encode("utf-16"), "UTF-16"),
         ("tickets.parquet", b"PAR1 and nothing more", "not a readable Parquet file"),
-        ("tickets.csv.gz", gzip.compress(b"ticket_id,account_id,opened_at\nt1,a1,2026-06-01\n" * 9)[:40], "gzip"),
+        (
+            "tickets.csv.gz",
+            gzip.compress(b"ticket_id,account_id,opened_at\nt1,a1,2026-06-01\n" * 9, mtime=0)[:40],
+            "gzip",
+        ),
         ("tickets.csv", b"ticket_id,ticket_id,account_id,opened_at\n", "ticket_id"),
     ],
 )
