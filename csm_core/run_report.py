@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol
 
+from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, late_text
 from csm_core.sources.found_files import UnreadFile
 from csm_core.summary import DaySummary, day_lines, printable, summarise_day
 from csm_core.warehouse import Warehouse
 
 _MOST_UNREAD = 10
+_OUTCOMES = ("current", "superseded", "rejected", "ignored")
 
 
 class Outcome(Protocol):
@@ -27,6 +29,7 @@ class Outcome(Protocol):
     late: tuple[date, date] | None
     late_records: Sequence[LateRecords]
     unread: Sequence[UnreadFile]
+    records: Sequence[RecordCounts]
 
 
 def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
@@ -40,6 +43,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     ]
     if summary:
         lines += day_lines(summary)
+    lines += _source_lines(outcome.records)
     lines += _record_lines(outcome.staged)
     lines += _unread_lines(outcome.unread)
     if outcome.late:
@@ -67,6 +71,15 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
         "to": str(days[1]),
         "seconds": round(seconds, 3),
         "day": summary.as_dict() if summary else None,
+        "source_records": [
+            {
+                "system": one.system,
+                "table": one.table,
+                "read": one.records,
+                **{name: getattr(one, name) for name in _OUTCOMES},
+            }
+            for one in outcome.records
+        ],
         "records": [
             {
                 "entity": report.entity,
@@ -102,6 +115,18 @@ def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) ->
         return None
     with warehouse.connect() as connection:
         return summarise_day(connection, days[1])
+
+
+def _source_lines(records: Sequence[RecordCounts]) -> list[str]:
+    """A line for each system of which whole records are read: what became of the records of its raw tables."""
+    lines: list[str] = []
+    for system in sorted({one.system for one in records}):
+        found = [one for one in records if one.system == system]
+        counts = {name: sum(getattr(one, name) for one in found) for name in _OUTCOMES}
+        became = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "current")
+        read = sum(one.records for one in found)
+        lines.append(f"{'' if lines else 'Sources':11}{system}: {read:,} records read = {became}")
+    return lines
 
 
 def _record_lines(staged: Sequence[Any]) -> list[str]:
