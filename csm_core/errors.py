@@ -6,9 +6,14 @@ The command line turns ``exit_status`` into the process's own: 2 for input or co
 
 
 class CSMError(Exception):
-    """Anything that csm-health refuses or fails at, with a message meant for a person."""
+    """Anything that csm-health rejects or fails at, with a message meant for a person and without secrets."""
 
     exit_status = 1
+
+    def __init__(self, message: str = "") -> None:
+        from csm_core.secrets import without_secrets  # it raises errors of this module
+
+        super().__init__(without_secrets(message))
 
 
 class InputError(CSMError):

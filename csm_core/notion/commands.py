@@ -19,6 +19,7 @@ from csm_core.notion.setup import init_workspace
 from csm_core.notion.workspace import NotionSettings, open_workspace
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
+from csm_core.terminal import write_rewritten_line
 from csm_core.warehouse import Warehouse, table_exists
 
 
@@ -79,7 +80,5 @@ def _require_scores(config: Config) -> None:
 
 def _progress(done: int, steps: int, seconds_left: float) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left")
-        if done == steps:
-            sys.stderr.write("\n")
-        sys.stderr.flush()
+        end = "\n" if done == steps else ""
+        write_rewritten_line(f"  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left", end=end)
