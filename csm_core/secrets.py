@@ -20,7 +20,7 @@ _VARIABLE_WORDS = (*SECRET_WORDS, "_KEY", "PASSWD", "PASSPHRASE", "CREDENTIAL")
 _SECRET_LENGTH = 6
 # Characters of base64 that identify a value inside a longer text.
 _BASE64_LENGTH = 8
-_PATH_LENGTH = 12
+_PATH_LENGTH = 8
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-=")
 _HIDDEN = "(hidden)"
 
@@ -132,8 +132,11 @@ def _parts(value: str) -> Iterator[str]:
     if address:
         password = (address[1] or "").partition(":")[2]
         candidates += [password, unquote(password)]
-        if address[2] and len(address[2]) >= _PATH_LENGTH and not value.lower().startswith("postgres"):
-            candidates.append(address[2])
+        if not value.lower().startswith("postgres"):
+            # Of a webhook, the end of the path is what nobody else may know.
+            segments = (address[2] or "").strip("/").split("/")
+            endings = ["/".join(segments[place:]) for place in range(len(segments))]
+            candidates += [ending for ending in endings if len(ending) >= _PATH_LENGTH]
     candidates += [one.strip("'") for one in re.findall(r"\bpassword\s*=\s*('[^']*'|\S+)", value)]
     yield from {one for one in candidates if len(one) >= _SECRET_LENGTH}
 
