@@ -4,12 +4,12 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 from alembic.util.exc import CommandError
-from dagster._core.errors import DagsterInvariantViolationError
+from dagster_shared.check import CheckError
 from sqlalchemy.exc import DBAPIError
 from yaml import YAMLError
 
@@ -51,8 +51,16 @@ def shared_instance(config: Config) -> Generator[dg.DagsterInstance]:
     Raises RunError where its storage cannot be read or written, and InputError for a dagster.yaml that is not valid.
     """
     home = prepare_home(config)
-    with _explained(home), dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+    with _explained(home), ExitStack() as stack:
+        yield stack.enter_context(_opened(home))
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except (YAMLError, dg.DagsterError, CheckError) as error:
+        message = f"{home / INSTANCE_FILE} is not valid: {_line(error)}. Correct it, or move it away: it is made again."
+        raise InputError(message) from None
 
 
 @contextmanager
@@ -65,11 +73,6 @@ def _explained(home: Path) -> Generator[None]:
     except CommandError as error:
         # Alembic, which creates the tables, finds a revision that this version of Dagster does not have.
         raise _unusable(home, error) from None
-    except (YAMLError, dg.DagsterInvalidConfigError, DagsterInvariantViolationError) as error:
-        if isinstance(error, DagsterInvariantViolationError) and INSTANCE_FILE not in str(error):
-            raise
-        message = f"{home / INSTANCE_FILE} is not valid: {_line(error)}. Correct it, or move it away: it is made again."
-        raise InputError(message) from None
 
 
 def _unusable(home: Path, error: Exception) -> RunError:

@@ -141,12 +141,18 @@ async def open_workspace(
 def _require_ids(env: Mapping[str, str]) -> None:
     for name in (setting for spec in DATABASES for setting in (spec.setting, spec.data_source_setting)):
         found = env.get(name, "").strip()
-        if found and not _ID.match(found):
-            message = (
-                f"{name} is {shown(found)}, which is not an id. Set it to the 32 hexadecimal digits in the address of "
-                "the database, with or without hyphens."
-            )
-            raise ConfigError(message)
+        if found:
+            require_id(name, found)
+
+
+def require_id(name: str, value: str) -> None:
+    """Raise ConfigError for a ``value`` of the setting or option ``name`` that cannot be an id of Notion."""
+    if not _ID.match(value):
+        message = (
+            f"{name} is {shown(value)}, which is not an id. Give the 32 hexadecimal digits in the address of the "
+            "database or page, with or without hyphens."
+        )
+        raise ConfigError(message)
 
 
 def _named(env: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

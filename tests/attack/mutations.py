@@ -25,6 +25,7 @@ from tests.in_process import Done, csm
 from tests.mutations import contract_records
 
 SECONDS = 60
+PUBLISHED_FROM = 500
 SECRET = "ZQattackKw7-p@ss/w+rd=%"
 ENVIRONMENT = {"NOTION_TOKEN": SECRET, "STRIPE_API_KEY": SECRET, "NOTION_BASE_URL": "http://127.0.0.1:9"}
 
@@ -255,11 +256,14 @@ def attack(folder: Path, mutations: int, seed: int = 1, *, in_processes: int = 0
         (_mutated_records, 10),
     ]
     again: list[tuple[list[str], dict[str, str], Path, int]] = []
+    template = _published(folder / "template") if mutations >= PUBLISHED_FROM else None
     for number in range(mutations):
         (make,) = dice.choices([one for one, _ in kinds], [weight for _, weight in kinds])
         place = folder / "inside" / f"m{number}"
         _prepare(place)
         arguments, variables = make(place, dice)
+        if template is not None and arguments[0] != "config":
+            shutil.copytree(template / "data", place / "data", dirs_exist_ok=True)
         done = _run(place, arguments, variables)
         result.tried[make.__name__.removeprefix("_mutated_")] += 1
         result.statuses[done.status] += 1
@@ -278,6 +282,21 @@ def attack(folder: Path, mutations: int, seed: int = 1, *, in_processes: int = 0
     if losses.written != losses.counted:
         result.losses.append(f"{losses.written:,} records written, {losses.counted:,} accounted for")
     return result
+
+
+def _published(place: Path) -> Path:
+    """A company with a scored and published day, so that commands have something to work on."""
+    _prepare(place)
+    (place / "csm.yaml").write_text(
+        yaml.safe_dump({"warehouse": "data/csm.duckdb", "sources": [BASE["sources"][0]]}), encoding="utf-8"
+    )
+    accepted = ["--accept", "usage_delivered", "--accept", "portfolio_swing"]
+    done = csm("run", "--as-of", "2026-06-01", "--no-publish", *accepted, folder=place)
+    if done.status:
+        message = f"the company of the attack cannot be scored: {done.stdout}{done.stderr}"
+        raise RuntimeError(message)
+    shutil.rmtree(place / "data" / "dagster_home", ignore_errors=True)
+    return place
 
 
 def _prepare(place: Path) -> None:
