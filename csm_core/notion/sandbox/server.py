@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -71,7 +72,7 @@ class SandboxServer:
             message = f"the port is {port}; expected a number from 1 to {MAX_PORT}, or 0 for any free port"
             raise InputError(message)
         self.token = token
-        self.store = Store(path, clock)
+        self.store = _store(path, clock)
         self._api = Api(self.store, view_address, query_result_limit)
         self.people = People(self._api)
         self._transports: dict[Any, asyncio.Transport] = {}
@@ -213,6 +214,17 @@ class SandboxServer:
     def _transport_of(self, scope: Scope) -> asyncio.Transport | None:
         client = scope.get("client")
         return self._transports.get(tuple(client)) if client is not None else None
+
+
+def _store(path: Path, clock: Callable[[], datetime] | None) -> Store:
+    try:
+        return Store(path, clock)
+    except (OSError, sqlite3.Error) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise NotionError(
+            f"the Notion sandbox's file {path} cannot be opened: {reason}. Free space if its disk is full; if the file "
+            "is damaged, move it away: the sandbox starts again with an empty workspace."
+        ) from None
 
 
 class _PromptServer(uvicorn.Server):
