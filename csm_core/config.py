@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from csm_core.errors import ConfigError, InputError
 from csm_core.paths import checked_path, shown
 from csm_core.policy import Thresholds
+from csm_core.resources import MAX_THREADS, checked_memory
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.section import Section
 from csm_core.sources.settings import AnySource, FilesSettings
@@ -33,15 +34,6 @@ CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-MAX_THREADS = 1024
-MIN_MEMORY_BYTES = 16 * 1024**2
-MAX_MEMORY_BYTES = 1024**5
-# What units of ``memory_limit`` are worth to DuckDB.
-_UNITS = {
-    **{unit: 1000**power for power, unit in enumerate(("KB", "MB", "GB", "TB"), start=1)},
-    **{unit: 1024**power for power, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), start=1)},
-}
-_MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]i?B)\Z")
 _Part = TypeVar("_Part", bound=Section)
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 
@@ -181,16 +173,7 @@ class Config(Section, frozen=True):
     @field_validator("memory_limit")
     @classmethod
     def _possible_memory(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        found = _MEMORY.match(value)
-        if not found:
-            message = "expected a number and a unit (KB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 4GB"
-            raise ValueError(message)
-        if not MIN_MEMORY_BYTES <= float(found[1]) * _UNITS[found[2]] <= MAX_MEMORY_BYTES:
-            message = "expected at least 16MiB and at most 1024TiB"
-            raise ValueError(message)
-        return value
+        return None if value is None else checked_memory(value)
 
     @field_validator("sources")
     @classmethod

@@ -1,6 +1,6 @@
 """The errors of the domain: what is wrong, where, and what to do; never a secret, never a traceback for users.
 
-The command line turns ``exit_status`` into the process's own: 2 for input or configuration that a person can mend,
+The command line turns ``exit_status`` into the process's own: 2 for input or configuration that a person can fix,
 1 for a run that failed.
 """
 
@@ -17,7 +17,7 @@ class CSMError(Exception):
 
 
 class InputError(CSMError):
-    """Input that somebody has to mend: a file, a column, an argument."""
+    """Input that has to be fixed: a file, a column, an argument."""
 
     exit_status = 2
 
