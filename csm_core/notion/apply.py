@@ -87,7 +87,10 @@ class Report:
         if self.removed_characters:
             lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
         lines += [f"{'':<10} {said}" for said in _read_lines(self.read_back)]
-        lines += [f"{'':<10} FAILED {change.kind} {change.key}: {change.error}" for change in self.failures]
+        lines += [
+            f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
+            for change in self.failures
+        ]
         return lines
 
     def as_dict(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Plan:
             f"  cannot be written: {kind} {printable(key, 200)}: {printable(said, 400)}"
             for kind, key, said in self.troubles
         ]
-        lines += [f"  database: {said}" for said in self.drift]
+        lines += [f"  database: {printable(said, 400)}" for said in self.drift]
         return lines
 
     def as_dict(self) -> dict[str, Any]:

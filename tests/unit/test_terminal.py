@@ -7,12 +7,16 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import date
 
 import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csm_core.notion.apply import Report
+from csm_core.notion.ledger import Change
+from csm_core.notion.plan import Plan
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
 from csm_core.terminal import CleanStream, clean, clean_output, write_data, write_rewritten_line
@@ -90,3 +94,13 @@ def test_csm_sql_on_a_terminal_and_in_a_pipe(evil_company, form):
         assert form == "table" or b"\x1b" not in piped.stdout
     with duckdb.connect(str(evil_company / "published" / "csm_analytics.duckdb"), read_only=True) as connection:
         assert connection.execute("select name from marts.names").fetchall() == [(EVIL,)]
+
+
+def test_plans_and_reports_of_publishing_show_names_without_control_characters():
+    day = date(2026, 6, 30)
+    named = {"orphans": [EVIL], "trashed": [EVIL], "changed_ids": [EVIL], "drift": [EVIL]}
+    plan = Plan(day, ("health",), [], {}, troubles=[("health", EVIL, EVIL)], **named)
+    failed = Change("health", EVIL, "failed", None, EVIL)
+    report = Report("r", day, {}, {}, {"health": 0}, 0, 0, [failed], 0, 0.0, changed_ids=[EVIL])
+    for line in [*plan.lines(), *report.lines()]:
+        assert line.isprintable(), line
