@@ -11,17 +11,23 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from csm_core.addresses import checked_address
 from csm_core.errors import CSMError, InputError
+from csm_core.secrets import secret, without_secrets_inside
 
 WEBHOOK_VARIABLE = "CSM_ALERT_WEBHOOK"
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 3
 # Slack refuses a section of more than 3,000 characters and cuts a text after 40,000.
 SECTION_CHARACTERS = 2900
+
+
+def webhook(environment: Mapping[str, str] | None = None) -> str:
+    """The webhook's address; empty if none is set. Raises ConfigError for a value that cannot be one."""
+    return secret(WEBHOOK_VARIABLE, "the address that Slack shows for the webhook", environment, required=False)
 
 
 class AlertError(CSMError):
@@ -48,11 +54,12 @@ def post(message: Mapping[str, object], url: str, *, pause_seconds: float = 1.0)
 
     Raises InputError for an address that is none, AlertError when the message was refused or did not get through.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        error = f"{WEBHOOK_VARIABLE} is no http(s) address. Set it to the address that Slack gives for the webhook."
-        raise InputError(error)
-    body = json.dumps(message).encode()
+    try:
+        url = checked_address(url, user_allowed=True)
+    except ValueError as reason:
+        error = f"{WEBHOOK_VARIABLE}: {reason}. Set it to the address that Slack shows for the webhook."
+        raise InputError(error) from None
+    body = json.dumps(without_secrets_inside(message)).encode()
     try:
         for attempt in Retrying(
             retry=retry_if_exception_type(_PassingError),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from csm_core.errors import ConfigError, CSMError, InputError
+from csm_core.errors import ConfigError, InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 
 if TYPE_CHECKING:
@@ -71,22 +71,30 @@ INTERRUPTED = 130
 
 
 def main(runner: Runner | None = None) -> None:
-    """Run the command line; errors of ours become a message and their exit status, never a traceback."""
+    """Run the command line; an error that has an explanation becomes a message and an exit status, not a traceback."""
+    from csm_core.command_line import checked_commands, explained
+    from csm_core.terminal import clean_output
+
     global _runner
     _runner = runner
-    try:
-        app()
-    except CSMError as error:
-        typer.echo(f"csm: {error}", err=True)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        _say_stopped()
-        sys.exit(INTERRUPTED)
-    except SystemExit as ended:
-        # Typer takes Ctrl-C for itself and ends without a word.
-        if ended.code == INTERRUPTED:
+    with clean_output():
+        try:
+            checked_commands(app)()
+        except KeyboardInterrupt:
             _say_stopped()
-        raise
+            sys.exit(INTERRUPTED)
+        except SystemExit as ended:
+            # Typer handles Ctrl-C itself and ends without a message.
+            if ended.code == INTERRUPTED:
+                _say_stopped()
+            raise
+        except Exception as error:
+            explanation = explained(error)
+            if explanation is None:
+                raise
+            message, status = explanation
+            typer.echo(f"csm: {message}", err=True)
+            sys.exit(status)
 
 
 def _say_version(wanted: bool) -> None:
@@ -239,8 +247,9 @@ def sql(
 ) -> None:
     """Ask the published copy of the marts, which never waits for a run."""
     from csm_core.analytics import query_published
+    from csm_core.terminal import write_data
 
-    typer.echo(query_published(_warehouse(config), query, "json" if as_json else form), nl=False)
+    write_data(query_published(_warehouse(config), query, "json" if as_json else form))
 
 
 @app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")

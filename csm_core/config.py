@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from csm_core.errors import ConfigError, InputError
+from csm_core.paths import checked_path, shown
 from csm_core.policy import Thresholds
+from csm_core.resources import MAX_THREADS, checked_memory
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.section import Section
 from csm_core.sources.settings import AnySource, FilesSettings
+from csm_core.yaml_values import parse_yaml
 
 CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
@@ -152,8 +155,8 @@ class Config(Section, frozen=True):
     max_closed_percent: float = Field(default=20.0, ge=0, le=100)
     late_arrival_days: int = Field(default=3, ge=0, le=366)
     catch_up_days: int = Field(default=31, ge=0, le=366)
-    memory_limit: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$")
-    threads: int | None = Field(default=None, ge=1)
+    memory_limit: str | None = None
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
     log_format: Literal["people", "json"] = "people"
 
     @field_validator("timezone")
@@ -166,6 +169,11 @@ class Config(Section, frozen=True):
             message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
             raise ValueError(message) from None
         return value
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _possible_memory(cls, value: str | None) -> str | None:
+        return None if value is None else checked_memory(value)
 
     @field_validator("sources")
     @classmethod
@@ -213,64 +221,90 @@ def load_config(path: Path | str | None = None, environment: Mapping[str, str] |
     file = _config_file(path, environment)
     values = _read_yaml(file) if file else {}
     origin = str(file) if file else "the embedded defaults"
+    overridden: dict[tuple[str, ...], str] = {}
     for name, raw in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in _RESERVED_VARIABLES:
-            _override(values, name, raw)
+            keys = _override(values, name, raw)
+            if keys:
+                overridden[keys] = name
     if "CSM_LOG_FORMAT" in environment:
         values["log_format"] = environment["CSM_LOG_FORMAT"]
+        overridden["log_format",] = "CSM_LOG_FORMAT"
     base = file.parent if file else Path.cwd()
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, origin)) from None
-    return _absolute(config, base)
+        raise ConfigError(_explain(error, origin, overridden)) from None
+    return _absolute(config, base, origin, (), overridden)
 
 
-def _absolute(section: _Part, base: Path) -> _Part:
-    """The section with every relative path in it, however deep, taken from the file's own folder."""
+def _absolute(
+    section: _Part, base: Path, origin: str, keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]
+) -> _Part:
+    """The section with every relative path in it, however deep, taken from the file's own folder and checked."""
     changed: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
+        inner = (*keys, name)
         if isinstance(value, Path):
-            changed[name] = (base / value.expanduser()).resolve()
+            try:
+                changed[name] = checked_path(value, base)
+            except ValueError as error:
+                line = f"{'.'.join(inner)}: {error} (found {shown(str(value))}{_setter(inner, overridden)})"
+                raise ConfigError(_invalid(origin, [line])) from None
         elif isinstance(value, Section):
-            changed[name] = _absolute(value, base)
+            changed[name] = _absolute(value, base, origin, inner, overridden)
         elif isinstance(value, tuple):
             items = cast("tuple[Any, ...]", value)
-            changed[name] = tuple(_absolute(item, base) if isinstance(item, Section) else item for item in items)
+            changed[name] = tuple(
+                _absolute(item, base, origin, (*inner, str(place)), overridden) if isinstance(item, Section) else item
+                for place, item in enumerate(items)
+            )
     return section.model_copy(update=changed)
 
 
 def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Path | None:
     named = path or environment.get(CONFIG_VARIABLE)
-    if named:
-        file = Path(named).expanduser()
-        if not file.is_file():
-            message = f"configuration file not found: {file}. Give another with --config, or unset {CONFIG_VARIABLE}."
-            raise ConfigError(message)
-        return file.resolve()
-    default = Path.cwd() / DEFAULT_FILE
-    return default if default.is_file() else None
+    if not named:
+        default = Path.cwd() / DEFAULT_FILE
+        return default if default.is_file() else None
+    try:
+        file = checked_path(named)
+    except ValueError as error:
+        option = "--config" if path else CONFIG_VARIABLE
+        message = f"{option}: {error} (found {shown(str(named))}). Name a csm.yaml."
+        raise ConfigError(message) from None
+    if not file.is_file():
+        message = f"configuration file not found: {file}. Give another with --config, or unset {CONFIG_VARIABLE}."
+        raise ConfigError(message)
+    return file
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
         message = f"{file}: cannot be read as YAML: {error}"
         raise ConfigError(message) from None
+    loaded = parse_yaml(text, str(file))
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         message = f"{file}: expected keys and values at the top level, found a {type(loaded).__name__}"
         raise ConfigError(message)
-    return cast("dict[str, Any]", loaded)
+    values = cast("dict[Any, Any]", loaded)
+    unnamed = next((key for key in values if not isinstance(key, str)), None)
+    if unnamed is not None:
+        message = f"{file}: the key {shown(unnamed)} is not text; keys of the configuration are names"
+        raise ConfigError(message)
+    return cast("dict[str, Any]", values)
 
 
-def _override(values: dict[str, Any], variable: str, raw: str) -> None:
+def _override(values: dict[str, Any], variable: str, raw: str) -> tuple[str, ...] | None:
+    """Set the key that ``variable`` names; its keys, or None for a variable that names no key."""
     keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     if keys[0] not in Config.model_fields:
-        return
+        return None
     target = values
     for key in keys[:-1]:
         nested = target.setdefault(key, {})
@@ -278,14 +312,11 @@ def _override(values: dict[str, Any], variable: str, raw: str) -> None:
             message = f"{variable}: {key} is not a section that can be overridden key by key"
             raise ConfigError(message)
         target = cast("dict[str, Any]", nested)
-    try:
-        target[keys[-1]] = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        message = f"{variable}: its value cannot be read as YAML"
-        raise ConfigError(message) from None
+    target[keys[-1]] = parse_yaml(raw, variable)
+    return tuple(keys)
 
 
-def _explain(error: ValidationError, origin: str) -> str:
+def _explain(error: ValidationError, origin: str, overridden: Mapping[tuple[str, ...], str]) -> str:
     lines: list[str] = []
     for problem in error.errors():
         location, section = _located(problem["loc"])
@@ -301,13 +332,24 @@ def _explain(error: ValidationError, origin: str) -> str:
             lines.append(f"unknown key {key!r}; {hint}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {reason} (found {_shortened(problem['input'])})")
+            found = _found(problem["input"]) + _setter(tuple(map(str, location)), overridden)
+            lines.append(f"{key}: {reason} (found {found})")
+    return _invalid(origin, lines)
+
+
+def _invalid(origin: str, lines: Sequence[str]) -> str:
     return "\n".join([f"{origin}: the configuration is not valid", *(f"  {line}" for line in lines)])
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _found(value: object) -> str:
+    """A value for a message; an address without user and password."""
+    return shown(re.sub(r"//[^/@]*@", "//(hidden)@", value) if isinstance(value, str) else value)
+
+
+def _setter(keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]) -> str:
+    """Which variable set a key, if one did: a message that names only the file would mislead."""
+    name = next((name for prefix, name in overridden.items() if keys[: len(prefix)] == prefix), None)
+    return f", set by {name}" if name else ""
 
 
 def _located(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:

@@ -1,18 +1,23 @@
 """The errors of the domain: what is wrong, where, and what to do; never a secret, never a traceback for users.
 
-The command line turns ``exit_status`` into the process's own: 2 for input or configuration that a person can mend,
+The command line turns ``exit_status`` into the process's own: 2 for input or configuration that a person can fix,
 1 for a run that failed.
 """
 
 
 class CSMError(Exception):
-    """Anything that csm-health refuses or fails at, with a message meant for a person."""
+    """Anything that csm-health rejects or fails at, with a message meant for a person and without secrets."""
 
     exit_status = 1
 
+    def __init__(self, message: str = "") -> None:
+        from csm_core.secrets import without_secrets  # it raises errors of this module
+
+        super().__init__(without_secrets(message))
+
 
 class InputError(CSMError):
-    """Input that somebody has to mend: a file, a column, an argument."""
+    """Input that has to be fixed: a file, a column, an argument."""
 
     exit_status = 2
 

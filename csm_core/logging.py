@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
-from csm_core.secrets import SECRET_WORDS, without_secrets
+from csm_core.secrets import SECRET_WORDS, without_secrets, without_secrets_inside
+from csm_core.terminal import clean, write_controls
 
 # Attribute of a log record with everything that was said, by name.
 _STRUCTURED = "csm_event"
@@ -120,14 +121,17 @@ class StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record."""
         try:
-            said = _described(record)
+            fields = without_secrets_inside(_described(record))
             if self._json:
-                line = json.dumps(said, sort_keys=True, ensure_ascii=False, default=str)
+                line = json.dumps(fields, sort_keys=True, ensure_ascii=True, default=str)
             else:
                 import structlog
 
-                line = str(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())(None, "", said))
-            sys.stderr.write(line + "\n")
+                colours = sys.stderr.isatty()
+                cleaned = {name: clean(value) if isinstance(value, str) else value for name, value in fields.items()}
+                line = str(structlog.dev.ConsoleRenderer(colors=colours)(None, "", cleaned))
+            # The values are clean; the control characters that are left are the renderer's colours.
+            write_controls(sys.stderr, line + "\n")
             sys.stderr.flush()
         except Exception:  # noqa: BLE001  # as the standard library does: a log line never ends a run
             self.handleError(record)
@@ -137,8 +141,8 @@ def _without_secrets(_logger: object, _method: str, event: EventDict) -> EventDi
     for key, value in event.items():
         if any(word in key.upper() for word in SECRET_WORDS):
             event[key] = "(hidden)"
-        elif isinstance(value, str):
-            event[key] = without_secrets(value)
+        else:
+            event[key] = without_secrets_inside(value)
     return event
 
 

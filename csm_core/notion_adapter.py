@@ -33,6 +33,7 @@ from csm_core.notion.rich_text import (
     runs,
     text_blocks,
 )
+from csm_core.paging import Paging
 from csm_core.qbr import LABELS
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
@@ -449,6 +450,7 @@ class NotionCSMAdapter:
         last: str | None = None
         listed = 0
         complete = True
+        paging = Paging(f"the query of Notion's data source {source.data_source_id}", NotionError)
         while True:
             answer = await self.caller.repeat(
                 lambda: self._client.data_sources.query(source.data_source_id, **body)  # pyright: ignore[reportReturnType]
@@ -461,6 +463,7 @@ class NotionCSMAdapter:
             complete = complete and answer.get("request_status", {}).get("type") != "incomplete"
             if not answer.get("has_more"):
                 return complete, last, listed
+            paging.follow(answer.get("next_cursor"), [page["id"] for page in answer["results"]])
             body["start_cursor"] = answer["next_cursor"]
 
     async def create_page(

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from csm_core.logging import get_logger
+from csm_core.terminal import write_rewritten_line
 
 _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
 
@@ -50,8 +51,7 @@ class Progress:
         self._count += 1
         self._rows += int(facts.get("rows") or 0)
         if self._terminal:
-            sys.stderr.write(f"\r\033[K  {self._line()}  {asset}")
-            sys.stderr.flush()
+            write_rewritten_line(f"  {self._line()}  {asset}")
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._since
@@ -59,6 +59,9 @@ class Progress:
 
     def _close_layer(self) -> None:
         if self._layer and not self._quiet:
-            sys.stderr.write(f"\r\033[K  {self._line()}\n" if self._terminal else f"  {self._line()}\n")
-            sys.stderr.flush()
+            if self._terminal:
+                write_rewritten_line(f"  {self._line()}", end="\n")
+            else:
+                sys.stderr.write(f"  {self._line()}\n")
+                sys.stderr.flush()
         self._layer = ""

@@ -36,6 +36,8 @@ LOCK_PATIENCE = timedelta(minutes=30)
 
 # Bounds of an empty range: the days of a roll-up without queued days.
 _NO_DAY = date(1970, 1, 1)
+# How DuckDB begins the message of an IOException for a file that another process has open.
+_LOCKED = "IO Error: Could not set lock on file "
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -385,7 +387,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _is_locked(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+    # The beginning only: the rest of the message quotes the path, which may contain any word.
+    return isinstance(error, duckdb.IOException) and str(error).startswith(_LOCKED)
 
 
 class _WaitingMessage:

@@ -4,13 +4,19 @@ import os
 import sys
 
 from csm_core.config import PROJECT_ROOT, load_config
+from csm_core.errors import CSMError
+from csm_core.terminal import clean
 from pipelines.instance import HOME_VARIABLE, prepare_home
 
 
 def main() -> None:
     """Replace this process by `dagster dev`."""
     os.chdir(PROJECT_ROOT)
-    os.environ[HOME_VARIABLE] = str(prepare_home(load_config()))
+    try:
+        os.environ[HOME_VARIABLE] = str(prepare_home(load_config()))
+    except CSMError as error:
+        sys.stderr.write(f"{clean(str(error))}\n")
+        sys.exit(error.exit_status)
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", *sys.argv[1:]]
     os.execv(sys.executable, command)  # noqa: S606
 

@@ -18,8 +18,10 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.runs.base import RunStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, pack_value, serialize_value, unpack_value
 from sqlalchemy import Connection, Engine, create_engine
+
+from csm_core.secrets import without_secrets, without_secrets_inside
 
 # The index and the runs that are under way; the UI reads others as well.
 _OPEN_SHARDS = 8
@@ -33,8 +35,8 @@ class EventLog(SqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
 
     def store_event(self, event: Any) -> None:
-        """Store an event, and let those who watch the run's file know: it may be in the file beside it still."""
-        super().store_event(event)
+        """Store an event without secrets, and notify readers of the run's file: it may be in its log file still."""
+        super().store_event(_without_secrets(event))
         os.utime(self.path_for_shard(event.run_id))
 
     def wipe(self) -> None:
@@ -109,6 +111,14 @@ class Instance(DagsterInstance):
     def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
         """Those of Dagster's instance: what dagster.yaml leaves out is in the folder where it lies."""
         return InstanceRef.config_defaults(base_dir)
+
+
+def _without_secrets(event: Any) -> Any:
+    """The event with every secret in it hidden: messages of errors and of their causes, metadata, log lines."""
+    text = serialize_value(event)
+    if without_secrets(text) == text:
+        return event
+    return unpack_value(without_secrets_inside(pack_value(event)))
 
 
 def _engine(address: str) -> Engine:

@@ -1,6 +1,5 @@
 """What is watched between the schedules: files that come late, and runs that fail."""
 
-import os
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.context import Pipeline
-from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message
+from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, webhook
 from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
 from csm_core.logging import get_logger
 from csm_core.secrets import without_secrets
@@ -107,7 +106,7 @@ def _run_failure_sensor() -> dg.SensorDefinition:
             "run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems
         )
         context.log.error(f"run {run.run_id} of {run.job_name} for {days} failed: {'; '.join(problems)}")
-        url = os.environ.get(WEBHOOK_VARIABLE, "").strip()
+        url = webhook()
         if not url:
             return
         facts = {"job": run.job_name, "days": days, "run": run.run_id}

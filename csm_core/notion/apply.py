@@ -20,7 +20,7 @@ from csm_core.notion.databases import HEALTH, SPECS
 from csm_core.notion.desired import key_of_facts
 from csm_core.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
 from csm_core.notion.page_blocks import mark
-from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step
+from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step, changed_id_lines
 from csm_core.notion.retry import Refused
 from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.summary import printable
@@ -70,6 +70,7 @@ class Report:
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
     removed_characters: int = 0
     read_back: ReadBack | None = None
+    changed_ids: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -82,10 +83,14 @@ class Report:
             lines.append(f"{'':<10} {_pages(self.trashed, 'was', 'were')} trashed by a person: not made again")
         if self.orphans:
             lines.append(f"{'':<10} {_pages(self.orphans, 'is', 'are')} not in the marts (any more): left alone")
+        lines += changed_id_lines(self.changed_ids, f"{'':<10} ")
         if self.removed_characters:
             lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
         lines += [f"{'':<10} {said}" for said in _read_lines(self.read_back)]
-        lines += [f"{'':<10} FAILED {change.kind} {change.key}: {change.error}" for change in self.failures]
+        lines += [
+            f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
+            for change in self.failures
+        ]
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,6 +103,7 @@ class Report:
             "skipped": self.skipped,
             "orphans": self.orphans,
             "trashed": self.trashed,
+            "changed_account_ids": list(self.changed_ids),
             "failed": [{"kind": one.kind, "key": one.key, "error": one.error} for one in self.failures],
             "removed_characters": self.removed_characters,
             "assessments": self.read_back.as_dict() if self.read_back else None,
@@ -331,6 +337,7 @@ class _Writer:
             databases=databases,
             removed_characters=self._plan.removed_characters,
             read_back=read_back,
+            changed_ids=tuple(self._plan.changed_ids),
         )
 
     def _count(self, kind: str, action: str) -> int:

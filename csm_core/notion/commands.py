@@ -16,9 +16,10 @@ from csm_core.notion.publish import plan_day, publish_day, sandbox_file
 from csm_core.notion.sandbox.server import DEFAULT_PORT, SandboxServer
 from csm_core.notion.setup import doctor as examine
 from csm_core.notion.setup import init_workspace
-from csm_core.notion.workspace import NotionSettings, open_workspace
+from csm_core.notion.workspace import NotionSettings, open_workspace, require_id
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
+from csm_core.terminal import write_rewritten_line
 from csm_core.warehouse import Warehouse, table_exists
 
 
@@ -27,6 +28,9 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
     if parent is None and not NotionSettings.of(os.environ).is_sandbox:
         message = "--parent is needed: the id of the page in your workspace to make the databases under"
         raise InputError(message)
+
+    if parent is not None:
+        require_id("--parent", parent)
 
     async def run() -> dict[str, str]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
@@ -79,7 +83,5 @@ def _require_scores(config: Config) -> None:
 
 def _progress(done: int, steps: int, seconds_left: float) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left")
-        if done == steps:
-            sys.stderr.write("\n")
-        sys.stderr.flush()
+        end = "\n" if done == steps else ""
+        write_rewritten_line(f"  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left", end=end)

@@ -14,8 +14,10 @@ from typing import Any
 
 from notion_client import AsyncClient
 
+from csm_core.errors import NotionError
 from csm_core.notion.retry import Caller, Refused
 from csm_core.notion.rich_text import Block, plain, requests_of
+from csm_core.paging import Paging
 
 PAGE_SIZE = 100
 
@@ -132,6 +134,7 @@ class PageBlocks:
         """Every block of a page."""
         found: list[dict[str, Any]] = []
         more: dict[str, Any] = {"page_size": PAGE_SIZE}
+        paging = Paging(f"the blocks of Notion's page {page_id}", NotionError)
         while True:
             answer = await self._caller.repeat(
                 lambda: self._client.blocks.children.list(page_id, **more)  # pyright: ignore[reportReturnType]
@@ -139,6 +142,7 @@ class PageBlocks:
             found += answer["results"]
             if not answer.get("has_more"):
                 return found
+            paging.follow(answer.get("next_cursor"), [block["id"] for block in answer["results"]])
             more["start_cursor"] = answer["next_cursor"]
 
     async def append_rest(self, page_id: str, blocks: Sequence[Block], start: int) -> None:

@@ -19,6 +19,7 @@ from csm_core.notion.databases import ACCOUNTS, EXPANSION, HEALTH, KINDS, QBR, R
 from csm_core.notion.desired import Item, account_of, key_of_facts
 from csm_core.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
 from csm_core.notion_adapter import NotionCSMAdapter, same_id
+from csm_core.summary import printable
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
 # How long a review that could not be published is tried again by the runs of later days.
@@ -42,8 +43,10 @@ class Plan:
     """What publishing ``day`` would do.
 
     ``orphans`` are pages in Notion that the marts do not have (any more): nothing is done to them. ``trashed`` are
-    those that a person threw away, ``troubles`` what cannot be written (kind, key, why), ``drift`` what is wrong with
-    the databases; ``statuses`` is what technical account managers chose on account pages.
+    those that a person moved to the trash. ``changed_ids`` are known pages whose account_id a person emptied or
+    changed: they are updated as the pages of the accounts that they were written for. ``troubles`` is what cannot be
+    written (kind, key, why), ``drift`` what is wrong with the databases; ``statuses`` is what technical account
+    managers chose on account pages.
     """
 
     day: date
@@ -52,6 +55,7 @@ class Plan:
     skipped: dict[str, int]
     orphans: Sequence[str] = ()
     trashed: Sequence[str] = ()
+    changed_ids: Sequence[str] = ()
     troubles: Sequence[tuple[str, str, str]] = ()
     drift: Sequence[str] = ()
     removed_characters: int = 0
@@ -73,10 +77,14 @@ class Plan:
             lines.append(f"  in Notion and not in the marts, left alone: {_some(self.orphans)}")
         if self.trashed:
             lines.append(f"  trashed by a person, not made again: {_some(self.trashed)}")
+        lines += changed_id_lines(self.changed_ids, "  ")
         if self.removed_characters:
             lines.append(f"  control characters that are left out: {self.removed_characters:,}")
-        lines += [f"  cannot be written: {kind} {key}: {said}" for kind, key, said in self.troubles]
-        lines += [f"  database: {said}" for said in self.drift]
+        lines += [
+            f"  cannot be written: {kind} {printable(key, 200)}: {printable(said, 400)}"
+            for kind, key, said in self.troubles
+        ]
+        lines += [f"  database: {printable(said, 400)}" for said in self.drift]
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,6 +98,7 @@ class Plan:
             "skipped": self.skipped,
             "orphans": list(self.orphans),
             "trashed": list(self.trashed),
+            "changed_account_ids": list(self.changed_ids),
             "cannot_be_written": [{"kind": kind, "key": key, "reason": said} for kind, key, said in self.troubles],
             "drift": list(self.drift),
             "removed_characters": self.removed_characters,
@@ -129,6 +138,8 @@ async def make_plan(
     for kind in kinds:
         await _resolve(adapter, ledger, SPECS[kind])
         remote = await _read(adapter, ledger, kind)
+        remote, changed = _with_written_ids(kind, remote, ledger.pages(kind))
+        builder.changed_ids += changed
         if kind == HEALTH:
             statuses = statuses_of(remote)
             builder.add_accounts(items[kind], ledger.pages(kind), remote)
@@ -141,6 +152,7 @@ async def make_plan(
         skipped=builder.skipped,
         orphans=tuple(builder.orphans),
         trashed=tuple(builder.trashed),
+        changed_ids=tuple(builder.changed_ids),
         troubles=tuple(builder.troubles),
         removed_characters=sum(step.item.removed for step in builder.steps),
         statuses=statuses,
@@ -173,6 +185,7 @@ class _Builder:
         self.skipped: dict[str, int] = {}
         self.orphans: list[str] = []
         self.trashed: list[str] = []
+        self.changed_ids: list[str] = []
         self.troubles: list[tuple[str, str, str]] = []
 
     def add_accounts(
@@ -307,6 +320,43 @@ def _adopt(ledger: Ledger, kind: str, remote: Sequence[Mapping[str, Any]]) -> di
     return {**known, **fresh}
 
 
+def _with_written_ids(
+    kind: str, remote: Sequence[Mapping[str, Any]], known: Mapping[str, Page]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The pages with the account ids that they were written with, and what people made of those, a line each.
+
+    The ledger knows a page by the page's own id. Where another page now has the account's id, as after two ids were
+    exchanged, what Notion says counts.
+    """
+    written = {page.page_id: key for key, page in known.items()}
+    present = {key_of_facts(kind, facts) for facts in remote}
+    pages: list[Mapping[str, Any]] = []
+    changed: list[str] = []
+    for facts in remote:
+        key = written.get(facts["id"])
+        account_id, expected = account_of(key_of_facts(kind, facts)), account_of(key) if key else ""
+        if not expected or account_id == expected or key in present:
+            pages.append(facts)
+            continue
+        pages.append({**facts, names.ACCOUNT_ID: expected})
+        found = f"is {account_id!r}" if account_id else "is empty"
+        where = f" ({facts['url']})" if facts["url"] else ""
+        changed.append(f"{facts['name'] or expected}{where}: account_id {found}, expected {expected!r}")
+    return pages, changed
+
+
+def changed_id_lines(changed: Sequence[str], indent: str, shown: int = 5) -> list[str]:
+    """Pages whose account_id people emptied or changed, a line each, with what to do."""
+    if not changed:
+        return []
+    more = [f"{indent}  … ({len(changed):,} in all)"] if len(changed) > shown else []
+    return [
+        f"{indent}account_id emptied or changed by a person; updated all the same, correct the account_id in Notion:",
+        *(f"{indent}  {printable(line, 300)}" for line in changed[:shown]),
+        *more,
+    ]
+
+
 def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
     return {name: facts[name] for name in wanted if name in facts}
@@ -318,7 +368,7 @@ def _page(item: Item, facts: Mapping[str, Any]) -> Page:
 
 def _some(labels: Sequence[str], shown: int = 5) -> str:
     more = f", … ({len(labels):,} in all)" if len(labels) > shown else ""
-    return ", ".join(labels[:shown]) + more
+    return ", ".join(printable(label) for label in labels[:shown]) + more
 
 
 def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from notion_client.errors import HTTPResponseError, NotionClientErrorBase
 
 from csm_core.errors import InputError, NotionError
 from csm_core.notion.databases import DATABASES, DatabaseSpec, Property
+from csm_core.paging import Paging
 
 MAX_SELECT_OPTIONS = 100
 
@@ -134,15 +135,17 @@ async def _databases_under(client: AsyncClient, page_id: str) -> dict[str, str]:
     """Ids of the databases under a page by title; of several with one title the first, which is the oldest."""
     found: dict[str, str] = {}
     cursor: str | None = None
+    paging = Paging(f"the blocks of Notion's page {page_id}", NotionError)
     while True:
         more = {"start_cursor": cursor} if cursor else {}
         answer: Object = await client.blocks.children.list(page_id, page_size=100, **more)
         for block in answer["results"]:
             if block["type"] == "child_database" and not block.get("in_trash"):
                 found.setdefault(block["child_database"]["title"], block["id"])
-        cursor = answer["next_cursor"]
-        if not answer["has_more"] or cursor is None:
+        if not answer.get("has_more"):
             return found
+        cursor = answer.get("next_cursor")
+        paging.follow(cursor, [block["id"] for block in answer["results"]])
 
 
 async def _create(client: AsyncClient, spec: DatabaseSpec, parent: str) -> str:

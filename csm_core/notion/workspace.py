@@ -6,19 +6,22 @@ Not here: requests, retries and budgets of publishing. See https://developers.no
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from notion_client import AsyncClient
 from pydantic import SecretStr
 
+from csm_core.addresses import checked_address
 from csm_core.errors import ConfigError
 from csm_core.notion.databases import DATABASES
 from csm_core.notion.sandbox import DEFAULT_VIEW_ADDRESS, SANDBOX_TOKEN, SandboxServer
 from csm_core.notion.setup import databases_there, init_workspace
+from csm_core.paths import shown
+from csm_core.secrets import secret
 
 TOKEN_SETTING = "NOTION_TOKEN"  # noqa: S105 - the name of the setting, not its value
 BASE_URL_SETTING = "NOTION_BASE_URL"
@@ -31,6 +34,8 @@ DEFAULT_REQUESTS_PER_MINUTE = 180
 SANDBOX_REQUESTS_PER_MINUTE = 1_000_000
 NOTION_VERSION = "2025-09-03"
 TIMEOUT_MS = 60_000
+# What may be part of a request's path; whether it is an id that exists, Notion says.
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,16 @@ class NotionSettings:
 
         Raises ConfigError for a budget that is no whole number from 1 up, or an address that is none.
         """
-        token = env.get(TOKEN_SETTING, "").strip()
+        token = secret(TOKEN_SETTING, "the secret of the Notion integration", env, required=False)
         base_url = env.get(BASE_URL_SETTING, "").strip().rstrip("/") or DEFAULT_BASE_URL
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(
-                f"{BASE_URL_SETTING} is not an address: {base_url!r}. Give one such as {DEFAULT_BASE_URL}"
-            )
+        try:
+            checked_address(base_url)
+        except ValueError as error:
+            message = f"{BASE_URL_SETTING}: {error}. Set it to an address such as {DEFAULT_BASE_URL}."
+            raise ConfigError(message) from None
         sandbox = not token
+        if not sandbox:
+            _require_ids(env)
         return cls(
             token=SecretStr(token or SANDBOX_TOKEN),
             base_url=base_url,
@@ -131,6 +138,23 @@ async def open_workspace(
             await client.aclose()
 
 
+def _require_ids(env: Mapping[str, str]) -> None:
+    for name in (setting for spec in DATABASES for setting in (spec.setting, spec.data_source_setting)):
+        found = env.get(name, "").strip()
+        if found:
+            require_id(name, found)
+
+
+def require_id(name: str, value: str) -> None:
+    """Raise ConfigError for a ``value`` of the setting or option ``name`` that cannot be an id of Notion."""
+    if not _ID.match(value):
+        message = (
+            f"{name} is {shown(value)}, which is not an id. Give the 32 hexadecimal digits in the address of the "
+            "database or page, with or without hyphens."
+        )
+        raise ConfigError(message)
+
+
 def _named(env: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     return {name: env[name].strip() for name in names if env.get(name, "").strip()}
 
@@ -139,6 +163,6 @@ def _requests_per_minute(env: Mapping[str, str], *, sandbox: bool) -> int:
     text = env.get(RATE_SETTING, "").strip()
     if not text:
         return SANDBOX_REQUESTS_PER_MINUTE if sandbox else DEFAULT_REQUESTS_PER_MINUTE
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{RATE_SETTING} is {text!r}. Give a whole number from 1 up, such as 180")
+    if not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= 9 or int(text) < 1:
+        raise ConfigError(f"{RATE_SETTING} is {shown(text)}. Set it to an integer from 1 to 999999999, such as 180.")
     return int(text)

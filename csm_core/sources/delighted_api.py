@@ -10,6 +10,8 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from csm_core.errors import SourceUnavailableError
+from csm_core.paging import Paging
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import DelightedApi
 from csm_core.sources.web_api import WebApi, key_of
@@ -47,8 +49,13 @@ class DelightedStream:
             state.update(step=0, page=1, more=True)
         for step in range(state["step"], len(_BY)):
             going = True
+            paging = Paging(f"{SYSTEM}: the list of answers", SourceUnavailableError)
             while going:
                 records, going = self._next(state, step)
+                if going:
+                    # A page is a time and a number; a service that ignores them repeats its records.
+                    place = (state["page"], *sorted((state.get("until") or {}).items()))
+                    paging.follow(place, [record.get("id") for record in records])
                 if not going:
                     state.update(step=step + 1, page=1, more=step + 1 < len(_BY))
                 yield TABLE, records

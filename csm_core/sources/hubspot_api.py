@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from csm_core.errors import SourceUnavailableError
+from csm_core.paging import Paging
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import HubSpotApi, HubSpotSettings
 from csm_core.sources.web_api import WebApi, key_of
@@ -149,12 +151,16 @@ class HubSpotStream:
     ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
         """The pages of a list, each with what the next one is asked for by."""
         more = True
+        paging = Paging(f"{SYSTEM}: {path}", SourceUnavailableError)
         while more:
             answer = self._api.get(path, {**parameters, **({"after": after} if after else {})})
             following: Any = ((answer.get("paging") or {}).get("next") or {}).get("after")
-            after = str(following) if following and str(following) != after else None
+            after = str(following) if following else None
             more = after is not None
-            yield _records(answer), after
+            page = _records(answer)
+            if more:
+                paging.follow(after, [str(record.get("id")) for record in page])
+            yield page, after
 
     def _associate(self, name: str, records: Sequence[dict[str, Any]]) -> None:
         """Give engagements all of their companies and contacts, as a list of engagements has them."""
@@ -163,6 +169,7 @@ class HubSpotStream:
         for other in ("companies", "contacts"):
             found: dict[str, list[dict[str, str]]] = {str(record["id"]): [] for record in records}
             inputs: list[dict[str, str]] = [{"id": record} for record in found]
+            pagings: dict[str, Paging] = {}
             while inputs:
                 answer = self._api.search(f"/crm/v4/associations/{name}/{other}/batch/read", {"inputs": inputs})
                 inputs = []
@@ -171,6 +178,9 @@ class HubSpotStream:
                     found[record] += [{"id": str(one["toObjectId"])} for one in result.get("to") or []]
                     following = ((result.get("paging") or {}).get("next") or {}).get("after")
                     if following:
+                        what = f"{SYSTEM}: the {other} of {name} {record}"
+                        paging = pagings.setdefault(record, Paging(what, SourceUnavailableError))
+                        paging.follow(str(following), [str(one["toObjectId"]) for one in result.get("to") or []])
                         inputs.append({"id": record, "after": str(following)})
             for record in records:
                 record.setdefault("associations", {})[other] = {"results": found[str(record["id"])]}

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from csm_core.addresses import checked_host, checked_port
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.secrets import secret, without_secrets
 from csm_core.sources.settings import PostgresSettings
-from csm_core.sources.web_api import variable
 
 if TYPE_CHECKING:
     import psycopg
@@ -129,7 +130,7 @@ def opened(settings: PostgresSettings) -> Generator[Database]:
     server cannot be reached.
     """
     psycopg = require_psycopg()
-    address = variable(settings.dsn_variable, "the address of the database, postgresql://user:password@host/database")
+    address = secret(settings.dsn_variable, "the address of the database, postgresql://user:password@host/database")
     parts = _parts_of(address, settings)
     secrets = [address, *(str(parts[name]) for name in ("password", "sslpassword") if parts.get(name))]
     wanted = {"connect_timeout": settings.connect_timeout_seconds, "client_encoding": "UTF8"}
@@ -154,18 +155,33 @@ def opened(settings: PostgresSettings) -> Generator[Database]:
 
 def hidden(text: str, secrets: list[str]) -> str:
     """One line of a message without what must not be shown."""
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return " ".join(text.split())[:500]
+    for value in secrets:
+        text = text.replace(value, "…")
+    return " ".join(without_secrets(text).split())[:500]
 
 
 def _parts_of(address: str, settings: PostgresSettings) -> Mapping[str, Any]:
     psycopg = require_psycopg()
     try:
-        return psycopg.conninfo.conninfo_to_dict(address)
+        parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.ProgrammingError:
         message = (
             f"{settings.label}: {settings.dsn_variable} does not hold the address of a PostgreSQL database: expected "
             "postgresql://user:password@host/database, special characters of the password as %40 and the like"
         )
         raise ConfigError(message) from None
+    try:
+        for host in str(parts.get("host") or "").split(","):
+            # A folder is where the server's socket is.
+            if host and not host.startswith(("/", "@")):
+                checked_host(f"[{host}]" if ":" in host else host)
+        for port in str(parts["port"]).split(",") if parts.get("port") is not None else ():
+            if port:
+                checked_port(port)
+    except ValueError as error:
+        message = (
+            f"{settings.label}: {settings.dsn_variable}: {error}. Set it to the address of the database, "
+            "postgresql://user:password@host:5432/database."
+        )
+        raise ConfigError(message) from None
+    return parts

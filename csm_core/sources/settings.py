@@ -16,9 +16,9 @@ from pydantic import Field, field_validator, model_validator
 from csm_core.section import Section
 from csm_core.sources.files_settings import FilesSettings
 from csm_core.sources.settings_base import (
-    URL,
     VARIABLE,
     ApiSettings,
+    BaseUrl,
     LandingPlace,
     SeveralWaysIn,
     SourceSettings,
@@ -39,7 +39,7 @@ class RavenStackSettings(SourceSettings, frozen=True):
 class StripeApi(ApiSettings, frozen=True):
     """Stripe's API."""
 
-    base_url: str = Field(default="https://api.stripe.com", pattern=URL)
+    base_url: BaseUrl = "https://api.stripe.com"
     key_variable: str = Field(default="STRIPE_API_KEY", pattern=VARIABLE)
 
 
@@ -62,7 +62,7 @@ class ZendeskApi(ApiSettings, frozen=True):
     ``login`` says what the key is: an API token, which belongs to an e-mail address, or an OAuth access token.
     """
 
-    base_url: str = Field(default="https://{subdomain}.zendesk.com", pattern=URL)
+    base_url: BaseUrl = "https://{subdomain}.zendesk.com"
     key_variable: str = Field(default="ZENDESK_TOKEN", pattern=VARIABLE)
     subdomain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")
     subdomain_variable: str = Field(default="ZENDESK_SUBDOMAIN", pattern=VARIABLE)
@@ -160,7 +160,7 @@ Engagement = Literal["call", "email", "meeting", "note", "task", "communication"
 class HubSpotApi(ApiSettings, frozen=True):
     """HubSpot's API, with the access token of a private app."""
 
-    base_url: str = Field(default="https://api.hubapi.com", pattern=URL)
+    base_url: BaseUrl = "https://api.hubapi.com"
     key_variable: str = Field(default="HUBSPOT_TOKEN", pattern=VARIABLE)
 
 
@@ -211,7 +211,7 @@ class HubSpotSettings(VendorSettings, frozen=True):
 class DelightedApi(ApiSettings, frozen=True):
     """Delighted's API."""
 
-    base_url: str = Field(default="https://api.delighted.com", pattern=URL)
+    base_url: BaseUrl = "https://api.delighted.com"
     key_variable: str = Field(default="DELIGHTED_API_KEY", pattern=VARIABLE)
 
 

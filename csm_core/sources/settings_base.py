@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from csm_core.addresses import checked_address
 from csm_core.contract import ENTITIES
 from csm_core.section import Section
 
-URL = r"^https?://[^\s/@]+(/\S*)?$"
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+
+
+def _address(value: str) -> str:
+    # Zendesk's address has a placeholder that is filled when the API is called.
+    checked_address(value.replace("{subdomain}", "subdomain"))
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_address)]
 
 
 class SourceSettings(Section, frozen=True):
@@ -63,7 +72,7 @@ class VendorSettings(SeveralWaysIn, frozen=True):
 class ApiSettings(Section, frozen=True):
     """How a web API is asked: address, the environment variable with the key, patience."""
 
-    base_url: str = Field(pattern=URL)
+    base_url: BaseUrl
     key_variable: str = Field(pattern=VARIABLE)
     timeout_seconds: float = Field(default=60.0, gt=0, le=600)
     attempts: int = Field(default=8, ge=1, le=50)

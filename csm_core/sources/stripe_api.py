@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.paging import Paging
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import StripeApi
 from csm_core.sources.web_api import WebApi, key_of
@@ -185,13 +186,16 @@ class StripeStream:
     ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
         """The pages of a list, each with the id that the next one begins after."""
         more = True
+        paging = Paging(f"{SYSTEM}: {path}", SourceUnavailableError)
         while more:
             asked = {**parameters, "limit": PAGE, **({"starting_after": after} if after else {})}
             # Not every emulator and proxy has credit notes and prices.
             answer = self._api.get(path, asked, may_be_missing=path in ("/v1/credit_notes", f"/v1/{OPTIONAL}"))
             page = cast("list[dict[str, Any]]", answer.get("data") or [])
-            more = bool(answer.get("has_more")) and bool(page)
+            more = bool(answer.get("has_more"))
             after = str(page[-1]["id"]) if page else None
+            if more:
+                paging.follow(after, [str(record["id"]) for record in page])
             yield [self._completed(record) for record in page], after
 
     def _completed(self, record: dict[str, Any]) -> dict[str, Any]:

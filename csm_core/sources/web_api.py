@@ -8,12 +8,12 @@ so it can be asked again as well.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.secrets import secret, without_secrets
 from csm_core.sources.settings_base import ApiSettings
 
 EXTRA = "sources"
@@ -39,19 +39,7 @@ def require_dlt(system: str) -> ModuleType:
 
 def key_of(settings: ApiSettings, system: str) -> str:
     """The secret that the settings name. Raises ConfigError where the environment does not have it."""
-    return variable(settings.key_variable, f"the key of {system}'s API")
-
-
-def variable(name: str, holds: str) -> str:
-    """What an environment variable holds. Raises ConfigError, saying what it ``holds``, where it is not set."""
-    value = os.environ.get(name, "").strip()
-    if not value:
-        message = f"{name} is not set: it has to hold {holds}"
-        raise ConfigError(message)
-    if not value.isascii() or not value.isprintable():
-        message = f"{name} holds characters that no key has: set it again"
-        raise ConfigError(message)
-    return value
+    return secret(settings.key_variable, f"the key of {system}'s API")
 
 
 def decoded(text: bytes) -> Any:
@@ -177,6 +165,6 @@ class WebApi:
         return found
 
     def _said(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return " ".join(text.split())[:300]
+        for value in self._secrets:
+            text = text.replace(value, "…")
+        return " ".join(without_secrets(text).split())[:300]

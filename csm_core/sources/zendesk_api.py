@@ -12,9 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from csm_core.addresses import checked_address
+from csm_core.errors import ConfigError, SourceUnavailableError
+from csm_core.paging import Paging
+from csm_core.paths import shown
+from csm_core.secrets import variable
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import ZendeskApi
-from csm_core.sources.web_api import WebApi, key_of, variable
+from csm_core.sources.web_api import WebApi, key_of
 
 SYSTEM = "zendesk"
 EXPORTS = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
@@ -50,7 +55,12 @@ def _address(settings: ZendeskApi) -> str:
     if "{subdomain}" not in settings.base_url:
         return settings.base_url
     holds = "the subdomain of your Zendesk: `acme` of acme.zendesk.com (or set `api: subdomain`)"
-    return settings.base_url.replace("{subdomain}", settings.subdomain or variable(settings.subdomain_variable, holds))
+    subdomain = settings.subdomain or variable(settings.subdomain_variable, holds)
+    try:
+        return checked_address(settings.base_url.replace("{subdomain}", subdomain))
+    except ValueError as error:
+        message = f"{SYSTEM}: `base_url` with the subdomain {shown(subdomain)}: {error}. Set {holds}."
+        raise ConfigError(message) from None
 
 
 class ZendeskStream:
@@ -80,12 +90,15 @@ class ZendeskStream:
 
     def _tickets(self, state: State) -> Iterator[Page]:
         going = True
+        paging = Paging(f"{SYSTEM}: the export of tickets", SourceUnavailableError)
         while going:
             cursor = state.get("cursor")
             asked = {"cursor": cursor} if cursor else {"start_time": BEGINNING}
             answer = self._api.get("/api/v2/incremental/tickets/cursor.json", asked)
             following = answer.get("after_cursor")
-            going = not answer.get("end_of_stream", True) and bool(following) and following != cursor
+            going = not answer.get("end_of_stream", True)
+            if going:
+                paging.follow(following if following != cursor else None, _ids(answer, "tickets"))
             state["cursor"] = following or cursor
             if not going:
                 state["step"] += 1
@@ -93,21 +106,25 @@ class ZendeskStream:
 
     def _by_time(self, state: State, name: str) -> Iterator[Page]:
         going = True
+        paging = Paging(f"{SYSTEM}: the export of {name}", SourceUnavailableError)
         while going:
             # What is younger than a minute is not told, and asking for it is refused.
             since = min(self._known(state, name), state["started"] - _TOO_RECENT_SECONDS)
             answer = self._api.get(f"/api/v2/incremental/{name}.json", {"start_time": since})
             until = answer.get("end_time")
-            going = False
-            if isinstance(until, int) and until > since:
-                going = not answer.get("end_of_stream", True)
-                self._know(state, name, until)
+            going = not answer.get("end_of_stream", True)
+            reached = until if isinstance(until, int) and until > since else None
+            if going:
+                paging.follow(reached, _ids(answer, name))
+            if reached is not None:
+                self._know(state, name, reached)
             if not going:
                 state["step"] += 1
             yield name, answer.get(name) or []
 
     def _ratings(self, state: State) -> Iterator[Page]:
         name = "satisfaction_ratings"
+        paging = Paging(f"{SYSTEM}: the list of {name}", SourceUnavailableError)
         going = True
         while going:
             asked: dict[str, Any] = {"start_time": self._known(state, name), "page[size]": _RATINGS_A_PAGE}
@@ -115,9 +132,12 @@ class ZendeskStream:
                 asked["page[after]"] = state["after"]
             # Not every plan has them.
             answer = self._api.get(f"/api/v2/{name}.json", asked, may_be_missing=True)
-            paging: dict[str, Any] = answer.get("meta") or {}
-            going = bool(paging.get("has_more")) and paging.get("after_cursor") not in (None, state.get("after"))
-            state["after"] = paging.get("after_cursor") if going else None
+            meta: dict[str, Any] = answer.get("meta") or {}
+            going = bool(meta.get("has_more"))
+            after = meta.get("after_cursor") if going else None
+            if going:
+                paging.follow(after if after != state.get("after") else None, _ids(answer, name))
+            state["after"] = after
             if not going:
                 # The last page of the last export: nothing of this pull is left once it is written.
                 self._know(state, name, state["started"] - _TOO_RECENT_SECONDS)
@@ -131,3 +151,7 @@ class ZendeskStream:
     @staticmethod
     def _know(state: State, name: str, until: int) -> None:
         state["until"] = {**(state.get("until") or {}), name: until}
+
+
+def _ids(answer: dict[str, Any], name: str) -> list[str]:
+    return [str(record.get("id")) for record in answer.get(name) or []]

@@ -255,7 +255,7 @@ def test_an_alert_that_is_refused_says_so_without_the_address(hook):
     gone = hook.url.replace(str(hook.server.server_address[1]), "9")
     with pytest.raises(AlertError, match="no connection") as nobody:
         post(slack_message("t", {}, []), gone, pause_seconds=0.01)
-    with pytest.raises(InputError, match="no http") as bad:
+    with pytest.raises(InputError, match="does not begin with http") as bad:
         post(slack_message("t", {}, []), "file:///etc/very-secret")
     for problem in (refused, failed, nobody, bad):
         assert "very-secret" not in str(problem.value)

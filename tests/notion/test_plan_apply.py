@@ -594,3 +594,82 @@ def test_the_plan_of_the_command_tells_schema_drift(tmp_path: Path) -> None:
     assert "has no property rag" in plan.drift[0]
     assert plan.as_dict()["drift"] == list(plan.drift)
     assert any("has no property rag" in line for line in plan.lines())
+
+
+def set_account_id(server: SandboxServer, page_id: str, value: str) -> None:
+    text = [{"text": {"content": value}}] if value else []
+    server.people.edit(page_id, {"account_id": {"rich_text": text}})
+
+
+def test_an_account_id_that_a_person_emptied_or_changed_is_reported_and_the_page_is_updated(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    fill(marts, 4)
+
+    async def work(adapter: NotionCSMAdapter) -> None:
+        await publish(marts, adapter, kinds=["health"])
+        pages = page_ids(marts, "health")
+        set_account_id(server, pages['["A0"]'], "")
+        set_account_id(server, pages['["A1"]'], "gone")
+        set_account_id(server, pages['["A2"]'], "A3")
+        for day, score in ((NEXT, 30.0), (LATER, 20.0)):
+            fill(marts, 4, day=day, score=score)
+            plan, report = await publish(marts, adapter, day=day, kinds=["health"])
+            assert (report.updated["health"], report.trashed, report.orphans, report.failures) == (4, 0, 0, ())
+            assert report.created["health"] == 0
+            for lines in ("\n".join(plan.lines()), "\n".join(report.lines())):
+                assert "account_id emptied or changed by a person" in lines
+                assert "account_id is empty, expected 'A0'" in lines
+                assert "account_id is 'gone', expected 'A1'" in lines
+                assert "account_id is 'A3', expected 'A2'" in lines
+            assert [line.rpartition(" ")[2] for line in report.as_dict()["changed_account_ids"]] == [
+                "'A0'",
+                "'A1'",
+                "'A2'",
+            ]
+        for key, page in pages.items():
+            set_account_id(server, page, key[2:4])
+        plan, report = await publish(marts, adapter, day=LATER, kinds=["health"])
+        assert (report.skipped["health"], list(plan.changed_ids)) == (4, [])
+
+    with_adapter(server, work)
+    assert [page["CSM Health Score"] for page in held(file)[ACCOUNTS.title]] == [20.0] * 4
+
+
+def test_account_ids_that_a_person_exchanged_count_as_notion_says(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    fill(marts, 2)
+
+    async def work(adapter: NotionCSMAdapter) -> None:
+        await publish(marts, adapter, kinds=["health"])
+        pages = page_ids(marts, "health")
+        set_account_id(server, pages['["A0"]'], "A1")
+        set_account_id(server, pages['["A1"]'], "A0")
+        fill(marts, 2, day=NEXT, score=30.0)
+        plan, report = await publish(marts, adapter, day=NEXT, kinds=["health"])
+        assert (report.updated["health"], list(plan.changed_ids)) == (2, [])
+        assert page_ids(marts, "health") == {'["A0"]': pages['["A1"]'], '["A1"]': pages['["A0"]']}
+
+    with_adapter(server, work)
+
+
+def test_a_record_whose_account_id_a_person_emptied_stays_the_accounts(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    fill(marts, 2, opportunities=2)
+
+    async def work(adapter: NotionCSMAdapter) -> None:
+        await publish(marts, adapter)
+        pages = page_ids(marts, "expansion")
+        first, second = sorted(pages)
+        set_account_id(server, pages[first], "A1")
+        marts.execute("update sync.notion_sources set read_until = read_until - interval 2 minutes")
+        fill(marts, 2, day=NEXT, score=30.0, opportunities=2)
+        plan, report = await publish(marts, adapter, day=NEXT, kinds=["expansion"])
+        assert (report.updated, report.created, report.failures) == ({"expansion": 2}, {"expansion": 0}, ())
+        assert "account_id is 'A1', expected 'A0'" in "\n".join(plan.changed_ids)
+        assert page_ids(marts, "expansion") == pages
+        assert second in pages
+
+    with_adapter(server, work)

@@ -349,7 +349,7 @@ def raw(server: SandboxServer, method: str, path: str, content: str | bytes = ""
         ('{"parent": NaN}', 400, "invalid_json"),
         ("[" * 100_000, 400, "invalid_json"),
         ("[]", 400, "validation_error"),
-        ('{"x": "' + "y" * (500_000) + '"}', 400, "validation_error"),
+        ('{"x": "' + "y" * (500_000) + '"}', 413, "validation_error"),
     ],
     ids=["broken", "not a number", "deep", "no object", "over 500 KB"],
 )
@@ -473,3 +473,53 @@ def test_the_token_is_in_no_answer(server: SandboxServer, tmp_path: Path) -> Non
     secret = "ntn_neverseen"
     answer = raw(server, "GET", "/v1/users/me", authorization=f"Bearer {secret}")
     assert secret not in answer.text
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", "a\udfffb"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("\ud800"), inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = [
+    *("/v1/search", "/v1/pages", "/v1/databases", "/v1/data_sources", f"/v1/data_sources/{MISSING_ID}/query"),
+    *("/_sandbox/faults", "/_sandbox/people"),
+]
+
+
+@given(place=st.sampled_from(PLACES), body=JSON_VALUES)
+def test_no_body_is_an_error_of_the_sandbox(server: SandboxServer, place: str, body: Any) -> None:
+    answer = raw(server, "POST", place, json.dumps(body))
+    assert answer.status_code < 500, (place, body, answer.text)
+    raw(server, "DELETE", "/_sandbox/faults")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('"\\ud800"', 400),
+        ('{"\\ud800": {"filter": "\\ud800"}}', 400),
+        ("[" * 200_000, 400),
+        ("[" * 100 + "]" * 100, 400),
+        ('[{"kind": 1}]', 400),
+        ('{"action": []}', 400),
+        ('{"x": "' + "y" * 500_000 + '"}', 413),
+    ],
+    ids=["half a pair", "half a pair inside", "deep", "a hundred levels", "wrong types", "wrong action", "too large"],
+)
+def test_broken_bodies_are_rejected_everywhere(server: SandboxServer, place: str, body: str, status: int) -> None:
+    answer = raw(server, "POST", place, body)
+    # A place without a data source, or an action, of that kind says so first.
+    assert answer.status_code == status or (answer.status_code == 404 and status != 413)
+
+
+@pytest.mark.parametrize("place", ["/", "/v1/users/me", "/_sandbox/faults"])
+def test_only_loopback_and_its_own_pages_are_answered(server: SandboxServer, place: str) -> None:
+    own = server.url.removeprefix("http://")
+    for host in ("rebound.example", f"rebound.example:{server.port}", "127.0.0.1.example", "localhost:x"):
+        assert raw(server, "GET", place, host=host).status_code == 421, host
+    for origin in ("http://rebound.example", "null", f"https://{own}", f"http://localhost:{server.port + 1}"):
+        assert raw(server, "GET", place, origin=origin).status_code == 403, origin
+    assert raw(server, "GET", place, origin=server.url).status_code == 200
+    by_name = {"host": f"localhost:{server.port}", "origin": f"http://localhost:{server.port}"}
+    assert raw(server, "GET", place, **by_name).status_code == 200

@@ -133,3 +133,16 @@ def test_stopping_twice_does_no_harm(tmp_path: Path) -> None:
     server = SandboxServer(tmp_path / "a.sqlite").start()
     server.stop()
     server.stop()
+
+
+def test_a_damaged_file_and_a_wrong_path_are_named(tmp_path: Path) -> None:
+    damaged = tmp_path / "notion.sqlite"
+    damaged.write_bytes(b"garbage " * 1000)
+    with pytest.raises(NotionError, match=r"notion\.sqlite cannot be opened: file is not a database"):
+        SandboxServer(damaged)
+    with pytest.raises(NotionError, match="cannot be opened"):
+        SandboxServer(damaged / "below")
+    command = [sys.executable, "-m", "csm_core.notion.sandbox", "--file", str(damaged / "below")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--file: {damaged} is not a folder" in done.stderr

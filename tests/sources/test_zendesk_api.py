@@ -146,7 +146,7 @@ def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkey
         ZENDESK.check(settings(vendor))
     assert TOKEN not in str(refused.value)
     monkeypatch.delenv("ZENDESK_EMAIL")
-    with pytest.raises(ConfigError, match=r"ZENDESK_EMAIL is not set: it has to hold the e-mail address"):
+    with pytest.raises(ConfigError, match=r"ZENDESK_EMAIL is not set\. Set it to the e-mail address"):
         ZENDESK.check(settings(vendor))
     monkeypatch.delenv("ZENDESK_SUBDOMAIN", raising=False)
     with pytest.raises(ConfigError, match=r"ZENDESK_SUBDOMAIN is not set.*or set `api: subdomain`"):

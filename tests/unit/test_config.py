@@ -1,9 +1,12 @@
 """The configuration: what overrides what, and errors that say what is wrong, where, and what is allowed."""
 
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from csm_core.config import PROJECT_ROOT, Config, load_config
 from csm_core.errors import ConfigError
@@ -69,6 +72,22 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("timezone: Europe/Berlinn", ["timezone", "'Europe/Berlin'", "'Europe/Berlinn'"]),
         ("partitions_start: soon", ["partitions_start", "'soon'"]),
         ("memory_limit: much", ["memory_limit", "'much'"]),
+        ("memory_limit: 0GB", ["memory_limit", "at least 16MiB", "'0GB'"]),
+        ("memory_limit: 99999999TB", ["memory_limit", "at most 1024TiB"]),
+        ("threads: 1000000000", ["threads", "1024", "1000000000"]),
+        ("threads: !!int abc", ["line 1, column 10", "threads", "'abc' is not a valid int"]),
+        ("threads: 0b_", ["threads", "'0b_' is not a valid int"]),
+        ("partitions_start: 2026-02-30", ["partitions_start", "day value", "'2026-02-30'"]),
+        ("partitions_start: 2026-13-01", ["partitions_start", "month value", "'2026-13-01'"]),
+        ("partitions_start: 2026-01-01T25:00:00Z", ["partitions_start", "hour value"]),
+        ("policies: [{from: 2026-02-30}]", ["policies.0.from", "day value"]),
+        ("sources: " + "[" * 2000, ["nested too deeply"]),
+        ("sources: &a [*a]", ["contains it"]),
+        (
+            "sources: [{system: stripe, api: {base_url: 'htp://u:pa55word@h'}}]",
+            ["sources.0.api.base_url", "(hidden)@h"],
+        ),
+        ("1: 2", ["the key 1 is not text"]),
         ("sources: []", ["sources", "at least one source"]),
         ("sources: [{system: files, pth: x}]", ["unknown key 'sources.0.pth'", "did you mean 'path'?"]),
         ("sources: [{system: files}]", ["sources.0.path", "required"]),
@@ -134,3 +153,42 @@ def test_the_sample_configuration_is_valid_and_reads_the_bundled_company():
 def test_the_model_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Config().timezone = "UTC"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CSM_PARTITIONS_START", "2026-02-30", "day value"),
+        ("CSM_THREADS", "!!int abc", "'abc' is not a valid int"),
+        ("CSM_WAREHOUSE", "~nosuchuser/x", "there is no such user"),
+        ("CSM_SIGNALS__LOGIN_WINDOW_DAYS", "[" * 2000, "nested too deeply"),
+        ("CSM_SIGNALS", "[1]", "found [1], set by CSM_SIGNALS"),
+        ("CSM_LOG_FORMAT", "loud", "set by CSM_LOG_FORMAT"),
+    ],
+)
+def test_an_error_of_a_variable_names_the_variable(tmp_path, variable, value, said):
+    with pytest.raises(ConfigError, match=variable) as rejected:
+        load_config(write(tmp_path, "timezone: UTC"), {variable: value})
+    assert said in str(rejected.value)
+
+
+def test_values_that_aliases_multiply_are_rejected_quickly(tmp_path):
+    names = "abcdefghij"
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    for before, name in pairwise(names):
+        lines.append(f"{name}: &{name} [{', '.join(['*' + before] * 10)}]")
+    with pytest.raises(ConfigError, match="more than 100,000 parts"):
+        load_config(write(tmp_path, "\n".join(lines)), {})
+
+
+@given(st.text() | st.recursive(st.none() | st.floats() | st.integers() | st.text(), st.lists).map(repr))
+def test_any_text_is_a_configuration_or_a_configuration_error(tmp_path_factory, text):
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        load_config(file, {})
+    except ConfigError as error:
+        said = str(error)
+    else:
+        said = str(file)
+    assert str(file) in said

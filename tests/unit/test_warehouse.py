@@ -1,9 +1,11 @@
 """The warehouse: days replaced in one transaction, files opened by one writer, copies replaced at once."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -276,3 +278,32 @@ def test_what_a_killed_process_spilled_is_taken_away(warehouse):
     with warehouse.connect():
         pass
     assert [path.name for path in warehouse.path.parent.iterdir()] == [warehouse.path.name]
+
+
+@pytest.mark.parametrize("name", ["clockwork", "block's lock", "IO Error: Could not set lock on file"])
+def test_lock_in_a_path_is_no_lock(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "csm.duckdb").write_bytes(b"garbage, and not a database" * 500)
+    started = time.monotonic()
+    with pytest.raises(WarehouseInputError, match="cannot be opened"), Warehouse(folder / "csm.duckdb").connect():
+        pass
+    with pytest.raises(WarehouseInputError, match="cannot be opened"), Warehouse(folder).connect():
+        pass
+    assert time.monotonic() - started < 10
+
+
+def test_a_lock_is_still_a_lock_below_such_a_path(tmp_path, monkeypatch):
+    monkeypatch.setattr("csm_core.warehouse.LOCK_PATIENCE", timedelta(seconds=0.6))
+    path = tmp_path / "clockwork" / "csm.duckdb"
+    with Warehouse(path).connect():
+        pass
+    script = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(WarehouseError, match="still in use by another process"), Warehouse(path).connect():
+            pass
+        holder.communicate("")

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from csm_core.errors import CSMError
+from csm_core.errors import CSMError, InputError
 from csm_core.notion.sandbox.server import DEFAULT_PORT, SANDBOX_FILE, SandboxServer
+from csm_core.paths import checked_path, shown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
     options = parser.parse_args(arguments)
     try:
-        server = SandboxServer(options.file, options.port)
+        server = SandboxServer(checked_path(options.file), options.port)
+    except ValueError as problem:
+        sys.stderr.write(f"--file: {problem} (found {shown(str(options.file))})\n")
+        return InputError.exit_status
     except CSMError as problem:
         sys.stderr.write(f"{problem}\n")
         return problem.exit_status

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 from typing import Any
 
@@ -17,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from csm_core.notion.sandbox.errors import ApiError
 from csm_core.notion.sandbox.faults import Fault
 from csm_core.notion.sandbox.people import People
-from csm_core.notion.sandbox.service import Service
+from csm_core.notion.sandbox.service import Service, parse_body, read_body
 
 
 class Controls:
@@ -31,16 +33,20 @@ class Controls:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = HttpRequest(scope, receive)
-        if not secrets.compare_digest(request.headers.get("authorization", ""), f"Bearer {self._token}"):
+        given_token = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if not secrets.compare_digest(given_token, f"Bearer {self._token}".encode()):
             response = JSONResponse({"message": "the controls need the sandbox's token"}, 401)
         else:
             try:
-                given: Any = await request.json() if request.method == "POST" else None
+                body = await read_body(receive)
+                given: Any = parse_body(body) if request.method == "POST" else None
+                # Half a surrogate pair can be in no answer.
+                json.dumps(given, ensure_ascii=False).encode()
                 response = self._act(request.method, request.url.path.removeprefix("/_sandbox/"), given)
             except ApiError as refusal:
                 response = JSONResponse({"message": refusal.message}, refusal.status)
-            except (ValueError, TypeError) as problem:
-                response = JSONResponse({"message": str(problem)}, 400)
+            except (ValueError, TypeError, KeyError, AttributeError, re.error, OverflowError) as problem:
+                response = JSONResponse({"message": f"the body is not valid: {problem}"}, 400)
         await response(scope, receive, send)
 
     def _act(self, method: str, what: str, given: Any) -> JSONResponse:

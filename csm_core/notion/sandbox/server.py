@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -19,7 +20,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from csm_core.errors import NotionError
+from csm_core.addresses import MAX_PORT
+from csm_core.errors import InputError, NotionError
 from csm_core.notion.sandbox.api import QUERY_RESULT_LIMIT, Api
 from csm_core.notion.sandbox.controls import Controls
 from csm_core.notion.sandbox.errors import ApiError
@@ -66,8 +68,11 @@ class SandboxServer:
         view_address: str = DEFAULT_VIEW_ADDRESS,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
+        if not 0 <= port <= MAX_PORT:
+            message = f"the port is {port}; expected a number from 1 to {MAX_PORT}, or 0 for any free port"
+            raise InputError(message)
         self.token = token
-        self.store = Store(path, clock)
+        self.store = _store(path, clock)
         self._api = Api(self.store, view_address, query_result_limit)
         self.people = People(self._api)
         self._transports: dict[Any, asyncio.Transport] = {}
@@ -171,13 +176,25 @@ class SandboxServer:
             return
         part: ASGIApp = self._pages
         # A page of the web must not reach the sandbox by a name of its own that points to loopback.
-        if _host(scope) not in _HOSTS:
-            part = _refuse_host
+        if not self._is_own_host(_header(scope, b"host")):
+            part = _rejected(421, "this sandbox answers to 127.0.0.1 and localhost only")
+        elif not self._is_own_origin(scope):
+            part = _rejected(403, "this sandbox answers no requests of other web pages")
         elif scope["path"].startswith("/v1/"):
             part = self.service
         elif scope["path"].startswith("/_sandbox/"):
             part = self._controls
         await part(scope, receive, send)
+
+    def _is_own_host(self, host: str) -> bool:
+        """Whether a Host header names loopback. Through a forwarded port, the port may be another one."""
+        name, _, port = host.lower().partition(":")
+        return name in _HOSTS and (port.isdecimal() or not port)
+
+    def _is_own_origin(self, scope: Scope) -> bool:
+        """Whether a request has no Origin, or the sandbox's own: the address that the browser shows."""
+        origin = _header(scope, b"origin").lower()
+        return not origin or origin == f"http://{_header(scope, b'host').lower()}"
 
     def _new_server(self) -> uvicorn.Server:
         config = uvicorn.Config(
@@ -197,6 +214,17 @@ class SandboxServer:
     def _transport_of(self, scope: Scope) -> asyncio.Transport | None:
         client = scope.get("client")
         return self._transports.get(tuple(client)) if client is not None else None
+
+
+def _store(path: Path, clock: Callable[[], datetime] | None) -> Store:
+    try:
+        return Store(path, clock)
+    except (OSError, sqlite3.Error) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise NotionError(
+            f"the Notion sandbox's file {path} cannot be opened: {reason}. Free space if its disk is full; if the file "
+            "is damaged, move it away: the sandbox starts again with an empty workspace."
+        ) from None
 
 
 class _PromptServer(uvicorn.Server):
@@ -225,17 +253,19 @@ def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:
     return TrackedProtocol
 
 
-def _host(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return value.decode("latin-1").rsplit(":", 1)[0]
-    return ""
+def _header(scope: Scope, wanted: bytes) -> str:
+    """The values of a header, joined: a header that is given twice is none of ours."""
+    return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == wanted)
 
 
-async def _refuse_host(_scope: Scope, _receive: Receive, send: Send) -> None:
-    body = json.dumps({"message": "this sandbox answers to 127.0.0.1 and localhost only"}).encode()
-    await send({"type": "http.response.start", "status": 421, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": body})
+def _rejected(status: int, message: str) -> ASGIApp:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        body = json.dumps({"message": message}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
 
 
 def ensure_sandbox(data_dir: Path) -> SandboxServer:

@@ -29,6 +29,8 @@ from csm_core.notion.sandbox.validation import MAX_PAYLOAD_BYTES
 
 NOTION_VERSION = "2025-09-03"
 REQUESTS_KEPT = 100_000
+# Notion's own requests have no more than about ten levels.
+MAX_NESTING = 64
 
 log = get_logger(__name__)
 
@@ -95,7 +97,7 @@ class Service:
         """Answer one request."""
         started, at = time.perf_counter(), time.time()
         method, path = scope["method"], scope["path"]
-        body = await _read(receive)
+        body = await read_body(receive)
         if self.before_request is not None:
             self.before_request(method, path)
         fault = self.faults.take(method, path)
@@ -132,13 +134,17 @@ class Service:
         try:
             self._authorise(scope)
             self._spend()
-            result = self._api.handle(method, path.removeprefix("/v1/"), _query(scope), _parse(body))
+            result = self._api.handle(method, path.removeprefix("/v1/"), _query(scope), parse_body(body))
             return _json_answer(200, {**result, "request_id": request_id})
         except ApiError as refusal:
             answer = _json_answer(refusal.status, refusal.body(request_id))
             if refusal.status == 429 and refusal.additional_data:
                 answer.headers.append((b"retry-after", str(refusal.additional_data["retry_after"]).encode()))
             return answer
+        except UnicodeEncodeError:
+            # Checked where a text is a property's or a block's; it may also be anywhere else.
+            message = "body failed validation: a text in it is not valid Unicode; it has half a surrogate pair."
+            return _json_answer(400, error_body(400, "validation_error", message, request_id))
         except Exception:
             log.exception("sandbox failed", method=method, path=path)
             message = "Unexpected error occurred."
@@ -194,7 +200,7 @@ class Service:
         return answer.status
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def read_body(receive: Receive) -> bytes | None:
     """The body, or None if it is larger than is taken."""
     parts: list[bytes] = []
     size = 0
@@ -208,17 +214,34 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(parts) if size <= MAX_PAYLOAD_BYTES else None
 
 
-def _parse(body: bytes | None) -> Any:
+def parse_body(body: bytes | None) -> Any:
+    """The JSON value of a request's body; None for an empty one.
+
+    Raises ApiError with 413 for a body (None) that was too large to be taken, and with 400 for one that is not JSON or
+    is nested too deeply.
+    """
     if body is None:
-        raise ApiError(
-            400, "validation_error", f"body failed validation: body should be ≤ `{MAX_PAYLOAD_BYTES}` bytes."
-        )
+        message = f"body failed validation: body should be ≤ `{MAX_PAYLOAD_BYTES}` bytes."
+        raise ApiError(413, "validation_error", message)
     if not body:
         return None
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        given = json.loads(body, parse_constant=_no_constant)
+        _require_shallow(given)
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "Error parsing JSON body.") from None
+    return given
+
+
+def _require_shallow(given: Any) -> None:
+    level: list[Any] = [given]
+    for _ in range(MAX_NESTING):
+        if not level:
+            return
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [item for items in inner for item in items]
+    message = f"more than {MAX_NESTING} levels"
+    raise ValueError(message)
 
 
 def _no_constant(name: str) -> Any:
@@ -237,7 +260,8 @@ def _query(scope: Scope) -> dict[str, Any]:
 
 def _json_answer(status: int, body: dict[str, Any]) -> _Answer:
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return _Answer(status, text.encode(), [(b"content-type", b"application/json; charset=utf-8")])
+    # A path or a header may quote half a surrogate pair.
+    return _Answer(status, text.encode(errors="replace"), [(b"content-type", b"application/json; charset=utf-8")])
 
 
 def _headers(answer: _Answer) -> list[tuple[bytes, bytes]]:

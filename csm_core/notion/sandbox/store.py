@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,9 @@ class Store:
                 return
             self._closed = True
             try:
-                self._db.execute("pragma wal_checkpoint(truncate)")
+                # On a full disk the changes stay in the log beside the file, and are read from there.
+                with suppress(sqlite3.Error):
+                    self._db.execute("pragma wal_checkpoint(truncate)")
             finally:
                 self._db.close()
 

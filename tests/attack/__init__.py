@@ -1,0 +1,1 @@
+"""Attacks on the command line: mutated configurations, paths and records, planted secrets, kills."""
