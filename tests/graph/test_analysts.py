@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
+from csm_core.scoring_macros import macros
 from tests.conftest import make_company
 
 
@@ -117,3 +118,70 @@ def test_the_macros_give_the_marts_in_a_plain_session_on_the_published_file(acme
     assert rows > 300
     assert equal == [rows] * len(EQUAL)
     assert not knows_the_project
+
+
+def named(call: str) -> str:
+    """The call with the name of each argument that has a default: the form that DuckDB 1.2 understands as well."""
+    macro_name, _, rest = call.partition("(")
+    arguments, _, compared = rest.partition(")")
+    parameters = next(one.parameters for one in macros() if one.name == macro_name)
+    given = [
+        f"{parameter.split(' ')[0]} := {argument}" if ":=" in parameter else argument
+        for parameter, argument in zip(parameters, arguments.split(", "), strict=False)
+    ]
+    return f"{macro_name}({', '.join(given)}){compared}"
+
+
+READ_EVERYTHING = """
+import duckdb, json, sys
+session = duckdb.connect(sys.argv[1], read_only=True)
+tables = session.execute(
+    "select schema_name, table_name, comment from duckdb_tables() where not internal order by all"
+).fetchall()
+columns = "select table_name, column_name, data_type, comment from duckdb_columns() where not internal order by all"
+macros = (
+    "select function_name, parameters, comment from duckdb_functions() "
+    "where function_type = 'macro' and not internal order by function_name"
+)
+found = {
+    "tables": tables,
+    "columns": session.execute(columns).fetchall(),
+    "macros": session.execute(macros).fetchall(),
+    "rows": [session.execute(f'from {schema}."{table}" order by all').fetchall() for schema, table, _ in tables],
+    "answers": session.execute(sys.argv[2]).fetchall(),
+}
+print(duckdb.__version__, json.dumps(found, default=str))
+"""
+
+
+@pytest.mark.parametrize(
+    "client", ["duckdb==1.2.*", pytest.param("duckdb", marks=pytest.mark.slow, id="the newest of the index")]
+)
+def test_the_oldest_and_the_newest_client_read_the_same_from_the_published_file(acme, tmp_path, client):
+    published = acme.config.warehouse.parent / "published" / "csm_analytics.duckdb"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    installed = subprocess.run([*install, "--target", str(tmp_path), client], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"{client} cannot be installed from the package index: {installed.stderr.strip()[-300:]}")
+    answers = ", ".join(f"count(*) filter (where {named(equal)})" for equal in EQUAL)
+    question = (
+        f"select count(*), {answers} from marts.csm_health_signals "
+        "inner join marts.csm_health_scores using (tenant_id, account_id, as_of_date)"
+    )
+    read: dict[str, dict[str, list]] = {}
+    for folder in ("", str(tmp_path)):
+        environment = {"PYTHONPATH": folder, "PYTHONNOUSERSITE": "1"}
+        asked = [sys.executable, "-c", READ_EVERYTHING, str(published), question]
+        answer = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path.parent, env=environment)
+        assert answer.returncode == 0, answer.stderr
+        read["installed" if folder else "ours"] = json.loads(answer.stdout.partition(" ")[2])
+    version = answer.stdout.partition(" ")[0]
+    assert version.startswith("1.2.") or client == "duckdb"
+    ours, theirs = read["ours"], read["installed"]
+    assert any(kind.startswith("ENUM") for _, _, kind, _ in theirs["columns"])
+    assert all(comment for *_, comment in theirs["columns"])
+    assert len(theirs["macros"]) >= 17
+    assert theirs["answers"] == [[theirs["answers"][0][0]] * (len(EQUAL) + 1)]
+    assert theirs["tables"] == ours["tables"]
+    assert theirs["rows"] == ours["rows"]
+    assert theirs["columns"] == ours["columns"]
