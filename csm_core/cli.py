@@ -6,9 +6,11 @@ Running the pipeline itself takes Dagster, which the domain does not know: ``pip
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -67,6 +69,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for pr
 DAY_FORMATS = ["%Y-%m-%d"]
 # What a shell gives for a process that Ctrl-C ended.
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(runner: Runner | None = None) -> None:
@@ -348,30 +351,46 @@ def identity(
 
 @app.command(epilog="Example:  csm backup /var/backups/csm-health --keep 14")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where back-ups are; each is a folder of its own.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the backups; each is a folder in it.")],
     config: ConfigOption = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Keep only the newest N backups.")] = None,
 ) -> None:
-    """Copy the warehouse, between two steps if a run is on, and print where the copy is."""
+    """Copy the warehouse, between two steps if a run is in progress, and print where the copy is."""
     from csm_core.backup import back_up
 
-    typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
+    with _ended_by_sigterm():
+        typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
 
 
 @app.command(epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z")
 def restore(
-    backup: Annotated[Path, typer.Argument(help="The folder of one back-up.")],
+    backup: Annotated[Path, typer.Argument(help="The folder of one backup.")],
     config: ConfigOption = None,
 ) -> None:
-    """Put a back-up in the warehouse's place; what stood there is moved aside."""
-    from csm_core import backup as backups
+    """Check a backup and put it in the warehouse's place; the previous files are moved aside."""
+    from csm_core.restore import restore as restore_backup
 
-    day, replaced = backups.restore(_warehouse(config), backup)
+    with _ended_by_sigterm():
+        day, replaced = restore_backup(_warehouse(config), backup)
     typer.echo(f"restored; the last scored day is {day}" if day else "restored; no day is scored in it")
     if replaced:
-        typer.echo(f"what stood there is in {replaced}: remove it when it is not needed any more")
+        typer.echo(f"the previous files were moved to {replaced}: delete them when they are no longer needed")
     if day:
         typer.echo("run the days after it again: csm run --from DATE --to DATE")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Generator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that temporary files are removed."""
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
