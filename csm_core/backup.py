@@ -29,6 +29,7 @@ from csm_core.backup_content import (
 )
 from csm_core.checksums import copy_file, write_through
 from csm_core.errors import CSMError, InputError, WarehouseError
+from csm_core.file_access import make_folder
 from csm_core.folder_lock import folder_lock
 from csm_core.warehouse import WaitingMessage, Warehouse
 
@@ -52,7 +53,7 @@ def back_up(warehouse: Warehouse, target: Path, *, keep: int | None = None, now:
         raise InputError(message)
     at = now or datetime.now(UTC)
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         with folder_lock(target, WaitingMessage(target, "another backup is in progress")):
             remove_leftovers(target, _LEFTOVER)
             made = _copy(warehouse, target, at)
@@ -74,7 +75,7 @@ def _copy(warehouse: Warehouse, target: Path, at: datetime) -> Path:
         made = target / f"{PREFIX}{(at + timedelta(seconds=seconds)).strftime(STAMP)}"
     unfinished = target / f".{made.name}.unfinished"
     try:
-        unfinished.mkdir()
+        make_folder(unfinished)
         with alone(warehouse):
             checksums = {WAREHOUSE: copy_file(warehouse.path, unfinished / WAREHOUSE)}
             checksums |= copy_sources(warehouse.path.parent, unfinished)

@@ -1,4 +1,4 @@
-"""What a backup holds: a manifest with checksums, the warehouse, and the files of sources; and the check of all of it."""
+"""What a backup holds: a manifest with checksums, the warehouse, files of sources; and the check of all of it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from csm_core.errors import ConfigError, CSMError, InputError
+from csm_core.file_access import restrict_files
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def main(runner: Runner | None = None) -> None:
     """Run the command line; errors of ours become a message and their exit status, never a traceback."""
     global _runner
     _runner = runner
+    restrict_files()
     try:
         app()
     except CSMError as error:
@@ -238,11 +240,21 @@ def sql(
     config: ConfigOption = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     as_json: JsonOption = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let the query reach files, the network and settings.")
+    ] = False,
 ) -> None:
-    """Ask the published copy of the marts, which never waits for a run."""
-    from csm_core.analytics import query_published
+    """Query the published copy of the marts, which never waits for a run. Files and network are out of reach."""
+    from csm_core.analytics import DEFAULT_TIMEOUT_SECONDS, query_published
 
-    typer.echo(query_published(_warehouse(config), query, "json" if as_json else form), nl=False)
+    limit = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
+    answer = query_published(
+        _warehouse(config), query, "json" if as_json else form, unsafe=unsafe, timeout=limit or None
+    )
+    typer.echo(answer, nl=False)
 
 
 @app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")
@@ -468,7 +480,9 @@ def _print_plan(config: Config, *, as_json: bool) -> None:
 def _config(path: Path | None) -> Config:
     from csm_core.config import load_config
 
-    return load_config(path)
+    config = load_config(path)
+    restrict_files(config)
+    return config
 
 
 def _warehouse(path: Path | None) -> Warehouse:

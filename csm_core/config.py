@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from csm_core.errors import ConfigError, InputError
+from csm_core.file_access import group_id
 from csm_core.policy import Thresholds
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.section import Section
@@ -32,6 +34,7 @@ ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _Part = TypeVar("_Part", bound=Section)
+_UMASK = re.compile(r"0?0[0-7]{2}\Z")
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 
 
@@ -155,6 +158,8 @@ class Config(Section, frozen=True):
     memory_limit: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$")
     threads: int | None = Field(default=None, ge=1)
     log_format: Literal["people", "json"] = "people"
+    umask: str | None = None
+    group: str | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -165,6 +170,21 @@ class Config(Section, frozen=True):
             near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
             message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
             raise ValueError(message) from None
+        return value
+
+    @field_validator("umask", mode="before")
+    @classmethod
+    def _octal_umask(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, str) and _UMASK.match(value)):
+            message = 'expected three octal digits in quotes, the first of them 0, such as "027"'
+            raise ValueError(message)
+        return value
+
+    @field_validator("group")
+    @classmethod
+    def _known_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            group_id(value)
         return value
 
     @field_validator("sources")

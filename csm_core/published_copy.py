@@ -18,6 +18,7 @@ import duckdb
 
 from csm_core.checksums import copy_file, sha256_of
 from csm_core.errors import WarehouseError
+from csm_core.file_access import give_group, make_folder
 from csm_core.logging import get_logger
 from csm_core.sql_models import literal
 from csm_core.uncopied import Uncopied, copied_checksum, forget_uncopied, uncopied
@@ -39,7 +40,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
     Raises WarehouseError, and leaves the copy as it is, where a day has signals and scores of different accounts.
     """
     target = warehouse.published_path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     fresh = target.with_name(f".{target.name}.new")
     with warehouse.connect() as connection:
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
@@ -55,6 +56,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
             _replace_macros(copy, macros)
             copy.execute("checkpoint")
         checksum = _checksum_of(sha256_of(fresh))
+        give_group(fresh)
         fresh.replace(target)
         with transaction(connection):
             forget_uncopied(connection, checksum)

@@ -14,6 +14,7 @@ from csm_core import restore_swap
 from csm_core.backup import alone, not_written, remove_leftovers
 from csm_core.backup_content import SOURCES, STAMP, WAREHOUSE, copy_backup, read_completely
 from csm_core.errors import InputError, WarehouseError, WarehouseInputError
+from csm_core.file_access import make_folder
 from csm_core.logging import get_logger
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
@@ -35,12 +36,12 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
         message = f"{backup} is not a backup: there is no such folder. `csm backup` prints the names of those it makes"
         raise InputError(message)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         with warehouse.reserved():
             remove_leftovers(home, _LEFTOVER)
             prepared, aside = _names(home, now or datetime.now(UTC))
             try:
-                prepared.mkdir()
+                make_folder(prepared)
                 with_sources = copy_backup(backup, prepared)
                 day = read_completely(prepared / WAREHOUSE)
                 copied = prepared / warehouse.path.name

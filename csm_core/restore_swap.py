@@ -28,6 +28,7 @@ from pathlib import Path
 
 from csm_core.checksums import write_through
 from csm_core.errors import WarehouseError
+from csm_core.file_access import make_folder
 
 IN_PROGRESS = ".restore-in-progress"
 _JOURNAL = "journal.json"
@@ -75,11 +76,11 @@ def complete(home: Path) -> Path | None:
             return None
         swap = Swap(**json.loads((progress / _JOURNAL).read_text(encoding="utf-8")))
         aside = home / swap.aside
-        aside.mkdir(exist_ok=True)
+        make_folder(aside)
         _swap_warehouse(home, progress, aside, swap)
         _swap_sources(home, progress, aside, swap)
         if (progress / swap.published).is_file():
-            (home / swap.published).parent.mkdir(exist_ok=True)
+            make_folder((home / swap.published).parent)
             (progress / swap.published).replace(home / swap.published)
         with suppress(OSError):
             # Nothing was replaced.

@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from csm_core import restore_swap
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.file_access import give_group, make_folder
 from csm_core.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.late_records import mark_built
 from csm_core.logging import get_logger
@@ -155,7 +156,10 @@ class Warehouse:
                 reraise=True,
             ):
                 with attempt:
+                    created = not self.path.exists()
                     connection = duckdb.connect(str(self.path), config=options)
+                    if created:
+                        give_group(self.path)
                     # What a killed process spilled: nobody but the writer, which is us now, has anything there.
                     shutil.rmtree(spill, ignore_errors=True)
                     return connection
@@ -176,7 +180,7 @@ class Warehouse:
 
     def _make_folder(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
         except OSError as error:
             message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
             raise WarehouseInputError(message) from None

@@ -4,13 +4,17 @@ import os
 import sys
 
 from csm_core.config import PROJECT_ROOT, load_config
+from csm_core.file_access import restrict_files
 from pipelines.instance import HOME_VARIABLE, prepare_home
 
 
 def main() -> None:
     """Replace this process by `dagster dev`."""
     os.chdir(PROJECT_ROOT)
-    os.environ[HOME_VARIABLE] = str(prepare_home(load_config()))
+    config = load_config()
+    # The processes of Dagster inherit it.
+    restrict_files(config)
+    os.environ[HOME_VARIABLE] = str(prepare_home(config))
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", *sys.argv[1:]]
     os.execv(sys.executable, command)  # noqa: S606
 

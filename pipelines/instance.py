@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from csm_core.config import PROJECT_ROOT, Config
+from csm_core.file_access import make_folder
 
 HOME_VARIABLE = "DAGSTER_HOME"
 INSTANCE_FILE = "dagster.yaml"
@@ -17,7 +18,7 @@ INSTANCE_FILE = "dagster.yaml"
 def prepare_home(config: Config) -> Path:
     """DAGSTER_HOME, by default beside the warehouse, with the project's dagster.yaml if it has none yet."""
     home = Path(os.environ.get(HOME_VARIABLE) or config.warehouse.parent / "dagster_home").resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     if not (home / INSTANCE_FILE).exists():
         # Whole or not at all: half of it, from a process that was killed, would count as somebody's own for ever.
         fresh = home / f".{INSTANCE_FILE}.new"

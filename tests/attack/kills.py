@@ -1,7 +1,7 @@
 """Kill backups and restores at any instant, and check what the next command finds.
 
-``python -m tests.attack.kills --kills 100`` kills a hundred of each. Half of the kills happen at a random file operation
-of the process, the others after a random share of the time that the undisturbed command takes, which reaches the work
+``python -m tests.attack.kills --kills 100`` kills a hundred of each. Half of the kills happen at a random operation on
+files, the others after a random share of the time that the undisturbed command takes, which reaches the work
 of DuckDB as well. The process that forks the others opens no database itself.
 """
 

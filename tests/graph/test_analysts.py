@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pytest
 
+from csm_core.analytics import query_published
+from csm_core.errors import InputError
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.scoring_macros import macros
+from csm_core.warehouse import Warehouse
 from tests.conftest import make_company
 
 
@@ -130,6 +134,73 @@ def named(call: str) -> str:
         for parameter, argument in zip(parameters, arguments.split(", "), strict=False)
     ]
     return f"{macro_name}({', '.join(given)}){compared}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from read_csv('{file}')",
+        "from read_text('{file}')",
+        "from glob('/*')",
+        "copy (select 1) to '{folder}/written.csv'",
+        "attach '{folder}/other.duckdb'",
+        "export database '{folder}/written'",
+        "install httpfs",
+        "load httpfs",
+        "from read_csv('http://127.0.0.1:9/x.csv')",
+        "set enable_external_access = true",
+        "set memory_limit = '1GB'",
+        "reset lock_configuration",
+        "set temp_directory = '{folder}'",
+        "pragma enable_profiling",
+        "select 1; copy (select 1) to '{folder}/written.csv'",
+    ],
+)
+def test_a_query_reaches_no_file_network_or_setting(acme, tmp_path, query):
+    (tmp_path / "file.csv").write_text("a\n1\n")
+    warehouse = Warehouse.of(acme.config)
+    with pytest.raises(InputError, match="--unsafe"):
+        query_published(warehouse, query.format(file=tmp_path / "file.csv", folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_a_query_sees_no_variable_of_the_program(acme):
+    frame = [1]
+    assert frame
+    for name in ("frame", "connection", "warehouse"):
+        with pytest.raises(InputError, match=f"there is no table {name}"):
+            query_published(Warehouse.of(acme.config), f"from {name}")
+
+
+def test_an_unsafe_query_reaches_files(acme):
+    (acme.folder / "plan.csv").write_text("account_id\nA0026\n")
+    said = acme.csm("sql", "--unsafe", "select count(*) as n from 'plan.csv'", "--format", "csv")
+    assert (said.returncode, said.stdout) == (0, "n\n1\n"), said.stderr
+
+
+def test_a_query_that_takes_too_long_is_stopped(acme):
+    endless = "select count(*) from range(1000000000) as a cross join range(1000000000) as b"
+    said = acme.csm("sql", "--timeout", "0.5", endless)
+    assert said.returncode == 1
+    assert "stopped after 0.5 seconds; --timeout SECONDS" in said.stderr
+
+
+def test_an_unknown_table_lists_the_marts_and_the_nearest_name(acme):
+    with pytest.raises(InputError) as rejected:
+        query_published(Warehouse.of(acme.config), "from csm_helth_current")
+    assert "there is no table csm_helth_current. Did you mean csm_health_current?" in str(rejected.value)
+    assert "The marts are csm_expansion_opportunities, csm_feature_adoption" in str(rejected.value)
+
+
+def test_everything_that_is_created_is_for_its_owner_alone(acme):
+    acme.csm("backup", "backups")
+    acme.csm("quarantine", "tickets", "--out", "tickets.csv")
+    acme.csm("notion", "plan")
+    made = [acme.config.warehouse.parent, acme.folder / "backups", acme.folder / "tickets.csv"]
+    paths = [path for one in made for path in (one, *one.rglob("*"))]
+    paths += Path(acme.environment["DAGSTER_HOME"]).rglob("*")
+    assert {"csm.duckdb", "csm_analytics.duckdb", "backup.json", "dagster.yaml"} <= {path.name for path in paths}
+    assert [f"{path} {path.stat().st_mode:o}" for path in paths if path.stat().st_mode & 0o077] == []
 
 
 READ_EVERYTHING = """
