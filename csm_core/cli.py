@@ -330,20 +330,45 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(exit_status(findings))
 
 
-@app.command(
-    epilog="Examples:  csm quarantine    csm quarantine tickets --limit 50    csm quarantine tickets --out f.csv"
-)
+@app.command(epilog="Examples:  csm quarantine    csm quarantine tickets --out f.csv    csm quarantine repair f.csv")
 def quarantine(
-    entity: Annotated[str | None, typer.Argument(help="Show the rejected records of this entity.")] = None,
+    entity: Annotated[
+        str | None, typer.Argument(help="Show the rejected records of this entity; `repair`: take FILE back in.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="With `repair`: an export whose values were corrected, whatever its name.")
+    ] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of records.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Export them to this CSV, JSON lines or Parquet file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rejected records and the reasons, or export them for correction."""
+    """Show rejected records and the reasons, export them for correction, or take a corrected export back in.
+
+    `csm quarantine repair FILE` exits with status 2 if some of the corrected records are still rejected.
+    """
     from csm_core.quarantine_report import quarantine_text
 
+    if entity == "repair":
+        _repair(config, file, as_json=as_json)
+        return
+    if file:
+        message = f"unexpected argument {str(file)!r}: only `csm quarantine repair` takes a file"
+        raise InputError(message)
     typer.echo(quarantine_text(_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
+
+
+def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from csm_core.quarantine_repair import repair
+
+    if file is None:
+        message = "`csm quarantine repair` needs the corrected export: csm quarantine repair FILE"
+        raise InputError(message)
+    report = repair(_config(config), file)
+    typer.echo(json.dumps(asdict(report), indent=2, default=str) if as_json else report.text())
+    raise typer.Exit(2 if report.still_rejected else 0)
 
 
 @app.command(epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv")
