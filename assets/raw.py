@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.context import BACKFILL, OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name
-from csm_core.backup import SOURCES
+from csm_core.backup_content import SOURCES
 from csm_core.logging import get_logger
 from csm_core.sources.found_files import UnreadFile
 from csm_core.sources.registry import get_system

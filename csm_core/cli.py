@@ -6,9 +6,11 @@ Running the pipeline itself takes Dagster, which the domain does not know: ``pip
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from csm_core.errors import ConfigError, InputError
+from csm_core.file_access import restrict_files
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for pr
 DAY_FORMATS = ["%Y-%m-%d"]
 # What a shell gives for a process that Ctrl-C ended.
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(runner: Runner | None = None) -> None:
@@ -79,6 +83,7 @@ def main(runner: Runner | None = None) -> None:
     _runner = runner
     with clean_output():
         try:
+            restrict_files()
             checked_commands(app)()
         except KeyboardInterrupt:
             _say_stopped()
@@ -244,12 +249,22 @@ def sql(
     config: ConfigOption = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     as_json: JsonOption = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let the query reach files, the network and settings.")
+    ] = False,
 ) -> None:
-    """Ask the published copy of the marts, which never waits for a run."""
-    from csm_core.analytics import query_published
+    """Query the published copy of the marts, which never waits for a run. Files and network are out of reach."""
+    from csm_core.analytics import DEFAULT_TIMEOUT_SECONDS, query_published
     from csm_core.terminal import write_data
 
-    write_data(query_published(_warehouse(config), query, "json" if as_json else form))
+    limit = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
+    answer = query_published(
+        _warehouse(config), query, "json" if as_json else form, unsafe=unsafe, timeout=limit or None
+    )
+    write_data(answer)
 
 
 @app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")
@@ -325,20 +340,45 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(exit_status(findings))
 
 
-@app.command(
-    epilog="Examples:  csm quarantine    csm quarantine tickets --limit 50    csm quarantine tickets --out f.csv"
-)
+@app.command(epilog="Examples:  csm quarantine    csm quarantine tickets --out f.csv    csm quarantine repair f.csv")
 def quarantine(
-    entity: Annotated[str | None, typer.Argument(help="Show the rejected records of this entity.")] = None,
+    entity: Annotated[
+        str | None, typer.Argument(help="Show the rejected records of this entity; `repair`: take FILE back in.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="With `repair`: an export whose values were corrected, whatever its name.")
+    ] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of records.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Export them to this CSV, JSON lines or Parquet file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rejected records and the reasons, or export them for correction."""
+    """Show rejected records and the reasons, export them for correction, or take a corrected export back in.
+
+    `csm quarantine repair FILE` exits with status 2 if some of the corrected records are still rejected.
+    """
     from csm_core.quarantine_report import quarantine_text
 
+    if entity == "repair":
+        _repair(config, file, as_json=as_json)
+        return
+    if file:
+        message = f"unexpected argument {str(file)!r}: only `csm quarantine repair` takes a file"
+        raise InputError(message)
     typer.echo(quarantine_text(_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
+
+
+def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from csm_core.quarantine_repair import repair
+
+    if file is None:
+        message = "`csm quarantine repair` needs the corrected export: csm quarantine repair FILE"
+        raise InputError(message)
+    report = repair(_config(config), file)
+    typer.echo(json.dumps(asdict(report), indent=2, default=str) if as_json else report.text())
+    raise typer.Exit(2 if report.still_rejected else 0)
 
 
 @app.command(epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv")
@@ -358,30 +398,46 @@ def identity(
 
 @app.command(epilog="Example:  csm backup /var/backups/csm-health --keep 14")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where back-ups are; each is a folder of its own.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the backups; each is a folder in it.")],
     config: ConfigOption = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Keep only the newest N backups.")] = None,
 ) -> None:
-    """Copy the warehouse, between two steps if a run is on, and print where the copy is."""
+    """Copy the warehouse, between two steps if a run is in progress, and print where the copy is."""
     from csm_core.backup import back_up
 
-    typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
+    with _ended_by_sigterm():
+        typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
 
 
 @app.command(epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z")
 def restore(
-    backup: Annotated[Path, typer.Argument(help="The folder of one back-up.")],
+    backup: Annotated[Path, typer.Argument(help="The folder of one backup.")],
     config: ConfigOption = None,
 ) -> None:
-    """Put a back-up in the warehouse's place; what stood there is moved aside."""
-    from csm_core import backup as backups
+    """Check a backup and put it in the warehouse's place; the previous files are moved aside."""
+    from csm_core.restore import restore as restore_backup
 
-    day, replaced = backups.restore(_warehouse(config), backup)
+    with _ended_by_sigterm():
+        day, replaced = restore_backup(_warehouse(config), backup)
     typer.echo(f"restored; the last scored day is {day}" if day else "restored; no day is scored in it")
     if replaced:
-        typer.echo(f"what stood there is in {replaced}: remove it when it is not needed any more")
+        typer.echo(f"the previous files were moved to {replaced}: delete them when they are no longer needed")
     if day:
         typer.echo("run the days after it again: csm run --from DATE --to DATE")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Generator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that temporary files are removed."""
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
@@ -459,7 +515,9 @@ def _print_plan(config: Config, *, as_json: bool) -> None:
 def _config(path: Path | None) -> Config:
     from csm_core.config import load_config
 
-    return load_config(path)
+    config = load_config(path)
+    restrict_files(config)
+    return config
 
 
 def _warehouse(path: Path | None) -> Warehouse:

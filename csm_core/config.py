@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from csm_core.errors import ConfigError, InputError
+from csm_core.file_access import group_id
 from csm_core.paths import checked_path, shown
 from csm_core.policy import Thresholds
 from csm_core.resources import MAX_THREADS, checked_memory
@@ -35,6 +36,7 @@ ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _Part = TypeVar("_Part", bound=Section)
+_UMASK = re.compile(r"0?0[0-7]{2}\Z")
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 
 
@@ -158,6 +160,8 @@ class Config(Section, frozen=True):
     memory_limit: str | None = None
     threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
     log_format: Literal["people", "json"] = "people"
+    umask: str | None = None
+    group: str | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -174,6 +178,21 @@ class Config(Section, frozen=True):
     @classmethod
     def _possible_memory(cls, value: str | None) -> str | None:
         return None if value is None else checked_memory(value)
+
+    @field_validator("umask", mode="before")
+    @classmethod
+    def _octal_umask(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, str) and _UMASK.match(value)):
+            message = 'expected three octal digits in quotes, the first of them 0, such as "027"'
+            raise ValueError(message)
+        return value
+
+    @field_validator("group")
+    @classmethod
+    def _known_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            group_id(value)
+        return value
 
     @field_validator("sources")
     @classmethod

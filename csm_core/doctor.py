@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from csm_core.config import Config
 from csm_core.errors import CSMError
+from csm_core.file_access import open_to_others
 from csm_core.sample_checks import check_samples
-from csm_core.sample_problems import ERROR, FILE_NOT_READ, Problem
+from csm_core.sample_problems import ERROR, FILE_NOT_READ, WARNING, Problem
 from csm_core.sources.registry import get_system
 from csm_core.summary import printable
 
@@ -53,10 +54,22 @@ def examine(config: Config) -> list[Finding]:
             # The check of a source stops at the first problem, which is also among the problems of all files.
             message = f"{len(errors)} {'errors' if len(errors) > 1 else 'error'}"
         found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    found += _access(config)
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
         found.append(Finding(label, worst, "", tuple(own)))
     return found
+
+
+def _access(config: Config) -> list[Finding]:
+    allowed = open_to_others(config.warehouse)
+    if allowed is None:
+        return []
+    message = (
+        f"{config.warehouse} can be {allowed} by every user of this machine, if they can open its folder: "
+        f"chmod o-rwx {config.warehouse}"
+    )
+    return [Finding("warehouse", 0, "", (Problem(WARNING, "file_access", message, file=str(config.warehouse)),))]
 
 
 def exit_status(findings: Sequence[Finding]) -> int:

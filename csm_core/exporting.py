@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.errors import InputError
+from csm_core.file_access import give_group
 from csm_core.sql_models import literal, quoted
 
 EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
@@ -42,6 +43,7 @@ def write_export(
         row = connection.execute(
             f"copy (select {values} from {origin}) to {literal(str(fresh))} ({options})"
         ).fetchone()
+        give_group(fresh)
         fresh.replace(path)
     except (duckdb.IOException, OSError) as error:
         message = f"{path}: cannot be written: {str(error).splitlines()[0]}"

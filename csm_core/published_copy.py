@@ -1,27 +1,34 @@
-"""The read-only copy of the marts for analysts: brought up to date by the days that were built, replaced at once.
+"""The read-only copy of the marts for analysts: updated with the days that were built, replaced in one rename.
 
-The copy before is copied as a file, which costs next to nothing, and only the days built since are written to it: what
-a daily run costs does not grow with the history. Readers hold the old file or see the new, never a part.
+The previous copy is copied as a file and only the days built since are written to it, so the cost of a daily run barely
+grows with the history. Readers keep the old file open or see the new one, never a part.
+
+The file has the storage format of DuckDB 1.2, so that every client from 1.2 on opens it. The warehouse keeps the
+checksum of the file that it published last: a file with another checksum (damaged, replaced, older, of another
+warehouse, of an interrupted run) is written again from the warehouse.
 """
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
+from csm_core.checksums import copy_file, sha256_of
 from csm_core.errors import WarehouseError
+from csm_core.file_access import give_group, make_folder
+from csm_core.logging import get_logger
 from csm_core.sql_models import literal
-from csm_core.uncopied import Uncopied, forget_uncopied, uncopied
+from csm_core.uncopied import Uncopied, copied_checksum, forget_uncopied, uncopied
 from csm_core.warehouse import Warehouse, identifier, table_exists, transaction
 
 # What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
 PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
+
+# The oldest DuckDB that has to open the copy. A file in a newer format cannot be converted, only written again.
+STORAGE_VERSION = "v1.2.0"
 
 _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
@@ -33,30 +40,60 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
     Raises WarehouseError, and leaves the copy as it is, where a day has signals and scores of different accounts.
     """
     target = warehouse.published_path
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     fresh = target.with_name(f".{target.name}.new")
-    token = str(uuid.uuid4())
     with warehouse.connect() as connection:
-        lacking = uncopied(connection, _token_of(target))
-        _require_whole_days(connection, lacking)
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
-        if lacking is not None:
-            shutil.copyfile(target, fresh)
-        connection.execute(f"attach {literal(str(fresh))} as {_COPY}")
+        lacking = uncopied(connection) if _copy_previous(connection, target, fresh) else None
+        _require_whole_days(connection, lacking)
+        connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")
         try:
             _bring_up_to_date(connection, lacking)
-            connection.execute(f"create schema if not exists {_COPY}.run")
-            connection.execute(f"create or replace table {_COPY}.run.copy as select {literal(token)} as token")
         finally:
             connection.execute(f"detach {_COPY}")
         with duckdb.connect(str(fresh)) as copy:
             _replace_macros(copy, macros)
             copy.execute("checkpoint")
+        checksum = _checksum_of(sha256_of(fresh))
+        give_group(fresh)
         fresh.replace(target)
         with transaction(connection):
-            forget_uncopied(connection, token)
+            forget_uncopied(connection, checksum)
     return target
+
+
+def _copy_previous(connection: duckdb.DuckDBPyConnection, target: Path, fresh: Path) -> bool:
+    """Copy the published file to ``fresh`` if it can be updated: not changed since it was written, and not sparse."""
+    expected = copied_checksum(connection)
+    if expected is None or not target.is_file():
+        return False
+    try:
+        found = _checksum_of(copy_file(target, fresh))
+    except OSError as error:
+        found = str(error)
+    if found != expected:
+        get_logger(__name__).warning(
+            "the published copy is not the file that was written last: writing it again from the warehouse",
+            copy=str(target),
+            expected=expected,
+            found=found,
+        )
+    elif not _sparse(fresh):
+        return True
+    fresh.unlink(missing_ok=True)
+    return False
+
+
+def _checksum_of(digest: str) -> str:
+    return f"{STORAGE_VERSION} {digest}"
+
+
+def _sparse(path: Path) -> bool:
+    """Whether more blocks of the file are free than used."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        row = connection.execute("select sum(free_blocks) > sum(used_blocks) from pragma_database_size()").fetchone()
+    return bool(row and row[0])
 
 
 def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
@@ -86,19 +123,6 @@ def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str
 
 def _within(spans: Sequence[tuple[date, date]]) -> str:
     return " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans) or "false"
-
-
-def _token_of(path: Path) -> str | None:
-    """The token of the copy that is there; None if there is none that could be brought up to date."""
-    if not path.is_file():
-        return None
-    with suppress(duckdb.Error), duckdb.connect(str(path), read_only=True) as connection:
-        row = connection.execute(
-            "select token, (select sum(free_blocks) <= sum(used_blocks) from pragma_database_size()) from run.copy"
-        ).fetchone()
-        # A file that is more holes than content is written anew.
-        return str(row[0]) if row and row[1] else None
-    return None
 
 
 def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:

@@ -95,11 +95,12 @@ def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> in
     if table is None:
         message = f"nothing has been staged for {entity} yet, so there is nothing to export; run `csm run` first"
         raise InputError(message)
-    columns = _export_columns(connection, table)
+    columns = export_columns(connection, table)
     return write_export(connection, columns, f"{table} order by source_file, source_line, load_id", path)
 
 
-def _export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
+def export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
+    """The columns of an export of a quarantine table, as (name, expression)."""
     whole = f"reason in ({', '.join(literal(str(reason)) for reason in _WITHOUT_COLUMNS)})"
     keys = _raw_columns(connection, table, whole)
     pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)

@@ -1,9 +1,9 @@
 """The rubric as DuckDB macros, so that a plain ``duckdb`` session on the published file can score and re-score.
 
 The macros are plain SQL, made from the expressions that fill ``marts.csm_health_scores``; none needs this project.
-Their parameters bear the names of the inputs, in the order of ``marts.csm_health_signals``, and can be given by
-position or by name: ``select csm_score(0.5, 'stable', invoice_payment_status := 'current', …)``. A value outside the
-contract is an error that names the input, as everywhere.
+Their parameters have the names of the inputs, in the order of ``marts.csm_health_signals``, and can be given by
+position or by name: ``select csm_score(0.5, 'stable', invoice_payment_status := 'current', …)``. DuckDB 1.2 accepts
+parameters that have a default by name only. A value outside the contract is an error that names the input.
 """
 
 from __future__ import annotations

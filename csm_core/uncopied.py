@@ -1,7 +1,6 @@
-"""Which days of the marts the published copy does not hold yet, and which copy it is that lacks them.
+"""Which days of the marts the published copy does not hold yet, and the checksum of that copy.
 
-Every mart that is built notes its days here, in the transaction that builds them. The copy carries a token that the
-warehouse knows; a copy with another token is of another warehouse, or of a publishing that was interrupted, and what it
+Every mart that is built notes its days here, in the transaction that builds them. What a copy with another checksum
 lacks is not known.
 """
 
@@ -16,7 +15,8 @@ COPIED_LAYER = "marts"
 
 _PREPARE = """
     create table if not exists run.uncopied (mart varchar not null, first_date date, last_date date);
-    create table if not exists run.copied (token varchar not null)
+    create table if not exists run.published_copy (checksum varchar not null);
+    drop table if exists run.copied;
 """
 
 
@@ -39,12 +39,16 @@ def note_uncopied(connection: duckdb.DuckDBPyConnection, mart: str, days: tuple[
     )
 
 
-def uncopied(connection: duckdb.DuckDBPyConnection, token: str | None) -> dict[str, Uncopied] | None:
-    """By mart, what the copy with this token lacks; None where that is not known, and everything has to be copied."""
+def copied_checksum(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The checksum of the file that was published last; None if there is none, or an earlier version wrote it."""
     connection.execute(_PREPARE)
-    known = connection.execute("select token from run.copied").fetchone()
-    if token is None or known is None or known[0] != token:
-        return None
+    row = connection.execute("select checksum from run.published_copy").fetchone()
+    return row[0] if row else None
+
+
+def uncopied(connection: duckdb.DuckDBPyConnection) -> dict[str, Uncopied]:
+    """By mart, what the copy that was published last lacks."""
+    connection.execute(_PREPARE)
     found: dict[str, Uncopied] = {}
     for mart, first, last in connection.execute("from run.uncopied order by all").fetchall():
         spans = found.get(mart, Uncopied()).spans
@@ -53,8 +57,8 @@ def uncopied(connection: duckdb.DuckDBPyConnection, token: str | None) -> dict[s
     return found
 
 
-def forget_uncopied(connection: duckdb.DuckDBPyConnection, token: str) -> None:
-    """Note that the copy with this token holds everything that there is now."""
+def forget_uncopied(connection: duckdb.DuckDBPyConnection, checksum: str) -> None:
+    """Note that the copy with this checksum holds everything that there is now."""
     connection.execute("delete from run.uncopied")
-    connection.execute("delete from run.copied")
-    connection.execute("insert into run.copied values (?)", [token])
+    connection.execute("delete from run.published_copy")
+    connection.execute("insert into run.published_copy values (?)", [checksum])

@@ -6,23 +6,24 @@ it held before, and the same run again ends as if undisturbed.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from csm_core import restore_swap
 from csm_core.config import Config
 from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.file_access import give_group, make_folder
+from csm_core.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.late_records import mark_built
 from csm_core.logging import get_logger
 from csm_core.sql_models import Incremental, SqlModel, literal, parse_select
@@ -93,29 +94,43 @@ class Warehouse:
         A run opens the file anew at every step. Between two steps of it another run would find half a day, and publish
         it. The reservation is on the warehouse's folder: it leaves no file behind, and ends with the process.
         """
-        try:
-            self._make_folder()
-            folder = os.open(self.path.parent, os.O_RDONLY)
-        except (WarehouseInputError, OSError):
-            # Whoever opens the file will say what is wrong with its folder.
+        with ExitStack() as stack:
+            try:
+                self._make_folder()
+                waiting = WaitingMessage(self.path, "another run is going on")
+                stack.enter_context(folder_lock(self.path.parent, waiting))
+            except (WarehouseInputError, OSError):
+                # Opening the file gives the error of its folder.
+                pass
+            else:
+                if restore_swap.in_progress(self.path.parent):
+                    restore_swap.complete(self.path.parent)
             yield
-            return
-        try:
-            for attempt in Retrying(
-                retry=retry_if_exception_type(BlockingIOError),
-                wait=wait_fixed(0.25),
-                before_sleep=_WaitingMessage(self.path, "another run is going on"),
-            ):
-                with attempt:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        finally:
-            os.close(folder)
+
+    def complete_restore(self) -> None:
+        """Complete a restore that was interrupted, or wait for the one that is in progress.
+
+        Raises WarehouseError if it cannot be completed.
+        """
+        home = self.path.parent
+        waiting = WaitingMessage(self.path, "a restore is in progress")
+        while restore_swap.in_progress(home):
+            with folder_lock_if_free(home) as held:
+                if held and restore_swap.in_progress(home):
+                    restore_swap.complete(home)
+                    return
+            waiting()
+            time.sleep(0.05)
+
+    def at(self, path: Path) -> Warehouse:
+        """Another file, opened with the same limits."""
+        return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads)
 
     @contextmanager
     def look(self) -> Generator[duckdb.DuckDBPyConnection | None]:
         """Open the file for reading, without waiting: None where there is none yet, or a run is writing to it."""
         connection = None
+        self.complete_restore()
         if self.path.is_file():
             with suppress(duckdb.IOException, duckdb.ConnectionException):
                 connection = duckdb.connect(str(self.path), read_only=True)
@@ -127,6 +142,7 @@ class Warehouse:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self._make_folder()
+        self.complete_restore()
         spill = self.path.parent / f"{self.path.name}.tmp"
         options: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill)}
         if self._memory_limit:
@@ -138,11 +154,14 @@ class Warehouse:
                 retry=retry_if_exception(_is_locked),
                 wait=wait_fixed(0.25),
                 stop=stop_after_delay(LOCK_PATIENCE.total_seconds()),
-                before_sleep=_WaitingMessage(self.path, "another process is writing to it"),
+                before_sleep=WaitingMessage(self.path, "another process is writing to it"),
                 reraise=True,
             ):
                 with attempt:
+                    created = not self.path.exists()
                     connection = duckdb.connect(str(self.path), config=options)
+                    if created:
+                        give_group(self.path)
                     # What a killed process spilled: nobody but the writer, which is us now, has anything there.
                     shutil.rmtree(spill, ignore_errors=True)
                     return connection
@@ -163,7 +182,7 @@ class Warehouse:
 
     def _make_folder(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
         except OSError as error:
             message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
             raise WarehouseInputError(message) from None
@@ -391,15 +410,16 @@ def _is_locked(error: BaseException) -> bool:
     return isinstance(error, duckdb.IOException) and str(error).startswith(_LOCKED)
 
 
-class _WaitingMessage:
-    """Says once, and then every ten seconds, that the run is waiting for another one."""
+class WaitingMessage:
+    """Logs once, and then every ten seconds, that the process waits for another one."""
 
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
         self._why = why
         self._said: datetime | None = None
 
-    def __call__(self, _state: object) -> None:
+    def __call__(self, _state: object = None) -> None:
+        """Log the message, unless it was logged within the last ten seconds."""
         now = datetime.now(UTC)
         if self._said is None or now - self._said > timedelta(seconds=10):
             self._said = now

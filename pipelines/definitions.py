@@ -4,6 +4,7 @@ import dagster as dg
 
 from csm_core import logging
 from csm_core.config import load_config
+from csm_core.file_access import restrict_files
 from pipelines.build import build_defs
 
 
@@ -11,5 +12,6 @@ from pipelines.build import build_defs
 def defs() -> dg.Definitions:
     """Everything, for the configuration that CSM_CONFIG or ./csm.yaml names, else the embedded defaults."""
     config = load_config()
+    restrict_files(config)
     logging.configure(config.log_format)
     return build_defs(config)

@@ -5,6 +5,7 @@ import sys
 
 from csm_core.config import PROJECT_ROOT, load_config
 from csm_core.errors import CSMError
+from csm_core.file_access import restrict_files
 from csm_core.terminal import clean
 from pipelines.instance import HOME_VARIABLE, prepare_home
 
@@ -13,7 +14,10 @@ def main() -> None:
     """Replace this process by `dagster dev`."""
     os.chdir(PROJECT_ROOT)
     try:
-        os.environ[HOME_VARIABLE] = str(prepare_home(load_config()))
+        config = load_config()
+        # The processes of Dagster inherit it.
+        restrict_files(config)
+        os.environ[HOME_VARIABLE] = str(prepare_home(config))
     except CSMError as error:
         sys.stderr.write(f"{clean(str(error))}\n")
         sys.exit(error.exit_status)

@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.errors import InputError, RunError
+from csm_core.file_access import make_folder
 from csm_core.paths import checked_path, shown
 
 HOME_VARIABLE = "DAGSTER_HOME"
@@ -33,7 +34,7 @@ def prepare_home(config: Config) -> Path:
         message = f"{HOME_VARIABLE}: {error} (found {shown(named or '')}). Set it to a folder, or unset it."
         raise InputError(message) from None
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         if not (home / INSTANCE_FILE).exists():
             # Complete or not at all: part of it, from a process that was killed, would count as the user's own.
             fresh = home / f".{INSTANCE_FILE}.new"

@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pytest
 
+from csm_core.analytics import query_published
+from csm_core.errors import InputError
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
+from csm_core.scoring_macros import macros
+from csm_core.warehouse import Warehouse
 from tests.conftest import make_company
 
 
@@ -117,3 +122,137 @@ def test_the_macros_give_the_marts_in_a_plain_session_on_the_published_file(acme
     assert rows > 300
     assert equal == [rows] * len(EQUAL)
     assert not knows_the_project
+
+
+def named(call: str) -> str:
+    """The call with the name of each argument that has a default: the form that DuckDB 1.2 understands as well."""
+    macro_name, _, rest = call.partition("(")
+    arguments, _, compared = rest.partition(")")
+    parameters = next(one.parameters for one in macros() if one.name == macro_name)
+    given = [
+        f"{parameter.split(' ')[0]} := {argument}" if ":=" in parameter else argument
+        for parameter, argument in zip(parameters, arguments.split(", "), strict=False)
+    ]
+    return f"{macro_name}({', '.join(given)}){compared}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from read_csv('{file}')",
+        "from read_text('{file}')",
+        "from glob('/*')",
+        "copy (select 1) to '{folder}/written.csv'",
+        "attach '{folder}/other.duckdb'",
+        "export database '{folder}/written'",
+        "install httpfs",
+        "load httpfs",
+        "from read_csv('http://127.0.0.1:9/x.csv')",
+        "set enable_external_access = true",
+        "set memory_limit = '1GB'",
+        "reset lock_configuration",
+        "set temp_directory = '{folder}'",
+        "pragma enable_profiling",
+        "select 1; copy (select 1) to '{folder}/written.csv'",
+    ],
+)
+def test_a_query_reaches_no_file_network_or_setting(acme, tmp_path, query):
+    (tmp_path / "file.csv").write_text("a\n1\n")
+    warehouse = Warehouse.of(acme.config)
+    with pytest.raises(InputError, match="--unsafe"):
+        query_published(warehouse, query.format(file=tmp_path / "file.csv", folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_a_query_sees_no_variable_of_the_program(acme):
+    frame = [1]
+    assert frame
+    for name in ("frame", "connection", "warehouse"):
+        with pytest.raises(InputError, match=f"there is no table {name}"):
+            query_published(Warehouse.of(acme.config), f"from {name}")
+
+
+def test_an_unsafe_query_reaches_files(acme):
+    (acme.folder / "plan.csv").write_text("account_id\nA0026\n")
+    said = acme.csm("sql", "--unsafe", "select count(*) as n from 'plan.csv'", "--format", "csv")
+    assert (said.returncode, said.stdout) == (0, "n\n1\n"), said.stderr
+
+
+def test_a_query_that_takes_too_long_is_stopped(acme):
+    endless = "select count(*) from range(1000000000) as a cross join range(1000000000) as b"
+    said = acme.csm("sql", "--timeout", "0.5", endless)
+    assert said.returncode == 1
+    assert "stopped after 0.5 seconds; --timeout SECONDS" in said.stderr
+
+
+def test_an_unknown_table_lists_the_marts_and_the_nearest_name(acme):
+    with pytest.raises(InputError) as rejected:
+        query_published(Warehouse.of(acme.config), "from csm_helth_current")
+    assert "there is no table csm_helth_current. Did you mean csm_health_current?" in str(rejected.value)
+    assert "The marts are csm_expansion_opportunities, csm_feature_adoption" in str(rejected.value)
+
+
+def test_everything_that_is_created_is_for_its_owner_alone(acme):
+    acme.csm("backup", "backups")
+    acme.csm("quarantine", "tickets", "--out", "tickets.csv")
+    acme.csm("notion", "plan")
+    made = [acme.config.warehouse.parent, acme.folder / "backups", acme.folder / "tickets.csv"]
+    paths = [path for one in made for path in (one, *one.rglob("*"))]
+    paths += Path(acme.environment["DAGSTER_HOME"]).rglob("*")
+    assert {"csm.duckdb", "csm_analytics.duckdb", "backup.json", "dagster.yaml"} <= {path.name for path in paths}
+    assert [f"{path} {path.stat().st_mode:o}" for path in paths if path.stat().st_mode & 0o077] == []
+
+
+READ_EVERYTHING = """
+import duckdb, json, sys
+session = duckdb.connect(sys.argv[1], read_only=True)
+tables = session.execute(
+    "select schema_name, table_name, comment from duckdb_tables() where not internal order by all"
+).fetchall()
+columns = "select table_name, column_name, data_type, comment from duckdb_columns() where not internal order by all"
+macros = (
+    "select function_name, parameters, comment from duckdb_functions() "
+    "where function_type = 'macro' and not internal order by function_name"
+)
+found = {
+    "tables": tables,
+    "columns": session.execute(columns).fetchall(),
+    "macros": session.execute(macros).fetchall(),
+    "rows": [session.execute(f'from {schema}."{table}" order by all').fetchall() for schema, table, _ in tables],
+    "answers": session.execute(sys.argv[2]).fetchall(),
+}
+print(duckdb.__version__, json.dumps(found, default=str))
+"""
+
+
+@pytest.mark.parametrize(
+    "client", ["duckdb==1.2.*", pytest.param("duckdb", marks=pytest.mark.slow, id="the newest of the index")]
+)
+def test_the_oldest_and_the_newest_client_read_the_same_from_the_published_file(acme, tmp_path, client):
+    published = acme.config.warehouse.parent / "published" / "csm_analytics.duckdb"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    installed = subprocess.run([*install, "--target", str(tmp_path), client], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"{client} cannot be installed from the package index: {installed.stderr.strip()[-300:]}")
+    answers = ", ".join(f"count(*) filter (where {named(equal)})" for equal in EQUAL)
+    question = (
+        f"select count(*), {answers} from marts.csm_health_signals "
+        "inner join marts.csm_health_scores using (tenant_id, account_id, as_of_date)"
+    )
+    read: dict[str, dict[str, list]] = {}
+    for folder in ("", str(tmp_path)):
+        environment = {"PYTHONPATH": folder, "PYTHONNOUSERSITE": "1"}
+        asked = [sys.executable, "-c", READ_EVERYTHING, str(published), question]
+        answer = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path.parent, env=environment)
+        assert answer.returncode == 0, answer.stderr
+        read["installed" if folder else "ours"] = json.loads(answer.stdout.partition(" ")[2])
+    version = answer.stdout.partition(" ")[0]
+    assert version.startswith("1.2.") or client == "duckdb"
+    ours, theirs = read["ours"], read["installed"]
+    assert any(kind.startswith("ENUM") for _, _, kind, _ in theirs["columns"])
+    assert all(comment for *_, comment in theirs["columns"])
+    assert len(theirs["macros"]) >= 17
+    assert theirs["answers"] == [[theirs["answers"][0][0]] * (len(EQUAL) + 1)]
+    assert theirs["tables"] == ours["tables"]
+    assert theirs["rows"] == ours["rows"]
+    assert theirs["columns"] == ours["columns"]

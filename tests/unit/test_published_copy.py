@@ -4,6 +4,8 @@ from datetime import date
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from csm_core.errors import WarehouseError
 from csm_core.published_copy import publish_copy
@@ -98,8 +100,8 @@ def test_a_column_more_or_a_mart_less_reaches_the_copy(copied, tmp_path):
         assert connection.execute(comments).fetchall() == [("a letter",)]
 
 
-@pytest.mark.parametrize("damage", ["gone", "no database", "another warehouse's", "older"])
-def test_a_copy_that_is_not_the_last_one_made_is_made_anew(copied, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["gone", "no database", "cut", "empty", "another warehouse's", "older"])
+def test_a_copy_that_is_not_the_last_one_is_written_again(copied, tmp_path, damage):
     published = copied.published_path
     earlier = published.read_bytes()
     build(copied, model_of(tmp_path), 2, DAYS)
@@ -108,6 +110,8 @@ def test_a_copy_that_is_not_the_last_one_made_is_made_anew(copied, tmp_path, dam
         published.unlink()
     elif damage == "no database":
         published.write_bytes(b"not a database" * 1000)
+    elif damage in ("cut", "empty"):
+        published.write_bytes(published.read_bytes()[: 20_000 if damage == "cut" else 0])
     elif damage == "older":
         published.write_bytes(earlier)
     else:
@@ -118,6 +122,48 @@ def test_a_copy_that_is_not_the_last_one_made_is_made_anew(copied, tmp_path, dam
     build(copied, model_of(tmp_path), 3, (DAYS[1], DAYS[1]))
     publish_copy(copied)
     assert content(published) == content(copied.path)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=16))
+def test_a_copy_with_flipped_bytes_is_written_again_from_the_warehouse(copied, tmp_path, flips):
+    content_of_file = bytearray(copied.published_path.read_bytes())
+    for place, mask in flips:
+        content_of_file[int(place * len(content_of_file))] ^= mask
+    copied.published_path.write_bytes(content_of_file)
+    # A day that is built since makes an update necessary; the flipped bytes are in any block, also of other days.
+    build(copied, model_of(tmp_path), flips[0][1], (DAYS[1], DAYS[1]))
+    publish_copy(copied)
+    assert content(copied.published_path) == content(copied.path)
+
+
+def test_a_damaged_copy_is_reported(copied, tmp_path, caplog):
+    damaged = bytearray(copied.published_path.read_bytes())
+    damaged[-100_000] ^= 1
+    copied.published_path.write_bytes(damaged)
+    publish_copy(copied)
+    assert "writing it again from the warehouse" in caplog.text
+    caplog.clear()
+    publish_copy(copied)
+    assert caplog.text == ""
+
+
+def test_a_copy_of_an_earlier_version_is_written_again_in_the_format_that_old_clients_read(copied, tmp_path):
+    """The earlier version noted a token, and made the copy in the newest format."""
+    with copied.connect() as connection:
+        connection.execute("drop table run.published_copy")
+        connection.execute("create table run.copied (token varchar not null)")
+        connection.execute("insert into run.copied values ('t')")
+    copied.published_path.unlink()
+    with duckdb.connect(str(copied.published_path)) as newest:
+        newest.execute("create schema run")
+        newest.execute("create table run.copy as select 't' as token")
+    publish_copy(copied)
+    assert content(copied.published_path) == content(copied.path)
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{copied.published_path}' as published (read_only)")
+        tags = connection.execute("select tags from duckdb_databases() where database_name = 'published'").fetchone()
+    assert tags[0]["storage_version"].startswith("v1.2.0")
 
 
 def test_days_built_when_copying_failed_are_in_the_next_copy(copied, tmp_path):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from csm_core.file_access import make_folder
 from csm_core.notion.sandbox.blocks import NewBlock
 from csm_core.notion.sandbox.properties import Cell, Schema, Values, cells, title_of
 
@@ -75,7 +76,7 @@ class Store:
         self._lock = threading.RLock()
         self._constants: dict[str, str] = {}
         self._closed = False
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._db = sqlite3.connect(
             path, timeout=LOCK_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
