@@ -68,6 +68,21 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """An identifier of a record of another raw table: ``column`` of ``table`` has to hold the identifier in ``path``.
+
+    Identifiers are compared by the macro ``identifier_text``. With ``having``, the other record must have a value in
+    that column.
+    """
+
+    path: str
+    table: str
+    column: str
+    having: str = ""
+    reason: Reason = Reason.UNKNOWN_REFERENCE
+
+
+@dataclass(frozen=True)
 class RecordKind:
     """One kind of a vendor's records.
 
@@ -76,7 +91,8 @@ class RecordKind:
     have a value in one path of each group. ``versions`` are the paths of the times that decide which of two records
     with the same key is later, the most precise first. ``deletions`` are flags; any of them marks a deleted record.
     ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``. ``where``
-    restricts the rows of the raw tables.
+    restricts the rows of the raw tables. ``references`` are identifiers of records in raw tables that have the
+    columns of their files; a record with another identifier is rejected.
     """
 
     name: str
@@ -88,6 +104,7 @@ class RecordKind:
     deletions: tuple[str, ...] = ("deleted", "is_deleted", "_fivetran_deleted")
     columns: tuple[str, ...] = ()
     where: str = "true"
+    references: tuple[Reference, ...] = ()
 
 
 LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
