@@ -78,15 +78,8 @@ def _plain(text: str) -> str:
     return f"regexp_matches({text}, {literal(_PLAIN)})"
 
 
-def _stripped(text: str) -> str:
-    """Text without surrounding blanks, null if nothing is left."""
-    # Stripping a list of characters copies every value and is slow; few values need it.
-    bare = f"{text} >= '!' and {text} < chr(127) and {text}[-1] between '!' and '~'"
-    return f"case when {bare} then {text} else nullif(trim({text}, {literal(BLANKS)}), '') end"
-
-
 def _expressions() -> dict[str, str]:
-    text = "t"
+    text, blank = "t", rf"[\s\v{''.join(one for one in BLANKS if ord(one) > ord(' '))}]"
     return {
         "is_given": f"coalesce(trim({text}, {literal(BLANKS)}), '') <> ''",
         "in_time": in_time(text),
@@ -101,7 +94,9 @@ def _expressions() -> dict[str, str]:
         f"and abs(try_cast(trim(t) as double)) <= {_MOST} then try_cast(trim(t) as double) end",
         "flag": "case when lower(trim(t)) in ('true', 't', 'yes', '1', '1.0') then true "
         "when lower(trim(t)) in ('false', 'f', 'no', '0', '0.0') then false end",
-        "identifier_text": rf"regexp_replace({_stripped(text)}, '^([+-]?[0-9]+)\.0+$', '\1')",
+        # One mention of the text: models nest identifiers, and each mention multiplies what is planned.
+        "identifier_text": rf"nullif(regexp_replace({text}, '^{blank}*([+-]?[0-9]+)\.0+{blank}*$|^{blank}+|{blank}+$', "
+        r"'\1', 'g'), '')",
         "reference_id": "identifier_text(case when t like '{%' and json_valid(t) "
         "then json_extract_string(t, '$.id') else t end)",
     }
