@@ -252,7 +252,7 @@ class _Reading:
     """
 
     def __init__(self, fields: Sequence[Field], more: Sequence[str]) -> None:
-        plain = [field for field in fields if field.when is None]
+        plain = [field for field in fields if not field.when]
         holders = [field.inside for field in fields if field.inside]
         own = [field.path for field in plain if not field.inside and "[*]" not in field.path]
         self._top = list(dict.fromkeys([*own, *more, *holders]))
@@ -291,12 +291,14 @@ class _Reading:
 
     def offending(self, field: Field) -> str:
         """The first text of a field that does not parse; null where there is none."""
-        if field.when is not None:
-            other, value = field.when
+        if field.when:
+            conditions = " and ".join(
+                f"e ->> '$.{other}' in ({', '.join(map(literal, values))})" for other, *values in field.when
+            )
             path = field.path.removeprefix("[*].")
             holder = self._holder(field.inside)
             elements = f"try_cast({holder} as json[])" if path != field.path else f"[try_cast({holder} as json)]"
-            chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
+            chosen = f"list_filter({elements}, lambda e: {conditions})"
             found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
             return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"
         if "[*]" in field.path:

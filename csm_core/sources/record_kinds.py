@@ -52,14 +52,14 @@ class Field:
     ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
     with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
     regard to case; a level that ends in ``*`` matches every text with that prefix. ``when`` restricts a field to the
-    elements (or the record) in which another path has a given value.
+    elements (or the record) in which other paths have given values: each condition is a path and its values.
     """
 
     path: str
     kind: FieldKind
     inside: str = ""
     levels: tuple[str, ...] = ()
-    when: tuple[str, str] | None = None
+    when: tuple[tuple[str, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,6 +151,6 @@ def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
     return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
 
 
-def level(path: str, *levels: str, inside: str = "", when: tuple[str, str] | None = None) -> tuple[Field, ...]:
+def level(path: str, *levels: str, inside: str = "") -> tuple[Field, ...]:
     """A field that holds one of the levels."""
-    return (Field(path, FieldKind.LEVEL, inside, levels, when),)
+    return (Field(path, FieldKind.LEVEL, inside, levels),)
