@@ -78,7 +78,7 @@ class SampleGate:
                 [copy, label, sorted(sample.added), sorted(sample.guessed)],
             )
         self._note_accounts(models)
-        known = self._accounts_are_whole(models)
+        known = self.accounts_are_whole(models)
         for system, found in models.items():
             for name, model in found.items():
                 try:
@@ -101,7 +101,7 @@ class SampleGate:
                     f"from ({judged.sql}) where {ACCOUNT_COLUMN} is not null"
                 )
 
-    def _accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
+    def accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
         """Whether the samples hold every account; only then an account can be reported as unknown."""
         if any(source.label not in self._samples for source in self._config.sources):
             return False
