@@ -38,6 +38,7 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_ACCOUNT = "unknown_account"
     UNMATCHED = "unmatched"
+    UNKNOWN_REFERENCE = "unknown_reference"
     INVALID_JSON = "invalid_json"
     INCOMPLETE = "incomplete"
     UNPARSEABLE_ROW = "unparseable_row"
@@ -59,6 +60,7 @@ _MEANINGS = {
     Reason.OUT_OF_RANGE: "outside the allowed range",
     Reason.UNKNOWN_ACCOUNT: "the account is not among the accounts",
     Reason.UNMATCHED: "the vendor's customer is not matched with an account; see `csm identity`",
+    Reason.UNKNOWN_REFERENCE: "no record with this id belongs to an account",
     Reason.INVALID_JSON: "not JSON where the vendor writes an object or a list",
     Reason.INCOMPLETE: "the record's own list is cut off (has_more); export the record with all of it",
     Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",

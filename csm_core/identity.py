@@ -26,7 +26,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.config import Config
-from csm_core.contract import ACCOUNT_MAP, UNDECIDED
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, UNDECIDED
 from csm_core.domains import DOMAIN_FORMS, write_domain_forms
 from csm_core.errors import SourceError
 from csm_core.sources.files import readable_files
@@ -152,6 +152,18 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
     connection.execute(f"drop table {DOMAIN_FORMS}")
     row = connection.execute(f"select count(*) from {ACCOUNT_MAP}").fetchone()
     return int(row[0]) if row else 0
+
+
+def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, str]]:
+    """File, line and account of the lines of the list of domains whose account is not among the staged accounts."""
+    if not table_exists(connection, DOMAIN_TABLE.table):
+        return []
+    create_macros(connection)
+    account = _id("account_id")
+    return connection.execute(
+        f"select _source_file, _source_line, {account} from {DOMAIN_TABLE.table} where {account} is not null "
+        f"and {account} not in (select account_id from {ENTITIES[ACCOUNTS].table}) order by all"
+    ).fetchall()
 
 
 def _require_values(connection: duckdb.DuckDBPyConnection, table: RawTable, columns: Sequence[str]) -> None:

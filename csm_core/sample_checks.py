@@ -27,7 +27,7 @@ from csm_core.gate.records import build_records
 from csm_core.json_documents import json_document, write_json_lines
 from csm_core.rubric import weight_parameters
 from csm_core.sample_gate import SampleGate
-from csm_core.sample_problems import ERROR, FILE_NOT_READ, NOTE, Problem, Problems
+from csm_core.sample_problems import ERROR, FILE_NOT_READ, NOTE, WARNING, Problem, Problems
 from csm_core.source_samples import (
     FILES_OF_ONE,
     Sample,
@@ -45,6 +45,7 @@ from csm_core.sources.source_files import JSON_LINES, OR, first_line
 from csm_core.sources.unread import unread_below, unread_files
 from csm_core.sql_models import SqlModel, quoted, staging_models, staging_steps
 from csm_core.staging_gate import prepare
+from csm_core.summary import printable
 from csm_core.warehouse import Warehouse, build_model
 
 SAMPLE_QUERY_ROWS = 1000
@@ -105,8 +106,31 @@ class _Examination:
         models = self._models(loaded)
         gate = SampleGate(self._connection, self._config, self._problems, self._samples)
         gate.check(models, queried=self._queried)
+        self._report_unknown_accounts(gate, models)
         self._contract.suggest(self._config.sources, gate.rejections)
         return self._problems.by_source
+
+    def _report_unknown_accounts(self, gate: SampleGate, models: Mapping[str, Mapping[str, SqlModel]]) -> None:
+        """Report accounts that only the list of domains names, if all accounts are known."""
+        unknown = identity.unknown_accounts(self._connection) if gate.accounts_are_whole(models) else []
+        if unknown:
+            file, line, account = unknown[0]
+            lines = "1 line names an account" if len(unknown) == 1 else f"{len(unknown):,} lines name accounts"
+            message = (
+                f"{file}: {lines} that is not among the accounts. "
+                f"First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
+            )
+            message = message if len(unknown) == 1 else message.replace("that is not", "that are not")
+            self._problems.add(
+                "identity",
+                WARNING,
+                "unknown_account",
+                message,
+                file=file,
+                records=len(unknown),
+                value=account,
+                line=line,
+            )
 
     def _report_unread(self) -> None:
         places = (self._config.identity.account_map, self._config.identity.account_domains)

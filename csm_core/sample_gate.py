@@ -24,6 +24,8 @@ from csm_core.value_formats import date_formats, decimal_marks, null_texts
 CONTRACT_SYSTEMS = (FILES, POSTGRES)
 """Systems whose records have the contract's own columns."""
 _VALUES = 500
+# The record that an identifier names may be absent because it is not in the sample of its table.
+_OF_OTHER_RECORDS = [str(Reason.UNKNOWN_ACCOUNT), str(Reason.UNKNOWN_REFERENCE)]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class SampleGate:
                 [copy, label, sorted(sample.added), sorted(sample.guessed)],
             )
         self._note_accounts(models)
-        known = self._accounts_are_whole(models)
+        known = self.accounts_are_whole(models)
         for system, found in models.items():
             for name, model in found.items():
                 try:
@@ -99,7 +101,7 @@ class SampleGate:
                     f"from ({judged.sql}) where {ACCOUNT_COLUMN} is not null"
                 )
 
-    def _accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
+    def accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
         """Whether the samples hold every account; only then an account can be reported as unknown."""
         if any(source.label not in self._samples for source in self._config.sources):
             return False
@@ -141,8 +143,8 @@ class SampleGate:
         # The declared fields of vendors' records are validated before the staging models.
         self._connection.execute(
             "insert into rejected_values select entity, system, field, reason, value, source_file, source_line "
-            f"from {REJECTED_RECORDS} where entity = ? and system = ?",
-            [entity.name, system],
+            f"from {REJECTED_RECORDS} where entity = ? and system = ? and (? or not list_contains(?, reason))",
+            [entity.name, system, self._is_whole(system), _OF_OTHER_RECORDS],
         )
 
     def _counts(self, system: str, column: str, reason: Reason, *, known_accounts: bool) -> bool:

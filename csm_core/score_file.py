@@ -23,6 +23,7 @@ from csm_core.sources.reading import delimiter_of
 from csm_core.sources.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of
 from csm_core.sources.text_files import Refused, Row, line_count, read_header, read_lines, read_rows
 from csm_core.sql_models import literal, quoted
+from csm_core.text_casts import create_macros
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
 SHOWN = ("account_id", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
@@ -265,7 +266,12 @@ def _rows(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[Row]:
 
 def _judge(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column], keys: Mapping[str, _Column]) -> None:
     """Split ``given`` into the tables ``good`` and ``refused`` (line, account, field, value)."""
-    shown = ", ".join(f"cast({column.expression} as varchar) as {key}" for key, column in keys.items())
+    create_macros(connection)
+    # An identifier that came as a floating point number is the integer, as everywhere.
+    shown = ", ".join(
+        f"{'identifier_text' * (key == ACCOUNT)}(cast({column.expression} as varchar)) as {key}"
+        for key, column in keys.items()
+    )
     parsed = ", ".join(f"{_parsed(field, inputs.get(field.name))} as {field.name}" for field in FIELDS)
     texts = ", ".join(f"{_text(column)} as {name}_text" for name, column in inputs.items())
     connection.execute(f"create table parsed as select _line as line, {shown}, {parsed}, {texts} from given")

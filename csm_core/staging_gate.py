@@ -27,6 +27,7 @@ from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
 from csm_core.gate.at_once import AtOnce, suspects_table
 from csm_core.gate.by_key import ByKey
 from csm_core.gate.changed_days import PENDING_DAYS
+from csm_core.gate.ignored_versions import prepare as prepare_ignored
 from csm_core.gate.records import prepare as prepare_records
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Behind, Counts, Limits, Outcome, Scope
@@ -83,6 +84,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
     """Create the staged, quarantine and bookkeeping tables of an entity where they are not there yet."""
     prepare_raw(connection)
     prepare_records(connection)
+    prepare_ignored(connection)
     prepare_full_lists(connection)
     columns = ", ".join(f"{name} {kind}" for name, kind in QUARANTINE_COLUMNS.items())
     create_macros(connection)

@@ -13,7 +13,7 @@ macros are temporary: each connection that stages records creates them (``create
 - ``plain_number``: digits with an optional sign, fraction and exponent. No thousands separator. Numbers beyond 10^15 do
   not parse: no count or amount is so large, and sums would leave the types of the warehouse.
 - ``flag``: true or false, t or f, yes or no, 1 or 0, in any case.
-- ``identifier_text``: text without surrounding blanks; ``7.0`` is ``7``.
+- ``identifier_text``: text without surrounding blanks (tabs and no-break spaces too); ``7.0`` is ``7``.
 - ``reference_id``: the same for a reference, which may be the object with its ``id``.
 """
 
@@ -79,7 +79,7 @@ def _plain(text: str) -> str:
 
 
 def _expressions() -> dict[str, str]:
-    text = "t"
+    text, blank = "t", rf"[\s\v{''.join(one for one in BLANKS if ord(one) > ord(' '))}]"
     return {
         "is_given": f"coalesce(trim({text}, {literal(BLANKS)}), '') <> ''",
         "in_time": in_time(text),
@@ -94,7 +94,9 @@ def _expressions() -> dict[str, str]:
         f"and abs(try_cast(trim(t) as double)) <= {_MOST} then try_cast(trim(t) as double) end",
         "flag": "case when lower(trim(t)) in ('true', 't', 'yes', '1', '1.0') then true "
         "when lower(trim(t)) in ('false', 'f', 'no', '0', '0.0') then false end",
-        "identifier_text": r"regexp_replace(nullif(trim(t), ''), '^([+-]?[0-9]+)\.0+$', '\1')",
+        # One mention of the text: models nest identifiers, and each mention multiplies what is planned.
+        "identifier_text": rf"nullif(regexp_replace({text}, '^{blank}*([+-]?[0-9]+)\.0+{blank}*$|^{blank}+|{blank}+$', "
+        r"'\1', 'g'), '')",
         "reference_id": "identifier_text(case when t like '{%' and json_valid(t) "
         "then json_extract_string(t, '$.id') else t end)",
     }

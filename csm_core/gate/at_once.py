@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from csm_core.contract import ACCOUNT_COLUMN, GATE_COLUMNS, IGNORED
 from csm_core.gate.changed_days import note_changed_days
+from csm_core.gate.ignored_versions import note_ignored
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Counts, Limits, Outcome, Scope, Source
 from csm_core.staging_casts import as_they_are, judge
@@ -52,7 +53,7 @@ class AtOnce:
             return None
         self._counts.loaded = loaded
         self._refused.write(
-            None if all_taken else f"select * exclude ({IGNORED}) from {_LEFT_OUT} where {IGNORED} is null"
+            None if all_taken else f"select * exclude ({IGNORED}, _version) from {_LEFT_OUT} where {IGNORED} is null"
         )
         if not all_taken:
             self._counts.count_ignored(
@@ -66,6 +67,10 @@ class AtOnce:
         if refusal:
             connection.execute(f"drop table {fresh}")
             return Outcome(refusal)
+        note_ignored(
+            self._scope,
+            "" if all_taken else f"select _key, _version, _load_id from {_LEFT_OUT} where {IGNORED} is not null",
+        )
         days = note_changed_days(self._scope, entity.table, fresh)
         connection.execute(f"drop table {entity.table}")
         schema, _, name = entity.table.partition(".")
@@ -100,7 +105,7 @@ class AtOnce:
         """The records that are rejected or ignored, in one temporary table."""
         selects = " union all ".join(
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
-            f"{self._entity.key} as _key, _loaded_at, {IGNORED} from ({one.judged}) "
+            f"{self._entity.key} as _key, _loaded_at, _version, {IGNORED} from ({one.judged}) "
             f"where _problem is not null or {IGNORED} is not null"
             for one in taken
         )

@@ -6,6 +6,7 @@ from datetime import date
 
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, USAGE_EVENTS, Reason
 from csm_core.gate.changed_days import note_changed_days
+from csm_core.gate.ignored_versions import IGNORED_VERSIONS, note_ignored
 from csm_core.gate.refused import Refused
 from csm_core.gate.scope import Counts, Limits, Outcome, Scope, among
 from csm_core.sources.full_lists import FULL_FILES
@@ -72,6 +73,11 @@ class ByKey:
             self._counts.loaded = self._scope.one(f"insert into {entity.table} by name from temp.gate_fresh")
         else:
             days = self._replace_by_key(accepted)
+        note_ignored(
+            self._scope,
+            f"select {entity.key} as _key, _version, _load_id from temp.gate_decided where _outcome = 'ignored'",
+            decided="temp.gate_decided",
+        )
         self._prune()
         return Outcome(days=days)
 
@@ -165,14 +171,16 @@ class ByKey:
             left join listed_keys on listed_key = {key}
             """
         )
-        closed, loaded, new = self._scope.row(
+        closed, known, replaced = self._scope.row(
             "select count(_listed_until), count(*), count(*) filter (where _listed_until in "
             f"(select loaded_at from raw.loads where {among('load_id', self._scope.pending)})) "
             "from temp.gate_decided where _outcome = 'loaded'"
         )
         self._counts.closed = closed
-        # If all records would be closed, the file is empty or wrong.
-        if new * 100 > limits.closed_percent * loaded and (new >= limits.records or new == loaded):
+        for new, loaded in ((replaced, known), self._closed_by_the_latest_date()):
+            # If all records would be closed, the file is empty or wrong.
+            if new * 100 <= limits.closed_percent * loaded or (new < limits.records and new < loaded):
+                continue
             return (
                 f"{new} of {loaded} {entity.name} are no longer in the full list that was loaded "
                 f"({new * 100 / loaded:.1f} %, limit {limits.closed_percent:g} %), and would be closed. "
@@ -180,6 +188,22 @@ class ByKey:
                 "if its files hold changes only, or raise max_closed_percent in csm.yaml."
             )
         return None
+
+    def _closed_by_the_latest_date(self) -> tuple[int, int]:
+        """Of the records that the dated lists before the latest one have: how many it closes, and how many there are.
+
+        Zero if the latest list was staged before. An earlier list needs no limit: the later ones confirm it.
+        """
+        latest = "(select max(replaced_at) from temp.gate_lists)"
+        is_new = (
+            "exists (select 1 from temp.gate_lists where is_newest and is_present and replaced_at is null "
+            f"and {among('load_id', self._scope.pending)})"
+        )
+        closed, known = self._scope.row(
+            f"select count(*) filter (where _listed_until = {latest}), count(*) from temp.gate_decided "
+            f"where _outcome = 'loaded' and {is_new} and (_listed_until is null or _listed_until >= {latest})"
+        )
+        return closed, known
 
     def _collect(self) -> None:
         """The judged records in scope, in one temporary table."""
@@ -242,13 +266,15 @@ class ByKey:
             if self._has_lists
             else ""
         )
-        newer_staged = (
-            ""
-            if self._scope.anew
-            else "when _problem is null and exists (select 1 from temp.gate_staged as staged "
-            f"where staged.{key} = ranked.{key} and {_AGE.format('staged')} > {_AGE.format('ranked')}) "
-            "then 'superseded' "
-        )
+        newer_staged = ""
+        if not self._scope.anew:
+            newer_staged = (
+                "when _problem is null and (exists (select 1 from temp.gate_staged as staged "
+                f"where staged.{key} = ranked.{key} and {_AGE.format('staged')} > {_AGE.format('ranked')}) "
+                f"or exists (select 1 from {IGNORED_VERSIONS} as left_out "
+                f"where left_out.entity = {literal(self._entity.name)} and left_out.key_hash = md5_number({key}) "
+                f"and {_AGE.format('left_out')} > {_AGE.format('ranked')})) then 'superseded' "
+            )
         self._connection.execute(
             f"""
             create or replace temp table gate_decided as

@@ -20,8 +20,8 @@ import duckdb
 from csm_core.contract import RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.sources.raw_tables import RawTable
-from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, flags, times
-from csm_core.sql_models import literal
+from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
+from csm_core.sql_models import literal, quoted
 from csm_core.text_casts import MACROS, create_macros
 from csm_core.warehouse import transaction
 
@@ -215,7 +215,8 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     )
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = tuple(dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions))))
-    read = _Reading(fields, (*kind.key, *(path for group in kind.required for path in group), "deleted"))
+    referring = (reference.path for reference in kind.references)
+    read = _Reading(fields, (*kind.key, *(path for group in kind.required for path in group), *referring, "deleted"))
     identity = f"identifier_text(coalesce({', '.join(map(read.of, kind.key))}))" if kind.key else "null::varchar"
     is_marked = f"coalesce({', '.join([*(f'flag({read.of(path)})' for path in kind.deletions), 'false'])})"
     missing = [
@@ -233,6 +234,11 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         f"case when {value} is not null then {_problem(literal(field.name), field.kind.reason, value)} end"
         for field in fields
         for value in (read.offending(field),)
+    ]
+    problems += [
+        f"case when {_is_unknown(reference, read.of(reference.path), tables)} "
+        f"then {_problem(literal(reference.path), reference.reason, read.of(reference.path))} end"
+        for reference in kind.references
     ]
     stated = ", ".join(f"vendor_time({read.of(path)}) as {name}" for name, path in versions.items())
     latest = ", ".join([*(f"{name} desc nulls last" for name in versions), "_load_id desc", "_source_file desc"])
@@ -272,7 +278,7 @@ class _Reading:
     """
 
     def __init__(self, fields: Sequence[Field], more: Sequence[str]) -> None:
-        plain = [field for field in fields if field.when is None]
+        plain = [field for field in fields if not field.when]
         holders = [field.inside for field in fields if field.inside]
         own = [field.path for field in plain if not field.inside and "[*]" not in field.path]
         self._top = list(dict.fromkeys([*own, *more, *holders]))
@@ -311,12 +317,14 @@ class _Reading:
 
     def offending(self, field: Field) -> str:
         """The first text of a field that does not parse; null where there is none."""
-        if field.when is not None:
-            other, value = field.when
+        if field.when:
+            conditions = " and ".join(
+                f"e ->> '$.{other}' in ({', '.join(map(literal, values))})" for other, *values in field.when
+            )
             path = field.path.removeprefix("[*].")
             holder = self._holder(field.inside)
             elements = f"try_cast({holder} as json[])" if path != field.path else f"[try_cast({holder} as json)]"
-            chosen = f"list_filter({elements}, lambda e: e ->> '$.{other}' = {literal(value)})"
+            chosen = f"list_filter({elements}, lambda e: {conditions})"
             found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
             return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"
         if "[*]" in field.path:
@@ -347,6 +355,14 @@ def _select_table(table: RawTable, kind: RecordKind) -> str:
     )
 
 
+def _is_unknown(reference: Reference, text: str, tables: dict[str, RawTable]) -> str:
+    """A condition: the identifier is there and no record of the other table has it."""
+    column = f"identifier_text(cast({quoted(reference.column)} as varchar))"
+    having = f" and is_given(cast({quoted(reference.having)} as varchar))" if reference.having else ""
+    known = f"select {column} from {tables[reference.table].table} where {column} is not null{having}"
+    return f"is_given({text}) and identifier_text({text}) not in ({known})"
+
+
 def _problem(field: str, reason: Reason, value: str) -> str:
     return f"{{'field': {field}, 'reason': {literal(str(reason))}, 'value': {value}}}"
 
@@ -365,5 +381,5 @@ def _is_bad(field: Field, text: str) -> str:
     if field.kind is FieldKind.LEVEL:
         exact = ", ".join(literal(one) for one in field.levels if not one.endswith("*"))
         begins = [f"starts_with(lower(trim({text})), {literal(one[:-1])})" for one in field.levels if one.endswith("*")]
-        parses = " or ".join([*([f"lower(trim({text})) in ({exact})"] if exact else []), *begins])
+        parses = " or ".join([*([f"lower(identifier_text({text})) in ({exact})"] if exact else []), *begins])
     return f"is_given({text}) and not coalesce({parses}, false)"

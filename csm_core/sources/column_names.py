@@ -75,9 +75,18 @@ def _same_column(where: str, first: str, second: str, key: str) -> str:
 
 
 def near_columns(names: Sequence[str], absent: Sequence[str]) -> tuple[str, ...]:
-    """For each name the absent column with the most similar name, or an empty text."""
-    near = (difflib.get_close_matches(column_key(name), absent, n=1, cutoff=0.75) for name in names)
-    return tuple(found[0] if found else "" for found in near)
+    """For each name the absent column with the most similar name, or an empty text.
+
+    If no name is similar, a name that consists of the first words of exactly one column is taken for it: ``nps`` for
+    ``nps_score``.
+    """
+    return tuple(_near(column_key(name), absent) for name in names)
+
+
+def _near(key: str, absent: Sequence[str]) -> str:
+    similar = difflib.get_close_matches(key, absent, n=1, cutoff=0.75)
+    begun = [name for name in absent if name.startswith(f"{key}_")]
+    return similar[0] if similar else begun[0] if len(begun) == 1 else ""
 
 
 def unused_text(columns: Sequence[str], may_be: Sequence[str]) -> str:

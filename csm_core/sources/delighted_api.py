@@ -7,14 +7,15 @@ is passed over when answers come in meanwhile; only a second with more answers t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from csm_core.errors import SourceUnavailableError
+from csm_core.errors import SourceError, SourceUnavailableError
 from csm_core.paging import Paging
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import DelightedApi
 from csm_core.sources.web_api import WebApi, key_of
+from csm_core.summary import printable
 
 SYSTEM = "delighted"
 PATH = "/v1/survey_responses.json"
@@ -67,9 +68,23 @@ class DelightedStream:
         since = known.get(field, 0)
         asked = {parameter: since, "order": order, "per_page": PER_PAGE, "page": state["page"], "expand[]": "person"}
         records = self._api.get_list(PATH, asked)
-        reached = max((int(record.get(field) or 0) for record in records), default=0)
+        reached = max((_seconds(record, field) for record in records), default=0)
         if reached > since:
             state.update(until={**known, field: reached}, page=1)
         else:
             state["page"] += 1
         return records, len(records) == PER_PAGE
+
+
+def _seconds(record: Mapping[str, Any], field: str) -> int:
+    """The time of an answer in seconds since 1970; 0 without one. Raises SourceError for another value."""
+    value = record.get(field)
+    try:
+        return int(float(value)) if value is not None and str(value).strip() else 0
+    except (TypeError, ValueError, OverflowError):
+        message = (
+            f"{SYSTEM}: the API answered with {field} {printable(str(value))!r} in response "
+            f"{printable(str(record.get('id')))!r}; expected seconds since 1970. Nothing of this page is used. "
+            "Check `base_url` of the source in csm.yaml, or report it to Delighted."
+        )
+        raise SourceError(message) from None

@@ -23,9 +23,10 @@ from pathlib import Path
 
 import duckdb
 
-from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE
+from csm_core.contract import EXPORT_COLUMNS, MAP_EXPORT_COLUMNS, RECORD, SOURCE, Reason
 from csm_core.errors import SourceError
 from csm_core.sources.column_names import column_key, stored_name
+from csm_core.sources.embedded_json import embed
 from csm_core.sources.incoming import LINES, IncomingText, json_pointer, require_reading
 from csm_core.sources.parquet_files import OPTIONS, ParquetColumn, damage, described, row_number, unused_name
 from csm_core.sources.raw_columns import RawColumns, as_json, converted
@@ -41,14 +42,16 @@ from csm_core.sources.source_files import (
     glob_escaped,
     stated,
 )
-from csm_core.sources.text_files import fingerprint_of
+from csm_core.sources.text_files import Refused, fingerprint_of
 from csm_core.sql_models import literal
 from csm_core.sql_models import quoted as sql_quoted
+from csm_core.text_casts import create_macros
 from csm_core.warehouse import transaction
 
 _BATCH_ROWS = 20_000
 _WITH = "+"
 _LISTED = 10
+_KEPT_OF_VALUE = 1000
 # Our own exports put it in front of a value that a spreadsheet would run as a formula.
 _WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 
@@ -144,6 +147,7 @@ class _Load:
         self._store_parquet(parquet, load_id, loaded_at)
         for (columns, digest), table in self._text.tables.items():
             self._store_text(columns, self._text.readings[digest], table, load_id, loaded_at)
+        self._embed_json(load_id)
         self._write_ledger(load_id, loaded_at)
         return self._result(load_id)
 
@@ -331,6 +335,18 @@ class _Load:
             f"cast(? as timestamp) as _loaded_at, cast(? as bigint) as _load_id from {source}",
             [loaded_at, load_id],
         )
+
+    def _embed_json(self, load_id: int) -> None:
+        """Read JSON text in the stored records as objects; records whose text is not JSON are rejected."""
+        if not self._target.json_texts:
+            return
+        create_macros(self._connection)
+        files = {file.name: file for file in self._changed}
+        for one in embed(self._connection, self._target, load_id):
+            file = files[one.file]
+            detail = f"{one.path} is not a JSON object: {one.value[:_KEPT_OF_VALUE]}"
+            file.refused.append(Refused(one.line, Reason.INVALID_JSON, detail, one.text))
+            file.rows -= 1
 
     def _withdraw_vanished(self) -> None:
         """Take back files that are gone from the source and were never accepted by the gate (or are a snapshot)."""

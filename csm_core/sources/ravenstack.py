@@ -11,12 +11,13 @@ from pathlib import Path
 
 import duckdb
 
+from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.sources.files import source_folder
 from csm_core.sources.found_files import FoundFiles, UnreadFile, find_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import LoadResult, Log, RawTable
-from csm_core.sources.record_kinds import RecordKind, times
+from csm_core.sources.record_kinds import Field, RecordKind, Reference, flags, level, numbers, times
 from csm_core.sources.settings import RavenStackSettings
 
 SYSTEM = "ravenstack"
@@ -58,21 +59,62 @@ RAW_TABLES: tuple[RawTable, ...] = (
 )
 
 
+def _kind(name: str, key: str, *fields: Field, required: Sequence[str], references: Sequence[Reference]) -> RecordKind:
+    return RecordKind(
+        name,
+        (name,),
+        (key,) if key else (),
+        fields,
+        tuple((path,) for path in required),
+        versions=(),
+        deletions=(),
+        references=tuple(references),
+    )
+
+
+_KINDS = (
+    _kind("accounts", "account_id", *times("signup_date"), required=("account_name",), references=()),
+    _kind(
+        "churn_events",
+        "churn_event_id",
+        *times("churn_date"),
+        required=("account_id", "churn_date"),
+        references=[Reference("account_id", "accounts", "account_id", reason=Reason.UNKNOWN_ACCOUNT)],
+    ),
+    # The key of a usage row consists of two columns; the gate chooses the latest version.
+    _kind(
+        "feature_usage",
+        "",
+        required=("usage_id", "subscription_id"),
+        references=[Reference("subscription_id", "subscriptions", "subscription_id", having="account_id")],
+    ),
+    _kind(
+        "subscriptions",
+        "subscription_id",
+        *times("start_date", "end_date"),
+        *numbers("mrr_amount"),
+        *level("billing_frequency", "annual", "monthly"),
+        *flags("auto_renew_flag", "is_trial"),
+        required=("account_id", "start_date"),
+        references=(),
+    ),
+    _kind(
+        "support_tickets",
+        "ticket_id",
+        *times("submitted_at", "closed_at"),
+        *level("satisfaction_score", "1", "2", "3", "4", "5"),
+        *flags("escalation_flag"),
+        required=("account_id", "submitted_at"),
+        references=(),
+    ),
+)
+
+
 class RavenStackSource:
     """Reads a folder of ``ravenstack_<name>.csv`` or ``.csv.gz`` files."""
 
     name = SYSTEM
-    # No staging model passes the dates of churn events on to the gate, so they are validated here.
-    kinds = (
-        RecordKind(
-            "churn_events",
-            ("churn_events",),
-            ("churn_event_id",),
-            times("churn_date"),
-            (("account_id",), ("churn_date",)),
-            versions=(),
-        ),
-    )
+    kinds = _KINDS
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:

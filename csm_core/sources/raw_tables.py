@@ -32,6 +32,19 @@ Opened = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
+class JsonText:
+    """A path of a record that holds an object, which files may write as JSON text.
+
+    ``where`` restricts the rows by the opened columns. A path that ``may_be_text`` is read as JSON only if the text
+    begins with a brace.
+    """
+
+    path: str
+    where: str = ""
+    may_be_text: bool = False
+
+
+@dataclass(frozen=True)
 class RawTable:
     """A raw table and what is asked of the files that fill it.
 
@@ -42,6 +55,8 @@ class RawTable:
     A table of ``records`` keeps each record whole instead, as JSON text in ``record``, with the name of its source in
     ``_source``: for vendors' records, whose keys are many and change. ``opened`` are columns that it has beside, for
     records of which there are too many to look into each again and again.
+
+    ``json_texts`` are objects of the records that may be JSON text; see ``csm_core.sources.embedded_json``.
 
     ``null_values`` are texts that mean null in text files when they are not quoted. Files of an ``adjustable``
     table are read by the settings of their source.
@@ -56,6 +71,7 @@ class RawTable:
     mostly_distinct: tuple[str, ...] = ()
     records: bool = False
     opened: Opened = ()
+    json_texts: tuple[JsonText, ...] = ()
     null_values: tuple[str, ...] = NULL_VALUES
     adjustable: bool = False
 

@@ -52,19 +52,34 @@ class Field:
     ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
     with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
     regard to case; a level that ends in ``*`` matches every text with that prefix. ``when`` restricts a field to the
-    elements (or the record) in which another path has a given value.
+    elements (or the record) in which other paths have given values: each condition is a path and its values.
     """
 
     path: str
     kind: FieldKind
     inside: str = ""
     levels: tuple[str, ...] = ()
-    when: tuple[str, str] | None = None
+    when: tuple[tuple[str, ...], ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the field in quarantine."""
         return ".".join(filter(None, (self.inside, self.path)))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An identifier of a record of another raw table: ``column`` of ``table`` has to hold the identifier in ``path``.
+
+    Identifiers are compared by the macro ``identifier_text``. With ``having``, the other record must have a value in
+    that column.
+    """
+
+    path: str
+    table: str
+    column: str
+    having: str = ""
+    reason: Reason = Reason.UNKNOWN_REFERENCE
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,8 @@ class RecordKind:
     have a value in one path of each group. ``versions`` are the paths of the times that decide which of two records
     with the same key is later, the most precise first. ``deletions`` are flags; any of them marks a deleted record.
     ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``. ``where``
-    restricts the rows of the raw tables.
+    restricts the rows of the raw tables. ``references`` are identifiers of records in raw tables that have the
+    columns of their files; a record with another identifier is rejected.
     """
 
     name: str
@@ -88,6 +104,7 @@ class RecordKind:
     deletions: tuple[str, ...] = ("deleted", "is_deleted", "_fivetran_deleted")
     columns: tuple[str, ...] = ()
     where: str = "true"
+    references: tuple[Reference, ...] = ()
 
 
 LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")
@@ -134,6 +151,6 @@ def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
     return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
 
 
-def level(path: str, *levels: str, inside: str = "", when: tuple[str, str] | None = None) -> tuple[Field, ...]:
+def level(path: str, *levels: str, inside: str = "") -> tuple[Field, ...]:
     """A field that holds one of the levels."""
-    return (Field(path, FieldKind.LEVEL, inside, levels, when),)
+    return (Field(path, FieldKind.LEVEL, inside, levels),)

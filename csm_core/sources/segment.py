@@ -9,6 +9,7 @@ they are records of the kinds ``identify`` and ``group``.
 from __future__ import annotations
 
 from csm_core.contract import USAGE_EVENTS
+from csm_core.sources.raw_tables import JsonText
 from csm_core.sources.record_kinds import Field, RecordKind, objects, times
 from csm_core.sources.vendor import VendorSource
 
@@ -38,6 +39,21 @@ def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, 
         RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"lower(trim(call_type)) in ({listed})"),
     )
 
+
+# A user may be the id, and a company the name, instead of an object.
+_OR_TEXT = ("user", "eventn_ctx.user", "context.traits.company")
+
+
+def _json_texts(where: str = "") -> tuple[JsonText, ...]:
+    """The objects of a call, an outer one before those in it."""
+    return (
+        *(JsonText(path, where) for path in ("properties", "traits", "context", "context.traits", "eventn_ctx")),
+        *(JsonText(path, where, may_be_text=True) for path in _OR_TEXT),
+    )
+
+
+# Identify and group calls are records of a kind, which names their fields.
+_NO_HELPER = "(call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group'))"
 
 SEGMENT = VendorSource(
     name=SYSTEM,
@@ -82,6 +98,10 @@ SEGMENT = VendorSource(
         ("called", ("$.event_text", "$.event", "$.name", "$.event_type")),
         *((column, tuple(f"$.{path}" for path in paths)) for column, paths in _TIMES.items()),
     ),
+    json_texts={
+        "events": _json_texts(_NO_HELPER),
+        **dict.fromkeys(("tracks", "pages", f"{SYSTEM}_tracks", f"{SYSTEM}_pages"), _json_texts()),
+    },
     kinds=(
         *_helper_kinds("identify", "identifies", "identify", "user_identify"),
         *_helper_kinds("group", "groups", "group"),

@@ -21,7 +21,7 @@ from csm_core.sources.files import source_folder
 from csm_core.sources.landed import files_of, found_tables, landed_files, require_landed
 from csm_core.sources.loading import load_tables
 from csm_core.sources.pulling import Stream, pull, pulled_files
-from csm_core.sources.raw_tables import LoadResult, Log, Opened, RawTable
+from csm_core.sources.raw_tables import JsonText, LoadResult, Log, Opened, RawTable
 from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.settings import SegmentTables
 from csm_core.sources.settings_base import LandedTables
@@ -52,8 +52,9 @@ class VendorSource:
     the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
     whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
     ``required`` and ``opened`` apply to the raw tables; ``landed_required`` are the columns that a landed table needs,
-    by the name of its raw table, if they differ from those of its kind. ``derived`` is computed from the records in
-    raw. ``kinds`` declare the parts of the records that staging models read.
+    by the name of its raw table, if they differ from those of its kind. ``json_texts`` are objects that may be JSON
+    text, by raw table. ``derived`` is computed from the records in raw. ``kinds`` declare the parts of the records that
+    staging models read.
     """
 
     name: str
@@ -68,6 +69,7 @@ class VendorSource:
     required: tuple[str, ...] = ("id",)
     landed_required: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     opened: Opened = ()
+    json_texts: Mapping[str, tuple[JsonText, ...]] = field(default_factory=dict[str, tuple[JsonText, ...]])
     derived: Derived | None = None
     kinds: tuple[RecordKind, ...] = ()
 
@@ -80,9 +82,16 @@ class VendorSource:
             for name, entity in tables.items()
         ]
         table = partial(RawTable, self.name, records=True, opened=self.opened)
+        texts = self.json_texts
         return (
-            *(table(name, entity, self.required) for name, entity in self.records.items()),
-            *(table(name, entity, required, snapshot=True) for name, entity, required in landed),
+            *(
+                table(name, entity, self.required, json_texts=texts.get(name, ()))
+                for name, entity in self.records.items()
+            ),
+            *(
+                table(name, entity, required, snapshot=True, json_texts=texts.get(name, ()))
+                for name, entity, required in landed
+            ),
             *([self.derived.table] if self.derived else []),
         )
 

@@ -28,10 +28,12 @@ _RATINGS = ("offered", "unoffered", "not offered", "received*", "good*", "bad*")
 
 
 def _changed(path: str, *levels: str) -> Field:
-    """The value of one field among an audit's changes, or in a row of a field's history."""
-    inside = "events" if path.startswith("[") else ""
+    """The value of one field among an audit's events that change fields, or in a row of a field's history."""
+    is_audit = path.startswith("[")
     name = "status" if "solved" in levels else "satisfaction_score"
-    return Field(path, FieldKind.LEVEL, inside, levels, ("field_name", name))
+    # Notifications and other events of an audit may have a value as well, of anything.
+    when = (("field_name", name), *((("type", "Create", "Change"),) if is_audit else ()))
+    return Field(path, FieldKind.LEVEL, "events" if is_audit else "", levels, when)
 
 
 _KINDS = (

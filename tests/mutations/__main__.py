@@ -11,7 +11,7 @@ import duckdb
 
 from csm_core.logging import configure
 from csm_core.sources.registry import record_kinds, system_names
-from tests.mutations import contract_records, vendor_records
+from tests.mutations import contract_records, segment_calls, vendor_records
 
 
 def main() -> int:
@@ -26,8 +26,10 @@ def main() -> int:
     share = given.records * 6 // (5 * (len(systems) + 1))
     with tempfile.TemporaryDirectory() as folder:
         result = contract_records.mutate(Path(folder) / "files", share, given.seed)
+        calls, differences = segment_calls.mutate(Path(folder) / "segment", share // 4, given.seed)
     print(f"files        {result.written:>7,} written, {result.counted:>7,} accounted for: {dict(result.outcomes)}")
-    wrong, total = list(result.differences), result.written
+    print(f"calls        {calls:>7,} written, {len(differences):>7,} differences")
+    wrong, total = [*result.differences, *differences], result.written + calls
     for system in systems:
         with duckdb.connect() as connection:
             mutated, differences = vendor_records.mutate(connection, system, share, given.seed)

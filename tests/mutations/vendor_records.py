@@ -11,11 +11,13 @@ import duckdb
 
 from csm_core.gate.records import REJECTED_RECORDS, build_records, records_table
 from csm_core.sources.raw_tables import RawTable, prepare
-from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
+from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference
 from csm_core.sources.registry import get_system, record_kinds
 from tests.mutations.contract_records import bookkeeping
 
 JUNK = ("x", "yesterday", "5/1/2024 0:00", "1,000", "?", "\u0663", "12:00", "2026-13-01", "maybe", "NaN", "1e5x", "{")
+KNOWN = ("known", " known", "known\t", "\u00a0known ", "\ufeffknown")
+UNKNOWN = ("nobody", "KNOWN", "known2", "0", "7.5")
 JSON_KINDS = (FieldKind.JSON, FieldKind.OBJECT, FieldKind.LIST)
 _VALID: dict[FieldKind, Any] = {
     FieldKind.TIME: "2026-06-30 22:30:00.000 -0700",
@@ -43,7 +45,7 @@ def valid_record(kind: RecordKind, name: str) -> dict[str, Any]:
         put(record, field, valid_value(field))
     for path in kind.key[:1]:
         record[path] = name
-    return record
+    return record | dict.fromkeys((reference.path for reference in kind.references), KNOWN[0])
 
 
 def valid_value(field: Field) -> Any:
@@ -68,8 +70,8 @@ def put(record: dict[str, Any], field: Field, value: Any) -> None:
             place[bare] = empty
         place = place[bare][0] if name.endswith("[*]") else place[bare]
     place[names[-1].strip('"')] = value
-    if field.when:
-        place[field.when[0]] = field.when[1]
+    for other, *values in field.when:
+        place[other] = values[0]
 
 
 def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, seed: int) -> tuple[int, list[str]]:
@@ -80,8 +82,15 @@ def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, see
     connection.execute("create schema if not exists staging")
     prepare(connection)
     create_tables(connection, list(tables.values()))
-    wanted: dict[tuple[str, int], tuple[Field, str] | None] = {}
+    wanted: dict[tuple[str, int], tuple[str, str] | None] = {}
     line = 0
+    for name, column in sorted({(one.table, one.column) for kind in kinds for one in kind.references}):
+        line += 1
+        record = valid_record(next(kind for kind in kinds if name in kind.tables), "known\u00a0") | {
+            column: "known\u00a0"
+        }
+        wanted[tables[name].table, line] = None
+        insert(connection, system, tables[name].table, record, line, records=tables[name].records)
     for kind in kinds:
         if kind.where != "true":
             continue
@@ -89,16 +98,23 @@ def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, see
         if not tables[kind.tables[0]].records:
             # A table with the file's own columns has no others.
             fields = [field for field in fields if field.path in tables[kind.tables[0]].required]
-        for number in range(max(len(fields) * 2, records // len(kinds))):
+        targets = [*fields, *kind.references]
+        for number in range(max(len(targets) * 2, records // len(kinds))):
             line += 1
             record = valid_record(kind, f"r{line}")
             table = tables[chance.choice(kind.tables)].table
             wanted[table, line] = None
-            if number % 5:
-                field, junk = fields[number % len(fields)], chance.choice(JUNK)
-                junk = "true" if field.kind is FieldKind.COMPLETE else "{" if field.kind in JSON_KINDS else junk
-                put(record, field, junk)
-                wanted[table, line] = (field, junk)
+            for reference in kind.references:
+                record[reference.path] = chance.choice(KNOWN)
+            target = targets[number % len(targets)] if number % 5 else None
+            if isinstance(target, Reference):
+                record[target.path] = chance.choice(UNKNOWN)
+                wanted[table, line] = (target.path, record[target.path])
+            elif target:
+                junk = chance.choice(JUNK)
+                junk = "true" if target.kind is FieldKind.COMPLETE else "{" if target.kind in JSON_KINDS else junk
+                put(record, target, junk)
+                wanted[table, line] = (target.name, junk)
             insert(connection, system, table, record, line, records=tables[table.split("__", 1)[1]].records)
     build_records(connection, system, kinds, list(tables.values()))
     rejected = {
@@ -111,9 +127,8 @@ def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, see
     wrong: list[str] = []
     for (table, number), mutation in wanted.items():
         found = rejected.get((table, number))
-        stated = (mutation[0].name, mutation[1]) if mutation else None
-        if found != stated or (number in kept) != (found is None):
-            wrong.append(f"{table} {number}: mutated {stated}, rejected {found}, kept {number in kept}")
+        if found != mutation or (number in kept) != (found is None):
+            wrong.append(f"{table} {number}: mutated {mutation}, rejected {found}, kept {number in kept}")
     return len(wanted), wrong
 
 

@@ -46,10 +46,15 @@ class Delighted(WebServer):
         since = int(query.get("updated_since", query.get("since", "0")))
         if self.refuse_since == since:
             return Answer({"message": f"no, {KEY}"}, 422)
-        found = [one for one in self.answers if one[by] is not None and one[by] >= since]
-        found.sort(key=lambda one: one[by])
+        found = [one for one in self.answers if one[by] is not None and _order(one[by]) >= since]
+        found.sort(key=lambda one: _order(one[by]))
         start = (int(query.get("page", "1")) - 1) * int(query["per_page"])
         return Answer(found[start : start + int(query["per_page"])])
+
+
+def _order(stated: Any) -> int:
+    """The place of a time in the order; text comes last."""
+    return stated if isinstance(stated, int) else 2**40
 
 
 def answer(number: int, created: int, **more: Any) -> dict[str, Any]:
@@ -95,6 +100,13 @@ def test_answers_are_read_page_by_page_through_failures_and_then_what_came_and_w
     changed = "select record ->> '$.score' from raw.delighted__survey_responses where record ->> '$.id' = '5'"
     assert way_in.rows(f"{changed} order by _load_id desc limit 1") == [("0",)]
     assert len(vendor.asked) == 2
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-06-01", "NaN", [1]])
+def test_an_answer_whose_time_is_not_a_number_is_an_error_that_names_it(vendor, way_in, tmp_path, text):
+    vendor.answers = [answer(1, 100), answer(2, 200) | {"created_at": text}]
+    with pytest.raises(SourceError, match=r"created_at .* in response '2'; expected seconds since 1970"):
+        load(way_in, settings(vendor), tmp_path)
 
 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):

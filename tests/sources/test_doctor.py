@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csm_core.config import Config
+from csm_core.config import Config, IdentitySettings
 from csm_core.contract import ENTITIES
 from csm_core.doctor import Finding, examine, exit_status, report
 from csm_core.sample_problems import Problem
@@ -256,6 +256,22 @@ def test_unknown_accounts_are_named_when_all_accounts_were_read(tmp_path):
     many = "".join(f"b{number},{'x' * 300}\n" for number in range(2000))
     found = examined(tmp_path, {**invoice, "accounts.csv": f"account_id,account_name\n{many}"})
     assert {one.reason for one in of_kind(found, "rejected_values")} == {"invalid_timestamp"}
+
+
+def test_a_list_of_domains_that_names_an_unknown_account_is_a_warning(tmp_path):
+    write(tmp_path, {**COMPANY, "lists/domains.csv": "account_id,domain\na1,one.example\n a9 ,nine.example\n"})
+    domains = tmp_path / "lists" / "domains.csv"
+    config = Config(
+        sources=(FilesSettings(system="files", path=tmp_path),),
+        warehouse=tmp_path / "csm.duckdb",
+        identity=IdentitySettings(account_domains=domains),
+    )
+    (unknown,) = of_kind(examine(config), "unknown_account")
+    assert (unknown.file, unknown.line, unknown.value) == (str(domains), 3, "a9")
+    assert unknown.message == (
+        f"{domains}: 1 line names an account that is not among the accounts. "
+        "First: line 3, 'a9'. Correct the account_id, or remove the line."
+    )
 
 
 def test_only_the_first_records_of_a_large_file_are_read(tmp_path):

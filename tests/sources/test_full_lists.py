@@ -270,6 +270,27 @@ def test_a_list_that_would_close_too_much_changes_nothing(way_in):
         run(way_in)
 
 
+def test_a_dated_list_that_would_close_too_much_changes_nothing(way_in):
+    names = [f"a{n}" for n in range(100)]
+    dated_company(way_in)
+    # Lists that were replaced long ago are history: later lists confirm what they lack.
+    way_in.write("accounts/2026-06-01.csv", accounts(**dict.fromkeys([*names, *(f"old{n}" for n in range(60))], "A")))
+    way_in.write("accounts/2026-06-02.csv", accounts(**dict.fromkeys([*names[1:], "a100"], "A")))
+    way_in.write("accounts/2026-06-03.csv", accounts(**dict.fromkeys([*names[2:], "a100"], "A")))
+    assert run(way_in)["accounts"].closed == 62
+    before = staged_accounts(way_in)
+    cut = way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:70], "A")))
+    for _ in range(2):
+        with pytest.raises(
+            SourceError, match=r"31 of 99 accounts are no longer in the full list .*31\.3 %, limit 20 %"
+        ):
+            run(way_in)
+        assert staged_accounts(way_in) == before
+    cut.unlink()
+    way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:], "A")))
+    assert run(way_in)["accounts"].closed == 63
+
+
 def test_the_days_of_a_series_are_read_from_its_names():
     paths = [Path(f"a/{name}") for name in ("x-20260601.csv", "x-20260603.csv", "y_2026-06-02.csv", "part-00001.csv")]
     assert replaced_at(paths) == {paths[0]: at(6, 3)}

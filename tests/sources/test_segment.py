@@ -23,6 +23,7 @@ from csm_core.sources.remembered import remember_sources
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
 from csm_core.sources.waiting import waiting_files
+from csm_core.sql_models import quoted as sql_quoted
 from csm_core.sql_models import staging_models, staging_steps
 from csm_core.staging_gate import StageReport, stage_entity
 from csm_core.warehouse import build_model
@@ -464,3 +465,75 @@ def test_events_of_a_tracking_plan_become_the_signals_of_the_accounts(tmp_path, 
     assert done.returncode == 0, done.stdout + done.stderr
     assert made.query(signals)[0] == ("a1", 1.0, "growing", 45)
     assert made.query("select count(*) from quarantine.usage_events") == [(0,)]
+
+
+TEXTS: dict[str, Any] = {
+    "properties": {"page": "billing", "note": 'a "quoted" {brace}', "n": 12345678901234567890123},
+    "context": {"groupId": "g2", "traits": {"company": {"id": "g3"}}},
+    "user": {"id": "u7"},
+}
+
+
+def as_json_text(call: dict[str, Any], depth: int) -> dict[str, Any]:
+    """The call with its objects as JSON text, down to a depth."""
+    return {
+        name: json.dumps(as_json_text(value, depth - 1)) if isinstance(value, dict) and depth else value
+        for name, value in call.items()
+    }
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_a_call_whose_objects_are_json_text_is_read_as_one_with_objects(way_in, segment, form):
+    folder, run = segment()
+    at = "2026-06-01T10:00:00Z"
+    calls: list[dict[str, Any]] = []
+    for depth in (1, 2, 3):
+        call = {"type": "track", "event": "Viewed", "timestamp": at, **TEXTS}
+        calls += [{**call, "messageId": f"o{depth}"}, {**as_json_text(call, depth), "messageId": f"t{depth}"}]
+    # The user may be an id instead of an object.
+    calls.append({"type": "track", "event": "Viewed", "timestamp": at, "userId": "u1", "messageId": "m", "user": "u1"})
+    if form == "jsonl":
+        write_lines(folder / "tracks.jsonl", *calls)
+    else:
+        rows = [as_json_text(call, 1) for call in calls]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = ", ".join(f"{name} varchar" for name in map(sql_quoted, names))
+        way_in.connection.execute(f"create temp table calls ({columns})")
+        values = [[row.get(name) for name in names] for row in rows]
+        way_in.connection.executemany(f"insert into calls values ({', '.join('?' * len(names))})", values)
+        way_in.connection.execute(f"copy calls to '{folder}/tracks.{form}'")
+    report = run()
+    assert report.read == 7
+    assert "invalid_json" not in report.by_reason
+    opened = {
+        str(message): rest
+        for message, *rest in way_in.rows(
+            "select message_id, user_id, group_id, record ->> '$.properties.page', record ->> '$.properties.note', "
+            "record ->> '$.properties.n', record ->> '$.context.traits.company.id' from raw.segment__tracks"
+        )
+    }
+    for depth in (1, 2, 3):
+        assert opened[f"t{depth}"] == opened[f"o{depth}"]
+    assert opened["t1"] == ["u7", "g2", "billing", 'a "quoted" {brace}', "12345678901234567890123", "g3"]
+
+
+@pytest.mark.parametrize(("table", "form"), [("tracks", "csv"), ("tracks", "jsonl"), ("events", "jsonl")])
+def test_text_that_is_not_json_rejects_the_call_with_its_text(way_in, segment, table, form):
+    folder, run = segment()
+    paths = ("properties", "context", "traits", "user", "context.traits")
+    call = {"type": "track", "event": "Viewed", "timestamp": "2026-06-01T10:00:00Z", "userId": "u1"}
+    calls = [{**call, "messageId": path, **nested(path, "{bad")} for path in paths]
+    calls += [{**call, "messageId": f"blank {path}", **nested(path, " ")} for path in paths]
+    if form == "jsonl":
+        write_lines(folder / f"{table}.jsonl", *calls)
+    else:
+        names = list(dict.fromkeys(name for one in calls for name in one))
+        texts = [[as_json_text(one, 1).get(name, "") for name in names] for one in calls]
+        lines = [",".join('"' + str(text).replace('"', '""') + '"' for text in row) for row in [names, *texts]]
+        (folder / f"{table}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    report = run()
+    assert (report.read, report.by_reason["invalid_json"]) == (10, 5)
+    found = way_in.rows(
+        "select value, raw_text like '%bad%' from quarantine.usage_events where reason = 'invalid_json' order by 1"
+    )
+    assert found == [(f"{path} is not a JSON object: {{bad", True) for path in sorted(paths)]

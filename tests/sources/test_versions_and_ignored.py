@@ -6,10 +6,13 @@ import random
 from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from csm_core.contract import BOOKKEEPING, ENTITIES
 from csm_core.errors import SourceError
 from csm_core.staging_gate import stage_entity
+from tests.sources.way_in import new_way_in
 
 HEADER = "event_id,account_id,event_name,quantity,occurred_at\n"
 
@@ -92,6 +95,37 @@ def test_a_row_that_counts_nothing_is_ignored_in_parquet_too(way_in):
     )
     report = way_in.run()["usage_events"]
     assert (report.read, report.loaded, report.by_rule) == (30, 20, {"quantity 0": 10})
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    versions=st.lists(
+        st.tuples(st.integers(1, 6), st.integers(0, 2)), min_size=2, max_size=5, unique_by=lambda v: v[0]
+    ),
+    all_at_once=st.booleans(),
+)
+def test_an_older_version_never_comes_back_in_whatever_order_versions_are_loaded(
+    tmp_path_factory, versions, all_at_once
+):
+    with new_way_in(tmp_path_factory.mktemp("versions")) as way_in:
+        header = "event_id,account_id,event_name,quantity,occurred_at,updated_at\n"
+        way_in.write_company(usage_events=header + "other,a1,x,1,2026-06-01,\n")
+        way_in.load()
+        way_in.stage("accounts", "features")
+        stage_versions(way_in, "usage_events")
+        for number, (day, quantity) in enumerate(versions):
+            line = f"e1,a1,x,{quantity},2026-06-01,2026-07-0{day}\n"
+            way_in.write(f"usage_events/{number}.csv", header + line)
+            if not all_at_once:
+                way_in.load()
+                report = stage_versions(way_in, "usage_events")
+                assert not report.staged_anew
+                assert report.read == report.loaded + report.superseded + report.ignored
+        way_in.load()
+        stage_versions(way_in, "usage_events")
+        _, latest = max(versions)
+        found = way_in.rows("select quantity from staging.stg_usage_events where event_id = 'e1'")
+        assert found == ([(latest,)] if latest else [])
 
 
 @pytest.mark.parametrize("quantity", ["0", "many"])

@@ -83,3 +83,8 @@ def test_names_are_compared_without_regard_to_case_blanks_and_dashes():
 def test_columns_that_are_no_input_are_named():
     assert unused_note([*REQUIRED, "Tenant ID", "support_sentiment"]) == ""
     assert unused_note([*INPUTS, "account_id", "tenant", "x"]) == "columns not used: tenant (is it tenant_id?), x"
+
+
+def test_the_first_words_of_an_input_are_taken_for_it_if_no_other_begins_with_them():
+    assert unused_note([*REQUIRED, "NPS"]) == "columns not used: NPS (is it nps_score?)"
+    assert unused_note([*REQUIRED, "days"]) == "columns not used: days"

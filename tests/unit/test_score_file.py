@@ -63,6 +63,22 @@ def test_a_bad_row_is_reported_with_its_line_and_the_others_are_scored(tmp_path,
     assert said in bad.reason
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_id_that_came_as_a_floating_point_number_is_the_integer(tmp_path, form):
+    path = write(tmp_path, *(f"{name}{GOOD[1:]}" for name in ("1.0", "1", " 2", "2", "3.5", "03")))
+    if form != "csv":
+        with duckdb.connect() as connection:
+            frame = connection.sql(f"from read_csv('{path}', all_varchar = true)")
+            path = tmp_path / f"signals.{form}"
+            connection.execute(f"copy frame to '{path}'")
+            assert frame
+    report = score_file(path, listed=True)
+    assert [row["account_id"] for row in report.scores] == ["1", "2", "3.5", "03"]
+    assert [(row.line, row.field, row.value) for row in report.bad] == [
+        (line - (form != "csv"), "account_id", value) for line, value in ((3, "1"), (5, "2"))
+    ]
+
+
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet"])
 @pytest.mark.parametrize("out_form", ["csv", "jsonl", "parquet"])
 def test_formats_in_and_out_give_the_scalar_score(tmp_path, form, out_form):

@@ -117,7 +117,7 @@ described as (
                     then coalesce(opened.properties ->> '$.hs_call_disposition', opened.properties ->> '$.disposition')
             end
         ) as disposition,
-        upper(opened.properties ->> '$.hs_email_direction') as direction,
+        upper(trim(opened.properties ->> '$.hs_email_direction')) as direction,
         nullif(opened.properties ->> '$.hs_sequence_id', '') as sequence_id,
         upper(opened.properties ->> '$.hs_engagement_source') as sent_by,
         coalesce(flag(opened.properties ->> '$.hs_incoming_email_is_out_of_office'), false) as is_out_of_office,
@@ -150,6 +150,7 @@ select
         when is_archived then 'archived'
         when kind not in ('call', 'email', 'meeting', 'note', 'task', 'communication') then 'type'
         when kind = 'meeting' and outcome in ('CANCELED', 'CANCELLED', 'NO_SHOW', 'RESCHEDULED') then 'outcome'
+        when kind = 'email' and direction = 'DRAFT_EMAIL' then 'outcome'
         when kind = 'email' and outcome in ('BOUNCED', 'FAILED', 'SCHEDULED', 'SENDING', 'DRAFT') then 'outcome'
         when
             kind = 'call'

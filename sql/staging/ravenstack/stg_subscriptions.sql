@@ -11,29 +11,24 @@
 
 with records as (
     select
-        subscription_id,
-        account_id,
-        mrr_amount,
-        start_date,
-        cast(vendor_time(start_date) as date) as first_date,
-        end_date,
-        cast(vendor_time(end_date) as date) as last_date,
-        case lower(trim(billing_frequency)) when 'annual' then 12 when 'monthly' then 1 end as term_months,
-        lower(trim(billing_frequency)) = 'annual' and not flag(auto_renew_flag) and not flag(is_trial)
-            as is_renewed_by_decision,
-        -- Text that does not parse goes on as a time: the gate rejects the record under it.
-        case
-            when is_given(billing_frequency) and lower(trim(billing_frequency)) not in ('annual', 'monthly')
-                then billing_frequency
-            when is_given(auto_renew_flag) and flag(auto_renew_flag) is null then auto_renew_flag
-            when is_given(is_trial) and flag(is_trial) is null then is_trial
-            when is_given(end_date) and vendor_time(end_date) is null then end_date
-        end as unparsable,
+        record_id as subscription_id,
+        record ->> '$.account_id' as account_id,
+        record ->> '$.mrr_amount' as mrr_amount,
+        record ->> '$.start_date' as start_date,
+        cast(vendor_time(record ->> '$.start_date') as date) as first_date,
+        record ->> '$.end_date' as end_date,
+        cast(vendor_time(record ->> '$.end_date') as date) as last_date,
+        case lower(identifier_text(record ->> '$.billing_frequency')) when 'annual' then 12 when 'monthly' then 1 end
+            as term_months,
+        lower(identifier_text(record ->> '$.billing_frequency')) = 'annual'
+        and not flag(record ->> '$.auto_renew_flag')
+        and not flag(record ->> '$.is_trial') as is_renewed_by_decision,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from raw.ravenstack__subscriptions
+    from staging.ravenstack_records
+    where kind = 'subscriptions'
 ),
 
 horizon as (
@@ -54,7 +49,6 @@ dated as (
         records.end_date,
         records.last_date,
         records.term_months,
-        records.unparsable,
         records._source_file,
         records._source_line,
         records._loaded_at,
@@ -86,7 +80,6 @@ select
     case when term = 0 then start_date else cast(term_date as varchar) end as started_at,
     case when is_renewed_by_decision then cast(renewal_date as varchar) end as renews_at,
     case
-        when unparsable is not null then unparsable
         when
             is_renewed_by_decision
             and renewal_date <= last_start_date
@@ -100,4 +93,4 @@ select
     _loaded_at,
     _load_id
 from dated
-order by subscription_id, _load_id, _source_file, _source_line
+order by subscription_id

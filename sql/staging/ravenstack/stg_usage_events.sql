@@ -2,31 +2,34 @@
 -- Definition: the account is that of the subscription; nobody is named, so user_id is null; the hour is not told, so it
 -- is the day's first instant. 21 usage_ids stand on two rows that differ in subscription, day and count: different rows
 -- whose short random ids met by chance, so the id is usage_id and subscription_id together. Rows outside their
--- subscription's life are kept: the account used the product on that day.
+-- subscription's life are kept: the account used the product on that day. Identifiers are compared without surrounding
+-- blanks. A row of a subscription that is not among the subscriptions, or has no account, is rejected before this model.
 -- Worked example: U-1c6c24 of S-0fcf7d, feature_20, 2023-07-27, 9 => event 'U-1c6c24/S-0fcf7d', quantity 9.
 
 with usage_rows as (
     select
-        usage_id,
-        subscription_id,
-        usage_date,
-        feature_name,
-        usage_count,
+        identifier_text(record ->> '$.usage_id') as usage_id,
+        identifier_text(record ->> '$.subscription_id') as subscription_id,
+        record ->> '$.usage_date' as usage_date,
+        record ->> '$.feature_name' as feature_name,
+        record ->> '$.usage_count' as usage_count,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from raw.ravenstack__feature_usage
+    from staging.ravenstack_records
+    where kind = 'feature_usage'
 ),
 
 latest_subscriptions as (
     select
-        subscription_id,
+        identifier_text(subscription_id) as subscription_id,
         account_id
     from raw.ravenstack__subscriptions
+    where is_given(account_id)
     qualify
         row_number() over (
-            partition by subscription_id order by _load_id desc, _source_file desc, _source_line desc
+            partition by identifier_text(subscription_id) order by _load_id desc, _source_file desc, _source_line desc
         ) = 1
 )
 
