@@ -21,7 +21,10 @@ from typing import Any
 import duckdb
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from csm_core.catalog import table_exists as table_exists
+from csm_core.catalog import transaction as transaction
 from csm_core.config import Config
+from csm_core.days import prepare as prepare_days
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.late_records import mark_built
 from csm_core.logging import get_logger
@@ -175,19 +178,6 @@ def identifier(name: str) -> str:
     return name
 
 
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
-    """Commit what the block did, or nothing of it."""
-    connection.execute("begin transaction")
-    try:
-        yield
-    except BaseException:
-        with suppress(duckdb.Error):
-            connection.execute("rollback")
-        raise
-    connection.execute("commit")
-
-
 def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
     """State the days that partitioned models are to materialise: ``first`` to ``last``, both included."""
     if last < first:
@@ -265,16 +255,6 @@ def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
 def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Whether a table, or a table with a condition behind it (``t where ...``), has any row."""
     return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
-
-
-def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether the schema-qualified table is there."""
-    schema, _, name = table.partition(".")
-    found = connection.execute(
-        "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? and table_name = ?",
-        [schema, name],
-    ).fetchone()
-    return found is not None
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
@@ -382,6 +362,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"create schema if not exists {schema}")
     for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):
         connection.execute(f"create table if not exists {queue} (usage_date date not null)")
+    prepare_days(connection)
 
 
 def _is_locked(error: BaseException) -> bool:
