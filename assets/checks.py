@@ -1,62 +1,103 @@
-"""The blocking checks between the scores and everything that is published from them."""
+"""The blocking checks between the scores and everything that is built and published from them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
-from assets.context import RESOURCE, Pipeline, check_results, pipeline_of
+from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, pipeline_of
 from csm_core import portfolio_checks
-from csm_core.checks import CheckOutcome
-from csm_core.portfolio_checks import PortfolioCheck
+from csm_core.errors import CSMError
+from csm_core.finished_days import take_back
+from csm_core.portfolio_checks import Judgement, PortfolioCheck
+from csm_core.published_copy import publish_copy
+from csm_core.scoring_macros import create_macros
 
 SCORES = dg.AssetKey("csm_health_scores")
 
 
 def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
-    """One blocking check per rule of ``csm_core.portfolio_checks``, on the last day of the run."""
-    freshness = list(portfolio_checks.FRESHNESS.values())
-    others = [check for check in portfolio_checks.ALL if check not in freshness]
-    return [*(_asset_checks(check.name, [check]) for check in others), _asset_checks("records_delivered", freshness)]
+    """One blocking check per rule of ``csm_core.portfolio_checks``; all in one step, which sets the days' statuses."""
 
-
-def _asset_checks(name: str, checks: Sequence[PortfolioCheck]) -> dg.AssetChecksDefinition:
-    # One step for all of them: a step costs more than such a check.
     @dg.multi_asset_check(
-        name=f"csm_health_scores_{name}",
+        name="csm_health_scores_checks",
         specs=[
             dg.AssetCheckSpec(check.name, asset=SCORES, description=check.description, blocking=True)
-            for check in checks
+            for check in portfolio_checks.ALL
         ],
         required_resource_keys={RESOURCE},
     )
-    def _check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def _checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         pipeline = pipeline_of(context)
-        day = pipeline.last_day(context)
+        accepted, accepted_by = accepted_checks(context, pipeline)
         with pipeline.warehouse.connect() as connection:
-            for check in checks:
-                outcome = portfolio_checks.run(connection, check, pipeline.config.checks, day)
-                yield _result(context, pipeline, connection, outcome, day)
+            judgements = portfolio_checks.judge_days(
+                connection,
+                pipeline.config.checks,
+                context.op_execution_context.run.run_id,
+                pipeline.last_day(context),
+                accepted,
+                accepted_by,
+                # Nobody asks for the day anew when late records bring it up to date.
+                keep_accepted=LATE in context.op_execution_context.run.tags,
+            )
+        *earlier, last = judgements
+        _tell_earlier(context, pipeline, earlier)
+        if last.holding:
+            _show_held(context, pipeline, last.day)
+        for check in portfolio_checks.ALL:
+            yield _result(context, pipeline, check, last, earlier)
 
-    return _check
+    return [_checks]
+
+
+def _tell_earlier(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, earlier: Sequence[Judgement]) -> None:
+    for judgement in earlier:
+        if judgement.holding:
+            said = f"{judgement.day} remains held: {' '.join(outcome.message for outcome in judgement.holding)}"
+            context.log.warning(said)
+            pipeline.notes.append(said)
+
+
+def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: date) -> None:
+    """Let analysts see that the day is held, and no longer what it said before."""
+    try:
+        with pipeline.warehouse.connect() as connection:
+            take_back(connection, pipeline.config, day)
+        publish_copy(pipeline.warehouse, create_macros)
+    except CSMError as error:
+        # What holds the day is the news of this run; the next run brings the copy up to date.
+        context.log.warning(f"the copy for analysts is not brought up to date: {error}")
 
 
 def _result(
-    context: dg.AssetCheckExecutionContext, pipeline: Pipeline, connection: Any, outcome: CheckOutcome, day: date
+    context: dg.AssetCheckExecutionContext,
+    pipeline: Pipeline,
+    check: PortfolioCheck,
+    last: Judgement,
+    earlier: Sequence[Judgement],
 ) -> dg.AssetCheckResult:
-    if not outcome.passed and outcome.name in pipeline.accepted:
-        portfolio_checks.record_acceptance(connection, outcome, day, pipeline.accepted_by)
-        context.log.warning(f"accepted by {pipeline.accepted_by}: {outcome.message}")
-        return dg.AssetCheckResult(
-            asset_key=SCORES,
-            check_name=outcome.name,
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"Accepted by {pipeline.accepted_by}. {outcome.message}",
-        )
-    if not outcome.passed:
+    """The result of a check on the last day of the run. A day before it that remains held makes it a warning."""
+    outcome = last.outcome(check)
+    if not outcome.passed and check.name not in last.accepted:
         context.log.error(outcome.text())
         pipeline.held.append(outcome.text())
+        (result,) = check_results([outcome], SCORES)
+        return result
+    said: list[str] = []
+    if not outcome.passed:
+        said.append(f"Accepted by {last.accepted_by}. {outcome.message}")
+        context.log.warning(f"accepted by {last.accepted_by}: {outcome.message}")
+    said += [
+        f"{one.day} remains held. {one.outcome(check).message}" for one in earlier if one.outcome(check) in one.holding
+    ]
+    if said:
+        return dg.AssetCheckResult(
+            asset_key=SCORES,
+            check_name=check.name,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(said),
+        )
     (result,) = check_results([outcome], SCORES)
     return result

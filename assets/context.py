@@ -15,6 +15,7 @@ from csm_core.checks import CheckOutcome
 from csm_core.config import Config
 from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, days_to_materialise, late_text
+from csm_core.portfolio_checks import require_known
 from csm_core.progress import log_progress
 from csm_core.sources.found_files import UnreadFile
 from csm_core.warehouse import Warehouse
@@ -22,6 +23,14 @@ from csm_core.warehouse import Warehouse
 RESOURCE = "pipeline"
 # A run with this tag publishes nothing; its value says why.
 DO_NOT_PUBLISH = "csm/do_not_publish"
+# A run with this tag brings past days up to date with records that came late; its value says which.
+LATE = "csm/late"
+# Checks that a run with this tag accepts, separated by commas: what `csm run --accept` is for the command line.
+ACCEPT = "csm/accept"
+# The first day of a quarter: a run with this tag builds the reviews of the quarter before, although that day has not
+# ended. A run of the job by hand takes the day after its own.
+QUARTER = "csm/reviews_of_quarter_before"
+DAY_AFTER = "the day after"
 BACKFILL = dg.BackfillPolicy.single_run()
 OWNERS = ("team:customer-success-data",)
 CELL_CHARACTERS = 120
@@ -42,7 +51,8 @@ class Pipeline:
     ``clock`` tells when something was read from Notion.
 
     ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
-    should know of a run that succeeds, ``held`` why publishing was held, ``late`` which days before its own the run
+    should know of a run that succeeds, ``held`` why publishing was held, ``not_published`` why nothing was published
+    although no check failed, ``late`` which days before its own the run
     materialised again, by asset, and ``late_records`` for which records,
     ``unread`` are files of the sources that are not read, ``records`` the counts of the vendors' records, ``staged``
     the counts of the gate and ``published`` the reports of publishing, for the summary of a run.
@@ -56,6 +66,7 @@ class Pipeline:
     clock: Callable[[], datetime] = field(default=_now)
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    not_published: list[str] = field(default_factory=list)
     late: dict[str, tuple[date, date]] = field(default_factory=dict)
     late_records: set[LateRecords] = field(default_factory=set)
     unread: list[UnreadFile] = field(default_factory=list)
@@ -75,9 +86,45 @@ def pipeline_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
-    """First and last day of the partitions that this run materialises; a range is one run."""
+    """First and last day of the partitions that this run materialises; a range is one run.
+
+    Raises Failure for a day that has not ended in UTC: its records are not complete.
+    """
     span = context.partition_key_range
-    return date.fromisoformat(span.start), date.fromisoformat(span.end)
+    days = date.fromisoformat(span.start), date.fromisoformat(span.end)
+    last_ended = pipeline_of(context).clock().astimezone(UTC).date() - timedelta(days=1)
+    if days[1] > last_ended:
+        message = (
+            f"{days[1]} has not ended yet (in UTC), so it cannot be scored or published. Choose {last_ended}, the last "
+            "day that has ended, or an earlier day."
+        )
+        raise dg.Failure(message, allow_retries=False)
+    return days
+
+
+def accepted_checks(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: Pipeline
+) -> tuple[frozenset[str], str]:
+    """The checks that this run accepts, by option or by tag, and who accepts them.
+
+    Raises InputError for an unknown check.
+    """
+    run = context.op_execution_context.run if isinstance(context, dg.AssetCheckExecutionContext) else context.run
+    tagged = frozenset(name.strip() for name in run.tags.get(ACCEPT, "").split(",") if name.strip())
+    require_known(tagged)
+    if not tagged:
+        return pipeline.accepted, pipeline.accepted_by
+    return pipeline.accepted | tagged, pipeline.accepted_by or run.tags.get("user") or f"tag {ACCEPT}"
+
+
+def quarter_of(context: dg.AssetExecutionContext) -> date | None:
+    """The first day of a quarter for which this run builds reviews although that day has not been scored."""
+    tag = context.run.tags.get(QUARTER)
+    if not tag:
+        return None
+    last = days_of(context)[1]
+    day = last + timedelta(days=1) if tag == DAY_AFTER else date.fromisoformat(tag)
+    return day if day > last and day.day == 1 and day.month in (1, 4, 7, 10) else None
 
 
 def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str) -> tuple[date, date]:

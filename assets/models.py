@@ -6,19 +6,32 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, check_results, days_of, days_to_build, pipeline_of, preview
+from assets.context import (
+    BACKFILL,
+    OWNERS,
+    RESOURCE,
+    accepted_checks,
+    check_results,
+    days_of,
+    days_to_build,
+    pipeline_of,
+    preview,
+    quarter_of,
+)
 from csm_core.checks import check_names, run_checks
 from csm_core.column_lineage import columns_behind
-from csm_core.config import Config
+from csm_core.days import begin_days
+from csm_core.finished_days import model_parameters
 from csm_core.late_records import span_text
 from csm_core.portfolio_checks import require_population
-from csm_core.rubric import weight_parameters
+from csm_core.quarter_reviews import build_reviews_early
 from csm_core.sql_models import SqlModel
 from csm_core.warehouse import ModelResult, build_model
 
 PREVIEW_ROWS = 5
 FEW_COLUMNS = 3
 FIRST_MART = "csm_health_signals"
+REVIEWS = "csm_qbr"
 
 
 def asset_name(table: str) -> str:
@@ -67,16 +80,17 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Asse
             if model.partitioned:
                 days = days_to_build(context, connection, model.table)
             if model.name == FIRST_MART:
+                accepted_checks(context, pipeline)
                 require_population(connection, days)
-            result = build_model(connection, model, sql_parameters(pipeline.config), days)
+                begin_days(connection, days, context.run.run_id)
+            parameters = model_parameters(pipeline.config)
+            if model.name == REVIEWS and (early := quarter_of(context)):
+                result = build_reviews_early(connection, model, parameters, days, early)
+            else:
+                result = build_model(connection, model, parameters, days)
             return report(context, connection, model, result, days)
 
     return _model
-
-
-def sql_parameters(config: Config) -> dict[str, Any]:
-    """Named parameters of the models: the configuration's, and the weights as the rubric states them."""
-    return {**config.sql_parameters(), **weight_parameters()}
 
 
 def report(

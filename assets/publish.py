@@ -1,12 +1,22 @@
 """Publishing assets: health updates, business reviews and expansion records to Notion, behind the blocking checks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, DO_NOT_PUBLISH, OWNERS, RESOURCE, Linked, days_of, pipeline_of, preview
+from assets.context import (
+    BACKFILL,
+    DO_NOT_PUBLISH,
+    OWNERS,
+    RESOURCE,
+    Linked,
+    days_of,
+    pipeline_of,
+    preview,
+    quarter_of,
+)
+from csm_core.days import require_newest, require_scored
 from csm_core.errors import NotionError
 from csm_core.notion.databases import EXPANSION, HEALTH, QBR, RECORD
 
@@ -50,7 +60,7 @@ def _publish_asset(
 ) -> dg.AssetsDefinition:
     @dg.asset(
         key=name,
-        deps=list(upstream),
+        deps=[*upstream, "csm_days"],
         description=description,
         group_name="publish",
         kinds={"notion"},
@@ -61,19 +71,23 @@ def _publish_asset(
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # Notion's client and the sandbox are loaded by the run that publishes, not by all who load the definitions.
-        from csm_core.notion.plan import newest_day
         from csm_core.notion.publish import publish_day
 
         pipeline = pipeline_of(context)
         held_back = context.run.tags.get(DO_NOT_PUBLISH)
         if held_back:
-            context.log.info(f"nothing is published by this run: {held_back}")
+            said = f"this run does not publish ({held_back}); the run of the later day does"
+            context.log.info(said)
+            pipeline.not_published.append(said)
             return dg.MaterializeResult(metadata={"published": False})
         with pipeline.warehouse.connect() as connection:
             days = days_of(context)
-            day = _day_to_publish(days, newest_day(connection))
-            if day is None:
-                context.log.info("a past day changes no page: only the newest partition is published")
+            day, newest = days[1], require_newest(connection)
+            require_scored(connection, day)
+            if day < newest:
+                said = f"{day} is older than {newest}, the newest complete day; only the newest is published"
+                context.log.info(said)
+                pipeline.not_published.append(said)
                 return dg.MaterializeResult(metadata={"published": False})
             # Scores are published as they are now; a review is due on its own day, and of a range every day counts.
             # One that a late record made due in the last days, or moved, would otherwise never be seen.
@@ -85,6 +99,7 @@ def _publish_asset(
                 kinds=kinds,
                 run_id=f"{context.run.run_id}/{name}",
                 reviews_since=reviews_since,
+                reviews_until=quarter_of(context),
                 clock=pipeline.clock,
             )
         pipeline.published.append(report)
@@ -99,10 +114,6 @@ def _publish_asset(
         return dg.MaterializeResult(metadata=metadata)
 
     return _publish
-
-
-def _day_to_publish(days: tuple[date, date], newest: date) -> date | None:
-    return days[1] if days[1] >= newest else None
 
 
 def _metadata(report: "Report") -> Mapping[str, Any]:

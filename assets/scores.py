@@ -7,6 +7,7 @@ import dagster as dg
 from assets.context import days_to_build, pipeline_of
 from assets.models import asset_arguments, report
 from csm_core.charts import rag_over_time, score_distribution
+from csm_core.days import begin_days
 from csm_core.health_scores import other_configurations, score_days, scores_sql
 from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
 from csm_core.sql_models import SqlModel, version_of
@@ -29,6 +30,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
                 )
                 context.log.warning(said)
                 pipeline.notes.append(said)
+            begin_days(connection, days, context.run.run_id)
             result = score_days(connection, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
             lacking = days_touched_by_late_records(connection, days[1], limit)

@@ -14,6 +14,8 @@ from typing import Any
 
 import duckdb
 
+from csm_core.days import counted_sql
+
 WIDTH, HEIGHT = 480, 120
 # White, a grey line at each quarter, then the bands.
 _PALETTE = {
@@ -66,10 +68,14 @@ def score_distribution(connection: duckdb.DuckDBPyConnection, day: date) -> str:
 
 
 def rag_over_time(connection: duckdb.DuckDBPyConnection, day: date) -> str:
-    """Markdown with the accounts by RAG of the scored days up to ``day``, at most the last ninety."""
+    """Markdown with the accounts by RAG of the days up to ``day``, at most the last ninety.
+
+    Held and unfinished days are left out, but not those of the run that is building ``day``.
+    """
+    counted_days = counted_sql(connection, run_of=day)
     counted: list[Any] = connection.execute(
         "select as_of_date, rag, count(*) from marts.csm_health_scores where as_of_date in "
-        "(select distinct as_of_date from marts.csm_health_scores where as_of_date <= $day "
+        f"(select distinct as_of_date from marts.csm_health_scores where as_of_date <= $day and {counted_days} "
         "order by as_of_date desc limit $days) group by all",
         {"day": day, "days": DAYS},
     ).fetchall()

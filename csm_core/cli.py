@@ -34,6 +34,7 @@ class Outcome(Protocol):
     failures: Sequence[Any]
     held: Sequence[str]
     published: Sequence[Any]
+    not_published: Sequence[str]
     staged: Sequence[Any]
     notes: Sequence[str]
     late: tuple[date, date] | None
@@ -138,7 +139,8 @@ def run(
     dry_run: Annotated[bool, typer.Option(help="Score, and say what would be published, without publishing.")] = False,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="Score, and publish nothing.")] = False,
     accept: Annotated[
-        list[str] | None, typer.Option(help="Let this failed check of the portfolio pass, once; it is recorded.")
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="Accept this failed check of the portfolio, once; it is recorded."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -270,7 +272,9 @@ def sql(
 @app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")
 def explain(
     account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's exact name.")],
-    as_of: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: its latest.")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: its latest complete day.")
+    ] = None,
     since: Annotated[
         datetime | None,
         typer.Option(formats=DAY_FORMATS, help="Say what changed since this day, in parts that add up."),
@@ -481,34 +485,62 @@ def notion_sandbox(
     serve_sandbox(_config(config), port)
 
 
-@notion_app.command("plan", epilog="Example:  csm notion plan --json")
-def notion_plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Say what publishing the newest scored day would create, update and skip. Writes nothing."""
-    _print_plan(_config(config), as_json=as_json)
+@notion_app.command("plan", epilog="Examples:  csm notion plan --json    csm notion plan --as-of 2026-09-30")
+def notion_plan(
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: the newest complete day.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what publishing the newest complete day would create, update and skip. Writes nothing."""
+    _print_plan(_config(config), as_of, as_json=as_json)
 
 
-@notion_app.command("apply", epilog="Example:  csm notion apply")
+@notion_app.command("apply", epilog="Examples:  csm notion apply    csm notion apply --accept portfolio_swing")
 def notion_apply(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, help="The day; default: the newest complete day, or held day to accept."),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="Accept this failed check of a held day; name each one. It is recorded."),
+    ] = None,
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option(help="The same as `csm notion plan`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the newest scored day."""
+    """Publish the newest complete day. With --accept, accept a held day first, and build what depends on its scores."""
     effective = _config(config)
     if dry_run:
-        _print_plan(effective, as_json=as_json)
+        if accept:
+            message = "--accept and --dry-run cannot be used together: accepting a day changes the warehouse"
+            raise InputError(message)
+        _print_plan(effective, as_of, as_json=as_json)
         return
-    from csm_core.notion.commands import apply
+    import getpass
 
-    report = apply(effective)
-    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))
+    from csm_core.notion.commands import accept_and_apply, apply
+
+    day = as_of.date() if as_of else None
+    accepted: date | None = None
+    if accept:
+        accepted, report = accept_and_apply(effective, accept, getpass.getuser(), day)
+    else:
+        report = apply(effective, day)
+    if as_json:
+        typer.echo(json.dumps({**report.as_dict(), "accepted": str(accepted) if accepted else None}, indent=2))
+    else:
+        told = [f"Accepted   {accepted}: {', '.join(accept or ())}"] if accepted else []
+        typer.echo("\n".join([*told, f"Published  {report.day}", *report.lines()]))
     raise typer.Exit(1 if report.failures else 0)
 
 
-def _print_plan(config: Config, *, as_json: bool) -> None:
+def _print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:
     from csm_core.notion.commands import plan
 
-    made = plan(config)
+    made = plan(config, as_of.date() if as_of else None)
     typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(made.lines()))
 
 

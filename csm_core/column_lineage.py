@@ -38,7 +38,15 @@ def read_lineage() -> dict[str, Any]:
     from sqlglot.lineage import lineage
 
     models = {name: model for layer in LAYERS for name, model in load_models(layer).items()}
-    known: dict[str, dict[str, dict[str, str]]] = {"run": {"days": {"as_of_date": "date"}}}
+    known: dict[str, dict[str, dict[str, str]]] = {
+        "run": {
+            "days": {"as_of_date": "date"},
+            "uncounted_days": {"as_of_date": "date"},
+            "days_status": dict.fromkeys(
+                ("as_of_date", "status", "failed_checks", "message", "accepted_by", "changed_at"), "text"
+            ),
+        }
+    }
     for entity in ENTITIES.values():
         schema, _, table = entity.table.partition(".")
         # With the columns that the gate owns, which are not in the contract's list.

@@ -10,6 +10,7 @@ from typing import Any, cast
 import duckdb
 from pydantic import ValidationError
 
+from csm_core.days import counted_sql, require_counted, require_newest
 from csm_core.errors import InputError, WarehouseError
 from csm_core.explain import (
     BandMoves,
@@ -111,14 +112,18 @@ class ExplainReport:
 def explain_account(
     connection: duckdb.DuckDBPyConnection, account: str, as_of: date | None = None, since: date | None = None
 ) -> ExplainReport:
-    """Explain an account's score on ``as_of`` (default: its latest day), and the change since ``since`` if given.
+    """Explain an account's score on ``as_of`` (default: its latest complete day), and the change since ``since``.
 
     ``account`` is an account id, ``tenant/account`` where the id is not unique, or the account's exact name. Raises
-    InputError when there is no such account or day, and says which there are.
+    InputError when there is no such account or day, and says which there are, and for a held or unfinished day.
     """
     if not (table_exists(connection, SIGNALS) and table_exists(connection, SCORES)):
         message = f"nothing has been scored yet: {SCORES} is not there. `csm run` fills it."
         raise InputError(message)
+    for asked in (as_of, since):
+        if asked:
+            require_counted(connection, asked)
+    require_newest(connection)
     tenant_id, account_id = find_account(connection, account)
     first, last = _days_of(connection, tenant_id, account_id)
     day = load_day(connection, tenant_id, account_id, as_of or last, (first, last))
@@ -137,6 +142,7 @@ def load_explanation(
     connection: duckdb.DuckDBPyConnection, account_id: str, as_of_date: date, tenant_id: str | None = None
 ) -> Explanation:
     """The score of an account on a day, taken apart. Raises InputError when there is no such account or day."""
+    require_counted(connection, as_of_date)
     tenant, account = (tenant_id, account_id) if tenant_id else find_account(connection, account_id)
     return load_day(connection, tenant, account, as_of_date, _days_of(connection, tenant, account)).explanation
 
@@ -227,7 +233,8 @@ def _matches(
 
 def _days_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str) -> tuple[date, date]:
     ((first, last),) = connection.execute(
-        f"select min(as_of_date), max(as_of_date) from {SCORES} where tenant_id = $tenant and account_id = $account",
+        f"select min(as_of_date), max(as_of_date) from {SCORES} where tenant_id = $tenant and account_id = $account "
+        f"and {counted_sql(connection)}",
         {"tenant": tenant_id, "account": account_id},
     ).fetchall()
     if first is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
 
+from csm_core import days
 from csm_core.checks import CheckOutcome
 from csm_core.config import CheckSettings, FreshnessSettings
 from csm_core.contract import ENTITIES
@@ -65,13 +67,88 @@ def run(
     return scalar_agrees(connection, settings, day)
 
 
-def require_population(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> None:
+@dataclass(frozen=True)
+class Judgement:
+    """What the checks found of a day: all outcomes, and which failed ones are accepted, by whom."""
+
+    day: date
+    outcomes: tuple[CheckOutcome, ...]
+    accepted: frozenset[str] = frozenset()
+    accepted_by: str = ""
+
+    @property
+    def failed(self) -> list[CheckOutcome]:
+        """The failed checks, accepted ones included."""
+        return [outcome for outcome in self.outcomes if not outcome.passed]
+
+    @property
+    def holding(self) -> list[CheckOutcome]:
+        """The failed checks that nobody accepted."""
+        return [outcome for outcome in self.failed if outcome.name not in self.accepted]
+
+    def outcome(self, check: PortfolioCheck) -> CheckOutcome:
+        """What one check found."""
+        return next(outcome for outcome in self.outcomes if outcome.name == check.name)
+
+
+def require_known(checks: Collection[str]) -> None:
+    """Raise InputError for a name that is not the name of a check."""
+    known = [check.name for check in ALL]
+    unknown = sorted(set(checks) - set(known))
+    if unknown:
+        message = f"no check named {', '.join(unknown)} that can be accepted; there are: {', '.join(known)}"
+        raise InputError(message)
+
+
+def judge_days(
+    connection: duckdb.DuckDBPyConnection,
+    settings: CheckSettings,
+    run_id: str,
+    last_day: date,
+    accepted: Collection[str] = (),
+    accepted_by: str = "",
+    *,
+    keep_accepted: bool = False,
+) -> list[Judgement]:
+    """Judge the last day of a run, and the days before it that were held or accepted earlier; set their statuses.
+
+    A day that passes may have what depends on its scores built; one that fails is held. ``accepted`` holds for the
+    last day. A day before it, and with ``keep_accepted`` the last one, keeps what was accepted of it earlier, as long
+    as no other check fails. The run's other days are not judged. Of a day that the run has not scored only the outcomes
+    are given. The judgements are in the order of the days.
+    """
+    found = days.days_of_run(connection, run_id)
+    judged = sorted({last_day, *(day for day, status in found.items() if status.failed_checks)})
+    days.pass_days(connection, [day for day in found if day not in judged])
+    judgements: list[Judgement] = []
+    for day in judged:
+        before = found.get(day)
+        allowed, by = frozenset(accepted), accepted_by
+        if before and before.accepted_by and (day != last_day or (keep_accepted and not accepted)):
+            allowed, by = frozenset(before.failed_checks), before.accepted_by
+        elif day != last_day:
+            allowed = frozenset()
+        judgement = Judgement(day, tuple(run(connection, check, settings, day) for check in ALL), allowed, by)
+        judgements.append(judgement)
+        failed = {outcome.name: outcome.message for outcome in judgement.failed}
+        if before and judgement.holding:
+            days.hold_day(connection, day, failed)
+        elif before:
+            days.pass_days(connection, [day], failed, by)
+        if day == last_day and by == accepted_by:
+            for outcome in judgement.failed:
+                if outcome.name in allowed:
+                    record_acceptance(connection, outcome, day, by)
+    return judgements
+
+
+def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
     """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
 
     An account without a creation date exists on every day, but does not by itself give a day data. Any record of an
     account that is dated by then does: usage, an invoice, a ticket and so on.
     """
-    last = days[1]
+    last = span[1]
     on_day = f"{POPULATION_TABLE} where as_of_date = date '{last}'"
     if has_rows(connection, f"{on_day} and created_at is not null"):
         return
@@ -80,9 +157,9 @@ def require_population(connection: duckdb.DuckDBPyConnection, days: tuple[date, 
     dated = (f"{entity.table} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
     if has_population and any(has_rows(connection, records) for records in dated):
         return
-    span = str(days[0]) if days[0] == last else f"{days[0]} to {last}"
+    asked = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
     lacking = _records_text(connection, last) if has_population else _accounts_text(connection, last)
-    message = f"there is no data for {span}: {lacking}"
+    message = f"there is no data for {asked}: {lacking}"
     raise InputError(message)
 
 
@@ -136,12 +213,12 @@ def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> Check
 
 
 def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
-    """Mean score and share of changed RAGs against the latest scored day before, over the accounts of both."""
+    """Mean score and share of changed RAGs against the latest day before that counts, over the accounts of both."""
     row = connection.execute(
-        """
+        f"""
         with previous_day as (
             select max(as_of_date) as as_of_date from marts.csm_health_scores
-            where as_of_date < $day and as_of_date >= $earliest
+            where as_of_date < $day and as_of_date >= $earliest and {days.buildable_sql(connection)}
         )
         select any_value(previous.as_of_date), count(*), avg(today.score), avg(previous.score),
             count(*) filter (where today.rag <> previous.rag)
@@ -154,7 +231,7 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
         {"day": day, "earliest": day - timedelta(days=LOOK_BACK_DAYS)},
     ).fetchone()
     if not row or not row[1]:
-        return CheckOutcome(SWING.name, True, 0, f"no scored day in the {LOOK_BACK_DAYS} days before to compare with")
+        return CheckOutcome(SWING.name, True, 0, f"no complete day in the {LOOK_BACK_DAYS} days before to compare with")
     previous_day, accounts, mean, previous_mean, changed = row
     # A month without runs may move a portfolio as far as a month does: the allowance is per day between the two.
     days_between = (day - previous_day).days

@@ -1,5 +1,7 @@
 """The read-only copy of the marts for analysts: updated with the days that were built, replaced in one rename.
 
+It holds complete and accepted days only, and ``marts.csm_days`` with the status of every day.
+
 The previous copy is copied as a file and only the days built since are written to it, so the cost of a daily run barely
 grows with the history. Readers keep the old file open or see the new one, never a part.
 
@@ -17,6 +19,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.checksums import copy_file, sha256_of
+from csm_core.days import counted_sql
 from csm_core.errors import WarehouseError
 from csm_core.file_access import give_group, make_folder
 from csm_core.logging import get_logger
@@ -32,6 +35,9 @@ STORAGE_VERSION = "v1.2.0"
 
 _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
+# Of the others only complete and accepted days are copied. These list statuses and the latest of such days; a review
+# is about the days before the one in which it falls due.
+_WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr")
 
 
 def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
@@ -103,7 +109,7 @@ def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str
     spans = (
         None if lacking is None else [span for one in _BELONG_TOGETHER if one in lacking for span in lacking[one].spans]
     )
-    within = "true" if spans is None else _within(spans)
+    within = f"({'true' if spans is None else _within(spans)}) and {counted_sql(connection)}"
     signals, scores = (
         f"select as_of_date, count(*) as accounts from {table} where {within} group by as_of_date"
         for table in _BELONG_TOGETHER
@@ -143,7 +149,9 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, 
         name = f"{schema}.{identifier(table)}"
         lacks = (lacking or {}).get(name, Uncopied())
         if schema == "sync" or lacks.whole or _definition(connection, name) != _definition(connection, name, _COPY):
-            connection.execute(f"create or replace table {_COPY}.{name} as from {name}")
+            connection.execute(
+                f"create or replace table {_COPY}.{name} as from {name} where {_copied(connection, name)}"
+            )
         elif lacks.spans:
             _replace_days(connection, name, lacks.spans)
         _copy_comments(connection, schema, table)
@@ -152,7 +160,15 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, 
 def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[tuple[date, date]]) -> None:
     within = _within(spans)
     connection.execute(f"delete from {_COPY}.{table} where {within}")
-    connection.execute(f"insert into {_COPY}.{table} by name from {table} where {within}")
+    connection.execute(
+        f"insert into {_COPY}.{table} by name from {table} where ({within}) and {_copied(connection, table)}"
+    )
+
+
+def _copied(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """A SQL condition: the row of a mart is for analysts, since its day is complete or accepted."""
+    has_days = any(name == "as_of_date" for name, _ in _definition(connection, table))
+    return counted_sql(connection) if has_days and table.startswith("marts.") and table not in _WHOLE else "true"
 
 
 def _definition(

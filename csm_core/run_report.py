@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+from csm_core.days import statuses
 from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, late_text
 from csm_core.sources.found_files import UnreadFile
@@ -25,6 +27,7 @@ class Outcome(Protocol):
     held: Sequence[str]
     staged: Sequence[Any]
     published: Sequence[Any]
+    not_published: Sequence[str]
     notes: Sequence[str]
     late: tuple[date, date] | None
     late_records: Sequence[LateRecords]
@@ -50,6 +53,8 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
         lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
     for published in outcome.published:
         lines += list(published.lines())
+    publication = _publication(outcome, warehouse, days)
+    lines += [f"{'' if place else 'Published':11}{said}" for place, said in enumerate(publication.lines())]
     lines += [f"Note       {note}" for note in outcome.notes]
     for message in outcome.held:
         lines += ["", f"HELD       {message}"]
@@ -102,11 +107,56 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
             ],
         },
         "published": [published.as_dict() for published in outcome.published],
+        "publication": _publication(outcome, warehouse, days).as_dict(),
         "notes": list(outcome.notes),
         "held": list(outcome.held),
         "failures": [{"asset": failure.asset, "message": failure.message} for failure in outcome.failures],
         "published_copy": str(warehouse.published_path),
     }
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """The day that was published and where, or why nothing was; ``others`` are newer days that do not count."""
+
+    day: date | None = None
+    where: str = ""
+    reasons: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        if self.day:
+            return [f"{self.day} to {self.where}", *self.others]
+        return [f"nothing: {reason}" for reason in self.reasons] + list(self.others)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "day": str(self.day) if self.day else None,
+            "where": self.where or None,
+            "reasons": list(self.reasons),
+            "newer_days": list(self.others),
+        }
+
+
+def _publication(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> _Publication:
+    if not outcome.succeeded and not outcome.held:
+        published = [one for one in outcome.published if one.created or one.updated]
+        reason = "the run failed while publishing" if published else "the run failed before publishing"
+        return _Publication(reasons=[f"{reason}; correct the cause and run again"])
+    with warehouse.connect() as connection:
+        found = statuses(connection)
+    status = found.get(days[1])
+    others = [f"{one.text()}. {one.advice()}" for one in found.values() if one.day > days[1] and not one.counts]
+    if outcome.published:
+        report = outcome.published[-1]
+        where = f"Notion ({report.address})" if report.address else "the Notion sandbox (NOTION_TOKEN is not set)"
+        return _Publication(report.day, where, others=others)
+    reasons = list(outcome.not_published) if outcome.succeeded else []
+    if status and not status.counts:
+        reasons.append(f"{status.text()}. {status.advice()}")
+    elif not outcome.succeeded:
+        reasons.append("a check failed before publishing")
+    return _Publication(reasons=reasons or ["the selected assets publish nothing"], others=others)
 
 
 def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:

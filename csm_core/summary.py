@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.days import counted_sql
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse import table_exists
 
@@ -32,7 +33,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class DaySummary:
-    """The portfolio on one day, and against the scored day before it."""
+    """The portfolio on one day, and against the latest complete day before it."""
 
     day: date
     accounts: int
@@ -56,7 +57,7 @@ def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummar
     if not by_rag:
         return None
     row = connection.execute(
-        "select max(as_of_date) from marts.csm_health_scores where as_of_date < ?", [day]
+        f"select max(as_of_date) from marts.csm_health_scores where as_of_date < ? and {counted_sql(connection)}", [day]
     ).fetchone()
     previous_day = row[0] if row else None
     alerts = connection.execute(

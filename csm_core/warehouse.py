@@ -20,7 +20,10 @@ import duckdb
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from csm_core import restore_swap
+from csm_core.catalog import table_exists as table_exists
+from csm_core.catalog import transaction as transaction
 from csm_core.config import Config
+from csm_core.days import prepare as prepare_days
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.file_access import give_group, make_folder
 from csm_core.folder_lock import folder_lock, folder_lock_if_free
@@ -196,19 +199,6 @@ def identifier(name: str) -> str:
     return name
 
 
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
-    """Commit what the block did, or nothing of it."""
-    connection.execute("begin transaction")
-    try:
-        yield
-    except BaseException:
-        with suppress(duckdb.Error):
-            connection.execute("rollback")
-        raise
-    connection.execute("commit")
-
-
 def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
     """State the days that partitioned models are to materialise: ``first`` to ``last``, both included."""
     if last < first:
@@ -286,16 +276,6 @@ def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
 def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Whether a table, or a table with a condition behind it (``t where ...``), has any row."""
     return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
-
-
-def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether the schema-qualified table is there."""
-    schema, _, name = table.partition(".")
-    found = connection.execute(
-        "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? and table_name = ?",
-        [schema, name],
-    ).fetchone()
-    return found is not None
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
@@ -403,6 +383,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"create schema if not exists {schema}")
     for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):
         connection.execute(f"create table if not exists {queue} (usage_date date not null)")
+    prepare_days(connection)
 
 
 def _is_locked(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from csm_core.config import Policy
+from csm_core.days import counted_sql, no_complete_day, require_counted
 from csm_core.errors import InputError
 from csm_core.health_scores import ranked
 from csm_core.rubric import CHURN_RISKS, RAGS
@@ -108,6 +109,7 @@ def what_if(
     The first policy that matches an account's tenant and segment counts, of several for the same tenant and segment
     the one with the latest ``from_date`` that has come; where none matches, the defaults. Segments and revenue are
     those of the intermediate tables; in a copy without them the segment is the current one, and revenue not known.
+    Held and unfinished days are left out; one that is asked for alone is an error.
     Works on a read-only connection. Raises InputError when there is no scored day in the span.
     """
     if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
@@ -116,7 +118,12 @@ def what_if(
     first, last = _span(connection, date_from, date_to)
     mrr_known = table_exists(connection, SUBSCRIPTIONS)
     by_segment = any(policy.segment is not None for policy in policies)
-    sql = _tally_sql(ranked(policies), _segments(connection) if by_segment else None, with_revenue=mrr_known)
+    sql = _tally_sql(
+        ranked(policies),
+        _segments(connection) if by_segment else None,
+        with_revenue=mrr_known,
+        counted=counted_sql(connection),
+    )
     groups = [_Group(*row) for row in connection.execute(sql, {"first_date": first, "last_date": last}).fetchall()]
     return WhatIfReport(
         [_day(day, [group for group in groups if group.as_of_date == day]) for day in _unique_days(groups)],
@@ -143,18 +150,19 @@ class _Group:
 
 
 def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> tuple[date, date]:
-    bounds = f"select min(as_of_date), max(as_of_date) from {SCORES}"
+    bounds = f"select min(as_of_date), max(as_of_date) from {SCORES} where {counted_sql(connection)}"
     ((earliest, latest),) = connection.execute(bounds).fetchall()
     if latest is None:
-        message = "no day has been scored yet: `csm run` scores one"
-        raise InputError(message)
+        raise no_complete_day(connection)
+    if last and (first is None or first == last):
+        require_counted(connection, last)
     to = last or latest
     since = first or to
     if since > to:
         message = f"--from {since} is after --to {to}"
         raise InputError(message)
     if to < earliest or since > latest:
-        message = f"no day from {since} to {to} has been scored; the scored days are from {earliest} to {latest}"
+        message = f"no day from {since} to {to} has been scored; the complete days are from {earliest} to {latest}"
         raise InputError(message)
     return since, to
 
@@ -167,7 +175,9 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     return CURRENT, ""
 
 
-def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool) -> str:
+def _tally_sql(
+    policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool, counted: str
+) -> str:
     """Account-days counted by day and by how they stand before and after."""
     # Few policies, many rows: a chain of conditions per row is cheaper than joining every row to what applies to it.
     precedence = " ".join(f"when {_applies(policy)} then {place}" for place, policy in enumerate(policies))
@@ -192,7 +202,7 @@ def _tally_sql(policies: Sequence[Policy], segments: tuple[str, str] | None, *, 
     held = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
     return f"""
         with scored as (
-            select * from {SCORES} where as_of_date between $first_date and $last_date
+            select * from {SCORES} where as_of_date between $first_date and $last_date and {counted}
         ),
         placed as (
             select scored.tenant_id, scored.account_id, scored.as_of_date, scored.score, scored.rag as rag_before,

@@ -8,6 +8,7 @@ import dagster as dg
 from assets.analytics import analytics_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import RESOURCE, Pipeline
+from assets.days import days_asset
 from assets.models import model_assets
 from assets.publish import publish_assets
 from assets.raw import raw_assets
@@ -23,7 +24,7 @@ from pipelines.run_logs import logged_run
 from pipelines.schedules import all_schedules
 from pipelines.sensors import all_sensors
 
-SCORES = "csm_health_scores"
+SCORES, DAYS = "csm_health_scores", "csm_days"
 
 
 def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
@@ -40,14 +41,15 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             *raw_assets(config.sources, partitions),
             *staging_assets(config, partitions),
             *model_assets(load_models("intermediate").values(), partitions),
-            *model_assets(marts.values(), partitions),
+            *model_assets([model for model in marts.values() if model.name != DAYS], partitions),
             scores_asset(marts[SCORES], partitions),
+            days_asset(marts[DAYS], sorted(marts.keys() - {DAYS}), partitions),
             analytics_asset(sorted(marts), partitions),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),
         jobs=jobs,
-        schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock),
+        schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse),
         sensors=all_sensors(pipeline, jobs),
         resources={RESOURCE: _resource(pipeline)},
         executor=dg.in_process_executor,

@@ -1,9 +1,12 @@
-"""Days that no run did: told from what Dagster has materialised, so that the next tick asks for them in one range."""
+"""Days that are not done, by the warehouse or Dagster's history, so that the next tick asks for them in one range."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
 
 import dagster as dg
+
+from csm_core.days import statuses
+from csm_core.warehouse import Warehouse
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -17,16 +20,26 @@ _UNFINISHED = [
 ]
 
 
-def days_due(instance: dg.DagsterInstance, asset: str, job: str, day: date, catch_up_days: int) -> tuple[date, date]:
+def days_due(
+    instance: dg.DagsterInstance,
+    asset: str,
+    job: str,
+    day: date,
+    catch_up_days: int,
+    done: Mapping[date, bool] | None = None,
+) -> tuple[date, date]:
     """First and last of the days that a tick for ``day`` has to ask for: ``day``, and those missed before it.
 
-    A day was missed if it is at most ``catch_up_days`` before, after the first day that was ever materialised of the
-    asset, and neither materialised nor in a run of the job that is waiting or going on. A failed day counts as missed.
+    ``done`` has every day that was ever begun, and whether it is done; without it that is read from what Dagster has
+    materialised of the asset. A day was missed if it is at most ``catch_up_days`` before, after the first day that was
+    ever begun, and neither done nor in a run of the job that is queued or in progress. So a day that failed, was
+    killed or is held is asked for again.
     """
-    done = {date.fromisoformat(key) for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
+    if not done:
+        done = {date.fromisoformat(key): True for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
     if not done:
         return day, day
-    taken = done | _days_under_way(instance, job)
+    taken = {one for one, is_done in done.items() if is_done} | _days_under_way(instance, job)
     earliest = max(min(done), day - timedelta(days=catch_up_days))
     missed = (
         before
@@ -36,8 +49,16 @@ def days_due(instance: dg.DagsterInstance, asset: str, job: str, day: date, catc
     return next(missed, day), day
 
 
-def newest_materialised(instance: dg.DagsterInstance, asset: str) -> date | None:
-    """The last day that was materialised of an asset."""
+def days_done(warehouse: Warehouse) -> dict[date, bool] | None:
+    """Every day that was ever begun, and whether it is complete or accepted; None while the warehouse is in use."""
+    with warehouse.look() as connection:
+        return None if connection is None else {day: one.counts for day, one in statuses(connection).items()}
+
+
+def newest_done(instance: dg.DagsterInstance, asset: str, done: Mapping[date, bool] | None) -> date | None:
+    """The last day that is done, by the warehouse if it is given, else by what Dagster has materialised of an asset."""
+    if done:
+        return max((day for day, is_done in done.items() if is_done), default=None)
     newest = max(instance.get_materialized_partitions(dg.AssetKey(asset)), default=None)
     return date.fromisoformat(newest) if newest else None
 

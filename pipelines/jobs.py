@@ -5,11 +5,13 @@ from typing import Any
 import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
+from assets.context import DAY_AFTER, QUARTER
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
 
 BACKFILL_SCORES = "backfill_scores"
 LATE_DAYS = "late_days"
 LOAD_RECORDS = "load_records"
+DAYS = "csm_days"
 
 _REVIEWS = dg.AssetSelection.assets("csm_qbr", QBR_PAGES)
 _PUBLISH = dg.AssetSelection.assets(HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
@@ -27,14 +29,15 @@ def all_jobs() -> list[Any]:
         ),
         dg.define_asset_job(
             "renewal_check",
-            selection=_REVIEWS | dg.AssetSelection.assets(ANALYTICS),
+            selection=_REVIEWS | dg.AssetSelection.assets(ANALYTICS, DAYS),
             description="Business reviews of accounts that came within reach of their renewal, to Notion.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             "quarterly_qbr",
             selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS),
-            description="Business reviews of the quarter that ended, on the quarter's first day, to Notion.",
+            description="Raw records to scores of a quarter's last day, then reviews of the quarter to Notion.",
+            tags={QUARTER: DAY_AFTER},
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(

@@ -6,5 +6,5 @@ import dagster as dg
 
 
 def daily(start: date) -> dg.DailyPartitionsDefinition:
-    """Days from ``start`` to today; today's is there because quarterly reviews are made on the quarter's first day."""
-    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC", end_offset=1)
+    """Days from ``start`` to yesterday in UTC: a day that has not ended can be neither scored nor published."""
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone="UTC")

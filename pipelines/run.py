@@ -24,13 +24,14 @@ from pipelines.failures import StepFailure, is_failed_check, step_failure
 from pipelines.instance import shared_instance
 from pipelines.run_logs import CSM_RUN, STARTED_BY
 
+_SWITCHED_OFF = "publishing is switched off for this run (--no-publish or --dry-run)"
 # Failures are collected and told by the command itself; Dagster's console log would say everything twice.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published.
+    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published or why nothing was.
 
     ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
     had arrived for them, ``unread`` the files of the sources that are not read, ``records`` the counts of the vendors'
@@ -43,6 +44,7 @@ class RunOutcome:
     held: Sequence[str] = ()
     staged: Sequence[Any] = ()
     published: Sequence[Any] = ()
+    not_published: Sequence[str] = ()
     notes: Sequence[str] = ()
     late: tuple[date, date] | None = None
     late_records: Sequence[LateRecords] = ()
@@ -74,7 +76,7 @@ def run_days(
     Raises InputError for an asset or an accepted check that is not there. A failure of a step is no exception but part
     of the outcome.
     """
-    _require_known(accepted)
+    portfolio_checks.require_known(accepted)
     given = {"progress": progress, "clock": clock}
     extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
     pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
@@ -110,20 +112,13 @@ def run_days(
         tuple(pipeline.held),
         tuple(pipeline.staged),
         tuple(pipeline.published),
+        tuple(dict.fromkeys(pipeline.not_published if publish else [_SWITCHED_OFF])),
         tuple(pipeline.notes),
         _span(pipeline.late.values()),
         tuple(sorted(pipeline.late_records)),
         tuple(sorted(set(pipeline.unread), key=str)),
         tuple(sorted(pipeline.records, key=lambda one: one.table)),
     )
-
-
-def _require_known(accepted: Collection[str]) -> None:
-    known = [check.name for check in portfolio_checks.ALL]
-    unknown = sorted(set(accepted) - set(known))
-    if unknown:
-        message = f"no check named {', '.join(unknown)} that can be accepted; there are: {', '.join(known)}"
-        raise InputError(message)
 
 
 def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:

@@ -7,28 +7,34 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster import ScheduleEvaluationContext
 
-from assets.context import DO_NOT_PUBLISH
+from assets.context import DO_NOT_PUBLISH, QUARTER
+from assets.publish import QBR_PAGES
+from csm_core.warehouse import Warehouse
 from pipelines.abandoned import close_abandoned_runs
-from pipelines.catch_up import RANGE_END, RANGE_START, days_due, newest_materialised
-
-SCORES = "csm_health_scores"
-REVIEWS = "csm_qbr"
+from pipelines.catch_up import RANGE_END, RANGE_START, days_done, days_due, newest_done
+from pipelines.jobs import DAYS
 
 
-def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetime]) -> list[dg.ScheduleDefinition]:
-    """The schedules; each asks for the UTC day that was complete when it ticked, and for the days missed before it.
+def all_schedules(
+    timezone: str, catch_up_days: int, clock: Callable[[], datetime], warehouse: Warehouse
+) -> list[dg.ScheduleDefinition]:
+    """The schedules; each asks for the UTC day that had ended when it ticked, and for the days missed before it.
+
+    A daily run is done when its day is complete or accepted, a renewal check when its reviews were published.
 
     A tick that is evaluated after the next one was due (the daemon had been off) is run, but not published: the newest
     day is.
     """
     zone = ZoneInfo(timezone)
 
-    def daily(job: str, asset: str) -> Callable[[ScheduleEvaluationContext], dg.RunRequest]:
+    def daily(
+        job: str, asset: str, done: Callable[[], dict[date, bool] | None]
+    ) -> Callable[[ScheduleEvaluationContext], dg.RunRequest]:
         def evaluate(context: ScheduleEvaluationContext) -> dg.RunRequest:
             tick = context.scheduled_execution_time
             day = (tick.astimezone(UTC) - timedelta(days=1)).date()
             instance = _instance_of(context)
-            days = days_due(instance, asset, job, day, catch_up_days) if instance else (day, day)
+            days = days_due(instance, asset, job, day, catch_up_days, done()) if instance else (day, day)
             # A day by the clock on the wall: 23 or 25 hours where the time changes.
             next_tick = tick.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
             overtaken = clock() >= next_tick.replace(tzinfo=zone)
@@ -37,13 +43,14 @@ def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetim
         return evaluate
 
     def first_of_quarter(context: ScheduleEvaluationContext) -> dg.RunRequest:
-        # The review needs the quarter's last day scored, and stands in the partition of the day after it.
-        first = context.scheduled_execution_time.astimezone(zone).date()
-        # Pages are written from the newest scored day on; a tick that comes late has newer ones.
+        # The reviews read the last day that has ended, and belong to the first day of the quarter, which has not.
+        tick = context.scheduled_execution_time
+        first = tick.astimezone(zone).date()
+        ended = min(first, tick.astimezone(UTC).date()) - timedelta(days=1)
+        # Pages are written from the newest complete day on; a tick that comes late has newer ones.
         instance = _instance_of(context)
-        newest = newest_materialised(instance, SCORES) if instance else None
-        last = max(first, newest) if newest else first
-        return _request((first - timedelta(days=1), last), {}, key=first)
+        newest = newest_done(instance, DAYS, days_done(warehouse)) if instance else None
+        return _request((ended, max(ended, newest or ended)), {QUARTER: str(first)}, key=first)
 
     return [
         dg.ScheduleDefinition(
@@ -51,7 +58,7 @@ def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetim
             job_name="daily_health",
             cron_schedule="0 7 * * *",
             execution_timezone=timezone,
-            execution_fn=daily("daily_health", SCORES),
+            execution_fn=daily("daily_health", DAYS, lambda: days_done(warehouse)),
             description="Every day at 07:00: yesterday and the days missed before it, from raw records to Notion.",
         ),
         dg.ScheduleDefinition(
@@ -59,7 +66,7 @@ def all_schedules(timezone: str, catch_up_days: int, clock: Callable[[], datetim
             job_name="renewal_check",
             cron_schedule="0 8 * * *",
             execution_timezone=timezone,
-            execution_fn=daily("renewal_check", REVIEWS),
+            execution_fn=daily("renewal_check", QBR_PAGES, lambda: None),
             description="Every day at 08:00: reviews of accounts that came within 90 days of their renewal.",
         ),
         dg.ScheduleDefinition(

@@ -6,13 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import Pipeline
+from assets.context import LATE, Pipeline
 from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, webhook
-from csm_core.late_records import SCORES_TABLE, TouchedDays, days_touched_by_late_records, late_text
+from csm_core.days import BUILDING, statuses
+from csm_core.late_records import TouchedDays, days_touched_by_late_records, late_text
 from csm_core.logging import get_logger
 from csm_core.secrets import without_secrets
 from csm_core.sources.waiting import waiting_files
-from csm_core.warehouse import table_exists
 from pipelines.catch_up import RANGE_END, RANGE_START, days_text
 from pipelines.failures import problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
@@ -42,7 +42,8 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
         with pipeline.warehouse.look() as connection:
             if connection is None:
                 return dg.SkipReason("there is no warehouse yet, or a run is writing to it; looking again later")
-            newest = _newest_scored_day(connection)
+            # A held day may wait for a record that comes late; of an unfinished one a run is in progress or due.
+            newest = max((day for day, one in statuses(connection).items() if one.status != BUILDING), default=None)
             if newest is None:
                 return dg.SkipReason("no day has been scored yet, so nothing can be late")
             waiting = waiting_files(connection, pipeline.config.sources)
@@ -80,15 +81,8 @@ def _range_request(job: str, days: tuple[date, date], run_key: str, why: str) ->
     return dg.RunRequest(
         run_key=run_key,
         job_name=job,
-        tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), "csm/late": why[:255]},
+        tags={RANGE_START: days[0].isoformat(), RANGE_END: days[1].isoformat(), LATE: why[:255]},
     )
-
-
-def _newest_scored_day(connection: Any) -> date | None:
-    if not table_exists(connection, SCORES_TABLE):
-        return None
-    row = connection.execute(f"select max(as_of_date) from {SCORES_TABLE}").fetchone()
-    return row[0] if row else None
 
 
 def _run_failure_sensor() -> dg.SensorDefinition:

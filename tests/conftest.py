@@ -23,7 +23,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 # These say when or where something was done, and differ between runs that did the same.
-VOLATILE = {"scored_at"}
+VOLATILE = {"scored_at", "changed_at"}
 
 
 @dataclass(frozen=True)

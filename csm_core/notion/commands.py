@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
+from csm_core import portfolio_checks
 from csm_core.config import Config
+from csm_core.days import require_scored
 from csm_core.errors import InputError
+from csm_core.finished_days import accept, newest_held_day
 from csm_core.notion.apply import Report
 from csm_core.notion.plan import Plan
 from csm_core.notion.publish import plan_day, publish_day, sandbox_file
@@ -49,21 +54,47 @@ def doctor(config: Config) -> list[dict[str, Any]]:
     return asyncio.run(run())
 
 
-def plan(config: Config) -> Plan:
-    """What publishing the newest scored day would do."""
+def plan(config: Config, day: date | None = None) -> Plan:
+    """What publishing a day (the newest complete one by default) would do."""
     _require_scores(config)
     with Warehouse.of(config).connect() as connection:
-        return plan_day(connection, config)
+        if day:
+            require_scored(connection, day)
+        return plan_day(connection, config, day)
 
 
-def apply(config: Config) -> Report:
-    """Publish the newest scored day, and tell of it in the copy for analysts."""
+def apply(config: Config, day: date | None = None) -> Report:
+    """Publish a day (the newest complete one by default), and bring the copy for analysts up to date."""
     _require_scores(config)
     warehouse = Warehouse.of(config)
     with warehouse.connect() as connection:
-        report = publish_day(connection, config, on_progress=_progress)
+        if day:
+            require_scored(connection, day)
+        report = publish_day(connection, config, day, on_progress=_progress)
     publish_copy(warehouse, create_macros)
     return report
+
+
+def accept_and_apply(
+    config: Config, checks: Collection[str], accepted_by: str, day: date | None = None
+) -> tuple[date, Report]:
+    """Accept the failed checks of a held day (the newest one by default), then publish the newest complete day.
+
+    With it go the business reviews from the accepted day on. Returns the accepted day and the report. Raises InputError
+    if the day is not held, or if ``checks`` are not exactly those that failed.
+    """
+    portfolio_checks.require_known(checks)
+    _require_scores(config)
+    warehouse = Warehouse.of(config)
+    with warehouse.reserved():
+        with warehouse.connect() as connection:
+            accepted = day or newest_held_day(connection)
+            accept(connection, config, accepted, checks, accepted_by)
+        try:
+            with warehouse.connect() as connection:
+                return accepted, publish_day(connection, config, reviews_since=accepted, on_progress=_progress)
+        finally:
+            publish_copy(warehouse, create_macros)
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:

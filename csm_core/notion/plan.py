@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from csm_core import qbr
-from csm_core.errors import InputError
+from csm_core.days import require_counted
 from csm_core.notion import databases as names
 from csm_core.notion import desired
 from csm_core.notion.assessments import Status, statuses_of
@@ -105,15 +105,6 @@ class Plan:
         }
 
 
-def newest_day(connection: duckdb.DuckDBPyConnection) -> date:
-    """The newest scored day. Raises InputError if nothing is scored."""
-    row = connection.execute("select max(as_of_date) from marts.csm_health_scores").fetchone()
-    if not row or row[0] is None:
-        message = "nothing is scored yet: `csm run` scores a day"
-        raise InputError(message)
-    return row[0]
-
-
 async def make_plan(
     connection: duckdb.DuckDBPyConnection,
     adapter: NotionCSMAdapter,
@@ -123,16 +114,19 @@ async def make_plan(
     kinds: Sequence[str] = KINDS,
     create_missing_accounts: bool = True,
     reviews_since: date | None = None,
+    reviews_until: date | None = None,
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
     Of databases that were read before, only what was edited since is read. Reviews are those of the days from
-    ``reviews_since`` (by default ``day`` alone), and of the last days before what a run was cut short at. Raises
-    ConfigError for a database that is not set, NotionError for one that cannot be read.
+    ``reviews_since`` to ``reviews_until`` (by default ``day`` alone), and of the last days before what a run was cut
+    short at. Raises InputError for a held or unfinished day, ConfigError for a database that is not set, NotionError
+    for one that cannot be read.
     """
+    require_counted(connection, day)
     items = desired.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
-        items[QBR] = _reviews(connection, ledger, reviews_since or day, day)
+        items[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
     builder = _Builder(ledger, create_missing_accounts)
     statuses: Sequence[Status] = ()
     for kind in kinds:

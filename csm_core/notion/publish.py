@@ -14,11 +14,12 @@ import duckdb
 from notion_client import AsyncClient
 
 from csm_core.config import Config
+from csm_core.days import require_newest
 from csm_core.notion import assessments
 from csm_core.notion.apply import OnProgress, Report, apply_plan
 from csm_core.notion.databases import HEALTH, KINDS, SPECS
 from csm_core.notion.ledger import Ledger
-from csm_core.notion.plan import Plan, make_plan, newest_day
+from csm_core.notion.plan import Plan, make_plan
 from csm_core.notion.rate import WINDOW_SECONDS, RequestBudget, shared_budget
 from csm_core.notion.retry import Caller
 from csm_core.notion.sandbox.server import SANDBOX_FILE
@@ -46,7 +47,7 @@ def plan_day(
     kinds: Sequence[str] = KINDS,
     environment: Mapping[str, str] | None = None,
 ) -> Plan:
-    """What publishing a day (the newest scored one by default) would do; no page is written."""
+    """What publishing a day (the newest complete one by default) would do; no page is written."""
     return asyncio.run(_plan(connection, config, day, kinds, environment))
 
 
@@ -60,14 +61,17 @@ def publish_day(
     run_id: str | None = None,
     on_progress: OnProgress | None = None,
     reviews_since: date | None = None,
+    reviews_until: date | None = None,
     clock: Clock = _now,
 ) -> Report:
     """Plan and apply a day. Failed records are in the report; raises only for what stops all of them.
 
-    Business reviews are those of all days from ``reviews_since`` on, if it is given. What technical account managers
-    chose on account pages is kept as assessments, dated by ``clock``.
+    Business reviews are those of all days from ``reviews_since`` to ``reviews_until``, where they are given. What
+    technical account managers chose on account pages is kept as assessments, dated by ``clock``. Raises InputError for
+    a held or unfinished day.
     """
-    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews_since, clock))
+    reviews = (reviews_since, reviews_until)
+    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
 
 
 async def _plan(
@@ -92,13 +96,13 @@ async def _publish(
     environment: Mapping[str, str] | None,
     run_id: str | None,
     on_progress: OnProgress | None,
-    reviews_since: date | None,
+    reviews: tuple[date | None, date | None],
     clock: Clock,
 ) -> Report:
     async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger)
-        plan = await _make(connection, config, adapter, ledger, day, kinds, reviews_since)
+        plan = await _make(connection, config, adapter, ledger, day, kinds, *reviews)
         # Before anything is written: what was read is not lost when writing is cut short.
         window = config.signals.tam_window_days
         read_back = (
@@ -128,15 +132,17 @@ async def _make(
     day: date | None,
     kinds: Sequence[str],
     reviews_since: date | None = None,
+    reviews_until: date | None = None,
 ) -> Plan:
     return await make_plan(
         connection,
         adapter,
         ledger,
-        day or newest_day(connection),
+        day or require_newest(connection),
         kinds=kinds,
         create_missing_accounts=config.notion.create_missing_accounts,
         reviews_since=reviews_since,
+        reviews_until=reviews_until,
     )
 
 

@@ -1,4 +1,4 @@
--- Grain: one row per account that was ever scored.
+-- Grain: one row per account that was ever scored on a day that counts (see csm_days).
 -- Definition: the account's latest row of csm_health_signals and csm_health_scores with who it is, its latest scored day
 -- before, and the change since exactly 28 days before. An account that left keeps its last row: see as_of_date.
 -- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30 => previous_score 71.5, score_change_28d 12.0.
@@ -9,6 +9,12 @@ with latest_days as (
         account_id,
         max(as_of_date) as as_of_date
     from marts.csm_health_scores
+    where
+        not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
     group by tenant_id, account_id
 ),
 
@@ -23,6 +29,12 @@ previous_days as (
             csm_health_scores.tenant_id = latest_days.tenant_id
             and csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date < latest_days.as_of_date
+    where
+        not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
     group by csm_health_scores.tenant_id, csm_health_scores.account_id
 ),
 
@@ -51,6 +63,12 @@ month_before as (
             csm_health_scores.tenant_id = latest_days.tenant_id
             and csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date = latest_days.as_of_date - 28
+    where
+        not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
 ),
 
 -- One join each: of whole histories with one another, a join would be far larger than what is left of it.

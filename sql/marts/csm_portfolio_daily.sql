@@ -1,4 +1,4 @@
--- Grain: one row per tenant, day and segment.
+-- Grain: one row per tenant, day that counts (see csm_days) and segment.
 -- Definition: accounts counted by RAG and churn risk, means of score and coverage, and the MRR of accounts at high or
 -- critical risk. MRR is summed in one currency, the one that most of the segment's accounts are billed in (the
 -- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are taken over
@@ -37,6 +37,11 @@ with scored as (
         and signals.as_of_date between $first_date and $last_date
         and account_days.as_of_date between $first_date and $last_date
         and subscriptions.as_of_date between $first_date and $last_date
+        and not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
 ),
 
 billed as (

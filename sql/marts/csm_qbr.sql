@@ -2,6 +2,7 @@
 -- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter that
 -- ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day. Health at
 -- the start is that of the latest scored day on or before it, at most 28 days back, else of the first scored day within.
+-- Only scored days that count are read (see csm_days), and a contract_proximity review falls due on a day that counts.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days before it.
 
 with account_days as (
@@ -94,6 +95,11 @@ reviews as (
             or days_before.days_to_renewal is null
             or days_before.days_to_renewal > 90
         )
+        and not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = account_days.as_of_date
+        )
 ),
 
 review_spans as (
@@ -127,7 +133,14 @@ scored_days as (
         nps_score_points,
         escalation_count_90_days_points
     from marts.csm_health_scores
-    where as_of_date >= $first_date - 125 and as_of_date <= $last_date
+    where
+        as_of_date >= $first_date - 125
+        and as_of_date <= $last_date
+        and not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
 ),
 
 review_days as (

@@ -1,5 +1,5 @@
 -- Grain: one row per account and day on which its RAG differs from its latest scored day before.
--- Definition: the scored day before is at most 28 days back; the signal that moved most is the one with the largest change
+-- Definition: only days that count are compared (see csm_days); the scored day before is at most 28 days back; the signal that moved most is the one with the largest change
 -- of points either way, the first of the scoring table among equals.
 -- Worked example: 71.0 GREEN, then 64.0 AMBER with usage_trend down 7 => GREEN to AMBER, -7.0, usage_trend.
 
@@ -26,7 +26,14 @@ with scored_days as (
             order by as_of_date
         ) as previous_date
     from marts.csm_health_scores
-    where as_of_date >= $first_date - 28 and as_of_date <= $last_date
+    where
+        as_of_date >= $first_date - 28
+        and as_of_date <= $last_date
+        and not exists (
+            select 1
+            from run.uncounted_days as uncounted
+            where uncounted.as_of_date = csm_health_scores.as_of_date
+        )
 ),
 
 changes as (

@@ -39,7 +39,10 @@ def test_lineage_is_what_the_sql_reads(definitions):
     assert parents["int_usage_daily"] == {"stg_usage_events"}
     assert parents["stg_tickets"] == {"raw_files__tickets", "stg_accounts"}
     assert parents["csm_health_scores"] == {"csm_health_signals", "int_account_days"}
-    assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption"}
+    assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption", "csm_days"}
+    # A day is complete when all of its marts are built; what is published is of complete days.
+    assert parents["csm_days"] == set(load_models("marts")) - {"csm_days"}
+    assert all("csm_days" in parents[name] for name in (*PUBLISHED, "csm_analytics"))
     assert all(parents[f"raw_files__{entity}"] == set() for entity in ENTITIES)
     for key in definitions.resolve_all_asset_keys():
         node = graph.get(key)
@@ -93,7 +96,9 @@ def test_jobs_publish_what_they_should(definitions):
     assert selected["backfill_scores"] - selected["late_days"] == {"csm_qbr"}
     assert selected["daily_health"] & PUBLISHED == {"notion_health_updates", "notion_expansion_records"}
     assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
-    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages", "csm_analytics"}
+    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages", "csm_analytics", "csm_days"}
+    # Whatever builds scores ends with the status of the day.
+    assert all("csm_days" in names for names in selected.values() if "csm_health_scores" in names)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_jobs_publish_what_they_should(definitions):
     [
         ("daily_health_schedule", "0 7 * * *", datetime(2026, 7, 2, 7, tzinfo=UTC), "2026-07-01"),
         ("renewal_check_schedule", "0 8 * * *", datetime(2026, 3, 1, 8, tzinfo=UTC), "2026-02-28"),
-        ("quarterly_qbr_schedule", "0 4 1 1,4,7,10 *", datetime(2026, 7, 1, 4, tzinfo=UTC), "2026-06-30...2026-07-01"),
+        ("quarterly_qbr_schedule", "0 4 1 1,4,7,10 *", datetime(2026, 7, 1, 4, tzinfo=UTC), "2026-06-30"),
     ],
 )
 def test_schedules_ask_for_the_days_that_are_complete(definitions, schedule, cron, tick, partition):

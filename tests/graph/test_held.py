@@ -1,29 +1,61 @@
 """What the blocking checks hold back is not published, and says why; a person may let one pass, once."""
 
+import json
+from datetime import UTC, date, datetime, timedelta
+
 import duckdb
 import pytest
+
+
+def listed(one, sql: str) -> list[tuple]:
+    """What `csm sql` answers."""
+    return [tuple(row.values()) for row in json.loads(one.csm("sql", sql, "--format", "json").stdout)]
 
 
 def sync_tables(one) -> set[str]:
     return {name for (name,) in one.query("select table_name from duckdb_tables() where schema_name = 'sync'")}
 
 
-def test_a_source_that_stopped_holds_publishing_until_somebody_accepts_it(company):
+def test_a_newcomer_sees_no_held_day_publishes_the_last_good_day_and_accepts_the_held_one_later(company):
     one = company("acme")
-    held = one.csm("run", "--as-of", "2026-10-10")
+    held = one.csm("run")
     assert held.returncode == 1
-    assert "HELD" in held.stdout
-    assert "latest usage event is dated 2026-09-30, 10 days before 2026-10-10" in held.stdout
-    assert "--accept usage_delivered" in held.stdout
+    yesterday = str(datetime.now(UTC).date() - timedelta(days=1))
+    assert "HELD       usage events stopped: the latest usage event is dated 2026-09-30" in held.stdout
+    assert f"Published  nothing: {yesterday} is held by usage_delivered" in held.stdout
     assert "Traceback" not in held.stdout + held.stderr
     assert sync_tables(one) == set()
+    ((day, status, failed),) = listed(one, "select as_of_date, status, failed_checks from csm_days")
+    assert (day, status) == (yesterday, "held")
+    accept = [argument for name in failed.split(",") for argument in ("--accept", name)]
+    assert f"csm notion apply --as-of {yesterday} {' '.join(accept)}" in held.stdout
+    assert listed(one, "select count(*) from csm_health_current") == [(0,)]
+    for command in (("explain", "A0026"), ("notion", "plan"), ("notion", "apply")):
+        refused = one.csm(*command)
+        assert refused.returncode == 2
+        assert f"no day is complete yet: {yesterday} is held by usage_delivered" in refused.stderr
 
-    accepted = one.csm("run", "--as-of", "2026-10-10", "--accept", "usage_delivered")
+    published = one.csm("run", "--as-of", "2026-09-30", "--json")
+    assert published.returncode == 0, published.stdout + published.stderr
+    said = json.loads(published.stdout)["publication"]
+    assert (said["day"], said["where"]) == ("2026-09-30", "the Notion sandbox (NOTION_TOKEN is not set)")
+    assert said["newer_days"][0].startswith(f"{yesterday} is held by usage_delivered")
+    assert json.loads(one.csm("explain", "A0026", "--json").stdout)["as_of_date"] == "2026-09-30"
+    assert listed(one, "select distinct as_of_date from csm_health_scores") == [("2026-09-30",)]
+    assert listed(one, "select max(as_of_date) from csm_health_current") == [("2026-09-30",)]
+
+    accepted = one.csm("notion", "apply", *accept)
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-    assert "notion_pages" in sync_tables(one)
-    ((check, by),) = one.query("select check_name, accepted_by from run.accepted_checks")
-    assert check == "usage_delivered"
-    assert by
+    assert f"Published  {yesterday}" in accepted.stdout
+    assert [day for (day,) in one.query("select distinct as_of_date from sync.notion_runs order by 1")] == [
+        date(2026, 9, 30),
+        date.fromisoformat(yesterday),
+    ]
+    found = one.query("select check_name, as_of_date, accepted_by from run.accepted_checks order by 1")
+    assert [name for name, *_ in found] == sorted(failed.split(","))
+    assert all(str(day) == yesterday and by for _, day, by in found)
+    assert listed(one, "select max(as_of_date) from csm_health_current") == [(yesterday,)]
+    assert json.loads(one.csm("explain", "A0026", "--json").stdout)["as_of_date"] == yesterday
 
 
 def test_a_swing_of_the_portfolio_holds_publishing(company):

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from assets.context import DO_NOT_PUBLISH, Pipeline
+from assets.context import DO_NOT_PUBLISH, QUARTER, Pipeline
 from csm_core.config import Config
 from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
@@ -63,16 +63,20 @@ def test_every_day_is_asked_for_once_at_the_same_time_on_the_wall(schedule, zone
     assert asked == [(day, day) for day in days]
 
 
-@pytest.mark.parametrize("zone", CHANGES)
-def test_quarters_are_reviewed_at_four_in_the_morning(zone):
+@pytest.mark.parametrize(
+    ("zone", "ended"),
+    [("Europe/Berlin", "2026-03-31"), ("America/New_York", "2026-03-31"), ("Asia/Tokyo", "2026-03-30")],
+)
+def test_quarters_are_reviewed_at_four_in_the_morning_from_the_last_day_that_has_ended(zone, ended):
     definitions = definitions_at(lambda: datetime(2026, 1, 2, tzinfo=UTC), timezone=zone)
     found = ticks(definitions, "quarterly_qbr_schedule", "2026-02-01", "2027-01-31")
     local = [time.astimezone(ZoneInfo(zone)).strftime("%m-%d %H:%M") for time in found]
     assert local == ["04-01 04:00", "07-01 04:00", "10-01 04:00", "01-01 04:00"]
     with dg.instance_for_test() as instance:
-        asked = [days_of(evaluated(definitions, "quarterly_qbr_schedule", time, instance)) for time in found]
-    assert asked[0] == ("2026-03-31", "2026-04-01")
-    assert asked[-1] == ("2026-12-31", "2027-01-01")
+        asked = [evaluated(definitions, "quarterly_qbr_schedule", time, instance) for time in found]
+    # The first day of the quarter, in which the reviews fall due, has not ended: it is not scored.
+    assert days_of(asked[0]) == (ended, ended)
+    assert [request.tags[QUARTER] for request in asked] == ["2026-04-01", "2026-07-01", "2026-10-01", "2027-01-01"]
 
 
 def materialised(instance: dg.DagsterInstance, asset: str, *days: str) -> None:
@@ -89,7 +93,9 @@ def test_missed_days_are_asked_for_with_the_next_one_as_one_range():
             return days_of(evaluated(by, schedule, tick, instance))
 
         assert asked() == ("2026-09-09", "2026-09-09")
-        materialised(instance, "csm_health_scores", "2026-06-01", "2026-09-05", "2026-09-06", "2026-09-08")
+        materialised(instance, "csm_days", "2026-06-01", "2026-09-05", "2026-09-06", "2026-09-08")
+        # Scores alone are half of a day.
+        materialised(instance, "csm_health_scores", "2026-09-07")
         # Nothing was ever run before September within the days that are caught up, but in June something was.
         assert asked() == ("2026-08-09", "2026-09-09")
         assert asked(by=definitions_at(lambda: tick, catch_up_days=4)) == ("2026-09-07", "2026-09-09")
@@ -123,7 +129,7 @@ def test_a_quarter_whose_tick_comes_late_is_published_from_the_newest_day():
     tick = datetime(2026, 7, 1, 4, tzinfo=UTC)
     definitions = definitions_at(lambda: tick + timedelta(days=2))
     with dg.instance_for_test() as instance:
-        materialised(instance, "csm_health_scores", "2026-06-30", "2026-07-02")
+        materialised(instance, "csm_days", "2026-06-30", "2026-07-02")
         request = evaluated(definitions, "quarterly_qbr_schedule", tick, instance)
     assert days_of(request) == ("2026-06-30", "2026-07-02")
     assert request.run_key == "2026-07-01"

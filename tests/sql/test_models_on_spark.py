@@ -54,7 +54,7 @@ def both(tmp_path_factory):
         ).fetchone()
         for entity in ENTITIES.values():
             hand_over(connection, spark, f"from warehouse.{entity.table}", entity.table, folder)
-        for table in ("run.days", "run.policies"):
+        for table in ("run.days", "run.policies", "run.days_status", "run.uncounted_days"):
             hand_over(connection, spark, f"from warehouse.{table}", table, folder)
         # Here the roll-ups are of the whole history, as after a first load.
         for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):

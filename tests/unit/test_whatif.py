@@ -212,5 +212,5 @@ def test_an_empty_warehouse_is_told(tmp_path):
             "create schema marts; create table marts.csm_health_signals (as_of_date date); "
             "create table marts.csm_health_scores (as_of_date date)"
         )
-        with pytest.raises(InputError, match="no day has been scored"):
+        with pytest.raises(InputError, match="nothing is scored yet"):
             what_if(connection, [])

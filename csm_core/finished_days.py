@@ -1,0 +1,147 @@
+"""What is built when days begin to count: the marts of the day, and the days after it that had looked back past it.
+
+A run builds the marts of its days through Dagster's assets and ends with ``finish``. A held day that a person accepts
+later gets its marts here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+
+from csm_core import days, portfolio_checks
+from csm_core.checks import CheckOutcome, run_checks
+from csm_core.config import Config
+from csm_core.errors import InputError, WarehouseError
+from csm_core.rubric import weight_parameters
+from csm_core.sql_models import SqlModel, load_models
+from csm_core.warehouse import ModelResult, build_model, table_exists
+
+DAYS_MODEL = "csm_days"
+CURRENT_MODEL = "csm_health_current"
+# These compare a day with days before it, the first by at most so many days.
+LOOKING_BACK = ("csm_rag_transitions", "csm_qbr")
+LOOK_BACK_DAYS = 28
+
+
+def model_parameters(config: Config) -> dict[str, Any]:
+    """Named parameters of the models: the configuration's, and the weights as the rubric states them."""
+    return {**config.sql_parameters(), **weight_parameters()}
+
+
+def finish(
+    connection: duckdb.DuckDBPyConnection, config: Config, finished: Sequence[date]
+) -> tuple[ModelResult, tuple[date, date] | None]:
+    """Make days whose checks passed complete or accepted, and rebuild ``marts.csm_days``.
+
+    Days that count already and come after them are compared with them now: what had looked back past them is built
+    again first. Returns the result of ``marts.csm_days`` and the first and last day built again.
+    """
+    later = _build_later(connection, config, max(finished)) if finished else None
+    days.finish_days(connection, finished)
+    return build_model(connection, load_models("marts")[DAYS_MODEL], model_parameters(config)), later
+
+
+def take_back(connection: duckdb.DuckDBPyConnection, config: Config, held: date) -> None:
+    """Bring up to date what lists statuses or shows a day that is held now and may have counted before."""
+    _build_later(connection, config, held)
+    models = load_models("marts")
+    for name in (DAYS_MODEL, CURRENT_MODEL):
+        build_model(connection, models[name], model_parameters(config))
+
+
+def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
+    """Build again what looks back at ``last`` from days that count; their first and last, None if there are none."""
+    newest = days.newest_counted_day(connection)
+    if newest is None or newest <= last:
+        return None
+    later = last + timedelta(days=1), min(newest, last + timedelta(days=LOOK_BACK_DAYS))
+    models = load_models("marts")
+    for name in LOOKING_BACK:
+        if table_exists(connection, models[name].table):
+            _build(connection, config, models[name], later)
+    return later
+
+
+def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:
+    """The newest held day. Raises InputError if no day is held."""
+    held = [one.day for one in days.statuses(connection).values() if one.status == days.HELD]
+    if not held:
+        message = "no day is held, so there is nothing to accept"
+        raise InputError(message)
+    return held[-1]
+
+
+def accept(
+    connection: duckdb.DuckDBPyConnection, config: Config, day: date, checks: Collection[str], accepted_by: str
+) -> None:
+    """Accept the failed checks of a held day: build what depends on its scores, and let the day count.
+
+    Raises InputError if the day is not held, if a check is unknown or did not fail, or if another failed as well;
+    WarehouseError if a table built from the scores fails its checks, in which case the day remains held.
+    """
+    status = days.status_of(connection, day)
+    failed_checks, message = _acceptable(status, day, checks)
+    failed = dict.fromkeys(failed_checks, "") | {failed_checks[0]: message}
+    days.pass_days(connection, [day], failed, accepted_by)
+    try:
+        for model in _built_from_scores():
+            _build(connection, config, model, (day, day))
+        finish(connection, config, [day])
+    except BaseException:
+        days.hold_day(connection, day, failed)
+        raise
+    for name in failed_checks:
+        outcome = CheckOutcome(name, False, 0, message)
+        portfolio_checks.record_acceptance(connection, outcome, day, accepted_by)
+
+
+def _acceptable(status: days.DayStatus | None, day: date, checks: Collection[str]) -> tuple[tuple[str, ...], str]:
+    """The failed checks of a held day and what they found; InputError if the day or the checks are others."""
+    portfolio_checks.require_known(checks)
+    if status is None or status.status != days.HELD:
+        message = f"{status.text() if status else f'{day} is not scored'}: only a held day can be accepted"
+        raise InputError(message)
+    not_failed = sorted(set(checks) - set(status.failed_checks))
+    if not_failed:
+        message = (
+            f"{', '.join(not_failed)} did not fail on {day}, so it cannot be accepted; "
+            f"failed: {', '.join(status.failed_checks)}"
+        )
+        raise InputError(message)
+    missing = [name for name in status.failed_checks if name not in checks]
+    if missing:
+        message = (
+            f"{day} is also held by {', '.join(missing)}; to accept the day, name every failed check: "
+            f"{' '.join(f'--accept {name}' for name in status.failed_checks)}"
+        )
+        raise InputError(message)
+    return status.failed_checks, status.message
+
+
+def _build(
+    connection: duckdb.DuckDBPyConnection, config: Config, model: SqlModel, span: tuple[date, date]
+) -> ModelResult:
+    result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
+    failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
+    if failed:
+        message = f"{model.table} of {span[0]} to {span[1]} fails its checks: {failed[0].text()}"
+        raise WarehouseError(message)
+    return result
+
+
+def _built_from_scores() -> list[SqlModel]:
+    """The marts that read the scores, directly or through other marts, each after those that it reads."""
+    marts = {model.table: model for model in load_models("marts").values() if model.sql and model.name != DAYS_MODEL}
+    reached = {days.SCORES_TABLE}
+    while more := {table for table, model in marts.items() if model.dependencies & reached} - reached:
+        reached |= more
+    waiting = {table: marts[table] for table in sorted(reached - {days.SCORES_TABLE})}
+    ordered: list[SqlModel] = []
+    while waiting:
+        ready = [table for table, model in waiting.items() if not model.dependencies & waiting.keys()]
+        ordered += [waiting.pop(table) for table in ready]
+    return ordered
