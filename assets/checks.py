@@ -5,7 +5,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, pipeline_of
+from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
 from csm_core import portfolio_checks
 from csm_core.errors import CSMError
 from csm_core.finished_days import take_back
@@ -34,7 +34,7 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
             judgements = portfolio_checks.judge_days(
                 connection,
                 pipeline.config.checks,
-                context.op_execution_context.run.run_id,
+                days_run_id(context),
                 pipeline.last_day(context),
                 accepted,
                 accepted_by,

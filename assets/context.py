@@ -127,6 +127,12 @@ def quarter_of(context: dg.AssetExecutionContext) -> date | None:
     return day if day > last and day.day == 1 and day.month in (1, 4, 7, 10) else None
 
 
+def days_run_id(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
+    """By which run the days are being built: a run that is executed again from its failure goes on with its days."""
+    run = context.op_execution_context.run if isinstance(context, dg.AssetCheckExecutionContext) else context.run
+    return run.root_run_id or run.tags.get("dagster/root_run_id") or run.run_id
+
+
 def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str) -> tuple[date, date]:
     """The days of this run, and before a single one the days that late records touch: those are built with it."""
     pipeline, own = pipeline_of(context), days_of(context)

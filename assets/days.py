@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.context import days_of, pipeline_of
+from assets.context import days_of, days_run_id, pipeline_of
 from assets.models import asset_arguments, report
 from csm_core import days
 from csm_core.finished_days import finish
@@ -17,7 +17,7 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
     def _days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline, own = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:
-            finished = days.passed_days(connection, context.run.run_id)
+            finished = days.passed_days(connection, days_run_id(context))
             result, again = finish(connection, pipeline.config, finished)
             if again:
                 said = f"{span_text(again)}: transitions and reviews are built again, compared with {finished[-1]}"

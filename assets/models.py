@@ -13,6 +13,7 @@ from assets.context import (
     accepted_checks,
     check_results,
     days_of,
+    days_run_id,
     days_to_build,
     pipeline_of,
     preview,
@@ -82,7 +83,7 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Asse
             if model.name == FIRST_MART:
                 accepted_checks(context, pipeline)
                 require_population(connection, days)
-                begin_days(connection, days, context.run.run_id)
+                begin_days(connection, days, days_run_id(context))
             parameters = model_parameters(pipeline.config)
             if model.name == REVIEWS and (early := quarter_of(context)):
                 result = build_reviews_early(connection, model, parameters, days, early)

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import days_to_build, pipeline_of
+from assets.context import days_run_id, days_to_build, pipeline_of
 from assets.models import asset_arguments, report
 from csm_core.charts import rag_over_time, score_distribution
 from csm_core.days import begin_days
@@ -30,7 +30,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
                 )
                 context.log.warning(said)
                 pipeline.notes.append(said)
-            begin_days(connection, days, context.run.run_id)
+            begin_days(connection, days, days_run_id(context))
             result = score_days(connection, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
             lacking = days_touched_by_late_records(connection, days[1], limit)

@@ -284,10 +284,17 @@ def explain(
 ) -> None:
     """Say where an account's score comes from, what changed, and what would reach the next band."""
     from csm_core.analytics import open_published
+    from csm_core.days import require_counted
     from csm_core.explain_account import explain_account
 
-    with open_published(_warehouse(config)) as connection:
-        report = explain_account(connection, account, as_of.date() if as_of else None, since.date() if since else None)
+    warehouse, asked = _warehouse(config), [one.date() if one else None for one in (as_of, since)]
+    with warehouse.look() as connection:
+        # The copy lists a day that failed only when the next run has replaced it.
+        for day in filter(None, asked):
+            if connection:
+                require_counted(connection, day)
+    with open_published(warehouse) as connection:
+        report = explain_account(connection, account, *asked)
     typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
 
 

@@ -217,10 +217,11 @@ def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], r
 
 
 def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date, DayStatus]:
-    """The days that a run is building, with what earlier runs found of them."""
+    """The days that a run is building or has held, with what was found of them before."""
     prepare(connection)
     rows: list[Any] = connection.execute(
-        f"select {_COLUMNS} from {STATUS_TABLE} where run_id = ? and status = '{BUILDING}' order by as_of_date",
+        f"select {_COLUMNS} from {STATUS_TABLE} where run_id = ? and status in ('{BUILDING}', '{HELD}') "
+        "order by as_of_date",
         [run_id],
     ).fetchall()
     return {row[0]: _status(row) for row in rows}
@@ -232,8 +233,8 @@ def passed_days(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[date
     return [
         day
         for (day,) in connection.execute(
-            f"select as_of_date from {STATUS_TABLE} where run_id = ? and status = '{BUILDING}' and checks_passed "
-            "order by as_of_date",
+            f"select as_of_date from {STATUS_TABLE} where run_id = ? and status in ('{BUILDING}', '{HELD}') "
+            "and checks_passed order by as_of_date",
             [run_id],
         ).fetchall()
     ]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 
 from assets.context import ACCEPT, DO_NOT_PUBLISH, Pipeline
 from csm_core import days
+from csm_core.charts import rag_over_time
 from csm_core.errors import InputError
 from csm_core.notion.commands import accept_and_apply, plan
 from csm_core.run_report import report_lines
+from csm_core.sql_models import load_models
 from csm_core.warehouse import Warehouse
+from csm_core.whatif import what_if
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
 from pipelines.run import RunOutcome, run_days
@@ -44,10 +48,15 @@ def prepared(tmp_path_factory) -> Path:
     (base / "records").mkdir()
     for name, content in FILES.items():
         (base / "records" / name).write_text(content, encoding="utf-8")
-    company = make_company(base, base / "records", checks=WIDE)
-    for first, last, status in (("2026-06-28", BEFORE, 0), (HELD, HELD, 1)):
-        result = company.csm("run", "--from", first, "--to", last)
-        assert result.returncode == status, result.stdout + result.stderr
+    # Between what a1 scores before 30 June and from then on.
+    policies = [{"green_threshold": 75}]
+    company = make_company(base, base / "records", checks=WIDE, policies=policies)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DAGSTER_HOME", str(company.folder / "dagster_home"))
+        environment.delenv("NOTION_TOKEN", raising=False)
+        for first, last, status in (("2026-06-28", BEFORE, 0), (HELD, HELD, 1)):
+            outcome = run_days(company.config, (date.fromisoformat(first), date.fromisoformat(last)))
+            assert outcome.exit_status == status, outcome
     return base
 
 
@@ -91,11 +100,17 @@ def carried_out(
     first: str,
     last: str | None = None,
     job: str = "daily_health",
+    select: Sequence[str] = (),
     **tags: str,
 ) -> dg.ExecuteInProcessResult:
     span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
-    found = definitions_of(company).get_repository_def().get_job(job)
-    return found.execute_in_process(instance=instance, tags={**found.tags, **span, **tags}, raise_on_error=False)
+    found = definitions_of(company, "2026-07-05T07:00").get_repository_def().get_job(job)
+    return found.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in select] or None,
+        tags={**found.tags, **span, **tags},
+        raise_on_error=False,
+    )
 
 
 def ran(company: Company, day: str, **more: Any) -> tuple[RunOutcome, str]:
@@ -151,6 +166,12 @@ def test_a_held_day_is_in_no_table_for_analysts_but_the_list_of_days(company):
         assert advice in refused.stderr
     assert json.loads(company.csm("explain", "a1", "--json").stdout)["as_of_date"] == BEFORE
     assert plan(company.config).day == date(2026, 6, 29)
+    with duckdb.connect(str(company.config.warehouse), read_only=True) as connection:
+        assert [str(one.as_of_date) for one in what_if(connection, []).days] == [BEFORE]
+        with pytest.raises(InputError, match="2026-06-30 is held by usage_delivered"):
+            what_if(connection, [], date_to=date(2026, 6, 30))
+        bars = f"2 scored days from 2026-06-28 to {BEFORE}"
+        assert bars in rag_over_time(connection, date(2026, 7, 1))
 
 
 def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_day_and_flows_on_when_accepted(company):
@@ -204,9 +225,11 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
     assert statuses(company)[HELD] == ("accepted", "usage_delivered", "anna")
 
 
+@pytest.mark.slow
 def test_a_day_whose_run_failed_is_unfinished_and_asked_for_again(company):
     # Cut short after the signals.
-    outcome, said = ran(company, AFTER, select=["csm_health_signals"], publish=False)
+    steps = [*load_models("intermediate"), "csm_health_signals"]
+    outcome, said = ran(company, AFTER, select=steps, publish=False)
     assert outcome.succeeded
     assert f"{AFTER} is unfinished" in said
     assert statuses(company)[AFTER] == ("building", "", None)
@@ -244,6 +267,21 @@ def test_a_held_day_is_accepted_by_a_tag_of_the_run(company):
     assert company.query("select max(as_of_date) from sync.notion_runs") == [(date(2026, 6, 30),)]
 
 
+@pytest.mark.slow
+def test_a_run_that_goes_on_from_the_failure_of_another_completes_its_days(company):
+    first = [*load_models("intermediate"), "csm_health_signals", "csm_health_scores"]
+    rest = [name for name in load_models("marts") if name not in (*first, "csm_qbr")]
+    with shared_instance(company.config) as instance:
+        failed = carried_out(company, instance, AFTER, select=first)
+        assert failed.success
+        assert not carried_out(company, instance, AFTER, select=rest).success
+        assert statuses(company)[AFTER][0] == "building"
+        assert carried_out(company, instance, AFTER, select=rest, **{"dagster/root_run_id": failed.run_id}).success
+    assert statuses(company)[AFTER] == ("complete", "", None)
+    assert transitions(company) == [("a1", AFTER)]
+
+
+@pytest.mark.slow
 def test_a_complete_day_that_is_held_when_it_is_built_again_is_taken_back(company):
     settings = company.config_file.read_text(encoding="utf-8")
     company.config_file.write_text(settings.replace("checks:", "checks:\n  max_silent_days: 2"), encoding="utf-8")
@@ -256,6 +294,7 @@ def test_a_complete_day_that_is_held_when_it_is_built_again_is_taken_back(compan
     assert copied(company, "select distinct as_of_date from marts.csm_health_current") == [(date(2026, 6, 28),)]
 
 
+@pytest.mark.slow
 def test_the_summary_says_why_nothing_was_published(company):
     _, said = ran(company, "2026-06-28")
     assert (
@@ -276,7 +315,10 @@ def test_the_summary_says_why_nothing_was_published(company):
         assert carried_out(company, instance, BEFORE, **{DO_NOT_PUBLISH: "a later tick is due"}).success
 
 
-@pytest.mark.parametrize("job", ["daily_health", "backfill_scores", "renewal_check"])
+@pytest.mark.parametrize(
+    "job",
+    ["renewal_check", *(pytest.param(job, marks=pytest.mark.slow) for job in ("daily_health", "backfill_scores"))],
+)
 def test_a_day_that_has_not_ended_is_neither_scored_nor_published(company, job):
     definitions = definitions_of(company, "2026-07-01T23:59")
     keys = definitions.resolve_asset_graph().get(dg.AssetKey("csm_health_scores")).partitions_def.get_partition_keys()
@@ -309,6 +351,7 @@ def test_a_quarter_is_reviewed_on_its_first_morning_without_scoring_that_day(com
     assert copied_days(company)["csm_qbr"] == {AFTER}
 
 
+@pytest.mark.slow
 def test_reviews_of_a_held_day_are_not_published(company):
     with shared_instance(company.config) as instance:
         result = carried_out(company, instance, HELD, job="renewal_check")
