@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, Pipeline, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name
 from csm_core.backup import SOURCES
 from csm_core.logging import get_logger
@@ -18,10 +18,10 @@ from csm_core.sources.unread import unread_files
 _LISTED = 100
 
 
-def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def raw_assets(sources: Sequence[SourceSettings]) -> list[dg.AssetsDefinition]:
     """What the configured sources bring, system by system."""
     systems = list(dict.fromkeys(source.system for source in sources))
-    return [_raw_asset([one for one in sources if one.system == system], partitions) for system in systems]
+    return [_raw_asset([one for one in sources if one.system == system]) for system in systems]
 
 
 def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[UnreadFile]:
@@ -30,7 +30,7 @@ def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[Unrea
     return [one for source in sources for one in unread_files(source, pipeline.config.sources, configured)]
 
 
-def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
     """What the sources of one system bring; files that were loaded before and have not changed are skipped."""
     system = get_system(sources[0].system)
 
@@ -47,8 +47,6 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
             )
             for raw in system.raw_tables
         ],
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
     )
     def _load(context: dg.AssetExecutionContext):

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, pipeline_of, preview
 from assets.models import asset_name, model_assets
 from csm_core import identity
 from csm_core.config import Config
@@ -25,7 +25,7 @@ from csm_core.sql_models import SqlModel, staging_models, staging_steps
 from csm_core.staging_gate import Behind, stage_entity
 
 
-def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
     """One asset per entity; an entity that no configured system has stays an empty table."""
     # What people choose in Notion comes back as records, whatever the sources are.
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
@@ -34,15 +34,14 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     behind = {system: behind_of(config, system, steps[system], models[system]) for system in systems}
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
-        *(_records_asset(system, partitions) for system in systems if record_kinds(system)),
-        *(asset for found in steps.values() for asset in model_assets(found.values(), partitions)),
-        *([_account_map_asset(steps, partitions)] if mapped else []),
+        *(_records_asset(system) for system in systems if record_kinds(system)),
+        *(asset for found in steps.values() for asset in model_assets(found.values())),
+        *([_account_map_asset(steps)] if mapped else []),
         *(
             _staging_asset(
                 entity,
                 {system: found[entity.name] for system, found in models.items() if entity.name in found},
                 behind,
-                partitions,
             )
             for entity in ENTITIES.values()
         ),
@@ -70,7 +69,7 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
     )
 
 
-def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def _records_asset(system: str) -> dg.AssetsDefinition:
     kinds, tables = record_kinds(system), get_system(system).raw_tables
     read = {name for kind in kinds for name in kind.tables}
 
@@ -82,8 +81,6 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
         kinds={"duckdb", system},
         owners=OWNERS,
         code_version=kinds_version(kinds),
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": records_table(system)},
     )
@@ -105,9 +102,7 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
     return _records
 
 
-def _account_map_asset(
-    steps: Mapping[str, Mapping[str, SqlModel]], partitions: dg.PartitionsDefinition
-) -> dg.AssetsDefinition:
+def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.AssetsDefinition:
     systems = [system for system, found in steps.items() if f"{system}_externals" in found]
 
     @dg.asset(
@@ -117,8 +112,6 @@ def _account_map_asset(
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": ACCOUNT_MAP},
     )
@@ -139,7 +132,6 @@ def _staging_asset(
     entity: Entity,
     models: dict[str, SqlModel],
     behind: Mapping[str, Behind],
-    partitions: dg.PartitionsDefinition,
 ) -> dg.AssetsDefinition:
     # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
@@ -157,8 +149,6 @@ def _staging_asset(
         kinds={"duckdb", "sql"},
         owners=OWNERS,
         code_version="+".join(model.version for model in models.values()) or "none",
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         metadata={
             "dagster/table_name": entity.table,

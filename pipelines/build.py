@@ -37,12 +37,12 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     jobs = all_jobs()
     return dg.Definitions(
         assets=[
-            *raw_assets(config.sources, partitions),
-            *staging_assets(config, partitions),
+            *raw_assets(config.sources),
+            *staging_assets(config),
             *model_assets(load_models("intermediate").values(), partitions),
             *model_assets(marts.values(), partitions),
             scores_asset(marts[SCORES], partitions),
-            analytics_asset(sorted(marts), partitions),
+            analytics_asset(sorted(marts)),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -146,6 +147,23 @@ def test_a_company_that_was_never_run_has_nothing_late(tmp_path):
     assert not fresh.config.warehouse.exists()
 
 
+def has_its_own_numbers(company: Company, scored: dict[str, Any]) -> None:
+    """Each partition of a range has the figures that a query for that day alone gives."""
+    expected = company.query(
+        "select as_of_date::varchar, count(*), round(avg(score), 2), count(*) filter (rag = 'RED'), "
+        "count(*) filter (rag = 'AMBER'), count(*) filter (rag = 'GREEN'), count(*) filter (should_alert) "
+        "from marts.csm_health_scores where as_of_date between '2026-06-28' and '2026-06-30' group by all order by all"
+    )
+    figures = ("rows", "mean_score", "red_accounts", "amber_accounts", "green_accounts", "alerts")
+    assert [(day, *(found[name].value for name in figures)) for day, found in sorted(scored.items())] == expected
+    for day, found in scored.items():
+        assert found["dagster/partition_row_count"].value == found["rows"].value
+        assert found["dagster/row_count"].value == company.query("select count(*) from marts.csm_health_scores")[0][0]
+        assert f"Scores of {day} from 0 to 100" in found["score_distribution"].value
+        assert f"to {day};" in found["rag_over_time"].value
+        assert ("preview" in found) == (day == max(scored))
+
+
 def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
     with shared_instance(company.config) as instance:
         job = definitions_of(company).get_repository_def().get_job("backfill_scores")
@@ -155,11 +173,13 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
         events = result.get_asset_materialization_events()
     done = {event.asset_key.to_user_string() for event in events}
     assert "csm_health_scores" in done
-    (told,) = [
-        event.materialization.metadata
+    scored = {
+        event.partition: event.materialization.metadata
         for event in events
-        if event.partition == "2026-06-30" and event.asset_key == dg.AssetKey("csm_health_scores")
-    ]
+        if event.asset_key == dg.AssetKey("csm_health_scores")
+    }
+    has_its_own_numbers(company, scored)
+    told = scored["2026-06-30"]
     assert all("(data:image/png;base64," in told[name].value for name in ("score_distribution", "rag_over_time"))
     behind = told["dagster/column_lineage"].value.deps_by_column
     assert behind["usage_trend_points"] == [dg.TableColumnDep("csm_health_signals", "usage_trend")]
