@@ -59,12 +59,17 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
             )
             remember_sources(connection, system.name, sources)
+            rows = {
+                result.table: connection.execute(f"select count(*) from {result.table}").fetchall()[0][0]
+                for result in results
+            }
         for result in results:
             pipeline.progress(asset_name(result.table), {"rows": result.read, "seconds": result.seconds})
             yield dg.MaterializeResult(
                 asset_key=asset_name(result.table),
                 metadata={
-                    "dagster/row_count": result.loaded,
+                    "dagster/row_count": rows[result.table],
+                    "rows_loaded": result.loaded,
                     "rows_read": result.read,
                     "rejected": result.unparseable,
                     "files_loaded": len(result.files),
