@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
@@ -155,6 +156,7 @@ class Config(Section, frozen=True):
     memory_limit: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$")
     threads: int | None = Field(default=None, ge=1)
     log_format: Literal["people", "json"] = "people"
+    dagster_url: str | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -165,6 +167,25 @@ class Config(Section, frozen=True):
             near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
             message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
             raise ValueError(message) from None
+        return value
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _address_without_secret(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address, parts = False, None
+        # Alerts show it to everybody who reads them.
+        if not is_address or parts is None or any(c.isspace() or not c.isprintable() for c in value):
+            message = "expected the http(s) address of Dagster's UI, such as https://dagster.example.com"
+            raise ValueError(message)
+        if parts.username is not None or parts.query or parts.fragment:
+            message = "alerts show this address, so it must hold no user, password, query or fragment"
+            raise ValueError(message)
         return value
 
     @field_validator("sources")

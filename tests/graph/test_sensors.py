@@ -58,8 +58,9 @@ def company(prepared, tmp_path, monkeypatch) -> Company:
     return Company(folder, folder / "csm.yaml")
 
 
-def definitions_of(company: Company) -> dg.Definitions:
-    return build_defs(company.config, Pipeline(company.config, Warehouse.of(company.config)))
+def definitions_of(company: Company, **settings: Any) -> dg.Definitions:
+    config = company.config.model_copy(update=settings)
+    return build_defs(config, Pipeline(config, Warehouse.of(config)))
 
 
 def arrive(company: Company, line: str, *, seconds_ago: float = 600) -> None:
@@ -241,6 +242,26 @@ def failed_run(company: Company, instance: dg.DagsterInstance) -> dg.RunFailureS
     ).for_run_failure()
 
 
+def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: str) -> None:
+    """The last event is Dagster's own of the failed run; the sensor has nothing to add to it."""
+    last = instance.all_logs(run_id)[-1]
+    assert last.dagster_event_type == dg.DagsterEventType.RUN_FAILURE
+    assert "Steps failed: ['csm_health_scores_usage_delivered']." in last.message
+    assert "\nheld by usage_delivered: usage events stopped" in last.message
+    assert "--accept usage_delivered" in last.message
+    assert last.message.endswith("run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.")
+    assert "ntn_not_to_be_told" not in last.message
+
+
+def shows_the_held_day_as_failed(company: Company, instance: dg.DagsterInstance) -> None:
+    """Dagster counts the day as failed though its scores were materialised; days before it stay as they are."""
+    days = ["2026-06-29", "2026-07-20", "2026-07-21"]
+    scores = definitions_of(company).resolve_asset_graph().get(dg.AssetKey("csm_health_scores"))
+    found = instance.get_status_by_partition(scores.key, days, scores.partitions_def)
+    assert [status.value if status else None for status in found.values()] == ["MATERIALIZED", "FAILED", None]
+    assert "2026-07-20" in instance.get_materialized_partitions(scores.key)
+
+
 def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_failed(
     company, hook, monkeypatch, caplog
 ):
@@ -249,19 +270,28 @@ def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_f
     hook.statuses = [503]
     with shared_instance(company.config) as instance, caplog.at_level(logging.DEBUG):
         context = failed_run(company, instance)
-        definitions_of(company).get_sensor_def("run_failure_sensor")(context)
+        definitions_of(company, dagster_url="https://dagster.example/").get_sensor_def("run_failure_sensor")(context)
+        ends_with_what_failed_and_what_to_do(instance, context.dagster_run.run_id)
+        shows_the_held_day_as_failed(company, instance)
     first, second = hook.received
     assert first == second
     assert "daily_health for 2026-07-20 failed" in second["text"]
     assert "usage_delivered" in second["text"]
     assert "--accept usage_delivered" in second["text"]
     assert [block["type"] for block in second["blocks"]] == ["section"] * 3
+    assert f"*link:* https://dagster.example/runs/{context.dagster_run.run_id}" in second["text"]
     assert "very-secret" not in caplog.text + json.dumps(second)
     assert "ntn_not_to_be_told" not in json.dumps(second)
     monkeypatch.delenv("CSM_ALERT_WEBHOOK")
     with shared_instance(company.config), caplog.at_level(logging.ERROR):
         definitions_of(company).get_sensor_def("run_failure_sensor")(context)
     assert len(hook.received) == 2
+    # Without an address of the UI there is no link, only the id of the run.
+    monkeypatch.setenv("CSM_ALERT_WEBHOOK", hook.url)
+    with shared_instance(company.config):
+        definitions_of(company).get_sensor_def("run_failure_sensor")(context)
+    assert f"*run:* {context.dagster_run.run_id}" in hook.received[2]["text"]
+    assert "http" not in hook.received[2]["text"]
 
 
 def test_an_alert_that_is_refused_says_so_without_the_address(hook):
