@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from assets.context import OWNERS, RESOURCE, pipeline_of, preview
-from assets.models import asset_name, model_assets
+from assets.models import asset_name, model_assets, version_for_days
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
@@ -140,6 +140,8 @@ def _staging_asset(
     if entity.name != ACCOUNTS:
         upstream.add(asset_name(ENTITIES[ACCOUNTS].table))
 
+    version = "+".join(model.version for model in models.values()) or "none"
+
     @dg.asset(
         key=asset_name(entity.table),
         deps=sorted(upstream),
@@ -148,7 +150,7 @@ def _staging_asset(
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
-        code_version="+".join(model.version for model in models.values()) or "none",
+        code_version=version,
         required_resource_keys={RESOURCE},
         metadata={
             "dagster/table_name": entity.table,
@@ -192,6 +194,6 @@ def _staging_asset(
             metadata["days_touched"] = (
                 f"{len(result.touched_days)}: {result.touched_days[0]} to {result.touched_days[-1]}"
             )
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata, data_version=version_for_days(version))
 
     return _stage
