@@ -45,10 +45,10 @@ def upstream(model: SqlModel) -> list[dg.AssetKey]:
 def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
     """What Dagster's UI shows of a model: description, columns, version, group, checks.
 
-    Only a model that is built by day has partitions; one that holds a whole table is the same whichever day is run.
+    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run.
     """
     key = dg.AssetKey(model.name)
-    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if model.partitioned else {}
+    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if partitions else {}
     return {
         "key": key,
         "description": model.description,
@@ -73,7 +73,7 @@ def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None)
 def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
     """The asset of one SQL model."""
 
-    @dg.asset(**asset_arguments(model, partitions), deps=upstream(model))
+    @dg.asset(**asset_arguments(model, partitions if model.partitioned else None), deps=upstream(model))
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
