@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of
+from assets.context import OWNERS, RESOURCE, pipeline_of
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
 
@@ -13,7 +13,7 @@ NAME = "csm_analytics"
 LAST = {"dagster/priority": "-1"}
 
 
-def analytics_asset(marts: list[str], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:
     """``csm_analytics``: every mart copied to ``published/csm_analytics.duckdb``."""
 
     @dg.asset(
@@ -24,8 +24,6 @@ def analytics_asset(marts: list[str], partitions: dg.PartitionsDefinition) -> dg
         group_name="marts",
         kinds={"duckdb"},
         owners=OWNERS,
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         op_tags=LAST,
     )

@@ -133,6 +133,11 @@ def days_run_id(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
     return run.root_run_id or run.tags.get("dagster/root_run_id") or run.run_id
 
 
+def days_between(first: date, last: date) -> list[date]:
+    """Every day from ``first`` to ``last``, both included."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
 def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str) -> tuple[date, date]:
     """The days of this run, and before a single one the days that late records touch: those are built with it."""
     pipeline, own = pipeline_of(context), days_of(context)

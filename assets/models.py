@@ -12,6 +12,7 @@ from assets.context import (
     RESOURCE,
     accepted_checks,
     check_results,
+    days_between,
     days_of,
     days_run_id,
     days_to_build,
@@ -46,9 +47,13 @@ def upstream(model: SqlModel) -> list[dg.AssetKey]:
     return [dg.AssetKey(asset_name(table)) for table in sorted(model.dependencies) if not table.startswith("run.")]
 
 
-def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dict[str, Any]:
-    """What Dagster's UI shows of a model: description, columns, version, group, checks."""
+def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
+    """What Dagster's UI shows of a model: description, columns, version, group, checks.
+
+    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run.
+    """
     key = dg.AssetKey(model.name)
+    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if partitions else {}
     return {
         "key": key,
         "description": model.description,
@@ -56,8 +61,7 @@ def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dic
         "kinds": {"duckdb", "sql"},
         "owners": OWNERS,
         "code_version": model.version,
-        "partitions_def": partitions,
-        "backfill_policy": BACKFILL,
+        **by_day,
         "required_resource_keys": {RESOURCE},
         "metadata": {
             # The UI takes the types from the last materialisation, and the descriptions from here.
@@ -71,16 +75,15 @@ def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition) -> dic
     }
 
 
-def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
     """The asset of one SQL model."""
 
-    @dg.asset(**asset_arguments(model, partitions), deps=upstream(model))
+    @dg.asset(**asset_arguments(model, partitions if model.partitioned else None), deps=upstream(model))
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        pipeline, days = pipeline_of(context), days_of(context)
+        pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            if model.partitioned:
-                days = days_to_build(context, connection, model.table)
-            if model.name == FIRST_MART:
+            days = days_to_build(context, connection, model.table) if model.partitioned else None
+            if model.name == FIRST_MART and days:
                 accepted_checks(context, pipeline)
                 require_population(connection, days)
                 begin_days(connection, days, days_run_id(context))
@@ -99,18 +102,19 @@ def report(
     connection: Any,
     model: SqlModel,
     result: ModelResult,
-    days: tuple[date, date],
+    days: tuple[date, date] | None,
     more: Mapping[str, Any] | None = None,
+    by_day: Mapping[date, Mapping[str, Any]] | None = None,
 ) -> dg.MaterializeResult:
-    """What every built model tells Dagster: rows, seconds, a preview, late records, the outcomes of its checks."""
+    """Report a built model to Dagster: rows, seconds, a preview, late records, the outcomes of its checks.
+
+    ``days`` are the days that were built, None for a model that holds a whole table. Each partition of the run has its
+    own number of rows and its own entries of ``by_day``; the preview shows the last one.
+    """
     outcomes = run_checks(connection, model, days, result.queued_days)
-    within = " where as_of_date = $last_date" if model.partitioned else ""
-    cursor = connection.execute(
-        f"select * from {model.table}{within} limit {PREVIEW_ROWS}",
-        {"last_date": days[1]} if within else None,
-    )
-    names = [column[0] for column in cursor.description]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    first_rows = {"preview": preview(_first_rows(connection, model, days))}
+    if days:
+        _report_partitions(context, connection, model, by_day or {}, first_rows)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         said = (
@@ -125,17 +129,56 @@ def report(
     return dg.MaterializeResult(
         asset_key=dg.AssetKey(model.name),
         metadata={
-            "dagster/row_count": result.rows,
+            "dagster/row_count": connection.execute(f"select count(*) from {model.table}").fetchone()[0],
             "dagster/column_schema": _column_schema(connection, model),
             "dagster/column_lineage": _column_lineage(model),
             "seconds": round(result.seconds, 3),
             "checks_failed": len(failed),
-            "preview": preview(rows),
+            **({} if days else first_rows),
             **again,
             **(more or {}),
         },
         check_results=check_results(outcomes, dg.AssetKey(model.name)),
+        data_version=None if days else version_for_days(model.version),
     )
+
+
+def version_for_days(code_version: str) -> dg.DataVersion:
+    """The data version of a whole table that models by day read: it changes with the SQL, not with each load.
+
+    A past day stays what it was when later records arrive, and late records are known by themselves, so Dagster must
+    not show every past partition as out of date after each run.
+    """
+    return dg.DataVersion(code_version)
+
+
+def _first_rows(connection: Any, model: SqlModel, days: tuple[date, date] | None) -> list[dict[str, Any]]:
+    within = " where as_of_date = $last_date" if days else ""
+    cursor = connection.execute(
+        f"select * from {model.table}{within} limit {PREVIEW_ROWS}", {"last_date": days[1]} if days else None
+    )
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _report_partitions(
+    context: dg.AssetExecutionContext,
+    connection: Any,
+    model: SqlModel,
+    by_day: Mapping[date, Mapping[str, Any]],
+    of_last_day: Mapping[str, Any],
+) -> None:
+    # Days before the run's own, built again for late records, are no partitions of the run.
+    first, last = days_of(context)
+    rows = dict(
+        connection.execute(
+            f"select as_of_date, count(*) from {model.table} where as_of_date between ? and ? group by as_of_date",
+            [first, last],
+        ).fetchall()
+    )
+    for day in days_between(first, last):
+        metadata = {"dagster/partition_row_count": rows.get(day, 0), **by_day.get(day, {})}
+        context.add_asset_metadata({**metadata, **(of_last_day if day == last else {})}, partition_key=day.isoformat())
 
 
 def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
@@ -182,6 +225,8 @@ def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
     )
 
 
-def model_assets(models: Iterable[SqlModel], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The assets of all models that have SQL of their own."""
+def model_assets(
+    models: Iterable[SqlModel], partitions: dg.PartitionsDefinition | None = None
+) -> list[dg.AssetsDefinition]:
+    """The assets of all models that have SQL of their own; ``partitions`` are for those that are built by day."""
     return [model_asset(model, partitions) for model in models if model.sql]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, Pipeline, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name
 from csm_core.backup_content import SOURCES
 from csm_core.logging import get_logger
@@ -18,10 +18,10 @@ from csm_core.sources.unread import unread_files
 _LISTED = 100
 
 
-def raw_assets(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def raw_assets(sources: Sequence[SourceSettings]) -> list[dg.AssetsDefinition]:
     """What the configured sources bring, system by system."""
     systems = list(dict.fromkeys(source.system for source in sources))
-    return [_raw_asset([one for one in sources if one.system == system], partitions) for system in systems]
+    return [_raw_asset([one for one in sources if one.system == system]) for system in systems]
 
 
 def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[UnreadFile]:
@@ -30,7 +30,7 @@ def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[Unrea
     return [one for source in sources for one in unread_files(source, pipeline.config.sources, configured)]
 
 
-def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
     """What the sources of one system bring; files that were loaded before and have not changed are skipped."""
     system = get_system(sources[0].system)
 
@@ -47,8 +47,6 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
             )
             for raw in system.raw_tables
         ],
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
     )
     def _load(context: dg.AssetExecutionContext):
@@ -61,12 +59,17 @@ def _raw_asset(sources: Sequence[SourceSettings], partitions: dg.PartitionsDefin
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
             )
             remember_sources(connection, system.name, sources)
+            rows = {
+                result.table: connection.execute(f"select count(*) from {result.table}").fetchall()[0][0]
+                for result in results
+            }
         for result in results:
             pipeline.progress(asset_name(result.table), {"rows": result.read, "seconds": result.seconds})
             yield dg.MaterializeResult(
                 asset_key=asset_name(result.table),
                 metadata={
-                    "dagster/row_count": result.loaded,
+                    "dagster/row_count": rows[result.table],
+                    "rows_loaded": result.loaded,
                     "rows_read": result.read,
                     "rejected": result.unparseable,
                     "files_loaded": len(result.files),

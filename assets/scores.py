@@ -1,12 +1,14 @@
 """The asset that scores: the one mart whose SQL the vectorised scorer writes from the rubric."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from assets.context import days_run_id, days_to_build, pipeline_of
+from assets.context import days_between, days_of, days_run_id, days_to_build, pipeline_of
 from assets.models import asset_arguments, report
-from csm_core.charts import rag_over_time, score_distribution
+from csm_core.charts import rag_over_time, score_distributions
+from csm_core.day_figures import DayFigures, day_figures
 from csm_core.days import begin_days
 from csm_core.health_scores import other_configurations, score_days, scores_sql
 from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
@@ -34,15 +36,44 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
             result = score_days(connection, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
             lacking = days_touched_by_late_records(connection, days[1], limit)
-            more: dict[str, Any] = {
-                "score_distribution": dg.MetadataValue.md(score_distribution(connection, days[1])),
-                "rag_over_time": dg.MetadataValue.md(rag_over_time(connection, days[1])),
-            }
+            more: dict[str, Any] = {}
             if lacking:
                 said = lacking_text(lacking, days[1], limit)
                 context.log.warning(said)
                 pipeline.notes.append(said)
                 more["days_lacking_late_records"] = span_text((lacking.days[0], lacking.days[-1]))
-            return report(context, connection, model, result, days, more)
+            return report(context, connection, model, result, days, more, metadata_by_day(connection, days_of(context)))
 
     return _scores
+
+
+def metadata_by_day(connection: Any, days: tuple[date, date]) -> dict[date, dict[str, Any]]:
+    """What each partition of the scores shows: its figures, as numbers that Dagster plots, and its pictures."""
+    figures = day_figures(connection, days)
+    pictures = {
+        "score_distribution": score_distributions(connection, days),
+        "rag_over_time": rag_over_time(connection, days),
+    }
+    return {
+        day: {
+            **_plotted(figures.get(day)),
+            **{name: dg.MetadataValue.md(found[day]) for name, found in pictures.items() if day in found},
+        }
+        for day in days_between(*days)
+    }
+
+
+def _plotted(figures: DayFigures | None) -> dict[str, Any]:
+    if figures is None:
+        return {"rows": 0, "red_accounts": 0, "amber_accounts": 0, "green_accounts": 0, "alerts": 0}
+    return {
+        "rows": figures.accounts,
+        "mean_score": round(figures.mean_score, 2),
+        "red_accounts": figures.red_accounts,
+        "amber_accounts": figures.amber_accounts,
+        "green_accounts": figures.green_accounts,
+        "alerts": figures.alerts,
+        "mrr_at_risk": round(figures.mrr_at_risk, 2),
+        "mrr_at_risk_currency": figures.currency or "none",
+        "at_risk_in_other_currencies": figures.at_risk_in_other_currencies,
+    }

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import BACKFILL, OWNERS, RESOURCE, pipeline_of, preview
-from assets.models import asset_name, model_assets
+from assets.context import OWNERS, RESOURCE, pipeline_of, preview
+from assets.models import asset_name, model_assets, version_for_days
 from csm_core import identity
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
@@ -25,7 +25,7 @@ from csm_core.sql_models import SqlModel, staging_models, staging_steps
 from csm_core.staging_gate import Behind, stage_entity
 
 
-def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
     """One asset per entity; an entity that no configured system has stays an empty table."""
     # What people choose in Notion comes back as records, whatever the sources are.
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
@@ -34,15 +34,14 @@ def staging_assets(config: Config, partitions: dg.PartitionsDefinition) -> list[
     behind = {system: behind_of(config, system, steps[system], models[system]) for system in systems}
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
-        *(_records_asset(system, partitions) for system in systems if record_kinds(system)),
-        *(asset for found in steps.values() for asset in model_assets(found.values(), partitions)),
-        *([_account_map_asset(steps, partitions)] if mapped else []),
+        *(_records_asset(system) for system in systems if record_kinds(system)),
+        *(asset for found in steps.values() for asset in model_assets(found.values())),
+        *([_account_map_asset(steps)] if mapped else []),
         *(
             _staging_asset(
                 entity,
                 {system: found[entity.name] for system, found in models.items() if entity.name in found},
                 behind,
-                partitions,
             )
             for entity in ENTITIES.values()
         ),
@@ -70,7 +69,7 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
     )
 
 
-def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def _records_asset(system: str) -> dg.AssetsDefinition:
     kinds, tables = record_kinds(system), get_system(system).raw_tables
     read = {name for kind in kinds for name in kind.tables}
 
@@ -82,8 +81,6 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
         kinds={"duckdb", system},
         owners=OWNERS,
         code_version=kinds_version(kinds),
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": records_table(system)},
     )
@@ -107,9 +104,7 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
     return _records
 
 
-def _account_map_asset(
-    steps: Mapping[str, Mapping[str, SqlModel]], partitions: dg.PartitionsDefinition
-) -> dg.AssetsDefinition:
+def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.AssetsDefinition:
     systems = [system for system, found in steps.items() if f"{system}_externals" in found]
 
     @dg.asset(
@@ -119,8 +114,6 @@ def _account_map_asset(
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": ACCOUNT_MAP},
     )
@@ -141,7 +134,6 @@ def _staging_asset(
     entity: Entity,
     models: dict[str, SqlModel],
     behind: Mapping[str, Behind],
-    partitions: dg.PartitionsDefinition,
 ) -> dg.AssetsDefinition:
     # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
@@ -149,6 +141,8 @@ def _staging_asset(
     # An account_id unknown to accounts is refused, so accounts are staged before everything else.
     if entity.name != ACCOUNTS:
         upstream.add(asset_name(ENTITIES[ACCOUNTS].table))
+
+    version = "+".join(model.version for model in models.values()) or "none"
 
     @dg.asset(
         key=asset_name(entity.table),
@@ -158,9 +152,7 @@ def _staging_asset(
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
-        code_version="+".join(model.version for model in models.values()) or "none",
-        partitions_def=partitions,
-        backfill_policy=BACKFILL,
+        code_version=version,
         required_resource_keys={RESOURCE},
         metadata={
             "dagster/table_name": entity.table,
@@ -204,6 +196,6 @@ def _staging_asset(
             metadata["days_touched"] = (
                 f"{len(result.touched_days)}: {result.touched_days[0]} to {result.touched_days[-1]}"
             )
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata, data_version=version_for_days(version))
 
     return _stage

@@ -49,6 +49,11 @@ def slack_message(title: str, facts: Mapping[str, str], problems: Sequence[str])
     }
 
 
+def run_address(dagster_url: str, run_id: str) -> str:
+    """Where Dagster's UI, at ``dagster_url``, shows a run."""
+    return f"{dagster_url.rstrip('/')}/runs/{run_id}"
+
+
 def post(message: Mapping[str, object], url: str, *, pause_seconds: float = 1.0) -> None:
     """Post a message, waiting ``pause_seconds`` (then twice that) where the other side is busy or not there.
 

@@ -52,38 +52,49 @@ def stacked_bars(bars: Sequence[Mapping[str, int]]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
-def score_distribution(connection: duckdb.DuckDBPyConnection, day: date) -> str:
-    """Markdown with the accounts of ``day`` by score, in steps of five, coloured by RAG."""
+def score_distributions(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
+    """Markdown for each scored day of ``days``: its accounts by score, in steps of five, coloured by RAG."""
     counted: list[Any] = connection.execute(
-        "select least(floor(score / $step), $last)::integer, rag, count(*) from marts.csm_health_scores "
-        "where as_of_date = $day group by all",
-        {"day": day, "step": BUCKET, "last": 100 // BUCKET - 1},
+        "select as_of_date, least(floor(score / $step), $last)::integer, rag, count(*) from marts.csm_health_scores "
+        "where as_of_date between $first_date and $last_date group by all order by as_of_date",
+        {"first_date": days[0], "last_date": days[1], "step": BUCKET, "last": 100 // BUCKET - 1},
     ).fetchall()
-    bars: list[dict[str, int]] = [{} for _ in range(100 // BUCKET)]
-    for bucket, rag, accounts in counted:
-        bars[bucket][rag] = accounts
+    bars: dict[date, list[dict[str, int]]] = {}
+    for day, bucket, rag, accounts in counted:
+        bars.setdefault(day, [{} for _ in range(100 // BUCKET)])[bucket][rag] = accounts
+    return {day: _distribution(day, of_day) for day, of_day in bars.items()}
+
+
+def _distribution(day: date, bars: Sequence[Mapping[str, int]]) -> str:
     tallest = max(sum(bar.values()) for bar in bars)
     caption = f"Scores of {day} from 0 to 100, a bar for {BUCKET} points; the tallest is {tallest:,} accounts."
     return _markdown(caption, stacked_bars(bars))
 
 
-def rag_over_time(connection: duckdb.DuckDBPyConnection, day: date) -> str:
-    """Markdown with the accounts by RAG of the days up to ``day``, at most the last ninety.
+def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
+    """Markdown for each scored day of ``days``: the accounts by RAG of the last ninety scored days up to it.
 
-    Held and unfinished days are left out, but not those of the run that is building ``day``.
+    Held and unfinished days before ``days`` are left out.
     """
-    counted_days = counted_sql(connection, run_of=day)
     counted: list[Any] = connection.execute(
         "select as_of_date, rag, count(*) from marts.csm_health_scores where as_of_date in "
-        f"(select distinct as_of_date from marts.csm_health_scores where as_of_date <= $day and {counted_days} "
-        "order by as_of_date desc limit $days) group by all",
-        {"day": day, "days": DAYS},
+        "(select distinct as_of_date from marts.csm_health_scores where as_of_date < $first_date "
+        f"and {counted_sql(connection)} order by as_of_date desc limit $days) "
+        "or as_of_date between $first_date and $last_date group by all",
+        {"first_date": days[0], "last_date": days[1], "days": DAYS},
     ).fetchall()
     bars: dict[date, dict[str, int]] = {}
     for scored, rag, accounts in sorted(counted):
         bars.setdefault(scored, {})[rag] = accounts
-    if not bars:
-        return f"No day up to {day} is scored."
+    scored_days = list(bars)
+    return {
+        day: _history({one: bars[one] for one in scored_days[max(0, number + 1 - DAYS) : number + 1]})
+        for number, day in enumerate(scored_days)
+        if day >= days[0]
+    }
+
+
+def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
     most = max(sum(bar.values()) for bar in bars.values())
     caption = (
         f"Accounts by RAG, RED at the bottom, a bar for each of {len(bars)} scored days "

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -162,6 +163,7 @@ class Config(Section, frozen=True):
     log_format: Literal["people", "json"] = "people"
     umask: str | None = None
     group: str | None = None
+    dagster_url: str | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -192,6 +194,25 @@ class Config(Section, frozen=True):
     def _known_group(cls, value: str | None) -> str | None:
         if value is not None:
             group_id(value)
+        return value
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _address_without_secret(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address, parts = False, None
+        # Alerts show it to everybody who reads them.
+        if not is_address or parts is None or any(c.isspace() or not c.isprintable() for c in value):
+            message = "expected the http(s) address of Dagster's UI, such as https://dagster.example.com"
+            raise ValueError(message)
+        if parts.username is not None or parts.query or parts.fragment:
+            message = "alerts show this address, so it must hold no user, password, query or fragment"
+            raise ValueError(message)
         return value
 
     @field_validator("sources")

@@ -120,20 +120,12 @@ def newest_counted_day(connection: duckdb.DuckDBPyConnection) -> date | None:
     return row[0] if row else None
 
 
-def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date", run_of: date | None = None) -> str:
-    """A SQL condition: the day in ``column`` is complete or accepted.
-
-    With ``run_of``, the days that the run of that day is building count as well.
-    """
+def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
+    """A SQL condition: the day in ``column`` is complete or accepted."""
     if not table_exists(connection, STATUS_TABLE):
         return "true"
-    uncounted = f"status not in ('{COMPLETE}', '{ACCEPTED}')"
-    if run_of is not None:
-        uncounted += (
-            f" and not (status = '{BUILDING}' and run_id is not distinct from "
-            f"(select run_id from {STATUS_TABLE} where as_of_date = date '{run_of}'))"
-        )
-    return f"{column} not in (select as_of_date from {STATUS_TABLE} where {uncounted})"
+    uncounted = f"select as_of_date from {STATUS_TABLE} where status not in ('{COMPLETE}', '{ACCEPTED}')"
+    return f"{column} not in ({uncounted})"
 
 
 def buildable_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:

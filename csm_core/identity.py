@@ -166,6 +166,19 @@ def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, i
     ).fetchall()
 
 
+def unknown_accounts_text(unknown: Sequence[tuple[str, int, str]]) -> str:
+    """What is wrong with the lines that ``unknown_accounts`` found, where, and what to do."""
+    file, line, account = unknown[0]
+    lines = (
+        "1 line names an account that is not among the accounts"
+        if len(unknown) == 1
+        else f"{len(unknown):,} lines name accounts that are not among the accounts"
+    )
+    return (
+        f"{file}: {lines}. First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
+    )
+
+
 def _require_values(connection: duckdb.DuckDBPyConnection, table: RawTable, columns: Sequence[str]) -> None:
     """Raise SourceError for the first line that has no value in one of the columns."""
     for column in columns:

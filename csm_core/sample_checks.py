@@ -45,7 +45,6 @@ from csm_core.sources.source_files import JSON_LINES, OR, first_line
 from csm_core.sources.unread import unread_below, unread_files
 from csm_core.sql_models import SqlModel, quoted, staging_models, staging_steps
 from csm_core.staging_gate import prepare
-from csm_core.summary import printable
 from csm_core.warehouse import Warehouse, build_model
 
 SAMPLE_QUERY_ROWS = 1000
@@ -115,12 +114,7 @@ class _Examination:
         unknown = identity.unknown_accounts(self._connection) if gate.accounts_are_whole(models) else []
         if unknown:
             file, line, account = unknown[0]
-            lines = "1 line names an account" if len(unknown) == 1 else f"{len(unknown):,} lines name accounts"
-            message = (
-                f"{file}: {lines} that is not among the accounts. "
-                f"First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
-            )
-            message = message if len(unknown) == 1 else message.replace("that is not", "that are not")
+            message = identity.unknown_accounts_text(unknown)
             self._problems.add(
                 "identity",
                 WARNING,

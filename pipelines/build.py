@@ -38,13 +38,13 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     jobs = all_jobs()
     return dg.Definitions(
         assets=[
-            *raw_assets(config.sources, partitions),
-            *staging_assets(config, partitions),
+            *raw_assets(config.sources),
+            *staging_assets(config),
             *model_assets(load_models("intermediate").values(), partitions),
             *model_assets([model for model in marts.values() if model.name != DAYS], partitions),
             scores_asset(marts[SCORES], partitions),
-            days_asset(marts[DAYS], sorted(marts.keys() - {DAYS}), partitions),
-            analytics_asset(sorted(marts), partitions),
+            days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
+            analytics_asset(sorted(marts)),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),

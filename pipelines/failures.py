@@ -1,11 +1,17 @@
 """What failed in a run, read from Dagster's events: the asset, the message for a person, what checks found."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData
 
-from csm_core import errors
+from assets.context import days_between
+from csm_core import errors, portfolio_checks
+from csm_core.secrets import without_secrets
+from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,8 @@ def is_failed_check(event: dg.DagsterEvent) -> bool:
 
 def problems_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Everything that went wrong in a run, a line each: failed blocking checks, then failed assets."""
-    found: list[str] = []
-    entries = instance.all_logs(
-        run_id, of_type={dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
-    )
-    events = [entry.dagster_event for entry in entries if entry.dagster_event]
-    for event in _checks(events):
-        check = event.asset_check_evaluation_data
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            found.append(f"held by {check.check_name}: {check.description or 'failed'}")
+    events = _events(instance, run_id)
+    found = [f"held by {check.check_name}: {check.description or 'failed'}" for check in _failed_checks(events)]
     for event in events:
         if event.is_step_failure and not (found and is_failed_check(event)):
             failure = step_failure(event)
@@ -55,5 +54,87 @@ def problems_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     return found
 
 
-def _checks(events: Iterable[dg.DagsterEvent]) -> list[dg.DagsterEvent]:
-    return [event for event in events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+def failure_text(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """What failed in a run and what to do, a line each, without secrets; None if no check or asset has failed."""
+    problems = problems_of(instance, run.run_id)
+    return "\n".join([without_secrets(one) for one in problems] + [_next_step(run)]) if problems else None
+
+
+def show_held_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Show the partitions as failed that a failed run materialised and its blocking checks hold."""
+    events = _events(instance, run.run_id)
+    for asset, held in _held_partitions(_failed_checks(events), _days_of(run.tags)).items():
+        done = {one.partition for one in events if one.is_step_materialization and one.asset_key == asset}
+        for day in sorted(held & done):
+            _show_as_failed(instance, run, asset, day)
+
+
+def explain_failure(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Add to the log of a failed run what failed and what to do, if the project's instance has not done so before."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status != dg.DagsterRunStatus.FAILURE:
+        return
+    ends = instance.all_logs(run_id, of_type={dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ENGINE_EVENT})
+    text = failure_text(instance, run)
+    if text is None or any(text in entry.message for entry in ends):
+        return
+    show_held_partitions(instance, run)
+    instance.report_engine_event(f"The run failed.\n{text}", run)
+
+
+def _events(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
+    wanted = {
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.STEP_FAILURE,
+    }
+    return [entry.dagster_event for entry in instance.all_logs(run_id, of_type=wanted) if entry.dagster_event]
+
+
+def _failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvaluation]:
+    checks = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    return [check for check in checks if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]
+
+
+def _held_partitions(
+    failed: Iterable[dg.AssetCheckEvaluation], days: tuple[date, date] | None
+) -> dict[dg.AssetKey, set[str]]:
+    """The partitions that failed checks hold: checks of the portfolio judge the last day, those of a model all days."""
+    held: dict[dg.AssetKey, set[str]] = {}
+    of_last_day = {check.name for check in portfolio_checks.ALL}
+    for check in failed:
+        if check.partition:
+            held.setdefault(check.asset_key, set()).add(check.partition)
+        elif days:
+            judged = days[1:] if check.check_name in of_last_day else days_between(*days)
+            held.setdefault(check.asset_key, set()).update(day.isoformat() for day in judged)
+    return held
+
+
+def _show_as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: dg.AssetKey, day: str) -> None:
+    # To Dagster, a partition has failed if it was planned by a failed run and not materialised after that.
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
+        job_name=run.job_name,
+        message=f"{asset.to_user_string()}: {day} is held by a failed check, so its partition counts as failed.",
+        event_specific_data=AssetMaterializationPlannedData(asset, partition=day),
+    )
+    instance.report_dagster_event(event, run_id=run.run_id, log_level=logging.ERROR)
+
+
+def _next_step(run: dg.DagsterRun) -> str:
+    days = _days_of(run.tags)
+    if days is None:
+        return "Next: fix the cause, then re-execute this run."
+    span = f"--as-of {days[0]}" if days[0] == days[1] else f"--from {days[0]} --to {days[1]}"
+    return f"Next: fix the cause, then run {days_text(run.tags)} again: re-execute this run, or `csm run {span}`."
+
+
+def _days_of(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    first = tags.get(RANGE_START) or tags.get(PARTITION)
+    last = tags.get(RANGE_END) or first
+    return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None

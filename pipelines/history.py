@@ -5,13 +5,14 @@ has hundreds of events and a backfill thousands, so that most of their time woul
 dagster.yaml; a home that does not name it works as well, and may change over at any time.
 """
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dagster import DagsterInstance
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
@@ -101,6 +102,27 @@ class Instance(DagsterInstance):
         if isinstance(run_storage, SqliteRunStorage):
             run_storage = RunHistory(run_storage._conn_string, run_storage.inst_data)
         super().__init__(event_storage=event_storage, run_storage=run_storage, **others)
+
+    def handle_new_event(self, event: EventLogEntry, **more: Any) -> None:
+        """Store an event; that of a failed run says which checks and assets failed, and what to do."""
+        if event.dagster_event and event.dagster_event.event_type == DagsterEventType.RUN_FAILURE:
+            event = self._explained(event, event.dagster_event)
+        super().handle_new_event(event, **more)
+
+    def _explained(self, event: EventLogEntry, failure: DagsterEvent) -> EventLogEntry:
+        # The web server and the daemon load this module too, and have no use for the pipeline's.
+        from pipelines.failures import failure_text, show_held_partitions
+
+        try:
+            run = self.get_run_by_id(event.run_id)
+            text = failure_text(self, run) if run else None
+            if run is None or text is None:
+                return event
+            show_held_partitions(self, run)
+            return event._replace(dagster_event=failure._replace(message=f"{failure.message}\n{text}"))
+        except Exception:  # The failure has to be stored, whatever happens here.
+            logging.getLogger(__name__).exception("the failure of run %s is stored without its reasons", event.run_id)
+            return event
 
     @classmethod
     def config_schema(cls) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import dagster as dg
 
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
-from csm_core import portfolio_checks
+from csm_core import identity, portfolio_checks
 from csm_core.config import Config
+from csm_core.contract import ACCOUNTS, ENTITIES
 from csm_core.errors import InputError
 from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords
 from csm_core.sources.found_files import UnreadFile
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse import Warehouse, table_exists
 from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs
 from pipelines.catch_up import RANGE_END, RANGE_START
@@ -100,6 +101,8 @@ def run_days(
                 **process_tag(run_id),
             },
         )
+    if config.identity.account_domains is not None:
+        pipeline.notes.extend(_unknown_accounts(pipeline.warehouse))
     failures = [
         step_failure(event)
         for event in result.all_events
@@ -119,6 +122,15 @@ def run_days(
         tuple(sorted(set(pipeline.unread), key=str)),
         tuple(sorted(pipeline.records, key=lambda one: one.table)),
     )
+
+
+def _unknown_accounts(warehouse: Warehouse) -> list[str]:
+    """A note on the lines of the list of domains whose account the run has not staged."""
+    with warehouse.connect() as connection:
+        if not table_exists(connection, ENTITIES[ACCOUNTS].table):
+            return []
+        unknown = identity.unknown_accounts(connection)
+    return [identity.unknown_accounts_text(unknown)] if unknown else []
 
 
 def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:

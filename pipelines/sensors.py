@@ -7,14 +7,15 @@ from typing import Any
 import dagster as dg
 
 from assets.context import LATE, Pipeline
-from csm_core.alerts import WEBHOOK_VARIABLE, post, slack_message, webhook
+from csm_core.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
+from csm_core.config import Config
 from csm_core.days import BUILDING, statuses
 from csm_core.late_records import TouchedDays, days_touched_by_late_records, late_text
 from csm_core.logging import get_logger
 from csm_core.secrets import without_secrets
 from csm_core.sources.waiting import waiting_files
 from pipelines.catch_up import RANGE_END, RANGE_START, days_text
-from pipelines.failures import problems_of
+from pipelines.failures import explain_failure, problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
 
 LATE_FILES_SENSOR = "late_files_sensor"
@@ -27,7 +28,7 @@ QUIET = timedelta(seconds=60)
 def all_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
     """The sensors, on the jobs of ``all_jobs``."""
     wanted = [job for job in jobs if job.name in (LOAD_RECORDS, LATE_DAYS, BACKFILL_SCORES)]
-    return [_late_files_sensor(pipeline, wanted), _run_failure_sensor()]
+    return [_late_files_sensor(pipeline, wanted), _run_failure_sensor(pipeline.config)]
 
 
 def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefinition:
@@ -85,7 +86,7 @@ def _range_request(job: str, days: tuple[date, date], run_key: str, why: str) ->
     )
 
 
-def _run_failure_sensor() -> dg.SensorDefinition:
+def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name=RUN_FAILURE_SENSOR,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -93,6 +94,8 @@ def _run_failure_sensor() -> dg.SensorDefinition:
     )
     def _run_failed(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
+        # A home with an instance of its own has not done it when the run ended.
+        explain_failure(context.instance, run.run_id)
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
         problems = problems or [without_secrets(context.failure_event.message or "the run failed")]
         days = days_text(run.tags)
@@ -104,6 +107,8 @@ def _run_failure_sensor() -> dg.SensorDefinition:
         if not url:
             return
         facts = {"job": run.job_name, "days": days, "run": run.run_id}
+        if config.dagster_url:
+            facts["link"] = run_address(config.dagster_url, run.run_id)
         post(slack_message(f"csm-health: {run.job_name} for {days} failed", facts, problems), url)
 
     return _run_failed

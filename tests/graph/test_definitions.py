@@ -41,7 +41,8 @@ def test_lineage_is_what_the_sql_reads(definitions):
     assert parents["csm_health_scores"] == {"csm_health_signals", "int_account_days"}
     assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption", "csm_days"}
     # A day is complete when all of its marts are built; what is published is of complete days.
-    assert parents["csm_days"] == set(load_models("marts")) - {"csm_days"}
+    by_day = {name for name, model in load_models("marts").items() if model.partitioned}
+    assert parents["csm_days"] == by_day
     assert all("csm_days" in parents[name] for name in (*PUBLISHED, "csm_analytics"))
     assert all(parents[f"raw_files__{entity}"] == set() for entity in ENTITIES)
     for key in definitions.resolve_all_asset_keys():
@@ -49,7 +50,21 @@ def test_lineage_is_what_the_sql_reads(definitions):
         assert node.group_name in ("raw", "staging", "intermediate", "marts", "publish")
         assert node.owners
         assert node.description
-        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+
+
+def test_what_is_built_by_day_has_partitions_and_what_holds_a_whole_table_has_none(definitions):
+    graph = definitions.resolve_asset_graph()
+    models = {**load_models("intermediate"), **load_models("marts")}
+    by_day = {name for name, model in models.items() if model.partitioned} | PUBLISHED | {"csm_days"}
+    partitioned = {key for key in definitions.resolve_all_asset_keys() if graph.get(key).partitions_def}
+    assert names(partitioned) == by_day
+    assert all(isinstance(graph.get(key).partitions_def, dg.DailyPartitionsDefinition) for key in partitioned)
+    assert {"csm_health_scores", "int_account_days"} <= by_day
+    # A range stays one run, of a job that holds both as well.
+    for job in definitions.resolve_all_job_defs():
+        if job.name in ("daily_health", "backfill_scores", "late_days", "quarterly_qbr", "renewal_check"):
+            assert isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
+            assert job.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_columns_say_where_they_come_from(definitions):

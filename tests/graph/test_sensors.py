@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -57,8 +58,9 @@ def company(prepared, tmp_path, monkeypatch) -> Company:
     return Company(folder, folder / "csm.yaml")
 
 
-def definitions_of(company: Company) -> dg.Definitions:
-    return build_defs(company.config, Pipeline(company.config, Warehouse.of(company.config)))
+def definitions_of(company: Company, **settings: Any) -> dg.Definitions:
+    config = company.config.model_copy(update=settings)
+    return build_defs(config, Pipeline(config, Warehouse.of(config)))
 
 
 def arrive(company: Company, line: str, *, seconds_ago: float = 600) -> None:
@@ -146,6 +148,31 @@ def test_a_company_that_was_never_run_has_nothing_late(tmp_path):
     assert not fresh.config.warehouse.exists()
 
 
+def has_its_own_numbers(company: Company, scored: dict[str, Any]) -> None:
+    """Each partition of a range has the figures that a query for that day alone gives."""
+    expected = company.query(
+        "select as_of_date::varchar, count(*), round(avg(score), 2), count(*) filter (rag = 'RED'), "
+        "count(*) filter (rag = 'AMBER'), count(*) filter (rag = 'GREEN'), count(*) filter (should_alert) "
+        "from marts.csm_health_scores where as_of_date between '2026-06-28' and '2026-06-30' group by all order by all"
+    )
+    figures = ("rows", "mean_score", "red_accounts", "amber_accounts", "green_accounts", "alerts")
+    assert [(day, *(found[name].value for name in figures)) for day, found in sorted(scored.items())] == expected
+    for day, found in scored.items():
+        assert found["dagster/partition_row_count"].value == found["rows"].value
+        assert found["dagster/row_count"].value == company.query("select count(*) from marts.csm_health_scores")[0][0]
+        assert f"Scores of {day} from 0 to 100" in found["score_distribution"].value
+        assert f"to {day};" in found["rag_over_time"].value
+        assert ("preview" in found) == (day == max(scored))
+
+
+def leaves_past_days_in_sync(instance: dg.DagsterInstance) -> None:
+    """What models by day read has the same data version after another run: a past partition is not out of date."""
+    for name in ("stg_tickets", "stg_usage_events", "int_usage_daily"):
+        records = instance.fetch_materializations(dg.AssetKey(name), limit=2).records
+        assert len({record.run_id for record in records}) == 2
+        assert len({record.asset_materialization.tags["dagster/data_version"] for record in records}) == 1, name
+
+
 def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
     with shared_instance(company.config) as instance:
         job = definitions_of(company).get_repository_def().get_job("backfill_scores")
@@ -153,13 +180,16 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
         result = job.execute_in_process(instance=instance, tags=span)
         assert result.success
         events = result.get_asset_materialization_events()
+        leaves_past_days_in_sync(instance)
     done = {event.asset_key.to_user_string() for event in events}
     assert "csm_health_scores" in done
-    (told,) = [
-        event.materialization.metadata
+    scored = {
+        event.partition: event.materialization.metadata
         for event in events
-        if event.partition == "2026-06-30" and event.asset_key == dg.AssetKey("csm_health_scores")
-    ]
+        if event.asset_key == dg.AssetKey("csm_health_scores")
+    }
+    has_its_own_numbers(company, scored)
+    told = scored["2026-06-30"]
     assert all("(data:image/png;base64," in told[name].value for name in ("score_distribution", "rag_over_time"))
     behind = told["dagster/column_lineage"].value.deps_by_column
     assert behind["usage_trend_points"] == [dg.TableColumnDep("csm_health_signals", "usage_trend")]
@@ -221,6 +251,26 @@ def failed_run(company: Company, instance: dg.DagsterInstance) -> dg.RunFailureS
     ).for_run_failure()
 
 
+def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: str) -> None:
+    """The last event is Dagster's own of the failed run; the sensor has nothing to add to it."""
+    last = instance.all_logs(run_id)[-1]
+    assert last.dagster_event_type == dg.DagsterEventType.RUN_FAILURE
+    assert "Steps failed: ['csm_health_scores_usage_delivered']." in last.message
+    assert "\nheld by usage_delivered: usage events stopped" in last.message
+    assert "--accept usage_delivered" in last.message
+    assert last.message.endswith("run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.")
+    assert "ntn_not_to_be_told" not in last.message
+
+
+def shows_the_held_day_as_failed(company: Company, instance: dg.DagsterInstance) -> None:
+    """Dagster counts the day as failed though its scores were materialised; days before it stay as they are."""
+    days = ["2026-06-29", "2026-07-20", "2026-07-21"]
+    scores = definitions_of(company).resolve_asset_graph().get(dg.AssetKey("csm_health_scores"))
+    found = instance.get_status_by_partition(scores.key, days, scores.partitions_def)
+    assert [status.value if status else None for status in found.values()] == ["MATERIALIZED", "FAILED", None]
+    assert "2026-07-20" in instance.get_materialized_partitions(scores.key)
+
+
 def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_failed(
     company, hook, monkeypatch, caplog
 ):
@@ -229,19 +279,28 @@ def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_f
     hook.statuses = [503]
     with shared_instance(company.config) as instance, caplog.at_level(logging.DEBUG):
         context = failed_run(company, instance)
-        definitions_of(company).get_sensor_def("run_failure_sensor")(context)
+        definitions_of(company, dagster_url="https://dagster.example/").get_sensor_def("run_failure_sensor")(context)
+        ends_with_what_failed_and_what_to_do(instance, context.dagster_run.run_id)
+        shows_the_held_day_as_failed(company, instance)
     first, second = hook.received
     assert first == second
     assert "daily_health for 2026-07-20 failed" in second["text"]
     assert "usage_delivered" in second["text"]
     assert "--accept usage_delivered" in second["text"]
     assert [block["type"] for block in second["blocks"]] == ["section"] * 3
+    assert f"*link:* https://dagster.example/runs/{context.dagster_run.run_id}" in second["text"]
     assert "very-secret" not in caplog.text + json.dumps(second)
     assert "ntn_not_to_be_told" not in json.dumps(second)
     monkeypatch.delenv("CSM_ALERT_WEBHOOK")
     with shared_instance(company.config), caplog.at_level(logging.ERROR):
         definitions_of(company).get_sensor_def("run_failure_sensor")(context)
     assert len(hook.received) == 2
+    # Without an address of the UI there is no link, only the id of the run.
+    monkeypatch.setenv("CSM_ALERT_WEBHOOK", hook.url)
+    with shared_instance(company.config):
+        definitions_of(company).get_sensor_def("run_failure_sensor")(context)
+    assert f"*run:* {context.dagster_run.run_id}" in hook.received[2]["text"]
+    assert "http" not in hook.received[2]["text"]
 
 
 def test_an_alert_that_is_refused_says_so_without_the_address(hook):

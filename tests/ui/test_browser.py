@@ -185,7 +185,7 @@ def test_an_asset_says_what_it_is(materialised):
 
 
 def test_a_materialisation_shows_rows_a_preview_and_plots(materialised):
-    said = materialised.open("/assets/csm_health_scores?view=events", "dagster/row_count", "rag_over_time")
+    said = materialised.open("/assets/csm_health_scores?view=events", "mean_score", "mrr_at_risk", "rag_over_time")
     assert "dagster/row_count\n2\n" in said.replace(" ", "\n")
     images = materialised.until(
         lambda: materialised.driver.find_elements(By.CSS_SELECTOR, "img[src^='data:image/png;base64,']")

@@ -8,7 +8,7 @@ from datetime import date
 import duckdb
 import pytest
 
-from csm_core.charts import HEIGHT, WIDTH, rag_over_time, score_distribution, stacked_bars
+from csm_core.charts import HEIGHT, WIDTH, rag_over_time, score_distributions, stacked_bars
 
 RED, AMBER, GREEN, WHITE = (204, 51, 51), (240, 160, 48), (64, 145, 96), (255, 255, 255)
 
@@ -68,7 +68,10 @@ def scored():
 
 
 def test_scores_stand_in_their_bucket_hundred_in_the_last(scored):
-    said = score_distribution(scored, date(2026, 6, 1))
+    by_day = score_distributions(scored, (date(2026, 5, 31), date(2026, 6, 2)))
+    assert list(by_day) == [date(2026, 6, 1), date(2026, 6, 2)]
+    assert "Scores of 2026-06-02" in by_day[date(2026, 6, 2)]
+    said = by_day[date(2026, 6, 1)]
     assert said.startswith("Scores of 2026-06-01 from 0 to 100, a bar for 5 points; the tallest is 2 accounts.")
     picture = picture_of(said)
     assert column(picture, 5) == [RED] * HEIGHT
@@ -76,10 +79,25 @@ def test_scores_stand_in_their_bucket_hundred_in_the_last(scored):
 
 
 def test_days_stand_in_order_up_to_the_day(scored):
-    said = rag_over_time(scored, date(2026, 6, 2))
+    first, second = date(2026, 6, 1), date(2026, 6, 2)
+    said = rag_over_time(scored, (second, second))[second]
     assert "each of 2 scored days from 2026-06-01 to 2026-06-02; the full height is 3 accounts" in said
     picture = picture_of(said)
     assert column(picture, 5) == [RED] * 80 + [GREEN] * 40
     assert column(picture, WIDTH - 5)[:40] == [AMBER] * 40
-    assert "each of 1 scored days" in rag_over_time(scored, date(2026, 6, 1))
-    assert rag_over_time(scored, date(2026, 5, 1)) == "No day up to 2026-05-01 is scored."
+    by_day = rag_over_time(scored, (first, second))
+    assert by_day.keys() == {first, second}
+    assert "each of 1 scored days" in by_day[first]
+    assert by_day[second] == said
+    assert rag_over_time(scored, (date(2026, 5, 1), date(2026, 5, 2))) == {}
+
+
+def test_a_picture_of_the_past_holds_ninety_days_at_most(scored):
+    scored.execute(
+        "insert into marts.csm_health_scores select date '2026-06-02' + cast(i as integer), 50, 'AMBER' "
+        "from range(1, 100) as t(i)"
+    )
+    last = date(2026, 9, 9)
+    by_day = rag_over_time(scored, (date(2026, 9, 1), last))
+    assert "each of 90 scored days from 2026-06-12 to 2026-09-09" in by_day[last]
+    assert len(by_day) == 9

@@ -46,6 +46,33 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert config.partitions_start == date(2025, 2, 3)
 
 
+@pytest.mark.parametrize("url", ["https://dagster.example.com", "http://127.0.0.1:3000/", "https://h/dagster"])
+def test_the_address_of_the_ui_is_an_http_address(tmp_path, url):
+    assert load_config(write(tmp_path, f"dagster_url: {url}"), {}).dagster_url == url
+    assert load_config(write(tmp_path, ""), {"CSM_DAGSTER_URL": url}).dagster_url == url
+    assert load_config(write(tmp_path, ""), {}).dagster_url is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("dagster.example.com", "expected the http(s) address"),
+        ("ftp://dagster.example.com", "expected the http(s) address"),
+        ("http://", "expected the http(s) address"),
+        ("http://host:99999", "expected the http(s) address"),
+        ("http://[::1", "expected the http(s) address"),
+        ("'http://host/a b'", "expected the http(s) address"),
+        ("http://user:hidden-word@host", "must hold no user, password, query or fragment"),
+        ("http://host/?token=hidden-word", "must hold no user, password, query or fragment"),
+    ],
+)
+def test_an_address_of_the_ui_that_cannot_be_linked_to_is_rejected(tmp_path, url, said):
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, f"dagster_url: {url}"), {})
+    assert "dagster_url" in str(error.value)
+    assert said in str(error.value)
+
+
 def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
     named = write(tmp_path, "timezone: Asia/Tokyo")
     other = tmp_path / "other.yaml"
