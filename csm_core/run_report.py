@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
-from csm_core.days import statuses
+from csm_core.days import newer_uncounted, status_of
 from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, late_text
 from csm_core.sources.found_files import UnreadFile
@@ -117,7 +117,7 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
 
 @dataclass(frozen=True)
 class _Publication:
-    """The day that was published and where, or why nothing was; ``others`` are newer days that do not count."""
+    """The day that was published and where, or why nothing was; ``others`` is what else to know, such as newer days."""
 
     day: date | None = None
     where: str = ""
@@ -134,29 +134,33 @@ class _Publication:
             "day": str(self.day) if self.day else None,
             "where": self.where or None,
             "reasons": list(self.reasons),
-            "newer_days": list(self.others),
+            "more": list(self.others),
         }
 
 
 def _publication(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> _Publication:
-    if not outcome.succeeded and not outcome.held:
-        published = [one for one in outcome.published if one.created or one.updated]
-        reason = "the run failed while publishing" if published else "the run failed before publishing"
-        return _Publication(reasons=[f"{reason}; correct the cause and run again"])
-    with warehouse.connect() as connection:
-        found = statuses(connection)
-    status = found.get(days[1])
-    others = [f"{one.text()}. {one.advice()}" for one in found.values() if one.day > days[1] and not one.counts]
     if outcome.published:
         report = outcome.published[-1]
         where = f"Notion ({report.address})" if report.address else "the Notion sandbox (NOTION_TOKEN is not set)"
+        others = _newer_days(warehouse, report.day) if outcome.succeeded else ["in part: the run failed, see below"]
         return _Publication(report.day, where, others=others)
+    if not outcome.succeeded and not outcome.held:
+        return _Publication(reasons=["the run failed before publishing; correct the cause and run again"])
+    with warehouse.connect() as connection:
+        status = status_of(connection, days[1])
     reasons = list(outcome.not_published) if outcome.succeeded else []
     if status and not status.counts:
         reasons.append(f"{status.text()}. {status.advice()}")
     elif not outcome.succeeded:
         reasons.append("a check failed before publishing")
+    others = _newer_days(warehouse, days[1])
     return _Publication(reasons=reasons or ["the selected assets publish nothing"], others=others)
+
+
+def _newer_days(warehouse: Warehouse, day: date) -> list[str]:
+    """The held and unfinished days after ``day``, with what to do."""
+    with warehouse.connect() as connection:
+        return [f"{one.text()}. {one.advice()}" for one in newer_uncounted(connection, day)]
 
 
 def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:

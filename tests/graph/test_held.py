@@ -39,7 +39,7 @@ def test_a_newcomer_sees_no_held_day_publishes_the_last_good_day_and_accepts_the
     assert published.returncode == 0, published.stdout + published.stderr
     said = json.loads(published.stdout)["publication"]
     assert (said["day"], said["where"]) == ("2026-09-30", "the Notion sandbox (NOTION_TOKEN is not set)")
-    assert said["newer_days"][0].startswith(f"{yesterday} is held by usage_delivered")
+    assert said["more"][0].startswith(f"{yesterday} is held by usage_delivered")
     assert json.loads(one.csm("explain", "A0026", "--json").stdout)["as_of_date"] == "2026-09-30"
     assert listed(one, "select distinct as_of_date from csm_health_scores") == [("2026-09-30",)]
     assert listed(one, "select max(as_of_date) from csm_health_current") == [("2026-09-30",)]
