@@ -178,7 +178,7 @@ class Warehouse:
             first_line = str(error).splitlines()[0]
             message = (
                 f"the warehouse {self.path} cannot be opened: {first_line}. "
-                "Give another path under `warehouse:` in csm.yaml, or restore the file from a back-up."
+                "Give another path under `warehouse:` in csm.yaml, or restore the file from a backup."
             )
             raise WarehouseInputError(message) from None
         raise AssertionError(self.path)  # Retrying either returns from its body or raises
