@@ -56,8 +56,8 @@ format: setup ## let ruff put the code in order
 bench: setup ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks
 
-bench-runs: setup ## the same of whole runs: long histories, a backfill, memory (half an hour)
-	$(BIN)/python -m benchmarks daily backfill memory
+bench-runs: setup ## the same of whole runs: long histories, a backfill, ranges, memory (half an hour)
+	$(BIN)/python -m benchmarks daily backfill range memory
 
 docs: setup ## regenerate what the documentation and the UI take from the code
 	$(BIN)/python -m csm_core.docs

@@ -13,6 +13,7 @@ import dagster as dg
 
 from csm_core.checks import CheckOutcome
 from csm_core.config import Config
+from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, days_to_materialise, late_text
 from csm_core.portfolio_checks import require_known
 from csm_core.progress import log_progress
@@ -53,8 +54,8 @@ class Pipeline:
     should know of a run that succeeds, ``held`` why publishing was held, ``not_published`` why nothing was published
     although no check failed, ``late`` which days before its own the run
     materialised again, by asset, and ``late_records`` for which records,
-    ``unread`` are files of the sources that are not read, ``staged`` the counts of the gate and ``published`` the
-    reports of publishing, for the summary of a run.
+    ``unread`` are files of the sources that are not read, ``records`` the counts of the vendors' records, ``staged``
+    the counts of the gate and ``published`` the reports of publishing, for the summary of a run.
     """
 
     config: Config
@@ -69,6 +70,7 @@ class Pipeline:
     late: dict[str, tuple[date, date]] = field(default_factory=dict)
     late_records: set[LateRecords] = field(default_factory=set)
     unread: list[UnreadFile] = field(default_factory=list)
+    records: list[RecordCounts] = field(default_factory=list)
     staged: list[Any] = field(default_factory=list)
     published: list[Any] = field(default_factory=list)
 

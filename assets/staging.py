@@ -91,6 +91,7 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
             found = build_records(connection, system, kinds, tables)
+        pipeline.records.extend(one for one in found if one.records)
         current = sum(one.current for one in found)
         pipeline.progress(asset_name(records_table(system)), {"rows": current, "layer": "staging"})
         return dg.MaterializeResult(
@@ -99,6 +100,7 @@ def _records_asset(system: str, partitions: dg.PartitionsDefinition) -> dg.Asset
                 "records": preview([vars(one) for one in found if one.records]),
                 "rejected": sum(one.rejected for one in found),
                 "superseded": sum(one.superseded for one in found),
+                "ignored": sum(one.ignored for one in found),
             }
         )
 

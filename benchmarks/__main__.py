@@ -8,7 +8,7 @@ from benchmarks.measure import table, write_json
 
 SHORT = ("scoring", "questions", "loading", "api", "starting")
 # Whole runs on long histories: their setting up alone takes minutes.
-LONG = ("daily", "backfill", "memory")
+LONG = ("daily", "backfill", "range", "memory")
 
 
 def main() -> None:

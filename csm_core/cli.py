@@ -37,6 +37,7 @@ class Outcome(Protocol):
     late: tuple[date, date] | None
     late_records: Sequence[Any]
     unread: Sequence[Any]
+    records: Sequence[Any]
 
     @property
     def exit_status(self) -> int:

@@ -8,12 +8,14 @@ from datetime import date
 from typing import Any, Protocol
 
 from csm_core.days import newer_uncounted, status_of
+from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, late_text
 from csm_core.sources.found_files import UnreadFile
 from csm_core.summary import DaySummary, day_lines, printable, summarise_day
 from csm_core.warehouse import Warehouse
 
 _MOST_UNREAD = 10
+_OUTCOMES = ("current", "superseded", "rejected", "ignored")
 
 
 class Outcome(Protocol):
@@ -30,6 +32,7 @@ class Outcome(Protocol):
     late: tuple[date, date] | None
     late_records: Sequence[LateRecords]
     unread: Sequence[UnreadFile]
+    records: Sequence[RecordCounts]
 
 
 def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
@@ -43,6 +46,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     ]
     if summary:
         lines += day_lines(summary)
+    lines += _source_lines(outcome.records)
     lines += _record_lines(outcome.staged)
     lines += _unread_lines(outcome.unread)
     if outcome.late:
@@ -72,6 +76,15 @@ def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date
         "to": str(days[1]),
         "seconds": round(seconds, 3),
         "day": summary.as_dict() if summary else None,
+        "source_records": [
+            {
+                "system": one.system,
+                "table": one.table,
+                "read": one.records,
+                **{name: getattr(one, name) for name in _OUTCOMES},
+            }
+            for one in outcome.records
+        ],
         "records": [
             {
                 "entity": report.entity,
@@ -156,6 +169,18 @@ def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) ->
         return None
     with warehouse.connect() as connection:
         return summarise_day(connection, days[1])
+
+
+def _source_lines(records: Sequence[RecordCounts]) -> list[str]:
+    """A line for each system of which whole records are read: what became of the records of its raw tables."""
+    lines: list[str] = []
+    for system in sorted({one.system for one in records}):
+        found = [one for one in records if one.system == system]
+        counts = {name: sum(getattr(one, name) for one in found) for name in _OUTCOMES}
+        became = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "current")
+        read = sum(one.records for one in found)
+        lines.append(f"{'' if lines else 'Sources':11}{system}: {read:,} records read = {became}")
+    return lines
 
 
 def _record_lines(staged: Sequence[Any]) -> list[str]:

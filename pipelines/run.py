@@ -13,6 +13,7 @@ from assets.publish import PUBLISH_ASSETS
 from csm_core import portfolio_checks
 from csm_core.config import Config
 from csm_core.errors import InputError
+from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords
 from csm_core.sources.found_files import UnreadFile
 from csm_core.warehouse import Warehouse
@@ -33,7 +34,8 @@ class RunOutcome:
     """How a run ended: Dagster's run id, what failed, why publishing was held, what was published or why nothing was.
 
     ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
-    had arrived for them, ``unread`` the files of the sources that are not read.
+    had arrived for them, ``unread`` the files of the sources that are not read, ``records`` the counts of the vendors'
+    records by raw table.
     """
 
     run_id: str
@@ -47,6 +49,7 @@ class RunOutcome:
     late: tuple[date, date] | None = None
     late_records: Sequence[LateRecords] = ()
     unread: Sequence[UnreadFile] = ()
+    records: Sequence[RecordCounts] = ()
 
     @property
     def exit_status(self) -> int:
@@ -114,6 +117,7 @@ def run_days(
         _span(pipeline.late.values()),
         tuple(sorted(pipeline.late_records)),
         tuple(sorted(set(pipeline.unread), key=str)),
+        tuple(sorted(pipeline.records, key=lambda one: one.table)),
     )
 
 

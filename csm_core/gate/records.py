@@ -40,13 +40,23 @@ _KEYS_OF_A_STUB = 3
 
 @dataclass(frozen=True)
 class RecordCounts:
-    """The records of one raw table by outcome: ``records`` = ``current`` + ``superseded`` + ``rejected``."""
+    """The records of one raw table by outcome.
+
+    ``records`` = ``current`` + ``superseded`` + ``rejected`` + ``ignored``; those ignored are of no kind that a model
+    reads, for example events of other types.
+    """
 
     table: str
     records: int
     current: int
     superseded: int
     rejected: int
+    ignored: int
+
+    @property
+    def system(self) -> str:
+        """The system whose records they are."""
+        return self.table.removeprefix("raw.").partition("__")[0]
 
 
 def records_table(system: str) -> str:
@@ -67,6 +77,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
             system varchar not null, entity varchar not null, raw_table varchar not null, records bigint not null,
             current bigint not null, superseded bigint not null, rejected bigint not null
         );
+        alter table {RECORD_COUNTS} add column if not exists ignored bigint default 0;
         create table if not exists {RECORD_BUILDS} (system varchar not null, state varchar not null)
         """
     )
@@ -99,7 +110,7 @@ def build_records(
     return [
         RecordCounts(*row)
         for row in connection.execute(
-            f"select raw_table, records, current, superseded, rejected from {RECORD_COUNTS} where system = ? "
+            f"select raw_table, records, current, superseded, rejected, ignored from {RECORD_COUNTS} where system = ? "
             "order by raw_table",
             [system],
         ).fetchall()
@@ -163,17 +174,32 @@ def _build(
     connection.execute(f"delete from {RECORD_COUNTS} where system = ?", [system])
     connection.execute(
         f"""
-        insert into {RECORD_COUNTS}
-        select ?, entity, raw_table, count(outcome), count(*) filter (where outcome = 'current'),
-            count(*) filter (where outcome = 'superseded'), count(*) filter (where outcome = 'rejected')
-        from record_entities left join read_records using (raw_table)
-        group by entity, raw_table
+        insert into {RECORD_COUNTS} (system, entity, raw_table, records, current, superseded, rejected, ignored)
+        select ?, entity, raw_table, count(outcome) + ignored, count(*) filter (where outcome = 'current'),
+            count(*) filter (where outcome = 'superseded'), count(*) filter (where outcome = 'rejected'), ignored
+        from record_entities
+        inner join ({_ignored(kinds, tables)}) as of_no_kind using (raw_table)
+        left join read_records using (raw_table)
+        group by entity, raw_table, ignored
         order by raw_table
         """,
         [system],
     )
     connection.execute("drop table temp.read_records")
     connection.execute("drop table temp.record_entities")
+
+
+def _ignored(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
+    """A SELECT of each raw table with the count of its records that are of no kind."""
+    conditions: dict[str, list[str]] = {}
+    for kind in kinds:
+        for name in kind.tables:
+            conditions.setdefault(name, []).append(f"({kind.where})")
+    return " union all ".join(
+        f"select {literal(tables[name].table)} as raw_table, count(*) as ignored from {tables[name].table} "
+        f"where not coalesce({' or '.join(found)}, false)"
+        for name, found in conditions.items()
+    )
 
 
 def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:

@@ -210,13 +210,49 @@ paths as (
     group by account_id, period, trigger
 ),
 
+-- Only the days that a review compares: the points of every scored day, joined with themselves by account, grow with
+-- the square of the range.
+compared_days as (
+    select
+        account_id,
+        start_day as as_of_date
+    from health_days
+    union
+    select
+        account_id,
+        end_day as as_of_date
+    from health_days
+),
+
+compared_scores as (
+    select
+        scored_days.account_id,
+        scored_days.as_of_date,
+        scored_days.feature_adoption_rate_points,
+        scored_days.usage_trend_points,
+        scored_days.login_frequency_days_points,
+        scored_days.days_since_last_interaction_points,
+        scored_days.invoice_payment_status_points,
+        scored_days.support_sentiment_points,
+        scored_days.days_to_renewal_points,
+        scored_days.seats_utilization_rate_points,
+        scored_days.stakeholder_engagement_points,
+        scored_days.nps_score_points,
+        scored_days.escalation_count_90_days_points
+    from scored_days
+    inner join compared_days
+        on
+            scored_days.account_id = compared_days.account_id
+            and scored_days.as_of_date = compared_days.as_of_date
+),
+
 signal_points as (
     select
         account_id,
         as_of_date,
         signal_column,
         points
-    from scored_days
+    from compared_scores
     unpivot (
         points for signal_column in (
             feature_adoption_rate_points,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from csm_core.gate.records import build_records
+import json
+from dataclasses import replace
+
+from csm_core.gate.records import RecordCounts, build_records
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import RawTable
 from csm_core.sources.record_kinds import RecordKind, times
@@ -20,3 +23,14 @@ def test_a_deleted_record_without_a_key_marks_no_other_record(way_in):
     found = way_in.rows("select _source_line, record_id, is_deleted from staging.vendor_records order by 1")
     assert found == [(1, None, False), (2, None, True)]
     assert way_in.rows("select field, value from run.rejected_records") == [("at", "someday")]
+
+
+def test_records_of_no_kind_are_counted_as_ignored(way_in):
+    read = [replace(KIND, name=name, where=f"record ->> '$.type' = '{name}'") for name in ("call", "page")]
+    types = ("call", "page", "page", "identify", "alias", None)
+    lines = "".join(f"{json.dumps({'at': '2026-06-01', 'type': name})}\n" for name in types)
+    path = way_in.write("calls.jsonl", lines)
+    load_tables(way_in.connection, [(TABLE, {path: "shop"})], loaded_at=way_in.now, log=way_in.log)
+    (counts,) = build_records(way_in.connection, "vendor", read, [TABLE])
+    assert counts == RecordCounts("raw.vendor__calls", records=6, current=3, superseded=0, rejected=0, ignored=3)
+    assert counts.system == "vendor"
