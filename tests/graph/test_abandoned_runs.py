@@ -55,10 +55,10 @@ def test_a_tick_takes_up_the_day_of_an_abandoned_run():
     definitions = build_defs(Config())
     with dg.instance_for_test() as instance:
         for day in ("2026-09-07", "2026-09-06"):
-            instance.report_runless_asset_event(dg.AssetMaterialization("csm_health_scores", partition=day))
+            instance.report_runless_asset_event(dg.AssetMaterialization("csm_days", partition=day))
         run_id = "00000000-0000-0000-0000-000000000000"
         started(instance, tag_of_a_process_that_ended(run_id), run_id)
-        assert days_due(instance, "csm_health_scores", "daily_health", date(2026, 9, 9), 31)[0] == date(2026, 9, 9)
+        assert days_due(instance, "csm_days", "daily_health", date(2026, 9, 9), 31)[0] == date(2026, 9, 9)
         context = dg.build_schedule_context(
             instance=instance, scheduled_execution_time=TICK, repository_def=definitions.get_repository_def()
         )
