@@ -12,9 +12,9 @@ from typing import Any, cast
 import duckdb
 
 from csm_core.checksums import copy_file, write_through
+from csm_core.days import SCORES_TABLE, newest_counted_day
 from csm_core.errors import InputError
 from csm_core.sql_models import quoted
-from csm_core.warehouse import table_exists
 
 PREFIX = "csm-backup-"
 MANIFEST = "backup.json"
@@ -129,7 +129,7 @@ def _within_sources(name: str) -> bool:
 
 
 def read_completely(file: Path) -> str | None:
-    """Read every table of a warehouse; gives its last scored day, if it has one.
+    """Read every table of a warehouse; gives its newest complete or accepted day, if it has one.
 
     Raises InputError for a file that is not a warehouse of csm-health, or has a table that cannot be read.
     """
@@ -146,12 +146,10 @@ def read_completely(file: Path) -> str | None:
             ).fetchall():
                 table = f"{quoted(schema)}.{quoted(name)}"
                 connection.execute(f"select bit_xor(hash(every)) from {table} as every").fetchall()
-            table = "marts.csm_health_scores"
-            if not table_exists(connection, table):
-                return None
-            row = connection.execute(f"select max(as_of_date)::varchar from {table}").fetchone()
+            table = SCORES_TABLE
+            day = newest_counted_day(connection)
     except (duckdb.Error, RuntimeError) as error:
         where = f"{file}, table {table}" if table else f"{file}"
         message = f"{where}: cannot be read: {str(error).splitlines()[0]}"
         raise InputError(message) from None
-    return row[0] if row else None
+    return day.isoformat() if day else None

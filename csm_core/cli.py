@@ -430,7 +430,7 @@ def restore(
 
     with _ended_by_sigterm():
         day, replaced = restore_backup(_warehouse(config), backup)
-    typer.echo(f"restored; the last scored day is {day}" if day else "restored; no day is scored in it")
+    typer.echo(f"restored; the newest complete day is {day}" if day else "restored; no day is complete in it")
     if replaced:
         typer.echo(f"the previous files were moved to {replaced}: delete them when they are no longer needed")
     if day:

@@ -53,7 +53,7 @@ def test_a_restored_warehouse_goes_on_and_writes_no_page_twice(company):
     company.config.warehouse.write_text("torn by a disk that was full")
     shutil.rmtree(company.config.warehouse.parent / "published")
     said = run(company, "restore", made)
-    assert "the last scored day is 2026-06-18" in said
+    assert "the newest complete day is 2026-06-18" in said
     assert "the previous files were moved to" in said
     assert "2026-06-18" in run(company, "sql", "select max(as_of_date) from csm_health_scores")
 
