@@ -171,7 +171,7 @@ def test_a_held_day_is_in_no_table_for_analysts_but_the_list_of_days(company):
         with pytest.raises(InputError, match="2026-06-30 is held by usage_delivered"):
             what_if(connection, [], date_to=date(2026, 6, 30))
         bars = f"2 scored days from 2026-06-28 to {BEFORE}"
-        assert bars in rag_over_time(connection, date(2026, 7, 1))
+        assert bars in rag_over_time(connection, (date(2026, 7, 1), date(2026, 7, 1)))[date(2026, 7, 1)]
 
 
 def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_day_and_flows_on_when_accepted(company):

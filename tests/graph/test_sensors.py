@@ -255,7 +255,7 @@ def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: s
     """The last event is Dagster's own of the failed run; the sensor has nothing to add to it."""
     last = instance.all_logs(run_id)[-1]
     assert last.dagster_event_type == dg.DagsterEventType.RUN_FAILURE
-    assert "Steps failed: ['csm_health_scores_usage_delivered']." in last.message
+    assert "Steps failed: ['csm_health_scores_checks']." in last.message
     assert "\nheld by usage_delivered: usage events stopped" in last.message
     assert "--accept usage_delivered" in last.message
     assert last.message.endswith("run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.")
