@@ -231,16 +231,16 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         for condition, name in missing
     ]
     problems += [
-        f"case when {value} is not null then {_problem(literal(field.name), field.kind.reason, value)} end"
+        f"case when {condition} then {_problem(literal(field.name), field.kind.reason, value)} end"
         for field in fields
-        for value in (read.offending(field),)
+        for condition, value in (read.offending(field),)
     ]
     problems += [
         f"case when {_is_unknown(reference, read.of(reference.path), tables)} "
         f"then {_problem(literal(reference.path), reference.reason, read.of(reference.path))} end"
         for reference in kind.references
     ]
-    stated = ", ".join(f"vendor_time({read.of(path)}) as {name}" for name, path in versions.items())
+    stated = ", ".join(f"{read.time_of(path)} as {name}" for name, path in versions.items())
     latest = ", ".join([*(f"{name} desc nulls last" for name in versions), "_load_id desc", "_source_file desc"])
     latest += ", _source_line desc"
     only_deleted = (
@@ -270,11 +270,22 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     )
 
 
+# Kinds of fields that a macro reads. It is applied to the list of all texts of a kind: each use of a macro is planned
+# on its own, which takes longer than reading a day's records.
+_MACRO_OF = {
+    FieldKind.TIME: "vendor_time",
+    FieldKind.WHOLE: "whole_number",
+    FieldKind.NUMBER: "plain_number",
+    FieldKind.FLAG: "flag",
+}
+
+
 class _Reading:
-    """The texts of a record's fields, each part of the record read once for all of them.
+    """The texts of a record's fields and what they parse to, each part of the record read once for all of them.
 
     ``top`` holds the texts of the record's own paths, ``inside_<n>`` those of the paths in one of its JSON values, and
-    ``list_<n>`` those of every element of a list.
+    ``list_<n>`` those of every element of a list. ``read_<macro>`` holds the values of the fields that a macro reads,
+    ``bad_<n>`` the first text that does not parse of a field of several elements.
     """
 
     def __init__(self, fields: Sequence[Field], more: Sequence[str]) -> None:
@@ -284,21 +295,28 @@ class _Reading:
         self._top = list(dict.fromkeys([*own, *more, *holders]))
         self._inside: dict[str, list[str]] = {}
         self._lists: dict[tuple[str, str], list[str]] = {}
+        self._read: dict[str, list[str]] = {}
+        self._bad: list[Field] = [field for field in fields if field.when or "[*]" in field.path]
         for field in plain:
             if "[*]" in field.path:
                 prefix, _, path = field.path.partition("[*]")
                 self._lists.setdefault((field.inside, prefix), []).append(path.removeprefix("."))
             elif field.inside:
                 self._inside.setdefault(field.inside, []).append(field.path)
+        for field in plain:
+            if field.kind in _MACRO_OF and "[*]" not in field.path:
+                self._read.setdefault(_MACRO_OF[field.kind], []).append(self._text(field))
 
     @property
     def names(self) -> str:
         """The columns that ``over`` adds."""
         inside = [f"inside_{number}" for number in range(len(self._inside))]
-        return ", ".join(["top", *inside, *(f"list_{number}" for number in range(len(self._lists)))])
+        read = [f"read_{macro}" for macro in self._read]
+        lists = [f"list_{number}" for number in range(len(self._lists))]
+        return ", ".join(["top", *inside, *lists, *read, *(f"bad_{number}" for number in range(len(self._bad)))])
 
     def over(self, records: str) -> str:
-        """A SELECT of records with the texts."""
+        """A SELECT of records with the texts and values."""
         added = [
             f"json_extract_string({self._holder(inside)}, {_json_paths(paths)}) as inside_{number}"
             for number, (inside, paths) in enumerate(self._inside.items())
@@ -308,15 +326,45 @@ class _Reading:
             f"lambda e: json_extract_string(e, {_json_paths(paths)})) as list_{number}"
             for number, ((inside, prefix), paths) in enumerate(self._lists.items())
         ]
+        values = [
+            f"list_transform([{', '.join(texts)}], lambda x: {macro}(x)) as read_{macro}"
+            for macro, texts in self._read.items()
+        ]
+        values += [f"{self._first_bad(field)} as bad_{number}" for number, field in enumerate(self._bad)]
         top = f"select *, json_extract_string(record, {_json_paths(self._top)}) as top from ({records})"
-        return f"select {', '.join(['*', *added])} from ({top})"
+        texts = f"select {', '.join(['*', *added])} from ({top})"
+        return f"select {', '.join(['*', *values])} from ({texts})"
 
     def of(self, path: str) -> str:
         """The text of one of the record's own paths."""
         return f"top[{self._top.index(path) + 1}]"
 
-    def offending(self, field: Field) -> str:
-        """The first text of a field that does not parse; null where there is none."""
+    def time_of(self, path: str) -> str:
+        """The time at one of the record's own paths, which is a field that holds a time."""
+        return self._value(FieldKind.TIME, self.of(path))
+
+    def offending(self, field: Field) -> tuple[str, str]:
+        """A condition that a text of the field does not parse, and the first such text."""
+        if field in self._bad:
+            name = f"bad_{self._bad.index(field)}"
+            return f"{name} is not null", name
+        text = self._text(field)
+        if field.kind in _MACRO_OF:
+            return f"is_given({text}) and {self._value(field.kind, text)} is null", text
+        return _is_bad(field, text), text
+
+    def _value(self, kind: FieldKind, text: str) -> str:
+        macro = _MACRO_OF[kind]
+        return f"read_{macro}[{self._read[macro].index(text) + 1}]"
+
+    def _text(self, field: Field) -> str:
+        if not field.inside:
+            return self.of(field.path)
+        number = list(self._inside).index(field.inside)
+        return f"inside_{number}[{self._inside[field.inside].index(field.path) + 1}]"
+
+    def _first_bad(self, field: Field) -> str:
+        """The first text that does not parse of a field of several elements; null where there is none."""
         if field.when:
             conditions = " and ".join(
                 f"e ->> '$.{other}' in ({', '.join(map(literal, values))})" for other, *values in field.when
@@ -327,18 +375,11 @@ class _Reading:
             chosen = f"list_filter({elements}, lambda e: {conditions})"
             found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
             return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"
-        if "[*]" in field.path:
-            prefix, _, path = field.path.partition("[*]")
-            number = list(self._lists).index((field.inside, prefix))
-            place = self._lists[field.inside, prefix].index(path.removeprefix(".")) + 1
-            bad = f"list_filter(list_{number}, lambda e: {_is_bad(field, f'e[{place}]')})"
-            return f"{bad}[1][{place}]"
-        if field.inside:
-            number = list(self._inside).index(field.inside)
-            text = f"inside_{number}[{self._inside[field.inside].index(field.path) + 1}]"
-        else:
-            text = self.of(field.path)
-        return f"case when {_is_bad(field, text)} then {text} end"
+        prefix, _, path = field.path.partition("[*]")
+        number = list(self._lists).index((field.inside, prefix))
+        place = self._lists[field.inside, prefix].index(path.removeprefix(".")) + 1
+        bad = f"list_filter(list_{number}, lambda e: {_is_bad(field, f'e[{place}]')})"
+        return f"{bad}[1][{place}]"
 
     def _holder(self, inside: str) -> str:
         if not inside:
