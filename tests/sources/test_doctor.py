@@ -361,7 +361,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(entity=st.sampled_from(sorted(set(ENTITIES) - {"accounts"})), data=st.data())
 def test_doctor_names_the_column_of_every_record_that_the_gate_rejects(tmp_path_factory, entity, data):
     """Of each record that a run rejects, doctor names the column and reason; it names no value that a run accepts."""

@@ -337,7 +337,7 @@ def random_call(draw: random.Random, day: int) -> dict[str, Any]:
     return {name: value for name, value in call.items() if value is not None}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))])
 def test_events_that_come_load_by_load_are_staged_as_if_they_came_at_once(way_in, segment, seed):
     draw = random.Random(seed)
     folder, _ = segment()

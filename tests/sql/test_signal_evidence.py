@@ -65,7 +65,7 @@ SUBSCRIPTIONS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     early=st.lists(EVENTS, max_size=5),
     late=st.lists(EVENTS, max_size=3),
