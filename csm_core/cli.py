@@ -59,7 +59,7 @@ app = typer.Typer(
     help="Customer-success health: raw records to explained scores in DuckDB, published to Notion.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
-notion_app = typer.Typer(no_args_is_help=True, help="Set up, check and look at what is published to Notion.")
+notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and apply what is published to Notion.")
 app.add_typer(notion_app, name="notion")
 
 _runner: Runner | None = None
@@ -115,7 +115,7 @@ def _say_version(wanted: bool) -> None:
 def _of_every_command(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is, and end."),
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """What ``csm`` itself takes, before the name of a command."""
@@ -128,15 +128,22 @@ def _say_stopped() -> None:
 
 
 @app.command(
-    epilog="Examples:  csm run    csm run --as-of 2026-09-30 --no-publish    csm run --from 2026-07-01 --to 2026-09-30"
+    epilog="Examples:  csm run    csm run --as-of 2026-09-30 --no-publish    csm run --from 2026-07-01 --to 2026-09-30",
+    short_help="Materialise a day or a range of days.",
 )
 def run(
-    as_of: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: yesterday.")] = None,
-    from_: Annotated[datetime | None, typer.Option("--from", formats=DAY_FORMATS, help="First day of a range.")] = None,
-    to: Annotated[datetime | None, typer.Option(formats=DAY_FORMATS, help="Last day of a range.")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: yesterday.")
+    ] = None,
+    from_: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="First day of a range.")
+    ] = None,
+    to: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Last day of a range.")
+    ] = None,
     config: ConfigOption = None,
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
-    dry_run: Annotated[bool, typer.Option(help="Score, and say what would be published, without publishing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Score, and show what would be published, without publishing.")] = False,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="Score, and publish nothing.")] = False,
     accept: Annotated[
         list[str] | None,
@@ -154,7 +161,9 @@ def run(
     raise typer.Exit(status)
 
 
-@app.command(epilog="Example:  csm demo --folder /tmp/csm-demo")
+@app.command(
+    epilog="Example:  csm demo --folder /tmp/csm-demo", short_help="Score and publish the two bundled companies."
+)
 def demo(
     folder: Annotated[
         Path | None, typer.Option(help="Where to put the demo's warehouses; default: data/demo, made afresh.")
@@ -208,7 +217,10 @@ def execute(
     return outcome.exit_status
 
 
-@app.command(epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl --json")
+@app.command(
+    epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl --json",
+    short_help="Score a file of signals without a warehouse.",
+)
 def score(
     file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the 13 inputs.")],
     out: Annotated[
@@ -217,7 +229,7 @@ def score(
     green: Annotated[float, typer.Option(help="Score from which an account is GREEN.")] = DEFAULT_GREEN_THRESHOLD,
     amber: Annotated[float, typer.Option(help="Score from which an account is AMBER.")] = DEFAULT_AMBER_THRESHOLD,
     churn_window_days: Annotated[
-        int, typer.Option(help="Days to renewal within which the contract worries.")
+        int, typer.Option(help="Days to renewal within which the contract-risk trigger applies.")
     ] = DEFAULT_CHURN_WINDOW_DAYS,
     as_json: JsonOption = False,
 ) -> None:
@@ -245,7 +257,10 @@ def score(
         raise typer.Exit(2)
 
 
-@app.command(epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv')
+@app.command(
+    epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv',
+    short_help="Query the published copy of the marts.",
+)
 def sql(
     query: Annotated[str, typer.Argument(help="A SELECT on the published marts; their schema is on the path.")],
     config: ConfigOption = None,
@@ -269,15 +284,21 @@ def sql(
     write_data(answer)
 
 
-@app.command(epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json")
+@app.command(
+    epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json",
+    short_help="Explain an account's score and its changes.",
+)
 def explain(
     account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's exact name.")],
     as_of: Annotated[
-        datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: its latest complete day.")
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: its latest complete day."),
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="Say what changed since this day, in parts that add up."),
+        typer.Option(
+            formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Show what changed since this day, in parts that add up."
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -298,12 +319,18 @@ def explain(
     typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
 
 
-@app.command(epilog="Example:  csm whatif --policy stricter.yaml --from 2026-09-01 --to 2026-09-30")
+@app.command(
+    epilog="Example:  csm whatif --policy stricter.yaml --from 2026-09-01 --to 2026-09-30",
+    short_help="Compare other policies with the scored days.",
+)
 def whatif(
     policy: Annotated[Path, typer.Option(help="A csm.yaml whose `policies` are tried.")],
-    from_: Annotated[datetime | None, typer.Option("--from", formats=DAY_FORMATS, help="First scored day.")] = None,
+    from_: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="First scored day.")
+    ] = None,
     to: Annotated[
-        datetime | None, typer.Option(formats=DAY_FORMATS, help="Last scored day; default: the latest.")
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Last scored day; default: the latest."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -321,7 +348,9 @@ def whatif(
     typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
 
 
-@app.command("config", epilog="Example:  csm config --config csm.yaml --json")
+@app.command(
+    "config", epilog="Example:  csm config --config csm.yaml --json", short_help="Print the effective configuration."
+)
 def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the effective configuration: the file, overridden by CSM_… variables, and the defaults."""
     effective = _config(config).model_dump(mode="json", by_alias=True)
@@ -333,7 +362,7 @@ def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     typer.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True), nl=False)
 
 
-@app.command("doctor", epilog="Example:  csm doctor --json")
+@app.command("doctor", epilog="Example:  csm doctor --json", short_help="Check all sources and list their problems.")
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check every source and its first records, and list all problems. Writes nothing to the warehouse.
 
@@ -351,7 +380,10 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(exit_status(findings))
 
 
-@app.command(epilog="Examples:  csm quarantine    csm quarantine tickets --out f.csv    csm quarantine repair f.csv")
+@app.command(
+    epilog="Examples:  csm quarantine    csm quarantine tickets --out f.csv    csm quarantine repair f.csv",
+    short_help="Show, export or repair rejected records.",
+)
 def quarantine(
     entity: Annotated[
         str | None, typer.Argument(help="Show the rejected records of this entity; `repair`: take FILE back in.")
@@ -392,7 +424,10 @@ def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
     raise typer.Exit(2 if report.still_rejected else 0)
 
 
-@app.command(epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv")
+@app.command(
+    epilog="Examples:  csm identity    csm identity --json    csm identity --out account_map/new.csv",
+    short_help="Show how vendors' customers match accounts.",
+)
 def identity(
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of unmatched customers per source.")] = 20,
@@ -407,7 +442,9 @@ def identity(
     typer.echo(identity_text(_warehouse(config), limit=limit, out=out, as_json=as_json))
 
 
-@app.command(epilog="Example:  csm backup /var/backups/csm-health --keep 14")
+@app.command(
+    epilog="Example:  csm backup /var/backups/csm-health --keep 14", short_help="Copy the warehouse to a new folder."
+)
 def backup(
     folder: Annotated[Path, typer.Argument(help="Folder of the backups; each is a folder in it.")],
     config: ConfigOption = None,
@@ -420,7 +457,10 @@ def backup(
         typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
 
 
-@app.command(epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z")
+@app.command(
+    epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z",
+    short_help="Replace the warehouse by a backup.",
+)
 def restore(
     backup: Annotated[Path, typer.Argument(help="The folder of one backup.")],
     config: ConfigOption = None,
@@ -451,13 +491,17 @@ def _ended_by_sigterm() -> Generator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-@notion_app.command("init", epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef")
+@notion_app.command(
+    "init",
+    epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef",
+    short_help="Create the databases, or add what is missing.",
+)
 def notion_init(
-    parent: Annotated[str | None, typer.Option(help="Page to make the databases under; the sandbox has one.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Page to create the databases under; the sandbox has one.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the four databases, or complete what is missing of them, and print the settings."""
+    """Create the four databases, or add what is missing, and print the settings."""
     from csm_core.notion.commands import init
 
     found = init(_config(config), parent)
@@ -466,9 +510,11 @@ def notion_init(
     )
 
 
-@notion_app.command("doctor", epilog="Example:  csm notion doctor --json")
+@notion_app.command(
+    "doctor", epilog="Example:  csm notion doctor --json", short_help="Check the databases and their properties."
+)
 def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Say for each database what is missing or of the wrong type."""
+    """Show, for each database, what is missing or has the wrong type."""
     from csm_core.notion.commands import doctor
 
     findings = doctor(_config(config))
@@ -481,7 +527,11 @@ def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> N
     raise typer.Exit(1 if findings else 0)
 
 
-@notion_app.command("sandbox", epilog="Example:  csm notion sandbox --config data/demo/acme/csm.yaml --port 8756")
+@notion_app.command(
+    "sandbox",
+    epilog="Example:  csm notion sandbox --config data/demo/acme/csm.yaml --port 8756",
+    short_help="Serve the local Notion sandbox and its pages.",
+)
 def notion_sandbox(
     config: ConfigOption = None,
     port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free one.")] = None,
@@ -492,10 +542,15 @@ def notion_sandbox(
     serve_sandbox(_config(config), port)
 
 
-@notion_app.command("plan", epilog="Examples:  csm notion plan --json    csm notion plan --as-of 2026-09-30")
+@notion_app.command(
+    "plan",
+    epilog="Examples:  csm notion plan --json    csm notion plan --as-of 2026-09-30",
+    short_help="Show what publishing would write.",
+)
 def notion_plan(
     as_of: Annotated[
-        datetime | None, typer.Option(formats=DAY_FORMATS, help="The day; default: the newest complete day.")
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: the newest complete day."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -504,11 +559,19 @@ def notion_plan(
     _print_plan(_config(config), as_of, as_json=as_json)
 
 
-@notion_app.command("apply", epilog="Examples:  csm notion apply    csm notion apply --accept portfolio_swing")
+@notion_app.command(
+    "apply",
+    epilog="Examples:  csm notion apply    csm notion apply --accept portfolio_swing",
+    short_help="Publish to Notion, or accept a held day.",
+)
 def notion_apply(
     as_of: Annotated[
         datetime | None,
-        typer.Option(formats=DAY_FORMATS, help="The day; default: the newest complete day, or held day to accept."),
+        typer.Option(
+            formats=DAY_FORMATS,
+            metavar="YYYY-MM-DD",
+            help="The day; default: the newest complete day, or held day to accept.",
+        ),
     ] = None,
     accept: Annotated[
         list[str] | None,
