@@ -26,10 +26,10 @@ _LEFTOVER = re.compile(r"\.restored-\d{8}T\d{6}Z\Z")
 def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) -> tuple[str | None, Path | None]:
     """Put a backup in the warehouse's place, with its marts published to analysts.
 
-    Gives its newest complete day, and the folder to which the previous files were moved. Waits for a run that is going on:
-    it would go on in the restored file. Everything is copied, read and published in a folder of its own before the
-    warehouse is touched: any failure leaves the warehouse as it was. Raises InputError for a folder that is not a
-    complete backup, WarehouseError if the disk is full or the files cannot be swapped.
+    Gives its newest complete day, and the folder to which the previous files were moved. Waits for a run in progress,
+    which would otherwise go on in the restored file. Everything is copied, read and published in a folder of its own
+    before the warehouse is touched: any failure leaves the warehouse as it was. Raises InputError for a folder that is
+    not a complete backup, WarehouseError if the disk is full or the files cannot be swapped.
     """
     home = warehouse.path.parent
     if not backup.is_dir():
