@@ -22,7 +22,7 @@ from assets.context import (
 )
 from csm_core.checks import check_names, run_checks
 from csm_core.column_lineage import columns_behind
-from csm_core.days import begin_days
+from csm_core.days import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.finished_days import model_parameters
 from csm_core.late_records import span_text
 from csm_core.portfolio_checks import require_population
@@ -43,8 +43,12 @@ def asset_name(table: str) -> str:
 
 
 def upstream(model: SqlModel) -> list[dg.AssetKey]:
-    """The assets that a model reads, from its SQL; tables of the run itself are no assets."""
-    return [dg.AssetKey(asset_name(table)) for table in sorted(model.dependencies) if not table.startswith("run.")]
+    """The assets that a model reads, from its SQL.
+
+    Tables of the run itself are no assets. The statuses of the run's days are final when ``csm_days`` is built.
+    """
+    tables = {DAYS_TABLE if table == STATUS_TABLE else table for table in model.dependencies} - {model.table}
+    return [dg.AssetKey(asset_name(table)) for table in sorted(tables) if not table.startswith("run.")]
 
 
 def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
@@ -83,6 +87,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
             days = days_to_build(context, connection, model.table) if model.partitioned else None
+            if model.dependencies & {STATUS_TABLE, UNCOUNTED_TABLE}:
+                count_only_days_of(connection, days_run_id(context))
             if model.name == FIRST_MART and days:
                 accepted_checks(context, pipeline)
                 require_population(connection, days)

@@ -107,6 +107,12 @@ def statuses(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
     return dict(sorted(found.items()))
 
 
+def listed(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
+    """What ``marts.csm_days`` lists, in order: the statuses when it was built."""
+    rows: list[Any] = connection.execute(f"select {_COLUMNS} from {DAYS_TABLE} order by as_of_date").fetchall()
+    return {row[0]: _status(row) for row in rows}
+
+
 def status_of(connection: duckdb.DuckDBPyConnection, day: date) -> DayStatus | None:
     """The status of a day; None if it has not been scored."""
     return statuses(connection).get(day)
@@ -188,15 +194,9 @@ def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], r
 
     What an earlier run found remains known: a day that was held or accepted is judged again by this run.
     """
-    prepare(connection)
+    forget_passed_days(connection, run_id)
     span: dict[str, Any] = {"first": days[0], "last": days[1]}
     with transaction(connection):
-        # A day that another run, or an acceptance, left unfinished does not count for this run.
-        connection.execute(
-            f"update {STATUS_TABLE} set checks_passed = false where status in ('{BUILDING}', '{HELD}') "
-            "and run_id is distinct from $run_id",
-            {"run_id": run_id},
-        )
         connection.execute(
             f"insert into {STATUS_TABLE} "
             f"select cast(range as date), '{BUILDING}', '', '', null, $run_id, false, $now "
@@ -206,6 +206,25 @@ def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], r
             {**span, "run_id": run_id, "now": _now()},
         )
         _changed(connection, [days])
+
+
+def count_only_days_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Let the models of a run read no day that another run left unfinished; that run can still go on with it."""
+    prepare(connection)
+    with transaction(connection):
+        _list_uncounted(connection, run_id)
+
+
+def forget_passed_days(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:
+    """Let no day count that another run than this one (None: any run) left unfinished after its checks passed."""
+    prepare(connection)
+    with transaction(connection):
+        connection.execute(
+            f"update {STATUS_TABLE} set checks_passed = false where status in ('{BUILDING}', '{HELD}') "
+            "and run_id is distinct from $run_id and checks_passed",
+            {"run_id": run_id},
+        )
+        _changed(connection, [])
 
 
 def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date, DayStatus]:
@@ -279,11 +298,7 @@ def finish_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> 
 
 def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, date]]) -> None:
     """Bring the list of uncounted days up to date, and note that the published copy lacks what has changed."""
-    connection.execute(f"delete from {UNCOUNTED_TABLE}")
-    connection.execute(
-        f"insert into {UNCOUNTED_TABLE} select as_of_date from {STATUS_TABLE} "
-        f"where status not in ('{COMPLETE}', '{ACCEPTED}') and not checks_passed order by as_of_date"
-    )
+    _list_uncounted(connection)
     if not spans:
         return
     for (table,) in connection.execute(
@@ -294,6 +309,17 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
     ).fetchall():
         for span in spans:
             note_uncopied(connection, f"{COPIED_LAYER}.{table}", span)
+
+
+def _list_uncounted(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:
+    """Fill the list of uncounted days. With ``run_id``, only that run's days count when their checks have passed."""
+    connection.execute(f"delete from {UNCOUNTED_TABLE}")
+    connection.execute(
+        f"insert into {UNCOUNTED_TABLE} select as_of_date from {STATUS_TABLE} "
+        f"where status not in ('{COMPLETE}', '{ACCEPTED}') "
+        "and not (checks_passed and coalesce(run_id = $run_id, $run_id is null)) order by as_of_date",
+        {"run_id": run_id},
+    )
 
 
 def _now() -> datetime:

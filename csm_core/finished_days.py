@@ -48,9 +48,32 @@ def finish(
 def take_back(connection: duckdb.DuckDBPyConnection, config: Config, held: date) -> None:
     """Bring up to date what lists statuses or shows a day that is held now and may have counted before."""
     _build_later(connection, config, held)
-    models = load_models("marts")
-    for name in (DAYS_MODEL, CURRENT_MODEL):
-        build_model(connection, models[name], model_parameters(config))
+    for model in _built_from_statuses():
+        build_model(connection, model, model_parameters(config))
+
+
+def show_counted_days(connection: duckdb.DuckDBPyConnection) -> None:
+    """Build again the tables of statuses and of the newest complete day that disagree with the statuses.
+
+    A run that was killed leaves them so; tables that were never built are left to the run.
+    """
+    found = days.statuses(connection)
+    counted = [one.day for one in found.values() if one.counts]
+    disagreeing: list[SqlModel] = []
+    for model in _built_from_statuses():
+        if not table_exists(connection, model.table):
+            continue
+        if model.name == DAYS_MODEL:
+            agrees = days.listed(connection) == found
+        else:
+            shown = connection.execute(f"select distinct as_of_date from {model.table}").fetchall()
+            agrees = max(shown, default=(None,))[0] == max(counted, default=None) and {
+                day for (day,) in shown
+            }.issubset(counted)
+        if not agrees:
+            disagreeing.append(model)
+    for model in disagreeing:
+        build_model(connection, model, {})
 
 
 def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
@@ -83,6 +106,7 @@ def accept(
     Raises InputError if the day is not held, if a check is unknown or did not fail, or if another failed as well;
     WarehouseError if a table built from the scores fails its checks, in which case the day remains held.
     """
+    days.forget_passed_days(connection)
     status = days.status_of(connection, day)
     failed_checks, message = _acceptable(status, day, checks)
     failed = dict.fromkeys(failed_checks, "") | {failed_checks[0]: message}
@@ -91,6 +115,7 @@ def accept(
         for model in _built_from_scores():
             _build(connection, config, model, (day, day))
         finish(connection, config, [day])
+        _build(connection, config, load_models("marts")[CURRENT_MODEL], (day, day))
     except BaseException:
         days.hold_day(connection, day, failed)
         raise
@@ -133,9 +158,19 @@ def _build(
     return result
 
 
+def _built_from_statuses() -> list[SqlModel]:
+    """The marts that read the statuses: they are built when the statuses of a run's days are final."""
+    return [model for model in _mart_models() if days.STATUS_TABLE in model.dependencies]
+
+
+def _mart_models() -> list[SqlModel]:
+    """The marts that a SQL file defines."""
+    return [model for model in load_models("marts").values() if model.sql]
+
+
 def _built_from_scores() -> list[SqlModel]:
-    """The marts that read the scores, directly or through other marts, each after those that it reads."""
-    marts = {model.table: model for model in load_models("marts").values() if model.sql and model.name != DAYS_MODEL}
+    """The other marts that read the scores, directly or through other marts, each after those that it reads."""
+    marts = {model.table: model for model in _mart_models() if days.STATUS_TABLE not in model.dependencies}
     reached = {days.SCORES_TABLE}
     while more := {table for table, model in marts.items() if model.dependencies & reached} - reached:
         reached |= more

@@ -22,6 +22,7 @@ from csm_core.checksums import copy_file, sha256_of
 from csm_core.days import counted_sql
 from csm_core.errors import WarehouseError
 from csm_core.file_access import give_group, make_folder
+from csm_core.finished_days import show_counted_days
 from csm_core.logging import get_logger
 from csm_core.sql_models import literal
 from csm_core.uncopied import Uncopied, copied_checksum, forget_uncopied, uncopied
@@ -51,6 +52,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
     with warehouse.connect() as connection:
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
+        show_counted_days(connection)
         lacking = uncopied(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")

@@ -12,8 +12,10 @@ with latest_days as (
     where
         not exists (
             select 1
-            from run.uncounted_days as uncounted
-            where uncounted.as_of_date = csm_health_scores.as_of_date
+            from run.days_status as uncounted
+            where
+                uncounted.as_of_date = csm_health_scores.as_of_date
+                and uncounted.status not in ('complete', 'accepted')
         )
     group by tenant_id, account_id
 ),
@@ -32,8 +34,10 @@ previous_days as (
     where
         not exists (
             select 1
-            from run.uncounted_days as uncounted
-            where uncounted.as_of_date = csm_health_scores.as_of_date
+            from run.days_status as uncounted
+            where
+                uncounted.as_of_date = csm_health_scores.as_of_date
+                and uncounted.status not in ('complete', 'accepted')
         )
     group by csm_health_scores.tenant_id, csm_health_scores.account_id
 ),
@@ -66,8 +70,10 @@ month_before as (
     where
         not exists (
             select 1
-            from run.uncounted_days as uncounted
-            where uncounted.as_of_date = csm_health_scores.as_of_date
+            from run.days_status as uncounted
+            where
+                uncounted.as_of_date = csm_health_scores.as_of_date
+                and uncounted.status not in ('complete', 'accepted')
         )
 ),
 

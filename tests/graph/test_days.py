@@ -16,7 +16,9 @@ from csm_core import days
 from csm_core.charts import rag_over_time
 from csm_core.errors import InputError
 from csm_core.notion.commands import accept_and_apply, plan
+from csm_core.published_copy import publish_copy
 from csm_core.run_report import report_lines
+from csm_core.scoring_macros import create_macros
 from csm_core.sql_models import load_models
 from csm_core.warehouse import Warehouse
 from csm_core.whatif import what_if
@@ -171,7 +173,7 @@ def test_a_held_day_is_in_no_table_for_analysts_but_the_list_of_days(company):
         with pytest.raises(InputError, match="2026-06-30 is held by usage_delivered"):
             what_if(connection, [], date_to=date(2026, 6, 30))
         bars = f"2 scored days from 2026-06-28 to {BEFORE}"
-        assert bars in rag_over_time(connection, (date(2026, 7, 1), date(2026, 7, 1)))[date(2026, 7, 1)]
+        assert bars in rag_over_time(connection, (date(2026, 6, 29),) * 2)[date(2026, 6, 29)]
 
 
 def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_day_and_flows_on_when_accepted(company):
@@ -250,6 +252,22 @@ def test_a_day_whose_run_failed_is_unfinished_and_asked_for_again(company):
         assert carried_out(company, instance, AFTER).success
     assert transitions(company) == [("a1", AFTER)]
     assert statuses(company)[AFTER][0] == "complete"
+
+
+def test_a_run_killed_after_the_checks_leaves_the_copy_and_the_newest_day_as_they_were(company):
+    killed_before = ("csm_days", "csm_analytics", "csm_feature_adoption", "csm_expansion_opportunities", "csm_qbr")
+    steps = [*load_models("intermediate"), *(name for name in load_models("marts") if name not in killed_before)]
+    ran(company, AFTER, select=steps, publish=False)
+    assert statuses(company)[AFTER][0] == "building"
+    # Another run does not count on the day, and a copy that is written meanwhile does not show it.
+    ran(company, AFTER, select=["csm_portfolio_daily", "csm_rag_transitions"], publish=False)
+    assert company.query("select list(as_of_date) from run.uncounted_days") == [
+        ([date(2026, 6, 30), date(2026, 7, 1)],)
+    ]
+    publish_copy(Warehouse.of(company.config), create_macros)
+    assert all(not {HELD, AFTER} & found for found in copied_days(company).values())
+    assert copied(company, "select distinct as_of_date from marts.csm_health_current") == [(date(2026, 6, 29),)]
+    assert copied(company, f"select status from marts.csm_days where as_of_date = '{AFTER}'") == [("building",)]
 
 
 def test_a_held_day_is_accepted_by_a_tag_of_the_run(company):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from csm_core import days
 from csm_core.config import Config
 from csm_core.errors import InputError
-from csm_core.finished_days import finish, model_parameters, take_back
+from csm_core.finished_days import CURRENT_MODEL, DAYS_MODEL, finish, model_parameters, show_counted_days, take_back
 from csm_core.sql_models import load_models
 from csm_core.warehouse import build_model
 from tests.sql.harness import fresh
@@ -19,7 +19,9 @@ from tests.sql.test_model_cases import prepare
 
 FIRST = date(2026, 6, 1)
 CONFIG = Config()
-TRANSITIONS = load_models("marts")["csm_rag_transitions"]
+MARTS = load_models("marts")
+TRANSITIONS, CURRENT = MARTS["csm_rag_transitions"], MARTS[CURRENT_MODEL]
+OF_THE_DAY = ("marts.csm_health_signals", "intermediate.int_account_days")
 
 # A run of some days from a first one on: how it ends, and what the accounts of its days are.
 ENDS = ("complete", "held", "accepted", "killed before the checks", "killed after them")
@@ -45,6 +47,9 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
             "values ('t', 'a', ?, 1, ?)",
             [day, NAMES[rag]],
         )
+        for table in OF_THE_DAY:
+            connection.execute(f"delete from {table} where as_of_date = ?", [day])
+            connection.execute(f"insert into {table} (tenant_id, account_id, as_of_date) values ('t', 'a', ?)", [day])
     if end == "killed before the checks":
         return
     days.pass_days(connection, span[:-1])
@@ -56,6 +61,7 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
     build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))
     if end in ("complete", "accepted"):
         finish(connection, CONFIG, days.passed_days(connection, run_id))
+    build_model(connection, CURRENT, model_parameters(CONFIG))
 
 
 def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, str, str]]:
@@ -71,21 +77,32 @@ def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, st
 @pytest.fixture(scope="module")
 def warehouse():
     with fresh() as connection:
-        for table in TRANSITIONS.dependencies:
+        for table in TRANSITIONS.dependencies | CURRENT.dependencies:
             prepare(connection, table)
         build_model(connection, TRANSITIONS, model_parameters(CONFIG), (FIRST, FIRST))
+        for name in (DAYS_MODEL, CURRENT_MODEL):
+            build_model(connection, MARTS[name], model_parameters(CONFIG))
         yield connection
 
 
 @settings(max_examples=25)
 @given(st.lists(RUNS, min_size=1, max_size=5))
 def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
-    for table in (days.STATUS_TABLE, days.UNCOUNTED_TABLE, days.SCORES_TABLE, TRANSITIONS.table):
+    run_tables = (days.STATUS_TABLE, days.UNCOUNTED_TABLE)
+    for table in (*run_tables, days.SCORES_TABLE, TRANSITIONS.table, *OF_THE_DAY, CURRENT.table, days.DAYS_TABLE):
         warehouse.execute(f"delete from {table}")
     wanted: dict[date, str] = {}
     for number, run in enumerate(runs):
         carry_out(warehouse, number, run)
+        shown = warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall()
+        show_counted_days(warehouse)
+        assert days.listed(warehouse) == days.statuses(warehouse)
+        newest = days.newest_counted_day(warehouse)
+        assert warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall() == [(newest,)]
         offset, length, end, _ = run
+        if end != "killed before the checks":
+            # The model itself reads no day that does not count.
+            assert shown == [(newest,)]
         span = [FIRST + timedelta(days=offset + one) for one in range(length)]
         wanted |= dict.fromkeys(span, {"complete": "complete", "accepted": "complete"}.get(end, "building"))
         if end in ("held", "accepted"):
