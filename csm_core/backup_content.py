@@ -128,18 +128,20 @@ def _within_sources(name: str) -> bool:
     return len(parts) > 1 and parts[0] == SOURCES and ".." not in parts and "\0" not in name
 
 
-def read_completely(file: Path) -> str | None:
+def read_completely(file: Path, origin: Path | None = None) -> str | None:
     """Read every table of a warehouse; gives its newest complete or accepted day, if it has one.
 
-    Raises InputError for a file that is not a warehouse of csm-health, or has a table that cannot be read.
+    Raises InputError for a file that is not a warehouse of csm-health, or has a table that cannot be read; it names
+    ``origin`` if ``file`` is a copy of that.
     """
+    named = origin or file
     table = ""
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
             connection.execute("set enable_progress_bar = false")
             schemas = {name for (name,) in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
             if not schemas.issuperset(_OWN_SCHEMAS):
-                message = f"{file} is not a warehouse of csm-health: it has no schemas {', '.join(_OWN_SCHEMAS)}"
+                message = f"{named} is not a warehouse of csm-health: it has no schemas {', '.join(_OWN_SCHEMAS)}"
                 raise InputError(message)
             for schema, name in connection.execute(
                 "select schema_name, table_name from duckdb_tables() where not internal order by all"
@@ -149,7 +151,7 @@ def read_completely(file: Path) -> str | None:
             table = SCORES_TABLE
             day = newest_counted_day(connection)
     except (duckdb.Error, RuntimeError) as error:
-        where = f"{file}, table {table}" if table else f"{file}"
-        message = f"{where}: cannot be read: {str(error).splitlines()[0]}"
+        where = f"{named}, table {table}" if table else f"{named}"
+        message = f"{where}: cannot be read: {str(error).splitlines()[0].replace(str(file), str(named))}"
         raise InputError(message) from None
     return day.isoformat() if day else None

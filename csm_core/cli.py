@@ -235,7 +235,7 @@ def score(
 ) -> None:
     """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
     from csm_core.score_file import score_file
-    from csm_core.summary import printable
+    from csm_core.terminal import printable
     from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
     scorer = VectorizedCSMHealthScorer(

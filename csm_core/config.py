@@ -165,6 +165,14 @@ class Config(Section, frozen=True):
     group: str | None = None
     dagster_url: str | None = None
 
+    @field_validator("warehouse")
+    @classmethod
+    def _names_a_file(cls, value: Path) -> Path:
+        if value.name in ("", ".."):
+            message = "expected the path of a file, such as data/csm.duckdb"
+            raise ValueError(message)
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:

@@ -35,7 +35,7 @@ from csm_core.sources.files_settings import FilesSettings, mappable_columns
 from csm_core.sources.reading import NULL_VALUES
 from csm_core.sources.settings_base import SourceSettings
 from csm_core.sources.source_files import CSV
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.value_formats import date_formats, decimal_marks, null_texts
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}

@@ -17,7 +17,7 @@ from csm_core.file_access import open_to_others
 from csm_core.sample_checks import check_samples
 from csm_core.sample_problems import ERROR, FILE_NOT_READ, WARNING, Problem
 from csm_core.sources.registry import get_system
-from csm_core.summary import printable
+from csm_core.terminal import printable
 
 NEEDS_FIX = 2
 MAX_LISTED = 10

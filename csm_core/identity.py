@@ -33,7 +33,7 @@ from csm_core.sources.files import readable_files
 from csm_core.sources.loading import load_tables
 from csm_core.sources.raw_tables import Log, RawTable
 from csm_core.sql_models import literal
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.text_casts import BLANKS, create_macros
 from csm_core.warehouse import table_exists, transaction
 

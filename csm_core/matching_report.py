@@ -9,7 +9,7 @@ from pathlib import Path
 from csm_core import matching
 from csm_core.errors import InputError
 from csm_core.matching import SourceMatches, UnmatchedCustomer
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.warehouse import Warehouse
 
 

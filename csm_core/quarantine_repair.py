@@ -36,7 +36,7 @@ from csm_core.sources.reading import AS_USUAL, Reading
 from csm_core.sources.settings import FilesSettings
 from csm_core.sql_models import literal, staging_models
 from csm_core.staging_gate import prepare, stage_entity
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.warehouse import Warehouse, table_exists, transaction
 
 REPAIRED = "repaired"

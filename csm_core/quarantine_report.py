@@ -8,7 +8,7 @@ from pathlib import Path
 
 from csm_core import quarantine
 from csm_core.errors import InputError
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.warehouse import Warehouse
 
 

@@ -43,7 +43,7 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
             try:
                 make_folder(prepared)
                 with_sources = copy_backup(backup, prepared)
-                day = read_completely(prepared / WAREHOUSE)
+                day = read_completely(prepared / WAREHOUSE, backup / WAREHOUSE)
                 copied = prepared / warehouse.path.name
                 (prepared / WAREHOUSE).rename(copied)
                 _publish(warehouse.at(copied))

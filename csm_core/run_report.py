@@ -11,7 +11,8 @@ from csm_core.days import newer_uncounted, status_of
 from csm_core.gate.records import RecordCounts
 from csm_core.late_records import LateRecords, late_text
 from csm_core.sources.found_files import UnreadFile
-from csm_core.summary import DaySummary, day_lines, printable, summarise_day
+from csm_core.summary import DaySummary, day_lines, summarise_day
+from csm_core.terminal import printable
 from csm_core.warehouse import Warehouse
 
 _MOST_UNREAD = 10

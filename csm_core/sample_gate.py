@@ -18,7 +18,7 @@ from csm_core.sources.postgres import SYSTEM as POSTGRES
 from csm_core.sources.source_files import first_line
 from csm_core.sql_models import SqlModel, literal
 from csm_core.staging_casts import judge
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.value_formats import date_formats, decimal_marks, null_texts
 
 CONTRACT_SYSTEMS = (FILES, POSTGRES)

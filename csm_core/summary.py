@@ -11,6 +11,7 @@ import duckdb
 
 from csm_core.days import counted_sql
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.terminal import printable
 from csm_core.warehouse import table_exists
 
 MOVERS = 5
@@ -98,12 +99,6 @@ def day_lines(summary: DaySummary) -> list[str]:
     elif summary.previous_day:
         lines.append(f"Movers     none since {summary.previous_day}")
     return lines
-
-
-def printable(text: str, most: int = 48) -> str:
-    """Text from a source made safe for a terminal: control characters gone, at most ``most`` characters."""
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
 
 
 def _change(summary: DaySummary, rag: str) -> str:

@@ -21,6 +21,12 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(" ", without_secrets(text))
 
 
+def printable(text: str, most: int = 48) -> str:
+    """A value from a source on one line: each control character and line break a blank, at most ``most`` characters."""
+    cleaned = "".join(character if character.isprintable() else " " for character in text)
+    return cleaned if len(cleaned) <= most else cleaned[: most - 1] + "…"
+
+
 class CleanStream:
     """A text stream that cleans what is written to it; everything else is the stream's own."""
 

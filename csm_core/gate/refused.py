@@ -6,7 +6,7 @@ from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
 from csm_core.gate.records import RECORD_COUNTS, REJECTED_RECORDS
 from csm_core.gate.scope import Counts, Limits, Scope, Source, among
 from csm_core.sql_models import literal, quoted
-from csm_core.summary import printable
+from csm_core.terminal import printable
 from csm_core.warehouse import columns_of, table_exists
 
 

@@ -23,7 +23,7 @@ from csm_core.notion.page_blocks import mark
 from csm_core.notion.plan import CREATE, TITLES, UPDATE, Plan, Step, changed_id_lines
 from csm_core.notion.retry import Refused
 from csm_core.notion_adapter import NotionCSMAdapter
-from csm_core.summary import printable
+from csm_core.terminal import printable
 
 CONCURRENT = 6
 # So many pages are marked as being sent at a time: after a kill, so many at most are looked for one by one.

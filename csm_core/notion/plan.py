@@ -19,7 +19,7 @@ from csm_core.notion.databases import ACCOUNTS, EXPANSION, HEALTH, KINDS, QBR, R
 from csm_core.notion.desired import Item, account_of, key_of_facts
 from csm_core.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
 from csm_core.notion_adapter import NotionCSMAdapter, same_id
-from csm_core.summary import printable
+from csm_core.terminal import printable
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
 # How long a review that could not be published is tried again by the runs of later days.

@@ -15,7 +15,7 @@ from csm_core.paging import Paging
 from csm_core.sources.pulling import Page, State
 from csm_core.sources.settings import DelightedApi
 from csm_core.sources.web_api import WebApi, key_of
-from csm_core.summary import printable
+from csm_core.terminal import printable
 
 SYSTEM = "delighted"
 PATH = "/v1/survey_responses.json"

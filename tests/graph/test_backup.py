@@ -239,7 +239,7 @@ DAMAGES = {
     ),
     "no manifest, empty": (
         lambda made: [(made / "backup.json").unlink(), (made / "csm.duckdb").write_bytes(b"")],
-        "is not a warehouse of csm-health|cannot be read",
+        r"^(?!.*\.restored-).*csm-backup-\w+/csm\.duckdb: cannot be read",
     ),
     "the manifest is garbage": (lambda made: (made / "backup.json").write_bytes(b"\xff{"), "not the manifest"),
     "the manifest is a list": (lambda made: (made / "backup.json").write_text("[1]"), "not the manifest"),

@@ -96,6 +96,8 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("signals: {min_term_months: 1201}", ["signals.min_term_months", "less than or equal to 1200", "1201"]),
         ("signals: {min_term_months: 1.5}", ["signals.min_term_months", "integer", "1.5"]),
         ("signals: {growing_percent: 1000001}", ["signals.growing_percent", "1000000", "1000001"]),
+        ("warehouse: ''", ["warehouse: expected the path of a file, such as data/csm.duckdb", "found ''"]),
+        ("warehouse: data/..", ["warehouse: expected the path of a file"]),
         ("timezone: Europe/Berlinn", ["timezone", "'Europe/Berlin'", "'Europe/Berlinn'"]),
         ("partitions_start: soon", ["partitions_start", "'soon'"]),
         ("memory_limit: much", ["memory_limit", "'much'"]),
