@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
 from csm_core import portfolio_checks
+from csm_core.days import ACCEPTED, HELD
 from csm_core.errors import CSMError
 from csm_core.finished_days import take_back
 from csm_core.portfolio_checks import Judgement, PortfolioCheck
@@ -41,6 +42,8 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
                 # Nobody asks for the day anew when late records bring it up to date.
                 keep_accepted=LATE in context.op_execution_context.run.tags,
             )
+        for judgement in judgements:
+            _observe(context, judgement)
         *earlier, last = judgements
         _tell_earlier(context, pipeline, earlier)
         if last.holding:
@@ -49,6 +52,21 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
             yield _result(context, pipeline, check, last, earlier)
 
     return [_checks]
+
+
+def _observe(context: dg.AssetCheckExecutionContext, judgement: Judgement) -> None:
+    """Note on the day's partition that it is held or accepted: its metadata was stored before the checks ran."""
+    if not judgement.failed:
+        return
+    status = HELD if judgement.holding else ACCEPTED
+    metadata = {
+        "status": status,
+        "failed_checks": ", ".join(outcome.name for outcome in judgement.failed),
+        **({"accepted_by": judgement.accepted_by} if status == ACCEPTED else {}),
+        "found": "\n".join(f"{outcome.name}: {outcome.message}" for outcome in judgement.failed),
+    }
+    observation = dg.AssetObservation(SCORES, partition=str(judgement.day), metadata=metadata)
+    context.op_execution_context.log_event(observation)
 
 
 def _tell_earlier(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, earlier: Sequence[Judgement]) -> None:

@@ -1,8 +1,11 @@
 """The last mart of a day: when everything that is built from its scores has been built, the day is complete."""
 
+from datetime import date
+from typing import Any
+
 import dagster as dg
 
-from assets.context import days_of, days_run_id, pipeline_of
+from assets.context import days_between, days_of, days_run_id, pipeline_of
 from assets.models import asset_arguments, report
 from csm_core import days
 from csm_core.finished_days import finish
@@ -24,6 +27,17 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
                 context.log.info(said)
                 pipeline.notes.append(said)
             days.require_scored(connection, own[1])
-            return report(context, connection, model, result, own)
+            return report(context, connection, model, result, own, by_day=_status_by_day(connection, own))
 
     return _days
+
+
+def _status_by_day(connection: Any, span: tuple[date, date]) -> dict[date, dict[str, Any]]:
+    """What each partition shows: the day's status, and of a held or accepted day the failed checks."""
+    found = days.statuses(connection)
+    return {day: _status(found[day]) for day in days_between(*span) if day in found}
+
+
+def _status(day: days.DayStatus) -> dict[str, Any]:
+    shown = {"status": day.status, "failed_checks": ", ".join(day.failed_checks), "accepted_by": day.accepted_by}
+    return {name: value for name, value in shown.items() if value}

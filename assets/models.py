@@ -139,7 +139,7 @@ def report(
             "dagster/column_schema": _column_schema(connection, model),
             "dagster/column_lineage": _column_lineage(model),
             "seconds": round(result.seconds, 3),
-            "checks_failed": len(failed),
+            "table_checks_failed": len(failed),
             **({} if days else first_rows),
             **again,
             **(more or {}),

@@ -96,10 +96,10 @@ def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]
 
 def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
     most = max(sum(bar.values()) for bar in bars.values())
-    caption = (
-        f"Accounts by RAG, RED at the bottom, a bar for each of {len(bars)} scored days "
-        f"from {min(bars)} to {max(bars)}; the full height is {most:,} accounts."
-    )
+    days = f"{min(bars)}, the only scored day"
+    if len(bars) > 1:
+        days = f"each of {len(bars)} scored days from {min(bars)} to {max(bars)}"
+    caption = f"Accounts by RAG, RED at the bottom, a bar for {days}; the full height is {most:,} accounts."
     return _markdown(caption, stacked_bars(list(bars.values())))
 
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from csm_core.days import statuses
+from csm_core.days import DayStatus, statuses
 from csm_core.warehouse import Warehouse
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -51,8 +51,14 @@ def days_due(
 
 def days_done(warehouse: Warehouse) -> dict[date, bool] | None:
     """Every day that was ever begun, and whether it is complete or accepted; None while the warehouse is in use."""
+    found = day_statuses(warehouse)
+    return None if found is None else {day: one.counts for day, one in found.items()}
+
+
+def day_statuses(warehouse: Warehouse) -> dict[date, DayStatus] | None:
+    """The status of every scored day; None while the warehouse is in use, or if there is none."""
     with warehouse.look() as connection:
-        return None if connection is None else {day: one.counts for day, one in statuses(connection).items()}
+        return None if connection is None else statuses(connection)
 
 
 def newest_done(instance: dg.DagsterInstance, asset: str, done: Mapping[date, bool] | None) -> date | None:

@@ -1,14 +1,14 @@
 """What failed in a run, read from Dagster's events: the asset, the message for a person, what checks found."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData
 
-from assets.context import days_between
+from assets.context import ACCEPT, days_between
 from csm_core import errors, portfolio_checks
 from csm_core.secrets import without_secrets
 from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
@@ -45,7 +45,15 @@ def is_failed_check(event: dg.DagsterEvent) -> bool:
 
 def problems_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Everything that went wrong in a run, a line each: failed blocking checks, then failed assets."""
-    events = _events(instance, run_id)
+    return _problems(_events(instance, run_id))
+
+
+def next_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """What to do after a failed run, a line each: correct the cause, or accept the checks that hold its last day."""
+    return _next_steps(run, _events(instance, run.run_id))
+
+
+def _problems(events: Sequence[dg.DagsterEvent]) -> list[str]:
     found = [f"held by {check.check_name}: {check.description or 'failed'}" for check in _failed_checks(events)]
     for event in events:
         if event.is_step_failure and not (found and is_failed_check(event)):
@@ -55,9 +63,17 @@ def problems_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 
 def failure_text(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """What failed in a run and what to do, a line each, without secrets; None if no check or asset has failed."""
-    problems = problems_of(instance, run.run_id)
-    return "\n".join([without_secrets(one) for one in problems] + [_next_step(run)]) if problems else None
+    """What failed in a run and what to do, a line each, without secrets; None if no check or asset has failed.
+
+    What to do comes before what each check found: the UI shows the first lines of a long message.
+    """
+    events = _events(instance, run.run_id)
+    problems = _problems(events)
+    if not problems:
+        return None
+    days, held_by = _days_of(run.tags), _acceptable_checks(events)
+    summary = [f"{days[1]} is held by {', '.join(held_by)}."] if days and held_by else []
+    return "\n".join([*summary, *_next_steps(run, events), *(without_secrets(one) for one in problems)])
 
 
 def show_held_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -126,12 +142,27 @@ def _show_as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: dg.
     instance.report_dagster_event(event, run_id=run.run_id, log_level=logging.ERROR)
 
 
-def _next_step(run: dg.DagsterRun) -> str:
+def _acceptable_checks(events: Iterable[dg.DagsterEvent]) -> list[str]:
+    """The names of the failed checks that can be accepted: those of the portfolio."""
+    acceptable = {check.name for check in portfolio_checks.ALL}
+    return [check.check_name for check in _failed_checks(events) if check.check_name in acceptable]
+
+
+def _next_steps(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent]) -> list[str]:
     days = _days_of(run.tags)
     if days is None:
-        return "Next: fix the cause, then re-execute this run."
-    span = f"--as-of {days[0]}" if days[0] == days[1] else f"--from {days[0]} --to {days[1]}"
-    return f"Next: fix the cause, then run {days_text(run.tags)} again: re-execute this run, or `csm run {span}`."
+        return ["Next: fix the cause, then re-execute this run."]
+    command = "csm run " + (f"--as-of {days[0]}" if days[0] == days[1] else f"--from {days[0]} --to {days[1]}")
+    named = days_text(run.tags)
+    steps = [f"Next: fix the cause, then run {named} again: re-execute this run, or `{command}`."]
+    held_by = _acceptable_checks(events)
+    if held_by:
+        accept = " ".join(f"--accept {name}" for name in held_by)
+        steps.append(
+            f"Or accept {days[1]} as it is: launch a run of {named} with the tag {ACCEPT} and the value "
+            f"`{','.join(held_by)}`, or `{command} {accept}`."
+        )
+    return steps
 
 
 def _days_of(tags: Mapping[str, str]) -> tuple[date, date] | None:

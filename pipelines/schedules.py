@@ -9,9 +9,10 @@ from dagster import ScheduleEvaluationContext
 
 from assets.context import DO_NOT_PUBLISH, QUARTER
 from assets.publish import QBR_PAGES
+from csm_core.days import HELD, DayStatus
 from csm_core.warehouse import Warehouse
 from pipelines.abandoned import close_abandoned_runs
-from pipelines.catch_up import RANGE_END, RANGE_START, days_done, days_due, newest_done
+from pipelines.catch_up import RANGE_END, RANGE_START, day_statuses, days_done, days_due, newest_done
 from pipelines.jobs import DAYS
 
 
@@ -20,7 +21,8 @@ def all_schedules(
 ) -> list[dg.ScheduleDefinition]:
     """The schedules; each asks for the UTC day that had ended when it ticked, and for the days missed before it.
 
-    A daily run is done when its day is complete or accepted, a renewal check when its reviews were published.
+    A daily run is done when its day is complete or accepted, a renewal check when its reviews were published. The
+    renewal check skips a held day, which the daily run has reported, and asks for it again when it counts.
 
     A tick that is evaluated after the next one was due (the daemon had been off) is run, but not published: the newest
     day is.
@@ -28,13 +30,22 @@ def all_schedules(
     zone = ZoneInfo(timezone)
 
     def daily(
-        job: str, asset: str, done: Callable[[], dict[date, bool] | None]
-    ) -> Callable[[ScheduleEvaluationContext], dg.RunRequest]:
-        def evaluate(context: ScheduleEvaluationContext) -> dg.RunRequest:
+        job: str,
+        asset: str,
+        done: Callable[[], dict[date, bool] | None],
+        held_days: Callable[[], dict[date, DayStatus]] = dict,
+    ) -> Callable[[ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]:
+        def evaluate(context: ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
             tick = context.scheduled_execution_time
             day = (tick.astimezone(UTC) - timedelta(days=1)).date()
+            held = held_days()
+            if day in held:
+                return dg.SkipReason(f"{held[day].text()}. A later tick asks for it when it is complete or accepted.")
             instance = _instance_of(context)
-            days = days_due(instance, asset, job, day, catch_up_days, done()) if instance else (day, day)
+            first, _ = days_due(instance, asset, job, day, catch_up_days, done()) if instance else (day, day)
+            while first in held:
+                first += timedelta(days=1)
+            days = first, day
             # A day by the clock on the wall: 23 or 25 hours where the time changes.
             next_tick = tick.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
             overtaken = clock() >= next_tick.replace(tzinfo=zone)
@@ -52,6 +63,9 @@ def all_schedules(
         newest = newest_done(instance, DAYS, days_done(warehouse)) if instance else None
         return _request((ended, max(ended, newest or ended)), {QUARTER: str(first)}, key=first)
 
+    def held_days() -> dict[date, DayStatus]:
+        return {day: one for day, one in (day_statuses(warehouse) or {}).items() if one.status == HELD}
+
     return [
         dg.ScheduleDefinition(
             name="daily_health_schedule",
@@ -66,8 +80,9 @@ def all_schedules(
             job_name="renewal_check",
             cron_schedule="0 8 * * *",
             execution_timezone=timezone,
-            execution_fn=daily("renewal_check", QBR_PAGES, lambda: None),
-            description="Every day at 08:00: reviews of accounts that came within 90 days of their renewal.",
+            execution_fn=daily("renewal_check", QBR_PAGES, lambda: None, held_days),
+            description="Every day at 08:00: reviews of accounts that came within 90 days of their renewal. Skips a "
+            "held day, and asks for it when it counts.",
         ),
         dg.ScheduleDefinition(
             name="quarterly_qbr_schedule",

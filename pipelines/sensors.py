@@ -15,7 +15,7 @@ from csm_core.logging import get_logger
 from csm_core.secrets import without_secrets
 from csm_core.sources.waiting import waiting_files
 from pipelines.catch_up import RANGE_END, RANGE_START, days_text
-from pipelines.failures import explain_failure, problems_of
+from pipelines.failures import explain_failure, next_steps, problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
 
 LATE_FILES_SENSOR = "late_files_sensor"
@@ -109,6 +109,7 @@ def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
         facts = {"job": run.job_name, "days": days, "run": run.run_id}
         if config.dagster_url:
             facts["link"] = run_address(config.dagster_url, run.run_id)
+        facts["next"] = " ".join(next_steps(context.instance, run)).removeprefix("Next: ")
         post(slack_message(f"csm-health: {run.job_name} for {days} failed", facts, problems), url)
 
     return _run_failed

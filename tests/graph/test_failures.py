@@ -73,7 +73,11 @@ def test_held_partitions_count_as_failed_until_their_checks_pass(instance, check
     assert statuses(instance) == expected
     last = instance.all_logs(run_id)[-1]
     assert f"held by {check}: 3 rows are wrong, correct them" in last.message
-    assert last.message.endswith("or `csm run --from 2026-06-01 --to 2026-06-03`.")
+    command = "csm run --from 2026-06-01 --to 2026-06-03"
+    assert f"or `{command}`.\n" in last.message
+    # A check of a model cannot be accepted.
+    assert (f"`{command} --accept {check}`" in last.message) == (check == "portfolio_swing")
+    assert ("\n2026-06-03 is held by portfolio_swing.\n" in last.message) == (check == "portfolio_swing")
     explanations = [entry for entry in instance.all_logs(run_id) if f"held by {check}" in entry.message]
     assert len(explanations) == 1
 
@@ -92,7 +96,7 @@ def test_an_asset_that_fails_is_named_without_secrets(instance, monkeypatch):
     last = instance.all_logs(run(instance, broken, {}))[-1]
     assert "broken: " in last.message
     assert "the key (hidden) is not accepted" in last.message
-    assert last.message.endswith("Next: fix the cause, then re-execute this run.")
+    assert "\nNext: fix the cause, then re-execute this run.\n" in last.message
 
 
 def test_a_run_that_succeeds_gets_no_event(instance):

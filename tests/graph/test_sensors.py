@@ -4,11 +4,9 @@ import json
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from csm_core.warehouse import Warehouse
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
 from tests.conftest import Company, make_company
+from tests.webhook import Hook, webhook
 
 FILES = {
     "accounts.csv": "account_id,account_name,plan,created_at\na1,Ahlers,pro,2025-01-01\na2,Bolt,pro,2025-01-01\n",
@@ -205,40 +204,10 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
 # -- the webhook -------------------------------------------------------------------------------------------------
 
 
-class Hook:
-    """A webhook on this machine: what it was sent, and the statuses that it answers with."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self.server = server
-        self.received: list[dict] = []
-        self.statuses: list[int] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}/services/T00/B00/very-secret"
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            assert self.headers["content-type"].startswith("application/json")
-            found.received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(found.statuses.pop(0) if found.statuses else 200)
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *_arguments):
-            """Nothing on the console."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    found = Hook(server)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    with webhook() as found:
+        yield found
 
 
 def failed_run(company: Company, instance: dg.DagsterInstance) -> dg.RunFailureSensorContext:
@@ -256,9 +225,14 @@ def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: s
     last = instance.all_logs(run_id)[-1]
     assert last.dagster_event_type == dg.DagsterEventType.RUN_FAILURE
     assert "Steps failed: ['csm_health_scores_checks']." in last.message
-    assert "\nheld by usage_delivered: usage events stopped" in last.message
-    assert "--accept usage_delivered" in last.message
-    assert last.message.endswith("run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.")
+    # What to do comes first: the UI shows the first lines of a long message.
+    assert last.message.split("\n", 1)[1].startswith(
+        "2026-07-20 is held by usage_delivered.\n"
+        "Next: fix the cause, then run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.\n"
+        "Or accept 2026-07-20 as it is: launch a run of 2026-07-20 with the tag csm/accept and the value "
+        "`usage_delivered`, or `csm run --as-of 2026-07-20 --accept usage_delivered`.\n"
+        "held by usage_delivered: usage events stopped"
+    )
     assert "ntn_not_to_be_told" not in last.message
 
 
@@ -289,6 +263,8 @@ def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_f
     assert "--accept usage_delivered" in second["text"]
     assert [block["type"] for block in second["blocks"]] == ["section"] * 3
     assert f"*link:* https://dagster.example/runs/{context.dagster_run.run_id}" in second["text"]
+    assert "*next:* fix the cause, then run 2026-07-20 again" in second["text"]
+    assert "with the tag csm/accept and the value `usage_delivered`" in second["text"]
     assert "very-secret" not in caplog.text + json.dumps(second)
     assert "ntn_not_to_be_told" not in json.dumps(second)
     monkeypatch.delenv("CSM_ALERT_WEBHOOK")
