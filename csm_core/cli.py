@@ -217,7 +217,7 @@ def score(
     green: Annotated[float, typer.Option(help="Score from which an account is GREEN.")] = DEFAULT_GREEN_THRESHOLD,
     amber: Annotated[float, typer.Option(help="Score from which an account is AMBER.")] = DEFAULT_AMBER_THRESHOLD,
     churn_window_days: Annotated[
-        int, typer.Option(help="Days to renewal within which the contract worries.")
+        int, typer.Option(help="Days to renewal within which the contract-risk trigger applies.")
     ] = DEFAULT_CHURN_WINDOW_DAYS,
     as_json: JsonOption = False,
 ) -> None:
@@ -574,7 +574,7 @@ def _days(config: Config, as_of: datetime | None, first: datetime | None, last: 
         message = "give either --as-of or --from and --to, not both"
         raise InputError(message)
     if bool(first) != bool(last):
-        message = "--from and --to belong together"
+        message = "--from and --to must be given together"
         raise InputError(message)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     single = as_of.date() if as_of else yesterday

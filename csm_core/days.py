@@ -208,7 +208,7 @@ def _status(row: Sequence[Any]) -> DayStatus:
 def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], run_id: str) -> None:
     """Note that a run begins to replace the signals or scores of some days, before the first of them is replaced.
 
-    What an earlier run found remains known: a day that was held or accepted is judged again by this run.
+    What an earlier run found remains known: a day that was held or accepted is checked again by this run.
     """
     forget_passed_days(connection, run_id)
     span: dict[str, Any] = {"first": days[0], "last": days[1]}
