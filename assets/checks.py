@@ -10,7 +10,7 @@ from csm_core import portfolio_checks
 from csm_core.days import ACCEPTED, HELD
 from csm_core.errors import CSMError
 from csm_core.finished_days import take_back
-from csm_core.portfolio_checks import Judgement, PortfolioCheck
+from csm_core.portfolio_checks import CheckedDay, PortfolioCheck
 from csm_core.published_copy import publish_copy
 from csm_core.scoring_macros import create_macros
 
@@ -32,20 +32,20 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
         pipeline = pipeline_of(context)
         accepted, accepted_by = accepted_checks(context, pipeline)
         with pipeline.warehouse.connect() as connection:
-            judgements = portfolio_checks.judge_days(
+            results = portfolio_checks.check_days(
                 connection,
                 pipeline.config.checks,
                 days_run_id(context),
                 pipeline.last_day(context),
                 accepted,
                 accepted_by,
-                # Nobody asks for the day anew when late records bring it up to date.
+                # A day that late records bring up to date is not requested again by a person.
                 keep_accepted=LATE in context.op_execution_context.run.tags,
             )
-        for judgement in judgements:
-            _observe(context, judgement)
-        *earlier, last = judgements
-        _tell_earlier(context, pipeline, earlier)
+        for result in results:
+            _observe(context, result)
+        *earlier, last = results
+        _report_earlier(context, pipeline, earlier)
         if last.holding:
             _show_held(context, pipeline, last.day)
         for check in portfolio_checks.ALL:
@@ -54,37 +54,37 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
     return [_checks]
 
 
-def _observe(context: dg.AssetCheckExecutionContext, judgement: Judgement) -> None:
+def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay) -> None:
     """Note on the day's partition that it is held or accepted: its metadata was stored before the checks ran."""
-    if not judgement.failed:
+    if not result.failed:
         return
-    status = HELD if judgement.holding else ACCEPTED
+    status = HELD if result.holding else ACCEPTED
     metadata = {
         "status": status,
-        "failed_checks": ", ".join(outcome.name for outcome in judgement.failed),
-        **({"accepted_by": judgement.accepted_by} if status == ACCEPTED else {}),
-        "found": "\n".join(f"{outcome.name}: {outcome.message}" for outcome in judgement.failed),
+        "failed_checks": ", ".join(outcome.name for outcome in result.failed),
+        **({"accepted_by": result.accepted_by} if status == ACCEPTED else {}),
+        "found": "\n".join(f"{outcome.name}: {outcome.message}" for outcome in result.failed),
     }
-    observation = dg.AssetObservation(SCORES, partition=str(judgement.day), metadata=metadata)
+    observation = dg.AssetObservation(SCORES, partition=str(result.day), metadata=metadata)
     context.op_execution_context.log_event(observation)
 
 
-def _tell_earlier(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, earlier: Sequence[Judgement]) -> None:
-    for judgement in earlier:
-        if judgement.holding:
-            said = f"{judgement.day} remains held: {' '.join(outcome.message for outcome in judgement.holding)}"
-            context.log.warning(said)
-            pipeline.notes.append(said)
+def _report_earlier(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, earlier: Sequence[CheckedDay]) -> None:
+    for result in earlier:
+        if result.holding:
+            message = f"{result.day} remains held: {' '.join(outcome.message for outcome in result.holding)}"
+            context.log.warning(message)
+            pipeline.notes.append(message)
 
 
 def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: date) -> None:
-    """Let analysts see that the day is held, and no longer what it said before."""
+    """Show analysts that the day is held, and remove its previous rows from their copy."""
     try:
         with pipeline.warehouse.connect() as connection:
             take_back(connection, pipeline.config, day)
         publish_copy(pipeline.warehouse, create_macros)
     except CSMError as error:
-        # What holds the day is the news of this run; the next run brings the copy up to date.
+        # The failed checks are what this run reports; the next run brings the copy up to date.
         context.log.warning(f"the copy for analysts is not brought up to date: {error}")
 
 
@@ -92,8 +92,8 @@ def _result(
     context: dg.AssetCheckExecutionContext,
     pipeline: Pipeline,
     check: PortfolioCheck,
-    last: Judgement,
-    earlier: Sequence[Judgement],
+    last: CheckedDay,
+    earlier: Sequence[CheckedDay],
 ) -> dg.AssetCheckResult:
     """The result of a check on the last day of the run. A day before it that remains held makes it a warning."""
     outcome = last.outcome(check)
@@ -102,20 +102,20 @@ def _result(
         pipeline.held.append(outcome.text())
         (result,) = check_results([outcome], SCORES)
         return result
-    said: list[str] = []
+    remarks: list[str] = []
     if not outcome.passed:
-        said.append(f"Accepted by {last.accepted_by}. {outcome.message}")
+        remarks.append(f"Accepted by {last.accepted_by}. {outcome.message}")
         context.log.warning(f"accepted by {last.accepted_by}: {outcome.message}")
-    said += [
+    remarks += [
         f"{one.day} remains held. {one.outcome(check).message}" for one in earlier if one.outcome(check) in one.holding
     ]
-    if said:
+    if remarks:
         return dg.AssetCheckResult(
             asset_key=SCORES,
             check_name=check.name,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description=" ".join(said),
+            description=" ".join(remarks),
         )
     (result,) = check_results([outcome], SCORES)
     return result

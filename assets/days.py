@@ -23,9 +23,9 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
             finished = days.passed_days(connection, days_run_id(context))
             result, again = finish(connection, pipeline.config, finished)
             if again:
-                said = f"{span_text(again)}: transitions and reviews are built again, compared with {finished[-1]}"
-                context.log.info(said)
-                pipeline.notes.append(said)
+                message = f"{span_text(again)}: transitions and reviews are built again, compared with {finished[-1]}"
+                context.log.info(message)
+                pipeline.notes.append(message)
             days.require_scored(connection, own[1])
             return report(context, connection, model, result, own, by_day=_status_by_day(connection, own))
 

@@ -637,7 +637,7 @@ def _days(config: Config, as_of: datetime | None, first: datetime | None, last: 
         message = "give either --as-of or --from and --to, not both"
         raise InputError(message)
     if bool(first) != bool(last):
-        message = "--from and --to belong together"
+        message = "--from and --to must be given together"
         raise InputError(message)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     single = as_of.date() if as_of else yesterday

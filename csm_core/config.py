@@ -102,7 +102,7 @@ class ExpansionSettings(Section, frozen=True):
 class FreshnessSettings(Section, frozen=True):
     """After how many days without a record an entity counts as silent, if it had them regularly; none: never.
 
-    ``usage_events`` are judged by ``max_silent_days``, regular or not.
+    ``usage_events`` are checked by ``max_silent_days``, regular or not.
     """
 
     subscriptions: int | None = Field(default=90, ge=0)

@@ -6,7 +6,8 @@ built from its scores has been built. A run that is killed or fails leaves the d
 days count; within a run, so do its own days from the moment that their checks have passed.
 
 ``run.days_status`` holds the statuses, ``run.uncounted_days`` the days that do not count, for the SQL models. A scored
-day without a status was scored by a version that had none, and counts. The published copy has ``marts.csm_days``
+day without a status was scored by a version that had none: it is complete if ``marts.csm_portfolio_daily``, which is
+built behind the checks, has the day, else ``building``. The published copy has ``marts.csm_days``
 instead, and holds only days that count. This module only keeps the statuses; ``csm_core.finished_days`` builds what
 depends on them.
 """
@@ -30,6 +31,8 @@ STATUS_TABLE = "run.days_status"
 UNCOUNTED_TABLE = "run.uncounted_days"
 DAYS_TABLE = "marts.csm_days"
 SCORES_TABLE = "marts.csm_health_scores"
+# Built from the scores when the checks of the portfolio have passed.
+BEHIND_CHECKS_TABLE = "marts.csm_portfolio_daily"
 
 _COLUMNS = "as_of_date, status, failed_checks, message, accepted_by"
 _CREATE = f"""
@@ -79,18 +82,21 @@ class DayStatus:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of this module where they do not exist yet; days that are scored by then are complete."""
+    """Create the tables of this module where they do not exist yet, with the days that are scored by then."""
     if table_exists(connection, STATUS_TABLE):
         return
     with transaction(connection):
         connection.execute("create schema if not exists run")
         connection.execute(_CREATE)
         if table_exists(connection, SCORES_TABLE):
+            finished = _finished_before_statuses_sql(connection)
             connection.execute(
-                f"insert into {STATUS_TABLE} select distinct as_of_date, '{COMPLETE}', '', '', cast(null as varchar), "
-                f"cast(null as varchar), true, cast(? as timestamp) from {SCORES_TABLE} order by as_of_date",
+                f"insert into {STATUS_TABLE} select distinct as_of_date, "
+                f"case when {finished} then '{COMPLETE}' else '{BUILDING}' end, '', '', cast(null as varchar), "
+                f"cast(null as varchar), {finished}, cast(? as timestamp) from {SCORES_TABLE} order by as_of_date",
                 [_now()],
             )
+            _list_uncounted(connection)
 
 
 # -- reading
@@ -102,8 +108,11 @@ def statuses(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
     rows: list[Any] = connection.execute(f"select {_COLUMNS} from {table}").fetchall() if table else []
     found = {row[0]: _status(row) for row in rows}
     if table != DAYS_TABLE and table_exists(connection, SCORES_TABLE):
-        for (day,) in connection.execute(f"select distinct as_of_date from {SCORES_TABLE}").fetchall():
-            found.setdefault(day, DayStatus(day, COMPLETE))
+        complete = "true" if table else _finished_before_statuses_sql(connection)
+        for day, finished in connection.execute(
+            f"select distinct as_of_date, {complete} from {SCORES_TABLE}"
+        ).fetchall():
+            found.setdefault(day, DayStatus(day, COMPLETE if finished else BUILDING))
     return dict(sorted(found.items()))
 
 
@@ -129,7 +138,7 @@ def newest_counted_day(connection: duckdb.DuckDBPyConnection) -> date | None:
 def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
     """A SQL condition: the day in ``column`` is complete or accepted."""
     if not table_exists(connection, STATUS_TABLE):
-        return "true"
+        return _finished_before_statuses_sql(connection, column)
     uncounted = f"select as_of_date from {STATUS_TABLE} where status not in ('{COMPLETE}', '{ACCEPTED}')"
     return f"{column} not in ({uncounted})"
 
@@ -137,8 +146,15 @@ def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date
 def buildable_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
     """A SQL condition: the day in ``column`` counts for the models of the run that is in progress."""
     if not table_exists(connection, UNCOUNTED_TABLE):
-        return "true"
+        return counted_sql(connection, column)
     return f"{column} not in (select as_of_date from {UNCOUNTED_TABLE})"
+
+
+def _finished_before_statuses_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
+    """A SQL condition for days without a status: the checks of the day in ``column`` had passed."""
+    if not table_exists(connection, BEHIND_CHECKS_TABLE):
+        return "true"
+    return f"{column} in (select as_of_date from {BEHIND_CHECKS_TABLE})"
 
 
 def require_counted(connection: duckdb.DuckDBPyConnection, day: date) -> None:
@@ -192,7 +208,7 @@ def _status(row: Sequence[Any]) -> DayStatus:
 def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], run_id: str) -> None:
     """Note that a run begins to replace the signals or scores of some days, before the first of them is replaced.
 
-    What an earlier run found remains known: a day that was held or accepted is judged again by this run.
+    What an earlier run found remains known: a day that was held or accepted is checked again by this run.
     """
     forget_passed_days(connection, run_id)
     span: dict[str, Any] = {"first": days[0], "last": days[1]}

@@ -36,7 +36,7 @@ _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by
 
 @dataclass(frozen=True)
 class ScoredDay:
-    """One account on one day: its score taken apart, the thresholds it was judged by, and what it lacked."""
+    """One account on one day: its score taken apart, the thresholds that applied, and what it lacked."""
 
     tenant_id: str
     account_id: str

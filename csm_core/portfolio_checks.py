@@ -68,7 +68,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CheckedDay:
     """What the checks found of a day: all outcomes, and which failed ones are accepted, by whom."""
 
     day: date
@@ -100,7 +100,7 @@ def require_known(checks: Collection[str]) -> None:
         raise InputError(message)
 
 
-def judge_days(
+def check_days(
     connection: duckdb.DuckDBPyConnection,
     settings: CheckSettings,
     run_id: str,
@@ -109,37 +109,37 @@ def judge_days(
     accepted_by: str = "",
     *,
     keep_accepted: bool = False,
-) -> list[Judgement]:
-    """Judge the last day of a run, and the days before it that were held or accepted earlier; set their statuses.
+) -> list[CheckedDay]:
+    """Check the last day of a run, and the days before it that were held or accepted earlier; set their statuses.
 
     A day that passes may have what depends on its scores built; one that fails is held. ``accepted`` holds for the
     last day. A day before it, and with ``keep_accepted`` the last one, keeps what was accepted of it earlier, as long
-    as no other check fails. The run's other days are not judged. Of a day that the run has not scored only the outcomes
-    are given. The judgements are in the order of the days.
+    as no other check fails. The run's other days are not checked. Of a day that the run has not scored only the
+    outcomes are given. The results are in the order of the days.
     """
     found = days.days_of_run(connection, run_id)
-    judged = sorted({last_day, *(day for day, status in found.items() if status.failed_checks)})
-    days.pass_days(connection, [day for day in found if day not in judged])
-    judgements: list[Judgement] = []
-    for day in judged:
+    checked = sorted({last_day, *(day for day, status in found.items() if status.failed_checks)})
+    days.pass_days(connection, [day for day in found if day not in checked])
+    results: list[CheckedDay] = []
+    for day in checked:
         before = found.get(day)
         allowed, by = frozenset(accepted), accepted_by
         if before and before.accepted_by and (day != last_day or (keep_accepted and not accepted)):
             allowed, by = frozenset(before.failed_checks), before.accepted_by
         elif day != last_day:
             allowed = frozenset()
-        judgement = Judgement(day, tuple(run(connection, check, settings, day) for check in ALL), allowed, by)
-        judgements.append(judgement)
-        failed = {outcome.name: outcome.message for outcome in judgement.failed}
-        if before and judgement.holding:
+        result = CheckedDay(day, tuple(run(connection, check, settings, day) for check in ALL), allowed, by)
+        results.append(result)
+        failed = {outcome.name: outcome.message for outcome in result.failed}
+        if before and result.holding:
             days.hold_day(connection, day, failed)
         elif before:
             days.pass_days(connection, [day], failed, by)
         if day == last_day and by == accepted_by:
-            for outcome in judgement.failed:
+            for outcome in result.failed:
                 if outcome.name in allowed:
                     record_acceptance(connection, outcome, day, by)
-    return judgements
+    return results
 
 
 def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
@@ -325,7 +325,7 @@ def records_delivered(
     latest: date = delivered[0]["day"]
     recent = [one for one in delivered if (latest - one["day"]).days < REGULAR_OF_DAYS]
     silent = (day - latest).days
-    said = f"the latest of {entity} is of {latest}, {silent} days before {day} (at most {allowed} days)"
+    said = f"latest record of {entity}: {latest}, {silent} days before {day} (limit {allowed} days)"
     if silent <= allowed or len(recent) < REGULAR_DAYS:
         return CheckOutcome(name, True, 0, said)
     message = (

@@ -133,7 +133,7 @@ def _parts(value: str) -> Iterator[str]:
         password = (address[1] or "").partition(":")[2]
         candidates += [password, unquote(password)]
         if not value.lower().startswith("postgres"):
-            # Of a webhook, the end of the path is what nobody else may know.
+            # The end of the path of a webhook is secret.
             segments = (address[2] or "").strip("/").split("/")
             endings = ["/".join(segments[place:]) for place in range(len(segments))]
             candidates += [ending for ending in endings if len(ending) >= _PATH_LENGTH]

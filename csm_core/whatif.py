@@ -1,6 +1,6 @@
-"""What other thresholds would have done: the stored scores judged again under other policies; nothing is written.
+"""What other thresholds would have done: the stored scores under other policies; nothing is written.
 
-Scores do not depend on thresholds, so only bands, churn risk and alerts are computed anew, by the expressions that
+Scores do not depend on thresholds, so only bands, churn risk and alerts are computed again, by the expressions that
 filled the marts. What a day has stored is the one side of the comparison, whatever policy it was scored under.
 """
 
@@ -104,7 +104,7 @@ def what_if(
     date_from: date | None = None,
     date_to: date | None = None,
 ) -> WhatIfReport:
-    """Judge the stored scores of the days from ``date_from`` to ``date_to`` (default: the last day) by these policies.
+    """Apply these policies to the stored scores of the days from ``date_from`` to ``date_to`` (default: the last day).
 
     The first policy that matches an account's tenant and segment counts, of several for the same tenant and segment
     the one with the latest ``from_date`` that has come; where none matches, the defaults. Segments and revenue are

@@ -119,15 +119,15 @@ def _failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvalu
 def _held_partitions(
     failed: Iterable[dg.AssetCheckEvaluation], days: tuple[date, date] | None
 ) -> dict[dg.AssetKey, set[str]]:
-    """The partitions that failed checks hold: checks of the portfolio judge the last day, those of a model all days."""
+    """The partitions that failed checks hold: of a check of the portfolio the last day, of one of a model all days."""
     held: dict[dg.AssetKey, set[str]] = {}
     of_last_day = {check.name for check in portfolio_checks.ALL}
     for check in failed:
         if check.partition:
             held.setdefault(check.asset_key, set()).add(check.partition)
         elif days:
-            judged = days[1:] if check.check_name in of_last_day else days_between(*days)
-            held.setdefault(check.asset_key, set()).update(day.isoformat() for day in judged)
+            checked = days[1:] if check.check_name in of_last_day else days_between(*days)
+            held.setdefault(check.asset_key, set()).update(day.isoformat() for day in checked)
     return held
 
 

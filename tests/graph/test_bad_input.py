@@ -87,7 +87,7 @@ def test_a_day_before_any_account(company):
         (["--as-of", "2025-12-31"], "before the first partition, 2026-01-01"),
         (["--as-of", "2999-01-01"], "has not ended yet"),
         (["--from", "2026-09-30", "--to", "2026-09-01"], "is after"),
-        (["--from", "2026-09-30"], "belong together"),
+        (["--from", "2026-09-30"], "must be given together"),
         (["--as-of", "2026-09-30", "--from", "2026-09-01", "--to", "2026-09-02"], "not both"),
         (["--as-of", "yesterday"], "does not match the format"),
         (["--as-of", "2026-09-30", "--select", "csm_helth_scores"], "csm_helth_scores"),

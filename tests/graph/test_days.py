@@ -398,10 +398,14 @@ def test_reviews_of_a_held_day_are_not_published(company):
     assert company.query("select count(*) from sync.notion_pages where kind = 'qbr'") == [(0,)]
 
 
-def test_days_of_an_earlier_version_are_complete(company):
+def test_days_of_an_earlier_version_are_complete_if_their_checks_had_passed(company):
+    expected = {BEFORE: "complete", HELD: "building"}
     with duckdb.connect(str(company.config.warehouse)) as connection:
         connection.execute("drop table run.days_status; drop table run.uncounted_days; drop table marts.csm_days")
-        assert {str(day): one.status for day, one in days.statuses(connection).items()}[HELD] == "complete"
+        found = {str(day): one.status for day, one in days.statuses(connection).items()}
+        assert {day: found[day] for day in expected} == expected
+        assert days.newest_counted_day(connection) == date(2026, 6, 29)
     with Warehouse.of(company.config).connect() as connection:
-        assert days.newest_counted_day(connection) == date(2026, 6, 30)
-    assert statuses(company) == {BEFORE: ("complete", "", None), HELD: ("complete", "", None)}
+        assert days.newest_counted_day(connection) == date(2026, 6, 29)
+    assert {day: status for day, (status, *_) in statuses(company).items()} == expected
+    assert company.query("select as_of_date from run.uncounted_days") == [(date(2026, 6, 30),)]

@@ -45,5 +45,5 @@ def test_a_failure_says_how_far_off_it_is_and_shows_the_last_ten_days_with_recor
 
 def test_only_what_was_there_by_the_day_counts_and_none_is_not_looked_at():
     assert not outcome(60, LATEST + timedelta(31)).passed
-    assert outcome(60, LATEST - timedelta(5)).message.startswith("the latest of tickets is of 2026-06-25, 0 days")
+    assert outcome(60, LATEST - timedelta(5)).message.startswith("latest record of tickets: 2026-06-25, 0 days")
     assert outcome(60, LATEST + timedelta(300), tickets=None).passed
