@@ -114,14 +114,14 @@ def accept(
     try:
         for model in _built_from_scores():
             _build(connection, config, model, (day, day))
+        # Before the day counts: no accepted day lacks its record if the process is killed.
+        for name in failed_checks:
+            portfolio_checks.record_acceptance(connection, CheckOutcome(name, False, 0, message), day, accepted_by)
         finish(connection, config, [day])
         _build(connection, config, load_models("marts")[CURRENT_MODEL], (day, day))
     except BaseException:
         days.hold_day(connection, day, failed)
         raise
-    for name in failed_checks:
-        outcome = CheckOutcome(name, False, 0, message)
-        portfolio_checks.record_acceptance(connection, outcome, day, accepted_by)
 
 
 def _acceptable(status: days.DayStatus | None, day: date, checks: Collection[str]) -> tuple[tuple[str, ...], str]:
