@@ -33,7 +33,8 @@ def parse_yaml(text: str, origin: str) -> Any:
     """The value that a YAML text holds; None for an empty one.
 
     Raises ConfigError, which names ``origin``, line and column, for text that is not YAML, a value that does not parse
-    as its type (with its key), aliases that repeat values too often, and a nesting that is too deep.
+    as its type (with its key), a key that appears twice, aliases that repeat values too often, and a nesting that is
+    too deep.
     """
     try:
         loader = _Loader(text)
@@ -65,6 +66,8 @@ def _require_values(loader: _Loader, root: yaml.Node, origin: str) -> None:
         if count > _MAX_NODES:
             message = f"{origin}: the values have more than {_MAX_NODES:,} parts, aliases included. Remove aliases."
             raise ConfigError(message)
+        if isinstance(node, yaml.MappingNode):
+            _require_distinct_keys(node, path, origin)
         if not isinstance(node, yaml.ScalarNode):
             continue
         try:
@@ -76,6 +79,22 @@ def _require_values(loader: _Loader, root: yaml.Node, origin: str) -> None:
                 f"valid {kind}. Correct the value, or put it in quotes to make it text."
             )
             raise ConfigError(message) from None
+
+
+def _require_distinct_keys(mapping: yaml.MappingNode, path: _Path, origin: str) -> None:
+    """Raise ConfigError for a key that appears twice: YAML would keep the last value and drop the others silently."""
+    seen: dict[str, Any] = {}
+    for key, _ in mapping.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in seen:
+            name = ".".join((*path, str(key.value)))
+            message = (
+                f"{_place(origin, key.start_mark)}: {shown(name)} appears twice, first in line "
+                f"{seen[key.value].line + 1}. Remove one of them."
+            )
+            raise ConfigError(message)
+        seen[key.value] = key.start_mark
 
 
 def _nodes(root: yaml.Node) -> Iterator[tuple[yaml.Node, _Path]]:

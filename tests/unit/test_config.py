@@ -105,6 +105,11 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("memory_limit: 99999999TB", ["memory_limit", "at most 1024TiB"]),
         ("threads: 1000000000", ["threads", "1024", "1000000000"]),
         ("threads: !!int abc", ["line 1, column 10", "threads", "'abc' is not a valid int"]),
+        ("threads: 2\ntimezone: UTC\nthreads: 4", ["line 3, column 1", "'threads' appears twice", "in line 1"]),
+        (
+            "notion: {create_missing_accounts: true, create_missing_accounts: false}",
+            ["'notion.create_missing_accounts'"],
+        ),
         ("threads: 0b_", ["threads", "'0b_' is not a valid int"]),
         ("partitions_start: 2026-02-30", ["partitions_start", "day value", "'2026-02-30'"]),
         ("partitions_start: 2026-13-01", ["partitions_start", "month value", "'2026-13-01'"]),
