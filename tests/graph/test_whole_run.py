@@ -86,6 +86,7 @@ def test_every_record_is_accounted_for(acme):
     assert reasons == {"missing_required", "out_of_range", "unknown_account"}
 
 
+@pytest.mark.slow
 def test_days_one_by_one_give_what_the_range_gave(acme, company):
     one = company("acme")
     for day in DAYS:

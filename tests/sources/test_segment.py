@@ -417,6 +417,7 @@ def test_what_is_not_segments_is_told(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_events_of_a_tracking_plan_become_the_signals_of_the_accounts(tmp_path, company):
     files = write_company(tmp_path / "company")
     (files / "usage_events.csv").unlink()

@@ -38,7 +38,7 @@ def test_silence_counts_after_the_days_allowed_where_records_came_regularly(numb
 def test_a_failure_says_how_far_off_it_is_and_shows_the_last_ten_days_with_records():
     found = outcome(12, LATEST + timedelta(40))
     assert found.failed_rows == 40
-    assert "40 days before 2026-08-09 (at most 30 days)" in found.message
+    assert "40 days before 2026-08-09 (limit 30 days)" in found.message
     assert [row["day"] for row in found.sample] == [LATEST - timedelta(number) for number in range(10)]
     assert found.sample[0]["records"] == 1
 
