@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -129,10 +130,13 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert f"127.0.0.1:{server.port}" in str(caught.value)
 
 
-def test_stopping_twice_does_no_harm(tmp_path: Path) -> None:
+def test_stopping_twice_frees_the_port(tmp_path: Path) -> None:
     server = SandboxServer(tmp_path / "a.sqlite").start()
     server.stop()
     server.stop()
+    # The port is free again.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", server.port))
 
 
 def test_a_damaged_file_and_a_wrong_path_are_named(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def test_what_passes_can_be_used_by_the_client(text):
         settings = NotionSettings.of({"NOTION_TOKEN": "ntn_x", "NOTION_BASE_URL": text})
     except CSMError:
         return
-    asyncio.run(new_client(settings).aclose())
+    client = new_client(settings)
+    assert client.options.base_url == settings.base_url
+    asyncio.run(client.aclose())
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "text", "", "1.5", "65536", "٣"])
