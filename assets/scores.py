@@ -27,7 +27,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
             days = days_to_build(context, connection, model.table)
             for earlier, number in other_configurations(connection, pipeline.config, days):
                 said = (
-                    f"{number:,} of the days were scored under another configuration ({earlier}) and are scored anew "
+                    f"{number:,} of the days were scored under another configuration ({earlier}) and are scored again "
                     f"under this one ({pipeline.config.config_hash})"
                 )
                 context.log.warning(said)

@@ -5,10 +5,10 @@ records into ``quarantine.<entity>`` with the reason and their raw text, lets th
 ``staging.stg_<entity>``, and asserts that every record read is loaded, rejected, superseded or ignored. All of it is
 one transaction; a load with too many rejected records changes nothing but its quarantine.
 
-Small entities are staged anew from raw in every run. ``usage_events`` only takes what is new: loads that it has not
+Small entities are staged again from raw in every run. ``usage_events`` only takes what is new: loads that it has not
 taken yet, and records refused for an unknown account that has turned up since. Their days go to
 ``run.pending_usage_days``, from where the daily rollup takes them. A changed staging model, or a change in another raw
-table that the model reads, stages the events anew as well, and only the days that came out different are queued.
+table that the model reads, stages all events again as well, and only the days that came out different are queued.
 
 Records that touch days which have been materialised are noted as late (``csm_core.late_records``).
 """
@@ -76,7 +76,7 @@ class StageReport:
     touched_days: tuple[date, ...]
     new_read: int
     new_rejected: int
-    staged_anew: bool
+    restaged: bool
     seconds: float
 
 
@@ -156,14 +156,14 @@ def stage_entity(
         touched_days=outcome.days,
         new_read=new.read,
         new_rejected=new.rejected,
-        staged_anew=scope.anew,
+        restaged=scope.restages_all,
         seconds=time.perf_counter() - started,
     )
 
 
 def _run(scope: Scope, counts: Counts, new: Counts, limits: Limits) -> Outcome:
     refused = Refused(scope, counts, new)
-    if scope.anew and scope.entity.name == USAGE_EVENTS and not scope.outdated():
+    if scope.restages_all and scope.entity.name == USAGE_EVENTS and not scope.outdated():
         outcome = AtOnce(scope, refused, counts).run(limits)
         if outcome is not None:
             return outcome

@@ -63,7 +63,7 @@ class ByKey:
         if closing:
             return Outcome(closing)
         accepted = f"select {self._accepted_columns()} from temp.gate_decided where _outcome = 'loaded'"
-        if self._scope.anew:
+        if self._scope.restages_all:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
             connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
             days = note_changed_days(self._scope, entity.table, "temp.gate_fresh")
@@ -104,7 +104,7 @@ class ByKey:
     @property
     def _has_lists(self) -> bool:
         """Whether records may come from full lists, and be closed."""
-        return bool(self._entity.closed_by) and self._scope.anew
+        return bool(self._entity.closed_by) and self._scope.restages_all
 
     def _find_lists(self) -> None:
         """Collect the versions of the files of full lists, and until when each was current."""
@@ -209,11 +209,11 @@ class ByKey:
         """The judged records in scope, in one temporary table."""
         connection, entity = self._connection, self._entity
         selects: list[str] = []
-        if not self._scope.anew:
+        if not self._scope.restages_all:
             self._collect_retries()
         for source in self._sources:
             judged = source.judged.sql
-            if self._scope.anew:
+            if self._scope.restages_all:
                 selects.append(f"select * from ({judged})")
                 continue
             own = f"system = {literal(source.system)}"
@@ -254,7 +254,7 @@ class ByKey:
     def _decide(self) -> None:
         """One outcome per record: loaded, ignored, rejected, superseded, or withdrawn with the version of its file."""
         key = self._entity.key
-        if not self._scope.anew:
+        if not self._scope.restages_all:
             # Looked up once: every key of the whole history is read for it.
             self._connection.execute(
                 f"create or replace temp table gate_staged as from {self._entity.table} "
@@ -267,7 +267,7 @@ class ByKey:
             else ""
         )
         newer_staged = ""
-        if not self._scope.anew:
+        if not self._scope.restages_all:
             newer_staged = (
                 "when _problem is null and (exists (select 1 from temp.gate_staged as staged "
                 f"where staged.{key} = ranked.{key} and {_AGE.format('staged')} > {_AGE.format('ranked')}) "
@@ -327,7 +327,7 @@ class ByKey:
         connection = self._connection
         if not has_rows(connection, "temp.gate_outdated"):
             return
-        if not self._scope.anew:
+        if not self._scope.restages_all:
             self._find_replaced_by_new_versions()
         else:
             connection.execute(

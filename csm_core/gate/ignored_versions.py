@@ -34,7 +34,7 @@ def note_ignored(scope: Scope, ignored: str, *, decided: str = "") -> None:
     if entity.name != USAGE_EVENTS:
         return
     own = f"entity = {literal(entity.name)}"
-    if scope.anew:
+    if scope.restages_all:
         connection.execute(f"delete from {IGNORED_VERSIONS} where {own}")
     else:
         keys = f"select md5_number({entity.key}) from {decided} where _outcome in ('loaded', 'ignored')"

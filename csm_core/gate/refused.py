@@ -25,7 +25,7 @@ class Refused:
         """Replace the quarantine in scope with the rejected records and the unparseable lines."""
         connection, entity = self._connection, self._entity
         table = entity.quarantine_table
-        if self._scope.anew:
+        if self._scope.restages_all:
             connection.execute(f"delete from {table}")
         else:
             pending = self._scope.pending
@@ -49,7 +49,7 @@ class Refused:
             "order by load_id, source_file, source_line"
         )
         self._counts.rejected = written
-        scope = "true" if self._scope.anew else self._in_scope_of_quarantine()
+        scope = "true" if self._scope.restages_all else self._in_scope_of_quarantine()
         self._counts.by_reason = dict(
             connection.execute(f"select reason, count(*) from {table} where {scope} group by reason").fetchall()
         )
@@ -129,7 +129,7 @@ class Refused:
 
     def superseded_by_steps(self) -> int:
         """How many records were superseded by a later version before the models."""
-        if not self._scope.anew:
+        if not self._scope.restages_all:
             return 0
         return self._scope.one(f"select coalesce(sum(superseded), 0) from {RECORD_COUNTS} where {self._of_systems()}")
 
@@ -187,7 +187,7 @@ class Refused:
 
     def _pending_of_systems(self) -> str:
         own = self._of_systems()
-        return own if self._scope.anew else f"{own} and {among('load_id', self._scope.pending)}"
+        return own if self._scope.restages_all else f"{own} and {among('load_id', self._scope.pending)}"
 
     def _in_scope_of_quarantine(self) -> str:
         pending = self._scope.pending

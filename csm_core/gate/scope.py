@@ -1,4 +1,4 @@
-"""What there is to do for an entity: its sources, their loads taken and pending, and whether all is staged anew."""
+"""What there is to do for an entity: its sources, their loads taken and pending, and whether all is staged again."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Outcome:
 class Scope:
     """One entity in one run of the gate.
 
-    ``anew`` says whether all its records are staged again, or only those of pending loads.
+    ``restages_all`` says whether all its records are staged again, or only those of pending loads.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Scope:
         self._behind = behind
         self.sources = [self._source(system, sql) for system, sql in models]
         self._find_loads()
-        self.anew = self._stage_anew()
+        self.restages_all = self._restages_all()
 
     @property
     def pending(self) -> list[int]:
@@ -128,10 +128,10 @@ class Scope:
     def remember_loads(self) -> None:
         """Write down that the loads in scope have been staged."""
         connection = self.connection
-        if self.anew:
+        if self.restages_all:
             connection.execute("delete from run.staged_loads where entity = ?", [self.entity.name])
         for source in self.sources:
-            taken = source.loads if self.anew else source.pending
+            taken = source.loads if self.restages_all else source.pending
             connection.execute(
                 "insert into run.staged_loads select ?, ?, load_id, ?, ? "
                 "from (select unnest(cast(? as bigint[])) as load_id)",
@@ -177,7 +177,7 @@ class Scope:
             source.loads = tuple(load_id for load_id, _ in rows)
             source.pending = tuple(load_id for load_id, staged in rows if not staged)
 
-    def _stage_anew(self) -> bool:
+    def _restages_all(self) -> bool:
         if self.entity.name != USAGE_EVENTS or not has_rows(self.connection, self.entity.table):
             return True
         for source in self.sources:

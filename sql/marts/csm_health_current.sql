@@ -1,9 +1,16 @@
 -- Grain: one row per account that was ever scored on a day that counts (see csm_days).
--- Definition: the account's latest row of csm_health_signals and csm_health_scores with who it is, its latest scored day
--- before, and the change since exactly 28 days before. An account that left keeps its last row: see as_of_date.
--- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30 => previous_score 71.5, score_change_28d 12.0.
+-- Definition: the account's latest row of csm_health_signals and csm_health_scores with who it is, its latest scored
+-- day before, and the change since exactly 28 days before. An account that left keeps its last row: see as_of_date.
+-- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30 => previous_score 71.5,
+-- score_change_28d 12.0.
 
-with latest_days as (
+with uncounted_days as (
+    select as_of_date
+    from run.days_status
+    where status not in ('complete', 'accepted')
+),
+
+latest_days as (
     select
         tenant_id,
         account_id,
@@ -12,10 +19,8 @@ with latest_days as (
     where
         not exists (
             select 1
-            from run.days_status as uncounted
-            where
-                uncounted.as_of_date = csm_health_scores.as_of_date
-                and uncounted.status not in ('complete', 'accepted')
+            from uncounted_days
+            where uncounted_days.as_of_date = csm_health_scores.as_of_date
         )
     group by tenant_id, account_id
 ),
@@ -34,10 +39,8 @@ previous_days as (
     where
         not exists (
             select 1
-            from run.days_status as uncounted
-            where
-                uncounted.as_of_date = csm_health_scores.as_of_date
-                and uncounted.status not in ('complete', 'accepted')
+            from uncounted_days
+            where uncounted_days.as_of_date = csm_health_scores.as_of_date
         )
     group by csm_health_scores.tenant_id, csm_health_scores.account_id
 ),
@@ -70,10 +73,8 @@ month_before as (
     where
         not exists (
             select 1
-            from run.days_status as uncounted
-            where
-                uncounted.as_of_date = csm_health_scores.as_of_date
-                and uncounted.status not in ('complete', 'accepted')
+            from uncounted_days
+            where uncounted_days.as_of_date = csm_health_scores.as_of_date
         )
 ),
 

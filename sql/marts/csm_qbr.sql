@@ -1,8 +1,9 @@
 -- Grain: one row per account, period and trigger, in the partition in which the review falls due.
--- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter that
--- ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day. Health at
--- the start is that of the latest scored day on or before it, at most 28 days back, else of the first scored day within.
--- Only scored days that count are read (see csm_days), and a contract_proximity review falls due on a day that counts.
+-- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter
+-- that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day.
+-- Health at the start is that of the latest scored day on or before it, at most 28 days back, else of the first scored
+-- day within. Only scored days that count are read (see csm_days), and a contract_proximity review falls due on a day
+-- that counts.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days before it.
 
 with account_days as (

@@ -1,6 +1,7 @@
 -- Grain: one row per account and day on which its RAG differs from its latest scored day before.
--- Definition: only days that count are compared (see csm_days); the scored day before is at most 28 days back; the signal that moved most is the one with the largest change
--- of points either way, the first of the scoring table among equals.
+-- Definition: only days that count are compared (see csm_days); the scored day before is at most 28 days back; the
+-- signal that moved most is the one with the largest change of points either way, the first of the scoring table among
+-- equals.
 -- Worked example: 71.0 GREEN, then 64.0 AMBER with usage_trend down 7 => GREEN to AMBER, -7.0, usage_trend.
 
 with scored_days as (

@@ -137,6 +137,7 @@ def test_stopping_twice_frees_the_port(tmp_path: Path) -> None:
     # The port is free again.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", server.port))
+        assert probe.getsockname()[1] == server.port
 
 
 def test_a_damaged_file_and_a_wrong_path_are_named(tmp_path: Path) -> None:

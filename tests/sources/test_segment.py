@@ -182,7 +182,7 @@ def test_a_message_counts_once_and_the_one_loaded_last_counts(way_in, segment):
     assert (report.read, report.loaded, report.superseded) == (5, 2, 1)
     assert report.by_reason == {"missing_required": 1, "unparseable_row": 1}
     write_lines(folder / "tracks" / "3.jsonl", track("m2", "u1", "05"), track("m3", "u1", "05"))
-    assert (run().staged_anew, [name for name, *_ in staged(way_in)]) == (
+    assert (run().restaged, [name for name, *_ in staged(way_in)]) == (
         False,
         ["segment/m1", "segment/m2", "segment/m3"],
     )
@@ -201,7 +201,7 @@ def test_what_is_said_of_users_later_brings_their_events_in_and_moves_them(way_i
     # The group is told a week after the events.
     write_lines(folder / "groups" / "2.jsonl", group("g2", "u1", "a1", "16"))
     report = run()
-    assert (report.staged_anew, report.rejected) == (True, 0)
+    assert (report.restaged, report.rejected) == (True, 0)
     assert staged(way_in) == [("segment/m1", "a1", "u1"), ("segment/m2", "a1", "u1"), ("segment/m3", "a2", "u2")]
     # One that is dated between the two moves the later of them.
     write_lines(folder / "groups" / "3.jsonl", group("g3", "u1", "a2", "05"), group("g4", "u1", "a1", "01"))
@@ -229,7 +229,7 @@ def test_what_says_nothing_new_of_users_leaves_staged_events_alone(way_in, segme
     write_lines(folder / "identifies.jsonl", {"messageId": "i", "userId": "u1", "traits": {"plan": "pro"}})
     write_lines(folder / "tracks" / "2.jsonl", track("m2", "u1", "04"))
     report = run()
-    assert (report.staged_anew, report.read, report.loaded) == (False, 1, 1)
+    assert (report.restaged, report.read, report.loaded) == (False, 1, 1)
     assert [account for _, account, _ in staged(way_in)] == ["a1", "a1"]
 
 
@@ -358,12 +358,12 @@ def test_events_that_come_load_by_load_are_staged_as_if_they_came_at_once(way_in
     way_in.connection.execute("delete from run.staged_loads where entity = 'usage_events'")
     way_in.connection.execute("delete from staging.stg_usage_events")
     report = stage(way_in, source, identity_settings=mapped)
-    assert report.staged_anew
+    assert report.restaged
     assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
     assert way_in.rows(everything) == by_loads
 
 
-def test_a_call_that_is_stated_anew_moves_the_events_of_its_user(way_in, segment):
+def test_a_call_that_is_stated_again_moves_the_events_of_its_user(way_in, segment):
     folder, run = segment()
     write_lines(folder / "events" / "1.jsonl", {**group("g", "u1", "a1", "01"), "type": "group"})
     write_lines(folder / "events" / "2.jsonl", {**group("h", "u1", "a2", "05"), "type": "group"})
@@ -372,7 +372,7 @@ def test_a_call_that_is_stated_anew_moves_the_events_of_its_user(way_in, segment
     assert staged(way_in) == [("segment/m1", "a2", "u1")]
     # The second call again, corrected: nothing remains of what it stated.
     write_lines(folder / "events" / "3.jsonl", {**group("h", "u1", "a1", "05"), "type": "group"})
-    assert run().staged_anew
+    assert run().restaged
     assert staged(way_in) == [("segment/m1", "a1", "u1")]
 
 

@@ -328,7 +328,7 @@ def test_the_later_record_of_a_key_wins(way_in):
     )
     way_in.rows("delete from run.pending_usage_days")
     report = way_in.run()["usage_events"]
-    assert (report.read, report.loaded, report.superseded, report.staged_anew) == (2, 2, 0, False)
+    assert (report.read, report.loaded, report.superseded, report.restaged) == (2, 2, 0, False)
     # e9 left one day and came to another; e2 came again as it was.
     assert report.touched_days == (date(2026, 6, 6), date(2026, 6, 7))
     assert way_in.rows("select usage_date from run.pending_usage_days order by 1") == [
@@ -419,7 +419,7 @@ def test_a_record_that_comes_back_late_does_not_replace_a_newer_one(way_in):
     assert way_in.quarantined("usage_events") == []
 
 
-def test_a_changed_model_stages_the_events_anew(way_in):
+def test_a_changed_model_stages_all_events_again(way_in):
     way_in.write_company()
     way_in.run()
     way_in.rows("delete from run.pending_usage_days")
@@ -428,12 +428,12 @@ def test_a_changed_model_stages_the_events_anew(way_in):
         "feature, user_id, occurred_at, _source_file, _source_line, _loaded_at, _load_id from raw.files__usage_events"
     )
     report = stage_entity(way_in.connection, "usage_events", [("files", model)], staged_at=way_in.now)
-    assert report.staged_anew
+    assert report.restaged
     assert report.touched_days == (date(2026, 6, 1),)
     assert way_in.rows("select quantity from staging.stg_usage_events where event_id = 'e1'") == [(5,)]
 
 
-def test_a_change_in_a_joined_raw_table_stages_the_events_anew(way_in):
+def test_a_change_in_a_joined_raw_table_stages_all_events_again(way_in):
     model = (
         "select event_id, subscriptions.account_id, event_name, occurred_at, events._source_file, "
         "events._source_line, events._loaded_at, events._load_id from raw.files__usage_events as events "
@@ -451,10 +451,10 @@ def test_a_change_in_a_joined_raw_table_stages_the_events_anew(way_in):
         )
 
     assert stage().by_reason == {"missing_required": 1}
-    assert not stage().staged_anew
+    assert not stage().restaged
     way_in.write("subscriptions/2.csv", subscriptions.replace("s1,a1", "s2,a2"))
     report = stage()
-    assert report.staged_anew
+    assert report.restaged
     assert report.touched_days == (date(2026, 6, 2),)
     assert way_in.rows("select event_id, account_id from staging.stg_usage_events order by 1") == [
         ("e1", "a1"),
@@ -567,7 +567,7 @@ def test_whatever_arrives_every_record_is_accounted_for(tmp_path_factory, versio
         # Staged bit by bit or all at once: the same.
         bit_by_bit = way_in.rows("from staging.stg_usage_events order by all")
         way_in.rows("update run.staged_loads set model_hash = 'other' where entity = 'usage_events'")
-        assert way_in.stage("usage_events")["usage_events"].staged_anew
+        assert way_in.stage("usage_events")["usage_events"].restaged
         assert way_in.rows("from staging.stg_usage_events order by all") == bit_by_bit
 
 

@@ -119,7 +119,7 @@ def test_an_older_version_never_comes_back_in_whatever_order_versions_are_loaded
             if not all_at_once:
                 way_in.load()
                 report = stage_versions(way_in, "usage_events")
-                assert not report.staged_anew
+                assert not report.restaged
                 assert report.read == report.loaded + report.superseded + report.ignored
         way_in.load()
         stage_versions(way_in, "usage_events")
@@ -132,7 +132,7 @@ def test_an_older_version_never_comes_back_in_whatever_order_versions_are_loaded
 def test_a_later_version_that_is_not_loaded_is_seen_when_all_events_are_staged_at_once(way_in, quantity):
     way_in.write_company(usage_events=HEADER + f"e1,a1,x,2,2026-06-01\ne1,a1,x,{quantity},2026-06-01\n")
     report = way_in.run()["usage_events"]
-    assert report.staged_anew
+    assert report.restaged
     assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
     # A zero takes the earlier count away; what is rejected leaves it in place.
     assert (report.loaded, report.ignored, report.rejected) == ((0, 1, 0) if quantity == "0" else (1, 0, 1))

@@ -82,7 +82,7 @@ def test_lineage_leads_to_what_an_asset_reads_and_feeds(materialised):
 def test_checks_stand_with_what_they_mean(materialised):
     materialised.open("/assets/csm_health_scores?view=checks", "portfolio_swing", "Succeeded")
     materialised.click("portfolio_swing")
-    materialised.shows("This is a blocking asset check.")
+    assert "portfolio_swing" in materialised.shows("This is a blocking asset check.")
     materialised.picture("checks")
 
 

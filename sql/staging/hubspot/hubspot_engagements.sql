@@ -45,7 +45,17 @@ detailed as (
 ),
 
 engagements as (
-    select kind, record, is_deleted, version_at, _source, engagement_id, _source_file, _source_line, _loaded_at, _load_id
+    select
+        kind,
+        record,
+        is_deleted,
+        version_at,
+        _source,
+        engagement_id,
+        _source_file,
+        _source_line,
+        _loaded_at,
+        _load_id
     from detailed
     union all
     select

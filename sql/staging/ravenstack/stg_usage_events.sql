@@ -3,7 +3,8 @@
 -- is the day's first instant. 21 usage_ids stand on two rows that differ in subscription, day and count: different rows
 -- whose short random ids met by chance, so the id is usage_id and subscription_id together. Rows outside their
 -- subscription's life are kept: the account used the product on that day. Identifiers are compared without surrounding
--- blanks. A row of a subscription that is not among the subscriptions, or has no account, is rejected before this model.
+-- blanks. A row of a subscription that is not among the subscriptions, or has no account, is rejected before this
+-- model.
 -- Worked example: U-1c6c24 of S-0fcf7d, feature_20, 2023-07-27, 9 => event 'U-1c6c24/S-0fcf7d', quantity 9.
 
 with usage_rows as (

@@ -2,9 +2,10 @@
 -- Definition: what the calls state of users and groups. The latest version of a message is the one received last, then
 -- the one loaded last. A call happened at its timestamp; without one, at its original timestamp as far before the
 -- reception as it was before the sending, else when it was received; so did a call that is dated later than received by
--- more than the source's `clock_skew_seconds`. A call without any time applies from the beginning. Traits are those of `traits`,
--- of columns of their own, or of `context.traits`; in a group call `context.traits` describes the user, so the group's
--- name does not come from there. An identify call may name a group in its context, or in its trait `company`.
+-- more than the source's `clock_skew_seconds`. A call without any time applies from the beginning. Traits are those of
+-- `traits`, of columns of their own, or of `context.traits`; in a group call `context.traits` describes the user, so
+-- the group's name does not come from there. An identify call may name a group in its context, or in its trait
+-- `company`.
 -- Worked example: {"type": "group", "userId": "u1", "groupId": "g1", "traits": {"name": "One"}} => u1, g1, One.
 
 with opened as (

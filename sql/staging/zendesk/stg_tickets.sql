@@ -1,9 +1,9 @@
 -- Grain: one row per opening of a ticket.
--- Definition (signals.md, "Staged contract"): a ticket that is opened again is from then on a row of its own, named after
--- that moment, so that every day sees it as it was. It is open until solved or closed; what the history does not tell
--- is taken from the record, as of its solving or last change. A rating belongs to the opening that it followed, good
--- is positive, bad negative, and critical where the ticket is urgent; what nobody rated may have one by its text. It is
--- escalated when it first gets what makes it an escalation; one of which no change is known, on opening.
+-- Definition (signals.md, "Staged contract"): a ticket that is opened again is from then on a row of its own, named
+-- after that moment, so that every day sees it as it was. It is open until solved or closed; what the history does not
+-- tell is taken from the record, as of its solving or last change. A rating belongs to the opening that it followed,
+-- good is positive, bad negative, and critical where the ticket is urgent; what nobody rated may have one by its text.
+-- It is escalated when it first gets what makes it an escalation; one of which no change is known, on opening.
 -- Worked example: opened on the 1st, solved on the 5th, open again on the 9th => zendesk/7 from the 1st to the 5th, and
 -- zendesk/7/2026-06-09 00:00:00, open.
 
@@ -143,7 +143,10 @@ escalating as (
         ticket_id,
         changed_at,
         escalates,
-        lag(escalates) over (partition by _source, ticket_id, field order by changed_at, place, value) as escalated_before
+        lag(escalates) over (
+            partition by _source, ticket_id, field
+            order by changed_at, place, value
+        ) as escalated_before
     from staging.zendesk_changes
     where field <> 'status' or escalates
 ),

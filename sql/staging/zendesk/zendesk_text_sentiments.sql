@@ -1,7 +1,8 @@
 -- Grain: one row per ticket that nobody rated and whose text was scored by words.
--- Definition: only where the source's settings ask for `sentiment: lexicon`; a rating, whenever it comes, takes its place.
--- From 0.5 on a text is positive, up to -0.5 negative, else neutral: polite requests ("please", "thanks") score up to
--- about 0.4, and plain reports of an error down to about -0.4. None is critical: only a customer's rating says that.
+-- Definition: only where the source's settings ask for `sentiment: lexicon`; a rating, whenever it comes, takes its
+-- place. From 0.5 on a text is positive, up to -0.5 negative, else neutral: polite requests ("please", "thanks") score
+-- up to about 0.4, and plain reports of an error down to about -0.4. None is critical: only a customer's rating says
+-- that.
 -- Worked example: compound -0.78, no rating => negative, lexicon.
 
 with texts as (
