@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from csm_core.config import PROJECT_ROOT
+from pipelines.open_sqlite import difference
 
 
 @dg.asset
@@ -136,3 +137,41 @@ def test_what_a_killed_process_has_written_is_there(home, plain_home):
         killed = subprocess.run([sys.executable, "-c", program, str(home), run.run_id], check=False, cwd=PROJECT_ROOT)
         assert killed.returncode == -signal.SIGKILL
         assert "last words" in [entry.message for entry in instance.all_logs(run.run_id)]
+
+
+def test_the_parts_of_dagster_that_are_not_published_are_as_expected():
+    """The first test to fail after an update of Dagster that changes them; see pipelines/open_sqlite.py."""
+    assert difference() is None
+
+
+WITHOUT = """
+import sys
+import dagster as dg
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+if sys.argv[2] == "parameters":
+    connect = SqliteEventLogStorage._connect
+    SqliteEventLogStorage._connect = lambda self, shard, mode=None: connect(self, shard)
+else:
+    sys.modules["pipelines.open_sqlite"] = None
+
+@dg.asset
+def counted():
+    return dg.MaterializeResult(metadata={"number": 1})
+
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    print(type(instance).__name__, type(instance.run_storage).__name__, type(instance.event_log_storage).__name__)
+"""
+
+
+@pytest.mark.parametrize("change", ["parameters", "module"])
+def test_another_dagster_warns_and_keeps_its_own_storage(home, change):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(home), change],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT_ROOT,
+    )
+    assert done.stdout.split() == ["Instance", "SqliteRunStorage", "SqliteEventLogStorage"], done.stderr
+    assert "stores its history in another way than expected" in done.stderr
