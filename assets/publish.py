@@ -117,7 +117,7 @@ def _publish_asset(
 
 
 def _metadata(report: "Report") -> Mapping[str, Any]:
-    from csm_core.publishing.notion.plan import TITLES
+    from csm_core.publishing.notion.report_text import TITLES
 
     kinds = [
         {

@@ -592,6 +592,7 @@ def notion_apply(
     import getpass
 
     from csm_core.publishing.notion.commands import accept_and_apply, apply
+    from csm_core.publishing.notion.report_text import report_lines
 
     day = as_of.date() if as_of else None
     accepted: date | None = None
@@ -603,15 +604,16 @@ def notion_apply(
         typer.echo(json.dumps({**report.as_dict(), "accepted": str(accepted) if accepted else None}, indent=2))
     else:
         told = [f"Accepted   {accepted}: {', '.join(accept or ())}"] if accepted else []
-        typer.echo("\n".join([*told, f"Published  {report.day}", *report.lines()]))
+        typer.echo("\n".join([*told, f"Published  {report.day}", *report_lines(report)]))
     raise typer.Exit(1 if report.failures else 0)
 
 
 def _print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:
     from csm_core.publishing.notion.commands import plan
+    from csm_core.publishing.notion.report_text import plan_lines
 
     made = plan(config, as_of.date() if as_of else None)
-    typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(made.lines()))
+    typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(plan_lines(made)))
 
 
 def _config(path: Path | None) -> Config:

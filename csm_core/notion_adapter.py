@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from csm_core.publishing.notion.adapter import (
+from csm_core.publishing.notion.adapter import NotionCSMAdapter
+from csm_core.publishing.notion.renderers import (
     RAG_COLOUR,
     RAG_EMOJI,
-    NotionCSMAdapter,
     render_expansion_blocks,
     render_health_record_blocks,
     render_qbr_blocks,

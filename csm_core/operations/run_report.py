@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from csm_core.analysts.day_summary import DaySummary, day_lines, summarise_day
 from csm_core.ingest.found_files import UnreadFile
+from csm_core.publishing.notion.report_text import report_lines as publication_lines
 from csm_core.staging.vendor_records import RecordCounts
 from csm_core.system.terminal import printable
 from csm_core.warehouse.database import Warehouse
@@ -53,7 +54,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     if outcome.late:
         lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
     for published in outcome.published:
-        lines += list(published.lines())
+        lines += publication_lines(published)
     publication = _publication(outcome, warehouse, days)
     lines += [f"{'' if place else 'Published':11}{said}" for place, said in enumerate(publication.lines())]
     lines += [f"Note       {note}" for note in outcome.notes]

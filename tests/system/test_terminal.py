@@ -18,6 +18,7 @@ from csm_core.analysts.published_copy import publish_copy
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.ledger import Change
 from csm_core.publishing.notion.plan import Plan
+from csm_core.publishing.notion.report_text import plan_lines, report_lines
 from csm_core.scoring.macros import create_macros
 from csm_core.system.terminal import CleanStream, clean, clean_output, write_data, write_rewritten_line
 from csm_core.warehouse.database import Warehouse
@@ -102,5 +103,5 @@ def test_plans_and_reports_of_publishing_show_names_without_control_characters()
     plan = Plan(day, ("health",), [], {}, troubles=[("health", EVIL, EVIL)], **named)
     failed = Change("health", EVIL, "failed", None, EVIL)
     report = Report("r", day, {}, {}, {"health": 0}, 0, 0, [failed], 0, 0.0, changed_ids=[EVIL])
-    for line in [*plan.lines(), *report.lines()]:
+    for line in [*plan_lines(plan), *report_lines(report)]:
         assert line.isprintable(), line

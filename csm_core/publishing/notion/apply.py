@@ -17,13 +17,11 @@ from csm_core.errors import NotionError
 from csm_core.logging import get_logger
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import HEALTH, SPECS
+from csm_core.publishing.notion.databases import SPECS
 from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
 from csm_core.publishing.notion.page_blocks import mark
-from csm_core.publishing.notion.plan import CREATE, TITLES, UPDATE, Plan, Step, changed_id_lines
+from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
 from csm_core.publishing.notion.retry import Refused
-from csm_core.publishing.notion.target_pages import key_of_facts
-from csm_core.system.terminal import printable
 
 CONCURRENT = 6
 # So many pages are marked as being sent at a time: after a kill, so many at most are looked for one by one.
@@ -71,27 +69,6 @@ class Report:
     removed_characters: int = 0
     read_back: ReadBack | None = None
     changed_ids: Sequence[str] = ()
-
-    def lines(self) -> list[str]:
-        """The report for a person."""
-        lines = [
-            f"{'Notion' if number == 0 else '':<10} {TITLES[kind]:<18} created {self.created.get(kind, 0):>6,}   "
-            f"updated {self.updated.get(kind, 0):>6,}   skipped {self.skipped.get(kind, 0):>6,}"
-            for number, kind in enumerate(self.skipped)
-        ]
-        if self.trashed:
-            lines.append(f"{'':<10} {_pages(self.trashed, 'was', 'were')} trashed by a person: not made again")
-        if self.orphans:
-            lines.append(f"{'':<10} {_pages(self.orphans, 'is', 'are')} not in the marts (any more): left alone")
-        lines += changed_id_lines(self.changed_ids, f"{'':<10} ")
-        if self.removed_characters:
-            lines.append(f"{'':<10} {self.removed_characters:,} control characters were left out of the texts")
-        lines += [f"{'':<10} {said}" for said in _read_lines(self.read_back)]
-        lines += [
-            f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
-            for change in self.failures
-        ]
-        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``."""
@@ -142,31 +119,12 @@ async def apply_plan(
     if not report.failures:
         ledger.settle(plan.kinds)
     for spec in {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values():
-        ledger.remember_windows(spec, adapter.windows(spec))
+        ledger.remember_windows(spec, adapter.reader.windows(spec))
     # What is not in the ledger by now is in the journal, and looked for by its key.
     ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
     if report.removed_characters:
         log.warning("control characters left out", characters=report.removed_characters, day=str(plan.day))
     return report
-
-
-def _pages(count: int, one: str, many: str) -> str:
-    return f"1 page {one}" if count == 1 else f"{count:,} pages {many}"
-
-
-def _read_lines(found: ReadBack | None) -> list[str]:
-    if found is None:
-        return []
-    lines = [f"{found.new:,} new assessments by technical account managers were read"] if found.new else []
-    if found.confirmed:
-        lines.append(f"{found.confirmed:,} assessments by technical account managers still stand and were confirmed")
-    lines += [
-        f"Health Status {printable(said)!r} on {pages:,} pages is none of GREEN, AMBER, RED and was ignored"
-        for said, pages in found.unknown.items()
-    ]
-    if found.unplaced:
-        lines.append(f"Health Status of {found.unplaced:,} pages is of no known account, or of one with several pages")
-    return lines
 
 
 def _counts(report: Report) -> dict[str, int]:
@@ -255,56 +213,45 @@ class _Writer:
         else:
             action = "created" if step.action == CREATE else "updated"
             self._pages.append(page)
-            self._links.append(Link(step.item.kind, action, step.item.label, page.url))
-            self._change(Change(step.item.kind, step.item.key, action, page.page_id, None))
+            self._links.append(Link(step.target.kind, action, step.target.label, page.url))
+            self._change(Change(step.target.kind, step.target.key, action, page.page_id, None))
         self._report_progress()
 
     async def _create(self, step: Step) -> Page:
-        item = step.item
-        properties = await item.properties(self._adapter)
-        if item.kind == HEALTH:
-            properties = await self._adapter.account_properties(item.account_id, item.label, properties)
+        target = step.target
 
         def on_begun(page: dict[str, Any]) -> None:
-            self._begun.add((item.kind, item.key))
+            self._begun.add((target.kind, target.key))
             url = page.get("url") or ""
-            self._pages.append(Page(item.kind, item.key, str(page["id"]), "", PARTIAL, None, item.facts, url))
+            self._pages.append(Page(target.kind, target.key, str(page["id"]), "", PARTIAL, None, target.facts, url))
 
-        page = await self._adapter.new_page(
-            item.spec,
-            properties,
-            item.blocks,
-            lambda facts: key_of_facts(item.kind, facts) == item.key,
-            on_begun,
-        )
+        page = await self._adapter.create(target, on_begun)
         return _page(step, str(page["id"]), page.get("url") or "")
 
     async def _update(self, step: Step) -> Page:
-        item, known = step.item, step.page
-        if known is None:
-            message = f"an update of {item.key} without a page"
+        target, page = step.target, step.page
+        if page is None:
+            message = f"an update of {target.key} without a page"
             raise NotionError(message)
-        await self._adapter.update_page(known.page_id, await item.properties(self._adapter))
-        if item.blocks:
-            await self._adapter.blocks.revise(known.page_id, item.blocks, known.marks)
-        return _page(step, known.page_id, known.url)
+        await self._adapter.update(target, page.page_id, page.marks)
+        return _page(step, page.page_id, page.url)
 
     async def _refused(self, step: Step, refused: Refused) -> None:
         """Final for this record, unless the page turns out to be in the trash: that is a person's wish."""
-        item, known = step.item, step.page
-        if step.action == UPDATE and known and refused.status in (400, 404):
+        target, page = step.target, step.page
+        if step.action == UPDATE and page and refused.status in (400, 404):
             try:
-                gone = await self._adapter.is_gone(known.page_id)
+                gone = await self._adapter.is_gone(page.page_id)
             except NotionError:
                 gone = False
             if gone:
                 self._pages.append(
-                    Page(item.kind, item.key, known.page_id, known.content_hash, TRASHED, known.marks, known.facts)
+                    Page(target.kind, target.key, page.page_id, page.content_hash, TRASHED, page.marks, page.facts)
                 )
-                self._change(Change(item.kind, item.key, "trashed", known.page_id, None))
+                self._change(Change(target.kind, target.key, "trashed", page.page_id, None))
                 return
-        if step.action == CREATE and (item.kind, item.key) not in self._begun:
-            self._refusals.append((item.kind, item.key))
+        if step.action == CREATE and (target.kind, target.key) not in self._begun:
+            self._refusals.append((target.kind, target.key))
         self._change(_failed(step, str(refused)))
 
     def _change(self, change: Change) -> None:
@@ -345,14 +292,14 @@ class _Writer:
 
 
 def _intent(step: Step) -> Intent:
-    return Intent(step.item.kind, step.item.key, step.action, step.item.day)
+    return Intent(step.target.kind, step.target.key, step.action, step.target.day)
 
 
 def _failed(step: Step, said: str) -> Change:
-    return Change(step.item.kind, step.item.key, "failed", step.page.page_id if step.page else None, said)
+    return Change(step.target.kind, step.target.key, "failed", step.page.page_id if step.page else None, said)
 
 
 def _page(step: Step, page_id: str, url: str) -> Page:
-    item = step.item
-    marks = tuple(mark(block) for block in item.blocks)
-    return Page(item.kind, item.key, page_id, item.content_hash, marks=marks, facts=item.facts, url=url)
+    target = step.target
+    marks = tuple(mark(block) for block in target.blocks)
+    return Page(target.kind, target.key, page_id, target.content_hash, marks=marks, facts=target.facts, url=url)

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from csm_core.publishing.notion.adapter import Source
+from csm_core.publishing.notion.database_reader import DataSource
 from csm_core.publishing.notion.databases import DatabaseSpec
 from csm_core.warehouse.database import transaction
 
@@ -72,15 +72,15 @@ class Ledger:
 
     # -- data sources
 
-    def source(self, spec: DatabaseSpec, database_id: str) -> Source | None:
+    def source(self, spec: DatabaseSpec, database_id: str) -> DataSource | None:
         """The data source that an earlier run resolved for this database."""
         row = self._connection.execute(
             "select data_source_id, title, only_source from sync.notion_sources where setting = ? and database_id = ?",
             [spec.setting, database_id],
         ).fetchone()
-        return Source(database_id, row[0], row[1], row[2]) if row else None
+        return DataSource(database_id, row[0], row[1], row[2]) if row else None
 
-    def remember_source(self, spec: DatabaseSpec, source: Source) -> None:
+    def remember_source(self, spec: DatabaseSpec, source: DataSource) -> None:
         """Keep a resolved data source; another one under the same setting starts a ledger of its own."""
         with transaction(self._connection):
             known = self._connection.execute(

@@ -12,13 +12,13 @@ import duckdb
 
 from csm_core.publishing import qbr
 from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion import target_pages
-from csm_core.publishing.notion.adapter import NotionCSMAdapter, same_id
+from csm_core.publishing.notion import day_pages
+from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import Status, statuses_of
+from csm_core.publishing.notion.database_reader import page_facts, same_id
 from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, DatabaseSpec
 from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
-from csm_core.publishing.notion.target_pages import Item, account_of, key_of_facts
-from csm_core.system.terminal import printable
+from csm_core.publishing.notion.target_pages import TargetPage, account_of, is_current_hash, key_of_facts
 from csm_core.warehouse.day_status import require_counted
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
@@ -26,15 +26,14 @@ CREATE, UPDATE, SKIP = "create", "update", "skip"
 LEFT_OVER_DAYS = 31
 # From so many accounts on, one read of the whole database is cheaper than to ask for each.
 MANY_LOOK_UPS = 20
-TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business reviews", EXPANSION: "expansion records"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One page to write: the item, what to do, and the page as the ledger knows it."""
+    """One page to write: the target page, what to do, and the page as the ledger knows it."""
 
     action: str
-    item: Item
+    target: TargetPage
     page: Page | None = None
 
 
@@ -63,36 +62,14 @@ class Plan:
 
     def count(self, action: str, kind: str | None = None) -> int:
         """Steps of an action, of one kind or of all."""
-        return sum(1 for step in self.steps if step.action == action and kind in (None, step.item.kind))
-
-    def lines(self) -> list[str]:
-        """The plan for a person."""
-        lines = [f"Plan for {self.day}"]
-        lines += [
-            f"  {TITLES[kind]:<18} create {self.count(CREATE, kind):>6,}   update {self.count(UPDATE, kind):>6,}   "
-            f"skip {self.skipped.get(kind, 0):>6,}"
-            for kind in self.kinds
-        ]
-        if self.orphans:
-            lines.append(f"  in Notion and not in the marts, left alone: {_some(self.orphans)}")
-        if self.trashed:
-            lines.append(f"  trashed by a person, not made again: {_some(self.trashed)}")
-        lines += changed_id_lines(self.changed_ids, "  ")
-        if self.removed_characters:
-            lines.append(f"  control characters that are left out: {self.removed_characters:,}")
-        lines += [
-            f"  cannot be written: {kind} {printable(key, 200)}: {printable(said, 400)}"
-            for kind, key, said in self.troubles
-        ]
-        lines += [f"  database: {printable(said, 400)}" for said in self.drift]
-        return lines
+        return sum(1 for step in self.steps if step.action == action and kind in (None, step.target.kind))
 
     def as_dict(self) -> dict[str, Any]:
         """The plan for ``--json``."""
         return {
             "day": self.day.isoformat(),
             "steps": [
-                {"action": step.action, "kind": step.item.kind, "key": step.item.key, "label": step.item.label}
+                {"action": step.action, "kind": step.target.kind, "key": step.target.key, "label": step.target.label}
                 for step in self.steps
             ],
             "skipped": self.skipped,
@@ -124,7 +101,7 @@ async def make_plan(
     for one that cannot be read.
     """
     require_counted(connection, day)
-    items = target_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
+    items = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
         items[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
     builder = _Builder(ledger, create_missing_accounts)
@@ -148,22 +125,22 @@ async def make_plan(
         trashed=tuple(builder.trashed),
         changed_ids=tuple(builder.changed_ids),
         troubles=tuple(builder.troubles),
-        removed_characters=sum(step.item.removed for step in builder.steps),
+        removed_characters=sum(step.target.removed for step in builder.steps),
         statuses=statuses,
     )
 
 
-def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date) -> list[Item]:
+def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date) -> list[TargetPage]:
     """The reviews of some days, then those left over from days before; of a page that several days name the latest."""
     left_over = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
     due = qbr.review_days(connection, first, last)
-    found: list[Item] = []
+    found: list[TargetPage] = []
     seen: set[str] = set()
     for day in sorted({*due, *left_over}, reverse=True):
         wanted = None if day in due else left_over[day]
         items = [
             item
-            for item in target_pages.load(connection, day, [QBR])[QBR]
+            for item in day_pages.load(connection, day, [QBR])[QBR]
             if item.key not in seen and (wanted is None or item.key in wanted)
         ]
         found += items
@@ -183,7 +160,7 @@ class _Builder:
         self.troubles: list[tuple[str, str, str]] = []
 
     def add_accounts(
-        self, items: Sequence[Item], known: Mapping[str, Page], remote: Sequence[Mapping[str, Any]]
+        self, items: Sequence[TargetPage], known: Mapping[str, Page], remote: Sequence[Mapping[str, Any]]
     ) -> None:
         """Health updates; ``remote`` is every account page that there is."""
         self.skipped[HEALTH] = 0
@@ -210,8 +187,11 @@ class _Builder:
                 self.troubles.append((item.kind, item.key, "the account has no page in Notion"))
         self._ledger.store(ACCOUNTS, adopted)
 
-    def _existing_account(self, item: Item, page: Page | None, facts: Mapping[str, Any], adopted: list[Page]) -> None:
-        if page and page.page_id == facts["id"] and page.state != TRASHED:
+    def _existing_account(
+        self, item: TargetPage, page: Page | None, facts: Mapping[str, Any], adopted: list[Page]
+    ) -> None:
+        known = page is not None and page.page_id == facts["id"] and page.state != TRASHED
+        if page and known and is_current_hash(page.content_hash):
             same = page.content_hash == item.content_hash
         else:
             same = (facts[names.CSM_HEALTH_SCORE], facts[names.CSM_HEALTH_RAG]) == (
@@ -225,7 +205,7 @@ class _Builder:
         else:
             self.steps.append(Step(UPDATE, item, _page(item, facts)))
 
-    def add_pages(self, kind: str, items: Sequence[Item], known: Mapping[str, Page]) -> None:
+    def add_pages(self, kind: str, items: Sequence[TargetPage], known: Mapping[str, Page]) -> None:
         """Health records, reviews or opportunities; ``known`` is all that the ledger has, with what was just read."""
         self.skipped[kind] = 0
         latest = _latest_records(known) if kind == RECORD else {}
@@ -253,8 +233,8 @@ class _Builder:
                 if key not in open_now and page.state != TRASHED
             )
 
-    def _once(self, items: Sequence[Item]) -> list[Item]:
-        first: dict[str, Item] = {}
+    def _once(self, items: Sequence[TargetPage]) -> list[TargetPage]:
+        first: dict[str, TargetPage] = {}
         for item in items:
             if first.setdefault(item.key, item) is not item:
                 self.troubles.append((item.kind, item.key, "two rows of the marts are about this page"))
@@ -262,12 +242,12 @@ class _Builder:
 
 
 async def _resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec) -> None:
-    known = ledger.source(spec, adapter.database_id(spec))
-    chosen = adapter.chosen_source(spec)
+    known = ledger.source(spec, adapter.reader.database_id(spec))
+    chosen = adapter.reader.chosen_source(spec)
     if known and (not chosen or same_id(known.data_source_id, chosen)):
-        adapter.remember(spec, known, ledger.windows(spec))
+        adapter.reader.remember(spec, known, ledger.windows(spec))
     else:
-        ledger.remember_source(spec, await adapter.source(spec))
+        ledger.remember_source(spec, await adapter.reader.source(spec))
 
 
 async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
@@ -277,20 +257,20 @@ async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[di
     """
     spec = SPECS[kind]
     if kind == HEALTH:
-        found = [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+        found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
         # A plan alone may be all that this process does; what its reading learned is kept for the next.
-        ledger.remember_windows(spec, adapter.windows(spec))
+        ledger.remember_windows(spec, adapter.reader.windows(spec))
         return found
     until = ledger.read_until(spec)
     unresolved = ledger.unresolved(kind)
     accounts = sorted({account_of(key) for key in unresolved})
     if until is None or len(accounts) > MANY_LOOK_UPS:
-        return [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+        return [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
     after = until.replace(tzinfo=UTC).isoformat(timespec="seconds")
     edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": after}}
-    found = [adapter.facts(spec, page) for page in await adapter.query_all(spec, edited)]
+    found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec, edited)]
     for account_id in accounts:
-        pages = [adapter.facts(spec, page) for page in await adapter.find(spec, account_id)]
+        pages = [page_facts(spec, page) for page in await adapter.reader.find(spec, account_id)]
         found += [facts for facts in pages if key_of_facts(kind, facts) in unresolved]
     return found
 
@@ -339,30 +319,13 @@ def _with_written_ids(
     return pages, changed
 
 
-def changed_id_lines(changed: Sequence[str], indent: str, shown: int = 5) -> list[str]:
-    """Pages whose account_id people emptied or changed, a line each, with what to do."""
-    if not changed:
-        return []
-    more = [f"{indent}  … ({len(changed):,} in all)"] if len(changed) > shown else []
-    return [
-        f"{indent}account_id emptied or changed by a person; updated all the same, correct the account_id in Notion:",
-        *(f"{indent}  {printable(line, 300)}" for line in changed[:shown]),
-        *more,
-    ]
-
-
 def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
     return {name: facts[name] for name in wanted if name in facts}
 
 
-def _page(item: Item, facts: Mapping[str, Any]) -> Page:
+def _page(item: TargetPage, facts: Mapping[str, Any]) -> Page:
     return Page(item.kind, item.key, facts["id"], item.content_hash, WRITTEN, None, item.facts, facts["url"] or "")
-
-
-def _some(labels: Sequence[str], shown: int = 5) -> str:
-    more = f", … ({len(labels):,} in all)" if len(labels) > shown else ""
-    return ", ".join(printable(label) for label in labels[:shown]) + more
 
 
 def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
@@ -375,7 +338,7 @@ def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
     return latest
 
 
-def _is_news(item: Item, latest: dict[str, Any] | None) -> bool:
+def _is_news(item: TargetPage, latest: dict[str, Any] | None) -> bool:
     """A health record is written when RAG or risk changed since the last one before that day, or there is none."""
     if latest is None:
         return True

@@ -1,40 +1,41 @@
-"""What Notion should say of a day: the marts as items, each with its natural key, its content and a hash of it."""
+"""Target pages: what a page in Notion contains, as one plain dictionary with its natural key. Pure.
+
+A page is compared with what was published by a hash of that dictionary, so whatever is added to it is published. Not
+here: which pages a day has (``day_pages``), and how they are written (``adapter``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
-import duckdb
-
-from csm_core.publishing import expansion, qbr
 from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion.adapter import (
-    NotionCSMAdapter,
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
+from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
     render_qbr_blocks,
-    shown_score,
 )
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
-from csm_core.publishing.notion.rich_text import Block, clean
-from csm_core.rubric import SIGNAL_NAMES
+from csm_core.publishing.notion.rich_text import Block, clean, option_name, runs
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
-from csm_core.warehouse.rows import fetch
 
-Properties = Callable[[NotionCSMAdapter], Awaitable[dict[str, Any]]]
+# In the ledger before each hash. Another one: pages published by an earlier version are written once more.
+_HASH_VERSION = "2:"
 
 
 @dataclass(frozen=True)
-class Item:
+class TargetPage:
     """A page as it should be, of the partition ``day``.
 
-    ``facts`` is what later runs need to know of it; ``blocks`` is empty for accounts; ``removed`` counts the control
-    characters that its texts lose.
+    ``content`` has ``title``, ``properties`` (as the API takes them) and ``blocks``, each where it is kept up to date;
+    ``initial`` has the title and properties that only a new page gets, because people own them afterwards. The name of
+    the title property and the time of writing are added when the page is written. ``facts`` is what later runs need to
+    know of the page; ``removed`` counts the control characters that its texts lose.
     """
 
     kind: str
@@ -42,9 +43,8 @@ class Item:
     account_id: str
     label: str
     day: date
-    content_hash: str
-    properties: Properties
-    blocks: tuple[Block, ...] = ()
+    content: Mapping[str, Any]
+    initial: Mapping[str, Any] = field(default_factory=dict[str, Any])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     removed: int = 0
 
@@ -52,6 +52,22 @@ class Item:
     def spec(self) -> DatabaseSpec:
         """The database that the page belongs to."""
         return SPECS[self.kind]
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The page's blocks; none for accounts."""
+        return self.content.get("blocks", ())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """A hash of ``content``: of our own values, never of what Notion returns."""
+        canonical = json.dumps(self.content, sort_keys=True, ensure_ascii=False)
+        return _HASH_VERSION + hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_current_hash(content_hash: str) -> bool:
+    """Whether a hash in the ledger can be compared: an earlier version made others."""
+    return content_hash.startswith(_HASH_VERSION)
 
 
 def key_of(*parts: str) -> str:
@@ -78,105 +94,113 @@ def key_of_facts(kind: str, facts: Mapping[str, Any]) -> str:
             return key_of(account_id, facts[names.OPPORTUNITY_TYPE] or "", facts[names.SUBJECT] or "")
 
 
-def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[Item]]:
-    """The items of a day by kind. One query per kind, whatever the number of accounts."""
-    found: dict[str, list[Item]] = {kind: [] for kind in kinds}
-    if HEALTH in kinds or RECORD in kinds:
-        for score, name in _scores(connection, day):
-            if HEALTH in kinds:
-                found[HEALTH].append(_health(score, name, day))
-            if RECORD in kinds:
-                found[RECORD].append(_record(score, name, day))
-    if QBR in kinds:
-        found[QBR] = [_review(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
-    if EXPANSION in kinds:
-        found[EXPANSION] = [
-            _opportunity(one.opportunity, one.account_name, one.currency, day)
-            for one in expansion.load_opportunities(connection, day)
-        ]
-    return found
-
-
-def content_hash(content: Any) -> str:
-    """A hash of what is meant: of our own values, never of what comes back."""
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _health(score: CSMHealthScore, name: str, day: date) -> Item:
-    async def properties(adapter: NotionCSMAdapter) -> dict[str, Any]:
-        return adapter.health_properties(score.score, score.rag)
-
-    return Item(
+def account_page(account_id: str, name: str, score: float, rag: str, day: date) -> TargetPage:
+    """The page of an account: score and RAG are kept up to date, the rest belongs to people."""
+    return TargetPage(
         kind=HEALTH,
-        key=key_of(score.account_id),
-        account_id=score.account_id,
+        key=key_of(account_id),
+        account_id=account_id,
         label=name,
         day=day,
-        content_hash=content_hash([shown_score(score.score), score.rag]),
-        properties=properties,
-        facts={"score": shown_score(score.score), "rag": score.rag},
-        removed=_removed([score.account_id, name]),
+        content={"properties": health_properties(score, rag)},
+        initial={"title": name or account_id, "properties": {names.ACCOUNT_ID: _text(account_id)}},
+        facts={"score": shown_score(score), "rag": rag},
+        removed=_removed([account_id, name]),
     )
 
 
-def _record(score: CSMHealthScore, name: str, day: date) -> Item:
-    blocks = tuple(render_health_record_blocks(score))
+def health_properties(score: float, rag: str) -> dict[str, Any]:
+    """Score and RAG as the properties of an account page; the time of the scan is added when they are written."""
+    return {
+        names.CSM_HEALTH_SCORE: {"number": shown_score(score)},
+        names.CSM_HEALTH_RAG: {"select": {"name": rag}},
+    }
 
-    async def properties(adapter: NotionCSMAdapter) -> dict[str, Any]:
-        return await adapter.record_properties(score, day, name)
 
-    meant = [name, day, shown_score(score.score), score.rag, score.churn_risk_level, score.churn_triggered_by, blocks]
-    return Item(
+def record_page(score: CSMHealthScore, name: str, day: date) -> TargetPage:
+    """The page that records an account's health on a day."""
+    trigger = score.churn_triggered_by
+    return TargetPage(
         kind=RECORD,
         key=key_of(score.account_id, day.isoformat()),
         account_id=score.account_id,
         label=f"{name} — {day}",
         day=day,
-        content_hash=content_hash(meant),
-        properties=properties,
-        blocks=blocks,
+        content={
+            "title": f"{name or score.account_id} — {day}",
+            "properties": {
+                names.ACCOUNT_ID: _text(score.account_id),
+                names.AS_OF_DATE: {"date": {"start": day.isoformat()}},
+                names.SCORE: {"number": shown_score(score.score)},
+                names.RAG: {"select": {"name": score.rag}},
+                names.CHURN_RISK_LEVEL: {"select": {"name": score.churn_risk_level}},
+                names.CHURN_TRIGGERED_BY: {"select": {"name": trigger} if trigger else None},
+                names.SHOULD_ALERT: {"checkbox": score.should_alert},
+            },
+            "blocks": render_health_record_blocks(score),
+        },
         facts={"as_of_date": day.isoformat(), "rag": score.rag, "churn_risk_level": score.churn_risk_level},
         removed=_removed([score.account_id, name]),
     )
 
 
-def _review(content: QBRContent, name: str, day: date) -> Item:
-    blocks = tuple(render_qbr_blocks(content))
-
-    async def properties(adapter: NotionCSMAdapter) -> dict[str, Any]:
-        return await adapter.qbr_properties(content, name)
-
-    return Item(
+def review_page(review: QBRContent, name: str, day: date) -> TargetPage:
+    """The page of a business review."""
+    return TargetPage(
         kind=QBR,
-        key=key_of(content.account_id, content.period, content.trigger),
-        account_id=content.account_id,
-        label=f"{name} — {content.period}",
+        key=key_of(review.account_id, review.period, review.trigger),
+        account_id=review.account_id,
+        label=f"{name} — {review.period}",
         day=day,
-        content_hash=content_hash([name, content.health_rag, content.generated_at, blocks]),
-        properties=properties,
-        blocks=blocks,
-        removed=_removed([name, content.model_dump(mode="python")]),
+        content={
+            "title": f"QBR: {name or review.account_id} — {review.period}",
+            "properties": {
+                names.ACCOUNT_ID: _text(review.account_id),
+                names.PERIOD: _text(review.period),
+                names.HEALTH_RAG: {"select": {"name": review.health_rag} if review.health_rag else None},
+                names.TRIGGER: {"select": {"name": review.trigger}},
+                names.GENERATED_AT: {"date": {"start": review.generated_at.isoformat()}},
+            },
+            "blocks": render_qbr_blocks(review),
+        },
+        removed=_removed([name, review.model_dump(mode="python")]),
     )
 
 
-def _opportunity(opportunity: ExpansionOpportunity, name: str, currency: str | None, day: date) -> Item:
-    blocks = tuple(render_expansion_blocks(opportunity, currency=currency))
-
-    async def properties(adapter: NotionCSMAdapter) -> dict[str, Any]:
-        return await adapter.expansion_properties(opportunity, name)
-
-    return Item(
+def opportunity_page(
+    opportunity: ExpansionOpportunity, name: str, day: date, *, currency: str | None = None
+) -> TargetPage:
+    """The page of an expansion opportunity."""
+    title = f"{name or opportunity.account_id}: {opportunity.opportunity_type} {opportunity.subject}".strip()
+    amount = opportunity.estimated_arr_impact
+    return TargetPage(
         kind=EXPANSION,
         key=key_of(opportunity.account_id, opportunity.opportunity_type, opportunity.subject),
         account_id=opportunity.account_id,
-        label=f"{name}: {opportunity.opportunity_type} {opportunity.subject}".strip(),
+        label=title,
         day=day,
-        content_hash=content_hash([name, opportunity.confidence, opportunity.estimated_arr_impact, blocks]),
-        properties=properties,
-        blocks=blocks,
+        content={
+            "title": title,
+            "properties": {
+                names.ACCOUNT_ID: _text(opportunity.account_id),
+                names.OPPORTUNITY_TYPE: {"select": {"name": option_name(opportunity.opportunity_type)}},
+                names.SUBJECT: _text(opportunity.subject),
+                names.CONFIDENCE: {"select": {"name": option_name(opportunity.confidence)}},
+                names.ESTIMATED_ARR_IMPACT: {"number": None if amount is None else round(amount, 2)},
+            },
+            "blocks": render_expansion_blocks(opportunity, currency=currency),
+        },
         removed=_removed([name, opportunity.model_dump(mode="python")]),
     )
+
+
+def shown_score(score: float) -> float:
+    """A score as people read it, to the hundredth; the warehouse keeps all of it."""
+    return round(score, 2)
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"rich_text": runs(value)}
 
 
 def _removed(content: Any) -> int:
@@ -186,28 +210,3 @@ def _removed(content: Any) -> int:
     if isinstance(content, Mapping):
         return sum(_removed(name) + _removed(value) for name, value in content.items())
     return sum(_removed(one) for one in content) if isinstance(content, (list, tuple)) else 0
-
-
-def _scores(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[CSMHealthScore, str]]:
-    rows = fetch(
-        connection,
-        "select scores.*, account_days.account_name from marts.csm_health_scores as scores "
-        "inner join intermediate.int_account_days as account_days on scores.account_id = account_days.account_id "
-        "and scores.as_of_date = account_days.as_of_date where scores.as_of_date = ? order by scores.account_id",
-        [day],
-    )
-    return [
-        (
-            CSMHealthScore(
-                account_id=row["account_id"],
-                score=row["score"],
-                raw_score=row["raw_score"],
-                rag=row["rag"],
-                churn_risk_level=row["churn_risk_level"],
-                churn_triggered_by=row["churn_triggered_by"],
-                signal_breakdown={name: row[f"{name}_points"] for name in SIGNAL_NAMES},
-            ),
-            row["account_name"],
-        )
-        for row in rows
-    ]

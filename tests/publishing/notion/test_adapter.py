@@ -19,7 +19,7 @@ from csm_core.errors import ConfigError, NotionError
 from csm_core.notion_adapter import NotionCSMAdapter, render_qbr_blocks
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
-from csm_core.publishing.notion.adapter import windows_of
+from csm_core.publishing.notion.database_reader import page_facts, windows_of
 from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS
 from csm_core.publishing.notion.page_blocks import mark
 from csm_core.publishing.notion.rate_limiter import RequestBudget
@@ -105,8 +105,8 @@ def test_update_health_score_writes_three_properties_and_nothing_else(server: Sa
         page_id = await adapter.create_account("A1", "One", 10.0, "RED")
         server.people.edit(page_id, {"Health Status": {"select": {"name": "RED"}}})
         await adapter.update_health_score(page_id, 83.3, "GREEN")
-        (page,) = await adapter.query_all(ACCOUNTS)
-        facts = adapter.facts(ACCOUNTS, page)
+        (page,) = await adapter.reader.query_all(ACCOUNTS)
+        facts = page_facts(ACCOUNTS, page)
         assert (facts["CSM Health Score"], facts["CSM Health RAG"], facts["Health Status"]) == (83.3, "GREEN", "RED")
         assert facts["CSM Last Scan"].startswith("2026-07-01T06:30")
         assert facts["name"] == "One"
@@ -143,7 +143,7 @@ def test_create_qbr_page(server: SandboxServer) -> None:
     )
 
     async def work(adapter: NotionCSMAdapter) -> None:
-        await adapter.source(QBRS)
+        await adapter.reader.source(QBRS)
         server.requests.clear()
         page_id = await adapter.create_qbr_page(qbr, "Ada's Account")
         assert [(one.method, one.path.rsplit("/", 1)[-1]) for one in server.requests] == [
@@ -151,8 +151,8 @@ def test_create_qbr_page(server: SandboxServer) -> None:
             ("PATCH", "children"),
             ("PATCH", "children"),
         ]
-        (page,) = await adapter.query_all(QBRS)
-        facts = adapter.facts(QBRS, page)
+        (page,) = await adapter.reader.query_all(QBRS)
+        facts = page_facts(QBRS, page)
         assert (facts["id"], facts["name"]) == (page_id, "QBR: Ada's Account — Q2 2026")
         assert (facts["account_id"], facts["period"]) == ("A1", "Q2 2026")
         assert (facts["health_rag"], facts["trigger"]) == ("GREEN", "quarterly")
@@ -176,8 +176,8 @@ def test_create_expansion_record(server: SandboxServer) -> None:
 
     async def work(adapter: NotionCSMAdapter) -> None:
         page_id = await adapter.create_expansion_record(opportunity)
-        (page,) = await adapter.query_all(EXPANSIONS)
-        facts = adapter.facts(EXPANSIONS, page)
+        (page,) = await adapter.reader.query_all(EXPANSIONS)
+        facts = page_facts(EXPANSIONS, page)
         assert facts["id"] == page_id
         assert (facts["account_id"], facts["opportunity_type"], facts["subject"]) == ("A1", "module", "reports")
         assert (facts["confidence"], facts["estimated_arr_impact"]) == ("high", 1234.57)
@@ -211,7 +211,7 @@ def test_only_a_client_is_needed_and_ids_come_from_the_environment(
         assert await adapter.create_account("A1", "One", 1.0, "RED")
         monkeypatch.delenv(QBRS.setting)
         with pytest.raises(ConfigError, match="NOTION_CSM_QBR_DATABASE_ID is not set"):
-            await NotionCSMAdapter(client).source(QBRS)
+            await NotionCSMAdapter(client).reader.source(QBRS)
         await client.aclose()
 
     asyncio.run(run())
@@ -220,7 +220,7 @@ def test_only_a_client_is_needed_and_ids_come_from_the_environment(
 def test_the_title_property_is_found_by_its_type(server: SandboxServer) -> None:
     async def work(adapter: NotionCSMAdapter) -> None:
         client = adapter._client  # pyright: ignore[reportPrivateUsage]
-        source = await adapter.source(ACCOUNTS)
+        source = await adapter.reader.source(ACCOUNTS)
         await client.data_sources.update(source.data_source_id, properties={source.title: {"name": "Kunde"}})
         fresh = NotionCSMAdapter(
             client, database_ids={ACCOUNTS.setting: source.database_id}, data_source_ids={}, caller=adapter.caller
@@ -234,7 +234,7 @@ def test_the_title_property_is_found_by_its_type(server: SandboxServer) -> None:
 def test_of_several_data_sources_a_setting_chooses(server: SandboxServer) -> None:
     async def work(adapter: NotionCSMAdapter) -> None:
         client: Any = adapter._client  # pyright: ignore[reportPrivateUsage]
-        first = await adapter.source(ACCOUNTS)
+        first = await adapter.reader.source(ACCOUNTS)
         second = await client.data_sources.create(
             parent={"type": "database_id", "database_id": first.database_id},
             title=[{"text": {"content": "Archive"}}],
@@ -288,16 +288,16 @@ def test_a_capped_database_is_read_again_without_reading_any_page_twice(tmp_path
             for number in range(pages):
                 await adapter.create_account(f"A{number}", "x", 1.0, "RED")
             first = await adapter.query_all_accounts()
-            windows = adapter.windows(ACCOUNTS)
+            windows = adapter.reader.windows(ACCOUNTS)
             assert len(windows) == math.ceil(pages / 180) - 1
             server.requests.clear()
             assert sorted(one["id"] for one in await adapter.query_all_accounts()) == sorted(one["id"] for one in first)
             assert len(server.requests) <= math.ceil(pages / 100) + len(windows)
 
             # Whatever the windows are (pages came, pages went), they are all of time.
-            source = await adapter.source(ACCOUNTS)
+            source = await adapter.reader.source(ACCOUNTS)
             for stale in (("1999-01-01T00:00:00.000Z",), windows[:1], (*windows, "2999-01-01T00:00:00.000Z")):
-                adapter.remember(ACCOUNTS, source, stale)
+                adapter.reader.remember(ACCOUNTS, source, stale)
                 again = await adapter.query_all_accounts()
                 assert sorted(one["id"] for one in again) == sorted(one["id"] for one in first)
 
@@ -350,7 +350,7 @@ def attempts(server: SandboxServer, *faults: Fault) -> tuple[Any, int, list[floa
     sleeps = Sleeps()
 
     async def work(adapter: NotionCSMAdapter) -> Any:
-        await adapter.source(ACCOUNTS)
+        await adapter.reader.source(ACCOUNTS)
         server.requests.clear()
         server.faults.add(*faults)
         try:
@@ -395,7 +395,7 @@ def test_the_wait_is_as_long_as_told_for_everybody(server: SandboxServer, told_i
         await sleeps(seconds)
 
     async def work(adapter: NotionCSMAdapter) -> None:
-        await adapter.source(ACCOUNTS)
+        await adapter.reader.source(ACCOUNTS)
         server.faults.add(Fault("rate_limited", retry_after=95, retry_after_in=told_in))
         assert await adapter.get_account("A1") == {}
 
@@ -448,7 +448,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_and_not_repeated(
     server: SandboxServer, tmp_path: Path, kind: str, times: int
 ) -> None:
     async def work(adapter: NotionCSMAdapter) -> None:
-        await adapter.source(HEALTH_RECORDS)
+        await adapter.reader.source(HEALTH_RECORDS)
         server.faults.add(Fault(kind, method="POST", path="^/v1/pages$", times=times))
         server.requests.clear()
         page_id = await adapter.create_health_record(health(), date(2026, 6, 30), "One")
@@ -462,7 +462,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_and_not_repeated(
 
 def test_of_a_create_that_did_not_happen_nothing_is_left(server: SandboxServer, tmp_path: Path) -> None:
     async def work(adapter: NotionCSMAdapter) -> None:
-        await adapter.source(HEALTH_RECORDS)
+        await adapter.reader.source(HEALTH_RECORDS)
         server.faults.add(Fault("internal_error", method="POST", path="^/v1/pages$", times=None))
         with pytest.raises(NotionError, match="3 attempts"):
             await adapter.create_health_record(health(), date(2026, 6, 30), "One")

@@ -15,6 +15,7 @@ from csm_core.config import PROJECT_ROOT, Config
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.assessments import ReadBack, Status, level_of, record
 from csm_core.publishing.notion.publish import sandbox_file
+from csm_core.publishing.notion.report_text import report_lines
 from csm_core.publishing.notion.target_pages import account_of
 from csm_core.warehouse.database import Warehouse
 from pipelines.run import RunOutcome, run_days
@@ -172,7 +173,7 @@ def test_a_choice_in_notion_is_a_signal_of_the_next_day_and_of_no_day_before(
     published = run(second).published
     (read,) = [report.read_back for report in published if report.read_back]
     assert (read.new, read.unknown) == (2, {"On holiday": 1})
-    assert any("'On holiday' on 1 pages is none of" in line for report in published for line in report.lines())
+    assert any("'On holiday' on 1 page is not GREEN" in line for report in published for line in report_lines(report))
     seen = levels(second)
 
     # The day before comes out as it did, though its run now finds the assessments.

@@ -192,8 +192,8 @@ def test_a_plan_tells_drift_the_trash_and_orphans_and_apply_does_what_it_can(wor
     ]
     text = workspace.csm("plan").stdout
     for words in (
-        "trashed by a person, not made again: Account 1\n",
-        "in Notion and not in the marts, left alone: account A3, opportunity A1 module reports\n",
+        "in the trash, not created again: Account 1\n",
+        "in Notion but not in the marts, not changed: account A3, opportunity A1 module reports\n",
         *(f"database: {line}\n" for line in plan["drift"]),
     ):
         assert f"  {words}" in text

@@ -99,7 +99,7 @@ def test_no_list_of_notion_is_read_for_ever(service: Service, kind: str, schema_
         )
         try:
             if what == "query":
-                await adapter.query_all(ACCOUNTS)
+                await adapter.reader.query_all(ACCOUNTS)
             elif what == "blocks":
                 await adapter.blocks.children(ID)
             else:

@@ -22,6 +22,7 @@ from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.plan import make_plan
 from csm_core.publishing.notion.publish import new_adapter, plan_day
 from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.report_text import plan_lines, report_lines
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.workspace import new_client
@@ -121,7 +122,7 @@ def test_a_plan_writes_nothing_to_notion_and_names_what_it_would(
         server.requests.clear()
         plan = await make_plan(marts, adapter, Ledger(marts), DAY)
         assert writes(server) == []
-        assert "create      3" in plan.lines()[1]
+        assert "create      3" in plan_lines(plan)[1]
         steps = plan.as_dict()["steps"]
         assert {"action": "create", "kind": "expansion", "key": '["A0", "module", "reports"]'}.items() <= steps[
             -1
@@ -498,7 +499,7 @@ def test_left_out_control_characters_are_counted(server: SandboxServer, marts: d
     marts.execute("update marts.csm_expansion_opportunities set evidence = 'a' || chr(1) || 'b' || chr(7)")
     plan, report = with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["expansion"]))
     assert (plan.removed_characters, report.removed_characters) == (2, 2)
-    assert any("2 control characters" in line for line in report.lines())
+    assert any("2 control characters" in line for line in report_lines(report))
 
 
 def test_progress_counts_up_to_all_and_tells_the_time_left(
@@ -582,9 +583,11 @@ def test_the_plan_of_the_command_tells_schema_drift(tmp_path: Path) -> None:
 
         async def drift(adapter: NotionCSMAdapter) -> dict[str, str]:
             client: Any = adapter._client  # pyright: ignore[reportPrivateUsage]
-            source = await adapter.source(HEALTH_RECORDS)
+            source = await adapter.reader.source(HEALTH_RECORDS)
             await client.data_sources.update(source.data_source_id, properties={RAG: None})
-            return {spec.setting: adapter.database_id(spec) for spec in (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)}
+            return {
+                spec.setting: adapter.reader.database_id(spec) for spec in (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)
+            }
 
         environment = {
             "NOTION_TOKEN": server.token,
@@ -595,7 +598,7 @@ def test_the_plan_of_the_command_tells_schema_drift(tmp_path: Path) -> None:
     assert len(plan.drift) == 1
     assert "has no property rag" in plan.drift[0]
     assert plan.as_dict()["drift"] == list(plan.drift)
-    assert any("has no property rag" in line for line in plan.lines())
+    assert any("has no property rag" in line for line in plan_lines(plan))
 
 
 def set_account_id(server: SandboxServer, page_id: str, value: str) -> None:
@@ -619,8 +622,8 @@ def test_an_account_id_that_a_person_emptied_or_changed_is_reported_and_the_page
             plan, report = await publish(marts, adapter, day=day, kinds=["health"])
             assert (report.updated["health"], report.trashed, report.orphans, report.failures) == (4, 0, 0, ())
             assert report.created["health"] == 0
-            for lines in ("\n".join(plan.lines()), "\n".join(report.lines())):
-                assert "account_id emptied or changed by a person" in lines
+            for lines in ("\n".join(plan_lines(plan)), "\n".join(report_lines(report))):
+                assert "account_id was emptied or changed in Notion" in lines
                 assert "account_id is empty, expected 'A0'" in lines
                 assert "account_id is 'gone', expected 'A1'" in lines
                 assert "account_id is 'A3', expected 'A2'" in lines

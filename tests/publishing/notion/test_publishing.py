@@ -18,12 +18,14 @@ from csm_core.errors import NotionError
 from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.publishing.notion.database_reader import page_facts
 from csm_core.publishing.notion.databases import ACCOUNTS, CSM_HEALTH_SCORE, EXPANSIONS, HEALTH_RECORDS, QBRS
 from csm_core.publishing.notion.publish import plan_day, publish_day, sandbox_file
 from csm_core.publishing.notion.rate_limiter import RequestBudget
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
+from csm_core.publishing.notion.target_pages import TargetPage, key_of
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.database import Warehouse
@@ -64,7 +66,7 @@ def pages(server: SandboxServer) -> dict[str, list[dict[str, object]]]:
         adapter, client = await _adapter(server)
         found: dict[str, list[dict[str, object]]] = {}
         for spec in SPECS:
-            rows = [adapter.facts(spec, page) for page in await adapter.query_all(spec)]
+            rows = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
             for row in rows:
                 texts = [
                     "".join(run["plain_text"] for run in block[block["type"]].get("rich_text", []))
@@ -209,9 +211,9 @@ def test_two_pages_of_an_account_are_reported_and_the_others_written(config, war
     async def double() -> None:
         with SandboxServer(sandbox_file(config)) as server:
             adapter, client = await _adapter(server)
-            properties = await adapter.account_properties("A0", "Account 0", adapter.health_properties(1.0, "RED"))
-            source = await adapter.source(ACCOUNTS)
-            await client.pages.create(parent=source.parent, properties=properties)
+            source = await adapter.reader.source(ACCOUNTS)
+            account_id = {"rich_text": [{"text": {"content": "A0"}}]}
+            await client.pages.create(parent=source.parent, properties={"account_id": account_id})
             with pytest.raises(NotionError, match="2 pages"):
                 await adapter.get_account("A0")
             await client.aclose()
@@ -249,15 +251,16 @@ def long_review(blocks: int) -> list[dict[str, object]]:
 
 
 async def write_each_kind(adapter: NotionCSMAdapter) -> None:
-    properties = await adapter.account_properties("A1", "One", adapter.health_properties(50.0, "AMBER"))
-    page_id = await adapter.create_page(ACCOUNTS, properties, [], lambda page: page["account_id"] == "A1")
+    page_id = await adapter.create_account("A1", "One", 50.0, "AMBER")
     await adapter.update_health_score(page_id, 83.3, "GREEN")
-    review = {
-        (await adapter.source(QBRS)).title: {"title": [{"text": {"content": "QBR: One — Q1 2026"}}]},
+    properties = {
         "account_id": {"rich_text": [{"text": {"content": "A1"}}]},
         "period": {"rich_text": [{"text": {"content": "Q1 2026"}}]},
+        "trigger": {"select": {"name": "quarterly"}},
     }
-    await adapter.create_page(QBRS, review, long_review(230), lambda page: page["period"] == "Q1 2026")
+    content = {"title": "QBR: One — Q1 2026", "properties": properties, "blocks": long_review(230)}
+    key = key_of("A1", "Q1 2026", "quarterly")
+    await adapter.create(TargetPage("qbr", key, "A1", "One — Q1 2026", DAY, content))
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -269,8 +272,8 @@ def test_every_fault_at_every_write_leaves_the_pages_of_an_undisturbed_run(tmp_p
 
             async def run(server=server, nth=nth) -> None:
                 adapter, client = await _adapter(server)
-                await adapter.source(ACCOUNTS)
-                await adapter.source(QBRS)
+                await adapter.reader.source(ACCOUNTS)
+                await adapter.reader.source(QBRS)
                 server.faults.add(Fault(kind, path="^/v1/(pages|blocks)", nth=nth, times=times, retry_after=0))
                 await write_each_kind(adapter)
                 await client.aclose()

@@ -1,0 +1,65 @@
+"""The target pages of a day, from the marts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import duckdb
+
+from csm_core.publishing import expansion, qbr
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.target_pages import (
+    TargetPage,
+    account_page,
+    opportunity_page,
+    record_page,
+    review_page,
+)
+from csm_core.rubric import SIGNAL_NAMES
+from csm_core.schemas import CSMHealthScore
+from csm_core.warehouse.rows import fetch
+
+
+def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
+    """The target pages of a day by kind. One query per kind, whatever the number of accounts."""
+    found: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
+    if HEALTH in kinds or RECORD in kinds:
+        for score, name in _scores(connection, day):
+            if HEALTH in kinds:
+                found[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
+            if RECORD in kinds:
+                found[RECORD].append(record_page(score, name, day))
+    if QBR in kinds:
+        found[QBR] = [review_page(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
+    if EXPANSION in kinds:
+        found[EXPANSION] = [
+            opportunity_page(one.opportunity, one.account_name, day, currency=one.currency)
+            for one in expansion.load_opportunities(connection, day)
+        ]
+    return found
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[CSMHealthScore, str]]:
+    rows = fetch(
+        connection,
+        "select scores.*, account_days.account_name from marts.csm_health_scores as scores "
+        "inner join intermediate.int_account_days as account_days on scores.account_id = account_days.account_id "
+        "and scores.as_of_date = account_days.as_of_date where scores.as_of_date = ? order by scores.account_id",
+        [day],
+    )
+    return [
+        (
+            CSMHealthScore(
+                account_id=row["account_id"],
+                score=row["score"],
+                raw_score=row["raw_score"],
+                rag=row["rag"],
+                churn_risk_level=row["churn_risk_level"],
+                churn_triggered_by=row["churn_triggered_by"],
+                signal_breakdown={name: row[f"{name}_points"] for name in SIGNAL_NAMES},
+            ),
+            row["account_name"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,102 @@
+"""Plan and report of publishing as text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from csm_core.publishing.notion.apply import Report
+from csm_core.publishing.notion.assessments import ReadBack
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan
+from csm_core.system.terminal import printable
+
+TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business reviews", EXPANSION: "expansion records"}
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What a plan would do, a line each."""
+    lines = [f"Plan for {plan.day}"]
+    lines += [
+        f"  {TITLES[kind]:<18} create {plan.count(CREATE, kind):>6,}   update {plan.count(UPDATE, kind):>6,}   "
+        f"skip {plan.skipped.get(kind, 0):>6,}"
+        for kind in plan.kinds
+    ]
+    if plan.orphans:
+        lines.append(f"  in Notion but not in the marts, not changed: {_some(plan.orphans)}")
+    if plan.trashed:
+        lines.append(f"  in the trash, not created again: {_some(plan.trashed)}")
+    lines += _changed_id_lines(plan.changed_ids, "  ")
+    if plan.removed_characters:
+        lines.append(f"  control characters removed: {plan.removed_characters:,}")
+    lines += [
+        f"  cannot be written: {kind} {printable(key, 200)}: {printable(reason, 400)}"
+        for kind, key, reason in plan.troubles
+    ]
+    lines += [f"  database: {printable(finding, 400)}" for finding in plan.drift]
+    return lines
+
+
+def report_lines(report: Report) -> list[str]:
+    """How a publication ended, a line each."""
+    lines = [
+        f"{'Notion' if number == 0 else '':<10} {TITLES[kind]:<18} created {report.created.get(kind, 0):>6,}   "
+        f"updated {report.updated.get(kind, 0):>6,}   skipped {report.skipped.get(kind, 0):>6,}"
+        for number, kind in enumerate(report.skipped)
+    ]
+    if report.trashed:
+        lines.append(f"{'':<10} {_pages(report.trashed, 'is', 'are')} in the trash; not created again")
+    if report.orphans:
+        lines.append(f"{'':<10} {_pages(report.orphans, 'has', 'have')} no row in the marts; not changed")
+    lines += _changed_id_lines(report.changed_ids, f"{'':<10} ")
+    if report.removed_characters:
+        removed = _counted(report.removed_characters, "control character was", "control characters were")
+        lines.append(f"{'':<10} {removed} removed from the texts")
+    lines += [f"{'':<10} {line}" for line in _read_lines(report.read_back)]
+    lines += [
+        f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
+        for change in report.failures
+    ]
+    return lines
+
+
+def _changed_id_lines(changed: Sequence[str], indent: str, shown: int = 5) -> list[str]:
+    """Pages whose account_id people emptied or changed, a line each, with what to do."""
+    if not changed:
+        return []
+    more = [f"{indent}  … ({len(changed):,} in all)"] if len(changed) > shown else []
+    return [
+        f"{indent}account_id was emptied or changed in Notion; the page is updated anyway; correct its account_id:",
+        *(f"{indent}  {printable(line, 300)}" for line in changed[:shown]),
+        *more,
+    ]
+
+
+def _pages(count: int, one: str, many: str) -> str:
+    return _counted(count, f"page {one}", f"pages {many}")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _read_lines(found: ReadBack | None) -> list[str]:
+    if found is None:
+        return []
+    by = "by technical account managers"
+    lines = [f"{_counted(found.new, 'new assessment', 'new assessments')} {by} read"] if found.new else []
+    if found.confirmed:
+        confirmed = _counted(found.confirmed, "assessment", "assessments")
+        lines.append(f"{confirmed} {by} confirmed: the Health Status is still selected")
+    lines += [
+        f"Health Status {printable(status)!r} on {_counted(pages, 'page', 'pages')} is not GREEN, AMBER or RED; ignored"
+        for status, pages in found.unknown.items()
+    ]
+    if found.unplaced:
+        pages = _counted(found.unplaced, "page", "pages")
+        lines.append(f"Health Status on {pages} ignored: the account is unknown, or has several pages")
+    return lines
+
+
+def _some(labels: Sequence[str], shown: int = 5) -> str:
+    more = f", … ({len(labels):,} in all)" if len(labels) > shown else ""
+    return ", ".join(printable(label) for label in labels[:shown]) + more
