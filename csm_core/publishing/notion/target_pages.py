@@ -24,7 +24,7 @@ from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD,
 from csm_core.publishing.notion.rich_text import Block, clean
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
-from csm_core.warehouse.rows import fetch
+from csm_core.warehouse.rows import fetch_dicts
 
 Properties = Callable[[NotionCSMAdapter], Awaitable[dict[str, Any]]]
 
@@ -189,7 +189,7 @@ def _removed(content: Any) -> int:
 
 
 def _scores(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[CSMHealthScore, str]]:
-    rows = fetch(
+    rows = fetch_dicts(
         connection,
         "select scores.*, account_days.account_name from marts.csm_health_scores as scores "
         "inner join intermediate.int_account_days as account_days on scores.account_id = account_days.account_id "
