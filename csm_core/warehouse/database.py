@@ -18,7 +18,7 @@ from csm_core.logging import get_logger
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
-from csm_core.warehouse.migrations import upgrade
+from csm_core.warehouse.migrations import require_known_version, upgrade
 
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
@@ -124,13 +124,18 @@ class Warehouse:
 
     @contextmanager
     def open_read_only(self) -> Generator[duckdb.DuckDBPyConnection | None]:
-        """Open the file for reading, without waiting: None where there is none yet, or a run is writing to it."""
+        """Open the file for reading, without waiting: None if there is none yet or a run is writing to it.
+
+        Raises WarehouseInputError if the file was upgraded by a newer version.
+        """
         connection = None
         self.complete_restore()
         if self.path.is_file():
             with suppress(duckdb.IOException, duckdb.ConnectionException):
                 connection = duckdb.connect(str(self.path), read_only=True)
         try:
+            if connection is not None:
+                require_known_version(connection)
             yield connection
         finally:
             if connection is not None:

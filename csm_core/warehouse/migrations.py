@@ -41,9 +41,7 @@ def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migratio
     migration fails: the warehouse is then as it was before that migration.
     """
     listed = MIGRATIONS if migrations is None else migrations
-    newest = _newest_applied(connection)
-    if newest > listed[-1].number:
-        raise _newer_warehouse(connection, listed[-1].number)
+    newest = require_known_version(connection, listed)
     lacking = [migration for migration in listed if migration.number > newest]
     for migration in lacking:
         try:
@@ -63,6 +61,18 @@ def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migratio
             )
             raise WarehouseError(message) from error
     return [migration.number for migration in lacking]
+
+
+def require_known_version(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] | None = None) -> int:
+    """The number of the newest migration of the warehouse, 0 without one. Works on a read-only connection.
+
+    Raises WarehouseInputError if a newer version of csm-health has migrated the warehouse.
+    """
+    known = (MIGRATIONS if migrations is None else migrations)[-1].number
+    newest = _newest_applied(connection)
+    if newest > known:
+        raise _newer_warehouse(connection, known)
+    return newest
 
 
 def _newest_applied(connection: duckdb.DuckDBPyConnection) -> int:

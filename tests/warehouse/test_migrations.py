@@ -174,8 +174,9 @@ def test_a_warehouse_of_a_newer_version_is_rejected_with_that_version(tmp_path):
             "insert into run.migrations values (?, 'add what is not known here', ?, '9.8.7')",
             [NEXT, datetime.now(UTC).replace(tzinfo=None)],
         )
-    with pytest.raises(WarehouseInputError) as rejected, Warehouse(path).connect():
-        pass
-    assert rejected.value.exit_status == 2
-    assert f"{path} was upgraded by csm-health 9.8.7 to migration {NEXT}" in str(rejected.value)
-    assert "Install csm-health 9.8.7 or later" in str(rejected.value)
+    for opened in (Warehouse(path).connect, Warehouse(path).open_read_only):
+        with pytest.raises(WarehouseInputError) as rejected, opened():
+            pass
+        assert rejected.value.exit_status == 2
+        assert f"{path} was upgraded by csm-health 9.8.7 to migration {NEXT}" in str(rejected.value)
+        assert "Install csm-health 9.8.7 or later" in str(rejected.value)
