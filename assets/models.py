@@ -24,11 +24,12 @@ from csm_core.days.finished_days import model_parameters
 from csm_core.days.portfolio_checks import require_population
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import columns_behind
-from csm_core.warehouse.database import ModelResult, build_model
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.late_changes import span_text
+from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import check_names, run_checks
 from csm_core.warehouse.models import SqlModel
+from csm_core.warehouse.rows import fetch_dicts
 
 PREVIEW_ROWS = 5
 FEW_COLUMNS = 3
@@ -160,11 +161,8 @@ def version_for_days(code_version: str) -> dg.DataVersion:
 
 def _first_rows(connection: Any, model: SqlModel, days: tuple[date, date] | None) -> list[dict[str, Any]]:
     within = " where as_of_date = $last_date" if days else ""
-    cursor = connection.execute(
-        f"select * from {model.table}{within} limit {PREVIEW_ROWS}", {"last_date": days[1]} if days else None
-    )
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    sql = f"select * from {model.table}{within} limit {PREVIEW_ROWS}"
+    return fetch_dicts(connection, sql, {"last_date": days[1]} if days else None)
 
 
 def _report_partitions(

@@ -19,7 +19,8 @@ from csm_core.sample_company import generate
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
-from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models, staging_models
 
 REPEATS = 3

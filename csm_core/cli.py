@@ -309,7 +309,7 @@ def explain(
     from csm_core.warehouse.day_status import require_counted
 
     warehouse, asked = _warehouse(config), [one.date() if one else None for one in (as_of, since)]
-    with warehouse.look() as connection:
+    with warehouse.open_read_only() as connection:
         # The copy lists a day that failed only when the next run has replaced it.
         for day in filter(None, asked):
             if connection:

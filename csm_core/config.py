@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from csm_core.errors import ConfigError, InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.sources.settings import AnySource, FilesSettings
-from csm_core.system.config_model import Section
+from csm_core.system.config_model import ConfigModel
 from csm_core.system.file_access import group_id
 from csm_core.system.paths import checked_path, shown
 from csm_core.system.resources import MAX_THREADS, checked_memory
@@ -36,7 +36,7 @@ CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-_Part = TypeVar("_Part", bound=Section)
+_Part = TypeVar("_Part", bound=ConfigModel)
 _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 
@@ -47,7 +47,7 @@ _SYSTEMS: dict[str, type[BaseModel]] = {
 }
 
 
-class Policy(Section, frozen=True):
+class Policy(ConfigModel, frozen=True):
     """Thresholds for a tenant and a segment from a date on; ``None`` matches any. Rules: scoring.md, "Policy"."""
 
     tenant: str | None = None
@@ -66,7 +66,7 @@ class Policy(Section, frozen=True):
         return self
 
 
-class SignalSettings(Section, frozen=True):
+class SignalSettings(ConfigModel, frozen=True):
     """Windows (days), thresholds and lists of the signal definitions; the defaults are those of signals.md."""
 
     adoption_window_days: int = Field(default=28, ge=1, le=366)
@@ -87,7 +87,7 @@ class SignalSettings(Section, frozen=True):
     min_term_months: int = Field(default=2, ge=0, le=1200)
 
 
-class ExpansionSettings(Section, frozen=True):
+class ExpansionSettings(ConfigModel, frozen=True):
     """Thresholds of the expansion rules of signals.md, as whole percents."""
 
     seats_percent: int = Field(default=80, ge=1, le=200)
@@ -99,7 +99,7 @@ class ExpansionSettings(Section, frozen=True):
     own_adoption_percent: int = Field(default=60, ge=0, le=100)
 
 
-class FreshnessSettings(Section, frozen=True):
+class FreshnessSettings(ConfigModel, frozen=True):
     """After how many days without a record an entity counts as silent, if it had them regularly; none: never.
 
     ``usage_events`` are checked by ``max_silent_days``, regular or not.
@@ -113,7 +113,7 @@ class FreshnessSettings(Section, frozen=True):
     tam_assessments: int | None = Field(default=90, ge=0)
 
 
-class CheckSettings(Section, frozen=True):
+class CheckSettings(ConfigModel, frozen=True):
     """When publishing is held: thresholds of the blocking checks between marts and Notion."""
 
     max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
@@ -123,7 +123,7 @@ class CheckSettings(Section, frozen=True):
     scalar_sample_rows: int = Field(default=200, ge=1)
 
 
-class IdentitySettings(Section, frozen=True):
+class IdentitySettings(ConfigModel, frozen=True):
     """How vendors' customers are told to be accounts, beside what their own records say.
 
     ``account_map`` is a file of system, external_id and account_id; ``account_domains`` one of account_id and domain,
@@ -134,13 +134,13 @@ class IdentitySettings(Section, frozen=True):
     account_domains: Path | None = None
 
 
-class NotionPublishing(Section, frozen=True):
+class NotionPublishing(ConfigModel, frozen=True):
     """What publishing to Notion may do beyond notion.md's minimum. Ids and token come from the environment."""
 
     create_missing_accounts: bool = True
 
 
-class Config(Section, frozen=True):
+class Config(ConfigModel, frozen=True):
     """The effective configuration. Paths are absolute: relative ones are taken from the file's own folder."""
 
     warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
@@ -300,12 +300,14 @@ def _absolute(
             except ValueError as error:
                 line = f"{'.'.join(inner)}: {error} (found {shown(str(value))}{_setter(inner, overridden)})"
                 raise ConfigError(_invalid(origin, [line])) from None
-        elif isinstance(value, Section):
+        elif isinstance(value, ConfigModel):
             changed[name] = _absolute(value, base, origin, inner, overridden)
         elif isinstance(value, tuple):
             items = cast("tuple[Any, ...]", value)
             changed[name] = tuple(
-                _absolute(item, base, origin, (*inner, str(place)), overridden) if isinstance(item, Section) else item
+                _absolute(item, base, origin, (*inner, str(place)), overridden)
+                if isinstance(item, ConfigModel)
+                else item
                 for place, item in enumerate(items)
             )
     return section.model_copy(update=changed)

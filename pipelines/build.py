@@ -60,7 +60,7 @@ def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
     @dg.resource(description="The configuration, the warehouse, and what a run tells; kept to one run at a time.")
     def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
         note_process(context)
-        with logged_run(context.run, pipeline.config), pipeline.warehouse.reserved():
+        with logged_run(context.run, pipeline.config), pipeline.warehouse.run_lock():
             yield pipeline
 
     return _pipeline

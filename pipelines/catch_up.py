@@ -57,7 +57,7 @@ def days_done(warehouse: Warehouse) -> dict[date, bool] | None:
 
 def day_statuses(warehouse: Warehouse) -> dict[date, DayStatus] | None:
     """The status of every scored day; None while the warehouse is in use, or if there is none."""
-    with warehouse.look() as connection:
+    with warehouse.open_read_only() as connection:
         return None if connection is None else statuses(connection)
 
 

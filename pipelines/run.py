@@ -17,7 +17,8 @@ from csm_core.days import portfolio_checks
 from csm_core.errors import InputError
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.staging.vendor_records import RecordCounts
-from csm_core.warehouse.database import Warehouse, table_exists
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords
 from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs

@@ -40,7 +40,7 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
         "records touch, a range as one run. Publishes nothing: the next daily run publishes the newest day.",
     )
     def _late_files(_context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        with pipeline.warehouse.look() as connection:
+        with pipeline.warehouse.open_read_only() as connection:
             if connection is None:
                 return dg.SkipReason("there is no warehouse yet, or a run is writing to it; looking again later")
             # A held day may wait for a record that comes late; of an unfinished one a run is in progress or due.

@@ -33,7 +33,7 @@ from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.sources.files import readable_files
 from csm_core.system.terminal import printable
-from csm_core.warehouse.database import table_exists, transaction
+from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS, create_macros
 

@@ -22,7 +22,7 @@ from csm_core.accounts.account_map import DOMAIN_TABLE, SHARED_DOMAINS
 from csm_core.accounts.domains import DOMAIN_FORMS, write_domain_forms
 from csm_core.contract import ACCOUNT_MAP, ENTITIES, MAP_EXPORT_COLUMNS, SOURCE, UNDECIDED, Reason
 from csm_core.errors import InputError
-from csm_core.warehouse.database import columns_of, table_exists
+from csm_core.warehouse.catalog import columns_of, table_exists
 from csm_core.warehouse.export import write_export
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import create_macros

@@ -11,7 +11,7 @@ import duckdb
 
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.system.terminal import printable
-from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql
 
 MOVERS = 5
@@ -122,8 +122,7 @@ def _movers(connection: duckdb.DuckDBPyConnection, day: date, previous_day: date
         select today.account_id, account_days.account_name, before.score, today.score, before.rag, today.rag, {points}
         from marts.csm_health_scores as today
         inner join marts.csm_health_scores as before
-            on today.tenant_id = before.tenant_id and today.account_id = before.account_id
-            and before.as_of_date = $previous_day
+            on today.account_id = before.account_id and before.as_of_date = $previous_day
         inner join intermediate.int_account_days as account_days
             on today.account_id = account_days.account_id and today.as_of_date = account_days.as_of_date
         where today.as_of_date = $day and today.score <> before.score

@@ -25,8 +25,9 @@ from csm_core.health_scorer import CSMHealthScorer, checked_signals
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
 from csm_core.thresholds import THRESHOLDS, Thresholds
-from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql, require_counted, require_newest
+from csm_core.warehouse.rows import fetch_dicts
 
 SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
@@ -181,21 +182,18 @@ def load_day(
         *(f"signals.{name}" for name in (*inputs, "missing_signals", "signal_coverage")),
         *(f"scores.{name}" for name in (*_RESULTS, *points, *THRESHOLDS, "config_hash", "scored_at")),
     ]
-    cursor = connection.execute(
+    found = fetch_dicts(
+        connection,
         f"select {', '.join(columns)} from {SCORES} as scores inner join {SIGNALS} as signals "
-        "on scores.tenant_id = signals.tenant_id and scores.account_id = signals.account_id "
-        "and scores.as_of_date = signals.as_of_date "
+        "on scores.account_id = signals.account_id and scores.as_of_date = signals.as_of_date "
         "where scores.tenant_id = $tenant and scores.account_id = $account and scores.as_of_date = $day "
         "and signals.tenant_id = $tenant and signals.account_id = $account and signals.as_of_date = $day",
         {"tenant": tenant_id, "account": account_id, "day": day},
     )
-    # Fetched to the end: a connection with a result half read refuses its caller's next question.
-    found = cursor.fetchall()
     if not found:
         message = f"account {account_id!r} has no score on {day}; its days are from {known[0]} to {known[1]}"
         raise InputError(message)
-    names = [column.partition(".")[2] for column in columns]
-    row = dict(zip(names, found[0], strict=True))
+    row = found[0]
     return ScoredDay(
         tenant_id,
         account_id,

@@ -23,8 +23,9 @@ from csm_core.errors import WarehouseError
 from csm_core.logging import get_logger
 from csm_core.system.checksums import copy_file, sha256_of
 from csm_core.system.file_access import give_group, make_folder
-from csm_core.warehouse.copy_state import Uncopied, copied_checksum, forget_uncopied, uncopied
-from csm_core.warehouse.database import Warehouse, identifier, table_exists, transaction
+from csm_core.warehouse.catalog import identifier, table_exists, transaction
+from csm_core.warehouse.copy_state import MartChanges, changed_since_copy, copied_checksum, mark_copied
+from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import counted_sql
 from csm_core.warehouse.models import literal
 
@@ -53,7 +54,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
         show_counted_days(connection)
-        lacking = uncopied(connection) if _copy_previous(connection, target, fresh) else None
+        lacking = changed_since_copy(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")
         try:
@@ -67,7 +68,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
         give_group(fresh)
         fresh.replace(target)
         with transaction(connection):
-            forget_uncopied(connection, checksum)
+            mark_copied(connection, checksum)
     return target
 
 
@@ -104,7 +105,7 @@ def _sparse(path: Path) -> bool:
     return bool(row and row[0])
 
 
-def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, MartChanges] | None) -> None:
     """A run that was killed between signals and scores leaves half a day, which no other run may show to analysts."""
     if not all(table_exists(connection, table) for table in _BELONG_TOGETHER):
         return
@@ -133,7 +134,7 @@ def _within(spans: Sequence[tuple[date, date]]) -> str:
     return " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans) or "false"
 
 
-def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, MartChanges] | None) -> None:
     tables = connection.execute(
         "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
         "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
@@ -149,7 +150,7 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, 
         connection.execute(f"drop table {_COPY}.{schema}.{identifier(table)}")
     for schema, table in tables:
         name = f"{schema}.{identifier(table)}"
-        lacks = (lacking or {}).get(name, Uncopied())
+        lacks = (lacking or {}).get(name, MartChanges())
         if schema == "sync" or lacks.whole or _definition(connection, name) != _definition(connection, name, _COPY):
             connection.execute(
                 f"create or replace table {_COPY}.{name} as from {name} where {_copied(connection, name)}"

@@ -43,7 +43,7 @@ def open_history(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
 
     Raises InputError where neither is there.
     """
-    with warehouse.look() as connection:
+    with warehouse.open_read_only() as connection:
         if connection is not None:
             connection.execute("set timezone = 'UTC'")
             yield connection

@@ -20,7 +20,7 @@ from csm_core.errors import InputError
 from csm_core.rubric import CHURN_RISKS, RAGS
 from csm_core.scoring.score_days import ranked
 from csm_core.scoring.sql import ENUM, alert_sql, behavioural_sql, contract_sql, double, rag_sql, risk_sql
-from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql, no_complete_day, require_counted
 from csm_core.warehouse.models import literal
 
@@ -186,15 +186,14 @@ def _tally_sql(
         for place, policy in enumerate(policies)
     )
     joined = (
-        f"left join {segments[0]} as segments on scored.tenant_id = segments.tenant_id "
-        f"and scored.account_id = segments.account_id {segments[1]}"
+        f"left join {segments[0]} as segments on scored.account_id = segments.account_id {segments[1]}"
         if segments
         else ""
     )
     paid = (
         f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
-        "on risked.rag_before <> risked.rag_after and risked.tenant_id = paid.tenant_id "
-        "and risked.account_id = paid.account_id and risked.as_of_date = paid.as_of_date"
+        "on risked.rag_before <> risked.rag_after and risked.account_id = paid.account_id "
+        "and risked.as_of_date = paid.as_of_date"
         if with_revenue
         else ""
     )
@@ -226,7 +225,7 @@ def _tally_sql(
             select * from banded where rag_after <> rag_before or churn_window_days <> window_before
         ),
         signals as (
-            select tenant_id, account_id, as_of_date, usage_trend, login_frequency_days, days_to_renewal
+            select account_id, as_of_date, usage_trend, login_frequency_days, days_to_renewal
             from {SIGNALS}
             where as_of_date between $first_date and $last_date
         ),
@@ -234,8 +233,7 @@ def _tally_sql(
             select touched.*, {risk_sql(*held, "rag_after", ENUM)} as risk_after
             from touched
             inner join signals
-                on touched.tenant_id = signals.tenant_id and touched.account_id = signals.account_id
-                and touched.as_of_date = signals.as_of_date
+                on touched.account_id = signals.account_id and touched.as_of_date = signals.as_of_date
         )
         select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
             {alert_sql("rag_after", "risk_after", ENUM)} as alert_after, {revenue}, count(*) as accounts

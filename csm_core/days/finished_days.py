@@ -17,7 +17,8 @@ from csm_core.days import portfolio_checks
 from csm_core.errors import InputError, WarehouseError
 from csm_core.rubric import weight_parameters
 from csm_core.warehouse import day_status
-from csm_core.warehouse.database import ModelResult, build_model, table_exists
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import CheckOutcome, run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 

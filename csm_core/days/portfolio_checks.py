@@ -16,8 +16,9 @@ from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
 from csm_core.warehouse import day_status
-from csm_core.warehouse.database import has_rows
+from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.model_checks import CheckOutcome
+from csm_core.warehouse.rows import fetch_dicts
 
 LOOK_BACK_DAYS = 28
 POPULATION_TABLE = "intermediate.int_account_days"
@@ -193,7 +194,7 @@ def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
 
 def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
     """As many rows in signals and scores as accounts in the population, and the same accounts."""
-    sample = _rows(
+    sample = fetch_dicts(
         connection,
         "select account_id, bool_or(held = 'population') as in_population, bool_or(held = 'signals') as has_signals, "
         "bool_or(held = 'scores') as scored "
@@ -224,7 +225,7 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
             count(*) filter (where today.rag <> previous.rag)
         from marts.csm_health_scores as today
         inner join marts.csm_health_scores as previous
-            on today.tenant_id = previous.tenant_id and today.account_id = previous.account_id
+            on today.account_id = previous.account_id
         inner join previous_day on previous.as_of_date = previous_day.as_of_date
         where today.as_of_date = $day
         """,
@@ -245,12 +246,12 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     )
     if moved <= moved_most and changed_percent <= changed_most:
         return CheckOutcome(SWING.name, True, 0, facts)
-    sample = _rows(
+    sample = fetch_dicts(
         connection,
         "select today.tenant_id, today.account_id, previous.score as score_before, today.score, previous.rag as "
         "rag_before, today.rag from marts.csm_health_scores as today inner join marts.csm_health_scores as previous "
-        "on today.tenant_id = previous.tenant_id and today.account_id = previous.account_id "
-        "and previous.as_of_date = $previous_day where today.as_of_date = $day "
+        "on today.account_id = previous.account_id and previous.as_of_date = $previous_day "
+        "where today.as_of_date = $day "
         "order by abs(today.score - previous.score) desc, today.account_id limit 10",
         {"day": day, "previous_day": previous_day},
     )
@@ -267,7 +268,7 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     Without any event by then the check passes, since usage has not begun; ``missing_signals`` lists the signals of
     usage. The check fails if an earlier day was scored with events that no longer exist.
     """
-    delivered = _rows(
+    delivered = fetch_dicts(
         connection,
         "select usage_date, count(distinct account_id) as accounts from intermediate.int_usage_daily_accounts "
         "where usage_date <= $day group by usage_date order by usage_date desc limit 10",
@@ -287,7 +288,7 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
 
 
 def _usage_begun(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
-    sample = _rows(
+    sample = fetch_dicts(
         connection,
         "select as_of_date, count(*) as accounts from marts.csm_health_signals where as_of_date < $day "
         "and not list_contains(string_split(missing_signals, ','), 'usage_trend') "
@@ -314,7 +315,7 @@ def records_delivered(
     if allowed is None:
         return CheckOutcome(name, True, 0, f"checks.freshness.{entity} is none: not looked at")
     dated_by = ENTITIES[entity].dated_by.name
-    delivered = _rows(
+    delivered = fetch_dicts(
         connection,
         f"select cast({dated_by} as date) as day, count(*) as records from {ENTITIES[entity].table} "
         f"where {dated_by} < $day + interval 1 day group by 1 order by 1 desc limit $days",
@@ -346,11 +347,11 @@ def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings
         [f"signals.{name}" for name in ("tenant_id", "account_id", *inputs)]
         + [f"scores.{name}" for name in (*scored, *points, *thresholds)]
     )
-    sample = _rows(
+    sample = fetch_dicts(
         connection,
         f"select {columns} from marts.csm_health_signals as signals inner join marts.csm_health_scores as scores "
-        "on signals.tenant_id = scores.tenant_id and signals.account_id = scores.account_id "
-        "and signals.as_of_date = scores.as_of_date where signals.as_of_date = $day "
+        "on signals.account_id = scores.account_id and signals.as_of_date = scores.as_of_date "
+        "where signals.as_of_date = $day "
         "order by md5(signals.account_id), signals.account_id limit $rows",
         {"day": day, "rows": settings.scalar_sample_rows},
     )
@@ -372,21 +373,12 @@ def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings
     return CheckOutcome(SCALAR.name, False, len(differing), message, tuple(differing[:10]))
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql, values)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
 def record_acceptance(
     connection: duckdb.DuckDBPyConnection, outcome: CheckOutcome, day: date, accepted_by: str
 ) -> None:
     """Write down who let a failed check pass for a day, and when, in ``run.accepted_checks``."""
     connection.execute(
-        "create table if not exists run.accepted_checks "
-        "(check_name varchar, as_of_date date, message varchar, accepted_by varchar, accepted_at timestamp)"
-    )
-    connection.execute(
-        "insert into run.accepted_checks values (?, ?, ?, ?, ?)",
+        "insert into run.accepted_checks (check_name, as_of_date, message, accepted_by, accepted_at) "
+        "values (?, ?, ?, ?, ?)",
         [outcome.name, day, outcome.message, accepted_by, datetime.now(UTC).replace(tzinfo=None)],
     )

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from csm_core.errors import WarehouseError
-from csm_core.warehouse.database import ModelResult, build_model
+from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 

@@ -45,7 +45,8 @@ from csm_core.sources.source_settings import remember_sources
 from csm_core.sources.unread_files import unread_below, unread_files
 from csm_core.staging.gate import prepare
 from csm_core.staging.vendor_records import build_records
-from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SqlModel, quoted, staging_models, staging_steps
 
 SAMPLE_QUERY_ROWS = 1000

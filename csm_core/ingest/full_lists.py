@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.ingest.source_files import name_without_form
-from csm_core.warehouse.database import transaction
+from csm_core.warehouse.catalog import transaction
 
 FULL_FILES = "raw.full_files"
 
@@ -50,14 +50,6 @@ class DatedList:
     at: datetime
 
 
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table of full lists if it does not exist."""
-    connection.execute(
-        f"create table if not exists {FULL_FILES} (raw_table varchar not null, path varchar not null, "
-        "is_present boolean not null, replaced_at timestamp)"
-    )
-
-
 def note_full_files(
     connection: duckdb.DuckDBPyConnection, raw_table: str, present: Mapping[Path, Sequence[Path]] | None
 ) -> None:
@@ -65,7 +57,6 @@ def note_full_files(
 
     ``present`` are the files by the folder of their source. None: the raw table holds no full list (any more).
     """
-    prepare(connection)
     if present is None:
         connection.execute(f"delete from {FULL_FILES} where raw_table = ?", [raw_table])
         return

@@ -29,7 +29,7 @@ from csm_core.ingest.column_names import column_key, stored_name
 from csm_core.ingest.embedded_json import embed
 from csm_core.ingest.parquet_files import OPTIONS, ParquetColumn, damage, described, row_number, unused_name
 from csm_core.ingest.raw_columns import RawColumns, as_json, converted
-from csm_core.ingest.raw_tables import LoadResult, Log, RawTable, opened_columns, prepare
+from csm_core.ingest.raw_tables import LoadResult, Log, RawTable, opened_columns
 from csm_core.ingest.read_settings import AS_USUAL, Reading
 from csm_core.ingest.read_settings_sql import reading_sql
 from csm_core.ingest.source_files import (
@@ -43,7 +43,7 @@ from csm_core.ingest.source_files import (
 )
 from csm_core.ingest.text_loader import LINES, IncomingText, json_pointer, require_reading
 from csm_core.ingest.text_reader import Refused, fingerprint_of
-from csm_core.warehouse.database import transaction
+from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.models import quoted as sql_quoted
 from csm_core.warehouse.text_macros import create_macros
@@ -71,7 +71,6 @@ def load_tables(
     instant. Raises SourceError, naming the file and what was found in it, for a file that is
     not what its name says or lacks a required column; single broken rows are kept apart instead.
     """
-    prepare(connection)
     at = loaded_at.replace(tzinfo=None)
     loads: list[_Load] = []
     try:

@@ -12,7 +12,7 @@ import duckdb
 from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, storage_of
 from csm_core.ingest.column_names import database_key
 from csm_core.ingest.raw_tables import RawTable
-from csm_core.warehouse.database import has_rows, table_exists
+from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.models import quoted as sql_quoted
 
 _INTEGERS = frozenset(

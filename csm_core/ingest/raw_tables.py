@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import duckdb
-
 from csm_core.ingest.read_settings import NULL_VALUES
 from csm_core.warehouse.models import literal
 
@@ -107,26 +105,3 @@ class LoadResult:
     loaded: int
     unparseable: int
     seconds: float
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the ledger and the table of unparseable rows where they are not there yet."""
-    connection.execute(
-        """
-        create table if not exists raw.loads (
-            load_id bigint not null, system varchar not null, entity varchar not null, raw_table varchar not null,
-            path varchar not null, file_size bigint not null, file_mtime_ns bigint not null,
-            fingerprint varchar not null, rows_read bigint not null, loaded bigint not null, rejected bigint not null,
-            loaded_at timestamp not null, status varchar not null
-        );
-        create table if not exists raw.unparseable_rows (
-            load_id bigint not null, system varchar not null, entity varchar not null, raw_table varchar not null,
-            source_file varchar not null, source_line bigint not null, reason varchar not null, detail varchar,
-            raw_text varchar, loaded_at timestamp not null
-        );
-        create table if not exists run.staged_loads (
-            entity varchar not null, system varchar not null, load_id bigint not null, model_hash varchar not null,
-            staged_at timestamp not null
-        )
-        """
-    )

@@ -35,7 +35,8 @@ from csm_core.staging import quarantine
 from csm_core.staging.gate import prepare, stage_entity
 from csm_core.system.file_access import make_folder
 from csm_core.system.terminal import printable
-from csm_core.warehouse.database import Warehouse, table_exists, transaction
+from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.export import EXPORT_FORMATS
 from csm_core.warehouse.models import literal, staging_models
 
@@ -96,7 +97,7 @@ def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair
         message = f"there is no warehouse at {warehouse.path}: `csm run` creates it"
         raise InputError(message)
     given = _read_export(file)
-    with warehouse.reserved(), warehouse.connect() as connection:
+    with warehouse.run_lock(), warehouse.connect() as connection:
         entity = _entity_of(connection, file, given)
         rejected = _rejected(connection, entity)
         changed = {

@@ -37,7 +37,7 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
         raise InputError(message)
     try:
         make_folder(home)
-        with warehouse.reserved():
+        with warehouse.run_lock():
             remove_leftovers(home, _LEFTOVER)
             prepared, aside = _names(home, now or datetime.now(UTC))
             try:

@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from csm_core.schemas import ExpansionOpportunity
-from csm_core.warehouse.database import table_exists
-from csm_core.warehouse.rows import fetch
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.rows import fetch_dicts
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def load_opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> list
     """Every opportunity of the partition ``day``, in the order of its key."""
     if not table_exists(connection, "marts.csm_expansion_opportunities"):
         return []
-    rows = fetch(
+    rows = fetch_dicts(
         connection,
         "select opportunities.*, account_days.account_name from marts.csm_expansion_opportunities as opportunities "
         "inner join intermediate.int_account_days as account_days "

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from csm_core.schemas import QBRContent
-from csm_core.warehouse.database import table_exists
-from csm_core.warehouse.rows import fetch
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.rows import fetch_dicts
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | N
     """Every review of the partition ``day``, or those of one trigger, in the order of their key."""
     if not table_exists(connection, "marts.csm_qbr"):
         return []
-    rows = fetch(
+    rows = fetch_dicts(
         connection,
         "select * from marts.csm_qbr where as_of_date = $day and ($trigger is null or trigger = $trigger) "
         "order by tenant_id, account_id, period, trigger",
@@ -199,7 +199,7 @@ def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:
     # The adoption of the period's last materialised day; a review is due on that day or on the next. What is used
     # stands first, by how much; of what is not used, what others use most.
-    rows = fetch(
+    rows = fetch_dicts(
         connection,
         """
         with latest as (
@@ -230,7 +230,7 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
 def _opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if table_exists(connection, "marts.csm_expansion_opportunities"):
-        for row in fetch(
+        for row in fetch_dicts(
             connection,
             "select account_id, recommended_talk_track, evidence from marts.csm_expansion_opportunities "
             "where as_of_date = ? order by account_id, "

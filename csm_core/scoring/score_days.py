@@ -15,7 +15,8 @@ from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
 from csm_core.scoring.sql import ENUM, Written, refusal_sql, scoring_sql
 from csm_core.thresholds import THRESHOLDS
-from csm_core.warehouse.database import ModelResult, build_table, table_exists, transaction
+from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.materialize import ModelResult, build_table
 from csm_core.warehouse.models import SqlModel
 
 KEYS = ("tenant_id", "account_id", "as_of_date")
@@ -84,12 +85,10 @@ def store_policies(connection: duckdb.DuckDBPyConnection, policies: Sequence[Pol
     """
     ordered = ranked(policies)
     with transaction(connection):
-        connection.execute(
-            "create or replace table run.policies (precedence integer, tenant varchar, segment varchar, "
-            "from_date date, green_threshold double, amber_threshold double, churn_window_days bigint)"
-        )
+        connection.execute("delete from run.policies")
         connection.executemany(
-            "insert into run.policies values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into run.policies (precedence, tenant, segment, from_date, green_threshold, amber_threshold, "
+            "churn_window_days) values (?, ?, ?, ?, ?, ?, ?)",
             [
                 [
                     precedence,

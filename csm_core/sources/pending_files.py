@@ -13,7 +13,7 @@ import duckdb
 from csm_core.errors import SourceError
 from csm_core.sources.files import readable_files
 from csm_core.sources.settings_base import LandingPlace, SourceSettings
-from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.catalog import table_exists
 
 LEDGER = "raw.loads"
 

@@ -24,7 +24,7 @@ from csm_core.sources.settings_base import (
     VendorSettings,
     require_entities,
 )
-from csm_core.system.config_model import Section
+from csm_core.system.config_model import ConfigModel
 
 PROPERTY = r"^[A-Za-z_][A-Za-z0-9_ -]*(\.[A-Za-z_][A-Za-z0-9_ -]*)*$"
 
@@ -70,7 +70,7 @@ class ZendeskApi(ApiSettings, frozen=True):
     login: Literal["api_token", "oauth"] = "api_token"
 
 
-class ZendeskEscalation(Section, frozen=True):
+class ZendeskEscalation(ConfigModel, frozen=True):
     """What makes a ticket an escalation: any of these tags or priorities, or a field (with one of the values)."""
 
     tags: tuple[str, ...] = ("escalated",)
@@ -101,7 +101,7 @@ class SegmentTables(LandingPlace, frozen=True):
     by: Literal["segment"] = "segment"
 
 
-class SegmentRule(Section, frozen=True):
+class SegmentRule(ConfigModel, frozen=True):
     """What an event says of a feature. ``event`` is its name; ``*`` stands for any text.
 
     The feature is what the event's ``property`` holds, by way of ``values`` where there are any, else ``feature``.
@@ -164,7 +164,7 @@ class HubSpotApi(ApiSettings, frozen=True):
     key_variable: str = Field(default="HUBSPOT_TOKEN", pattern=VARIABLE)
 
 
-class HubSpotAccounts(Section, frozen=True):
+class HubSpotAccounts(ConfigModel, frozen=True):
     """Which property of a company becomes which column of ``accounts``; none: the column stays empty."""
 
     account_name: str = Field(default="name", pattern=HUBSPOT_PROPERTY)
@@ -215,7 +215,7 @@ class DelightedApi(ApiSettings, frozen=True):
     key_variable: str = Field(default="DELIGHTED_API_KEY", pattern=VARIABLE)
 
 
-class DelightedColumns(Section, frozen=True):
+class DelightedColumns(ConfigModel, frozen=True):
     """How the columns of an export are called, where they are called otherwise than the fields of the API."""
 
     id: str = "id"
@@ -241,7 +241,7 @@ class DelightedSettings(VendorSettings, frozen=True):
     columns: DelightedColumns = DelightedColumns()
 
 
-class PostgresQuery(Section, frozen=True):
+class PostgresQuery(ConfigModel, frozen=True):
     """A query whose rows are records of one entity, with the columns of the staged contract.
 
     Read whole each time, the rows take the place of the earlier ones; no row at all where there were some is an error,

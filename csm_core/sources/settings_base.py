@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from csm_core.contract import ENTITIES
 from csm_core.system.addresses import checked_address
-from csm_core.system.config_model import Section
+from csm_core.system.config_model import ConfigModel
 
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 
@@ -24,7 +24,7 @@ def _address(value: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(_address)]
 
 
-class SourceSettings(Section, frozen=True):
+class SourceSettings(ConfigModel, frozen=True):
     """What all systems share. ``name`` tells several sources of one system apart and defaults to the system."""
 
     system: str
@@ -36,7 +36,7 @@ class SourceSettings(Section, frozen=True):
         return self.name or self.system
 
 
-class LandingPlace(Section, frozen=True):
+class LandingPlace(ConfigModel, frozen=True):
     """Where tables land: in a DuckDB file (``schema`` names where in it), or in a folder as a file or folder each."""
 
     path: Path
@@ -69,7 +69,7 @@ class VendorSettings(SeveralWaysIn, frozen=True):
     tables: LandedTables | None = None
 
 
-class ApiSettings(Section, frozen=True):
+class ApiSettings(ConfigModel, frozen=True):
     """How a web API is asked: address, the environment variable with the key, patience."""
 
     base_url: BaseUrl

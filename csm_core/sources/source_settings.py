@@ -19,10 +19,6 @@ def settings_text(settings: SourceSettings) -> str:
 
 def remember_sources(connection: duckdb.DuckDBPyConnection, system: str, sources: Sequence[SourceSettings]) -> None:
     """Write a system's sources: ``system``, ``_source`` (the name that its records carry), ``settings`` (JSON)."""
-    connection.execute(
-        f"create table if not exists {TABLE} (system varchar not null, _source varchar not null, "
-        "settings varchar not null)"
-    )
     connection.execute(f"delete from {TABLE} where system = ?", [system])
     for source in sources:
         connection.execute(f"insert into {TABLE} values (?, ?, ?)", [system, source.label, settings_text(source)])

@@ -6,7 +6,7 @@ from datetime import date
 
 from csm_core.contract import USAGE_EVENTS
 from csm_core.staging.plan import Scope
-from csm_core.warehouse.database import has_rows
+from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.late_changes import note_changes
 
 PENDING_DAYS = "run.pending_usage_days"

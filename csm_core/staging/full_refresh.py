@@ -11,7 +11,7 @@ from csm_core.staging.changed_days import note_changed_days
 from csm_core.staging.ignored_versions import note_ignored
 from csm_core.staging.plan import Counts, Limits, Outcome, Scope, Source
 from csm_core.staging.quarantine_writer import Refused
-from csm_core.warehouse.database import has_rows
+from csm_core.warehouse.catalog import has_rows
 
 _BLOCK_ROWS = 122_880
 _LEFT_OUT = "temp.gate_left_out"

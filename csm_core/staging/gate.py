@@ -24,16 +24,11 @@ import duckdb
 
 from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
-from csm_core.ingest.full_lists import prepare as prepare_full_lists
-from csm_core.ingest.raw_tables import prepare as prepare_raw
-from csm_core.staging.changed_days import PENDING_DAYS
 from csm_core.staging.full_refresh import AtOnce, suspects_table
-from csm_core.staging.ignored_versions import prepare as prepare_ignored
 from csm_core.staging.merge import ByKey
 from csm_core.staging.plan import Behind, Counts, Limits, Outcome, Scope
 from csm_core.staging.quarantine_writer import Refused
-from csm_core.staging.vendor_records import prepare as prepare_records
-from csm_core.warehouse.database import columns_of, transaction
+from csm_core.warehouse.catalog import columns_of, transaction
 from csm_core.warehouse.text_macros import create_macros
 
 QUARANTINE_COLUMNS = {
@@ -81,15 +76,10 @@ class StageReport:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Create the staged, quarantine and bookkeeping tables of an entity where they are not there yet."""
-    prepare_raw(connection)
-    prepare_records(connection)
-    prepare_ignored(connection)
-    prepare_full_lists(connection)
+    """Create the staged and quarantine tables of an entity, and columns that an earlier version does not have."""
     columns = ", ".join(f"{name} {kind}" for name, kind in QUARANTINE_COLUMNS.items())
     create_macros(connection)
     connection.execute(f"create table if not exists {entity.quarantine_table} ({columns})")
-    connection.execute(f"create table if not exists {PENDING_DAYS} (usage_date date not null)")
     for one in (entity, ENTITIES[ACCOUNTS]):
         connection.execute(f"create table if not exists {one.table} ({one.definition})")
         present = set(columns_of(connection, one.table))

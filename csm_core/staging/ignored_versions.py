@@ -7,21 +7,11 @@ of 128 bits.
 
 from __future__ import annotations
 
-import duckdb
-
 from csm_core.contract import USAGE_EVENTS
 from csm_core.staging.plan import Scope
 from csm_core.warehouse.models import literal
 
 IGNORED_VERSIONS = "run.ignored_versions"
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table if it does not exist."""
-    connection.execute(
-        f"create table if not exists {IGNORED_VERSIONS} (entity varchar not null, key_hash uhugeint not null, "
-        "_version timestamp, _load_id bigint)"
-    )
 
 
 def note_ignored(scope: Scope, ignored: str, *, decided: str = "") -> None:

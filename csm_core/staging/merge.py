@@ -11,7 +11,7 @@ from csm_core.staging.changed_days import note_changed_days
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, note_ignored
 from csm_core.staging.plan import Counts, Limits, Outcome, Scope, among
 from csm_core.staging.quarantine_writer import Refused
-from csm_core.warehouse.database import has_rows, table_exists
+from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.models import literal
 
 # The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where

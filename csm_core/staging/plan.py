@@ -15,7 +15,7 @@ import duckdb
 from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.errors import WarehouseError
 from csm_core.staging.casts import Judged, judge
-from csm_core.warehouse.database import has_rows
+from csm_core.warehouse.catalog import has_rows
 
 _RAW_TABLE = re.compile(r"\braw\s*\.\s*\"?([A-Za-z_][A-Za-z0-9_]*)")
 

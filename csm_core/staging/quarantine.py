@@ -17,7 +17,7 @@ import duckdb
 
 from csm_core.contract import ENTITIES, EXPORT_COLUMNS, Reason
 from csm_core.errors import InputError
-from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.export import require_writable, write_export
 from csm_core.warehouse.models import literal
 

@@ -6,7 +6,7 @@ from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
 from csm_core.staging.plan import Counts, Limits, Scope, Source, among
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS
 from csm_core.system.terminal import printable
-from csm_core.warehouse.database import columns_of, table_exists
+from csm_core.warehouse.catalog import columns_of, table_exists
 from csm_core.warehouse.models import literal, quoted
 
 

@@ -21,7 +21,7 @@ from csm_core.contract import RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
-from csm_core.warehouse.database import transaction
+from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.models import literal, quoted
 from csm_core.warehouse.text_macros import MACROS, create_macros
 
@@ -64,25 +64,6 @@ def records_table(system: str) -> str:
     return f"staging.{system}_records"
 
 
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of rejected records and of counts if they do not exist."""
-    connection.execute(
-        f"""
-        create table if not exists {REJECTED_RECORDS} (
-            system varchar not null, entity varchar not null, raw_table varchar not null, load_id bigint not null,
-            source_file varchar not null, source_line bigint not null, field varchar, reason varchar not null,
-            value varchar, record_key varchar, raw_text varchar, loaded_at timestamp not null
-        );
-        create table if not exists {RECORD_COUNTS} (
-            system varchar not null, entity varchar not null, raw_table varchar not null, records bigint not null,
-            current bigint not null, superseded bigint not null, rejected bigint not null
-        );
-        alter table {RECORD_COUNTS} add column if not exists ignored bigint default 0;
-        create table if not exists {RECORD_BUILDS} (system varchar not null, state varchar not null)
-        """
-    )
-
-
 def build_records(
     connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: Sequence[RawTable]
 ) -> list[RecordCounts]:
@@ -94,7 +75,6 @@ def build_records(
     Raises WarehouseError if the SQL fails.
     """
     create_macros(connection)
-    prepare(connection)
     entities = {table.name: table for table in tables}
     state = _state(connection, system, kinds, entities)
     known = connection.execute(f"select state from {RECORD_BUILDS} where system = ?", [system]).fetchone()

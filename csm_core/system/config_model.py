@@ -1,11 +1,11 @@
-"""What every part of the configuration is: frozen, and closed to keys that it does not know."""
+"""The base class of every part of the configuration: frozen, and unknown keys are rejected."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
 
-class Section(BaseModel, frozen=True):
+class ConfigModel(BaseModel, frozen=True):
     """A mapping of ``csm.yaml``."""
 
     # Built where a configuration is read, once and as a whole, not a class at a time at import.

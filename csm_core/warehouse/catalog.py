@@ -1,11 +1,16 @@
-"""What every module of the warehouse needs: a transaction around a block, and whether a table exists."""
+"""Transactions, checked names, and which tables and columns exist."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import duckdb
+
+from csm_core.errors import WarehouseError
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
 @contextmanager
@@ -29,3 +34,27 @@ def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
         [schema, name],
     ).fetchone()
     return found is not None
+
+
+def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether a table, or a table with a condition behind it (``t where ...``), has any row."""
+    return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The table's columns, in order."""
+    schema, _, name = table.partition(".")
+    found = connection.execute(
+        "select column_name from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? order by column_index",
+        [schema, name],
+    ).fetchall()
+    return [column for (column,) in found]
+
+
+def identifier(name: str) -> str:
+    """``name`` if it is one of our plain lower-case identifiers; anything else is rejected."""
+    if not _IDENTIFIER.match(name):
+        message = f"not a table or column name: {name!r}"
+        raise WarehouseError(message)
+    return name

@@ -23,7 +23,7 @@ import duckdb
 
 from csm_core.errors import InputError
 from csm_core.warehouse.catalog import table_exists, transaction
-from csm_core.warehouse.copy_state import COPIED_LAYER, note_uncopied
+from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
 
 BUILDING, COMPLETE, HELD, ACCEPTED = "building", "complete", "held", "accepted"
 COUNTED = (COMPLETE, ACCEPTED)
@@ -35,13 +35,6 @@ SCORES_TABLE = "marts.csm_health_scores"
 BEHIND_CHECKS_TABLE = "marts.csm_portfolio_daily"
 
 _COLUMNS = "as_of_date, status, failed_checks, message, accepted_by"
-_CREATE = f"""
-    create table {STATUS_TABLE} (
-        as_of_date date primary key, status varchar not null, failed_checks varchar not null, message varchar not null,
-        accepted_by varchar, run_id varchar, checks_passed boolean not null, changed_at timestamp not null
-    );
-    create table {UNCOUNTED_TABLE} (as_of_date date not null)
-"""
 
 
 @dataclass(frozen=True)
@@ -79,24 +72,6 @@ class DayStatus:
                 f"csm notion apply --as-of {self.day} {accept}"
             )
         return f"Build it: {rebuild}"
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of this module where they do not exist yet, with the days that are scored by then."""
-    if table_exists(connection, STATUS_TABLE):
-        return
-    with transaction(connection):
-        connection.execute("create schema if not exists run")
-        connection.execute(_CREATE)
-        if table_exists(connection, SCORES_TABLE):
-            finished = _finished_before_statuses_sql(connection)
-            connection.execute(
-                f"insert into {STATUS_TABLE} select distinct as_of_date, "
-                f"case when {finished} then '{COMPLETE}' else '{BUILDING}' end, '', '', cast(null as varchar), "
-                f"cast(null as varchar), {finished}, cast(? as timestamp) from {SCORES_TABLE} order by as_of_date",
-                [_now()],
-            )
-            _list_uncounted(connection)
 
 
 # -- reading
@@ -226,14 +201,12 @@ def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], r
 
 def count_only_days_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Let the models of a run read no day that another run left unfinished; that run can still go on with it."""
-    prepare(connection)
     with transaction(connection):
         _list_uncounted(connection, run_id)
 
 
 def forget_passed_days(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:
     """Let no day count that another run than this one (None: any run) left unfinished after its checks passed."""
-    prepare(connection)
     with transaction(connection):
         connection.execute(
             f"update {STATUS_TABLE} set checks_passed = false where status in ('{BUILDING}', '{HELD}') "
@@ -245,7 +218,6 @@ def forget_passed_days(connection: duckdb.DuckDBPyConnection, run_id: str | None
 
 def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date, DayStatus]:
     """The days that a run is building or has held, with what was found of them before."""
-    prepare(connection)
     rows: list[Any] = connection.execute(
         f"select {_COLUMNS} from {STATUS_TABLE} where run_id = ? and status in ('{BUILDING}', '{HELD}') "
         "order by as_of_date",
@@ -256,7 +228,6 @@ def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date
 
 def passed_days(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[date]:
     """The days that a run is building and whose checks passed."""
-    prepare(connection)
     return [
         day
         for (day,) in connection.execute(
@@ -324,7 +295,7 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
         [COPIED_LAYER],
     ).fetchall():
         for span in spans:
-            note_uncopied(connection, f"{COPIED_LAYER}.{table}", span)
+            mark_changed(connection, f"{COPIED_LAYER}.{table}", span)
 
 
 def _list_uncounted(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:

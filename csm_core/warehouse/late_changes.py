@@ -23,14 +23,6 @@ from csm_core.contract import Entity
 SCORES_TABLE = "marts.csm_health_scores"
 
 _STAGED = "staging.stg_"
-_PREPARE = """
-    create table if not exists run.late_records (
-        change_id bigint not null, entity varchar not null, touched_day date not null, records bigint not null,
-        staged_at timestamp not null
-    );
-    create table if not exists run.model_marks (model varchar not null, as_of_date date, change_id bigint not null);
-    create table if not exists run.model_inputs (model varchar not null, input varchar not null)
-"""
 _READS = """
     with recursive reads(model, input) as (
         select model, input from run.model_inputs
@@ -92,11 +84,6 @@ class TouchedDays:
 
     def __bool__(self) -> bool:
         return bool(self.within or self.beyond)
-
-
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of this module where they are not there yet."""
-    connection.execute(_PREPARE)
 
 
 def days_touched_by_late_records(
@@ -177,7 +164,6 @@ def note_changes(
 
     ``days`` are the only ones on which records can differ, where that is known; for a table too large to compare whole.
     """
-    prepare(connection)
     row = connection.execute("select max(as_of_date), max(change_id) from run.model_marks").fetchone()
     if row is None or row[0] is None:
         return
@@ -226,7 +212,6 @@ def mark_built(
     A day that was built from an input which lacks a change lacks it as well. Changes of what the table does not read
     have no part in it: whether they were noted before it was built or after, the mark is the same.
     """
-    prepare(connection)
     connection.execute("delete from run.model_inputs where model = ?", [table])
     connection.execute(
         "insert into run.model_inputs select ?, input from (select unnest(cast(? as varchar[])) as input)",

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from csm_core.warehouse.models import Check, SqlModel
+from csm_core.warehouse.rows import fetch_dicts
 
 SAMPLE_ROWS = 10
 NOT_NULL = "not_null"
@@ -139,6 +140,4 @@ def _mentioned(model: SqlModel, check: Check) -> list[str]:
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    cursor = connection.execute(sql, values or None)
-    names = [column[0] for column in cursor.description or []]
-    return tuple(dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+    return tuple(fetch_dicts(connection, sql, values or None))

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 
-def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
+def fetch_dicts(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
     """All rows of a query, each as column → value."""
     cursor = connection.execute(sql, values)
     names = [column[0] for column in cursor.description or []]

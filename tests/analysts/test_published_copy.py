@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from csm_core import logging as csm_logging
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.errors import WarehouseError
-from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_model
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 20))
@@ -156,7 +157,10 @@ def test_a_damaged_copy_is_reported(copied):
 def test_a_copy_of_an_earlier_version_is_written_again_in_the_format_that_old_clients_read(copied, tmp_path):
     """The earlier version noted a token, and made the copy in the newest format."""
     with copied.connect() as connection:
-        connection.execute("drop table run.published_copy")
+        connection.execute("delete from run.migrations where number >= 6")
+        connection.execute("drop table run.published_copy; drop table run.changed_marts")
+        for table in ("notion_pages", "notion_changes", "notion_journal"):
+            connection.execute(f"alter table sync.{table} drop column account_id")
         connection.execute("create table run.copied (token varchar not null)")
         connection.execute("insert into run.copied values ('t')")
     copied.published_path.unlink()

@@ -27,7 +27,7 @@ from csm_core.analysts.published_copy import publish_copy
 from csm_core.operations.backup import back_up
 from csm_core.operations.backup_content import copy_backup, is_backup, read_completely
 from csm_core.operations.restore import restore
-from csm_core.warehouse.copy_state import note_uncopied
+from csm_core.warehouse.copy_state import mark_changed
 from csm_core.warehouse.database import Warehouse
 
 COMMANDS = ("backup", "restore")
@@ -93,7 +93,7 @@ def _make(place: Place) -> None:
         with place.warehouse.connect() as connection:
             for table in ("marts.csm_health_signals", "marts.csm_health_scores"):
                 connection.execute(f"create or replace table {table} as select ?::date as as_of_date", [day])
-                note_uncopied(connection, table, None)
+                mark_changed(connection, table, None)
         cursor.write_text(str(day))
         publish_copy(place.warehouse)
         if day == _OLD:

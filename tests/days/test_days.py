@@ -19,7 +19,7 @@ from csm_core.days.finished_days import (
 )
 from csm_core.errors import InputError
 from csm_core.warehouse import day_status
-from csm_core.warehouse.database import build_model
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models
 from tests.sql.harness import fresh
 from tests.sql.test_model_cases import prepare

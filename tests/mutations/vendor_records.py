@@ -9,10 +9,11 @@ from typing import Any
 
 import duckdb
 
-from csm_core.ingest.raw_tables import RawTable, prepare
+from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records, records_table
+from csm_core.warehouse.migrations import upgrade
 from tests.mutations.contract_records import bookkeeping
 
 JUNK = ("x", "yesterday", "5/1/2024 0:00", "1,000", "?", "\u0663", "12:00", "2026-13-01", "maybe", "NaN", "1e5x", "{")
@@ -78,9 +79,7 @@ def mutate(connection: duckdb.DuckDBPyConnection, system: str, records: int, see
     """Mutate records of every kind of a system; how many there were, and what did not come out as it has to."""
     chance = random.Random(seed)
     kinds, tables = record_kinds(system), {table.name: table for table in get_system(system).raw_tables}
-    connection.execute("create schema if not exists raw; create schema if not exists run")
-    connection.execute("create schema if not exists staging")
-    prepare(connection)
+    upgrade(connection)
     create_tables(connection, list(tables.values()))
     wanted: dict[tuple[str, int], tuple[str, str] | None] = {}
     line = 0

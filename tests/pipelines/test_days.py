@@ -404,6 +404,7 @@ def test_days_of_an_earlier_version_are_complete_if_their_checks_had_passed(comp
     expected = {BEFORE: "complete", HELD: "building"}
     with duckdb.connect(str(company.config.warehouse)) as connection:
         connection.execute("drop table run.days_status; drop table run.uncounted_days; drop table marts.csm_days")
+        connection.execute("drop table run.migrations; drop schema sync cascade; drop table run.changed_marts")
         found = {str(day): one.status for day, one in day_status.statuses(connection).items()}
         assert {day: found[day] for day in expected} == expected
         assert day_status.newest_counted_day(connection) == date(2026, 6, 29)

@@ -24,7 +24,8 @@ def test_every_signal_of_every_account_is_what_the_definitions_say(company, day)
     # Loaded once with all files, so every day here is a past day that must not see later records.
     from csm_core.rubric import weight_parameters
     from csm_core.scoring.score_days import KEYS
-    from csm_core.warehouse.database import Warehouse, build_model
+    from csm_core.warehouse.database import Warehouse
+    from csm_core.warehouse.materialize import build_model
     from csm_core.warehouse.models import load_models
 
     parameters = {**company.config.sql_parameters(), **weight_parameters()}

@@ -130,7 +130,7 @@ def test_late_files_are_loaded_and_the_days_that_they_touch_are_run_without_publ
     )
     assert sentiments[1] == (date(2026, 6, 20), "critical")
     assert sentiments[0][1] != "critical"
-    assert company.query("select 1 from duckdb_tables() where schema_name = 'sync'") == []
+    assert company.query("from sync.notion_runs") == []
 
 
 def test_the_sensor_steps_aside_for_a_run_that_is_writing(company):
@@ -198,7 +198,7 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
     assert "13 scored days from 2026-06-18 to 2026-06-30" in told["rag_over_time"].value
     assert not any(name.startswith("notion") for name in done)
     assert company.query("select max(as_of_date) from marts.csm_health_scores") == [(date(2026, 6, 30),)]
-    assert company.query("select 1 from duckdb_tables() where schema_name = 'sync'") == []
+    assert company.query("from sync.notion_runs") == []
 
 
 # -- the webhook -------------------------------------------------------------------------------------------------
@@ -314,4 +314,4 @@ def test_a_run_that_is_tagged_so_publishes_nothing(company):
         result = job.execute_in_process(instance=instance, partition_key="2026-06-30", tags=tags)
         done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
     assert {"notion_health_updates", "notion_expansion_records"} <= done
-    assert company.query("select 1 from duckdb_tables() where schema_name = 'sync'") == []
+    assert company.query("from sync.notion_runs") == []

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Company, tables
+from tests.warehouse.version_before import turn_back
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "acme"
 DAYS = ("2026-09-28", "2026-09-29", "2026-09-30")
@@ -95,11 +96,15 @@ def test_days_one_by_one_give_what_the_range_gave(acme, company):
     assert tables(one.config.warehouse) == tables(acme.config.warehouse)
 
 
-def test_the_same_day_again_changes_no_table_and_writes_no_page(acme):
-    before = tables(acme.config.warehouse)
+def test_the_same_day_again_after_an_upgrade_changes_no_table_and_writes_no_page(acme):
+    ledger = "select kind, key, account_id, page_id, content_hash, state from sync.notion_pages order by all"
+    before, pages = tables(acme.config.warehouse), acme.query(ledger)
+    with duckdb.connect(str(acme.config.warehouse)) as connection:
+        turn_back(connection)
     result = acme.csm("run", "--as-of", DAYS[-1])
     assert result.returncode == 0, result.stdout + result.stderr
     assert tables(acme.config.warehouse) == before
+    assert acme.query(ledger) == pages
     runs = acme.query("select created, updated, failed from sync.notion_runs order by ended_at desc limit 3")
     assert runs == [(0, 0, 0)] * 3
     assert acme.query("select sum(created) > 300 from sync.notion_runs") == [(True,)]
@@ -117,6 +122,20 @@ def test_a_past_day_changes_no_page(acme):
     result = acme.csm("run", "--as-of", DAYS[0])
     assert result.returncode == 0, result.stdout + result.stderr
     assert acme.query("select count(*) from sync.notion_runs where as_of_date < date '2026-09-30'") == [(0,)]
+
+
+def test_pages_and_changes_join_the_marts_on_account_id(acme):
+    pages = "select count(*), count(distinct account_id) from sync.notion_pages where kind = 'health'"
+    joined = (
+        "select count(*), count(distinct pages.account_id) from sync.notion_pages as pages "
+        "inner join marts.csm_health_current as accounts using (account_id) where pages.kind = 'health'"
+    )
+    assert acme.query(joined) == acme.query(pages) == [(189, 189)]
+    for table in ("notion_pages", "notion_changes", "notion_journal"):
+        missing = f"select count(*) from sync.{table} where account_id is null or account_id <> key ->> '$[0]'"
+        assert acme.query(missing) == [(0,)]
+    answer = acme.csm("sql", joined.replace("marts.", ""), "--format", "json")
+    assert list(json.loads(answer.stdout)[0].values()) == [189, 189]
 
 
 def test_the_published_copy_answers_and_is_commented(acme):

@@ -21,7 +21,7 @@ from csm_core.sources.settings import DelightedApi, DelightedSettings
 from csm_core.sources.source_settings import remember_sources
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.vendor_records import build_records
-from csm_core.warehouse.database import build_model
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import staging_models, staging_steps
 from tests.sources.test_stripe import JUNE, write_company, write_lines
 from tests.sql.test_staging_cases import in_order

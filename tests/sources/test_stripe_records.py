@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import Reason
-from csm_core.ingest.raw_tables import prepare
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.settings import StripeSettings
 from csm_core.sources.settings_base import LandedTables
 from csm_core.sources.source_settings import remember_sources
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS, build_records
-from csm_core.warehouse.database import build_model
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import staging_models, staging_steps
 from tests.sources.test_stripe import write_lines
 from tests.sql.harness import fresh
@@ -111,7 +110,6 @@ def test_text_that_does_not_parse_rejects_the_record_by_its_field_and_changes_no
     raw = f"raw.stripe__{table}"
     inside = nested_in(kind)
     with fresh() as connection:
-        prepare(connection)
         for one in get_system("stripe").raw_tables:
             connection.execute(
                 f"create table {one.table} (record varchar, _source varchar, _source_file varchar, "
@@ -432,7 +430,6 @@ def test_spans_of_a_subscription_follow_each_other_and_have_the_seats_that_were_
         for number, quantity in enumerate(quantities)
     ]
     with fresh() as connection:
-        prepare(connection)
         for one in get_system("stripe").raw_tables:
             connection.execute(
                 f"create table {one.table} (record varchar, _source varchar, _source_file varchar, "

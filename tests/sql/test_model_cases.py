@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from csm_core.scoring.score_days import scores_sql, store_policies
-from csm_core.warehouse.database import build_table, table_exists
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.materialize import build_table
 from csm_core.warehouse.models import SQL_ROOT, load_model
 from tests.sql.harness import PARAMETERS, fresh, run_model, table
 

@@ -22,13 +22,13 @@ from pydantic import TypeAdapter
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ENTITIES, IGNORED
-from csm_core.ingest.raw_tables import opened_columns, prepare
+from csm_core.ingest.raw_tables import opened_columns
 from csm_core.sources.registry import get_system, record_kinds, system_names
 from csm_core.sources.settings import AnySource
 from csm_core.sources.source_settings import remember_sources
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
-from csm_core.staging.vendor_records import prepare as prepare_records
-from csm_core.warehouse.database import build_model, identifier
+from csm_core.warehouse.catalog import identifier
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, staging_models, staging_steps
 from tests.sql.harness import fresh
 
@@ -47,7 +47,6 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
     stated = case.get("sources", [{"system": system, "path": "in"}])
     config = Config(sources=TypeAdapter(tuple[AnySource, ...]).validate_python(stated))
     with fresh() as connection:
-        prepare(connection)
         for table in get_system(system).raw_tables:
             connection.execute(
                 "create or replace temp table given (record varchar, _source varchar, _source_file varchar, "
@@ -88,7 +87,6 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
 
 def build_steps(connection: duckdb.DuckDBPyConnection, system: str) -> None:
     """Build what stands between a system's raw tables and its staging models, account map aside."""
-    prepare_records(connection)
     if record_kinds(system):
         build_records(connection, system, record_kinds(system), get_system(system).raw_tables)
     for step in in_order(staging_steps(system)):

@@ -12,9 +12,9 @@ import sqlglot
 from sqlglot import exp
 
 from csm_core.contract import BOOKKEEPING, ENTITIES, VERSION
-from csm_core.ingest.raw_tables import prepare
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
+from csm_core.warehouse.migrations import upgrade
 from csm_core.warehouse.models import SQL_ROOT, load_model
 
 RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
@@ -107,8 +107,7 @@ def header(table: str) -> list[str]:
 def raw() -> Iterator[duckdb.DuckDBPyConnection]:
     """Empty raw tables with the columns that RavenStack's files have."""
     with duckdb.connect() as connection:
-        connection.execute("create schema raw; create schema run; create schema staging")
-        prepare(connection)
+        upgrade(connection)
         for table in RAVENSTACK_RAW:
             columns = [f"{column} varchar" for column in header(table)]
             columns += [f"{column} {kind}" for column, kind in BOOKKEEPING.items()]
@@ -368,8 +367,7 @@ def test_a_value_that_does_not_parse_is_rejected_under_the_column_of_its_file(
 def ravenstack() -> Iterator[duckdb.DuckDBPyConnection]:
     """The bundled data set, loaded as it is."""
     with duckdb.connect() as connection:
-        connection.execute("create schema raw; create schema run; create schema staging")
-        prepare(connection)
+        upgrade(connection)
         for table in RAVENSTACK_RAW:
             path = next(RAVENSTACK.glob(f"ravenstack_{table}.csv*"))
             connection.execute(

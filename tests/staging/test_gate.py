@@ -46,6 +46,17 @@ def test_a_folder_becomes_staged_tables(way_in):
         assert reports[entity.name].read == way_in.rows(f"select count(*) from {entity.table}")[0][0]
 
 
+def test_an_account_id_is_one_account_whichever_tenant_it_names(way_in):
+    way_in.write_company(accounts="account_id,account_name,tenant_id\na1,A,north\na1,A,south\na2,B,north\n")
+    way_in.load()
+    report = way_in.stage("accounts")["accounts"]
+    assert (report.read, report.loaded, report.superseded) == (3, 2, 1)
+    assert way_in.rows("select account_id, tenant_id from staging.stg_accounts order by 1") == [
+        ("a1", "south"),
+        ("a2", "north"),
+    ]
+
+
 TIMES = {
     "2026-06-01": "2026-06-01 00:00:00",
     "2026-06-01T10:11:12": "2026-06-01 10:11:12",

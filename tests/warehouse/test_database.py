@@ -16,7 +16,8 @@ import structlog
 from csm_core import logging as csm_logging
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.errors import WarehouseError, WarehouseInputError
-from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import load_model
 
@@ -222,7 +223,7 @@ def test_a_second_writer_waits_for_the_first(warehouse):
 
 
 def reserve(path: str, held, let_go) -> None:
-    with Warehouse(Path(path)).reserved():
+    with Warehouse(Path(path)).run_lock():
         held.set()
         let_go.wait(30)
 
@@ -236,7 +237,7 @@ def test_a_second_run_waits_for_the_whole_first_one_and_says_so(warehouse):
     reserved = threading.Event()
 
     def second() -> None:
-        with warehouse.reserved():
+        with warehouse.run_lock():
             reserved.set()
 
     # What is written by one step at a time may be written meanwhile.
@@ -267,7 +268,7 @@ def test_the_reservation_of_a_killed_run_ends_with_it(warehouse):
     assert held.wait(30)
     other.kill()
     other.join(30)
-    with warehouse.reserved():
+    with warehouse.run_lock():
         assert list(warehouse.path.parent.iterdir()) == []
 
 

@@ -6,7 +6,8 @@ import duckdb
 import pytest
 
 from csm_core.contract import ENTITIES
-from csm_core.warehouse.late_changes import days_touched_by_late_records, mark_built, note_changes, prepare
+from csm_core.warehouse.late_changes import days_touched_by_late_records, mark_built, note_changes
+from csm_core.warehouse.migrations import upgrade
 
 ANSWERS = ENTITIES["nps_responses"]
 EARLIER, LATER = date(2026, 6, 29), date(2026, 6, 30)
@@ -19,8 +20,7 @@ INPUTS = {
 @pytest.fixture
 def connection():
     with duckdb.connect() as opened:
-        opened.execute("create schema run")
-        prepare(opened)
+        upgrade(opened)
         for model in INPUTS:
             build(opened, model, EARLIER)
         yield opened

@@ -17,10 +17,9 @@ from typing import Any
 
 import duckdb
 
-from csm_core.ingest.raw_tables import prepare as prepare_loads
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.rich_text import clean
-from csm_core.warehouse.database import table_exists, transaction
+from csm_core.warehouse.catalog import table_exists, transaction
 
 SYSTEM = "notion"
 ENTITY = "tam_assessments"
@@ -110,7 +109,6 @@ def record(
     ``read_at`` is a UTC instant; ``window_days`` is how long an assessment counts: one that is a third of that old is
     confirmed, so that two readings may be missed.
     """
-    prepare_loads(connection)
     prepare(connection)
     at = read_at.astimezone(UTC).replace(tzinfo=None)
     accounts = _accounts(connection)

@@ -25,7 +25,8 @@ from csm_core.publishing.notion.setup import init_workspace
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.scoring.macros import create_macros
 from csm_core.system.terminal import write_rewritten_line
-from csm_core.warehouse.database import Warehouse, table_exists
+from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import require_scored
 
 
@@ -87,7 +88,7 @@ def accept_and_apply(
     portfolio_checks.require_known(checks)
     _require_scores(config)
     warehouse = Warehouse.from_config(config)
-    with warehouse.reserved():
+    with warehouse.run_lock():
         with warehouse.connect() as connection:
             accepted = day or newest_held_day(connection)
             accept(connection, config, accepted, checks, accepted_by)

@@ -18,7 +18,7 @@ from csm_core.publishing.notion.target_pages import (
 )
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
-from csm_core.warehouse.rows import fetch
+from csm_core.warehouse.rows import fetch_dicts
 
 
 def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
@@ -41,7 +41,7 @@ def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str])
 
 
 def _scores(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[CSMHealthScore, str]]:
-    rows = fetch(
+    rows = fetch_dicts(
         connection,
         "select scores.*, account_days.account_name from marts.csm_health_scores as scores "
         "inner join intermediate.int_account_days as account_days on scores.account_id = account_days.account_id "

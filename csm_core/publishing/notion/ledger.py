@@ -15,7 +15,8 @@ import duckdb
 
 from csm_core.publishing.notion.database_reader import DataSource
 from csm_core.publishing.notion.databases import DatabaseSpec
-from csm_core.warehouse.database import transaction
+from csm_core.publishing.notion.target_pages import account_of
+from csm_core.warehouse.catalog import transaction
 
 # States of a page, and how an entry of the journal ended. Partial: begun, or found and not known to be whole.
 WRITTEN, PARTIAL, TRASHED = "written", "partial", "trashed"
@@ -68,7 +69,6 @@ class Ledger:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        connection.execute(_TABLES)
 
     # -- data sources
 
@@ -151,12 +151,14 @@ class Ledger:
                 {"kind": kind, "keys": list(latest)},
             )
             self._connection.execute(
-                "insert into sync.notion_pages select $setting, $kind, unnest($keys), unnest($ids), unnest($hashes), "
-                "unnest($states), unnest($marks), unnest($facts), unnest($urls), $now",
+                "insert into sync.notion_pages (setting, kind, key, account_id, page_id, content_hash, state, marks, "
+                "facts, url, updated_at) select $setting, $kind, unnest($keys), unnest($accounts), unnest($ids), "
+                "unnest($hashes), unnest($states), unnest($marks), unnest($facts), unnest($urls), $now",
                 {
                     "setting": spec.setting,
                     "kind": kind,
                     "keys": list(latest),
+                    "accounts": _accounts(latest),
                     "ids": [page.page_id for page in held],
                     "hashes": [page.content_hash for page in held],
                     "states": [page.state for page in held],
@@ -189,12 +191,13 @@ class Ledger:
         if not intents:
             return
         self._connection.execute(
-            "insert into sync.notion_journal (run_id, kind, key, action, as_of_date, intended_at) "
-            "select $run, unnest($kinds), unnest($keys), unnest($actions), unnest($days), $now",
+            "insert into sync.notion_journal (run_id, kind, key, account_id, action, as_of_date, intended_at) "
+            "select $run, unnest($kinds), unnest($keys), unnest($accounts), unnest($actions), unnest($days), $now",
             {
                 "run": run_id,
                 "kinds": [intent.kind for intent in intents],
                 "keys": [intent.key for intent in intents],
+                "accounts": _accounts(intent.key for intent in intents),
                 "actions": [intent.action for intent in intents],
                 "days": [intent.day for intent in intents],
                 "now": _plain(datetime.now(UTC)),
@@ -269,7 +272,8 @@ class Ledger:
     def begin_run(self, run_id: str, as_of_date: date, started_at: datetime) -> None:
         """A row of ``sync.notion_runs`` that says that the run is running; it stays if the run is killed."""
         self._connection.execute(
-            "insert into sync.notion_runs values (?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?)",
+            f"insert into sync.notion_runs (run_id, as_of_date, started_at, ended_at, {', '.join(COUNTS)}, status) "
+            f"values (?, ?, ?, ?, {', '.join('0' for _ in COUNTS)}, ?)",
             [run_id, as_of_date, _plain(started_at), _plain(started_at), RUNNING],
         )
 
@@ -285,12 +289,14 @@ class Ledger:
         """Add to ``sync.notion_changes``."""
         if changes:
             self._connection.execute(
-                "insert into sync.notion_changes select $run, unnest($kinds), unnest($keys), unnest($actions), "
-                "unnest($ids), unnest($errors), $now",
+                "insert into sync.notion_changes (run_id, kind, key, account_id, action, page_id, error, changed_at) "
+                "select $run, unnest($kinds), unnest($keys), unnest($accounts), unnest($actions), unnest($ids), "
+                "unnest($errors), $now",
                 {
                     "run": run_id,
                     "kinds": [one.kind for one in changes],
                     "keys": [one.key for one in changes],
+                    "accounts": _accounts(one.key for one in changes),
                     "actions": [one.action for one in changes],
                     "ids": [one.page_id for one in changes],
                     "errors": [one.error for one in changes],
@@ -311,37 +317,11 @@ def _plain(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
+def _accounts(keys: Iterable[str]) -> list[str | None]:
+    """The account of each natural key; None where the page states none."""
+    return [account_of(key) or None for key in keys]
+
+
 def _marks(text: str) -> tuple[str, ...] | None:
     found = json.loads(text)
     return None if found is None else tuple(found)
-
-
-_TABLES = """
-    create table if not exists sync.notion_sources (
-        setting varchar not null, database_id varchar not null, data_source_id varchar not null,
-        title varchar not null, only_source boolean not null, read_until timestamp
-    );
-    alter table sync.notion_sources add column if not exists windows varchar;
-    create table if not exists sync.notion_pages (
-        setting varchar not null, kind varchar not null, key varchar not null, page_id varchar not null,
-        content_hash varchar not null, state varchar not null, marks varchar not null, facts varchar not null,
-        url varchar, updated_at timestamp not null
-    );
-    create table if not exists sync.notion_journal (
-        run_id varchar not null, kind varchar not null, key varchar not null, action varchar not null,
-        intended_at timestamp not null, page_id varchar, done_at timestamp
-    );
-    alter table sync.notion_journal add column if not exists as_of_date date;
-    alter table sync.notion_journal add column if not exists sent_at timestamp;
-    alter table sync.notion_journal add column if not exists outcome varchar;
-    create table if not exists sync.notion_runs (
-        run_id varchar not null, as_of_date date, started_at timestamp not null, ended_at timestamp not null,
-        created bigint not null, updated bigint not null, skipped bigint not null, orphans bigint not null,
-        trashed bigint not null, failed bigint not null, requests bigint not null
-    );
-    alter table sync.notion_runs add column if not exists status varchar;
-    create table if not exists sync.notion_changes (
-        run_id varchar not null, kind varchar not null, key varchar not null, action varchar not null,
-        page_id varchar, error varchar, changed_at timestamp not null
-    )
-"""

@@ -24,9 +24,16 @@ from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.warehouse.migrations import upgrade
 
 DAY = date(2026, 6, 30)
 TITLES = tuple(spec.title for spec in DATABASES)
+
+
+def lose_ledger(connection: duckdb.DuckDBPyConnection) -> None:
+    """Empty the ledger, as in a new warehouse."""
+    for (table,) in connection.execute("select table_name from duckdb_tables() where schema_name = 'sync'").fetchall():
+        connection.execute(f"delete from sync.{table}")
 
 
 def fill(
@@ -43,8 +50,7 @@ def fill(
 
     A review of ``features`` features has about as many blocks.
     """
-    for schema in ("intermediate", "marts", "sync"):
-        connection.execute(f"create schema if not exists {schema}")
+    upgrade(connection)
     points = ", ".join(f"1.0 as {name}_points" for name in SIGNAL_NAMES)
     given = {"day": day, "score": score, "accounts": accounts}
     connection.execute(

@@ -27,7 +27,7 @@ from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.warehouse.database import Warehouse
-from tests.publishing.notion.publication import DAY, adapter_of, at_once, fill, held, publish
+from tests.publishing.notion.publication import DAY, adapter_of, at_once, fill, held, lose_ledger, publish
 
 NEXT = DAY + timedelta(days=1)
 LATER = DAY + timedelta(days=2)
@@ -330,10 +330,10 @@ def test_a_lost_ledger_makes_no_page_twice_and_puts_old_pages_right(
         opportunity = page_ids(marts, "expansion")['["A0", "module", "reports"]']
         server.people.write(opportunity, "A note.")
         before = held(file)
-        marts.execute("drop schema sync cascade; create schema sync")
+        lose_ledger(marts)
         await publish(marts, adapter)
         assert held(file) == before
-        marts.execute("drop schema sync cascade; create schema sync")
+        lose_ledger(marts)
         fill(marts, 5, score=71.5, opportunities=3, reviews=2, features=150)
         await publish(marts, adapter)
 

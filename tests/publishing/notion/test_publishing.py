@@ -29,6 +29,7 @@ from csm_core.publishing.notion.target_pages import TargetPage, key_of
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.database import Warehouse
+from tests.publishing.notion.publication import lose_ledger
 
 DAY = date(2026, 6, 30)
 SPECS = (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)
@@ -199,7 +200,7 @@ def test_a_lost_ledger_makes_no_page_twice(config, warehouse):
     fill(warehouse, 30)
     publish_day(warehouse, config, DAY, environment={})
     before = everything(config)
-    warehouse.execute("drop schema sync cascade; create schema sync")
+    lose_ledger(warehouse)
     publish_day(warehouse, config, DAY, environment={})
     assert everything(config) == before
 

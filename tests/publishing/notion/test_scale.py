@@ -16,7 +16,7 @@ from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.databases import ACCOUNTS
 from csm_core.warehouse.database import Warehouse
-from tests.publishing.notion.publication import adapter_of, fill, held, publish
+from tests.publishing.notion.publication import adapter_of, fill, held, lose_ledger, publish
 from tests.publishing.notion.test_adapter import MinuteClock
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_more_accounts_than_a_query_lists(tmp_path: Path, marts: duckdb.DuckDBPy
             assert (writes, reads <= listing) == (40, True)
 
         async def without_a_ledger(adapter: NotionCSMAdapter) -> None:
-            marts.execute("drop schema sync cascade; create schema sync")
+            lose_ledger(marts)
             reads, writes = await counted(server, publish(marts, adapter, kinds=["health"]))
             print(f"{accounts:,} accounts, ledger lost: {reads} reads, {writes} writes")
             # Nobody knows where to part it: the minute is read again at which the first query was cut off.
