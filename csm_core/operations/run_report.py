@@ -5,38 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 from csm_core.analysts.day_summary import DaySummary, day_lines, summarise_day
 from csm_core.ingest.found_files import UnreadFile
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.staging.vendor_records import RecordCounts
 from csm_core.system.terminal import printable
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import newer_uncounted, status_of
-from csm_core.warehouse.late_changes import LateRecords, late_text
+from csm_core.warehouse.late_changes import late_text
 
 _MOST_UNREAD = 10
 _OUTCOMES = ("current", "superseded", "rejected", "ignored")
 
 
-class Outcome(Protocol):
-    """How a run ended; see ``pipelines.run.RunOutcome``."""
-
-    run_id: str
-    succeeded: bool
-    failures: Sequence[Any]
-    held: Sequence[str]
-    staged: Sequence[Any]
-    published: Sequence[Any]
-    not_published: Sequence[str]
-    notes: Sequence[str]
-    late: tuple[date, date] | None
-    late_records: Sequence[LateRecords]
-    unread: Sequence[UnreadFile]
-    records: Sequence[RecordCounts]
-
-
-def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
+def report_lines(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> list[str]:
     """The report for a person."""
     summary = _summary(outcome, warehouse, days)
     span = str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
@@ -67,7 +51,7 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     return lines
 
 
-def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> dict[str, Any]:
+def report_object(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> dict[str, Any]:
     """The same for ``--json``."""
     summary = _summary(outcome, warehouse, days)
     return {
@@ -139,7 +123,7 @@ class _Publication:
         }
 
 
-def _publication(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> _Publication:
+def _publication(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date]) -> _Publication:
     if outcome.published:
         report = outcome.published[-1]
         where = f"Notion ({report.address})" if report.address else "the Notion sandbox (NOTION_TOKEN is not set)"
@@ -164,7 +148,7 @@ def _newer_days(warehouse: Warehouse, day: date) -> list[str]:
         return [f"{one.text()}. {one.advice()}" for one in newer_uncounted(connection, day)]
 
 
-def _summary(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:
+def _summary(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:
     # A failed run may have left an older scoring of the day; its figures would be taken for this run's.
     if not outcome.succeeded and not outcome.held:
         return None
@@ -214,7 +198,7 @@ def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
     return lines
 
 
-def _next_lines(warehouse: Warehouse, outcome: Outcome) -> list[str]:
+def _next_lines(warehouse: Warehouse, outcome: RunOutcome) -> list[str]:
     lines = [f'Look       csm sql "from csm_health_current limit 10"   or any DuckDB on {warehouse.published_path}']
     if any(report.rejected for report in outcome.staged):
         lines.append("           csm quarantine   rejected records and the reasons")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from csm_core.ingest.found_files import UnreadFile
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.operations.run_report import report_lines, report_object
 from csm_core.staging.vendor_records import RecordCounts
 from csm_core.warehouse.database import Warehouse
-from pipelines.run import RunOutcome
 
 DAYS = (date(2026, 6, 30), date(2026, 6, 30))
 

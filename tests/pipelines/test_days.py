@@ -16,6 +16,7 @@ from csm_core.analysts.charts import rag_over_time
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.analysts.whatif import what_if
 from csm_core.errors import InputError
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.operations.run_report import report_lines
 from csm_core.publishing.notion.commands import accept_and_apply, plan
 from csm_core.scoring.macros import create_macros
@@ -24,7 +25,7 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
-from pipelines.run import RunOutcome, run_days
+from pipelines.run import run_days
 from tests.conftest import Company, make_company
 
 WIDE = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100}

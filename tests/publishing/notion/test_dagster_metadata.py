@@ -14,13 +14,14 @@ from csm_core.config import Config
 from csm_core.notion_sandbox.address import DEFAULT_VIEW_ADDRESS
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.publishing.notion.databases import DATABASES, SPECS
 from csm_core.publishing.notion.publish import sandbox_file
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.database import Warehouse
 from pipelines.instance import shared_instance
-from pipelines.run import RunOutcome, run_days
+from pipelines.run import run_days
 from tests.publishing.notion.publication import DAY, fill
 
 HOSTILE = "[Click](https://evil.example) | <b>x</b> ![i](https://evil.example/i.png) `c` *b* \n# h"
