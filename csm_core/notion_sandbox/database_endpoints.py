@@ -6,12 +6,9 @@ from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING, invalid
 from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_word
-from csm_core.notion_sandbox.properties import (
-    clean_schema,
-    default_schema,
-)
+from csm_core.notion_sandbox.property_schema import clean_schema, default_schema
 from csm_core.notion_sandbox.rich_text import clean_rich_text, plain
-from csm_core.notion_sandbox.store import to_json
+from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
     as_bool,
     as_choice,
@@ -50,8 +47,8 @@ class DatabaseEndpoints:
             "is_inline": int(as_bool(given.get("is_inline", False), "body.is_inline")),
             "icon": None if icon is None else to_json(icon),
         }
-        row = self._store.add_database(page_id, columns, plain(title))
-        self._store.add_source(row["id"], title, schema)
+        row = self._store.databases.add(page_id, columns, plain(title))
+        self._store.sources.add(row["id"], title, schema)
         return self._shapes.database(row)
 
     def retrieve(self, call: Call) -> Answer:
@@ -80,4 +77,4 @@ class DatabaseEndpoints:
         if "icon" in given:
             icon = as_icon(given["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
-        return self._shapes.database(self._store.update_database(row, columns, title_text))
+        return self._shapes.database(self._store.databases.update(row, columns, title_text))

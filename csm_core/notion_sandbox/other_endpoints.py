@@ -36,16 +36,16 @@ class OtherEndpoints:
             kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
         found: list[Answer] = []
         if kind != "page":
-            for database in self._store.databases():
+            for database in self._store.databases.all():
                 if database["hidden"]:
                     continue
-                for source in self._store.sources_of(database["id"]):
+                for source in self._store.sources.of_database(database["id"]):
                     shown = self._shapes.source(source, database)
                     if words.lower() in plain(shown["title"]).lower():
                         found.append(shown)
         if kind != "data_source":
             where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
-            rows = self._store.pages_where(where, (words,), "seq desc", MOST_FOUND)
+            rows = self._store.pages.where(where, (words,), "seq desc", MOST_FOUND)
             found.extend(
                 self._shapes.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
             )

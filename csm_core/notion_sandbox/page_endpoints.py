@@ -8,14 +8,9 @@ from typing import Any
 from csm_core.notion_sandbox.blocks import clean_children
 from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
 from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_word
-from csm_core.notion_sandbox.properties import (
-    Values,
-    clean_values,
-    empty_value,
-    find_property,
-    shown_value,
-)
-from csm_core.notion_sandbox.store import Row, to_json
+from csm_core.notion_sandbox.properties import Values, empty_value, find_property, shown_value
+from csm_core.notion_sandbox.property_values import clean_values
+from csm_core.notion_sandbox.store_file import Row, to_json
 from csm_core.notion_sandbox.validation import (
     as_bool,
     as_icon,
@@ -42,10 +37,10 @@ class PageEndpoints:
         icon = as_icon(given.get("icon"), "body.icon")
         cover = as_cover(given.get("cover"), "body.cover")
         if source is not None and grew:
-            source = self._store.update_source(source, {"properties": to_json(schema)})
-        row = self._store.add_page(parent_page, source, schema, values, icon, cover)
+            source = self._store.sources.update(source, {"properties": to_json(schema)})
+        row = self._store.pages.add(parent_page, source, schema, values, icon, cover)
         if children:
-            self._store.append(row["id"], children)
+            self._store.blocks.append(row["id"], children)
         return self._shapes.page(row, source, schema)
 
     def retrieve(self, call: Call) -> Answer:
@@ -83,11 +78,11 @@ class PageEndpoints:
         if "is_locked" in given:
             as_bool(given["is_locked"], "body.is_locked")
         if "erase_content" in given and as_bool(given["erase_content"], "body.erase_content"):
-            for child in self._store.children(row["id"]):
-                self._store.update_block(child, in_trash=1)
+            for child in self._store.blocks.children(row["id"]):
+                self._store.blocks.update(child, in_trash=1)
         if source is not None and grew:
-            source = self._store.update_source(source, {"properties": to_json(schema)})
-        row = self._store.update_page(row, schema, values, edited_by, **columns)
+            source = self._store.sources.update(source, {"properties": to_json(schema)})
+        row = self._store.pages.update(row, schema, values, edited_by, **columns)
         return self._shapes.page(row, source, schema)
 
     def retrieve_property(self, call: Call) -> Answer:

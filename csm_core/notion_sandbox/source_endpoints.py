@@ -7,14 +7,11 @@ from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING
 from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_word
-from csm_core.notion_sandbox.properties import (
-    Schema,
-    clean_schema,
-    update_schema,
-)
+from csm_core.notion_sandbox.properties import Schema
+from csm_core.notion_sandbox.property_schema import clean_schema, update_schema
 from csm_core.notion_sandbox.queries import Query, run_query
 from csm_core.notion_sandbox.rich_text import clean_rich_text
-from csm_core.notion_sandbox.store import to_json
+from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
     as_choice,
     as_icon,
@@ -43,7 +40,7 @@ class SourceEndpoints:
         self._look.check_relations(schema)
         title = clean_rich_text(given.get("title", []), "body.title")
         icon = as_icon(given.get("icon"), "body.icon")
-        return self._shapes.source(self._store.add_source(database["id"], title, schema, icon), database)
+        return self._shapes.source(self._store.sources.add(database["id"], title, schema, icon), database)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/data_sources/{id}."""
@@ -69,8 +66,8 @@ class SourceEndpoints:
             columns["properties"] = to_json(schema)
             kept = {config["id"]: config["type"] for config in schema.values()}
             gone = [config["id"] for config in old.values() if kept.get(config["id"]) != config["type"]]
-            self._store.forget_values(row, gone)
-        return self._shapes.source(self._store.update_source(row, columns), database)
+            self._store.sources.forget_values(row, gone)
+        return self._shapes.source(self._store.sources.update(row, columns), database)
 
     def query(self, call: Call) -> Answer:
         """POST /v1/data_sources/{id}/query."""

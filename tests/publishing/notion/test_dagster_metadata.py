@@ -75,14 +75,16 @@ def test_every_publishing_asset_tells_counts_time_and_links(config: Config) -> N
     assert any(line.startswith(f"| created | [Account 1]({DEFAULT_VIEW_ADDRESS}/") for line in lines)
     with SandboxServer(sandbox_file(config)) as server:
         page_id = lines[2].rsplit("/", 1)[1].split(")")[0]
-        assert server.store.page(f"{page_id[:8]}-{page_id[8:12]}-{page_id[12:16]}-{page_id[16:20]}-{page_id[20:]}")
+        assert server.store.pages.find(
+            f"{page_id[:8]}-{page_id[8:12]}-{page_id[12:16]}-{page_id[16:20]}-{page_id[20:]}"
+        )
         databases = {
             health["database_health"],
             health["database_record"],
             reviews["database_qbr"],
             expansion["database_expansion"],
         }
-        assert databases == {f"{server_address(row['id'])}" for row in server.store.databases()}
+        assert databases == {f"{server_address(row['id'])}" for row in server.store.databases.all()}
 
     assert publish(config, 29, score=80.0, opportunities=0).succeeded
     again, _, none_open = (told(config, asset) for asset in PUBLISH_ASSETS)
