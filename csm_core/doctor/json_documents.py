@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from csm_core.doctor.source_samples import SAMPLE_RECORDS, Sample, object_of, text_of, write_text
-from csm_core.ingest.text_reader import opened
+from csm_core.ingest.text_files import opened
 
 _DOCUMENT_BYTES = 64 * 1024 * 1024
 

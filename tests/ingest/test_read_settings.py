@@ -21,7 +21,8 @@ from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.read_settings import NULL_VALUES, Reading
 from csm_core.ingest.read_settings_sql import iso_time, plain_number
 from csm_core.ingest.source_files import stated
-from csm_core.ingest.text_reader import Row, read_rows, scanned
+from csm_core.ingest.text_files import scanned
+from csm_core.ingest.text_reader import Row, read_rows
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.warehouse.models import literal
