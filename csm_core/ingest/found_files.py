@@ -19,6 +19,7 @@ from pathlib import Path
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import column_key
 from csm_core.ingest.source_files import form_of, name_without_form, not_readable
+from csm_core.system.text_table import counted
 
 DELTA_LOG = "_delta_log"
 _DELTA = (
@@ -99,7 +100,7 @@ def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], calle
     _walk(folder, files, inside.unread)
     count = len(files) + len(inside.unread)
     if count:
-        held = f"a folder with {count} file{'s' * (count > 1)}"
+        held = f"a folder with {counted(count, 'file')}"
         found.unread.append(UnreadFile(folder, f"{held}; its name is not that of {called}{_hint(folder.name, known)}"))
 
 

@@ -47,11 +47,10 @@ from csm_core.ingest.text_reader import RejectedLine
 from csm_core.warehouse.database import transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.models import quoted as sql_quoted
+from csm_core.warehouse.spreadsheet_text import unescaped_sql
 from csm_core.warehouse.text_macros import create_macros
 
 _KEPT_OF_VALUE = 1000
-# Our own exports put it in front of a value that a spreadsheet would run as a formula.
-_WITHOUT_APOSTROPHE = r"(case when regexp_matches({0}, '^''+[=+@\t\r-]') then {0}[2:] else {0} end)"
 
 
 def load_tables(
@@ -238,8 +237,10 @@ class _Load:
             return
         names = {column_key(name) for name in columns}
         exported = any(names >= set(own) for own in (EXPORT_COLUMNS, MAP_EXPORT_COLUMNS))
-        read = _WITHOUT_APOSTROPHE if exported else "{0}"
-        given = {name: (read.format(f"c{position}"), "VARCHAR") for position, name in enumerate(columns)}
+        texts = [f"c{position}" for position in range(len(columns))]
+        if exported:
+            texts = [unescaped_sql(text) for text in texts]
+        given = {name: (text, "VARCHAR") for name, text in zip(columns, texts, strict=True)}
         self._insert(values.values(reading, given), f"temp.{table}", load_id, loaded_at)
 
     def _store_json(self, reading: Reading, table: str, values: RowValues, load_id: int, loaded_at: datetime) -> None:

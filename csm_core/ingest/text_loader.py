@@ -57,7 +57,9 @@ class IncomingText:
     ``tables`` names the table of each set of columns, ``LINES`` for JSON lines, and way of reading them.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable, prefix: str, log: Log) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, target: RawTable, prefix: str, log: Log | None = None
+    ) -> None:
         self._connection = connection
         self._target = target
         self._prefix = prefix
@@ -129,7 +131,8 @@ class IncomingText:
                 return
             self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
-            self._log.info("file needs careful reading", file=file.name, because=first_line(error))
+            if self._log:
+                self._log.info("file needs careful reading", file=file.name, because=first_line(error))
         file.rows = 0
         for batch in _batches(records(), file.rejected):
             self._insert_batch(file, table, batch)
@@ -160,18 +163,20 @@ class IncomingText:
     def _sift_json(self, file: SourceFile, lines: str) -> None:
         own = f"from temp.{lines} where _source_file = ?"
         broken = "case when json_valid(c0) then json_type(c0) <> 'OBJECT' else true end"
-        rejected = self._connection.execute(f"select _source_line, c0 {own} and {broken}", [file.name]).fetchall()
-        if rejected:
+        found = self._connection.execute(
+            f"select _source_line, c0 {own} and {broken} order by _source_line", [file.name]
+        ).fetchall()
+        if found:
+            self._connection.execute(f"delete {own} and {broken}", [file.name])
+            file.rows -= len(found)
+            rejected = [(line, text) for line, text in found if text and text.strip()]
             # The whole file as one array is the one mistake worth its own message.
-            first = str(rejected[0][1]).lstrip("\ufeff \t")
-            if len(rejected) == file.rows and first.startswith("["):
+            if rejected and not file.rows and str(rejected[0][1]).lstrip("\ufeff \t").startswith("["):
                 message = f"{file.path}: a JSON array; expected JSON lines, one object on each line"
                 raise SourceError(message)
             file.rejected += [
                 RejectedLine(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in rejected
             ]
-            self._connection.execute(f"delete {own} and {broken}", [file.name])
-            file.rows -= len(rejected)
         if not self._target.records:
             self._sift_double_keys(own, file)
         if self._target.records and not self._target.snapshot and self._has_required(own, file):

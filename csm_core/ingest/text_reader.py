@@ -22,6 +22,7 @@ from csm_core.errors import SourceError
 from csm_core.ingest.column_names import require_distinct, shown
 from csm_core.ingest.read_settings import delimiter_of
 from csm_core.ingest.text_files import CHUNK, opened
+from csm_core.system.text_table import counted
 from csm_core.warehouse.text_macros import BLANKS
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -228,7 +229,12 @@ class _Splitter:
             return RejectedLine(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
         values = rows[0]
         if len(values) != self._width:
-            return RejectedLine(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
+            return RejectedLine(
+                number,
+                Reason.UNPARSEABLE_ROW,
+                f"{counted(len(values), 'value')} for {counted(self._width, 'column')}",
+                text,
+            )
         nulls = self._null_values
         if nulls:
             means_null = [value in nulls or value.strip(BLANKS) in nulls for value in values]

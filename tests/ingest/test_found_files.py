@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError
-from csm_core.ingest import text_reader
+from csm_core.ingest import text_files
 from csm_core.ingest.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
@@ -84,7 +84,7 @@ def test_a_truncated_zstd_file_is_an_error(way_in, cut):
 
 
 def test_zstd_without_its_library_is_named(way_in, monkeypatch):
-    monkeypatch.setattr(text_reader, "find_spec", lambda _: None)
+    monkeypatch.setattr(text_files, "find_spec", lambda _: None)
     way_in.write_company()
     way_in.write("invoices.csv.zst", b"")
     assert unread(way_in.folder) == {
