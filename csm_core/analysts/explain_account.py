@@ -17,8 +17,6 @@ from csm_core.analysts.explain import (
     explain,
     explain_change,
     next_band_moves,
-    policy_text,
-    risk_text,
 )
 from csm_core.errors import InputError, WarehouseError
 from csm_core.health_scorer import CSMHealthScorer, checked_signals
@@ -58,33 +56,12 @@ class ScoredDay:
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """The answer of ``csm explain``, as text and as an object for ``--json``."""
+    """The answer of ``csm explain``."""
 
     day: ScoredDay
     moves: BandMoves
     since: ScoredDay | None = None
     change: Change | None = None
-
-    def text(self) -> str:
-        """For people: points against weights, what would change the band, and what changed since another day."""
-        day, score = self.day, self.day.explanation.score
-        lines = [
-            f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
-            f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
-            "",
-            *day.explanation.lines(day.missing_signals),
-            policy_text(day.policy),
-        ]
-        if day.missing_signals:
-            lines.append(f"signal coverage {day.signal_coverage:.0%}")
-        if not day.follows_the_rubric:
-            lines.append("note: this day was scored by another version of the rubric; run it again to compare")
-        lines += ["", *self.moves.lines()]
-        if self.change and self.since:
-            lines += ["", f"since {self.since.as_of_date}:", *self.change.lines()]
-            if self.since.config_hash != day.config_hash:
-                lines.append("the two days were scored under different configurations")
-        return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """For programs. With ``since``: ``change`` has the parts that add up to the difference."""

@@ -39,6 +39,15 @@ def open_warehouse(path: Path | None) -> Warehouse:
     return Warehouse.from_config(read_config(path))
 
 
+def existing_warehouse(path: Path | None) -> Warehouse:
+    """The warehouse of the effective configuration. Raises InputError if its file does not exist."""
+    warehouse = open_warehouse(path)
+    if not warehouse.path.is_file():
+        message = f"there is no warehouse at {warehouse.path}: `csm run` creates it"
+        raise InputError(message)
+    return warehouse
+
+
 def comma_separated(text: str) -> list[str]:
     """The names in a list separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -102,7 +102,8 @@ def execute(
 
     from csm_core import logging as csm_logging
     from csm_core.operations.progress import Progress
-    from csm_core.operations.run_report import report_lines, report_object
+    from csm_core.operations.run_report import run_report
+    from csm_core.operations.run_report_text import report_lines
     from csm_core.warehouse.database import Warehouse
 
     if _runner is None:
@@ -122,9 +123,9 @@ def execute(
             accepted_by=getpass.getuser(),
         )
     seconds = time.monotonic() - started
-    warehouse = Warehouse.from_config(config)
+    report = run_report(outcome, Warehouse.from_config(config), days, seconds)
     if as_json:
-        typer.echo(json.dumps(report_object(outcome, warehouse, days, seconds), indent=2, default=str))
+        typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
     else:
-        typer.echo("\n".join(report_lines(outcome, warehouse, days, seconds)))
+        typer.echo("\n".join(report_lines(report)))
     return outcome.exit_status

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from csm_core.commands.options import ConfigOption, JsonOption, open_warehouse, read_config
+from csm_core.commands.options import ConfigOption, JsonOption, existing_warehouse, read_config
 from csm_core.errors import InputError
 
 app = typer.Typer()
@@ -34,7 +35,9 @@ def quarantine(
 
     `csm quarantine repair FILE` exits with status 2 if some of the corrected records are still rejected.
     """
-    from csm_core.staging.quarantine_report import quarantine_text
+    from csm_core.staging import quarantine as rejected
+    from csm_core.staging.quarantine_report import records_text, summary_text
+    from csm_core.system.text_table import counted
 
     if entity == "repair":
         _repair(config, file, as_json=as_json)
@@ -42,19 +45,32 @@ def quarantine(
     if file:
         message = f"unexpected argument {str(file)!r}: only `csm quarantine repair` takes a file"
         raise InputError(message)
-    typer.echo(quarantine_text(open_warehouse(config), entity, limit=limit, out=out, as_json=as_json))
+    warehouse = existing_warehouse(config)
+    if out and not entity:
+        message = "--out needs an entity: `csm quarantine tickets --out tickets.csv`"
+        raise InputError(message)
+    with warehouse.connect() as connection:
+        if entity and out:
+            written = rejected.export(connection, entity, out)
+            typer.echo(f"{counted(written, 'record')} of {entity} written to {out}")
+            return
+        found = rejected.rows(connection, entity, limit) if entity else []
+        counts = [] if entity else rejected.summary(connection)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in (found or counts)], indent=2, default=str))
+    else:
+        typer.echo(records_text(found, entity) if entity else summary_text(counts))
 
 
 def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from csm_core.operations.quarantine_repair import repair
+    from csm_core.operations.quarantine_repair_text import repair_text
 
     if file is None:
         message = "`csm quarantine repair` needs the corrected export: csm quarantine repair FILE"
         raise InputError(message)
     report = repair(read_config(config), file)
-    typer.echo(json.dumps(asdict(report), indent=2, default=str) if as_json else report.text())
+    typer.echo(json.dumps(asdict(report), indent=2, default=str) if as_json else repair_text(report))
     raise typer.Exit(2 if report.still_rejected else 0)
 
 
@@ -71,6 +87,17 @@ def identity(
     as_json: JsonOption = False,
 ) -> None:
     """Show which customers of vendors are matched with an account, which are not, and their closest candidates."""
-    from csm_core.accounts.report import identity_text
+    from csm_core.accounts import account_suggestions
+    from csm_core.accounts.report import exported_text, matches_text
 
-    typer.echo(identity_text(open_warehouse(config), limit=limit, out=out, as_json=as_json))
+    with existing_warehouse(config).connect() as connection:
+        if out:
+            typer.echo(exported_text(account_suggestions.export_unmatched(connection, out), out))
+            return
+        sources = account_suggestions.matches(connection)
+        customers = account_suggestions.unmatched(connection, limit)
+    if as_json:
+        report = {"sources": [asdict(one) for one in sources], "unmatched": [asdict(one) for one in customers]}
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        typer.echo(matches_text(sources, customers))

@@ -34,7 +34,9 @@ def score(
 ) -> None:
     """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
     from csm_core.analysts.score_file import score_file
+    from csm_core.analysts.score_file_text import bad_row_lines
     from csm_core.system.terminal import printable
+    from csm_core.system.text_table import counted
     from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
     scorer = VectorizedCSMHealthScorer(
@@ -46,13 +48,10 @@ def score(
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
         raise typer.Exit(report.exit_status)
-    typer.echo(f"{report.scored:,} rows scored, written to {out}" if out else report.table)
-    for bad in report.bad:
-        where = f"account {bad.account_id!r}" if bad.account_id else ""
-        problem = " ".join(filter(None, (bad.field, printable(bad.reason, 160))))
-        typer.echo(": ".join(filter(None, (f"{file}, line {bad.line}", where, problem))), err=True)
+    typer.echo(f"{counted(report.scored, 'row')} scored, written to {out}" if out else report.table)
+    for line in bad_row_lines(file, report):
+        typer.echo(line, err=True)
     if report.bad:
-        typer.echo(f"{len(report.bad):,} rows were not scored", err=True)
         raise typer.Exit(2)
 
 
@@ -104,6 +103,7 @@ def explain(
 ) -> None:
     """Say where an account's score comes from, what changed, and what would reach the next band."""
     from csm_core.analysts.explain_account import explain_account
+    from csm_core.analysts.explain_text import report_text
     from csm_core.analysts.queries import open_published
     from csm_core.warehouse.day_status import require_counted
 
@@ -115,7 +115,7 @@ def explain(
                 require_counted(connection, day)
     with open_published(warehouse) as connection:
         report = explain_account(connection, account, *days)
-    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))
 
 
 @app.command(
@@ -137,6 +137,7 @@ def whatif(
     """Say what other policies would have done to the scored days. Writes nothing."""
     from csm_core.analysts.queries import open_history
     from csm_core.analysts.whatif import what_if
+    from csm_core.analysts.whatif_text import report_text
     from csm_core.config import load_config
 
     if not policy.is_file():
@@ -144,4 +145,4 @@ def whatif(
     tried = load_config(policy, {}).policies
     with open_history(open_warehouse(config)) as connection:
         report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)
-    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.text())
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))

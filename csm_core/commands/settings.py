@@ -33,7 +33,8 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from csm_core.doctor.report import examine, exit_status, report
+    from csm_core.doctor.examination import examine, exit_status
+    from csm_core.doctor.report import report
 
     findings = examine(read_config(config))
     if as_json:

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,15 +33,14 @@ from csm_core.sources.settings import FilesSettings
 from csm_core.staging import quarantine
 from csm_core.staging.gate import prepare, stage_entity
 from csm_core.system.file_access import make_folder
-from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
 from csm_core.warehouse.database import Warehouse, table_exists, transaction
 from csm_core.warehouse.export import EXPORT_FORMATS
 from csm_core.warehouse.models import literal, staging_models
+from csm_core.warehouse.spreadsheet_text import unescaped
 
 REPAIRED = "repaired"
 
-_APOSTROPHE = re.compile(r"'+[=+@\t\r-]")
-_LISTED = 20
 _Place = tuple[str, int]
 _Values = Mapping[str, str | None]
 
@@ -67,22 +65,6 @@ class Repair:
     still_rejected: tuple[StillRejected, ...]
     unchanged: int
     gone: int
-
-    def text(self) -> str:
-        """The counts, and each record that is still rejected with the reason."""
-        lines = [
-            f"{self.entity}: {self.accepted:,} accepted, {len(self.still_rejected):,} still rejected, "
-            f"{self.unchanged:,} unchanged" + (f", {self.gone:,} no longer in the quarantine" if self.gone else "")
-        ]
-        for one in self.still_rejected[:_LISTED]:
-            where = f" in {one.field}" if one.field else ""
-            value = f": {printable(one.value)}" if one.value else ""
-            lines.append(f"  {one.source_file}:{one.source_line}  {one.reason}{where}{value}")
-        if len(self.still_rejected) > _LISTED:
-            lines.append(f"  and {len(self.still_rejected) - _LISTED:,} more; --json lists all")
-        if self.accepted:
-            lines.append("The next `csm run` uses the accepted records.")
-        return "\n".join(lines)
 
 
 def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair:
@@ -171,10 +153,9 @@ def _csv_rows(file: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         if not any(cells):
             continue
         if len(cells) != len(names):
-            message = f"line {reader.line_num} has {len(cells)} values, expected {len(names)}"
+            message = f"line {reader.line_num} has {counted(len(cells), 'value')}, expected {len(names)}"
             raise ValueError(message)
-        plain = [cell[1:] if _APOSTROPHE.match(cell) else cell for cell in cells]
-        rows.append(dict(zip(names, plain, strict=True)))
+        rows.append(dict(zip(names, map(unescaped, cells), strict=True)))
     return names, rows
 
 

@@ -266,7 +266,7 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
     )
     nothing = made.csm("identity")
     assert nothing.returncode == 2
-    assert "`csm run` makes it" in nothing.stderr
+    assert "`csm run` creates it" in nothing.stderr
     day = ("run", "--as-of", "2026-06-30", "--no-publish")
     refused = made.csm(*day)
     assert refused.returncode == 2

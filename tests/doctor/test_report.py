@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from csm_core.config import Config, IdentitySettings
 from csm_core.contract import ENTITIES
-from csm_core.doctor.report import Finding, examine, exit_status, report
+from csm_core.doctor.examination import Finding, examine, exit_status
+from csm_core.doctor.report import report
 from csm_core.doctor.sample_problems import Problem
 from csm_core.sources.settings import FilesSettings, PostgresSettings, SegmentSettings, ZendeskSettings
 from csm_core.sources.settings_base import LandedTables

@@ -15,7 +15,8 @@ import duckdb
 import pytest
 
 from csm_core.contract import ENTITIES
-from csm_core.operations.run_report import report_lines
+from csm_core.operations.run_report import run_report
+from csm_core.operations.run_report_text import report_lines
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, TouchedDays, days_touched_by_late_records
 from pipelines.build import build_defs
@@ -72,7 +73,7 @@ def ran(company: Company, first: str, last: str | None = None, **more: Any) -> s
     """Run days as `csm run` does, and give its report."""
     days = (date.fromisoformat(first), date.fromisoformat(last or first))
     outcome = run_days(company.config, days, publish=False, **more)
-    report = "\n".join(report_lines(outcome, Warehouse.from_config(company.config), days, 0.0))
+    report = "\n".join(report_lines(run_report(outcome, Warehouse.from_config(company.config), days, 0.0)))
     assert outcome.succeeded, report
     return report
 
