@@ -178,9 +178,9 @@ def _explain(error: ValidationError, origin: str, overridden: Mapping[tuple[str,
         elif problem["type"] == "union_tag_not_found":
             lines.append(f"{key}: `system` is missing; known systems: {', '.join(_SYSTEMS)}")
         elif problem["type"] == "extra_forbidden":
-            known = _known_keys(section, location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            allowed = _known_keys(section, location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(allowed)}"
             lines.append(f"unknown key {key!r}; {hint}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")

@@ -144,8 +144,10 @@ def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categor
     except TypeError:
         message = f"{field.name} holds values that are no text ({column.dtype}){_first_account(signals, column)}"
         raise SignalError(message) from None
-    known = {level: code for code, level in enumerate(field.levels)}
-    place = np.array([known.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1])
+    code_of = {level: code for code, level in enumerate(field.levels)}
+    place = np.array(
+        [code_of.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1]
+    )
     levels = place[codes].astype(np.int8)
     _refuse_where(levels == _UNKNOWN, field, column, signals, f"is not one of {', '.join(field.levels)}")
     if not field.nullable:

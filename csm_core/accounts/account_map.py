@@ -59,8 +59,8 @@ def externals_table(system: str) -> str:
 
 def load(connection: duckdb.DuckDBPyConnection, config: Config, *, loaded_at: datetime, log: Log) -> None:
     """Load the configured files of account map and domains. Raises SourceError for one that cannot be read whole."""
-    given = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
-    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in given]
+    files = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
+    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in files]
     load_tables(connection, targets, loaded_at=loaded_at, log=log)
     broken = connection.execute(
         "select source_file, source_line, detail from raw.unparseable_rows where system = ? order by all limit 1",
@@ -92,13 +92,13 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
     _require_values(connection, MAP_TABLE, ("system", "external_id"))
     _require_values(connection, DOMAIN_TABLE, ("account_id", "domain"))
     _require_plain_map(connection, {source.system for source in config.sources})
-    known = [
+    queries = [
         f"select {literal(system)} as system, {', '.join(EXTERNAL_COLUMNS)} from {externals_table(system)}"
         for system in systems
         if table_exists(connection, externals_table(system))
     ]
     empty = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
-    externals = " union all ".join(known) or f"{empty} limit 0"
+    externals = " union all ".join(queries) or f"{empty} limit 0"
     sources = ", ".join(f"({literal(one.system)}, {literal(one.label)})" for one in config.sources)
     shared = ", ".join(literal(domain) for domain in SHARED_DOMAINS)
     write_domain_forms(

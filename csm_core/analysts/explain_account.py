@@ -149,9 +149,9 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
 
 
 def load_day(
-    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, known: tuple[date, date]
+    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, bounds: tuple[date, date]
 ) -> ScoredDay:
-    """One account on one day. ``known`` bounds its days, for the message of the InputError if ``day`` is none."""
+    """One account on one day. ``bounds`` are its first and last day, for the InputError if ``day`` is none."""
     points = [f"{name}_points" for name in SIGNAL_NAMES]
     inputs = [field.name for field in FIELDS]
     columns = [
@@ -169,7 +169,7 @@ def load_day(
     # Fetched to the end: a connection with a result half read refuses its caller's next question.
     found = cursor.fetchall()
     if not found:
-        message = f"account {account_id!r} has no score on {day}; its days are from {known[0]} to {known[1]}"
+        message = f"account {account_id!r} has no score on {day}; its days are from {bounds[0]} to {bounds[1]}"
         raise InputError(message)
     names = [column.partition(".")[2] for column in columns]
     row = dict(zip(names, found[0], strict=True))

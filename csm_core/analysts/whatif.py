@@ -176,7 +176,7 @@ def _tally_sql(
         else ""
     )
     revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
-    held = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
+    triggers = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
     return f"""
         with scored as (
             select * from {SCORES} where as_of_date between $first_date and $last_date and {counted}
@@ -208,7 +208,7 @@ def _tally_sql(
             where as_of_date between $first_date and $last_date
         ),
         risked as (
-            select touched.*, {risk_sql(*held, "rag_after", ENUM)} as risk_after
+            select touched.*, {risk_sql(*triggers, "rag_after", ENUM)} as risk_after
             from touched
             inner join signals
                 on touched.tenant_id = signals.tenant_id and touched.account_id = signals.account_id

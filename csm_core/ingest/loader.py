@@ -200,8 +200,8 @@ class _Load:
             # One file is one constant: the name is not looked up row by row.
             name = literal(group[0].name) if len(group) == 1 else file_column
             if self._target.records:
-                given = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
-                items = values.as_record(given, name)
+                expressions = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
+                items = values.as_record(expressions, name)
             else:
                 typed = {column.name: (column.expression, column.raw_type) for column in columns}
                 items = values.values(group[0].reading, typed)
@@ -232,16 +232,16 @@ class _Load:
             self._store_json(reading, table, values, load_id, loaded_at)
             return
         if self._target.records:
-            given = [(name, as_json(f"c{position}", "VARCHAR")) for position, name in enumerate(columns)]
-            self._insert(values.as_record(given, "_source_file"), f"temp.{table}", load_id, loaded_at)
+            expressions = [(name, as_json(f"c{position}", "VARCHAR")) for position, name in enumerate(columns)]
+            self._insert(values.as_record(expressions, "_source_file"), f"temp.{table}", load_id, loaded_at)
             return
         names = {column_key(name) for name in columns}
         exported = any(names >= set(own) for own in (EXPORT_COLUMNS, MAP_EXPORT_COLUMNS))
         texts = [f"c{position}" for position in range(len(columns))]
         if exported:
             texts = [unescaped_sql(text) for text in texts]
-        given = {name: (text, "VARCHAR") for name, text in zip(columns, texts, strict=True)}
-        self._insert(values.values(reading, given), f"temp.{table}", load_id, loaded_at)
+        expressions = {name: (text, "VARCHAR") for name, text in zip(columns, texts, strict=True)}
+        self._insert(values.values(reading, expressions), f"temp.{table}", load_id, loaded_at)
 
     def _store_json(self, reading: Reading, table: str, values: RowValues, load_id: int, loaded_at: datetime) -> None:
         files = [file for file in self._changed if file.form == JSON_LINES and file.reading.digest == reading.digest]
@@ -253,7 +253,7 @@ class _Load:
         if not keys:
             return
         position = {key: index for index, key in enumerate(keys, start=1)}
-        given = {key: (f"json_values[{index}]", "VARCHAR") for key, index in position.items()}
+        expressions = {key: (f"json_values[{index}]", "VARCHAR") for key, index in position.items()}
         types = {key: f"json_types[{index}]" for key, index in position.items()} if reading.decimal else {}
         pointers = ", ".join(literal(json_pointer(key)) for key in keys)
         typed = f"json_type(c0, [{pointers}]) as json_types, " if types else ""
@@ -261,7 +261,7 @@ class _Load:
             f"(select json_extract_string(c0, [{pointers}]) as json_values, {typed}_source_file, _source_line "
             f"from temp.{table})"
         )
-        self._insert(values.values(reading, given, types), source, load_id, loaded_at)
+        self._insert(values.values(reading, expressions, types), source, load_id, loaded_at)
 
     def _insert(self, values: Sequence[str], source: str, load_id: int, loaded_at: datetime) -> None:
         self._connection.execute(

@@ -24,19 +24,19 @@ class RowValues:
         self._sources = sources
 
     def values(
-        self, reading: Reading, given: Mapping[str, tuple[str, str]], json_types: Mapping[str, str] | None = None
+        self, reading: Reading, expressions: Mapping[str, tuple[str, str]], json_types: Mapping[str, str] | None = None
     ) -> list[str]:
         """SELECT items for the columns of a file, given as expression and type by their names in the file.
 
         ``json_types`` are expressions of the JSON type: a JSON number is a plain number already.
         """
         target = self._target
-        placed = reading.placed("", list(given), (*target.required, *target.optional))
-        stored = self._columns.align([(column, given[names[0]][1]) for column, names in placed.items()])
+        placed = reading.placed("", list(expressions), (*target.required, *target.optional))
+        stored = self._columns.align([(column, expressions[names[0]][1]) for column, names in placed.items()])
         values: list[str] = []
         for column, names in placed.items():
-            _, kind = given[names[0]]
-            value = _first_of([given[name][0] for name in names])
+            _, kind = expressions[names[0]]
+            value = _first_of([expressions[name][0] for name in names])
             read = reading_sql(reading, column, value, kind)
             if json_types and read != value:
                 text = f"{_first_of([json_types[name] for name in names])} = 'VARCHAR'"

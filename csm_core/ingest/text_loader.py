@@ -237,17 +237,17 @@ class IncomingText:
         )
 
     def _incoming(self, columns: tuple[str, ...], reading: Reading = AS_USUAL) -> str:
-        known = (columns, reading.digest)
-        if known not in self.tables:
+        table_key = (columns, reading.digest)
+        if table_key not in self.tables:
             table = f"{self._prefix}_{len(self.tables)}"
             width = 1 if columns is LINES else len(columns)
             definition = ", ".join(f"c{position} varchar" for position in range(width))
             self._connection.execute(
                 f"create or replace temp table {table} ({definition}, _source_file varchar, _source_line bigint)"
             )
-            self.tables[known] = table
+            self.tables[table_key] = table
             self.readings[reading.digest] = reading
-        return self.tables[known]
+        return self.tables[table_key]
 
 
 @dataclass(frozen=True)

@@ -35,18 +35,18 @@ class BlockEndpoints:
         """PATCH /v1/blocks/{id}."""
         block_id = as_id(call.id, "path.block_id")
         row = self._look.block(block_id)
-        given = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
-        as_choice(given.get("type", row["type"]), "body.type", (row["type"],))
+        body = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
+        as_choice(body.get("type", row["type"]), "body.type", (row["type"],))
         columns: dict[str, Any] = {}
-        trash = trash_word(given)
+        trash = trash_word(body)
         if row["in_trash"] and trash is not False:
             raise invalid(TRASHED)
         if trash is not None:
             columns["in_trash"] = int(trash)
-        if row["type"] in given:
+        if row["type"] in body:
             if row["type"] in ("child_page", "child_database"):
                 raise invalid(f"A block of the type {row['type']} is updated as the page or the database that it is.")
-            changed = as_object(given[row["type"]], f"body.{row['type']}")
+            changed = as_object(body[row["type"]], f"body.{row['type']}")
             content = merge_content(row["type"], json.loads(row["content"]), changed, f"body.{row['type']}")
             columns["content"] = to_json(content)
         row = self._store.blocks.update(row, **columns)
@@ -98,13 +98,13 @@ class BlockEndpoints:
         """PATCH /v1/blocks/{id}/children: at the end, or behind a named block."""
         parent = as_id(call.id, "path.block_id")
         kind, trashed = self._look.container(parent)
-        given = as_object(call.body, "body", ("children", "after", "position"))
-        blocks = clean_children(given.get("children", MISSING), "body.children")
+        body = as_object(call.body, "body", ("children", "after", "position"))
+        blocks = clean_children(body.get("children", MISSING), "body.children")
         if trashed:
             raise invalid(TRASHED)
         if not may_have_children(kind):
             raise invalid(f"Block of the type {kind} does not support children.")
-        ids = self._store.blocks.append(parent, blocks, self._place_for(parent, given))
+        ids = self._store.blocks.append(parent, blocks, self._place_for(parent, body))
         self._store.pages.touch_page_of(parent, self._store.meta("bot"))
         return {
             "object": "list",
@@ -115,10 +115,10 @@ class BlockEndpoints:
             "block": {},
         }
 
-    def _place_for(self, parent: str, given: dict[str, Any]) -> int | None:
-        after = given.get("after")
-        if given.get("position") is not None:
-            position = as_object(given["position"], "body.position", ("type", "after_block"))
+    def _place_for(self, parent: str, body: dict[str, Any]) -> int | None:
+        after = body.get("after")
+        if body.get("position") is not None:
+            position = as_object(body["position"], "body.position", ("type", "after_block"))
             word = as_choice(position.get("type"), "body.position.type", ("start", "end", "after_block"))
             if word == "start":
                 return -1

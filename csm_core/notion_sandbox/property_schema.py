@@ -41,8 +41,8 @@ def default_schema() -> Schema:
 def clean_schema(value: Any, path: str) -> Schema:
     """The schema of a new data source; exactly one property must be the title."""
     schema: Schema = {}
-    for name, given in as_object(value, path).items():
-        schema[name] = _clean_config(name, given, f"{path}.{name}", None, _new_id(name, schema))
+    for name, raw in as_object(value, path).items():
+        schema[name] = _clean_config(name, raw, f"{path}.{name}", None, _new_id(name, schema))
     _check_one_title(schema)
     return schema
 
@@ -50,17 +50,17 @@ def clean_schema(value: Any, path: str) -> Schema:
 def update_schema(schema: Schema, value: Any, path: str) -> Schema:
     """The schema after an update: named properties are added, changed, renamed, or with null removed."""
     updated = {name: dict(config) for name, config in schema.items()}
-    for key, given in as_object(value, path).items():
+    for key, raw in as_object(value, path).items():
         old = find_property(updated, key)
         place = f"{path}.{key}"
-        if given is None:
+        if raw is None:
             if old is None:
                 raise invalid(f"{key} is not a property that exists.")
             if old["type"] == "title":
                 raise invalid("Cannot delete the title property.")
             del updated[old["name"]]
             continue
-        asked = as_object(given, place)
+        asked = as_object(raw, place)
         name = as_text(asked.get("name", old["name"] if old else key), f"{place}.name")
         if old is None:
             updated[name] = _clean_config(name, asked, place, None, _new_id(name, updated))
@@ -111,8 +111,8 @@ def _new_id(name: str, schema: Schema) -> str:
     raise invalid("Too many properties.")
 
 
-def _clean_config(name: str, given: Any, path: str, old: dict[str, Any] | None, identifier: str) -> dict[str, Any]:
-    asked = as_object(given, path)
+def _clean_config(name: str, raw: Any, path: str, old: dict[str, Any] | None, identifier: str) -> dict[str, Any]:
+    asked = as_object(raw, path)
     named = [key for key in asked if key in PROPERTY_TYPES]
     if old is not None and not named:
         kept = dict(old)
@@ -157,18 +157,18 @@ def _clean_options(config: dict[str, Any], path: str, old: list[dict[str, Any]])
     options: list[dict[str, Any]] = []
     for position, item in enumerate(as_list(config["options"], f"{path}.options", MAX_OPTIONS)):
         place = f"{path}.options[{position}]"
-        given = as_object(item, place, ("id", "name", "color", "description"))
-        known = next((option for option in old if option["id"] == given.get("id")), None)
-        if known is None and "name" in given:
-            known = next((option for option in old if option["name"] == given["name"]), None)
-        name = as_option_name(given.get("name", known["name"] if known else None), f"{place}.name")
+        raw = as_object(item, place, ("id", "name", "color", "description"))
+        existing = next((option for option in old if option["id"] == raw.get("id")), None)
+        if existing is None and "name" in raw:
+            existing = next((option for option in old if option["name"] == raw["name"]), None)
+        name = as_option_name(raw.get("name", existing["name"] if existing else None), f"{place}.name")
         if any(option["name"] == name for option in options):
             raise invalid(f"{path}.options has the name {name} twice.")
         color = as_choice(
-            given.get("color", known["color"] if known else next_color(options)), f"{place}.color", COLORS
+            raw.get("color", existing["color"] if existing else next_color(options)), f"{place}.color", COLORS
         )
-        if known is not None and color != known["color"]:
+        if existing is not None and color != existing["color"]:
             raise invalid(f"Cannot update color of select with name: {name}.")
-        identifier = known["id"] if known else option_id_of(name)
-        options.append({"id": identifier, "name": name, "color": color, "description": given.get("description")})
+        identifier = existing["id"] if existing else option_id_of(name)
+        options.append({"id": identifier, "name": name, "color": color, "description": raw.get("description")})
     return {"options": options}

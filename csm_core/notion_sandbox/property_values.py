@@ -43,28 +43,28 @@ def clean_values(schema: Schema, value: Any, path: str) -> tuple[Values, bool]:
     """
     problems: list[str] = []
     found: list[tuple[dict[str, Any], Any, str]] = []
-    for key, given in as_object(value, path).items():
+    for key, raw in as_object(value, path).items():
         config = find_property(schema, key)
         if config is None:
             problems.append(f"{key} is not a property that exists.")
         else:
-            found.append((config, given, key))
+            found.append((config, raw, key))
     if problems:
         raise invalid(" ".join(problems))
     values: Values = {}
     grew = False
-    for config, given, key in found:
-        cleaned, new_options = _clean_value(config, given, f"{path}.{key}")
+    for config, raw, key in found:
+        cleaned, new_options = _clean_value(config, raw, f"{path}.{key}")
         values[config["id"]] = cleaned
         grew = grew or new_options
     return values, grew
 
 
-def _clean_value(config: dict[str, Any], given: Any, path: str) -> tuple[Any, bool]:
+def _clean_value(config: dict[str, Any], raw: Any, path: str) -> tuple[Any, bool]:
     kind = config["type"]
-    if kind == "title" and isinstance(given, list):
-        given = {"title": given}
-    value = as_object(given, path)
+    if kind == "title" and isinstance(raw, list):
+        raw = {"title": raw}
+    value = as_object(raw, path)
     if kind not in value:
         raise invalid(f"{config['name']} is expected to be {kind}.")
     as_object(value, path, ("id", "type", kind))
@@ -89,8 +89,8 @@ def _clean_value(config: dict[str, Any], given: Any, path: str) -> tuple[Any, bo
     return _CLEANERS[kind](inner, place), False
 
 
-def _take_option(config: dict[str, Any], given: Any, path: str) -> tuple[str, bool]:
-    asked = as_object(given, path, ("id", "name", "color", "description"))
+def _take_option(config: dict[str, Any], raw: Any, path: str) -> tuple[str, bool]:
+    asked = as_object(raw, path, ("id", "name", "color", "description"))
     options: list[dict[str, Any]] = config[config["type"]]["options"]
     if "name" not in asked:
         identifier = asked.get("id")
@@ -118,12 +118,12 @@ def _clean_number(value: Any, path: str) -> float | int:
 
 
 def _clean_date(value: Any, path: str) -> dict[str, Any]:
-    given = as_object(value, path, ("start", "end", "time_zone"))
-    start = _clean_moment(given.get("start"), f"{path}.start")
-    end = None if given.get("end") is None else _clean_moment(given["end"], f"{path}.end")
+    raw = as_object(value, path, ("start", "end", "time_zone"))
+    start = _clean_moment(raw.get("start"), f"{path}.start")
+    end = None if raw.get("end") is None else _clean_moment(raw["end"], f"{path}.end")
     if end is not None and comparable(end) < comparable(start):
         raise invalid(f"Invalid date: {path}.end is before its start.")
-    zone = given.get("time_zone")
+    zone = raw.get("time_zone")
     return {"start": start, "end": end, "time_zone": None if zone is None else as_text(zone, f"{path}.time_zone", 80)}
 
 

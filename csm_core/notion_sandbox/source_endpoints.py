@@ -32,14 +32,14 @@ class SourceEndpoints:
 
     def create(self, call: Call) -> Answer:
         """POST /v1/data_sources: a further one in a database."""
-        given = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
-        parent = as_object(given.get("parent", MISSING), "body.parent", ("type", "database_id"))
+        body = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
+        parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "database_id"))
         as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
         database = self._look.database(as_id(parent.get("database_id"), "body.parent.database_id"))
-        schema = clean_schema(given.get("properties", MISSING), "body.properties")
+        schema = clean_schema(body.get("properties", MISSING), "body.properties")
         self._look.check_relations(schema)
-        title = clean_rich_text(given.get("title", []), "body.title")
-        icon = as_icon(given.get("icon"), "body.icon")
+        title = clean_rich_text(body.get("title", []), "body.title")
+        icon = as_icon(body.get("icon"), "body.icon")
         return self._shapes.source(self._store.sources.add(database["id"], title, schema, icon), database)
 
     def retrieve(self, call: Call) -> Answer:
@@ -49,19 +49,19 @@ class SourceEndpoints:
     def update(self, call: Call) -> Answer:
         """PATCH /v1/data_sources/{id}: its title and properties."""
         row, database = self._look.source(call.id)
-        given = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
+        body = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
         columns: dict[str, Any] = {}
-        trash = trash_word(given)
+        trash = trash_word(body)
         if trash is not None:
             columns["in_trash"] = int(trash)
-        if "title" in given:
-            columns["title"] = to_json(clean_rich_text(given["title"], "body.title"))
-        if "icon" in given:
-            icon = as_icon(given["icon"], "body.icon")
+        if "title" in body:
+            columns["title"] = to_json(clean_rich_text(body["title"], "body.title"))
+        if "icon" in body:
+            icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
-        if "properties" in given:
+        if "properties" in body:
             old: Schema = json.loads(row["properties"])
-            schema = update_schema(old, given["properties"], "body.properties")
+            schema = update_schema(old, body["properties"], "body.properties")
             self._look.check_relations(schema)
             columns["properties"] = to_json(schema)
             kept = {config["id"]: config["type"] for config in schema.values()}
@@ -73,17 +73,17 @@ class SourceEndpoints:
         """POST /v1/data_sources/{id}/query."""
         row, _ = self._look.source(call.id)
         allowed = ("filter", "sorts", "start_cursor", "page_size", "archived", "in_trash", "result_type")
-        given = as_object({} if call.body is None else call.body, "body", allowed)
+        body = as_object({} if call.body is None else call.body, "body", allowed)
         asked = Query(
-            filter=given.get("filter"),
-            sorts=given.get("sorts"),
-            cursor=given.get("start_cursor"),
-            size=as_page_size(given.get("page_size"), "body.page_size", textual=False),
-            in_trash=bool(trash_word(given)),
+            filter=body.get("filter"),
+            sorts=body.get("sorts"),
+            cursor=body.get("start_cursor"),
+            size=as_page_size(body.get("page_size"), "body.page_size", textual=False),
+            in_trash=bool(trash_word(body)),
             limit=self._limit,
         )
-        if given.get("result_type") is not None:
-            as_choice(given["result_type"], "body.result_type", ("page", "data_source"))
+        if body.get("result_type") is not None:
+            as_choice(body["result_type"], "body.result_type", ("page", "data_source"))
         schema = json.loads(row["properties"])
         found = run_query(self._store, row, schema, asked)
         only = call.query.get("filter_properties")

@@ -77,21 +77,23 @@ def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair
     if not warehouse.path.is_file():
         message = f"there is no warehouse at {warehouse.path}: `csm run` creates it"
         raise InputError(message)
-    given = _read_export(file)
+    exported = _read_export(file)
     with warehouse.reserved(), warehouse.connect() as connection:
-        entity = _entity_of(connection, file, given)
+        entity = _entity_of(connection, file, exported)
         rejected = _rejected(connection, entity)
         changed = {
-            place: values for place, values in given.items() if place in rejected and values != rejected[place].values
+            place: values
+            for place, values in exported.items()
+            if place in rejected and values != rejected[place].values
         }
-        _require_files(file, {rejected[place].system for place in given if place in rejected})
+        _require_files(file, {rejected[place].system for place in exported if place in rejected})
         readings = {place: _reading(config, entity, place[0]) for place in changed}
         problems = _problems(connection, entity, changed, readings)
         accepted = {place: values for place, values in changed.items() if place not in problems}
         _load(connection, warehouse, entity, accepted, readings, now or datetime.now(UTC))
         _forget(connection, entity, [rejected[place] for place in accepted])
-    gone = len(given.keys() - rejected.keys())
-    return Repair(entity, len(accepted), tuple(problems.values()), len(given) - gone - len(changed), gone)
+    gone = len(exported.keys() - rejected.keys())
+    return Repair(entity, len(accepted), tuple(problems.values()), len(exported) - gone - len(changed), gone)
 
 
 # -- the file
@@ -196,8 +198,8 @@ class _Rejected:
     values: _Values
 
 
-def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, given: Mapping[_Place, _Values]) -> str:
-    files = sorted({place[0] for place in given})
+def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, exported: Mapping[_Place, _Values]) -> str:
+    files = sorted({place[0] for place in exported})
     found = [
         entity.name
         for entity in ENTITIES.values()

@@ -263,6 +263,7 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
         ],
         identity={"account_map": str(answers)},
         checks={"max_silent_days": 60},
+        min_rejected=1,
     )
     nothing = made.csm("identity")
     assert nothing.returncode == 2
@@ -281,7 +282,7 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
     assert (one["external_id"], one["candidates"][0]["account_id"]) == ("cus_1", "a1")
     assert made.csm("identity", "--out", str(answers / "new.xlsx")).returncode == 2
     written = made.csm("identity", "--out", str(answers / "new.csv"))
-    assert written.stdout.startswith("1 unmatched customers written to ")
+    assert written.stdout.startswith("1 unmatched customer written to ")
     path = answers / "new.csv"
     path.write_text(path.read_text().replace("?", "a1"))
     done = made.csm(*day)
