@@ -33,6 +33,7 @@ from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.sources.files import readable_files
 from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
 from csm_core.warehouse.database import table_exists, transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS, create_macros
@@ -169,13 +170,9 @@ def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, i
 def unknown_accounts_text(unknown: Sequence[tuple[str, int, str]]) -> str:
     """What is wrong with the lines that ``unknown_accounts`` found, where, and what to do."""
     file, line, account = unknown[0]
-    lines = (
-        "1 line names an account that is not among the accounts"
-        if len(unknown) == 1
-        else f"{len(unknown):,} lines name accounts that are not among the accounts"
-    )
     return (
-        f"{file}: {lines}. First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
+        f"{file}: {counted(len(unknown), 'line')} with an account_id that is not among the accounts. "
+        f"First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
     )
 
 

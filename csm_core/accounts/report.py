@@ -7,7 +7,7 @@ from pathlib import Path
 
 from csm_core.accounts.account_suggestions import SourceMatches, UnmatchedCustomer
 from csm_core.system.terminal import printable
-from csm_core.system.text_table import counted
+from csm_core.system.text_table import counted, counted_records
 
 
 def matches_text(sources: Sequence[SourceMatches], customers: Sequence[UnmatchedCustomer]) -> str:
@@ -49,7 +49,7 @@ def _source_line(source: SourceMatches) -> str:
 
 def _customer_lines(customer: UnmatchedCustomer) -> list[str]:
     named = "  ".join(printable(text) for text in (customer.external_id, customer.name, customer.domain) if text)
-    waiting = ", ".join(f"{count:,} {entity}" for entity, count in customer.waiting.items())
+    waiting = ", ".join(counted_records(count, entity) for entity, count in customer.waiting.items())
     return [
         f"  {named}  waiting: {waiting or 'nothing'}",
         *(

@@ -29,6 +29,11 @@ def counted(count: float, noun: str, plural: str = "") -> str:
     return f"{number} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def counted_records(count: int, entity: str) -> str:
+    """A count of records of an entity of the contract: ``1 ticket``, ``2 tickets``."""
+    return counted(count, entity.removesuffix("s"), entity)
+
+
 def is_or_are(count: int) -> str:
     """The verb after a count."""
     return "is" if count == 1 else "are"

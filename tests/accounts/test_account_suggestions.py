@@ -276,7 +276,7 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
     assert told.returncode == 0, told.stderr
     assert "stripe: 2 customers, 1 by column, 1 unmatched" in told.stdout
     assert "cus_1  One Ltd" in told.stdout
-    assert "waiting: 1 subscriptions, 1 invoices" in told.stdout
+    assert "waiting: 1 subscription, 1 invoice" in told.stdout
     assert "1.00  a1  One  (name)" in told.stdout
     (one,) = json.loads(made.csm("identity", "--json").stdout)["unmatched"]
     assert (one["external_id"], one["candidates"][0]["account_id"]) == ("cus_1", "a1")
