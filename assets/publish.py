@@ -18,6 +18,7 @@ from assets.context import (
 )
 from csm_core.errors import NotionError
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import require_newest, require_scored
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _publish_asset(
             # A failed step has no materialisation: what it did is told by an observation.
             context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
             first = "; ".join(f"{one.key}: {one.error}" for one in report.failures[:10])
-            message = f"{len(report.failures):,} pages could not be written, all others were: {first}"
+            message = f"{counted(len(report.failures), 'page')} could not be written, all others were: {first}"
             raise NotionError(message)
         return dg.MaterializeResult(metadata=metadata)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from csm_core.system.text_table import text_table
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -44,15 +46,21 @@ def peak_megabytes() -> float:
 
 def table(measures: list[Measure]) -> str:
     """The measures for a person."""
-    lines = [
-        f"{'task':<14} {'way':<44} {'rows':>12} {'seconds':>9} {'rows/s':>14} {'ratio':>7} "
-        f"{'held MB':>8} {'peak MB':>8}"
-    ]
-    lines += [
-        f"{one.task:<14} {one.way:<44} {one.rows:>12,} {one.seconds:>9.2f} {one.rows_per_second:>14,.0f} "
-        f"{one.ratio:>7.2f} {_whole(one.held_megabytes):>8} {_whole(one.peak_megabytes):>8}".rstrip()
+    rows = [("task", "way", "rows", "seconds", "rows/s", "ratio", "held MB", "peak MB")]
+    rows += [
+        (
+            one.task,
+            one.way,
+            f"{one.rows:,}",
+            f"{one.seconds:.2f}",
+            f"{one.rows_per_second:,.0f}",
+            f"{one.ratio:.2f}",
+            _whole(one.held_megabytes),
+            _whole(one.peak_megabytes),
+        )
         for one in measures
     ]
+    lines = text_table(rows, right=range(2, 8))
     return "\n".join([*lines, f"peak memory {peak_megabytes():,.0f} MB"])
 
 

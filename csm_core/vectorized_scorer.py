@@ -28,6 +28,7 @@ from csm_core.rubric import (
 from csm_core.schemas import is_number
 from csm_core.scoring.input_columns import ACCOUNT, KEYS, UnusedColumnsWarning, input_columns, key_columns, unused_note
 from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+from csm_core.system.text_table import counted
 from csm_core.thresholds import Thresholds
 
 _UNKNOWN = -2
@@ -110,13 +111,13 @@ def _require_unique(signals: pd.DataFrame) -> None:
     accounts = cast("pd.Series", signals[ACCOUNT])
     empty = np.asarray(accounts.isna(), dtype=bool)
     if empty.any():
-        message = f"{int(empty.sum())} rows have no account_id, the first at position {int(empty.argmax())}"
+        message = f"no account_id in {counted(int(empty.sum()), 'row')}, the first at position {int(empty.argmax())}"
         raise SignalError(message)
     keys = [key for key in KEYS if key in signals.columns]
     twice = np.asarray(signals.duplicated(subset=keys), dtype=bool)
     if twice.any():
         account = accounts.iloc[int(twice.argmax())]
-        message = f"account {account!r} stands more than once in the frame (by {', '.join(keys)})"
+        message = f"account {account!r} appears more than once in the frame (by {', '.join(keys)})"
         raise SignalError(message)
 
 
@@ -143,8 +144,10 @@ def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categor
     except TypeError:
         message = f"{field.name} holds values that are no text ({column.dtype}){_first_account(signals, column)}"
         raise SignalError(message) from None
-    known = {level: code for code, level in enumerate(field.levels)}
-    place = np.array([known.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1])
+    code_of = {level: code for code, level in enumerate(field.levels)}
+    place = np.array(
+        [code_of.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1]
+    )
     levels = place[codes].astype(np.int8)
     _refuse_where(levels == _UNKNOWN, field, column, signals, f"is not one of {', '.join(field.levels)}")
     if not field.nullable:

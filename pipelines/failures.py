@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
@@ -11,17 +10,9 @@ from dagster._core.events import AssetMaterializationPlannedData
 from assets.context import ACCEPT, days_between
 from csm_core import errors
 from csm_core.days import portfolio_checks
+from csm_core.operations.run_outcome import StepFailure
 from csm_core.system.redaction import without_secrets
 from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
-
-
-@dataclass(frozen=True)
-class StepFailure:
-    """One asset that failed: its name, the message for a person, and the exit status that its error asks for."""
-
-    asset: str
-    message: str
-    exit_status: int
 
 
 def step_failure(event: dg.DagsterEvent) -> StepFailure:

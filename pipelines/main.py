@@ -1,8 +1,13 @@
 """The console script: the command line of the domain with a runner that knows Dagster, loaded when it is needed."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from csm_core import cli
+
+if TYPE_CHECKING:
+    from csm_core.operations.run_outcome import RunOutcome
 
 
 def main() -> None:
@@ -10,7 +15,7 @@ def main() -> None:
     cli.main(_run_days)
 
 
-def _run_days(*args: Any, **kwargs: Any) -> cli.Outcome:
+def _run_days(*args: Any, **kwargs: Any) -> RunOutcome:
     from pipelines.run import run_days
 
     return run_days(*args, **kwargs)

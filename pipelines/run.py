@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -15,52 +14,19 @@ from csm_core.config import Config
 from csm_core.contract import ACCOUNTS, ENTITIES
 from csm_core.days import portfolio_checks
 from csm_core.errors import InputError
-from csm_core.ingest.found_files import UnreadFile
-from csm_core.staging.vendor_records import RecordCounts
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.database import Warehouse
-from csm_core.warehouse.late_changes import LateRecords
 from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs
 from pipelines.catch_up import RANGE_END, RANGE_START
-from pipelines.failures import StepFailure, is_failed_check, step_failure
+from pipelines.failures import is_failed_check, step_failure
 from pipelines.instance import shared_instance
 from pipelines.run_logs import CSM_RUN, STARTED_BY
 
 _SWITCHED_OFF = "publishing is switched off for this run (--no-publish or --dry-run)"
 # Failures are collected and told by the command itself; Dagster's console log would say everything twice.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published or why nothing was.
-
-    ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
-    had arrived for them, ``unread`` the files of the sources that are not read, ``records`` the counts of the vendors'
-    records by raw table.
-    """
-
-    run_id: str
-    succeeded: bool
-    failures: Sequence[StepFailure] = ()
-    held: Sequence[str] = ()
-    staged: Sequence[Any] = ()
-    published: Sequence[Any] = ()
-    not_published: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    late: tuple[date, date] | None = None
-    late_records: Sequence[LateRecords] = ()
-    unread: Sequence[UnreadFile] = ()
-    records: Sequence[RecordCounts] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """0 done, 2 if only bad input was in the way, 1 for any other failure."""
-        if self.succeeded:
-            return 0
-        statuses = {failure.exit_status for failure in self.failures}
-        return 2 if statuses == {2} else 1
 
 
 def run_days(

@@ -12,6 +12,7 @@ from csm_core.logging import get_logger
 from csm_core.operations.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
 from csm_core.sources.pending_files import waiting_files
 from csm_core.system.redaction import without_secrets
+from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import BUILDING, statuses
 from csm_core.warehouse.late_changes import TouchedDays, days_touched_by_late_records, late_text
 from pipelines.catch_up import RANGE_END, RANGE_START, days_text
@@ -59,7 +60,7 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
         if requests:
             return requests
         if waiting:
-            return dg.SkipReason(f"{len(waiting.files):,} files were written to just now; looking again later")
+            return dg.SkipReason(f"{counted(len(waiting.files), 'file')} written just now; the next tick checks again")
         return dg.SkipReason(f"every file has been loaded, and no day up to {newest} lacks a record")
 
     return _late_files

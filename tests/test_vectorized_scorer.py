@@ -223,12 +223,12 @@ def test_a_misnamed_and_a_doubled_column_are_told():
 
 def test_duplicate_keys_are_refused_unless_days_or_tenants_tell_them_apart():
     frame = frame_of([BEST, WORST]).assign(account_id="same")
-    with pytest.raises(SignalError, match="'same' stands more than once"):
+    with pytest.raises(SignalError, match="'same' appears more than once"):
         VectorizedCSMHealthScorer().score_frame(frame)
     dated = frame.assign(as_of_date=pd.to_datetime(["2026-01-01", "2026-01-02"]))
     assert len(VectorizedCSMHealthScorer().score_frame(dated)) == 2
     assert len(VectorizedCSMHealthScorer().score_frame(frame.assign(tenant_id=["north", "south"]))) == 2
-    with pytest.raises(SignalError, match=r"'same' stands more than once .*tenant_id"):
+    with pytest.raises(SignalError, match=r"'same' appears more than once .*tenant_id"):
         VectorizedCSMHealthScorer().score_frame(frame.assign(tenant_id="north"))
 
 

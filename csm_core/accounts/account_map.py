@@ -33,6 +33,7 @@ from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.sources.files import readable_files
 from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS, create_macros
@@ -59,8 +60,8 @@ def externals_table(system: str) -> str:
 
 def load(connection: duckdb.DuckDBPyConnection, config: Config, *, loaded_at: datetime, log: Log) -> None:
     """Load the configured files of account map and domains. Raises SourceError for one that cannot be read whole."""
-    given = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
-    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in given]
+    files = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
+    targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in files]
     load_tables(connection, targets, loaded_at=loaded_at, log=log)
     broken = connection.execute(
         "select source_file, source_line, detail from raw.unparseable_rows where system = ? order by all limit 1",
@@ -92,13 +93,13 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
     _require_values(connection, MAP_TABLE, ("system", "external_id"))
     _require_values(connection, DOMAIN_TABLE, ("account_id", "domain"))
     _require_plain_map(connection, {source.system for source in config.sources})
-    known = [
+    queries = [
         f"select {literal(system)} as system, {', '.join(EXTERNAL_COLUMNS)} from {externals_table(system)}"
         for system in systems
         if table_exists(connection, externals_table(system))
     ]
     empty = "select null::varchar as system, " + ", ".join(f"null::varchar as {name}" for name in EXTERNAL_COLUMNS)
-    externals = " union all ".join(known) or f"{empty} limit 0"
+    externals = " union all ".join(queries) or f"{empty} limit 0"
     sources = ", ".join(f"({literal(one.system)}, {literal(one.label)})" for one in config.sources)
     shared = ", ".join(literal(domain) for domain in SHARED_DOMAINS)
     write_domain_forms(
@@ -169,13 +170,9 @@ def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, i
 def unknown_accounts_text(unknown: Sequence[tuple[str, int, str]]) -> str:
     """What is wrong with the lines that ``unknown_accounts`` found, where, and what to do."""
     file, line, account = unknown[0]
-    lines = (
-        "1 line names an account that is not among the accounts"
-        if len(unknown) == 1
-        else f"{len(unknown):,} lines name accounts that are not among the accounts"
-    )
     return (
-        f"{file}: {lines}. First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
+        f"{file}: {counted(len(unknown), 'line')} with an account_id that is not among the accounts. "
+        f"First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
     )
 
 

@@ -1,37 +1,21 @@
-"""What `csm identity` prints."""
+"""The text of `csm identity`."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from csm_core.accounts import account_suggestions
 from csm_core.accounts.account_suggestions import SourceMatches, UnmatchedCustomer
-from csm_core.errors import InputError
 from csm_core.system.terminal import printable
-from csm_core.warehouse.database import Warehouse
+from csm_core.system.text_table import counted, counted_records
 
 
-def identity_text(warehouse: Warehouse, *, limit: int, out: Path | None, as_json: bool) -> str:
-    """Who is matched by what and who is not, or what was exported. Raises InputError without a warehouse."""
-    if not warehouse.path.is_file():
-        message = f"there is no warehouse at {warehouse.path}: `csm run` makes it"
-        raise InputError(message)
-    with warehouse.connect() as connection:
-        if out:
-            written = account_suggestions.export_unmatched(connection, out)
-            said = f"{written:,} unmatched customers written to {out}"
-            return f"{said}: put accounts in place of `?`, or a blank, and add it to `account_map`" if written else said
-        found = account_suggestions.matches(connection)
-        customers = account_suggestions.unmatched(connection, limit)
-    if as_json:
-        report = {"sources": [asdict(one) for one in found], "unmatched": [asdict(one) for one in customers]}
-        return json.dumps(report, indent=2)
-    if not found:
-        return "no source that has been staged knows customers by ids of its own"
+def matches_text(sources: Sequence[SourceMatches], customers: Sequence[UnmatchedCustomer]) -> str:
+    """A line for each source and, below it, the unmatched customers that were asked for, with their candidates."""
+    if not sources:
+        return "no source that has been staged has customers with ids of its own"
     lines: list[str] = []
-    for source in found:
+    for source in sources:
         own = [one for one in customers if (one.system, one.source) == (source.system, source.source)]
         lines += [_source_line(source), *(line for one in own for line in _customer_lines(one))]
         if len(own) < source.unmatched:
@@ -39,6 +23,12 @@ def identity_text(warehouse: Warehouse, *, limit: int, out: Path | None, as_json
                 f"  … and {source.unmatched - len(own):,} more unmatched: see --limit, or --out for all of them"
             )
     return "\n".join(lines)
+
+
+def exported_text(written: int, out: Path) -> str:
+    """How many unmatched customers were written, and what to do with the file."""
+    message = f"{counted(written, 'unmatched customer')} written to {out}"
+    return f"{message}: put accounts in place of `?`, or a blank, and add it to `account_map`" if written else message
 
 
 def _source_line(source: SourceMatches) -> str:
@@ -50,7 +40,7 @@ def _source_line(source: SourceMatches) -> str:
         "ignored": source.ignored,
         "unmatched": source.unmatched,
     }
-    line = f"{name}: {source.customers:,} customers"
+    line = f"{name}: {counted(source.customers, 'customer')}"
     line += "".join(f", {count:,} {what}" for what, count in counts.items() if count or what == "unmatched")
     if source.unknown_account:
         line += f"; {source.unknown_account:,} matched with accounts that are not among the accounts"
@@ -59,7 +49,7 @@ def _source_line(source: SourceMatches) -> str:
 
 def _customer_lines(customer: UnmatchedCustomer) -> list[str]:
     named = "  ".join(printable(text) for text in (customer.external_id, customer.name, customer.domain) if text)
-    waiting = ", ".join(f"{count:,} {entity}" for entity, count in customer.waiting.items())
+    waiting = ", ".join(counted_records(count, entity) for entity, count in customer.waiting.items())
     return [
         f"  {named}  waiting: {waiting or 'nothing'}",
         *(

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import counted_sql
 
 WIDTH, HEIGHT = 480, 120
@@ -67,7 +68,7 @@ def score_distributions(connection: duckdb.DuckDBPyConnection, days: tuple[date,
 
 def _distribution(day: date, bars: Sequence[Mapping[str, int]]) -> str:
     tallest = max(sum(bar.values()) for bar in bars)
-    caption = f"Scores of {day} from 0 to 100, a bar for {BUCKET} points; the tallest is {tallest:,} accounts."
+    caption = f"Scores of {day} from 0 to 100, a bar for {BUCKET} points; the tallest is {counted(tallest, 'account')}."
     return _markdown(caption, stacked_bars(bars))
 
 
@@ -99,7 +100,7 @@ def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
     days = f"{min(bars)}, the only scored day"
     if len(bars) > 1:
         days = f"each of {len(bars)} scored days from {min(bars)} to {max(bars)}"
-    caption = f"Accounts by RAG, RED at the bottom, a bar for {days}; the full height is {most:,} accounts."
+    caption = f"Accounts by RAG, RED at the bottom, a bar for {days}; the full height is {counted(most, 'account')}."
     return _markdown(caption, stacked_bars(list(bars.values())))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 
 from csm_core.rubric import SIGNAL_NAMES
-from csm_core.system.terminal import printable
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql
 
@@ -74,38 +73,6 @@ def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummar
         by_risk=_counts(connection, "churn_risk_level", day),
         movers=_movers(connection, day, previous_day) if previous_day else (),
     )
-
-
-def day_lines(summary: DaySummary) -> list[str]:
-    """The summary for a person, a line a fact."""
-    rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)
-    risks = ", ".join(
-        f"{summary.by_risk[level]:,} {level}" for level in ("critical", "high") if summary.by_risk.get(level)
-    )
-    lines = [
-        f"Accounts   {summary.accounts:,}   {rags}",
-        f"Alerts     {summary.alerts:,}" + (f"   churn risk: {risks}" if risks else ""),
-    ]
-    if summary.movers:
-        lines.append(f"Movers     since {summary.previous_day}")
-        for mover in summary.movers:
-            arrow = "up  " if mover.score > mover.score_before else "down"
-            rag = mover.rag if mover.rag == mover.rag_before else f"{mover.rag_before} to {mover.rag}"
-            lines.append(
-                f"           {arrow} {mover.score_before:5.1f} to {mover.score:5.1f}  {rag:<14}  "
-                f"{printable(mover.account_name)} ({printable(mover.account_id)}): "
-                f"{mover.signal} {mover.signal_change:+.1f}"
-            )
-    elif summary.previous_day:
-        lines.append(f"Movers     none since {summary.previous_day}")
-    return lines
-
-
-def _change(summary: DaySummary, rag: str) -> str:
-    if not summary.by_rag_before:
-        return ""
-    change = summary.by_rag.get(rag, 0) - summary.by_rag_before.get(rag, 0)
-    return f" ({change:+,})" if change else " (=)"
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, column: str, day: date) -> dict[str, int]:

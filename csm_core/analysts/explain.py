@@ -33,7 +33,7 @@ CAP = "cap"
 POLICY = "policy"
 ROUNDING = "rounding"
 _CENT = Decimal("0.01")
-_SUPPORTING = {signal.deduction.field: signal.name for signal in RUBRIC if signal.deduction}
+SUPPORTING = {signal.deduction.field: signal.name for signal in RUBRIC if signal.deduction}
 _FIELDS = {field.name: field for field in FIELDS}
 
 
@@ -80,21 +80,6 @@ class Explanation:
             CAP: self.cap,
         }
 
-    def lines(self, missing: Sequence[str] = ()) -> list[str]:
-        """As a table: what every signal gave of its weight; ``missing`` ones had nothing to compute from."""
-        cents = Cents.of(self)
-        rows = [("signal", "value", "points", "of", "")]
-        for part in self.parts:
-            unknown = "nothing known" if part.signal in missing else ""
-            rows.append(
-                (part.signal, _value_text(part, self.signals), f"{cents.parts[part.signal]}", f"{part.weight}", unknown)
-            )
-        rows.append(("raw score", "", f"{cents.raw_score}", "100", ""))
-        if self.cap:
-            rows.append(("cap (TAM)", str(self.signals.tam_health_rag), f"{cents.cap:+}", "", ""))
-        rows.append(("score", "", f"{cents.score}", "100", self.score.rag))
-        return _table(rows, right={2, 3})
-
 
 @dataclass(frozen=True)
 class Cents:
@@ -108,8 +93,8 @@ class Cents:
     @classmethod
     def of(cls, explanation: Explanation) -> Cents:
         """Scores are rounded; adoption and the cap, the only parts that are no whole numbers, are what is left."""
-        raw_score, score = _cents(explanation.score.raw_score), _cents(explanation.score.score)
-        whole = {part.signal: _cents(part.points) for part in explanation.parts if part.signal != _RATED}
+        raw_score, score = cents(explanation.score.raw_score), cents(explanation.score.score)
+        whole = {part.signal: cents(part.points) for part in explanation.parts if part.signal != _RATED}
         rated = raw_score - sum(whole.values(), Decimal(0))
         parts = {part.signal: whole.get(part.signal, rated) for part in explanation.parts}
         return cls(parts, raw_score, score - raw_score, score)
@@ -155,7 +140,7 @@ class Change:
         before, after = Cents.of(self.before), Cents.of(self.after)
         found: dict[str, dict[str, Decimal]] = {}
         for name in ("green_threshold", "amber_threshold"):
-            earlier, later = _cents(getattr(self.policy_before, name)), _cents(getattr(self.policy_after, name))
+            earlier, later = cents(getattr(self.policy_before, name)), cents(getattr(self.policy_after, name))
             found[name.removesuffix("_threshold")] = {
                 "before": before.score - earlier,
                 "signals": after.raw_score - before.raw_score,
@@ -176,43 +161,10 @@ class Change:
             "policy_before": asdict(self.policy_before),
             "policy_after": asdict(self.policy_after),
             "margins": {
-                band: {name: float(cents) for name, cents in margin.items()} for band, margin in self.margins().items()
+                band: {name: float(distance) for name, distance in margin.items()}
+                for band, margin in self.margins().items()
             },
         }
-
-    def lines(self) -> list[str]:
-        """As a table, in hundredths that add up as printed; what moved no points stands in a line below."""
-        before, after = Cents.of(self.before), Cents.of(self.after)
-        rows = [("", "before", "after", "change")]
-        rows.append(("score", f"{before.score}", f"{after.score}", f"{after.score - before.score:+}"))
-        idle: list[str] = []
-        for earlier, later in zip(self.before.parts, self.after.parts, strict=True):
-            difference = after.parts[later.signal] - before.parts[earlier.signal]
-            values = (_value_text(earlier, self.before.signals), _value_text(later, self.after.signals))
-            if difference:
-                rows.append((f"  {earlier.signal}", *values, f"{difference:+}"))
-            elif values[0] != values[1]:
-                idle.append(f"{earlier.signal} {values[0]} → {values[1]}")
-        cap = after.cap - before.cap
-        tams = (self.before.signals.tam_health_rag, self.after.signals.tam_health_rag)
-        if cap or tams[0] != tams[1]:
-            rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
-        lines = _table(rows, right={1, 2, 3})
-        if idle:
-            lines.append(f"changed, but moved no points: {'; '.join(idle)}")
-        return [*lines, *self._band_lines()]
-
-    def _band_lines(self) -> Iterator[str]:
-        earlier, later = self.before.score.rag, self.after.score.rag
-        if self.policy_before != self.policy_after:
-            yield f"policy: {policy_text(self.policy_before)} before, {policy_text(self.policy_after)} after"
-        if earlier != later:
-            yield f"{earlier} became {later}, by its {' and its '.join(self.rag_moved_by) or 'score'}"
-        elif self.rag_moved_by:
-            yield f"{later} as before: what the score moved, the policy moved back"
-        risks = (risk_text(self.before.score), risk_text(self.after.score))
-        if risks[0] != risks[1]:
-            yield f"churn risk {risks[0]} became {risks[1]}"
 
 
 @dataclass(frozen=True)
@@ -248,18 +200,6 @@ class BandMoves:
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return {"target": self.target, "up": self.up, "moves": [move.as_dict() for move in self.moves]}
-
-    def lines(self) -> list[str]:
-        """As text, one line per input that suffices alone."""
-        if not self.moves:
-            verb = f"reach {self.target}" if self.up else f"fall to {self.target}"
-            return [f"no change of a single signal would {verb}"]
-        title = f"to reach {self.target}, any one of:" if self.up else f"it would fall to {self.target} by any one of:"
-        rows = [
-            (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=self.up), f"score {_cents(move.score)}")
-            for move in self.moves
-        ]
-        return [title, *_table(rows, right=set())]
 
 
 def explain(signals: CSMHealthSignals, score: CSMHealthScore) -> Explanation:
@@ -319,7 +259,7 @@ def next_band_moves(signals: CSMHealthSignals, policy: Thresholds) -> BandMoves:
         for candidate in _candidates(field, value, up, reached):
             then = reached(field.name, candidate)
             if then:
-                signal = _SUPPORTING.get(field.name, field.name if field.name in now.signal_breakdown else None)
+                signal = SUPPORTING.get(field.name, field.name if field.name in now.signal_breakdown else None)
                 moves.append(Move(field.name, signal, value, candidate, then.score, then.rag))
                 break
     return BandMoves(target, up, tuple(moves))
@@ -406,55 +346,9 @@ def _scorer(policy: Thresholds) -> CSMHealthScorer:
     return CSMHealthScorer(**asdict(policy))
 
 
-def policy_text(policy: Thresholds) -> str:
-    """Where the bands begin and how near a renewal worries, in a few words."""
-    return (
-        f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}, "
-        f"churn window {policy.churn_window_days} days"
-    )
-
-
-def risk_text(score: CSMHealthScore) -> str:
-    """Churn risk, what triggered it, and whether it alerts, in a few words."""
-    trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
-    return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
-
-
-def _value_text(part: Part, signals: CSMHealthSignals) -> str:
-    text = _plain(part.value)
-    for field, signal in _SUPPORTING.items():
-        if signal == part.signal:
-            text += f", {getattr(signals, field)} open"
-    return text
-
-
-def _plain(value: Any, *, up: bool | None = None) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, float):
-        # A value to reach is rounded towards the safe side, so that the printed one suffices.
-        return f"{value:.4g}" if up is None else _outward(value, up)
-    return str(value)
-
-
-def _outward(value: float, up: bool) -> str:
-    scaled = value * 10_000
-    return f"{(math.ceil(scaled) if up else math.floor(scaled)) / 10_000:.4g}"
-
-
-def _cents(number: float) -> Decimal:
+def cents(number: float) -> Decimal:
+    """The number rounded to hundredths."""
     return Decimal(number).quantize(_CENT, rounding=ROUND_HALF_EVEN)
-
-
-def _table(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
-            for column, cell in enumerate(row)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 (_RATED,) = (signal.name for signal in RUBRIC if isinstance(signal.rule, Rate))

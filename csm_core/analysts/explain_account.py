@@ -17,8 +17,6 @@ from csm_core.analysts.explain import (
     explain,
     explain_change,
     next_band_moves,
-    policy_text,
-    risk_text,
 )
 from csm_core.errors import InputError, WarehouseError
 from csm_core.health_scorer import CSMHealthScorer, checked_signals
@@ -59,33 +57,12 @@ class ScoredDay:
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """The answer of ``csm explain``, as text and as an object for ``--json``."""
+    """The answer of ``csm explain``."""
 
     day: ScoredDay
     moves: BandMoves
     since: ScoredDay | None = None
     change: Change | None = None
-
-    def text(self) -> str:
-        """For people: points against weights, what would change the band, and what changed since another day."""
-        day, score = self.day, self.day.explanation.score
-        lines = [
-            f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
-            f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
-            "",
-            *day.explanation.lines(day.missing_signals),
-            policy_text(day.policy),
-        ]
-        if day.missing_signals:
-            lines.append(f"signal coverage {day.signal_coverage:.0%}")
-        if not day.follows_the_rubric:
-            lines.append("note: this day was scored by another version of the rubric; run it again to compare")
-        lines += ["", *self.moves.lines()]
-        if self.change and self.since:
-            lines += ["", f"since {self.since.as_of_date}:", *self.change.lines()]
-            if self.since.config_hash != day.config_hash:
-                lines.append("the two days were scored under different configurations")
-        return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """For programs. With ``since``: ``change`` has the parts that add up to the difference."""
@@ -173,9 +150,9 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
 
 
 def load_day(
-    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, known: tuple[date, date]
+    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, bounds: tuple[date, date]
 ) -> ScoredDay:
-    """One account on one day. ``known`` bounds its days, for the message of the InputError if ``day`` is none."""
+    """One account on one day. ``bounds`` are its first and last day, for the InputError if ``day`` is none."""
     points = [f"{name}_points" for name in SIGNAL_NAMES]
     inputs = [field.name for field in FIELDS]
     columns = [
@@ -191,7 +168,7 @@ def load_day(
         {"tenant": tenant_id, "account": account_id, "day": day},
     )
     if not found:
-        message = f"account {account_id!r} has no score on {day}; its days are from {known[0]} to {known[1]}"
+        message = f"account {account_id!r} has no score on {day}; its days are from {bounds[0]} to {bounds[1]}"
         raise InputError(message)
     row = found[0]
     return ScoredDay(

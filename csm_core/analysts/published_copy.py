@@ -23,6 +23,7 @@ from csm_core.errors import WarehouseError
 from csm_core.logging import get_logger
 from csm_core.system.checksums import copy_file, sha256_of
 from csm_core.system.file_access import give_group, make_folder
+from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import MartChanges, changed_since_copy, copied_checksum, mark_copied
 from csm_core.warehouse.database import Warehouse
@@ -124,8 +125,8 @@ def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str
     ).fetchone()
     if half:
         message = (
-            f"{half[0]} has signals of {half[1]:,} accounts and scores of {half[2]:,}: a run of it was cut short. "
-            f"Analysts keep the copy before. Run the day again: csm run --as-of {half[0]}"
+            f"{half[0]} has signals of {counted(int(half[1]), 'account')} and scores of {half[2]:,}: a run of "
+            f"it was cut short. Analysts keep the copy before. Run the day again: csm run --as-of {half[0]}"
         )
         raise WarehouseError(message)
 

@@ -15,8 +15,10 @@ from typing import Any
 import duckdb
 
 from csm_core.errors import InputError, RunError
+from csm_core.system.text_table import counted
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import quoted
+from csm_core.warehouse.spreadsheet_text import escaped
 
 FORMATS = ("table", "csv", "json")
 DEFAULT_TIMEOUT_SECONDS = 300
@@ -82,7 +84,8 @@ def query_published(
                     return f"{as_box(relation)}\n"
                 return _rows_as(form, relation.columns, relation.fetchall())
         except duckdb.InterruptException:
-            message = f"the query was stopped after {timeout:g} seconds; --timeout SECONDS gives another limit, 0 none"
+            limit = counted(timeout or 0, "second")
+            message = f"the query was stopped after {limit}; --timeout SECONDS gives another limit, 0 none"
             raise RunError(message) from None
         except duckdb.Error as error:
             message = f"the query was rejected: {_reason(connection, error)}"
@@ -139,13 +142,6 @@ def _rows_as(form: str, names: list[str], rows: list[tuple[Any, ...]]) -> str:
         return json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, default=str) + "\n"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[_inert(value) for value in row] for row in rows])
+    writer.writerow([escaped(name) for name in names])
+    writer.writerows([[escaped(value) for value in row] for row in rows])
     return text.getvalue()
-
-
-def _inert(value: Any) -> Any:
-    # A spreadsheet would run text that begins like a formula; the names come from outside.
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value

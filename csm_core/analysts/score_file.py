@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
 from csm_core.analysts.queries import as_box
 from csm_core.errors import InputError
 from csm_core.ingest.parquet_files import OPTIONS, row_number
+from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.read_settings import delimiter_of
-from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of
-from csm_core.ingest.text_reader import Refused, Row, line_count, read_header, read_lines, read_rows
+from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of, glob_escaped, stated
+from csm_core.ingest.text_loader import IncomingText, json_pointer
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring.input_columns import ACCOUNT, input_columns, key_columns, unused_note
 from csm_core.scoring.sql import refusal_sql
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
-from csm_core.warehouse.export import harmless
 from csm_core.warehouse.models import literal, quoted
+from csm_core.warehouse.spreadsheet_text import escaped_sql
 from csm_core.warehouse.text_macros import create_macros
 
 SHOWN = ("account_id", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
@@ -32,8 +30,8 @@ _COPY_FORMATS = {CSV: "format csv, header", JSON_LINES: "format json", PARQUET: 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-_BATCH_ROWS = 20_000
-_LONGEST_LINE = 32 * 1024 * 1024
+# Which columns are required, and which are inputs, is checked after reading: their names may be spelt otherwise.
+_SIGNALS = RawTable("file", "signals", "signals", required=(), null_values=())
 _NO_FORMAT = "the name does not state a known format; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
 
 
@@ -87,11 +85,11 @@ def score_file(
 ) -> ScoreFileReport:
     """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write the scores to ``out``, if given.
 
-    ``account_id`` and the required inputs have to be there; ``tenant_id`` and ``as_of_date`` may, and then tell rows
-    of one account apart and are written, too; in CSV, one that a spreadsheet would run as a formula gets an apostrophe
-    in front. The output takes its format from its name and stands whole or not at all. ``listed`` gives the scores in
-    the report. Raises InputError for a file that is missing or unreadable, a required column that is missing, and an
-    output that cannot be written.
+    ``account_id`` and the required inputs must be present. ``tenant_id`` and ``as_of_date`` are optional: they separate
+    rows of one account, and are written. In CSV, text that a spreadsheet would run is escaped. The format of the output
+    is the one of its name; the file is written completely or not at all. ``listed`` returns the scores in the report.
+    Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output that
+    cannot be written.
     """
     form = _form(path)
     if not path.is_file():
@@ -103,7 +101,7 @@ def score_file(
             columns, bad = _read(connection, path, form)
             found = {name: columns[column] for name, column in input_columns(list(columns), f"{path}:").items()}
             keys = key_columns(list(columns))
-            _judge(connection, found, {key: columns[column] for key, column in keys.items()})
+            _validate(connection, found, {key: columns[column] for key, column in keys.items()})
             bad += _bad_rows(connection)
             connection.execute(
                 f"create table scored as {(scorer or VectorizedCSMHealthScorer()).sql('good', keys=('line', *keys))}"
@@ -146,26 +144,20 @@ def _form_to_write(out: Path, source: Path) -> str:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple[dict[str, _Column], list[BadRow]]:
-    """Fill the table ``given``; its columns by the file's names, and the lines that are no rows."""
-    # The name is one file's, whatever signs it has in it.
-    name = glob.escape(str(path))
+    """Fill the table ``given``; its columns by the file's names, and the lines that cannot be read as rows."""
     if form == PARQUET:
-        return _read_parquet(connection, name), []
-    if form == JSON_LINES:
-        return _read_json_lines(connection, path, name)
-    header = read_header(path)
-    delimiter, width, line = header.delimiter, len(header.names), header.line
-    bad = _read_text(
-        connection,
-        f"delim = {literal(delimiter)}, quote = '\"', escape = '\"', header = true, "
-        f"skip = {line - 1}, compression = {literal(compression_of(path))}",
-        name,
-        width=width,
-        lines=line_count(path) - line,
-        first_line=line + 1,
-        carefully=lambda: read_rows(path, width, delimiter=delimiter, header_line=line),
-    )
-    return {column: _Column(f"c{position}") for position, column in enumerate(header.names)}, bad
+        return _read_parquet(connection, glob_escaped(str(path))), []
+    file = stated(path)
+    text = IncomingText(connection, _SIGNALS, "signals")
+    if form == CSV:
+        text.read_csv(file)
+        columns = {name: _Column(f"c{position}") for position, name in enumerate(file.columns)}
+    else:
+        text.read_json_lines(file)
+        columns = {key: _Column(f"json_extract_string(c0, {literal(json_pointer(key))})") for key in file.columns}
+    (table,) = text.tables.values()
+    connection.execute(f"create temp view given as select * rename (_source_line as _line) from {table}")
+    return columns, [BadRow(bad.line, "", "", bad.detail or str(bad.reason), bad.text) for bad in file.rejected]
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, _Column]:
@@ -179,93 +171,13 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str,
     return {column: _Column(quoted(column), kind) for column, kind in described}
 
 
-def _read_json_lines(
-    connection: duckdb.DuckDBPyConnection, path: Path, name: str
-) -> tuple[dict[str, _Column], list[BadRow]]:
-    bad = _read_text(
-        connection,
-        f"delim = '\x01', quote = '', escape = '', header = false, compression = {literal(compression_of(path))}",
-        name,
-        width=1,
-        lines=line_count(path),
-        first_line=1,
-        carefully=lambda: read_lines(path),
-    )
-    connection.execute("delete from given where trim(c0) = '' or c0 is null")
-    broken = "not json_valid(c0) or json_type(if(json_valid(c0), c0, 'null')) <> 'OBJECT'"
-    refused = connection.execute(f"select _line, c0 from given where {broken} order by _line").fetchall()
-    kept = connection.execute(f"delete from given where {broken}; select count(*) from given").fetchone()
-    if refused and kept == (0,) and str(refused[0][1]).lstrip("\ufeff \t").startswith("["):
-        message = f"{path}: a JSON array; expected JSON lines, one object on each line"
-        raise InputError(message)
-    bad += [BadRow(line, "", "", "not a JSON object", text) for line, text in refused]
-    keys = connection.execute("select distinct unnest(json_keys(c0)) as name from given order by name").fetchall()
-    return {key: _Column(f"(c0 ->> {literal(f'$.{quoted(key)}')})") for (key,) in keys if '"' not in key}, bad
+# -- validating ----------------------------------------------------------------------------------------------------
 
 
-def _read_text(
-    connection: duckdb.DuckDBPyConnection,
-    form: str,
-    name: str,
-    *,
-    width: int,
-    lines: int,
-    first_line: int,
-    carefully: Any,
-) -> list[BadRow]:
-    """Fill ``given`` with text columns c0, c1, … and each row's line, at full speed or, if need be, with care.
-
-    The fast reader is believed only when it found exactly one row per physical line: a quote that is never closed, for
-    one, makes it swallow rows without a word.
-    """
-    names = [f"c{position}" for position in range(width)]
-    typed = ", ".join(f"{column}: 'varchar'" for column in names)
-    try:
-        connection.execute(
-            f"create or replace table given as select row_number() over () + {first_line - 1} as _line, * from "
-            f"read_csv({literal(name)}, auto_detect = false, {form}, columns = {{{typed}}}, strict_mode = true, "
-            f"null_padding = false, max_line_size = {_LONGEST_LINE}, encoding = 'utf-8')"
-        )
-        counted = connection.execute("select count(*) from given").fetchone()
-        if counted and counted[0] == lines:
-            return []
-    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
-        pass  # read again below, line by line, so that each broken line is told
-    connection.execute(
-        f"create or replace table given (_line bigint, {', '.join(f'{column} varchar' for column in names)})"
-    )
-    bad: list[BadRow] = []
-    for batch in _batches(carefully(), bad):
-        arrays: dict[str, Any] = {"_line": np.array([row.line for row in batch], dtype=np.int64)}
-        for position, column in enumerate(names):
-            arrays[column] = np.array([row.values[position] for row in batch], dtype=object)
-        connection.register("batch", arrays)
-        connection.execute(
-            f"insert into given select _line, {', '.join(f'cast({c} as varchar)' for c in names)} from batch"
-        )
-        connection.unregister("batch")
-    return bad
-
-
-def _batches(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[list[Row]]:
-    rows = _rows(records, bad)
-    while batch := list(islice(rows, _BATCH_ROWS)):
-        yield batch
-
-
-def _rows(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[Row]:
-    for record in records:
-        if isinstance(record, Refused):
-            bad.append(BadRow(record.line, "", "", record.detail or str(record.reason), record.text))
-        else:
-            yield record
-
-
-# -- judging ----------------------------------------------------------------------------------------------------------
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column], keys: Mapping[str, _Column]) -> None:
-    """Split ``given`` into the tables ``good`` and ``refused`` (line, account, field, value)."""
+def _validate(
+    connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column], keys: Mapping[str, _Column]
+) -> None:
+    """Split ``given`` into the tables ``good`` and ``rejected`` (line, account, field, value)."""
     create_macros(connection)
     # An identifier that came as a floating point number is the integer, as everywhere.
     shown = ", ".join(
@@ -278,18 +190,18 @@ def _judge(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column],
     unreadable = " ".join(f"when {name}_text is not null and {name} is null then {literal(name)}" for name in inputs)
     values = " ".join(f"when {literal(name)} then {name}_text" for name in inputs)
     connection.execute(
-        f"create table refused as select line, {ACCOUNT}, field, case field {values} end as value, true as unreadable "
+        f"create table rejected as select line, {ACCOUNT}, field, case field {values} end as value, true as unreadable "
         f"from (select *, case when {ACCOUNT} is null or trim({ACCOUNT}) = '' then {literal(ACCOUNT)} {unreadable} end "
         "as field from parsed) where field is not null"
     )
-    readable = "(select * from parsed where line not in (select line from refused))"
+    readable = "(select * from parsed where line not in (select line from rejected))"
     outside = refusal_sql(readable, ("line", ACCOUNT))
     connection.execute(
-        f"insert into refused select outside.line, outside.{ACCOUNT}, field, case field {values} end, false "
+        f"insert into rejected select outside.line, outside.{ACCOUNT}, field, case field {values} end, false "
         f"from ({outside}) as outside inner join parsed on outside.line = parsed.line"
     )
     connection.execute(
-        f"insert into refused select line, {ACCOUNT}, {literal(ACCOUNT)}, {ACCOUNT}, false from {readable} "
+        f"insert into rejected select line, {ACCOUNT}, {literal(ACCOUNT)}, {ACCOUNT}, false from {readable} "
         f"qualify row_number() over (partition by {', '.join(keys)} order by line) > 1"
     )
     names = ", ".join(["line", *keys, *_FIELDS])
@@ -298,7 +210,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column],
 
 def _bad_rows(connection: duckdb.DuckDBPyConnection) -> list[BadRow]:
     found = connection.execute(
-        f"select line, {ACCOUNT}, field, value, unreadable from refused order by line"
+        f"select line, {ACCOUNT}, field, value, unreadable from rejected order by line"
     ).fetchall()
     return [
         BadRow(line, account or "", field, _reason(field, value, unreadable), value)
@@ -311,11 +223,11 @@ def _reason(name: str, value: str | None, unreadable: bool) -> str:
         return "is missing"
     field = _FIELDS.get(name)
     if field is None:
-        return f"stands more than once: {value}"
+        return f"appears more than once: {value}"
     if field.levels:
         return f"is not one of {', '.join(field.levels)}: {value}"
     if unreadable:
-        return f"is no {'whole ' * (field.kind == 'integer')}number: {value}"
+        return f"{'is not an integer' if field.kind == 'integer' else 'is not a number'}: {value}"
     return f"is not from {field.least:g} to {field.most:g}: {value}"
 
 
@@ -353,8 +265,7 @@ def _parsed(field: Field, column: _Column | None) -> str:
 
 def _write(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], out: Path, form: str) -> None:
     fresh = out.with_name(f".{out.name}.new")
-    # A spreadsheet opens CSV, and would run an id that begins like a formula.
-    safe = f" replace ({', '.join(f'{harmless(key)} as {key}' for key in keys)})" if form == CSV else ""
+    safe = f" replace ({', '.join(f'{escaped_sql(key)} as {key}' for key in keys)})" if form == CSV else ""
     packed = "" if form == PARQUET else f", compression {compression_of(out)}"
     separated = f", delim {literal(delimiter_of(out))}" if form == CSV else ""
     try:

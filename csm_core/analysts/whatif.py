@@ -71,29 +71,6 @@ class WhatIfReport:
             "mrr_known": self.mrr_known,
         }
 
-    def text(self) -> str:
-        """For people: the days, then the two matrices with rows for before and columns for after."""
-        rows = [("day", "accounts", "band changed", "risk changed", "alerts", "more", "fewer", "MRR moved")]
-        for day in self.days:
-            moved = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in day.mrr_moved.items())
-            alerts = f"{day.alerts_before} → {day.alerts_after}"
-            numbers = (f"{day.accounts:,}", f"{day.rag_changed:,}", f"{day.risk_changed:,}")
-            unknown = "-" if self.mrr_known else "not known here"
-            rows.append(
-                (str(day.as_of_date), *numbers, alerts, f"+{day.alerts_more}", f"-{day.alerts_fewer}", moved or unknown)
-            )
-        parts = [_table(rows)]
-        for title, order, found in (
-            ("band, account-days", RAGS, self.rag_migrations),
-            ("churn risk, account-days", CHURN_RISKS, self.risk_migrations),
-        ):
-            matrix = [("before \\ after", *order)]
-            matrix += [(level, *(f"{found.get((level, to), 0):,}" for to in order)) for level in order]
-            parts.append(f"{title}:\n{_table(matrix)}")
-        if not self.mrr_known:
-            parts.append("asked of the published copy: it holds no revenue, and segments as they are now")
-        return "\n\n".join(parts)
-
 
 _COUNTS = ("accounts", "rag_changed", "risk_changed", "alerts_before", "alerts_after", "alerts_more", "alerts_fewer")
 
@@ -198,7 +175,7 @@ def _tally_sql(
         else ""
     )
     revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
-    held = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
+    triggers = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
     return f"""
         with scored as (
             select * from {SCORES} where as_of_date between $first_date and $last_date and {counted}
@@ -230,7 +207,7 @@ def _tally_sql(
             where as_of_date between $first_date and $last_date
         ),
         risked as (
-            select touched.*, {risk_sql(*held, "rag_after", ENUM)} as risk_after
+            select touched.*, {risk_sql(*triggers, "rag_after", ENUM)} as risk_after
             from touched
             inner join signals
                 on touched.account_id = signals.account_id and touched.as_of_date = signals.as_of_date
@@ -296,14 +273,3 @@ def _migrations(
 
 def _pairs(migrations: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
     return [{"before": before, "after": after, "account_days": count} for (before, after), count in migrations.items()]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -15,6 +15,7 @@ from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
+from csm_core.system.text_table import counted, is_or_are
 from csm_core.warehouse import day_status
 from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.model_checks import CheckOutcome
@@ -207,7 +208,8 @@ def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> Check
     if not sample:
         return CheckOutcome(POPULATION.name, True, 0, "every account of the population is scored")
     message = (
-        f"{len(sample):,} accounts of {day} are not in all of the population, the signals and the scores. Publishing "
+        f"{counted(len(sample), 'account')} of {day} {is_or_are(len(sample))} not in all of the population, "
+        "the signals and the scores. Publishing "
         "is held: materialise the day again from int_account_days on."
     )
     return CheckOutcome(POPULATION.name, False, len(sample), message, tuple(sample[:10]))
@@ -241,7 +243,7 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     changed_most = min(100.0, settings.max_rag_changed_percent * days_between)
     facts = (
         f"mean score {previous_mean:.1f} on {previous_day} to {mean:.1f} on {day} (moved {moved:.1f}, at most "
-        f"{moved_most:g}); {changed:,} of {accounts:,} accounts changed RAG ({changed_percent:.1f} %, at most "
+        f"{moved_most:g}); {changed:,} of {counted(accounts, 'account')} changed RAG ({changed_percent:.1f} %, at most "
         f"{changed_most:g} %)"
     )
     if moved <= moved_most and changed_percent <= changed_most:
@@ -281,8 +283,8 @@ def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     if silent <= settings.max_silent_days:
         return CheckOutcome(SILENCE.name, True, 0, f"latest usage event on {latest}")
     message = (
-        f"usage events stopped: the latest usage event is dated {latest}, {silent} days before {day} "
-        f"(limit {settings.max_silent_days} days). {_HELD_FOR_USAGE}"
+        f"usage events stopped: the latest usage event is dated {latest}, {counted(silent, 'day')} before {day} "
+        f"(limit {counted(settings.max_silent_days, 'day')}). {_HELD_FOR_USAGE}"
     )
     return CheckOutcome(SILENCE.name, False, silent, message, tuple(delivered))
 
@@ -301,7 +303,7 @@ def _usage_begun(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutco
     before = sample[0]
     message = (
         f"usage events disappeared: there are none up to {day}, but {before['as_of_date']} was scored with events of "
-        f"{before['accounts']:,} accounts. {_HELD_FOR_USAGE}"
+        f"{counted(int(before['accounts']), 'account')}. {_HELD_FOR_USAGE}"
     )
     return CheckOutcome(SILENCE.name, False, int(before["accounts"]), message, tuple(sample))
 
@@ -326,13 +328,15 @@ def records_delivered(
     latest: date = delivered[0]["day"]
     recent = [one for one in delivered if (latest - one["day"]).days < REGULAR_OF_DAYS]
     silent = (day - latest).days
-    said = f"latest record of {entity}: {latest}, {silent} days before {day} (limit {allowed} days)"
+    latest_record = (
+        f"latest record of {entity}: {latest}, {counted(silent, 'day')} before {day} (limit {counted(allowed, 'day')})"
+    )
     if silent <= allowed or len(recent) < REGULAR_DAYS:
-        return CheckOutcome(name, True, 0, said)
+        return CheckOutcome(name, True, 0, latest_record)
     message = (
-        f"{entity} stopped: {said}; before, there were some on {len(recent)} of {REGULAR_OF_DAYS} days. Publishing is "
-        f"held: check that the source delivers; if the silence is real, run again with --accept {name}, or set "
-        f"checks.freshness.{entity} in csm.yaml."
+        f"{entity} stopped: {latest_record}; before, there were some on {len(recent)} of {REGULAR_OF_DAYS} days. "
+        f"Publishing is held: check that the source delivers; if the silence is real, run again with --accept {name}, "
+        f"or set checks.freshness.{entity} in csm.yaml."
     )
     return CheckOutcome(name, False, silent, message, tuple(recent[:10]))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from csm_core.doctor.source_samples import SAMPLE_RECORDS, Sample, object_of, text_of, write_text
-from csm_core.ingest.text_reader import opened
+from csm_core.ingest.text_files import opened
 
 _DOCUMENT_BYTES = 64 * 1024 * 1024
 
@@ -38,11 +38,11 @@ def json_document(sample: Sample, required: Sequence[str] = ()) -> JsonDocument 
         return JsonDocument(None, _objects(cast("list[Any]", document)))
     if isinstance(document, dict):
         lists = ((key, value) for key, value in cast("dict[str, Any]", document).items() if isinstance(value, list))
-        held = {key: records for key, value in lists if (records := _objects(cast("list[Any]", value)))}
+        record_lists = {key: records for key, value in lists if (records := _objects(cast("list[Any]", value)))}
         name = sample.path.name.split(".", 1)[0].lower()
-        if held:
-            under = max(held, key=lambda key: (key.lower() == name, len(held[key])))
-            return JsonDocument(under, held[under])
+        if record_lists:
+            under = max(record_lists, key=lambda key: (key.lower() == name, len(record_lists[key])))
+            return JsonDocument(under, record_lists[under])
     return JsonDocument(None, ()) if text.startswith("[") else None
 
 

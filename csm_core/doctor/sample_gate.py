@@ -19,6 +19,7 @@ from csm_core.staging.casts import judge
 from csm_core.staging.plan import Limits
 from csm_core.staging.vendor_records import REJECTED_RECORDS
 from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted, is_or_are
 from csm_core.warehouse.models import SqlModel, literal
 
 CONTRACT_SYSTEMS = (FILES, POSTGRES)
@@ -239,7 +240,7 @@ class SampleGate:
         for file, reason, count, detail, line in rows:
             label, sample = self._by_copy.get(str(file), ("", None))
             name = str(sample.path) if sample else self._problems.named(str(file))
-            lines = "1 line is" if count == 1 else f"{count:,} lines are"
+            lines = f"{counted(count, 'line')} {is_or_are(count)}"
             self._problems.add(
                 label or next(iter(self._problems.by_source)),
                 ERROR if too_many else WARNING,
@@ -273,7 +274,7 @@ def _message(
         subject = f"if the hint for {subject} is right: {subject}"
     value = "" if found.value is None else f"{printable(found.value, 80)!r}, "
     text = (
-        f"{subject}: {found.records:,} of {read:,} records rejected: {found.reason} ({found.reason.meaning}). "
+        f"{subject}: {found.records:,} of {counted(read, 'record')} rejected: {found.reason} ({found.reason.meaning}). "
         f"First: {value}line {found.line} of {found.file}."
     )
     hint = format_hint(connection, found) if settable else ""

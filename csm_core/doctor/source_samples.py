@@ -25,7 +25,8 @@ import duckdb
 from csm_core.errors import SourceError
 from csm_core.ingest.read_settings import delimiter_of
 from csm_core.ingest.source_files import CSV, PARQUET, first_line, form_of, glob_escaped
-from csm_core.ingest.text_reader import GZIP, ZSTD, opened, separator_line
+from csm_core.ingest.text_files import GZIP, ZSTD, opened
+from csm_core.ingest.text_reader import separator_line
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.models import quoted as sql_quoted
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import column_key
 from csm_core.ingest.source_files import form_of, name_without_form, not_readable
+from csm_core.system.text_table import counted
 
 DELTA_LOG = "_delta_log"
 _DELTA = (
@@ -57,19 +58,19 @@ def find_files(
     ``called`` is the term for a name in the reasons. With ``numbered``, numbers may follow a name; without
     ``others``, files of other names are not listed. Raises SourceError for a folder that cannot be read.
     """
-    known = {column_key(name): name for name in names}
-    found = FoundFiles({name: [] for name in known.values()})
+    names_by_key = {column_key(name): name for name in names}
+    found = FoundFiles({name: [] for name in names_by_key.values()})
     for entry in _entries(folder):
         if never_data(entry.name):
             if entry.name == DELTA_LOG:
                 found.unread.append(UnreadFile(entry, _DELTA))
         elif entry.is_dir():
-            if others or _folder_key(entry) in known:
-                _add_folder(found, entry, known, called)
+            if others or _folder_key(entry) in names_by_key:
+                _add_folder(found, entry, names_by_key, called)
         elif reason := _not_readable(entry):
             found.unread.append(UnreadFile(entry, reason))
         else:
-            name, reason = _belongs_to(entry, known, called, numbered=numbered)
+            name, reason = _belongs_to(entry, names_by_key, called, numbered=numbered)
             if name is None:
                 found.unread.append(UnreadFile(entry, reason))
             else:
@@ -89,8 +90,8 @@ def never_data(name: str) -> bool:
     return name.startswith((".", "_", "~$"))
 
 
-def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], called: str) -> None:
-    name = known.get(_folder_key(folder))
+def _add_folder(found: FoundFiles, folder: Path, names_by_key: Mapping[str, str], called: str) -> None:
+    name = names_by_key.get(_folder_key(folder))
     if name is not None:
         _walk(folder, found.read[name], found.unread)
         return
@@ -99,8 +100,10 @@ def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], calle
     _walk(folder, files, inside.unread)
     count = len(files) + len(inside.unread)
     if count:
-        held = f"a folder with {count} file{'s' * (count > 1)}"
-        found.unread.append(UnreadFile(folder, f"{held}; its name is not that of {called}{_hint(folder.name, known)}"))
+        content = f"a folder with {counted(count, 'file')}"
+        found.unread.append(
+            UnreadFile(folder, f"{content}; its name is not that of {called}{_hint(folder.name, names_by_key)}")
+        )
 
 
 def _folder_key(folder: Path) -> str:
@@ -108,27 +111,27 @@ def _folder_key(folder: Path) -> str:
     return column_key(name_without_form(folder) if form_of(folder) else folder.name)
 
 
-def _belongs_to(path: Path, known: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:
+def _belongs_to(path: Path, names_by_key: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:
     """The name that a file belongs to, or None and the reason."""
     stem = name_without_form(path)
     key = column_key(stem)
-    if key in known:
-        return known[key], ""
+    if key in names_by_key:
+        return names_by_key[key], ""
     whole = _BETWEEN.sub("_", key)
-    begun = [one for one in known if whole.startswith(f"{one}_")]
+    begun = [one for one in names_by_key if whole.startswith(f"{one}_")]
     if not begun:
-        return None, f"its name is not that of {called}{_hint(stem, known)}"
+        return None, f"its name is not that of {called}{_hint(stem, names_by_key)}"
     longest = max(begun, key=len)
     rest = whole.removeprefix(f"{longest}_")
     if numbered and all(_NUMBERING.fullmatch(part) for part in rest.split("_")):
-        return known[longest], ""
-    name = known[longest]
+        return names_by_key[longest], ""
+    name = names_by_key[longest]
     return None, f"its name is not that of {called}. If it holds {name}, put it into a folder {name}/"
 
 
-def _hint(name: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(column_key(name), known, n=1, cutoff=0.75)
-    return f". Is it {known[near[0]]}?" if near else ""
+def _hint(name: str, names_by_key: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(column_key(name), names_by_key, n=1, cutoff=0.75)
+    return f". Is it {names_by_key[near[0]]}?" if near else ""
 
 
 def _walk(folder: Path, files: list[Path], unread: list[UnreadFile]) -> None:

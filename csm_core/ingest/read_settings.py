@@ -77,10 +77,10 @@ class Reading:
         """Sixteen hexadecimal digits that identify the settings; empty for the defaults."""
         if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
             return ""
-        said = json.dumps(
+        canonical = json.dumps(
             [dict(self.columns), self.dates, self.decimal, self.delimiter, self.null_values], sort_keys=True
         )
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _not_there(where: str, name: str, column: str, names: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import by_key, column_key
 from csm_core.ingest.read_settings import AS_USUAL, Reading
-from csm_core.ingest.text_reader import GZIP, ZSTD, ZSTD_HELP, Refused, zstd_available
+from csm_core.ingest.text_files import GZIP, ZSTD, ZSTD_HELP, zstd_available
+from csm_core.ingest.text_reader import RejectedLine
 
 CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
 SUFFIXES = {
@@ -32,7 +33,7 @@ _READABLE = f"{', '.join(SUFFIXES)} (text also with {' or '.join(PACKED)})"
 
 @dataclass
 class SourceFile:
-    """A file with what its name and state say; what reading finds is added: rows, refused lines, columns."""
+    """A file with what its name and state say; what reading finds is added: rows, rejected lines, columns."""
 
     path: Path
     form: str
@@ -40,7 +41,7 @@ class SourceFile:
     mtime_ns: int
     fingerprint: str = ""
     rows: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
     columns: tuple[str, ...] = ()
     reading: Reading = AS_USUAL
 

@@ -1,6 +1,6 @@
 """Text files into temporary tables: fast where the fast reader can be believed, line by line where it cannot.
 
-Reading apart from the transaction that stores is what lets a file that the fast reader refuses be read again with care:
+Reading apart from the transaction that stores is what lets a file that the fast reader rejects be read again with care:
 an error inside a transaction would end it.
 """
 
@@ -19,7 +19,8 @@ from csm_core.ingest.column_names import same_column, shown, stored_name
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.ingest.read_settings import AS_USUAL, Reading
 from csm_core.ingest.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
-from csm_core.ingest.text_reader import Refused, Row, line_count, read_header, read_lines, read_rows, scanned
+from csm_core.ingest.text_files import line_count, scanned
+from csm_core.ingest.text_reader import RejectedLine, Row, read_header, read_lines, read_rows
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS
 
@@ -56,7 +57,9 @@ class IncomingText:
     ``tables`` names the table of each set of columns, ``LINES`` for JSON lines, and way of reading them.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable, prefix: str, log: Log) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, target: RawTable, prefix: str, log: Log | None = None
+    ) -> None:
         self._connection = connection
         self._target = target
         self._prefix = prefix
@@ -128,9 +131,10 @@ class IncomingText:
                 return
             self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
-            self._log.info("file needs careful reading", file=file.name, because=first_line(error))
+            if self._log:
+                self._log.info("file needs careful reading", file=file.name, because=first_line(error))
         file.rows = 0
-        for batch in _batches(records(), file.refused):
+        for batch in _batches(records(), file.rejected):
             self._insert_batch(file, table, batch)
 
     def _any_row(self, file: SourceFile, table: str, condition: str) -> bool:
@@ -159,16 +163,20 @@ class IncomingText:
     def _sift_json(self, file: SourceFile, lines: str) -> None:
         own = f"from temp.{lines} where _source_file = ?"
         broken = "case when json_valid(c0) then json_type(c0) <> 'OBJECT' else true end"
-        refused = self._connection.execute(f"select _source_line, c0 {own} and {broken}", [file.name]).fetchall()
-        if refused:
+        found = self._connection.execute(
+            f"select _source_line, c0 {own} and {broken} order by _source_line", [file.name]
+        ).fetchall()
+        if found:
+            self._connection.execute(f"delete {own} and {broken}", [file.name])
+            file.rows -= len(found)
+            rejected = [(line, text) for line, text in found if text and text.strip()]
             # The whole file as one array is the one mistake worth its own message.
-            first = str(refused[0][1]).lstrip("\ufeff \t")
-            if len(refused) == file.rows and first.startswith("["):
+            if rejected and not file.rows and str(rejected[0][1]).lstrip("\ufeff \t").startswith("["):
                 message = f"{file.path}: a JSON array; expected JSON lines, one object on each line"
                 raise SourceError(message)
-            file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
-            self._connection.execute(f"delete {own} and {broken}", [file.name])
-            file.rows -= len(refused)
+            file.rejected += [
+                RejectedLine(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in rejected
+            ]
         if not self._target.records:
             self._sift_double_keys(own, file)
         if self._target.records and not self._target.snapshot and self._has_required(own, file):
@@ -193,17 +201,17 @@ class IncomingText:
             self._require_one_spelling(own, file)
 
     def _sift_double_keys(self, own: str, file: SourceFile) -> None:
-        """Refuse records that have a key twice: which of the values counts is unknown."""
+        """Reject records that have a key twice: which of the values counts is unknown."""
         twice = "len(json_keys(c0)) <> len(list_distinct(json_keys(c0)))"
-        refused = self._connection.execute(
+        rejected = self._connection.execute(
             f"select _source_line, c0, json_keys(c0) {own} and {twice}", [file.name]
         ).fetchall()
-        if refused:
-            for line, text, keys in refused:
+        if rejected:
+            for line, text, keys in rejected:
                 detail = f"the key {shown(next(key for key in keys if keys.count(key) > 1))} appears twice"
-                file.refused.append(Refused(line, Reason.UNPARSEABLE_ROW, detail, text))
+                file.rejected.append(RejectedLine(line, Reason.UNPARSEABLE_ROW, detail, text))
             self._connection.execute(f"delete {own} and {twice}", [file.name])
-            file.rows -= len(refused)
+            file.rows -= len(rejected)
 
     def _require_one_spelling(self, own: str, file: SourceFile) -> None:
         """No record may have two keys for the same column."""
@@ -229,17 +237,17 @@ class IncomingText:
         )
 
     def _incoming(self, columns: tuple[str, ...], reading: Reading = AS_USUAL) -> str:
-        known = (columns, reading.digest)
-        if known not in self.tables:
+        table_key = (columns, reading.digest)
+        if table_key not in self.tables:
             table = f"{self._prefix}_{len(self.tables)}"
             width = 1 if columns is LINES else len(columns)
             definition = ", ".join(f"c{position} varchar" for position in range(width))
             self._connection.execute(
                 f"create or replace temp table {table} ({definition}, _source_file varchar, _source_line bigint)"
             )
-            self.tables[known] = table
+            self.tables[table_key] = table
             self.readings[reading.digest] = reading
-        return self.tables[known]
+        return self.tables[table_key]
 
 
 @dataclass(frozen=True)
@@ -291,17 +299,17 @@ class FastCsv:
 class _Records(Protocol):
     """Reads a file's records with care, from the start."""
 
-    def __call__(self) -> Iterator[Row | Refused]:
-        """The records and the refused lines, in the file's order."""
+    def __call__(self) -> Iterator[Row | RejectedLine]:
+        """The records and the rejected lines, in the file's order."""
         ...
 
 
-def _batches(records: Iterator[Row | Refused], refused: list[Refused]) -> Iterator[list[Row]]:
+def _batches(records: Iterator[Row | RejectedLine], rejected: list[RejectedLine]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     size = 0
     for record in records:
-        if isinstance(record, Refused):
-            refused.append(record)
+        if isinstance(record, RejectedLine):
+            rejected.append(record)
             continue
         batch.append(record)
         size += sum(len(value) for value in record.values if value)

@@ -2,41 +2,37 @@
 
 The fast reader (DuckDB's) splits clean files at full speed. A file with any irregularity (a broken row, a quoted line
 break, mixed line ends, a byte that is not UTF-8) is read here instead, so that every physical line ends up either in a
-record or among the refused ones, with its number and text.
+record or among the rejected ones, with its number and text.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import hashlib
 import io
 import re
-import zlib
 from collections import deque
-from collections.abc import Collection, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import require_distinct, shown
 from csm_core.ingest.read_settings import delimiter_of
+from csm_core.ingest.text_files import CHUNK, opened
+from csm_core.system.text_table import counted
 from csm_core.warehouse.text_macros import BLANKS
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""The longest record that is read; a longer one is refused with the start of its text."""
+"""The longest record that is read; a longer one is rejected with the start of its text."""
 
 MAX_RECORD_LINES = 20_000
 """The most lines that one quoted value may span before the quote counts as never closed."""
 
 KEPT_OF_TOO_LONG = 64 * 1024
 
-_CHUNK = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 _OPEN_QUOTE = "unexpected end of data"
@@ -44,7 +40,7 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedLine:
     """A physical line (or record) that does not become a row: its number, why, and its text as far as it is kept."""
 
     line: int
@@ -59,119 +55,6 @@ class Row:
 
     line: int
     values: tuple[str | None, ...]
-
-
-GZIP, ZSTD = ".gz", ".zst"
-ZSTD_HELP = "Install it (pip install pyarrow), or compress the file with gzip"
-
-
-def zstd_available() -> bool:
-    """Whether the library that decompresses zstd is installed."""
-    # DuckDB also decompresses zstd, but returns the first rows of a truncated file without an error.
-    return find_spec("pyarrow") is not None
-
-
-@contextmanager
-def _decompressed(path: Path) -> Generator[BinaryIO]:
-    name = path.name.lower()
-    if name.endswith(GZIP):
-        with gzip.open(path, "rb") as stream:
-            yield cast("BinaryIO", stream)
-    elif name.endswith(ZSTD):
-        import pyarrow
-
-        with path.open("rb") as packed, pyarrow.CompressedInputStream(packed, "zstd") as stream:
-            yield cast("BinaryIO", io.BufferedReader(_Stream(stream), _CHUNK))
-    else:
-        with path.open("rb") as stream:
-            yield stream
-
-
-class _Stream(io.RawIOBase):
-    """A stream of bytes for Python's own readers."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        """The stream is readable only."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a part of the buffer."""
-        found = self._stream.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
-
-
-@contextmanager
-def opened(path: Path) -> Generator[BinaryIO]:
-    """The file's bytes, decompressed. Raises SourceError for one that cannot be opened or is cut short."""
-    try:
-        with _decompressed(path) as stream:
-            yield stream
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        message = f"{path}: a damaged gzip file ({error}). Transfer it again, or drop .gz if it is not compressed."
-        raise SourceError(message) from None
-    except OSError as error:
-        if error.errno is None and path.name.lower().endswith(ZSTD):
-            message = f"{path}: a damaged zstd file ({error}). Transfer it again, or drop .zst if it is not compressed."
-        else:
-            message = f"{path}: cannot be read: {error.strerror or error}"
-        raise SourceError(message) from None
-
-
-def fingerprint_of(path: Path) -> str:
-    """A digest of the file's bytes as they are stored. Raises SourceError for a file that cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror or error}"
-        raise SourceError(message) from None
-
-
-def line_count(path: Path) -> int:
-    """How many lines the decompressed text has; one without a line end at the close of the file counts too."""
-    return scanned(path, ()).lines
-
-
-@dataclass(frozen=True)
-class Scanned:
-    """The result of scanning the bytes of a text file: its number of lines, and which of the given texts occur."""
-
-    lines: int
-    texts: frozenset[str]
-
-
-def scanned(path: Path, texts: Collection[str]) -> Scanned:
-    """Count the lines of a file, decompressed, and find which of ``texts`` occur in it."""
-    lines, last = 0, b"\n"
-    carriage_returns = 0
-    wanted = {text: text.encode() for text in texts}
-    longest = max(map(len, wanted.values()), default=1)
-    kept = b""
-    with opened(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            lines += chunk.count(b"\n")
-            if not lines:
-                carriage_returns += chunk.count(b"\r")
-            last = chunk[-1:]
-            if wanted:
-                # A text may begin in one chunk and end in the next.
-                border = kept + chunk[: longest - 1]
-                wanted = {text: raw for text, raw in wanted.items() if raw not in border and not _holds(chunk, raw)}
-                kept = (border if len(chunk) < longest else chunk)[1 - longest :] if longest > 1 else b""
-    if not lines and carriage_returns:
-        lines = carriage_returns + (last != b"\r")
-    else:
-        lines += last != b"\n"
-    return Scanned(lines, frozenset(texts) - wanted.keys())
-
-
-def _holds(chunk: bytes, text: bytes) -> bool:
-    # Searching single bytes is ten times as fast, and usually one of them does not occur.
-    return all(text[place : place + 1] in chunk for place in range(len(text))) and text in chunk
 
 
 @dataclass(frozen=True)
@@ -197,7 +80,7 @@ def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") 
     with another separator; ``setting`` names the setting for the separator.
     """
     with opened(path) as stream:
-        head = stream.read(_CHUNK)
+        head = stream.read(CHUNK)
     if not head:
         message = f"{path}: the file is empty; expected at least a line of column names"
         raise SourceError(message)
@@ -243,11 +126,11 @@ def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") 
     return CsvHeader(named, separator, line)
 
 
-def read_lines(path: Path) -> Iterator[Row | Refused]:
+def read_lines(path: Path) -> Iterator[Row | RejectedLine]:
     """The text's lines as rows of one value, without line ends; blank lines are left out."""
     for number, raw in _numbered_lines(path):
         line = _decoded(number, raw)
-        if isinstance(line, Refused):
+        if isinstance(line, RejectedLine):
             yield line
         elif line.strip():
             yield Row(number, (line.rstrip("\r\n"),))
@@ -255,12 +138,12 @@ def read_lines(path: Path) -> Iterator[Row | Refused]:
 
 def read_rows(
     path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = (), header_line: int = 1
-) -> Iterator[Row | Refused]:
+) -> Iterator[Row | RejectedLine]:
     """The records of a CSV file after its line of column names, each with ``width`` values, or why it is none.
 
     An empty value is null, and one of ``null_values`` that is not quoted, with or without blanks around it.
 
-    A quoted value may span lines. When the lines taken together make no record, the first of them alone is refused and
+    A quoted value may span lines. When the lines taken together make no record, the first of them alone is rejected and
     reading goes on at the next: one stray quote costs one line, not the rest of the file.
     """
     csv.field_size_limit(2 * MAX_RECORD_BYTES)
@@ -273,20 +156,20 @@ def read_rows(
             return
         number, raw = first
         text = _decoded(number, raw)
-        if isinstance(text, Refused):
+        if isinstance(text, RejectedLine):
             yield text
             continue
         if not text.strip("\r\n"):
             continue
         outcome = split.parsed(number, text)
-        if isinstance(outcome, Refused) and outcome.detail == _OPEN_QUOTE:
+        if isinstance(outcome, RejectedLine) and outcome.detail == _OPEN_QUOTE:
             taken, record = _to_closing_quote(text, waiting, lines)
             longer = split.parsed(number, record)
             if isinstance(longer, Row):
                 outcome = longer
             else:
                 waiting.extendleft(reversed(taken))
-                outcome = Refused(number, Reason.UNPARSEABLE_ROW, "a quote is not closed", outcome.text)
+                outcome = RejectedLine(number, Reason.UNPARSEABLE_ROW, "a quote is not closed", outcome.text)
         yield outcome
 
 
@@ -335,18 +218,23 @@ class _Splitter:
         self._delimiter = delimiter
         self._null_values = null_values
 
-    def parsed(self, number: int, record: str) -> Row | Refused:
+    def parsed(self, number: int, record: str) -> Row | RejectedLine:
         """The row of one record, or the reason why it is rejected."""
         text = record.rstrip("\r\n")
         try:
             rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter, strict=True))
         except csv.Error as error:
-            return Refused(number, Reason.UNPARSEABLE_ROW, str(error), text)
+            return RejectedLine(number, Reason.UNPARSEABLE_ROW, str(error), text)
         if len(rows) != 1:
-            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
+            return RejectedLine(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
         values = rows[0]
         if len(values) != self._width:
-            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
+            return RejectedLine(
+                number,
+                Reason.UNPARSEABLE_ROW,
+                f"{counted(len(values), 'value')} for {counted(self._width, 'column')}",
+                text,
+            )
         nulls = self._null_values
         if nulls:
             means_null = [value in nulls or value.strip(BLANKS) in nulls for value in values]
@@ -373,16 +261,16 @@ class _Splitter:
         return found
 
 
-def _decoded(number: int, raw: bytes) -> str | Refused:
+def _decoded(number: int, raw: bytes) -> str | RejectedLine:
     if len(raw) > MAX_RECORD_BYTES:
         kept = raw[:KEPT_OF_TOO_LONG].decode("utf-8", errors="backslashreplace")
         detail = f"longer than {MAX_RECORD_BYTES // 1024 // 1024} MB"
-        return Refused(number, Reason.ROW_TOO_LONG, detail, kept)
+        return RejectedLine(number, Reason.ROW_TOO_LONG, detail, kept)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         text = raw.rstrip(b"\r\n").decode("utf-8", errors="backslashreplace")
-        return Refused(number, Reason.INVALID_ENCODING, f"byte {error.start + 1} is not UTF-8", text)
+        return RejectedLine(number, Reason.INVALID_ENCODING, f"byte {error.start + 1} is not UTF-8", text)
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -402,6 +290,6 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         if len(line) > MAX_RECORD_BYTES:
             rest = line
             while rest and not rest.endswith(b"\n"):
-                rest = stream.readline(_CHUNK)
+                rest = stream.readline(CHUNK)
         yield line
         line = stream.readline(MAX_RECORD_BYTES + 1)

@@ -68,19 +68,19 @@ def may_have_children(block_type: str) -> bool:
     return block_type in _PARENTS or block_type == "child_page"
 
 
-def clean_content(block_type: str, given: dict[str, Any], path: str) -> dict[str, Any]:
+def clean_content(block_type: str, raw: dict[str, Any], path: str) -> dict[str, Any]:
     """What a block of this type holds, as it will be read back; children apart."""
     if block_type in _TEXT_TYPES:
-        return _clean_text_block(block_type, given, path)
+        return _clean_text_block(block_type, raw, path)
     if block_type in _EMPTY_TYPES:
-        as_object(given, path, ())
+        as_object(raw, path, ())
         return {}
-    return _OTHERS[block_type](given, path)
+    return _OTHERS[block_type](raw, path)
 
 
-def merge_content(block_type: str, old: dict[str, Any], given: dict[str, Any], path: str) -> dict[str, Any]:
+def merge_content(block_type: str, old: dict[str, Any], raw: dict[str, Any], path: str) -> dict[str, Any]:
     """An update of a block: what is not named stays."""
-    return clean_content(block_type, {**old, **given}, path)
+    return clean_content(block_type, {**old, **raw}, path)
 
 
 def type_of(block: dict[str, Any], path: str) -> str:
@@ -105,19 +105,19 @@ def _clean_block(item: Any, path: str, depth: int) -> NewBlock:
     as_object(block, path, (*_FRAME, block_type))
     as_choice(block.get("object", "block"), f"{path}.object", ("block",))
     place = f"{path}.{block_type}"
-    given = dict(as_object(block[block_type], place))
+    raw = dict(as_object(block[block_type], place))
     children: list[NewBlock] = []
-    if "children" in given:
+    if "children" in raw:
         if depth >= MAX_DEPTH or block_type not in _PARENTS:
-            raise misfit(f"{place}.children", "not present", given["children"])
-        children = _clean_array(given.pop("children"), f"{place}.children", depth + 1)
-    content = clean_content(block_type, given, place)
+            raise misfit(f"{place}.children", "not present", raw["children"])
+        children = _clean_array(raw.pop("children"), f"{place}.children", depth + 1)
+    content = clean_content(block_type, raw, place)
     if block_type == "table":
         _check_table(content, children, place)
     return NewBlock(block_type, content, children)
 
 
-def _clean_text_block(block_type: str, given: dict[str, Any], path: str) -> dict[str, Any]:
+def _clean_text_block(block_type: str, raw: dict[str, Any], path: str) -> dict[str, Any]:
     allowed = ["rich_text", "color"]
     if block_type in _HEADINGS:
         allowed.append("is_toggleable")
@@ -125,57 +125,57 @@ def _clean_text_block(block_type: str, given: dict[str, Any], path: str) -> dict
         allowed.append("checked")
     elif block_type == "callout":
         allowed.append("icon")
-    as_object(given, path, allowed)
+    as_object(raw, path, allowed)
     content: dict[str, Any] = {
-        "rich_text": clean_rich_text(given.get("rich_text", MISSING), f"{path}.rich_text"),
-        "color": as_choice(given.get("color", "default"), f"{path}.color", TEXT_COLORS),
+        "rich_text": clean_rich_text(raw.get("rich_text", MISSING), f"{path}.rich_text"),
+        "color": as_choice(raw.get("color", "default"), f"{path}.color", TEXT_COLORS),
     }
     if block_type in _HEADINGS:
-        content["is_toggleable"] = as_bool(given.get("is_toggleable", False), f"{path}.is_toggleable")
+        content["is_toggleable"] = as_bool(raw.get("is_toggleable", False), f"{path}.is_toggleable")
     elif block_type == "to_do":
-        content["checked"] = as_bool(given.get("checked", False), f"{path}.checked")
+        content["checked"] = as_bool(raw.get("checked", False), f"{path}.checked")
     elif block_type == "callout":
-        content["icon"] = as_icon(given.get("icon", {"emoji": "💡"}), f"{path}.icon")
+        content["icon"] = as_icon(raw.get("icon", {"emoji": "💡"}), f"{path}.icon")
     return content
 
 
-def _clean_code(given: dict[str, Any], path: str) -> dict[str, Any]:
-    as_object(given, path, ("rich_text", "caption", "language"))
+def _clean_code(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("rich_text", "caption", "language"))
     return {
-        "caption": clean_rich_text(given.get("caption", []), f"{path}.caption"),
-        "rich_text": clean_rich_text(given.get("rich_text", MISSING), f"{path}.rich_text"),
-        "language": as_text(given.get("language"), f"{path}.language", 40),
+        "caption": clean_rich_text(raw.get("caption", []), f"{path}.caption"),
+        "rich_text": clean_rich_text(raw.get("rich_text", MISSING), f"{path}.rich_text"),
+        "language": as_text(raw.get("language"), f"{path}.language", 40),
     }
 
 
-def _clean_bookmark(given: dict[str, Any], path: str) -> dict[str, Any]:
-    as_object(given, path, ("url", "caption"))
+def _clean_bookmark(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("url", "caption"))
     return {
-        "caption": clean_rich_text(given.get("caption", []), f"{path}.caption"),
-        "url": as_url(given.get("url"), f"{path}.url"),
+        "caption": clean_rich_text(raw.get("caption", []), f"{path}.caption"),
+        "url": as_url(raw.get("url"), f"{path}.url"),
     }
 
 
-def _clean_contents(given: dict[str, Any], path: str) -> dict[str, Any]:
-    as_object(given, path, ("color",))
-    return {"color": as_choice(given.get("color", "gray"), f"{path}.color", TEXT_COLORS)}
+def _clean_contents(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("color",))
+    return {"color": as_choice(raw.get("color", "gray"), f"{path}.color", TEXT_COLORS)}
 
 
-def _clean_table(given: dict[str, Any], path: str) -> dict[str, Any]:
-    as_object(given, path, ("table_width", "has_column_header", "has_row_header"))
-    width = given.get("table_width")
+def _clean_table(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("table_width", "has_column_header", "has_row_header"))
+    width = raw.get("table_width")
     if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= MAX_TABLE_WIDTH:
         raise misfit(f"{path}.table_width", f"a number from 1 to {MAX_TABLE_WIDTH}", width)
     return {
         "table_width": width,
-        "has_column_header": as_bool(given.get("has_column_header", False), f"{path}.has_column_header"),
-        "has_row_header": as_bool(given.get("has_row_header", False), f"{path}.has_row_header"),
+        "has_column_header": as_bool(raw.get("has_column_header", False), f"{path}.has_column_header"),
+        "has_row_header": as_bool(raw.get("has_row_header", False), f"{path}.has_row_header"),
     }
 
 
-def _clean_row(given: dict[str, Any], path: str) -> dict[str, Any]:
-    as_object(given, path, ("cells",))
-    cells = as_list(given.get("cells", MISSING), f"{path}.cells", MAX_TABLE_WIDTH)
+def _clean_row(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("cells",))
+    cells = as_list(raw.get("cells", MISSING), f"{path}.cells", MAX_TABLE_WIDTH)
     return {"cells": [clean_rich_text(cell, f"{path}.cells[{position}]") for position, cell in enumerate(cells)]}
 
 

@@ -66,13 +66,13 @@ def compile_sorts(value: Any, schema: Schema) -> list[Sort]:
 
 
 def _compile_sort(item: Any, schema: Schema, path: str) -> Sort:
-    given = as_object(item, path, ("property", "timestamp", "direction"))
-    direction = as_choice(given.get("direction"), f"{path}.direction", ("ascending", "descending"))
+    raw = as_object(item, path, ("property", "timestamp", "direction"))
+    direction = as_choice(raw.get("direction"), f"{path}.direction", ("ascending", "descending"))
     word = "desc" if direction == "descending" else "asc"
-    if "timestamp" in given:
-        column = TIMESTAMPS[as_choice(given["timestamp"], f"{path}.timestamp", TIMESTAMPS)]
+    if "timestamp" in raw:
+        column = TIMESTAMPS[as_choice(raw["timestamp"], f"{path}.timestamp", TIMESTAMPS)]
         return Sort(f"{column} {word}", (), column, direction == "descending")
-    config = _property(schema, given.get("property", MISSING), f"{path}.property")
+    config = _property(schema, raw.get("property", MISSING), f"{path}.property")
     if config["type"] in COMPUTED:
         column = TIMESTAMPS[config["type"]]
         return Sort(f"{column} {word}", (), column, direction == "descending")
@@ -82,27 +82,27 @@ def _compile_sort(item: Any, schema: Schema, path: str) -> Sort:
 
 
 def _compile(value: Any, schema: Schema, path: str, depth: int) -> Condition:
-    given = as_object(value, path)
+    raw = as_object(value, path)
     for word in ("and", "or"):
-        if word in given:
-            as_object(given, path, (word,))
+        if word in raw:
+            as_object(raw, path, (word,))
             if depth >= MAX_NESTING:
-                raise misfit(f"{path}.{word}", "not present", given[word])
-            items = as_list(given[word], f"{path}.{word}", MAX_CONDITIONS)
+                raise misfit(f"{path}.{word}", "not present", raw[word])
+            items = as_list(raw[word], f"{path}.{word}", MAX_CONDITIONS)
             parts = [_compile(item, schema, f"{path}.{word}[{i}]", depth + 1) for i, item in enumerate(items)]
             sql = f" {word} ".join(f"({part.sql})" for part in parts) or "true"
             return Condition(sql, tuple(parameter for part in parts for parameter in part.parameters))
-    if "timestamp" in given:
-        name = as_choice(given["timestamp"], f"{path}.timestamp", TIMESTAMPS)
-        as_object(given, path, ("timestamp", name))
-        return _moment_condition(TIMESTAMPS[name], given.get(name, MISSING), f"{path}.{name}")
-    config = _property(schema, given.get("property", MISSING), f"{path}.property")
+    if "timestamp" in raw:
+        name = as_choice(raw["timestamp"], f"{path}.timestamp", TIMESTAMPS)
+        as_object(raw, path, ("timestamp", name))
+        return _moment_condition(TIMESTAMPS[name], raw.get(name, MISSING), f"{path}.{name}")
+    config = _property(schema, raw.get("property", MISSING), f"{path}.property")
     kind = config["type"]
-    as_object(given, path, ("property", "type", *(key for key in given if key not in ("property", "type"))))
-    named = [key for key in given if key not in ("property", "type")]
+    as_object(raw, path, ("property", "type", *(key for key in raw if key not in ("property", "type"))))
+    named = [key for key in raw if key not in ("property", "type")]
     if named != [kind]:
         raise invalid(f"database property {kind} does not match filter {', '.join(named) or 'undefined'}")
-    return _property_condition(config, given[kind], f"{path}.{kind}")
+    return _property_condition(config, raw[kind], f"{path}.{kind}")
 
 
 def _property(schema: Schema, key: Any, path: str) -> dict[str, Any]:
@@ -149,10 +149,10 @@ def _property_condition(config: dict[str, Any], value: Any, path: str) -> Condit
 
 
 def _one(value: Any, path: str) -> tuple[str, Any]:
-    given = as_object(value, path)
-    if len(given) != 1:
-        raise misfit(path, "exactly one condition", given)
-    return next(iter(given.items()))
+    raw = as_object(value, path)
+    if len(raw) != 1:
+        raise misfit(path, "exactly one condition", raw)
+    return next(iter(raw.items()))
 
 
 def _option(config: dict[str, Any], operand: Any, path: str) -> str:

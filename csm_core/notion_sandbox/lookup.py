@@ -10,7 +10,8 @@ from typing import Any
 from csm_core.notion_sandbox.errors import MISSING, ApiError, invalid, misfit, not_found
 from csm_core.notion_sandbox.objects import Shapes
 from csm_core.notion_sandbox.properties import Schema
-from csm_core.notion_sandbox.store import Row, Store
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.store_file import Row
 from csm_core.notion_sandbox.validation import as_bool, as_choice, as_id, as_object, as_url
 
 Answer = dict[str, Any]
@@ -39,7 +40,7 @@ class Lookup:
     def page(self, identifier: str) -> Row:
         """A page by the id of a path; 404 if it is not there."""
         page_id = as_id(identifier, "path.page_id")
-        row = self.store.page(page_id)
+        row = self.store.pages.find(page_id)
         if row is None or self.hidden(row):
             raise not_found("page", page_id)
         return row
@@ -48,12 +49,12 @@ class Lookup:
         """Whether a page lies in a database that is not shared with the integration."""
         if row["source"] is None:
             return False
-        database = self.store.database(self.store.source_by_seq(row["source"])["database_id"])
+        database = self.store.databases.find(self.store.sources.by_seq(row["source"])["database_id"])
         return database is None or bool(database["hidden"])
 
     def open_page(self, page_id: str) -> Row:
         """A page that something may be put under: there, and not in the trash."""
-        row = self.store.page(page_id)
+        row = self.store.pages.find(page_id)
         if row is None:
             raise not_found("page", page_id)
         if row["in_trash"]:
@@ -62,7 +63,7 @@ class Lookup:
 
     def database(self, database_id: str) -> Row:
         """A database; 404 if it is not there."""
-        row = self.store.database(database_id)
+        row = self.store.databases.find(database_id)
         if row is None or row["hidden"]:
             raise not_found("database", database_id)
         return row
@@ -70,8 +71,8 @@ class Lookup:
     def source(self, identifier: str) -> tuple[Row, Row]:
         """A data source by the id of a path, and its database; 404 if it is not there."""
         source_id = as_id(identifier, "path.data_source_id")
-        row = self.store.source(source_id)
-        database = self.store.database(row["database_id"]) if row is not None else None
+        row = self.store.sources.find(source_id)
+        database = self.store.databases.find(row["database_id"]) if row is not None else None
         if row is None or database is None or database["hidden"]:
             raise not_found("data_source", source_id)
         return row, database
@@ -80,7 +81,7 @@ class Lookup:
         """The data source that a page is a row of, if it is one, and the schema of its properties."""
         if row["source"] is None:
             return None, PLAIN_PAGE
-        source = self.store.source_by_seq(row["source"])
+        source = self.store.sources.by_seq(row["source"])
         return source, json.loads(source["properties"])
 
     def parent_of_new_page(self, value: Any) -> tuple[Row | None, str | None]:
@@ -98,7 +99,7 @@ class Lookup:
             source, database = self.source(source_id)
         elif "database_id" in parent:
             database = self.database(as_id(parent["database_id"], "body.parent.database_id"))
-            sources = self.store.sources_of(database["id"])
+            sources = self.store.sources.of_database(database["id"])
             if len(sources) != 1:
                 raise _several_sources(database["id"], [source["id"] for source in sources])
             source = sources[0]
@@ -112,19 +113,19 @@ class Lookup:
     def check_relations(self, schema: Schema) -> None:
         """Refuse relations to data sources that are not there."""
         for config in schema.values():
-            if config["type"] == "relation" and self.store.source(config["relation"]["data_source_id"]) is None:
+            if config["type"] == "relation" and self.store.sources.find(config["relation"]["data_source_id"]) is None:
                 raise not_found("data_source", config["relation"]["data_source_id"])
 
     def block(self, block_id: str) -> Row:
         """A block; 404 if it is not there."""
-        row = self.store.block(block_id)
+        row = self.store.blocks.find(block_id)
         if row is None:
             raise not_found("block", block_id)
         return row
 
     def container(self, parent: str) -> tuple[str, bool]:
         """The type of what blocks are listed or put under, and whether it is in the trash."""
-        page = self.store.page(parent)
+        page = self.store.pages.find(parent)
         if page is not None and not self.hidden(page):
             return "child_page", bool(page["in_trash"])
         block = self.block(parent)
@@ -132,10 +133,10 @@ class Lookup:
 
     def block_answer(self, block_id: str) -> Answer:
         """A block, or a page shown as the block that it is."""
-        row = self.store.block(block_id)
+        row = self.store.blocks.find(block_id)
         if row is not None:
             return self.shapes.block(row)
-        page = self.store.page(block_id)
+        page = self.store.pages.find(block_id)
         if page is None or self.hidden(page):
             raise not_found("block", block_id)
         shown = self.shapes.page(page, *self.source_of(page))
@@ -152,7 +153,7 @@ class Lookup:
         return {
             "object": "block",
             **{key: shown[key] for key in kept},
-            "has_children": self.store.has_children(block_id),
+            "has_children": self.store.blocks.has_children(block_id),
             "type": "child_page",
             "child_page": {"title": page["title"]},
         }

@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from csm_core.notion_sandbox.properties import Schema, find_property, shown_value
-from csm_core.notion_sandbox.store import Row, Store
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.store_file import Row
 
 
 class Shapes:
@@ -68,7 +69,7 @@ class Shapes:
             "last_edited_time": f"{row['edited_at']}:00.000Z",
             "data_sources": [
                 {"id": source["id"], "name": "".join(run["plain_text"] for run in json.loads(source["title"]))}
-                for source in self._store.sources_of(row["id"])
+                for source in self._store.sources.of_database(row["id"])
             ],
             "icon": _json(row["icon"]),
             "cover": _json(row["cover"]),
@@ -106,7 +107,7 @@ class Shapes:
         """A block; what is under it is read by its own request."""
         bot = self._store.meta("bot")
         trashed = bool(row["in_trash"])
-        has_children = row["type"] != "child_database" and self._store.has_children(row["id"])
+        has_children = row["type"] != "child_database" and self._store.blocks.has_children(row["id"])
         return {
             "object": "block",
             "id": row["id"],
@@ -149,7 +150,7 @@ class Shapes:
         return {"type": "page_id", "page_id": row["parent_page"]}
 
     def _block_parent(self, parent: str) -> dict[str, Any]:
-        if self._store.page(parent) is not None:
+        if self._store.pages.find(parent) is not None:
             return {"type": "page_id", "page_id": parent}
         return {"type": "block_id", "block_id": parent}
 

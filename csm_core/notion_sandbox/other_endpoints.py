@@ -24,32 +24,32 @@ class OtherEndpoints:
 
     def search(self, call: Call) -> Answer:
         """POST /v1/search: by words of the title."""
-        given = as_object(
+        body = as_object(
             {} if call.body is None else call.body, "body", ("query", "filter", "sort", "start_cursor", "page_size")
         )
-        words = as_text(given.get("query", ""), "body.query")
-        size = as_page_size(given.get("page_size"), "body.page_size", textual=False)
+        words = as_text(body.get("query", ""), "body.query")
+        size = as_page_size(body.get("page_size"), "body.page_size", textual=False)
         kind = None
-        if given.get("filter") is not None:
-            asked = as_object(given["filter"], "body.filter", ("property", "value"))
+        if body.get("filter") is not None:
+            asked = as_object(body["filter"], "body.filter", ("property", "value"))
             as_choice(asked.get("property"), "body.filter.property", ("object",))
             kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
         found: list[Answer] = []
         if kind != "page":
-            for database in self._store.databases():
+            for database in self._store.databases.all():
                 if database["hidden"]:
                     continue
-                for source in self._store.sources_of(database["id"]):
+                for source in self._store.sources.of_database(database["id"]):
                     shown = self._shapes.source(source, database)
                     if words.lower() in plain(shown["title"]).lower():
                         found.append(shown)
         if kind != "data_source":
             where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
-            rows = self._store.pages_where(where, (words,), "seq desc", MOST_FOUND)
+            rows = self._store.pages.where(where, (words,), "seq desc", MOST_FOUND)
             found.extend(
                 self._shapes.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
             )
-        start = offset_of(given.get("start_cursor"), len(found))
+        start = offset_of(body.get("start_cursor"), len(found))
         more = start + size < len(found)
         return {
             "object": "list",

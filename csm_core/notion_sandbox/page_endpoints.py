@@ -8,14 +8,9 @@ from typing import Any
 from csm_core.notion_sandbox.blocks import clean_children
 from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
 from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_word
-from csm_core.notion_sandbox.properties import (
-    Values,
-    clean_values,
-    empty_value,
-    find_property,
-    shown_value,
-)
-from csm_core.notion_sandbox.store import Row, to_json
+from csm_core.notion_sandbox.properties import Values, empty_value, find_property, shown_value
+from csm_core.notion_sandbox.property_values import clean_values
+from csm_core.notion_sandbox.store_file import Row, to_json
 from csm_core.notion_sandbox.validation import (
     as_bool,
     as_icon,
@@ -34,18 +29,18 @@ class PageEndpoints:
 
     def create(self, call: Call) -> Answer:
         """POST /v1/pages."""
-        given = as_object(call.body, "body", ("parent", "properties", "children", "icon", "cover"))
-        source, parent_page = self._look.parent_of_new_page(given.get("parent", MISSING))
+        body = as_object(call.body, "body", ("parent", "properties", "children", "icon", "cover"))
+        source, parent_page = self._look.parent_of_new_page(body.get("parent", MISSING))
         schema = json.loads(source["properties"]) if source else PLAIN_PAGE
-        values, grew = clean_values(schema, given.get("properties", {}), "body.properties")
-        children = clean_children(given.get("children", []), "body.children")
-        icon = as_icon(given.get("icon"), "body.icon")
-        cover = as_cover(given.get("cover"), "body.cover")
+        values, grew = clean_values(schema, body.get("properties", {}), "body.properties")
+        children = clean_children(body.get("children", []), "body.children")
+        icon = as_icon(body.get("icon"), "body.icon")
+        cover = as_cover(body.get("cover"), "body.cover")
         if source is not None and grew:
-            source = self._store.update_source(source, {"properties": to_json(schema)})
-        row = self._store.add_page(parent_page, source, schema, values, icon, cover)
+            source = self._store.sources.update(source, {"properties": to_json(schema)})
+        row = self._store.pages.add(parent_page, source, schema, values, icon, cover)
         if children:
-            self._store.append(row["id"], children)
+            self._store.blocks.append(row["id"], children)
         return self._shapes.page(row, source, schema)
 
     def retrieve(self, call: Call) -> Answer:
@@ -58,13 +53,13 @@ class PageEndpoints:
         """PATCH /v1/pages/{id}."""
         row = self._look.page(call.id)
         allowed = ("properties", "icon", "cover", "archived", "in_trash", "is_locked", "erase_content")
-        given = as_object(call.body, "body", allowed)
-        return self.change(row, given, self._store.meta("bot"))
+        body = as_object(call.body, "body", allowed)
+        return self.change(row, body, self._store.meta("bot"))
 
-    def change(self, row: Row, given: dict[str, Any], edited_by: str) -> Answer:
+    def change(self, row: Row, body: dict[str, Any], edited_by: str) -> Answer:
         """An update of a page on behalf of a user."""
         source, schema = self._look.source_of(row)
-        trash = trash_word(given)
+        trash = trash_word(body)
         columns: dict[str, Any] = {}
         if trash is not None:
             columns["in_trash"] = int(trash)
@@ -72,22 +67,22 @@ class PageEndpoints:
             raise invalid(TRASHED)
         values: Values = {}
         grew = False
-        if "properties" in given:
-            values, grew = clean_values(schema, given["properties"], "body.properties")
-        if "icon" in given:
-            icon = as_icon(given["icon"], "body.icon")
+        if "properties" in body:
+            values, grew = clean_values(schema, body["properties"], "body.properties")
+        if "icon" in body:
+            icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
-        if "cover" in given:
-            cover = as_cover(given["cover"], "body.cover")
+        if "cover" in body:
+            cover = as_cover(body["cover"], "body.cover")
             columns["cover"] = None if cover is None else to_json(cover)
-        if "is_locked" in given:
-            as_bool(given["is_locked"], "body.is_locked")
-        if "erase_content" in given and as_bool(given["erase_content"], "body.erase_content"):
-            for child in self._store.children(row["id"]):
-                self._store.update_block(child, in_trash=1)
+        if "is_locked" in body:
+            as_bool(body["is_locked"], "body.is_locked")
+        if "erase_content" in body and as_bool(body["erase_content"], "body.erase_content"):
+            for child in self._store.blocks.children(row["id"]):
+                self._store.blocks.update(child, in_trash=1)
         if source is not None and grew:
-            source = self._store.update_source(source, {"properties": to_json(schema)})
-        row = self._store.update_page(row, schema, values, edited_by, **columns)
+            source = self._store.sources.update(source, {"properties": to_json(schema)})
+        row = self._store.pages.update(row, schema, values, edited_by, **columns)
         return self._shapes.page(row, source, schema)
 
     def retrieve_property(self, call: Call) -> Answer:

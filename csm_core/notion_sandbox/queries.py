@@ -11,7 +11,8 @@ from typing import Any
 from csm_core.notion_sandbox.errors import invalid
 from csm_core.notion_sandbox.filters import SOURCE, Sort, compile_filter, compile_sorts
 from csm_core.notion_sandbox.properties import Schema
-from csm_core.notion_sandbox.store import Row, Store
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.store_file import Row
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def run_query(store: Store, source: Row, schema: Schema, asked: Query) -> Found:
             parameters.extend(state["key"])
     capped = state["capped"]
     if state["seen"] == 0:
-        capped = bool(store.pages_where(where, parameters, order, 1, asked.limit))
+        capped = bool(store.pages.where(where, parameters, order, 1, asked.limit))
     room = min(asked.size, asked.limit - state["seen"])
-    rows = store.pages_where(where, parameters, order, room + 1, offset)
+    rows = store.pages.where(where, parameters, order, room + 1, offset)
     more = len(rows) > room
     rows = rows[:room]
     seen = state["seen"] + len(rows)

@@ -7,7 +7,8 @@ from datetime import UTC
 from typing import Any
 
 from csm_core.notion_sandbox.properties import moment
-from csm_core.notion_sandbox.store import Row, Store
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.store_file import Row
 
 Values = dict[str, Any]
 
@@ -97,12 +98,12 @@ def _block(store: Store, row: Row) -> Values:
     elif row["type"] == "bookmark":
         block["url"] = content["url"]
     elif row["type"] == "table":
-        rows = [json.loads(child["content"])["cells"] for child in store.children(row["id"])]
+        rows = [json.loads(child["content"])["cells"] for child in store.blocks.children(row["id"])]
         block["rows"] = [[read_runs(cell) for cell in cells] for cells in rows]
         block["column_header"] = content["has_column_header"]
         block["row_header"] = content["has_row_header"]
         return block
-    block["children"] = block_tree(store, store.children(row["id"]))
+    block["children"] = block_tree(store, store.blocks.children(row["id"]))
     return block
 
 

@@ -66,7 +66,7 @@ def _clean_run(item: Any, path: str) -> dict[str, Any]:
 
 
 def _clean_annotations(value: Any, path: str) -> dict[str, Any]:
-    given = as_object(value, path, (*_FLAGS, "color"))
-    cleaned: dict[str, Any] = {flag: as_bool(given.get(flag, False), f"{path}.{flag}") for flag in _FLAGS}
-    cleaned["color"] = as_choice(given.get("color", "default"), f"{path}.color", TEXT_COLORS)
+    raw = as_object(value, path, (*_FLAGS, "color"))
+    cleaned: dict[str, Any] = {flag: as_bool(raw.get(flag, False), f"{path}.{flag}") for flag in _FLAGS}
+    cleaned["color"] = as_choice(raw.get("color", "default"), f"{path}.color", TEXT_COLORS)
     return cleaned

@@ -108,7 +108,7 @@ class SandboxServer:
     def has_database(self, database_id: str) -> bool:
         """Whether there is such a database, outside of the trash; any text may be asked for."""
         try:
-            row = self.store.database(as_id(database_id, "id"))
+            row = self.store.databases.find(as_id(database_id, "id"))
         except ApiError:
             return False
         return row is not None and not row["in_trash"]

@@ -7,14 +7,11 @@ from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING
 from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_word
-from csm_core.notion_sandbox.properties import (
-    Schema,
-    clean_schema,
-    update_schema,
-)
+from csm_core.notion_sandbox.properties import Schema
+from csm_core.notion_sandbox.property_schema import clean_schema, update_schema
 from csm_core.notion_sandbox.queries import Query, run_query
 from csm_core.notion_sandbox.rich_text import clean_rich_text
-from csm_core.notion_sandbox.store import to_json
+from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
     as_choice,
     as_icon,
@@ -35,15 +32,15 @@ class SourceEndpoints:
 
     def create(self, call: Call) -> Answer:
         """POST /v1/data_sources: a further one in a database."""
-        given = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
-        parent = as_object(given.get("parent", MISSING), "body.parent", ("type", "database_id"))
+        body = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
+        parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "database_id"))
         as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
         database = self._look.database(as_id(parent.get("database_id"), "body.parent.database_id"))
-        schema = clean_schema(given.get("properties", MISSING), "body.properties")
+        schema = clean_schema(body.get("properties", MISSING), "body.properties")
         self._look.check_relations(schema)
-        title = clean_rich_text(given.get("title", []), "body.title")
-        icon = as_icon(given.get("icon"), "body.icon")
-        return self._shapes.source(self._store.add_source(database["id"], title, schema, icon), database)
+        title = clean_rich_text(body.get("title", []), "body.title")
+        icon = as_icon(body.get("icon"), "body.icon")
+        return self._shapes.source(self._store.sources.add(database["id"], title, schema, icon), database)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/data_sources/{id}."""
@@ -52,41 +49,41 @@ class SourceEndpoints:
     def update(self, call: Call) -> Answer:
         """PATCH /v1/data_sources/{id}: its title and properties."""
         row, database = self._look.source(call.id)
-        given = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
+        body = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
         columns: dict[str, Any] = {}
-        trash = trash_word(given)
+        trash = trash_word(body)
         if trash is not None:
             columns["in_trash"] = int(trash)
-        if "title" in given:
-            columns["title"] = to_json(clean_rich_text(given["title"], "body.title"))
-        if "icon" in given:
-            icon = as_icon(given["icon"], "body.icon")
+        if "title" in body:
+            columns["title"] = to_json(clean_rich_text(body["title"], "body.title"))
+        if "icon" in body:
+            icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
-        if "properties" in given:
+        if "properties" in body:
             old: Schema = json.loads(row["properties"])
-            schema = update_schema(old, given["properties"], "body.properties")
+            schema = update_schema(old, body["properties"], "body.properties")
             self._look.check_relations(schema)
             columns["properties"] = to_json(schema)
             kept = {config["id"]: config["type"] for config in schema.values()}
             gone = [config["id"] for config in old.values() if kept.get(config["id"]) != config["type"]]
-            self._store.forget_values(row, gone)
-        return self._shapes.source(self._store.update_source(row, columns), database)
+            self._store.sources.forget_values(row, gone)
+        return self._shapes.source(self._store.sources.update(row, columns), database)
 
     def query(self, call: Call) -> Answer:
         """POST /v1/data_sources/{id}/query."""
         row, _ = self._look.source(call.id)
         allowed = ("filter", "sorts", "start_cursor", "page_size", "archived", "in_trash", "result_type")
-        given = as_object({} if call.body is None else call.body, "body", allowed)
+        body = as_object({} if call.body is None else call.body, "body", allowed)
         asked = Query(
-            filter=given.get("filter"),
-            sorts=given.get("sorts"),
-            cursor=given.get("start_cursor"),
-            size=as_page_size(given.get("page_size"), "body.page_size", textual=False),
-            in_trash=bool(trash_word(given)),
+            filter=body.get("filter"),
+            sorts=body.get("sorts"),
+            cursor=body.get("start_cursor"),
+            size=as_page_size(body.get("page_size"), "body.page_size", textual=False),
+            in_trash=bool(trash_word(body)),
             limit=self._limit,
         )
-        if given.get("result_type") is not None:
-            as_choice(given["result_type"], "body.result_type", ("page", "data_source"))
+        if body.get("result_type") is not None:
+            as_choice(body["result_type"], "body.result_type", ("page", "data_source"))
         schema = json.loads(row["properties"])
         found = run_query(self._store, row, schema, asked)
         only = call.query.get("filter_properties")

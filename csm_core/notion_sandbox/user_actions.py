@@ -74,24 +74,24 @@ class People:
 
     def _sign(self, block_id: str, *, created: bool = False) -> Answer:
         person = self._store.meta("person")
-        row = self._store.block(as_id(block_id, "id"))
+        row = self._store.blocks.find(as_id(block_id, "id"))
         if row is None:
             raise not_found("block", block_id)
-        self._store.update_block(row, edited_by=person, **({"created_by": person} if created else {}))
-        self._store.touch_page_of(row["parent"], person)
+        self._store.blocks.update(row, edited_by=person, **({"created_by": person} if created else {}))
+        self._store.pages.touch_page_of(row["parent"], person)
         return self._api.blocks.retrieve(Call(None, id=block_id))
 
     def hide(self, database_id: str, *, hidden: bool = True) -> None:
         """Withdraw a database from the integration, or share it again."""
         with self._store.transaction():
-            row = self._store.database(as_id(database_id, "id"))
+            row = self._store.databases.find(as_id(database_id, "id"))
             if row is None:
                 raise not_found("database", database_id)
-            self._store.update_database(row, {"hidden": int(hidden)})
+            self._store.databases.update(row, {"hidden": int(hidden)})
 
     def _change(self, page_id: str, given: dict[str, Any]) -> Answer:
         with self._store.transaction():
-            row = self._store.page(as_id(page_id, "id"))
+            row = self._store.pages.find(as_id(page_id, "id"))
             if row is None:
                 raise not_found("page", page_id)
             return self._api.pages.change(row, given, self._store.meta("person"))

@@ -22,7 +22,8 @@ from csm_core.notion_sandbox.errors import ApiError
 from csm_core.notion_sandbox.filters import compile_sorts
 from csm_core.notion_sandbox.properties import Schema, shown_value
 from csm_core.notion_sandbox.request_values import block_tree, read_value
-from csm_core.notion_sandbox.store import Row, Store
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.store_file import Row
 from csm_core.notion_sandbox.validation import as_id
 
 ROWS_SHOWN = 50
@@ -73,21 +74,26 @@ class Pages:
             identifier = as_id(path.strip("/"), "path")
         except ApiError:
             return self._missing("There is no such page.")
-        database = self._store.database(identifier)
+        database = self._store.databases.find(identifier)
         if database is not None:
             return self._database(database, request)
-        page = self._store.page(identifier)
+        page = self._store.pages.find(identifier)
         if page is None:
             return self._missing("There is no such page.")
         return self._workspace() if page["id"] == self._store.root_id else self._page(page)
 
     def _workspace(self) -> Response:
         databases = [
-            {**self._heading(row), "rows": sum(self._count(source) for source in self._store.sources_of(row["id"]))}
-            for row in self._store.databases()
+            {
+                **self._heading(row),
+                "rows": sum(self._count(source) for source in self._store.sources.of_database(row["id"])),
+            }
+            for row in self._store.databases.all()
         ]
-        root = self._store.page(self._store.root_id)
-        blocks = [block for block in self._store.children(self._store.root_id) if block["type"] != "child_database"]
+        root = self._store.pages.find(self._store.root_id)
+        blocks = [
+            block for block in self._store.blocks.children(self._store.root_id) if block["type"] != "child_database"
+        ]
         return self._render(
             "workspace.html",
             title=root["title"] if root is not None else "Workspace",
@@ -96,7 +102,7 @@ class Pages:
         )
 
     def _database(self, row: Row, request: Request) -> Response:
-        sources = self._store.sources_of(row["id"])
+        sources = self._store.sources.of_database(row["id"])
         if not sources:
             return self._missing("This database has no data source.")
         asked = request.query_params
@@ -107,14 +113,14 @@ class Pages:
         sort = next((config for config in columns if config["id"] == asked.get("sort")), None)
         descending = asked.get("dir") == "desc"
         where = "source = ? and in_trash = 0 and instr(lower(title), lower(?)) > 0"
-        found = self._store.count_pages(where, (source["seq"], words))
+        found = self._store.pages.count(where, (source["seq"], words))
         number = min(_page_number(asked.get("page")), max(1, -(-found // ROWS_SHOWN)))
         order, bound = "pages.seq", ()
         if sort is not None:
             direction = "descending" if descending else "ascending"
             (term,) = compile_sorts([{"property": sort["id"], "direction": direction}], schema)
             order, bound = f"{term.sql}, pages.seq", term.parameters
-        rows = self._store.pages_where(
+        rows = self._store.pages.where(
             where, (source["seq"], words, *bound), order, ROWS_SHOWN, (number - 1) * ROWS_SHOWN
         )
         state = {"source": source["id"] if len(sources) > 1 else "", "q": words}
@@ -148,8 +154,8 @@ class Pages:
         trail: list[Values] = []
         properties: list[Values] = []
         if row["source"] is not None:
-            source = self._store.source_by_seq(row["source"])
-            database = self._store.database(source["database_id"])
+            source = self._store.sources.by_seq(row["source"])
+            database = self._store.databases.find(source["database_id"])
             if database is not None:
                 trail.append(self._heading(database))
             schema: Schema = json.loads(source["properties"])
@@ -167,7 +173,7 @@ class Pages:
             created=row["created_at"],
             edited=row["edited_at"],
             properties=properties,
-            blocks=block_tree(self._store, self._store.children(row["id"])),
+            blocks=block_tree(self._store, self._store.blocks.children(row["id"])),
         )
 
     def _row(self, row: Row, columns: list[Values]) -> Values:
@@ -191,7 +197,7 @@ class Pages:
         }
 
     def _count(self, source: Row) -> int:
-        return self._store.count_pages("source = ? and in_trash = 0", (source["seq"],))
+        return self._store.pages.count("source = ? and in_trash = 0", (source["seq"],))
 
     def _missing(self, message: str, status: HTTPStatus = HTTPStatus.NOT_FOUND) -> Response:
         return self._render("missing.html", status, title="Not here", message=message)

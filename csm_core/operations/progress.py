@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from csm_core.logging import get_logger
 from csm_core.system.terminal import write_rewritten_line
+from csm_core.system.text_table import counted
 
 _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
 
@@ -55,7 +56,7 @@ class Progress:
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._since
-        return f"{self._layer:<13} {self._count:>3} done  {self._rows:>12,} rows  {seconds:6.1f} s"
+        return f"{self._layer:<13} {self._count:>3} done  {counted(self._rows, 'row'):>17}  {seconds:6.1f} s"
 
     def _close_layer(self) -> None:
         if self._layer and not self._quiet:

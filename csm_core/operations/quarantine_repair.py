@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,16 +33,15 @@ from csm_core.sources.settings import FilesSettings
 from csm_core.staging import quarantine
 from csm_core.staging.gate import prepare, stage_entity
 from csm_core.system.file_access import make_folder
-from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.export import EXPORT_FORMATS
 from csm_core.warehouse.models import literal, staging_models
+from csm_core.warehouse.spreadsheet_text import unescaped
 
 REPAIRED = "repaired"
 
-_APOSTROPHE = re.compile(r"'+[=+@\t\r-]")
-_LISTED = 20
 _Place = tuple[str, int]
 _Values = Mapping[str, str | None]
 
@@ -69,22 +67,6 @@ class Repair:
     unchanged: int
     gone: int
 
-    def text(self) -> str:
-        """The counts, and each record that is still rejected with the reason."""
-        lines = [
-            f"{self.entity}: {self.accepted:,} accepted, {len(self.still_rejected):,} still rejected, "
-            f"{self.unchanged:,} unchanged" + (f", {self.gone:,} no longer in the quarantine" if self.gone else "")
-        ]
-        for one in self.still_rejected[:_LISTED]:
-            where = f" in {one.field}" if one.field else ""
-            value = f": {printable(one.value)}" if one.value else ""
-            lines.append(f"  {one.source_file}:{one.source_line}  {one.reason}{where}{value}")
-        if len(self.still_rejected) > _LISTED:
-            lines.append(f"  and {len(self.still_rejected) - _LISTED:,} more; --json lists all")
-        if self.accepted:
-            lines.append("The next `csm run` uses the accepted records.")
-        return "\n".join(lines)
-
 
 def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair:
     """Take the corrected records of an export back in.
@@ -96,21 +78,23 @@ def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair
     if not warehouse.path.is_file():
         message = f"there is no warehouse at {warehouse.path}: `csm run` creates it"
         raise InputError(message)
-    given = _read_export(file)
+    exported = _read_export(file)
     with warehouse.run_lock(), warehouse.connect() as connection:
-        entity = _entity_of(connection, file, given)
+        entity = _entity_of(connection, file, exported)
         rejected = _rejected(connection, entity)
         changed = {
-            place: values for place, values in given.items() if place in rejected and values != rejected[place].values
+            place: values
+            for place, values in exported.items()
+            if place in rejected and values != rejected[place].values
         }
-        _require_files(file, {rejected[place].system for place in given if place in rejected})
+        _require_files(file, {rejected[place].system for place in exported if place in rejected})
         readings = {place: _reading(config, entity, place[0]) for place in changed}
         problems = _problems(connection, entity, changed, readings)
         accepted = {place: values for place, values in changed.items() if place not in problems}
         _load(connection, warehouse, entity, accepted, readings, now or datetime.now(UTC))
         _forget(connection, entity, [rejected[place] for place in accepted])
-    gone = len(given.keys() - rejected.keys())
-    return Repair(entity, len(accepted), tuple(problems.values()), len(given) - gone - len(changed), gone)
+    gone = len(exported.keys() - rejected.keys())
+    return Repair(entity, len(accepted), tuple(problems.values()), len(exported) - gone - len(changed), gone)
 
 
 # -- the file
@@ -172,10 +156,9 @@ def _csv_rows(file: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         if not any(cells):
             continue
         if len(cells) != len(names):
-            message = f"line {reader.line_num} has {len(cells)} values, expected {len(names)}"
+            message = f"line {reader.line_num} has {counted(len(cells), 'value')}, expected {len(names)}"
             raise ValueError(message)
-        plain = [cell[1:] if _APOSTROPHE.match(cell) else cell for cell in cells]
-        rows.append(dict(zip(names, plain, strict=True)))
+        rows.append(dict(zip(names, map(unescaped, cells), strict=True)))
     return names, rows
 
 
@@ -216,8 +199,8 @@ class _Rejected:
     values: _Values
 
 
-def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, given: Mapping[_Place, _Values]) -> str:
-    files = sorted({place[0] for place in given})
+def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, exported: Mapping[_Place, _Values]) -> str:
+    files = sorted({place[0] for place in exported})
     found = [
         entity.name
         for entity in ENTITIES.values()

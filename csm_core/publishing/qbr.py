@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from csm_core.schemas import QBRContent
+from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts
 
@@ -114,7 +115,7 @@ def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str]:
     others = {} if rate is None else {"in use at": f"{100 * rate:.0f} % of customers"}
     if not entry["adopted"]:
         return {"not used": "in 28 days", **others}
-    users = f" by {entry['users_28d']:,} user{'' if entry['users_28d'] == 1 else 's'}" if entry["users_28d"] else ""
+    users = f" by {counted(entry['users_28d'], 'user')}" if entry["users_28d"] else ""
     times = "once" if entry["events_28d"] == 1 else f"{entry['events_28d']:,} times"
     return {"used": f"{times}{users} in 28 days", **others}
 
@@ -147,7 +148,7 @@ def _health_summary(row: Mapping[str, Any]) -> str:
     elif up or down:
         sentences.append(f"It gained most from {up}." if up else f"It lost most from {down}.")
     if row["days_to_renewal"] is not None and row["trigger"] == "contract_proximity":
-        sentences.append(f"The contract renews on {row['renewal_date']}, in {row['days_to_renewal']} days.")
+        sentences.append(f"The contract renews on {row['renewal_date']}, in {counted(row['days_to_renewal'], 'day')}.")
     return " ".join(sentences)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import duckdb
 
 from csm_core.errors import InputError
-from csm_core.sample_company import accounts_sql, odd_sql, records_sql, usage_sql
+from csm_core.sample_company import accounts_sql, contact_records_sql, contract_records_sql, odd_sql, usage_sql
 
-ENTITY_NAMES = (*records_sql.ENTITIES, "usage_events")
+_RECORDS = {**contract_records_sql.ENTITIES, **contact_records_sql.ENTITIES}
+ENTITY_NAMES = (*_RECORDS, "usage_events")
 
 FORMATS = ("parquet", "csv", "jsonl", "mixed")
 
@@ -105,7 +106,7 @@ def generate(
             broken = odd_records and accounts >= BROKEN_FROM_ACCOUNTS
             counts = {
                 entity: _write_entity(connection, target, entity, formats[entity], odd=odd_records, broken=broken)
-                for entity in records_sql.ENTITIES
+                for entity in _RECORDS
             }
             counts["usage_events"] = _write_usage(
                 connection,
@@ -176,7 +177,7 @@ def _draw_company(
 def _write_entity(
     connection: duckdb.DuckDBPyConnection, folder: Path, entity: str, file_format: str, *, odd: bool, broken: bool
 ) -> int:
-    connection.execute(f"create or replace temp table drawn_row as {records_sql.ENTITIES[entity]}")
+    connection.execute(f"create or replace temp table drawn_row as {_RECORDS[entity]}")
     # Parts 0, 1 and 2 are the records, the later ones about the same things, and the broken ones, in this order.
     connection.execute(
         "create or replace temp table entity_row as select * exclude (part, sort_key) from drawn_row order by sort_key"

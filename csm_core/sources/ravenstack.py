@@ -19,6 +19,7 @@ from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
 from csm_core.ingest.record_kinds import Field, RecordKind, Reference, flags, level, numbers, times
 from csm_core.sources.files import source_folder
 from csm_core.sources.settings import RavenStackSettings
+from csm_core.system.text_table import counted
 
 SYSTEM = "ravenstack"
 
@@ -123,7 +124,7 @@ class RavenStackSource:
 
     def check(self, settings: RavenStackSettings) -> str:
         """Say that the five files are there. Raises SourceError for one that is not."""
-        return f"{settings.path}: {len(data_files(settings).read)} files"
+        return f"{settings.path}: {counted(len(data_files(settings).read), 'file')}"
 
     def load(
         self,

@@ -10,10 +10,9 @@ import duckdb
 from csm_core.errors import InputError
 from csm_core.system.file_access import give_group
 from csm_core.warehouse.models import literal, quoted
+from csm_core.warehouse.spreadsheet_text import escaped_sql
 
 EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
-_FORMULA = r"^'*[=+@\t\r-]"
-_NUMBER = r"^[+-]?[0-9.]+$"
 
 
 def require_writable(path: Path) -> None:
@@ -31,14 +30,14 @@ def write_export(
 ) -> int:
     """Write text columns, given as (name, expression), of ``origin`` (a FROM clause and what follows) to a file.
 
-    Returns the number of rows. In CSV a value that a spreadsheet would take for a formula gets an apostrophe in front.
+    Returns the number of rows. In CSV, text that a spreadsheet would run is escaped (``spreadsheet_text``).
     Raises InputError where the file cannot be written; one that is there is replaced when the new one is complete.
     """
     require_writable(path)
     form = EXPORT_FORMATS[path.suffix.lower()]
     fresh = path.with_name(f".{path.name}.new")
     options = "format csv, header" if form == "csv" else f"format {form}"
-    values = ", ".join(f"{harmless(value) if form == 'csv' else value} as {quoted(name)}" for name, value in columns)
+    values = ", ".join(f"{escaped_sql(value) if form == 'csv' else value} as {quoted(name)}" for name, value in columns)
     try:
         row = connection.execute(
             f"copy (select {values} from {origin}) to {literal(str(fresh))} ({options})"
@@ -51,10 +50,3 @@ def write_export(
     finally:
         fresh.unlink(missing_ok=True)
     return int(row[0]) if row else 0
-
-
-def harmless(value: str) -> str:
-    """A SQL expression as text, with an apostrophe in front of what a spreadsheet would run as a formula."""
-    text = f"cast({value} as varchar)"
-    formula = f"regexp_matches({text}, {literal(_FORMULA)}) and not regexp_matches({text}, '{_NUMBER}')"
-    return f"case when {formula} then '''' || {text} else {text} end"

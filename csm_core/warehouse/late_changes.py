@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 
 from csm_core.contract import Entity
+from csm_core.system.text_table import counted_records
 
 SCORES_TABLE = "marts.csm_health_scores"
 
@@ -275,7 +276,7 @@ def _counted(records: Sequence[LateRecords]) -> str:
     for one in records:
         totals[one.entity] = totals.get(one.entity, 0) + one.records
     days = [one.day for one in records]
-    counts = ", ".join(f"{count:,} {entity}" for entity, count in sorted(totals.items()))
+    counts = ", ".join(counted_records(count, entity) for entity, count in sorted(totals.items()))
     return f"{counts} dated {span_text((min(days), max(days)))}"
 
 

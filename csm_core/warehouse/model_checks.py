@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.system.text_table import counted
 from csm_core.warehouse.models import Check, SqlModel
 from csm_core.warehouse.rows import fetch_dicts
 
@@ -109,7 +110,7 @@ def _unique(
         return CheckOutcome("key_unique", True, 0, f"{model.table}: one row per {key}")
     sample = _sample(connection, f"select {key}, count(*) as rows {doubled} order by all limit {SAMPLE_ROWS}", values)
     return CheckOutcome(
-        "key_unique", False, failed, f"{model.table}: {failed:,} keys ({key}) have more than one row", sample
+        "key_unique", False, failed, f"{model.table}: more than one row for {counted(failed, 'key')} ({key})", sample
     )
 
 
@@ -131,7 +132,11 @@ def _outcome(
         values,
     )
     return CheckOutcome(
-        check.name, False, failed, f"{model.table}: {failed:,} rows break the rule: {check.description}", sample
+        check.name,
+        False,
+        failed,
+        f"{model.table}: {counted(failed, 'row')} against the rule: {check.description}",
+        sample,
     )
 
 

@@ -28,20 +28,20 @@ MODEL = """
 
 
 @pytest.fixture
-def mapped(way_in):
+def mapped(source_loads):
     def run(**files: str):
-        paths = {name: way_in.write(f"{name}.csv", content) for name, content in files.items()}
+        paths = {name: source_loads.write(f"{name}.csv", content) for name, content in files.items()}
         config = Config(
-            sources=(FilesSettings(system="files", path=way_in.folder),),
+            sources=(FilesSettings(system="files", path=source_loads.folder),),
             identity=IdentitySettings.model_validate(paths),
         )
-        account_map.load(way_in.connection, config, loaded_at=way_in.now, log=structlog.get_logger())
-        account_map.build(way_in.connection, config, ["files"])
-        return way_in.rows(
+        account_map.load(source_loads.connection, config, loaded_at=source_loads.now, log=structlog.get_logger())
+        account_map.build(source_loads.connection, config, ["files"])
+        return source_loads.rows(
             "select external_id, account_id, matched_by, is_ignored from staging.account_map order by external_id"
         )
 
-    way_in.connection.execute(
+    source_loads.connection.execute(
         "create table staging.files_externals as select 'files' as _source, * from (values "
         "('c1', 'One', 'one.example', 'a1'), ('c2', 'Two', 'Two.example', null), ('c3', 'Three', 'gmail.com', null), "
         "('c4', 'Four', 'both.example', null), ('c5', 'Five', 'one.example', null)) "
@@ -139,8 +139,8 @@ def test_a_domain_matches_in_whatever_form_either_side_writes_it(label, forms, u
     assert found[0][0].isascii()
 
 
-def test_identifiers_and_domains_of_any_form_meet(mapped, way_in):
-    way_in.connection.execute(
+def test_identifiers_and_domains_of_any_form_meet(mapped, source_loads):
+    source_loads.connection.execute(
         "insert into staging.files_externals values ('files', '360001234567', 'Six', 'www.Six.example', null), "
         "('files', 'c7', 'Seven', 'mail@münchen.example', null), ('files', 'c8', 'Eight', null, '42.0'), "
         "('files', 'c9', 'Nine', 'not a site', null)"
@@ -156,7 +156,7 @@ def test_identifiers_and_domains_of_any_form_meet(mapped, way_in):
         "c7": "8",
         "c8": "42",
     }
-    assert way_in.rows(
+    assert source_loads.rows(
         "select external_domain from staging.account_map where external_id in ('c7', 'c9') order by 1"
     ) == [
         ("xn--mnchen-3ya.example",),
@@ -164,54 +164,54 @@ def test_identifiers_and_domains_of_any_form_meet(mapped, way_in):
     ]
 
 
-def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_is_matched(mapped, way_in):
+def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_is_matched(mapped, source_loads):
     behind = {"files": Behind(frozenset({account_map.MAP_TABLE.table}), "1")}
 
     def stage():
         return stage_entity(
-            way_in.connection,
+            source_loads.connection,
             "usage_events",
             [("files", MODEL)],
-            staged_at=way_in.now,
+            staged_at=source_loads.now,
             max_rejected_percent=100,
             behind=behind,
         )
 
-    way_in.write_company()
-    way_in.run("accounts")
-    way_in.connection.execute("delete from staging.stg_usage_events")
+    source_loads.write_company()
+    source_loads.run("accounts")
+    source_loads.connection.execute("delete from staging.stg_usage_events")
     customers = ('"c1"', '"c2"', "null")
     lines = [f'{{"id": "o{n}", "customer": {c}, "at": "2026-06-01"}}\n' for n, c in enumerate(customers)]
-    orders = way_in.write("orders.jsonl", "".join(lines))
+    orders = source_loads.write("orders.jsonl", "".join(lines))
     table = RawTable("files", "orders", "usage_events", ("id",), records=True)
-    load_tables(way_in.connection, [(table, {orders: "files"})], loaded_at=way_in.now, log=way_in.log)
+    load_tables(source_loads.connection, [(table, {orders: "files"})], loaded_at=source_loads.now, log=source_loads.log)
     mapped()
     assert stage().by_reason == {"unmatched": 1, "missing_required": 1}
-    assert way_in.rows("select field, value, raw_text from quarantine.usage_events where reason = 'unmatched'") == [
-        ("account_id", "c2", '{"id": "o1", "customer": "c2", "at": "2026-06-01"}')
-    ]
+    assert source_loads.rows(
+        "select field, value, raw_text from quarantine.usage_events where reason = 'unmatched'"
+    ) == [("account_id", "c2", '{"id": "o1", "customer": "c2", "at": "2026-06-01"}')]
     staged = "select event_id, account_id from staging.stg_usage_events order by 1"
     mapped(account_domains="account_id,domain\na2,two.example\n")
     stage()
-    assert way_in.rows(staged) == [("o0", "a1"), ("o1", "a2")]
+    assert source_loads.rows(staged) == [("o0", "a1"), ("o1", "a2")]
     # A customer who moves takes along what was staged before.
     mapped(
         account_map="system,external_id,account_id\nfiles,c1,a2\n",
         account_domains="account_id,domain\na2,two.example\n",
     )
     stage()
-    assert way_in.rows(staged) == [("o0", "a2"), ("o1", "a2")]
+    assert source_loads.rows(staged) == [("o0", "a2"), ("o1", "a2")]
 
 
-def test_a_vendors_customer_that_is_matched_with_no_account_is_refused_as_an_account(way_in):
-    way_in.write_company()
-    way_in.load()
+def test_a_vendors_customer_that_is_matched_with_no_account_is_refused_as_an_account(source_loads):
+    source_loads.write_company()
+    source_loads.load()
     model = (
         "select case when account_id = 'a1' then account_id end as account_id, 'c-' || account_id as "
         "external_account_id, account_name, _source_file, _source_line, _loaded_at, _load_id from raw.files__accounts"
     )
     staged = stage_entity(
-        way_in.connection, "accounts", [("files", model)], staged_at=way_in.now, max_rejected_percent=100
+        source_loads.connection, "accounts", [("files", model)], staged_at=source_loads.now, max_rejected_percent=100
     )
     assert (staged.loaded, staged.by_reason) == (1, {"unmatched": 1})
-    assert [row[1:] for row in way_in.quarantined("accounts")] == [("account_id", "unmatched", "c-a2")]
+    assert [row[1:] for row in source_loads.quarantined("accounts")] == [("account_id", "unmatched", "c-a2")]

@@ -37,15 +37,15 @@ ACCOUNTS = (
 class Matching:
     """Customers of two sources of one system, their records, and what the files of identity say of them."""
 
-    def __init__(self, way_in: Any) -> None:
-        self._way_in = way_in
-        self.connection = way_in.connection
+    def __init__(self, source_loads: Any) -> None:
+        self._source_loads = source_loads
+        self.connection = source_loads.connection
         self.connection.execute(
             "create table staging.files_externals (_source varchar, external_id varchar, external_name varchar, "
             "external_domain varchar, claimed_account_id varchar)"
         )
-        way_in.write_company(accounts=ACCOUNTS)
-        way_in.run("accounts")
+        source_loads.write_company(accounts=ACCOUNTS)
+        source_loads.run("accounts")
         self.connection.execute("delete from staging.stg_usage_events")
         self._load({})
 
@@ -56,32 +56,34 @@ class Matching:
         )
 
     def orders(self, source: str, *customers: str) -> None:
-        way_in = self._way_in
+        source_loads = self._source_loads
         lines = "".join(json.dumps({"id": f"{source}{n}", "customer": one}) + "\n" for n, one in enumerate(customers))
-        path = way_in.write(f"{source}.jsonl", lines)
+        path = source_loads.write(f"{source}.jsonl", lines)
         self._load({path: source})
 
     def _load(self, files: dict[Path, str]) -> None:
         table = RawTable("files", "orders", "usage_events", ("id",), records=True)
-        load_tables(self.connection, [(table, files)], loaded_at=self._way_in.now, log=self._way_in.log)
+        load_tables(self.connection, [(table, files)], loaded_at=self._source_loads.now, log=self._source_loads.log)
 
     def build(self, **files: str | Path) -> None:
-        way_in = self._way_in
+        source_loads = self._source_loads
         paths = {
-            name: content if isinstance(content, Path) else way_in.write(f"{name}.csv", content)
+            name: content if isinstance(content, Path) else source_loads.write(f"{name}.csv", content)
             for name, content in files.items()
         }
         config = Config(
-            sources=tuple(FilesSettings(system="files", name=name, path=way_in.folder) for name in ("shop", "web")),
+            sources=tuple(
+                FilesSettings(system="files", name=name, path=source_loads.folder) for name in ("shop", "web")
+            ),
             identity=IdentitySettings.model_validate(paths),
         )
-        account_map.load(self.connection, config, loaded_at=way_in.now, log=structlog.get_logger())
+        account_map.load(self.connection, config, loaded_at=source_loads.now, log=structlog.get_logger())
         account_map.build(self.connection, config, ["files"])
         stage_entity(
             self.connection,
             "usage_events",
             [("files", EVENTS)],
-            staged_at=way_in.now,
+            staged_at=source_loads.now,
             max_rejected_percent=100,
             behind={"files": Behind(frozenset({account_map.MAP_TABLE.table}), "1")},
         )
@@ -94,14 +96,14 @@ class Matching:
 
 
 @pytest.fixture
-def customers(way_in) -> Matching:
-    return Matching(way_in)
+def customers(source_loads) -> Matching:
+    return Matching(source_loads)
 
 
-def test_a_warehouse_without_customers_has_nobody_to_match(way_in, tmp_path):
-    assert account_suggestions.matches(way_in.connection) == []
-    assert account_suggestions.unmatched(way_in.connection, 5) == []
-    assert account_suggestions.export_unmatched(way_in.connection, tmp_path / "map.csv") == 0
+def test_a_warehouse_without_customers_has_nobody_to_match(source_loads, tmp_path):
+    assert account_suggestions.matches(source_loads.connection) == []
+    assert account_suggestions.unmatched(source_loads.connection, 5) == []
+    assert account_suggestions.export_unmatched(source_loads.connection, tmp_path / "map.csv") == 0
 
 
 def test_how_customers_are_matched_is_counted_by_source(customers):
@@ -263,10 +265,11 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
         ],
         identity={"account_map": str(answers)},
         checks={"max_silent_days": 60},
+        min_rejected=1,
     )
     nothing = made.csm("identity")
     assert nothing.returncode == 2
-    assert "`csm run` makes it" in nothing.stderr
+    assert "`csm run` creates it" in nothing.stderr
     day = ("run", "--as-of", "2026-06-30", "--no-publish")
     refused = made.csm(*day)
     assert refused.returncode == 2
@@ -275,13 +278,13 @@ def test_who_is_unmatched_is_told_written_completed_and_taken(tmp_path, company)
     assert told.returncode == 0, told.stderr
     assert "stripe: 2 customers, 1 by column, 1 unmatched" in told.stdout
     assert "cus_1  One Ltd" in told.stdout
-    assert "waiting: 1 subscriptions, 1 invoices" in told.stdout
+    assert "waiting: 1 subscription, 1 invoice" in told.stdout
     assert "1.00  a1  One  (name)" in told.stdout
     (one,) = json.loads(made.csm("identity", "--json").stdout)["unmatched"]
     assert (one["external_id"], one["candidates"][0]["account_id"]) == ("cus_1", "a1")
     assert made.csm("identity", "--out", str(answers / "new.xlsx")).returncode == 2
     written = made.csm("identity", "--out", str(answers / "new.csv"))
-    assert written.stdout.startswith("1 unmatched customers written to ")
+    assert written.stdout.startswith("1 unmatched customer written to ")
     path = answers / "new.csv"
     path.write_text(path.read_text().replace("?", "a1"))
     done = made.csm(*day)

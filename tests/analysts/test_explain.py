@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from csm_core.analysts.explain import Cents, Change, Explanation, explain, explain_change, next_band_moves
 from csm_core.analysts.explain_account import explain_account, load_explanation
+from csm_core.analysts.explain_text import change_lines, explanation_lines, move_lines, report_text
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, RAGS, RUBRIC, SIGNAL_NAMES
@@ -78,11 +79,11 @@ def test_an_explanation_names_points_weight_and_cap():
     assert found["signals"]["usage_trend"] == {"value": "growing", "points": 15.0, "weight": 15}
     assert found["cap"] == 83.3 - 98.0
     assert (found["raw_score"], found["score"], found["tam_health_rag"]) == (98.0, 83.3, "RED")
-    lines = explained({**BEST, "tam_health_rag": "RED"}).lines()
+    lines = explanation_lines(explained({**BEST, "tam_health_rag": "RED"}))
     assert any(re.fullmatch(r"cap \(TAM\) +RED +-14\.70", line) for line in lines)
     assert any(re.fullmatch(r"usage_trend +growing +15\.00 +15", line) for line in lines)
     assert any(re.fullmatch(r"support_sentiment +positive, 0 open +10\.00 +10", line) for line in lines)
-    assert not any("cap" in line for line in explained(BEST).lines())
+    assert not any("cap" in line for line in explanation_lines(explained(BEST)))
     assert [part.lost for part in explained(BEST).parts] == [2.0, *[0.0] * 10]
 
 
@@ -127,7 +128,7 @@ def test_a_change_of_signals_and_cap_is_split():
     assert moved.pop("cap") == 86.0 * 0.95 - 86.0
     assert not moved
     assert change.rag_moved_by == ()
-    lines = change.lines()
+    lines = change_lines(change)
     assert any(re.fullmatch(r"score +98\.00 +81\.70 +-16\.30", line) for line in lines)
     assert any(re.fullmatch(r" +usage_trend +growing +declining +-12\.00", line) for line in lines)
     assert any(re.fullmatch(r" +cap \(TAM\) +none +AMBER +-4\.30", line) for line in lines)
@@ -136,20 +137,20 @@ def test_a_change_of_signals_and_cap_is_split():
 
 def test_what_moved_no_point_stands_beside_the_table():
     later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
-    lines = changed({**BEST, "support_sentiment": "critical"}, later).lines()
+    lines = change_lines(changed({**BEST, "support_sentiment": "critical"}, later))
     assert lines[2:] == [
         "changed, but moved no points: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
     ]
-    assert not any("moved no points" in line for line in changed(BEST, BEST).lines())
+    assert not any("moved no points" in line for line in change_lines(changed(BEST, BEST)))
 
 
 def test_a_change_of_churn_risk_and_of_the_window_is_told():
     near = {**MIDDLE, "days_to_renewal": 61}
-    assert "churn risk medium became high (contract_proximity), alert" in changed(near, near, later=WIDE).lines()
-    (said,) = (line for line in changed(near, near, later=WIDE).lines() if line.startswith("policy: "))
+    assert "churn risk medium became high (contract_proximity), alert" in change_lines(changed(near, near, later=WIDE))
+    (said,) = (line for line in change_lines(changed(near, near, later=WIDE)) if line.startswith("policy: "))
     assert "churn window 60 days before" in said
     assert said.endswith("churn window 90 days after")
-    assert not any("churn risk" in line for line in changed(near, {**near, "nps_score": None}).lines())
+    assert not any("churn risk" in line for line in change_lines(changed(near, {**near, "nps_score": None})))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_what_moved_the_band_is_told_apart(before, after, later, moved_by):
     change = changed(before, after, DEFAULTS, later)
     assert change.rag_moved_by == moved_by
     assert change.parts["policy"] == 0
-    text = "\n".join(change.lines())
+    text = "\n".join(change_lines(change))
     if change.before.score.rag != change.after.score.rag:
         assert f"by its {' and its '.join(moved_by)}" in text
     elif moved_by:
@@ -259,7 +260,7 @@ def test_a_green_account_is_told_what_would_lose_it():
     assert moves["usage_trend"] == "stable"
     assert moves["login_frequency_days"] == 31
     assert "feature_adoption_rate" not in moves
-    assert found.lines()[0] == "it would fall to AMBER by any one of:"
+    assert move_lines(found)[0] == "it would fall to AMBER by any one of:"
 
 
 @pytest.mark.parametrize(
@@ -276,11 +277,11 @@ def test_an_unknown_value_moves_to_the_least_demanding_that_suffices(field, base
     found = next_band_moves(CSMHealthSignals(**row), Thresholds(math.nextafter(score, 100), 40, 60))
     (move,) = (move for move in found.moves if move.field == field)
     assert (move.value, move.to) == (None, to)
-    assert re.search(rf"{field} +unknown +→ +{to}", "\n".join(found.lines()))
+    assert re.search(rf"{field} +unknown +→ +{to}", "\n".join(move_lines(found)))
 
 
 def test_nothing_suffices_alone_is_said():
-    assert next_band_moves(CSMHealthSignals(**WORST), DEFAULTS).lines() == [
+    assert move_lines(next_band_moves(CSMHealthSignals(**WORST), DEFAULTS)) == [
         "no change of a single signal would reach AMBER"
     ]
     assert next_band_moves(CSMHealthSignals(**BEST), DEFAULTS).moves == ()
@@ -291,7 +292,7 @@ def test_a_printed_rate_suffices():
     score = CSMHealthScorer().score(CSMHealthSignals(**row)).score
     policy = Thresholds(score + 1 / 3, 40, 60)
     found = next_band_moves(CSMHealthSignals(**row), policy)
-    (line,) = (line for line in found.lines() if "feature_adoption_rate" in line)
+    (line,) = (line for line in move_lines(found) if "feature_adoption_rate" in line)
     printed = float(line.split("→")[1].split()[0])
     assert band_of({**row, "feature_adoption_rate": printed}, policy) == "GREEN"
 
@@ -351,9 +352,9 @@ def test_an_account_is_explained_on_its_latest_day(warehouse):
     )
     assert report.day.missing_signals == ("nps_score",)
     assert report.day.follows_the_rubric
-    text = report.text()
+    text = report_text(report)
     assert text.startswith("account acc-1 (tenant north) on 2026-01-03: ")
-    assert re.search(r"nps_score +unknown +2\.00 +3  nothing known", text)
+    assert re.search(r"nps_score +unknown +2\.00 +3  no data", text)
     assert "signal coverage 97%" in text
     assert "another version" not in text
     assert "\nGREEN from 85, AMBER from 40, churn window 60 days\n" in text
@@ -368,7 +369,7 @@ def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
     assert found["since"]["change"] == found["score"] - found["since"]["before"]["score"]
     assert found["since"]["policy_before"]["green_threshold"] == 70.0
     assert found["policy"]["green_threshold"] == 85.0
-    text = report.text()
+    text = report_text(report)
     assert re.search(
         r"policy: GREEN from 70, AMBER from 40, churn window 60 days before, GREEN from 85, .* after", text
     )
@@ -414,11 +415,11 @@ def test_a_day_scored_by_another_rubric_is_told(warehouse, tmp_path):
         connection.execute("update marts.csm_health_scores set usage_trend_points = 2, raw_score = 7, score = 7")
         report = explain_account(connection, "acc-2")
     assert not report.day.follows_the_rubric
-    assert "another version of the rubric" in report.text()
+    assert "another version of the rubric" in report_text(report)
     assert_adds_up(report.day.explanation)
 
 
 def test_every_signal_is_in_every_report(warehouse):
-    text = explain_account(warehouse, "acc-2").text()
+    text = report_text(explain_account(warehouse, "acc-2"))
     assert all(signal.name in text for signal in RUBRIC)
     assert "churn risk critical (both), alert" in text

@@ -214,7 +214,7 @@ def test_half_a_day_is_not_shown_to_analysts(warehouse, tmp_path):
     publish_copy(warehouse)
     build(warehouse, signals, 1, day)
     with pytest.raises(
-        WarehouseError, match=r"2026-06-21 has signals of 1 accounts and scores of 0.*--as-of 2026-06-21"
+        WarehouseError, match=r"2026-06-21 has signals of 1 account and scores of 0.*--as-of 2026-06-21"
     ):
         publish_copy(warehouse)
     assert len(content(warehouse.published_path, "marts.csm_health_signals")) == 20

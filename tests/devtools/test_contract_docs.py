@@ -17,7 +17,7 @@ from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import staging_models
-from tests.way_in import SilentLog
+from tests.source_loads import SilentLog
 
 
 def test_every_column_of_the_contract_is_described_and_no_other():

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from csm_core.config import Config, IdentitySettings
 from csm_core.contract import ENTITIES
-from csm_core.doctor.report import Finding, examine, exit_status, report
+from csm_core.doctor.examination import Finding, examine, exit_status
+from csm_core.doctor.report import report
 from csm_core.doctor.sample_problems import Problem
 from csm_core.sources.settings import FilesSettings, PostgresSettings, SegmentSettings, ZendeskSettings
 from csm_core.sources.settings_base import LandedTables
-from tests.way_in import ACCOUNTS, EVENTS, FEATURES, new_way_in
+from tests.source_loads import ACCOUNTS, EVENTS, FEATURES, new_source_loads
 
 COMPANY = {"accounts.csv": ACCOUNTS, "features.csv": FEATURES, "usage_events.csv": EVENTS}
 
@@ -269,7 +270,7 @@ def test_a_list_of_domains_that_names_an_unknown_account_is_a_warning(tmp_path):
     (unknown,) = of_kind(examine(config), "unknown_account")
     assert (unknown.file, unknown.line, unknown.value) == (str(domains), 3, "a9")
     assert unknown.message == (
-        f"{domains}: 1 line names an account that is not among the accounts. "
+        f"{domains}: 1 line with an account_id that is not among the accounts. "
         "First: line 3, 'a9'. Correct the account_id, or remove the line."
     )
 
@@ -373,15 +374,15 @@ def test_doctor_names_the_column_of_every_record_that_the_gate_rejects(tmp_path_
     # Of two records with one key the gate judges the one that counts, doctor both.
     written.writerows([f"k{number}", *row] for number, row in enumerate(rows))
     base = tmp_path_factory.mktemp("company")
-    with new_way_in(base) as way_in:
-        way_in.write_company(**{entity: text.getvalue()})
-        way_in.run(entity)
+    with new_source_loads(base) as source_loads:
+        source_loads.write_company(**{entity: text.getvalue()})
+        source_loads.run(entity)
         gate = {
             (field, reason)
-            for field, reason in way_in.rows(f"select distinct field, reason from quarantine.{entity}")
+            for field, reason in source_loads.rows(f"select distinct field, reason from quarantine.{entity}")
             if field is not None
         }
-        broken = way_in.rows(f"select count(*) from quarantine.{entity} where field is null")[0][0]
+        broken = source_loads.rows(f"select count(*) from quarantine.{entity} where field is null")[0][0]
     config = Config(sources=(FilesSettings(system="files", path=base / "company"),), warehouse=base / "other.duckdb")
     found = examine(config)
     named = {(one.column, one.reason) for one in of_kind(found, "rejected_values") if one.entity == entity}

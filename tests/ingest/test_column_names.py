@@ -61,66 +61,66 @@ def test_duckdb_keeps_apart_the_names_that_are_stored(names):
 
 @pytest.mark.parametrize(("first", "second"), [("\u00c9tat", "\u00e9tat"), ("k", "\u212a"), ("Plan Tier", "plan-tier")])
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_two_spellings_in_two_files_are_one_column(way_in, form, first, second):
-    way_in.write_company()
+def test_two_spellings_in_two_files_are_one_column(source_loads, form, first, second):
+    source_loads.write_company()
     for number, name in enumerate((first, second)):
-        path = way_in.write(f"invoices/{number}.csv", INVOICES.format(name, f"i{number}"))
+        path = source_loads.write(f"invoices/{number}.csv", INVOICES.format(name, f"i{number}"))
         if form != "csv":
             kind = "json" if form == "jsonl" else "parquet"
-            way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {kind})")
+            source_loads.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {kind})")
             path.unlink()
-        way_in.load()
+        source_loads.load()
     key = column_key(first)
-    assert way_in.rows(f'select "{key}" from raw.files__invoices') == [("x",), ("x",)]
+    assert source_loads.rows(f'select "{key}" from raw.files__invoices') == [("x",), ("x",)]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_the_contracts_columns_are_found_in_any_spelling(way_in, form):
-    way_in.write_company()
-    path = way_in.write("invoices/1.csv", "Invoice ID,ACCOUNT_ID,Amount-Due,Issued At\ni1,a1,10,2026-06-01\n")
+def test_the_contracts_columns_are_found_in_any_spelling(source_loads, form):
+    source_loads.write_company()
+    path = source_loads.write("invoices/1.csv", "Invoice ID,ACCOUNT_ID,Amount-Due,Issued At\ni1,a1,10,2026-06-01\n")
     if form != "csv":
         kind = "json" if form == "jsonl" else "parquet"
-        way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {kind})")
+        source_loads.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {kind})")
         path.unlink()
-    way_in.run("invoices")
-    assert way_in.rows("select invoice_id, account_id, amount_due::varchar from staging.stg_invoices") == [
+    source_loads.run("invoices")
+    assert source_loads.rows("select invoice_id, account_id, amount_due::varchar from staging.stg_invoices") == [
         ("i1", "a1", "10.00")
     ]
 
 
-def test_two_columns_of_one_file_that_are_one_are_an_error_that_names_both(way_in):
-    way_in.write_company()
-    path = way_in.write("invoices.csv", INVOICES.format("Invoice ID", "i1"))
+def test_two_columns_of_one_file_that_are_one_are_an_error_that_names_both(source_loads):
+    source_loads.write_company()
+    path = source_loads.write("invoices.csv", INVOICES.format("Invoice ID", "i1"))
     with pytest.raises(SourceError, match="the columns 'invoice_id' and 'Invoice ID' are both read as 'invoice_id'"):
-        way_in.load()
+        source_loads.load()
     path.unlink()
-    way_in.write(
+    source_loads.write(
         "invoices.jsonl",
         '{"invoice_id": 1, "account_id": "a1", "issued_at": "2026-06-01"}\n'
         '{"invoice_id": 1, "INVOICE_ID": 2, "account_id": "a1", "issued_at": "2026-06-01"}\n',
     )
     with pytest.raises(SourceError, match=r"invoices\.jsonl: line 2: the columns 'INVOICE_ID' and 'invoice_id' are"):
-        way_in.load()
+        source_loads.load()
 
 
-def test_a_warehouse_whose_raw_table_has_the_column_in_its_old_spelling_goes_on(way_in):
-    way_in.write_company()
-    way_in.load()
-    way_in.connection.execute('alter table raw.files__invoices add column "\u00c9tat" varchar')
-    way_in.connection.execute('alter table raw.files__invoices add column "Region" varchar')
-    way_in.write("invoices.csv", INVOICES.format("\u00e9tat,REGION", "i1").replace(",x\n", ",x,y\n"))
-    way_in.load()
-    assert way_in.rows('select "\u00e9tat", region from raw.files__invoices') == [("x", "y")]
+def test_a_warehouse_whose_raw_table_has_the_column_in_its_old_spelling_goes_on(source_loads):
+    source_loads.write_company()
+    source_loads.load()
+    source_loads.connection.execute('alter table raw.files__invoices add column "\u00c9tat" varchar')
+    source_loads.connection.execute('alter table raw.files__invoices add column "Region" varchar')
+    source_loads.write("invoices.csv", INVOICES.format("\u00e9tat,REGION", "i1").replace(",x\n", ",x,y\n"))
+    source_loads.load()
+    assert source_loads.rows('select "\u00e9tat", region from raw.files__invoices') == [("x", "y")]
 
 
-def test_parquet_columns_that_differ_in_case_alone_are_an_error(way_in):
-    way_in.write_company()
+def test_parquet_columns_that_differ_in_case_alone_are_an_error(source_loads):
+    source_loads.write_company()
     table = pa.table(
         {"Account_ID": ["a1"], "account_id": ["a2"], "account_name": ["x"], "more": [{"account_id": [{"a": 1}]}]}
     )
-    (way_in.folder / "accounts.csv").unlink()
-    pq.write_table(table, way_in.folder / "accounts.parquet")
+    (source_loads.folder / "accounts.csv").unlink()
+    pq.write_table(table, source_loads.folder / "accounts.parquet")
     with pytest.raises(SourceError, match="the columns 'Account_ID' and 'account_id' are both read as 'account_id'"):
-        way_in.load()
-    pq.write_table(table.drop_columns(["Account_ID"]), way_in.folder / "accounts.parquet")
-    assert way_in.load()["raw.files__accounts"].loaded == 1
+        source_loads.load()
+    pq.write_table(table.drop_columns(["Account_ID"]), source_loads.folder / "accounts.parquet")
+    assert source_loads.load()["raw.files__accounts"].loaded == 1

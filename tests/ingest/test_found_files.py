@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError
-from csm_core.ingest import text_reader
+from csm_core.ingest import text_files
 from csm_core.ingest.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
@@ -38,63 +38,65 @@ def unread(folder: Path) -> dict[str, str]:
         *("invoices.2026-06.v2.csv", "Invoices_2026_Q2.csv", "invoices-2026-06-30T10-00-00Z.csv", "invoices_part3.csv"),
     ],
 )
-def test_a_file_of_an_entity_is_read(way_in, name):
-    way_in.write_company()
-    way_in.write(name, INVOICES.format(1))
-    assert way_in.load()["raw.files__invoices"].loaded == 1
-    assert unread(way_in.folder) == {}
+def test_a_file_of_an_entity_is_read(source_loads, name):
+    source_loads.write_company()
+    source_loads.write(name, INVOICES.format(1))
+    assert source_loads.load()["raw.files__invoices"].loaded == 1
+    assert unread(source_loads.folder) == {}
 
 
 @pytest.mark.parametrize("name", ["Usage Events.csv", "usage-events.csv", "USAGE_EVENTS/1.csv"])
-def test_blanks_and_dashes_of_a_name_are_underscores(way_in, name):
-    way_in.write_company()
-    (way_in.folder / "usage_events.csv").rename(path := way_in.folder / "x")
-    way_in.write(name, path.read_bytes())
+def test_blanks_and_dashes_of_a_name_are_underscores(source_loads, name):
+    source_loads.write_company()
+    (source_loads.folder / "usage_events.csv").rename(path := source_loads.folder / "x")
+    source_loads.write(name, path.read_bytes())
     path.unlink()
-    assert way_in.load()["raw.files__usage_events"].loaded == 3
+    assert source_loads.load()["raw.files__usage_events"].loaded == 3
 
 
-def test_tabs_and_zstd_are_read(way_in):
-    way_in.write_company()
+def test_tabs_and_zstd_are_read(source_loads):
+    source_loads.write_company()
     text = INVOICES.format(1).replace(",", "\t").encode()
-    way_in.write("invoices/1.tsv", text)
-    way_in.write("invoices/2.tsv.gz", gzip.compress(text.replace(b"i1", b"i2")))
-    with pa.CompressedOutputStream(str(way_in.folder / "invoices" / "3.csv.zst"), "zstd") as stream:
+    source_loads.write("invoices/1.tsv", text)
+    source_loads.write("invoices/2.tsv.gz", gzip.compress(text.replace(b"i1", b"i2")))
+    with pa.CompressedOutputStream(str(source_loads.folder / "invoices" / "3.csv.zst"), "zstd") as stream:
         stream.write(INVOICES.format(3).encode())
     # An unclosed quote makes the careful reader read it.
-    with pa.CompressedOutputStream(str(way_in.folder / "invoices" / "4.CSV.ZST"), "zstd") as stream:
+    with pa.CompressedOutputStream(str(source_loads.folder / "invoices" / "4.CSV.ZST"), "zstd") as stream:
         stream.write(INVOICES.format(4).encode() + b'"i5,a1\n')
-    with pa.CompressedOutputStream(str(way_in.folder / "invoices" / "6.jsonl.zst"), "zstd") as stream:
+    with pa.CompressedOutputStream(str(source_loads.folder / "invoices" / "6.jsonl.zst"), "zstd") as stream:
         stream.write(b'{"invoice_id": "i6", "account_id": "a1", "issued_at": "2026-06-01"}\n')
-    result = way_in.load()["raw.files__invoices"]
+    result = source_loads.load()["raw.files__invoices"]
     assert (result.read, result.unparseable) == (6, 1)
-    assert way_in.rows("select invoice_id from raw.files__invoices order by 1") == [(f"i{n}",) for n in (1, 2, 3, 4, 6)]
+    assert source_loads.rows("select invoice_id from raw.files__invoices order by 1") == [
+        (f"i{n}",) for n in (1, 2, 3, 4, 6)
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 3, 20])
-def test_a_truncated_zstd_file_is_an_error(way_in, cut):
-    way_in.write_company()
-    path = way_in.folder / "invoices.csv.zst"
+def test_a_truncated_zstd_file_is_an_error(source_loads, cut):
+    source_loads.write_company()
+    path = source_loads.folder / "invoices.csv.zst"
     with pa.CompressedOutputStream(str(path), "zstd") as stream:
         stream.write(INVOICES.format(0).encode())
         stream.write(b"".join(f"i{n},a1,1,2026-06-01\n".encode() for n in range(1, 300_000)))
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(SourceError, match=r"invoices\.csv\.zst: a damaged zstd file .*Transfer it again"):
-        way_in.load()
+        source_loads.load()
 
 
-def test_zstd_without_its_library_is_named(way_in, monkeypatch):
-    monkeypatch.setattr(text_reader, "find_spec", lambda _: None)
-    way_in.write_company()
-    way_in.write("invoices.csv.zst", b"")
-    assert unread(way_in.folder) == {
+def test_zstd_without_its_library_is_named(source_loads, monkeypatch):
+    monkeypatch.setattr(text_files, "find_spec", lambda _: None)
+    source_loads.write_company()
+    source_loads.write("invoices.csv.zst", b"")
+    assert unread(source_loads.folder) == {
         "invoices.csv.zst": "compressed with zstd, which needs the package pyarrow. Install it (pip install pyarrow), "
         "or compress the file with gzip"
     }
 
 
-def test_what_is_not_read_is_named_with_the_reason(way_in):
-    way_in.write_company()
+def test_what_is_not_read_is_named_with_the_reason(source_loads):
+    source_loads.write_company()
     for name in (
         "invoices_old.csv",
         "invoces.csv",
@@ -104,10 +106,10 @@ def test_what_is_not_read_is_named_with_the_reason(way_in):
         "notes.txt",
         "usage_events/x.md",
     ):
-        way_in.write(name, "x")
-    way_in.write("ticket/1.csv", "x")
-    way_in.write("ticket/_2.csv", "x")
-    assert unread(way_in.folder) == {
+        source_loads.write(name, "x")
+    source_loads.write("ticket/1.csv", "x")
+    source_loads.write("ticket/_2.csv", "x")
+    assert unread(source_loads.folder) == {
         "invoices_old.csv": "its name is not that of an entity. If it holds invoices, put it into a folder invoices/",
         "invoces.csv": "its name is not that of an entity. Is it invoices?",
         "other.csv": "its name is not that of an entity",
@@ -121,21 +123,21 @@ def test_what_is_not_read_is_named_with_the_reason(way_in):
     }
 
 
-def test_names_of_writers_are_no_data_at_any_depth(way_in):
-    way_in.write_company()
+def test_names_of_writers_are_no_data_at_any_depth(source_loads):
+    source_loads.write_company()
     for name in ("_SUCCESS", "_temporary/0/1.csv", "2026/_temporary/0/1.csv", "2026/.1.csv.crc", "2026/_started_1"):
-        way_in.write(f"usage_events/{name}", "rubbish")
-    way_in.write("_invoices.csv", "rubbish")
-    assert way_in.load()["raw.files__usage_events"].read == 3
-    assert unread(way_in.folder) == {}
+        source_loads.write(f"usage_events/{name}", "rubbish")
+    source_loads.write("_invoices.csv", "rubbish")
+    assert source_loads.load()["raw.files__usage_events"].read == 3
+    assert unread(source_loads.folder) == {}
 
 
-def test_the_log_of_a_delta_table_is_named_once(way_in):
-    way_in.write_company()
+def test_the_log_of_a_delta_table_is_named_once(source_loads):
+    source_loads.write_company()
     for name in ("usage_events/_delta_log/0.json", "usage_events/_delta_log/1.json", "invoices/a/_delta_log/0.json"):
-        way_in.write(name, "{}")
-    assert sorted(unread(way_in.folder)) == ["invoices/a/_delta_log", "usage_events/_delta_log"]
-    assert unread(way_in.folder)["usage_events/_delta_log"].startswith("a Delta table: ")
+        source_loads.write(name, "{}")
+    assert sorted(unread(source_loads.folder)) == ["invoices/a/_delta_log", "usage_events/_delta_log"]
+    assert unread(source_loads.folder)["usage_events/_delta_log"].startswith("a Delta table: ")
 
 
 def test_a_landed_table_is_read_as_a_whole(tmp_path):
@@ -176,14 +178,14 @@ def _settings(path: Path) -> list[VendorSettings]:
     ]
 
 
-def test_what_another_source_reads_is_read(way_in):
-    way_in.write_company()
-    way_in.write("zendesk/tickets.jsonl", "{}")
-    way_in.write("account_map.csv", "x")
-    way_in.write("lost.csv", "x")
-    zendesk = ZendeskSettings(system="zendesk", path=way_in.folder / "zendesk")
-    own = source(way_in.folder)
-    found = unread_files(own, [own, zendesk], [way_in.folder / "account_map.csv", None])
+def test_what_another_source_reads_is_read(source_loads):
+    source_loads.write_company()
+    source_loads.write("zendesk/tickets.jsonl", "{}")
+    source_loads.write("account_map.csv", "x")
+    source_loads.write("lost.csv", "x")
+    zendesk = ZendeskSettings(system="zendesk", path=source_loads.folder / "zendesk")
+    own = source(source_loads.folder)
+    found = unread_files(own, [own, zendesk], [source_loads.folder / "account_map.csv", None])
     assert [one.path.name for one in found] == ["lost.csv"]
 
 

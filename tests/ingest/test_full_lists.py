@@ -18,27 +18,29 @@ from csm_core.ingest.full_lists import DatedList, dated_list, replaced_at
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
-from tests.way_in import new_way_in, straight
+from tests.source_loads import new_source_loads, straight
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\n"
 
 
 def run(
-    way_in,
+    source_loads,
     *entities: str,
     full: tuple[str, ...] = ("invoices",),
     incremental: tuple[str, ...] = (),
     dates: tuple[str, ...] = (),
 ):
-    way_in.now += timedelta(hours=1)
-    source = FilesSettings(system="files", path=way_in.folder, full=full, incremental=incremental, dates=dates)
-    get_system("files").load(way_in.connection, [source], loaded_at=way_in.now, folder=way_in.folder, log=way_in.log)
+    source_loads.now += timedelta(hours=1)
+    source = FilesSettings(system="files", path=source_loads.folder, full=full, incremental=incremental, dates=dates)
+    get_system("files").load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=source_loads.folder, log=source_loads.log
+    )
     return {
         name: stage_entity(
-            way_in.connection,
+            source_loads.connection,
             name,
             [("files", straight(name))],
-            staged_at=way_in.now,
+            staged_at=source_loads.now,
             max_closed_percent=20,
             min_rejected=20,
         )
@@ -55,164 +57,164 @@ def instant(year: int, month: int, day: int, hour: int = 0, minute: int = 0, sec
     return datetime(year, month, day, hour, minute, second, tzinfo=UTC).replace(tzinfo=None)
 
 
-def times(way_in, table: str, key: str, column: str) -> dict[object, object]:
-    return dict(way_in.rows(f"select {key}, {column} from staging.stg_{table}"))
+def times(source_loads, table: str, key: str, column: str) -> dict[object, object]:
+    return dict(source_loads.rows(f"select {key}, {column} from staging.stg_{table}"))
 
 
-def test_a_record_that_left_the_full_list_is_closed_from_that_load_on_until_it_is_back(way_in):
-    way_in.write_company()
-    way_in.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\ni2,a2,5,2026-06-01\n")
-    assert run(way_in, "invoices")["invoices"].closed == 0
-    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
-    way_in.write("features.csv", "feature,module\nexport,core\n")
-    way_in.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
-    reports = run(way_in, "invoices")
-    left_at = way_in.now.replace(tzinfo=None)
+def test_a_record_that_left_the_full_list_is_closed_from_that_load_on_until_it_is_back(source_loads):
+    source_loads.write_company()
+    source_loads.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\ni2,a2,5,2026-06-01\n")
+    assert run(source_loads, "invoices")["invoices"].closed == 0
+    source_loads.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    source_loads.write("features.csv", "feature,module\nexport,core\n")
+    source_loads.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
+    reports = run(source_loads, "invoices")
+    left_at = source_loads.now.replace(tzinfo=None)
     assert {name: report.closed for name, report in reports.items()} == {"accounts": 1, "features": 1, "invoices": 1}
-    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
-    assert times(way_in, "features", "feature", "_closed_at") == {"export": None, "reports": left_at}
-    assert times(way_in, "invoices", "invoice_id", "voided_at") == {"i1": left_at, "i2": None}
+    assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+    assert times(source_loads, "features", "feature", "_closed_at") == {"export": None, "reports": left_at}
+    assert times(source_loads, "invoices", "invoice_id", "voided_at") == {"i1": left_at, "i2": None}
     # Nothing new: the same state, whenever it is staged again.
-    assert run(way_in, "invoices")["accounts"].closed == 1
-    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
-    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\na2,Back\n")
-    assert run(way_in, "invoices")["accounts"].closed == 0
-    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": None}
+    assert run(source_loads, "invoices")["accounts"].closed == 1
+    assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+    source_loads.write("accounts.csv", "account_id,account_name\na1,Ahlers\na2,Back\n")
+    assert run(source_loads, "invoices")["accounts"].closed == 0
+    assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": None}
 
 
-def test_another_setting_keeps_what_a_full_list_has_closed_and_since_when(way_in):
-    way_in.write_company()
-    run(way_in)
-    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
-    run(way_in)
-    left_at = way_in.now.replace(tzinfo=None)
+def test_another_setting_keeps_what_a_full_list_has_closed_and_since_when(source_loads):
+    source_loads.write_company()
+    run(source_loads)
+    source_loads.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    run(source_loads)
+    left_at = source_loads.now.replace(tzinfo=None)
     for dates in (("%d/%m/%Y",), ("%m/%d/%Y",), ()):
-        assert run(way_in, dates=dates)["accounts"].closed == 1
-        assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+        assert run(source_loads, dates=dates)["accounts"].closed == 1
+        assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
 
 
-def test_an_end_that_the_record_states_itself_stays(way_in):
-    way_in.write_company(accounts="account_id,account_name,churned_at\na1,Ahlers,\na2,Bolt,2026-03-01\n")
-    run(way_in)
-    way_in.write("accounts.csv", "account_id,account_name,churned_at\na1,Ahlers,\n")
-    run(way_in)
-    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(3, 1)}
+def test_an_end_that_the_record_states_itself_stays(source_loads):
+    source_loads.write_company(accounts="account_id,account_name,churned_at\na1,Ahlers,\na2,Bolt,2026-03-01\n")
+    run(source_loads)
+    source_loads.write("accounts.csv", "account_id,account_name,churned_at\na1,Ahlers,\n")
+    run(source_loads)
+    assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(3, 1)}
 
 
-def test_what_is_no_full_list_loses_nothing(way_in):
-    way_in.write_company()
-    way_in.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\n")
-    run(way_in, "invoices", full=(), incremental=("accounts",))
-    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
-    way_in.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
-    reports = run(way_in, "invoices", full=(), incremental=("accounts",))
+def test_what_is_no_full_list_loses_nothing(source_loads):
+    source_loads.write_company()
+    source_loads.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\n")
+    run(source_loads, "invoices", full=(), incremental=("accounts",))
+    source_loads.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    source_loads.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
+    reports = run(source_loads, "invoices", full=(), incremental=("accounts",))
     assert {name: report.closed for name, report in reports.items()} == {"accounts": 0, "features": 0, "invoices": 0}
-    assert set(times(way_in, "invoices", "invoice_id", "voided_at").values()) == {None}
+    assert set(times(source_loads, "invoices", "invoice_id", "voided_at").values()) == {None}
 
 
-def test_a_rejected_record_is_in_the_list_and_an_unreadable_line_closes_nothing(way_in):
-    way_in.write_company()
-    run(way_in)
-    way_in.write("accounts.csv", "account_id,account_name,created_at\na1,Ahlers,\na2,Bolt,someday\n")
-    assert run(way_in)["accounts"].closed == 0
-    way_in.write("accounts.csv", 'account_id,account_name\na1,Ahlers\na2,"Bo\n')
-    assert run(way_in)["accounts"].closed == 0
-    assert set(times(way_in, "accounts", "account_id", "churned_at").values()) == {None}
+def test_a_rejected_record_is_in_the_list_and_an_unreadable_line_closes_nothing(source_loads):
+    source_loads.write_company()
+    run(source_loads)
+    source_loads.write("accounts.csv", "account_id,account_name,created_at\na1,Ahlers,\na2,Bolt,someday\n")
+    assert run(source_loads)["accounts"].closed == 0
+    source_loads.write("accounts.csv", 'account_id,account_name\na1,Ahlers\na2,"Bo\n')
+    assert run(source_loads)["accounts"].closed == 0
+    assert set(times(source_loads, "accounts", "account_id", "churned_at").values()) == {None}
 
 
-def test_each_file_of_a_dated_series_is_the_full_list_of_its_day(way_in):
-    way_in.write_company()
-    (way_in.folder / "accounts.csv").unlink()
-    way_in.write("accounts/2026-06-01.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
-    way_in.write("accounts/2026-06-02.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
-    way_in.write("accounts/2026-06-04.csv", "account_id,account_name\na1,Ahlers\n")
-    assert run(way_in)["accounts"].closed == 1
-    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(6, 4)}
+def test_each_file_of_a_dated_series_is_the_full_list_of_its_day(source_loads):
+    source_loads.write_company()
+    (source_loads.folder / "accounts.csv").unlink()
+    source_loads.write("accounts/2026-06-01.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
+    source_loads.write("accounts/2026-06-02.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
+    source_loads.write("accounts/2026-06-04.csv", "account_id,account_name\na1,Ahlers\n")
+    assert run(source_loads)["accounts"].closed == 1
+    assert times(source_loads, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(6, 4)}
 
 
 def accounts(**names: str) -> str:
     return "account_id,account_name\n" + "".join(f"{key},{name}\n" for key, name in names.items())
 
 
-def dated_company(way_in, **lists: str) -> None:
-    way_in.write_company()
-    (way_in.folder / "accounts.csv").unlink()
+def dated_company(source_loads, **lists: str) -> None:
+    source_loads.write_company()
+    (source_loads.folder / "accounts.csv").unlink()
     for name, content in lists.items():
-        way_in.write(name, content)
+        source_loads.write(name, content)
 
 
-def staged_accounts(way_in) -> list[tuple[object, ...]]:
-    return way_in.rows("select account_id, account_name, churned_at from staging.stg_accounts order by 1")
+def staged_accounts(source_loads) -> list[tuple[object, ...]]:
+    return source_loads.rows("select account_id, account_name, churned_at from staging.stg_accounts order by 1")
 
 
 @pytest.mark.parametrize("folder", ["", "accounts/"])
 @pytest.mark.parametrize("change", ["packed", "amended", "amended without the closed one", "other format"])
-def test_an_older_list_that_is_delivered_once_more_changes_nothing(way_in, folder, change):
+def test_an_older_list_that_is_delivered_once_more_changes_nothing(source_loads, folder, change):
     older, newer = f"{folder}accounts-2026-06-28.csv", f"{folder}accounts-2026-06-29.csv"
-    dated_company(way_in)
-    way_in.write(older, accounts(a1="Old", a2="Bolt"))
-    run(way_in)
-    way_in.write(newer, accounts(a1="New"))
-    run(way_in)
+    dated_company(source_loads)
+    source_loads.write(older, accounts(a1="Old", a2="Bolt"))
+    run(source_loads)
+    source_loads.write(newer, accounts(a1="New"))
+    run(source_loads)
     expected = [("a1", "New", None), ("a2", "Bolt", at(6, 29))]
-    assert staged_accounts(way_in) == expected
-    path = way_in.folder / older
+    assert staged_accounts(source_loads) == expected
+    path = source_loads.folder / older
     if change == "packed":
-        way_in.write(f"{older}.gz", gzip.compress(path.read_bytes()))
+        source_loads.write(f"{older}.gz", gzip.compress(path.read_bytes()))
         path.unlink()
     elif change == "other format":
-        way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix('.parquet')}'")
+        source_loads.connection.execute(f"copy (from '{path}') to '{path.with_suffix('.parquet')}'")
         path.unlink()
     else:
-        way_in.write(older, accounts(a1="Older", **({"a2": "Bolt"} if change == "amended" else {})))
+        source_loads.write(older, accounts(a1="Older", **({"a2": "Bolt"} if change == "amended" else {})))
     for _ in range(2):
-        assert run(way_in)["accounts"].closed == 1
-        assert staged_accounts(way_in) == expected
-    way_in.write(f"{newer}.gz", gzip.compress((way_in.folder / newer).read_bytes()))
-    (way_in.folder / newer).unlink()
-    run(way_in)
-    assert staged_accounts(way_in) == expected
+        assert run(source_loads)["accounts"].closed == 1
+        assert staged_accounts(source_loads) == expected
+    source_loads.write(f"{newer}.gz", gzip.compress((source_loads.folder / newer).read_bytes()))
+    (source_loads.folder / newer).unlink()
+    run(source_loads)
+    assert staged_accounts(source_loads) == expected
 
 
-def test_a_list_that_is_gone_when_the_next_one_comes_is_replaced_at_the_day_of_the_next(way_in):
-    dated_company(way_in)
+def test_a_list_that_is_gone_when_the_next_one_comes_is_replaced_at_the_day_of_the_next(source_loads):
+    dated_company(source_loads)
     for day, content in ((28, accounts(a1="1", a2="1")), (29, accounts(a1="2", a2="2")), (30, accounts(a1="3"))):
-        way_in.write(f"accounts/2026-06-{day}.csv", content)
-        (way_in.folder / f"accounts/2026-06-{day - 1}.csv").unlink(missing_ok=True)
-        run(way_in)
-    assert staged_accounts(way_in) == [("a1", "3", None), ("a2", "2", at(6, 30))]
+        source_loads.write(f"accounts/2026-06-{day}.csv", content)
+        (source_loads.folder / f"accounts/2026-06-{day - 1}.csv").unlink(missing_ok=True)
+        run(source_loads)
+    assert staged_accounts(source_loads) == [("a1", "3", None), ("a2", "2", at(6, 30))]
 
 
-def test_an_undated_list_that_dated_ones_follow_is_older_than_these(way_in):
-    way_in.write_company()
-    run(way_in)
-    (way_in.folder / "accounts.csv").unlink()
-    way_in.write("accounts-2026-07-02.csv", accounts(a1="1", a2="2"))
-    run(way_in)
-    way_in.write("accounts-2026-07-03.csv", accounts(a1="3"))
-    run(way_in)
-    assert staged_accounts(way_in) == [("a1", "3", None), ("a2", "2", at(7, 3))]
+def test_an_undated_list_that_dated_ones_follow_is_older_than_these(source_loads):
+    source_loads.write_company()
+    run(source_loads)
+    (source_loads.folder / "accounts.csv").unlink()
+    source_loads.write("accounts-2026-07-02.csv", accounts(a1="1", a2="2"))
+    run(source_loads)
+    source_loads.write("accounts-2026-07-03.csv", accounts(a1="3"))
+    run(source_loads)
+    assert staged_accounts(source_loads) == [("a1", "3", None), ("a2", "2", at(7, 3))]
 
 
-def test_all_files_of_one_day_are_one_list(way_in):
-    dated_company(way_in)
-    way_in.write("accounts/2026-06-29_0.csv", accounts(a1="Ahlers"))
-    way_in.write("accounts/2026-06-29_1.csv", accounts(a2="Bolt"))
-    assert run(way_in)["accounts"].closed == 0
-    way_in.write("accounts/2026-06-30_0.csv", accounts(a1="Ahlers"))
-    assert run(way_in)["accounts"].closed == 1
-    assert staged_accounts(way_in) == [("a1", "Ahlers", None), ("a2", "Bolt", at(6, 30))]
+def test_all_files_of_one_day_are_one_list(source_loads):
+    dated_company(source_loads)
+    source_loads.write("accounts/2026-06-29_0.csv", accounts(a1="Ahlers"))
+    source_loads.write("accounts/2026-06-29_1.csv", accounts(a2="Bolt"))
+    assert run(source_loads)["accounts"].closed == 0
+    source_loads.write("accounts/2026-06-30_0.csv", accounts(a1="Ahlers"))
+    assert run(source_loads)["accounts"].closed == 1
+    assert staged_accounts(source_loads) == [("a1", "Ahlers", None), ("a2", "Bolt", at(6, 30))]
 
 
-def test_a_warning_says_that_dated_and_undated_files_are_one_list(way_in):
-    way_in.write_company()
-    run(way_in)
-    assert not [event for event, _ in way_in.log.events if "one full list" in event]
-    path = way_in.write("accounts-2026-06-29.csv", accounts(a2="Bolt"))
-    run(way_in)
-    fields = next(fields for event, fields in way_in.log.events if "one full list" in event)
+def test_a_warning_says_that_dated_and_undated_files_are_one_list(source_loads):
+    source_loads.write_company()
+    run(source_loads)
+    assert not [event for event, _ in source_loads.log.events if "one full list" in event]
+    path = source_loads.write("accounts-2026-06-29.csv", accounts(a2="Bolt"))
+    run(source_loads)
+    fields = next(fields for event, fields in source_loads.log.events if "one full list" in event)
     assert (fields["entity"], fields["latest_dated"]) == ("accounts", str(path))
-    assert fields["without_date"] == str(way_in.folder / "accounts.csv")
+    assert fields["without_date"] == str(source_loads.folder / "accounts.csv")
 
 
 NAMES = ("a1", "a2", "a3")
@@ -226,69 +228,73 @@ NAMES = ("a1", "a2", "a3")
     loads=st.data(),
 )
 def test_the_state_depends_on_the_lists_alone_and_not_on_when_and_how_each_was_loaded(tmp_path_factory, lists, loads):
-    with new_way_in(tmp_path_factory.mktemp("lists")) as way_in:
-        dated_company(way_in)
+    with new_source_loads(tmp_path_factory.mktemp("lists")) as source_loads:
+        dated_company(source_loads)
         for day in loads.draw(st.permutations(sorted(lists))):
             names = lists[day]
             content = accounts(**{name: f"{name} on {day}" for name in names})
             packed = loads.draw(st.booleans())
             text = content.encode()
-            way_in.write(f"accounts-2026-06-0{day}.csv{'.gz' * packed}", gzip.compress(text) if packed else text)
+            source_loads.write(f"accounts-2026-06-0{day}.csv{'.gz' * packed}", gzip.compress(text) if packed else text)
             if loads.draw(st.booleans()):
                 with suppress(SourceError):
-                    run(way_in)
+                    run(source_loads)
         days = sorted(lists)
         again = loads.draw(st.sampled_from(days))
-        for path in way_in.folder.glob(f"accounts-2026-06-0{again}.*"):
+        for path in source_loads.folder.glob(f"accounts-2026-06-0{again}.*"):
             path.unlink()
         content = accounts(**{name: f"{name} on {again}" for name in lists[again]})
-        way_in.write(f"accounts/date=2026-06-0{again}/part-0.csv", content)
-        run(way_in)
+        source_loads.write(f"accounts/date=2026-06-0{again}/part-0.csv", content)
+        run(source_loads)
         expected = []
         for name in NAMES:
             held = [day for day in days if name in lists[day]]
             if held:
                 end = next((at(6, day) for day in days if day > held[-1]), None)
                 expected.append((name, f"{name} on {held[-1]}", end))
-        assert staged_accounts(way_in) == expected
+        assert staged_accounts(source_loads) == expected
 
 
-def test_a_list_that_would_close_too_much_changes_nothing(way_in):
+def test_a_list_that_would_close_too_much_changes_nothing(source_loads):
     names = [f"a{n}" for n in range(100)]
     lines = "".join(f"{name},Account\n" for name in names)
-    way_in.write_company(accounts="account_id,account_name\n" + lines)
-    run(way_in)
-    way_in.write("accounts.csv", "account_id,account_name\n" + "".join(f"{name},Account\n" for name in names[:70]))
+    source_loads.write_company(accounts="account_id,account_name\n" + lines)
+    run(source_loads)
+    source_loads.write(
+        "accounts.csv", "account_id,account_name\n" + "".join(f"{name},Account\n" for name in names[:70])
+    )
     for _ in range(2):
         with pytest.raises(
             SourceError, match=r"30 of 100 accounts are no longer in the full list .*30\.0 %, limit 20 %"
         ):
-            run(way_in)
-        assert set(times(way_in, "accounts", "account_id", "churned_at").values()) == {None}
-    way_in.write("accounts.csv", "account_id,account_name\n")
+            run(source_loads)
+        assert set(times(source_loads, "accounts", "account_id", "churned_at").values()) == {None}
+    source_loads.write("accounts.csv", "account_id,account_name\n")
     with pytest.raises(SourceError, match="100 of 100 accounts"):
-        run(way_in)
+        run(source_loads)
 
 
-def test_a_dated_list_that_would_close_too_much_changes_nothing(way_in):
+def test_a_dated_list_that_would_close_too_much_changes_nothing(source_loads):
     names = [f"a{n}" for n in range(100)]
-    dated_company(way_in)
+    dated_company(source_loads)
     # Lists that were replaced long ago are history: later lists confirm what they lack.
-    way_in.write("accounts/2026-06-01.csv", accounts(**dict.fromkeys([*names, *(f"old{n}" for n in range(60))], "A")))
-    way_in.write("accounts/2026-06-02.csv", accounts(**dict.fromkeys([*names[1:], "a100"], "A")))
-    way_in.write("accounts/2026-06-03.csv", accounts(**dict.fromkeys([*names[2:], "a100"], "A")))
-    assert run(way_in)["accounts"].closed == 62
-    before = staged_accounts(way_in)
-    cut = way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:70], "A")))
+    source_loads.write(
+        "accounts/2026-06-01.csv", accounts(**dict.fromkeys([*names, *(f"old{n}" for n in range(60))], "A"))
+    )
+    source_loads.write("accounts/2026-06-02.csv", accounts(**dict.fromkeys([*names[1:], "a100"], "A")))
+    source_loads.write("accounts/2026-06-03.csv", accounts(**dict.fromkeys([*names[2:], "a100"], "A")))
+    assert run(source_loads)["accounts"].closed == 62
+    before = staged_accounts(source_loads)
+    cut = source_loads.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:70], "A")))
     for _ in range(2):
         with pytest.raises(
             SourceError, match=r"31 of 99 accounts are no longer in the full list .*31\.3 %, limit 20 %"
         ):
-            run(way_in)
-        assert staged_accounts(way_in) == before
+            run(source_loads)
+        assert staged_accounts(source_loads) == before
     cut.unlink()
-    way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:], "A")))
-    assert run(way_in)["accounts"].closed == 63
+    source_loads.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:], "A")))
+    assert run(source_loads)["accounts"].closed == 63
 
 
 def test_the_days_of_a_series_are_read_from_its_names():

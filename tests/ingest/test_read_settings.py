@@ -21,22 +21,27 @@ from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.read_settings import NULL_VALUES, Reading
 from csm_core.ingest.read_settings_sql import iso_time, plain_number
 from csm_core.ingest.source_files import stated
-from csm_core.ingest.text_reader import Row, read_rows, scanned
+from csm_core.ingest.text_files import scanned
+from csm_core.ingest.text_reader import Row, read_rows
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import create_macros
-from tests.way_in import SilentLog, new_way_in
+from tests.source_loads import SilentLog, new_source_loads
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
-def load(way_in, **said: Any):
-    way_in.now += timedelta(hours=1)
-    source = FilesSettings.model_validate({"system": "files", "path": way_in.folder, **said})
+def load(source_loads, **said: Any):
+    source_loads.now += timedelta(hours=1)
+    source = FilesSettings.model_validate({"system": "files", "path": source_loads.folder, **said})
     results = get_system("files").load(
-        way_in.connection, [source], loaded_at=way_in.now, folder=way_in.folder.parent / "s", log=way_in.log
+        source_loads.connection,
+        [source],
+        loaded_at=source_loads.now,
+        folder=source_loads.folder.parent / "s",
+        log=source_loads.log,
     )
     return {result.table: result for result in results}
 
@@ -52,24 +57,26 @@ def value(sql: str) -> object:
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_columns_are_taken_from_the_names_that_files_have(way_in, form):
-    way_in.write_company()
-    path = way_in.write("invoices/1.csv", "ID,Customer,Betrag,Created Date,invoice_id\ni1,a1,10,2026-06-01,other\n")
+def test_columns_are_taken_from_the_names_that_files_have(source_loads, form):
+    source_loads.write_company()
+    path = source_loads.write(
+        "invoices/1.csv", "ID,Customer,Betrag,Created Date,invoice_id\ni1,a1,10,2026-06-01,other\n"
+    )
     if form != "csv":
-        way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {form})")
+        source_loads.connection.execute(f"copy (from '{path}') to '{path.with_suffix(f'.{form}')}' (format {form})")
         path.unlink()
     said = {"invoice_id": "id", "account_id": "customer", "issued_at": "CREATED-DATE", "amount_due": "Betrag"}
-    load(way_in, columns={"invoices": said})
-    assert way_in.rows(
+    load(source_loads, columns={"invoices": said})
+    assert source_loads.rows(
         "select invoice_id, account_id, amount_due::varchar, issued_at::varchar, invoice_id__original "
         "from raw.files__invoices"
     ) == [("i1", "a1", "10", "2026-06-01", "other")]
 
 
-def test_one_column_may_be_two_of_the_contract(way_in):
-    way_in.write_company(accounts="account_id,Region\na1,EU\n")
-    load(way_in, columns={"accounts": {"account_name": "account_id", "segment": "region", "tenant_id": "region"}})
-    assert way_in.rows("select account_id, account_name, segment, tenant_id from raw.files__accounts") == [
+def test_one_column_may_be_two_of_the_contract(source_loads):
+    source_loads.write_company(accounts="account_id,Region\na1,EU\n")
+    load(source_loads, columns={"accounts": {"account_name": "account_id", "segment": "region", "tenant_id": "region"}})
+    assert source_loads.rows("select account_id, account_name, segment, tenant_id from raw.files__accounts") == [
         ("a1", "a1", "EU", "EU")
     ]
 
@@ -77,16 +84,16 @@ def test_one_column_may_be_two_of_the_contract(way_in):
 @pytest.mark.parametrize(
     ("name", "text"), [("accounts.csv", "account_id,Nmae\na1,x\n"), ("accounts.jsonl", '{"account_id":1,"Nmae":2}\n')]
 )
-def test_a_mapped_column_that_is_not_there_is_named(way_in, name, text):
-    way_in.write_company()
-    (way_in.folder / "accounts.csv").unlink()
-    way_in.write(name, text)
+def test_a_mapped_column_that_is_not_there_is_named(source_loads, name, text):
+    source_loads.write_company()
+    (source_loads.folder / "accounts.csv").unlink()
+    source_loads.write(name, text)
     expected = (
         r"accounts\.\w+: no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
         r"Found: (account_id, Nmae|Nmae, account_id)\."
     )
     with pytest.raises(SourceError, match=expected):
-        load(way_in, columns={"accounts": {"account_name": "Name"}})
+        load(source_loads, columns={"accounts": {"account_name": "Name"}})
 
 
 @pytest.mark.parametrize(
@@ -127,20 +134,22 @@ def test_settings_that_mean_nothing_are_rejected(tmp_path, said, message):
 
 
 @pytest.mark.parametrize(("delimiter", "setting"), [(";", ";"), ("\t", "tab"), ("|", "|"), ("\u00a7", "\u00a7")])
-def test_values_are_separated_by_the_delimiter(way_in, delimiter, setting):
+def test_values_are_separated_by_the_delimiter(source_loads, delimiter, setting):
     for name, text in (("accounts", "account_id,account_name\na1,'A, B'\n"), ("features", "feature,module\nr,c\n")):
-        way_in.write(f"{name}.csv", text.replace(",", delimiter, 2).replace("'", '"'))
-    way_in.write("usage_events.csv", "event_id,account_id,event_name,occurred_at\n".replace(",", delimiter))
-    way_in.write("accounts.csv", f'account_id{delimiter}account_name\na1{delimiter}"A, {delimiter} B"\n')
-    load(way_in, delimiter=setting)
-    assert way_in.rows("select account_id, account_name from raw.files__accounts") == [("a1", f"A, {delimiter} B")]
+        source_loads.write(f"{name}.csv", text.replace(",", delimiter, 2).replace("'", '"'))
+    source_loads.write("usage_events.csv", "event_id,account_id,event_name,occurred_at\n".replace(",", delimiter))
+    source_loads.write("accounts.csv", f'account_id{delimiter}account_name\na1{delimiter}"A, {delimiter} B"\n')
+    load(source_loads, delimiter=setting)
+    assert source_loads.rows("select account_id, account_name from raw.files__accounts") == [
+        ("a1", f"A, {delimiter} B")
+    ]
 
 
 @pytest.mark.parametrize(("delimiter", "said"), [(";", '";"'), ("\t", "tab"), ("|", '"|"')])
-def test_the_setting_is_suggested(way_in, delimiter, said):
-    way_in.write_company(accounts=f"account_id{delimiter}account_name\n")
+def test_the_setting_is_suggested(source_loads, delimiter, said):
+    source_loads.write_company(accounts=f"account_id{delimiter}account_name\n")
     with pytest.raises(SourceError) as caught:
-        load(way_in)
+        load(source_loads)
     assert f"Save it separated by commas, or set `delimiter: {said}` for the source in csm.yaml." in str(caught.value)
 
 
@@ -156,18 +165,18 @@ def test_the_setting_is_suggested(way_in, delimiter, said):
         ("sep=,", ";", ";"),
     ],
 )
-def test_a_first_line_of_excel_states_the_delimiter(way_in, first, delimiter, setting, line_end, line_break):
-    way_in.write_company()
+def test_a_first_line_of_excel_states_the_delimiter(source_loads, first, delimiter, setting, line_end, line_break):
+    source_loads.write_company()
     if setting:
         for name in ("accounts", "features", "usage_events"):
-            path = way_in.folder / f"{name}.csv"
+            path = source_loads.folder / f"{name}.csv"
             path.write_text(path.read_text().replace(",", setting))
     name = '"Ahlers\n2"' if line_break else "Ahlers"
     rows = [("account_id", "account_name", "plan"), ("a1", name, "NULL"), ("a2", '"NULL"', "pro"), ("a3", "broken")]
     lines = [first, *(delimiter.join(row) for row in rows)]
-    way_in.write("accounts.csv", "".join(line.replace("\n", line_end) + line_end for line in lines).encode())
-    load(way_in, **({"delimiter": setting} if setting else {}))
-    found = way_in.rows("select account_id, account_name, plan, _source_line from raw.files__accounts order by 1")
+    source_loads.write("accounts.csv", "".join(line.replace("\n", line_end) + line_end for line in lines).encode())
+    load(source_loads, **({"delimiter": setting} if setting else {}))
+    found = source_loads.rows("select account_id, account_name, plan, _source_line from raw.files__accounts order by 1")
     if line_break and line_end == "\r":
         # Every carriage return ends a line there.
         assert [row[0] for row in found] == ["a1", "a2"]
@@ -176,15 +185,15 @@ def test_a_first_line_of_excel_states_the_delimiter(way_in, first, delimiter, se
             ("a1", name.strip('"').replace("\n", line_end), None, 3),
             ("a2", "NULL", "pro", 4 + line_break),
         ]
-    assert way_in.rows("select source_line, raw_text from raw.unparseable_rows") == [
+    assert source_loads.rows("select source_line, raw_text from raw.unparseable_rows") == [
         (5 + line_break, f"a3{delimiter}broken")
     ]
 
 
-def test_a_file_with_nothing_but_the_delimiter_is_an_error(way_in):
-    way_in.write_company(accounts="sep=;\n")
+def test_a_file_with_nothing_but_the_delimiter_is_an_error(source_loads):
+    source_loads.write_company(accounts="sep=;\n")
     with pytest.raises(SourceError, match="the second line is blank; expected the column names there"):
-        load(way_in)
+        load(source_loads)
 
 
 # -- dates -----------------------------------------------------------------------------------------------------------
@@ -277,11 +286,11 @@ def _without_leading_zeros(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["infinity", "-infinity", "epoch"])
-def test_open_ends_as_postgresql_writes_them_are_rejected(way_in, text):
-    way_in.write_company(accounts=f"account_id,account_name,created_at\na1,Ahlers,{text}\na2,Bolt,01/02/2026\n")
-    load(way_in, dates="%d/%m/%Y")
-    way_in.stage("accounts")
-    assert way_in.quarantined("accounts") == [(2, "created_at", "invalid_timestamp", text)]
+def test_open_ends_as_postgresql_writes_them_are_rejected(source_loads, text):
+    source_loads.write_company(accounts=f"account_id,account_name,created_at\na1,Ahlers,{text}\na2,Bolt,01/02/2026\n")
+    load(source_loads, dates="%d/%m/%Y")
+    source_loads.stage("accounts")
+    assert source_loads.quarantined("accounts") == [(2, "created_at", "invalid_timestamp", text)]
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
@@ -343,24 +352,24 @@ def test_every_number_comes_back(number, style, dress, minus):
     assert Decimal(str(value(plain_number(literal(text), decimal)))) == number
 
 
-def test_numbers_and_dates_are_read_in_every_form_of_file(way_in):
-    way_in.write_company()
-    way_in.write("invoices/1.csv", HEADER.replace(",", ";") + 'i1;a1;"1.000,50 \u20ac";30/06/2026\n')
-    way_in.write(
+def test_numbers_and_dates_are_read_in_every_form_of_file(source_loads):
+    source_loads.write_company()
+    source_loads.write("invoices/1.csv", HEADER.replace(",", ";") + 'i1;a1;"1.000,50 \u20ac";30/06/2026\n')
+    source_loads.write(
         "invoices/2.jsonl",
         '{"invoice_id":"i2","account_id":"a1","amount_due":"1.000","issued_at":"30/06/2026"}\n'
         '{"invoice_id":"i3","account_id":"a1","amount_due":1.125,"issued_at":"2026-06-30"}\n',
     )
-    parquet = way_in.folder / "invoices" / "3.parquet"
-    way_in.connection.execute(
+    parquet = source_loads.folder / "invoices" / "3.parquet"
+    source_loads.connection.execute(
         "copy (select 'i4' as invoice_id, 'a1' as account_id, '2,5' as amount_due, '1/7/2026' as issued_at) "
         f"to '{parquet}'"
     )
     for name in ("accounts", "features", "usage_events"):
-        path = way_in.folder / f"{name}.csv"
+        path = source_loads.folder / f"{name}.csv"
         path.write_text(path.read_text().replace(",", ";"))
-    load(way_in, delimiter=";", decimal=",", dates="%d/%m/%Y")
-    assert way_in.rows("select invoice_id, amount_due, issued_at from raw.files__invoices order by 1") == [
+    load(source_loads, delimiter=";", decimal=",", dates="%d/%m/%Y")
+    assert source_loads.rows("select invoice_id, amount_due, issued_at from raw.files__invoices order by 1") == [
         ("i1", "1000.50", "2026-06-30"),
         ("i2", "1000", "2026-06-30"),
         ("i3", "1.125", "2026-06-30"),
@@ -393,30 +402,30 @@ def test_what_the_gate_accepts_has_the_value_by_the_setting(text, decimal):
 @pytest.mark.parametrize(
     ("decimal", "text", "kept"), [(",", "12.50", '12.50 [decimal: ","]'), (".", "12,50", "12,50"), (".", "1,5", "1,5")]
 )
-def test_a_number_with_the_other_separator_is_rejected_with_its_text(way_in, decimal, text, kept):
-    way_in.write_company()
+def test_a_number_with_the_other_separator_is_rejected_with_its_text(source_loads, decimal, text, kept):
+    source_loads.write_company()
     for name in ("accounts", "features", "usage_events"):
-        path = way_in.folder / f"{name}.csv"
+        path = source_loads.folder / f"{name}.csv"
         path.write_text(path.read_text().replace(",", ";"))
-    way_in.write("invoices.csv", HEADER.replace(",", ";") + f"i1;a1;{text};2026-06-01\ni2;a1;10.0;2026-06-01\n")
-    load(way_in, delimiter=";", decimal=decimal)
-    way_in.stage("accounts", "invoices")
-    assert way_in.quarantined("invoices") == [(2, "amount_due", "invalid_number", kept)]
-    assert way_in.rows("select invoice_id, amount_due from staging.stg_invoices") == [("i2", Decimal(10))]
+    source_loads.write("invoices.csv", HEADER.replace(",", ";") + f"i1;a1;{text};2026-06-01\ni2;a1;10.0;2026-06-01\n")
+    load(source_loads, delimiter=";", decimal=decimal)
+    source_loads.stage("accounts", "invoices")
+    assert source_loads.quarantined("invoices") == [(2, "amount_due", "invalid_number", kept)]
+    assert source_loads.rows("select invoice_id, amount_due from staging.stg_invoices") == [("i2", Decimal(10))]
 
 
 # -- nulls -----------------------------------------------------------------------------------------------------------
 
 
-def test_null_values_mean_null_unless_they_are_quoted(way_in):
-    way_in.write_company(accounts='account_id,account_name,plan,segment\na1,"NULL",\\N,NULL\na2,NULLs,"\\N",""\n')
-    load(way_in)
-    assert way_in.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
+def test_null_values_mean_null_unless_they_are_quoted(source_loads):
+    source_loads.write_company(accounts='account_id,account_name,plan,segment\na1,"NULL",\\N,NULL\na2,NULLs,"\\N",""\n')
+    load(source_loads)
+    assert source_loads.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
         ("NULL", None, None),
         ("NULLs", "\\N", None),
     ]
-    load(way_in, null_values=["?"])
-    assert way_in.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
+    load(source_loads, null_values=["?"])
+    assert source_loads.rows("select account_name, plan, segment from raw.files__accounts order by account_id") == [
         ("NULL", "\\N", "NULL"),
         ("NULLs", "\\N", None),
     ]
@@ -480,15 +489,15 @@ def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, de
 
 
 @pytest.mark.parametrize("line_break", [False, True])
-def test_null_values_with_blanks_around_them_mean_null(way_in, line_break):
+def test_null_values_with_blanks_around_them_mean_null(source_loads, line_break):
     rows = ["e1,a1, NULL ,login", "e2,a1,\\N ,login", 'e3,a1," NULL ",login', "e4,a1,\tNULL,login", "e5,a1,is NULL,x"]
     rows += ['e6,a1,u,"a\nb"'] if line_break else []
-    way_in.write_company()
+    source_loads.write_company()
     text = "".join(f"{row},2026-06-01\n" for row in rows)
-    way_in.write("usage_events/2.csv", f"event_id,account_id,user_id,event_name,occurred_at\n{text}")
-    (way_in.folder / "usage_events.csv").unlink()
-    load(way_in)
-    found = way_in.rows("select event_id, user_id, _source_line from raw.files__usage_events order by 1")
+    source_loads.write("usage_events/2.csv", f"event_id,account_id,user_id,event_name,occurred_at\n{text}")
+    (source_loads.folder / "usage_events.csv").unlink()
+    load(source_loads)
+    found = source_loads.rows("select event_id, user_id, _source_line from raw.files__usage_events order by 1")
     assert found[:5] == [
         ("e1", None, 2),
         ("e2", None, 3),
@@ -508,15 +517,17 @@ def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
 # -- JSON lines ------------------------------------------------------------------------------------------------------
 
 
-def test_a_json_line_with_a_key_twice_is_rejected(way_in):
-    way_in.write_company()
-    (way_in.folder / "usage_events.csv").unlink()
+def test_a_json_line_with_a_key_twice_is_rejected(source_loads):
+    source_loads.write_company()
+    (source_loads.folder / "usage_events.csv").unlink()
     line = '{"event_id":"e%s","account_id":"a1","event_name":"login","occurred_at":"2026-06-01","quantity":2%s}\n'
-    way_in.write("usage_events.jsonl", line % (1, "") + line % (2, ',"quantity":7') + line % (3, ',"x":{"y":1,"z":1}'))
-    result = load(way_in)["raw.files__usage_events"]
+    source_loads.write(
+        "usage_events.jsonl", line % (1, "") + line % (2, ',"quantity":7') + line % (3, ',"x":{"y":1,"z":1}')
+    )
+    result = load(source_loads)["raw.files__usage_events"]
     assert (result.loaded, result.unparseable) == (2, 1)
-    assert way_in.rows("select event_id from raw.files__usage_events order by 1") == [("e1",), ("e3",)]
-    assert way_in.rows("select source_line, reason, detail, raw_text from raw.unparseable_rows") == [
+    assert source_loads.rows("select event_id from raw.files__usage_events order by 1") == [("e1",), ("e3",)]
+    assert source_loads.rows("select source_line, reason, detail, raw_text from raw.unparseable_rows") == [
         (2, "unparseable_row", "the key 'quantity' appears twice", (line % (2, ',"quantity":7')).strip())
     ]
 
@@ -524,21 +535,23 @@ def test_a_json_line_with_a_key_twice_is_rejected(way_in):
 # -- reloading -------------------------------------------------------------------------------------------------------
 
 
-def test_another_way_of_reading_replaces_what_was_loaded(way_in):
-    way_in.write_company()
-    way_in.write("invoices.csv", "Id,account_id,amount_due,issued_at\ni1,a1,10,30/06/2026\n")
+def test_another_way_of_reading_replaces_what_was_loaded(source_loads):
+    source_loads.write_company()
+    source_loads.write("invoices.csv", "Id,account_id,amount_due,issued_at\ni1,a1,10,30/06/2026\n")
     said = {"columns": {"invoices": {"invoice_id": "Id"}}}
-    load(way_in, **said)
-    way_in.stage("accounts", "invoices")
-    assert load(way_in, **said)["raw.files__invoices"].files_unchanged == 1
-    assert load(way_in, **said, dates="%d/%m/%Y")["raw.files__invoices"].loaded == 1
-    assert way_in.rows("select invoice_id, issued_at from raw.files__invoices") == [("i1", "2026-06-30")]
-    assert way_in.rows("select status from raw.loads where raw_table = 'raw.files__invoices' order by load_id") == [
+    load(source_loads, **said)
+    source_loads.stage("accounts", "invoices")
+    assert load(source_loads, **said)["raw.files__invoices"].files_unchanged == 1
+    assert load(source_loads, **said, dates="%d/%m/%Y")["raw.files__invoices"].loaded == 1
+    assert source_loads.rows("select invoice_id, issued_at from raw.files__invoices") == [("i1", "2026-06-30")]
+    assert source_loads.rows(
+        "select status from raw.loads where raw_table = 'raw.files__invoices' order by load_id"
+    ) == [
         ("replaced",),
         ("loaded",),
     ]
-    assert way_in.stage("accounts", "invoices")["invoices"].loaded == 1
-    assert load(way_in, **said, dates="%d/%m/%Y")["raw.files__invoices"].files_unchanged == 1
+    assert source_loads.stage("accounts", "invoices")["invoices"].loaded == 1
+    assert load(source_loads, **said, dates="%d/%m/%Y")["raw.files__invoices"].files_unchanged == 1
 
 
 EVENT_COLUMNS = "event_id,account_id,event_name,quantity,occurred_at\n"
@@ -555,26 +568,28 @@ def events(*names: str) -> str:
     return EVENT_COLUMNS + "".join(f"{name},a1,login,1,2026-06-01\n" for name in names)
 
 
-def staged_events(way_in) -> list[object]:
-    return [name for (name,) in way_in.rows("select event_id from staging.stg_usage_events order by 1")]
+def staged_events(source_loads) -> list[object]:
+    return [name for (name,) in source_loads.rows("select event_id from staging.stg_usage_events order by 1")]
 
 
 @pytest.mark.parametrize("said", OTHER_SETTINGS[:-1])
-def test_another_setting_keeps_what_earlier_contents_of_a_file_held(way_in, said):
-    way_in.write_company(usage_events=events("e1", "e2"))
+def test_another_setting_keeps_what_earlier_contents_of_a_file_held(source_loads, said):
+    source_loads.write_company(usage_events=events("e1", "e2"))
     for content, settings_of_day in ((("e1", "e2"), {}), (("e3",), {}), (("e3",), said)):
-        way_in.write("usage_events.csv", events(*content))
-        load(way_in, **settings_of_day)
-        way_in.stage("accounts", "features", "usage_events")
-    assert staged_events(way_in) == ["e1", "e2", "e3"]
-    assert way_in.rows("select status from raw.loads where raw_table = 'raw.files__usage_events' order by load_id") == [
+        source_loads.write("usage_events.csv", events(*content))
+        load(source_loads, **settings_of_day)
+        source_loads.stage("accounts", "features", "usage_events")
+    assert staged_events(source_loads) == ["e1", "e2", "e3"]
+    assert source_loads.rows(
+        "select status from raw.loads where raw_table = 'raw.files__usage_events' order by load_id"
+    ) == [
         ("loaded",),
         ("replaced",),
         ("loaded",),
     ]
-    read_again = {"file": str(way_in.folder / "usage_events.csv")}
-    assert ("file read again with other settings", read_again) in way_in.log.events
-    warned = [fields for event, fields in way_in.log.events if event == "files read again with other settings"]
+    read_again = {"file": str(source_loads.folder / "usage_events.csv")}
+    assert ("file read again with other settings", read_again) in source_loads.log.events
+    warned = [fields for event, fields in source_loads.log.events if event == "files read again with other settings"]
     assert {"entity": "usage_events", "files": read_again["file"]} in warned
 
 
@@ -588,43 +603,43 @@ def test_another_setting_keeps_what_earlier_contents_of_a_file_held(way_in, said
 )
 def test_settings_never_decide_which_records_there_are(tmp_path_factory, days):
     delivered: set[str] = set()
-    with new_way_in(tmp_path_factory.mktemp("days")) as way_in:
-        way_in.write_company()
+    with new_source_loads(tmp_path_factory.mktemp("days")) as source_loads:
+        source_loads.write_company()
         for names, said, is_staged in (*days, (set(), {}, True)):
-            way_in.write("usage_events.csv", events(*sorted(names)))
-            load(way_in, **said)
+            source_loads.write("usage_events.csv", events(*sorted(names)))
+            load(source_loads, **said)
             # A version that was never staged is withdrawn by the next one.
             if is_staged:
-                way_in.stage("accounts", "features", "usage_events")
+                source_loads.stage("accounts", "features", "usage_events")
                 delivered |= names
-        assert staged_events(way_in) == sorted(delivered)
+        assert staged_events(source_loads) == sorted(delivered)
 
 
-def test_a_load_with_other_settings_that_is_not_staged_loses_nothing_when_the_file_changes_or_is_gone(way_in):
-    way_in.write_company(usage_events=events("e1"))
-    way_in.write("usage_events/2.csv", events("e2"))
-    load(way_in)
-    way_in.stage("accounts", "features", "usage_events")
-    load(way_in, dates="%d/%m/%Y")
-    way_in.write("usage_events.csv", events("e3"))
-    (way_in.folder / "usage_events/2.csv").unlink()
-    load(way_in, dates="%d/%m/%Y")
-    way_in.stage("accounts", "features", "usage_events")
-    assert staged_events(way_in) == ["e1", "e2", "e3"]
+def test_a_load_with_other_settings_that_is_not_staged_loses_nothing_when_the_file_changes_or_is_gone(source_loads):
+    source_loads.write_company(usage_events=events("e1"))
+    source_loads.write("usage_events/2.csv", events("e2"))
+    load(source_loads)
+    source_loads.stage("accounts", "features", "usage_events")
+    load(source_loads, dates="%d/%m/%Y")
+    source_loads.write("usage_events.csv", events("e3"))
+    (source_loads.folder / "usage_events/2.csv").unlink()
+    load(source_loads, dates="%d/%m/%Y")
+    source_loads.stage("accounts", "features", "usage_events")
+    assert staged_events(source_loads) == ["e1", "e2", "e3"]
 
 
-def test_a_setting_that_cannot_matter_for_a_file_reads_nothing_again(way_in):
-    way_in.write_company()
-    way_in.write("invoices/1.jsonl", '{"invoice_id":"i1","account_id":"a1","issued_at":"2026-06-30"}\n')
-    way_in.connection.execute(
+def test_a_setting_that_cannot_matter_for_a_file_reads_nothing_again(source_loads):
+    source_loads.write_company()
+    source_loads.write("invoices/1.jsonl", '{"invoice_id":"i1","account_id":"a1","issued_at":"2026-06-30"}\n')
+    source_loads.connection.execute(
         "copy (select 'i2' as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at) "
-        f"to '{way_in.folder / 'invoices' / '2.parquet'}'"
+        f"to '{source_loads.folder / 'invoices' / '2.parquet'}'"
     )
-    load(way_in)
-    results = load(way_in, null_values=["?"])
+    load(source_loads)
+    results = load(source_loads, null_values=["?"])
     assert results["raw.files__invoices"].files_unchanged == 2
     assert results["raw.files__accounts"].loaded == 2
-    results = load(way_in, null_values=["?"], decimal=",")
+    results = load(source_loads, null_values=["?"], decimal=",")
     assert results["raw.files__invoices"].loaded == 2
     assert results["raw.files__accounts"].files_unchanged == 1
 
@@ -632,12 +647,12 @@ def test_a_setting_that_cannot_matter_for_a_file_reads_nothing_again(way_in):
 # -- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
-    way_in.write_company()
-    folder = way_in.folder / "invoices"
+def test_the_damaged_one_of_several_parquet_files_is_named(source_loads):
+    source_loads.write_company()
+    folder = source_loads.folder / "invoices"
     folder.mkdir()
     for number in range(5):
-        way_in.connection.execute(
+        source_loads.connection.execute(
             f"copy (select 'i{number}' || i as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at "
             f"from range(100) t(i)) to '{folder / f'{number}.parquet'}'"
         )
@@ -646,8 +661,8 @@ def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
     content[4:100] = b"\xff" * 96
     damaged.write_bytes(content)
     with pytest.raises(SourceError, match=r"invoices/4\.parquet: a damaged Parquet file: .*Transfer or write it again"):
-        load(way_in)
-    assert way_in.rows("select count(*) from raw.loads") == [(0,)]
+        load(source_loads)
+    assert source_loads.rows("select count(*) from raw.loads") == [(0,)]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=FIXTURE)
@@ -662,23 +677,23 @@ def test_the_damaged_one_of_several_parquet_files_is_named(way_in):
 @example(extra={"file_row_number"}, files=2)
 @example(extra={"filename", "_csm_file"}, files=3)
 def test_parquet_columns_with_the_names_of_the_readers_own_columns_are_loaded(tmp_path_factory, extra, files):
-    with new_way_in(tmp_path_factory.mktemp("names")) as way_in:
-        way_in.write_company()
-        folder = way_in.folder / "invoices"
+    with new_source_loads(tmp_path_factory.mktemp("names")) as source_loads:
+        source_loads.write_company()
+        folder = source_loads.folder / "invoices"
         folder.mkdir()
         columns = ", ".join(f"'own' as \"{name}\"" for name in sorted(extra))
         for number in range(files):
-            way_in.connection.execute(
+            source_loads.connection.execute(
                 f"copy (select '{number}-' || i as invoice_id, 'a1' as account_id, date '2026-06-01' as issued_at, "
                 f"{columns} from range(5000) t(i)) to '{folder / f'{number}.parquet'}' (row_group_size 2048)"
             )
-        load(way_in)
-        assert way_in.rows(
+        load(source_loads)
+        assert source_loads.rows(
             "select count(*), count(*) filter (where _source_file like '%/' || split_part(invoice_id, '-', 1) "
             "|| '.parquet' and _source_line = split_part(invoice_id, '-', 2)::int + 1) from raw.files__invoices"
         ) == [(5000 * files, 5000 * files)]
         kept = ", ".join(f'"{name.lower()}"' for name in sorted(extra))
-        assert way_in.rows(f"select distinct {kept} from raw.files__invoices") == [("own",) * len(extra)]
+        assert source_loads.rows(f"select distinct {kept} from raw.files__invoices") == [("own",) * len(extra)]
 
 
 @pytest.mark.parametrize(
@@ -695,22 +710,26 @@ def test_parquet_columns_with_the_names_of_the_readers_own_columns_are_loaded(tm
         ("null::double", None),
     ],
 )
-def test_whole_numbers_of_parquet_are_whole_in_records(way_in, tmp_path, sql, text):
+def test_whole_numbers_of_parquet_are_whole_in_records(source_loads, tmp_path, sql, text):
     folder = tmp_path / "zendesk"
     folder.mkdir()
-    way_in.connection.execute(f"copy (select 1 as id, {sql} as organization_id) to '{folder / 'tickets.parquet'}'")
+    source_loads.connection.execute(
+        f"copy (select 1 as id, {sql} as organization_id) to '{folder / 'tickets.parquet'}'"
+    )
     from csm_core.sources.settings import ZendeskSettings
 
     source = ZendeskSettings(system="zendesk", path=folder)
-    get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
-    assert way_in.rows("select record ->> '$.organization_id' from raw.zendesk__tickets") == [(text,)]
+    get_system("zendesk").load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=tmp_path / "s", log=source_loads.log
+    )
+    assert source_loads.rows("select record ->> '$.organization_id' from raw.zendesk__tickets") == [(text,)]
 
 
 # -- looking at files without loading them ---------------------------------------------------------------------------
 
 
-def source_of(way_in, **said: Any) -> FilesSettings:
-    return FilesSettings.model_validate({"system": "files", "path": way_in.folder, **said})
+def source_of(source_loads, **said: Any) -> FilesSettings:
+    return FilesSettings.model_validate({"system": "files", "path": source_loads.folder, **said})
 
 
 @pytest.mark.parametrize(
@@ -728,16 +747,16 @@ def source_of(way_in, **said: Any) -> FilesSettings:
         ("accounts.csv", "Account ID,account_id,account_name\n", "'Account ID' and 'account_id' are both read as"),
     ],
 )
-def test_a_check_looks_at_the_columns_of_every_file(way_in, name, content, message):
-    way_in.write_company()
-    (way_in.folder / "accounts.csv").unlink()
-    way_in.write(name, content)
+def test_a_check_looks_at_the_columns_of_every_file(source_loads, name, content, message):
+    source_loads.write_company()
+    (source_loads.folder / "accounts.csv").unlink()
+    source_loads.write(name, content)
     with pytest.raises(SourceError, match=message):
-        get_system("files").check(source_of(way_in))
+        get_system("files").check(source_of(source_loads))
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "duckdb"])
-def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in, tmp_path, kind):
+def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(source_loads, tmp_path, kind):
     from csm_core.sources.settings import ZendeskSettings
 
     place = tmp_path / "landed"
@@ -748,7 +767,7 @@ def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in
         place.mkdir()
         form = "json" if kind == "jsonl" else kind
         target = place / f"TICKET.{kind}"
-        way_in.connection.execute(
+        source_loads.connection.execute(
             f"copy (select 1 as ticket_number, 2 as organization_id) to '{target}' (format {form})"
         )
     source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": place}})
@@ -760,11 +779,11 @@ def test_a_landed_table_without_its_columns_is_an_error_in_check_and_load(way_in
         get_system("zendesk").check(source)
     with pytest.raises(SourceError, match=expected):
         get_system("zendesk").load(
-            way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log
+            source_loads.connection, [source], loaded_at=source_loads.now, folder=tmp_path / "s", log=source_loads.log
         )
 
 
-def test_landed_json_lines_in_capitals_have_the_keys_of_columns(way_in, tmp_path):
+def test_landed_json_lines_in_capitals_have_the_keys_of_columns(source_loads, tmp_path):
     from csm_core.sources.settings import ZendeskSettings
 
     (tmp_path / "ticket.jsonl").write_text(
@@ -772,7 +791,9 @@ def test_landed_json_lines_in_capitals_have_the_keys_of_columns(way_in, tmp_path
     )
     source = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": tmp_path}})
     get_system("zendesk").check(source)
-    get_system("zendesk").load(way_in.connection, [source], loaded_at=way_in.now, folder=tmp_path / "s", log=way_in.log)
-    assert way_in.rows(
+    get_system("zendesk").load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=tmp_path / "s", log=source_loads.log
+    )
+    assert source_loads.rows(
         "select record ->> '$.id', record ->> '$.custom.\"A B\"' from raw.zendesk__fivetran_ticket order by 1"
     ) == [("1", "2"), ("3", None)]

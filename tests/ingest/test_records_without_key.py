@@ -14,23 +14,23 @@ TABLE = RawTable("vendor", "calls", "usage_events", (), records=True)
 KIND = RecordKind("calls", ("calls",), key=(), fields=times("at"), versions=())
 
 
-def test_a_deleted_record_without_a_key_marks_no_other_record(way_in):
+def test_a_deleted_record_without_a_key_marks_no_other_record(source_loads):
     lines = '{"at": "2026-06-01"}\n{"at": "2026-06-02", "is_deleted": true}\n{"at": "someday"}\n'
-    path = way_in.write("calls.jsonl", lines)
-    load_tables(way_in.connection, [(TABLE, {path: "shop"})], loaded_at=way_in.now, log=way_in.log)
-    (counts,) = build_records(way_in.connection, "vendor", [KIND], [TABLE])
+    path = source_loads.write("calls.jsonl", lines)
+    load_tables(source_loads.connection, [(TABLE, {path: "shop"})], loaded_at=source_loads.now, log=source_loads.log)
+    (counts,) = build_records(source_loads.connection, "vendor", [KIND], [TABLE])
     assert (counts.records, counts.current, counts.superseded, counts.rejected) == (3, 2, 0, 1)
-    found = way_in.rows("select _source_line, record_id, is_deleted from staging.vendor_records order by 1")
+    found = source_loads.rows("select _source_line, record_id, is_deleted from staging.vendor_records order by 1")
     assert found == [(1, None, False), (2, None, True)]
-    assert way_in.rows("select field, value from run.rejected_records") == [("at", "someday")]
+    assert source_loads.rows("select field, value from run.rejected_records") == [("at", "someday")]
 
 
-def test_records_of_no_kind_are_counted_as_ignored(way_in):
+def test_records_of_no_kind_are_counted_as_ignored(source_loads):
     read = [replace(KIND, name=name, where=f"record ->> '$.type' = '{name}'") for name in ("call", "page")]
     types = ("call", "page", "page", "identify", "alias", None)
     lines = "".join(f"{json.dumps({'at': '2026-06-01', 'type': name})}\n" for name in types)
-    path = way_in.write("calls.jsonl", lines)
-    load_tables(way_in.connection, [(TABLE, {path: "shop"})], loaded_at=way_in.now, log=way_in.log)
-    (counts,) = build_records(way_in.connection, "vendor", read, [TABLE])
+    path = source_loads.write("calls.jsonl", lines)
+    load_tables(source_loads.connection, [(TABLE, {path: "shop"})], loaded_at=source_loads.now, log=source_loads.log)
+    (counts,) = build_records(source_loads.connection, "vendor", read, [TABLE])
     assert counts == RecordCounts("raw.vendor__calls", records=6, current=3, superseded=0, rejected=0, ignored=3)
     assert counts.system == "vendor"

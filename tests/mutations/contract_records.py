@@ -21,7 +21,7 @@ from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import staging_models
 from tests.mutations.rules import outcome
-from tests.way_in import START, SilentLog
+from tests.source_loads import START, SilentLog
 
 FORMATS = ("csv", "jsonl", "parquet")
 ODD = (

@@ -10,7 +10,7 @@ from typing import Any
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
 from csm_core.warehouse.database import Warehouse
-from tests.way_in import START, SilentLog
+from tests.source_loads import START, SilentLog
 
 OBJECTS: dict[str, dict[str, Any]] = {
     "properties": {"page": "billing", "note": 'a "quoted" {brace}', "n": 1},

@@ -404,14 +404,14 @@ def test_unknown_addresses_are_refused(server: SandboxServer) -> None:
 def test_schemas_that_do_not_fit(
     server: SandboxServer, notion: Client, properties: dict[str, Any], message: str
 ) -> None:
-    before = len(server.store.databases())
+    before = len(server.store.databases.all())
     problem = refusal(
         notion.databases.create,
         parent={"type": "page_id", "page_id": server.root_page_id},
         initial_data_source={"properties": properties},
     )
     assert message in str(problem)
-    assert len(server.store.databases()) == before
+    assert len(server.store.databases.all()) == before
 
 
 def test_schema_updates_rename_remove_and_keep_colours(

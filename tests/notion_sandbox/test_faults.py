@@ -31,7 +31,7 @@ def server(running: SandboxServer) -> Generator[SandboxServer]:
     running.faults.clear()
     running.requests.clear()
     running.service.before_request = running.service.after_request = None
-    for row in running.store.pages_where(LIVING, (), "seq", 1_000):
+    for row in running.store.pages.where(LIVING, (), "seq", 1_000):
         running.people.trash(row["id"])
 
 
@@ -49,7 +49,7 @@ def create(server: SandboxServer, http: httpx.Client, name: str = "made") -> htt
 
 def made(server: SandboxServer) -> list[str]:
     """Titles of the pages that are there and not in the trash."""
-    return [row["title"] for row in server.store.pages_where(LIVING, (), "seq", 1_000)]
+    return [row["title"] for row in server.store.pages.where(LIVING, (), "seq", 1_000)]
 
 
 ANSWERS: list[tuple[str, int, str, bool]] = [
@@ -119,13 +119,13 @@ def test_a_delay_gives_the_right_answer_late(server: SandboxServer, http: httpx.
 def test_an_unavailable_service_names_what_it_saved(server: SandboxServer, http: httpx.Client) -> None:
     server.faults.add(Fault("unavailable_committed", times=None))
     data = create(server, http).json()["additional_data"]
-    page = server.store.page(data["committed_resource_id"])
+    page = server.store.pages.find(data["committed_resource_id"])
     assert page is not None
     block = {"paragraph": {"rich_text": [{"text": {"content": "x"}}]}}
     appended = http.patch(f"/v1/blocks/{page['id']}/children", json={"children": [block, block]}).json()
     assert appended["additional_data"]["committed_resource_id"] == page["id"]
     assert appended["additional_data"]["committed_child_ids"] == [
-        row["id"] for row in server.store.children(page["id"])
+        row["id"] for row in server.store.blocks.children(page["id"])
     ]
     updated = http.patch(f"/v1/pages/{page['id']}", json={"icon": {"emoji": "🔴"}}).json()
     assert "committed_resource_id" not in updated["additional_data"]

@@ -130,7 +130,7 @@ def test_a_table_is_searched_and_ordered(server: SandboxServer, database: dict[s
     none = look(server, at(database["id"]) + "?q=%3Cscript%3E")
     assert "No pages" in none.text
     assert "script" not in none.tags
-    (source,) = server.store.sources_of(database["id"])
+    (source,) = server.store.sources.of_database(database["id"])
     score = json.loads(source["properties"])["Score"]["id"]
     ordered = look(server, at(database["id"]) + f"?sort={score}&dir=desc").text
     positions = [ordered.index(f"Company {number:03d}") for number in (107, 94, 81)]

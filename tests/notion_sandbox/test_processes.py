@@ -65,8 +65,8 @@ def test_everything_answered_outlives_a_kill(tmp_path: Path) -> None:
         running.wait()
     with SandboxServer(file) as server:
         assert server.root_page_id == root
-        assert all(server.store.page(page) is not None for page in pages)
-        assert len(server.store.children(root)) == 20
+        assert all(server.store.pages.find(page) is not None for page in pages)
+        assert len(server.store.blocks.children(root)) == 20
     connection = sqlite3.connect(file)
     assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
     connection.close()
@@ -94,7 +94,7 @@ def test_two_servers_over_one_file_take_turns(tmp_path: Path) -> None:
             client.close()
 
         list(pool.map(write, (one, two)))
-        children = two.store.children(one.root_page_id)
+        children = two.store.blocks.children(one.root_page_id)
     assert len(children) == 120
     assert sorted(row["position"] for row in children) == list(range(120))
 

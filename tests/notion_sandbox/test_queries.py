@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from notion_client import Client
 from notion_client.errors import APIResponseError
 
-from csm_core.notion_sandbox.properties import clean_schema, clean_values
+from csm_core.notion_sandbox.property_schema import clean_schema
+from csm_core.notion_sandbox.property_values import clean_values
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.notion_sandbox.store import Store
 
@@ -221,13 +222,13 @@ def fill(server: SandboxServer, clock: Clock, count: int, every: int) -> str:
     with store.transaction():
         schema = clean_schema({"Name": {"title": {}}, "Key": {"rich_text": {}}}, "x")
         columns = {"title": "[]", "description": "[]", "is_inline": 0}
-        made = store.add_source(store.add_database(store.root_id, columns, "")["id"], [], schema)
+        made = store.sources.add(store.databases.add(store.root_id, columns, "")["id"], [], schema)
         for number in range(count):
             if number % every == 0:
                 clock.now += timedelta(minutes=1)
             given = {"Name": {"title": rich(f"P{number}")}, "Key": {"rich_text": rich(f"k{number}")}}
             cleaned, _ = clean_values(schema, given, "x")
-            store.add_page(None, made, schema, cleaned, None, None)
+            store.pages.add(None, made, schema, cleaned, None, None)
     return str(made["id"])
 
 

@@ -13,6 +13,7 @@ from csm_core.config import Config
 from csm_core.errors import InputError
 from csm_core.logging import get_logger
 from csm_core.operations.quarantine_repair import repair
+from csm_core.operations.quarantine_repair_text import repair_text
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging import quarantine
@@ -144,7 +145,7 @@ def test_tickets_corrected_in_part_come_back_in(company, form):
         "nobody else",
     )
     assert still.source_file == str(company.folder / "in" / "tickets.csv")
-    assert "tickets: 3 accepted, 1 still rejected, 1 unchanged" in report.text()
+    assert "tickets: 3 accepted, 1 still rejected, 1 unchanged" in repair_text(report)
 
     for _ in range(2):
         report = company.run()["tickets"]

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from csm_core.ingest.found_files import UnreadFile
-from csm_core.operations.run_report import report_lines, report_object
+from csm_core.operations.run_outcome import RunOutcome
+from csm_core.operations.run_report import run_report
+from csm_core.operations.run_report_text import report_lines
 from csm_core.staging.vendor_records import RecordCounts
 from csm_core.warehouse.database import Warehouse
-from pipelines.run import RunOutcome
 
 DAYS = (date(2026, 6, 30), date(2026, 6, 30))
 
@@ -21,13 +22,15 @@ def test_a_line_for_each_file_that_is_not_read_at_most_ten_then_a_count(tmp_path
     unread = tuple(UnreadFile(Path(f"/data/{number}.xlsx"), "a spreadsheet") for number in range(files))
     outcome = RunOutcome("0123456789", succeeded=False, unread=unread)
     warehouse = Warehouse(tmp_path / "csm.duckdb")
-    said = [line for line in report_lines(outcome, warehouse, DAYS, 1.0) if ".xlsx" in line or "more;" in line]
+    said = [
+        line for line in report_lines(run_report(outcome, warehouse, DAYS, 1.0)) if ".xlsx" in line or "more;" in line
+    ]
     assert len(said) == lines
     if files:
         assert said[0] == "Not read   /data/0.xlsx: a spreadsheet"
     if files > 10:
         assert said[-1] == f"           and {files - 10} more; `csm run --json` lists all"
-    listed = report_object(outcome, warehouse, DAYS, 1.0)["unread"]
+    listed = run_report(outcome, warehouse, DAYS, 1.0).as_dict()["unread"]
     assert listed == [{"path": str(one.path), "why": one.why} for one in unread]
 
 
@@ -39,12 +42,12 @@ def test_a_line_for_each_system_says_what_became_of_its_records(tmp_path):
     )
     outcome = RunOutcome("0123456789", succeeded=False, records=records)
     warehouse = Warehouse(tmp_path / "csm.duckdb")
-    lines = report_lines(outcome, warehouse, DAYS, 1.0)
+    lines = report_lines(run_report(outcome, warehouse, DAYS, 1.0))
     first = lines.index(
         "Sources    stripe: 1,250 records read = 1,110 current + 98 superseded + 2 rejected + 40 ignored"
     )
     assert lines[first + 1] == "           zendesk: 3 records read = 3 current"
-    listed = report_object(outcome, warehouse, DAYS, 1.0)["source_records"]
+    listed = run_report(outcome, warehouse, DAYS, 1.0).as_dict()["source_records"]
     assert listed[1] == {
         "system": "stripe",
         "table": "raw.stripe__events",

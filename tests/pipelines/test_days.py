@@ -16,7 +16,9 @@ from csm_core.analysts.charts import rag_over_time
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.analysts.whatif import what_if
 from csm_core.errors import InputError
-from csm_core.operations.run_report import report_lines
+from csm_core.operations.run_outcome import RunOutcome
+from csm_core.operations.run_report import run_report
+from csm_core.operations.run_report_text import report_lines
 from csm_core.publishing.notion.commands import accept_and_apply, plan
 from csm_core.scoring.macros import create_macros
 from csm_core.warehouse import day_status
@@ -24,7 +26,7 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance
-from pipelines.run import RunOutcome, run_days
+from pipelines.run import run_days
 from tests.conftest import Company, make_company
 
 WIDE = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100}
@@ -130,7 +132,7 @@ def ran(company: Company, day: str, **more: Any) -> tuple[RunOutcome, str]:
     """Run a day as `csm run` does, and give its report."""
     span = (date.fromisoformat(day),) * 2
     outcome = run_days(company.config, span, **more)
-    return outcome, "\n".join(report_lines(outcome, Warehouse.from_config(company.config), span, 0.0))
+    return outcome, "\n".join(report_lines(run_report(outcome, Warehouse.from_config(company.config), span, 0.0)))
 
 
 def statuses(company: Company, since: str = BEFORE) -> dict[str, tuple[Any, ...]]:

@@ -89,7 +89,7 @@ def test_records_that_came_regularly_and_stopped_hold_publishing_with_the_last_d
     one = company("acme", checks={"freshness": {"tickets": 1}})
     held = one.csm("run", "--as-of", "2026-10-02")
     assert held.returncode == 1
-    assert "latest record of tickets: 2026-09-30, 2 days before 2026-10-02 (limit 1 days)" in held.stdout
+    assert "latest record of tickets: 2026-09-30, 2 days before 2026-10-02 (limit 1 day)" in held.stdout
     assert held.stdout.count("; day 2026-09-") == 9
     assert "--accept tickets_delivered" in held.stdout
     assert publications(one) == []

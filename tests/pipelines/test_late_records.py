@@ -15,7 +15,8 @@ import duckdb
 import pytest
 
 from csm_core.contract import ENTITIES
-from csm_core.operations.run_report import report_lines
+from csm_core.operations.run_report import run_report
+from csm_core.operations.run_report_text import report_lines
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, TouchedDays, days_touched_by_late_records
 from pipelines.build import build_defs
@@ -72,7 +73,7 @@ def ran(company: Company, first: str, last: str | None = None, **more: Any) -> s
     """Run days as `csm run` does, and give its report."""
     days = (date.fromisoformat(first), date.fromisoformat(last or first))
     outcome = run_days(company.config, days, publish=False, **more)
-    report = "\n".join(report_lines(outcome, Warehouse.from_config(company.config), days, 0.0))
+    report = "\n".join(report_lines(run_report(outcome, Warehouse.from_config(company.config), days, 0.0)))
     assert outcome.succeeded, report
     return report
 
@@ -111,7 +112,7 @@ def test_a_late_event_is_taken_up_by_the_next_daily_run_which_says_so(late, tmp_
     arrive(late, "usage_events", "late1,a2,u9,login,reports,2026-06-29T23:59:59.999999Z\n")
     before = column(late, "login_frequency_days")
     said = ran(late, "2026-06-30")
-    assert "Late       1 usage_events dated 2026-06-29 arrived after the day had been run; 2026-06-29" in said
+    assert "Late       1 usage_event dated 2026-06-29 arrived after the day had been run; 2026-06-29" in said
     assert "materialised again" in said
     after = column(late, "login_frequency_days")
     assert before["2026-06-29"] is None
@@ -185,7 +186,7 @@ def test_a_corrected_record_moves_the_days_from_which_it_differs(late, entity, k
 @pytest.mark.slow
 def test_an_account_that_turns_up_late_is_scored_from_its_first_day(late):
     arrive(late, "accounts", "a3,Corvin,pro,2026-06-28T08:00:00Z,\n")
-    assert "1 accounts dated 2026-06-28" in ran(late, "2026-06-30")
+    assert "1 account dated 2026-06-28" in ran(late, "2026-06-30")
     assert list(column(late, "open_ticket_count", "a3")) == ["2026-06-28", "2026-06-29", "2026-06-30"]
 
 
@@ -195,7 +196,7 @@ def test_older_than_the_limit_is_kept_and_told_with_the_command_that_takes_it_up
     before = column(late, "login_frequency_days")
     said = ran(late, "2026-06-30")
     assert "Late  " not in said
-    assert "1 usage_events dated 2026-06-26 arrived after the day had been run, more than late_arrival_days (3)" in said
+    assert "1 usage_event dated 2026-06-26 arrived after the day had been run, more than late_arrival_days (3)" in said
     command = "csm run --from 2026-06-26 --to 2026-06-29 --no-publish"
     assert command in said
     assert {day: value for day, value in column(late, "login_frequency_days").items() if day in before} == before
@@ -228,7 +229,7 @@ def test_what_a_run_did_not_get_to_is_taken_up_by_the_next(late):
     # Scores made of signals that lack the record must not pass for complete.
     ran(late, "2026-06-29", select=["csm_health_scores"])
     assert lacking(late, "2026-06-30").within == (date(2026, 6, 29),)
-    assert "1 usage_events dated 2026-06-29" in ran(late, "2026-06-30")
+    assert "1 usage_event dated 2026-06-29" in ran(late, "2026-06-30")
     assert column(late, "login_frequency_days")["2026-06-29"] == 90
     assert not lacking(late, "2026-06-30")
 

@@ -111,7 +111,7 @@ def test_late_files_are_loaded_and_the_days_that_they_touch_are_run_without_publ
         far, near = look(definitions, instance)[0]
         assert (far.job_name, days_of(far)) == ("backfill_scores", ("2026-06-20", "2026-06-27"))
         assert (near.job_name, days_of(near)) == ("late_days", ("2026-06-28", "2026-06-29"))
-        assert "1 tickets dated 2026-06-20" in far.tags["csm/late"]
+        assert "1 ticket dated 2026-06-20" in far.tags["csm/late"]
         before = company.query("select scored_at from marts.csm_health_scores where as_of_date = '2026-06-19'")
         for request in (far, near):
             carry_out(definitions, instance, request)

@@ -77,48 +77,54 @@ def settings(vendor: Delighted, **more: Any) -> DelightedSettings:
     return DelightedSettings(system="delighted", api=DelightedApi(base_url=vendor.url, **more))
 
 
-def load(way_in, source: DelightedSettings, folder: Path) -> None:
-    DELIGHTED.load(way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log)
+def load(source_loads, source: DelightedSettings, folder: Path) -> None:
+    DELIGHTED.load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=folder / "sources", log=source_loads.log
+    )
 
 
-def ids(way_in) -> int:
-    return int(str(way_in.rows("select count(distinct record ->> '$.id') from raw.delighted__survey_responses")[0][0]))
+def ids(source_loads) -> int:
+    return int(
+        str(source_loads.rows("select count(distinct record ->> '$.id') from raw.delighted__survey_responses")[0][0])
+    )
 
 
-def test_answers_are_read_page_by_page_through_failures_and_then_what_came_and_what_changed(vendor, way_in, tmp_path):
+def test_answers_are_read_page_by_page_through_failures_and_then_what_came_and_what_changed(
+    vendor, source_loads, tmp_path
+):
     vendor.failures = [refuse(429, Retry_After="1"), drop]
-    load(way_in, settings(vendor), tmp_path)
-    assert ids(way_in) == 320
+    load(source_loads, settings(vendor), tmp_path)
+    assert ids(source_loads) == 320
     login = base64.b64encode(f"{KEY}:".encode()).decode()
     assert {one.headers["Authorization"] for one in vendor.asked} == {f"Basic {login}"}
     assert {one.query["expand[]"] for one in vendor.asked} == {"person"}
     vendor.asked.clear()
     vendor.answers[5] |= {"score": 0, "updated_at": JUNE + 90_000}
     vendor.answers.append(answer(1_000, JUNE + 80_000))
-    load(way_in, settings(vendor), tmp_path)
-    assert ids(way_in) == 321
+    load(source_loads, settings(vendor), tmp_path)
+    assert ids(source_loads) == 321
     changed = "select record ->> '$.score' from raw.delighted__survey_responses where record ->> '$.id' = '5'"
-    assert way_in.rows(f"{changed} order by _load_id desc limit 1") == [("0",)]
+    assert source_loads.rows(f"{changed} order by _load_id desc limit 1") == [("0",)]
     assert len(vendor.asked) == 2
 
 
 @pytest.mark.parametrize("text", ["soon", "2026-06-01", "NaN", [1]])
-def test_an_answer_whose_time_is_not_a_number_is_an_error_that_names_it(vendor, way_in, tmp_path, text):
+def test_an_answer_whose_time_is_not_a_number_is_an_error_that_names_it(vendor, source_loads, tmp_path, text):
     vendor.answers = [answer(1, 100), answer(2, 200) | {"created_at": text}]
     with pytest.raises(SourceError, match=r"created_at .* in response '2'; expected seconds since 1970"):
-        load(way_in, settings(vendor), tmp_path)
+        load(source_loads, settings(vendor), tmp_path)
 
 
-def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
+def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_path, monkeypatch):
     monkeypatch.setattr("csm_core.sources.pull.PAGES_PER_PACKAGE", 1)
     vendor.refuse_since = JUNE + 49
     with pytest.raises(SourceError, match=r"refuses /v1/survey_responses.json \(status 422\)") as caught:
-        load(way_in, settings(vendor), tmp_path)
+        load(source_loads, settings(vendor), tmp_path)
     assert KEY not in str(caught.value)
     vendor.refuse_since = None
     vendor.asked.clear()
-    load(way_in, settings(vendor), tmp_path)
-    assert (vendor.asked[0].query["since"], ids(way_in)) == (str(JUNE + 49), 320)
+    load(source_loads, settings(vendor), tmp_path)
+    assert (vendor.asked[0].query["since"], ids(source_loads)) == (str(JUNE + 49), 320)
 
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
@@ -137,51 +143,51 @@ def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkey
         DELIGHTED.check(DelightedSettings(system="delighted", path=tmp_path))
 
 
-def stage(way_in, source: DelightedSettings, folder: Path, percent: float = 100) -> StageReport:
+def stage(source_loads, source: DelightedSettings, folder: Path, percent: float = 100) -> StageReport:
     """What a run does from the source to the staged answers."""
-    connection, config = way_in.connection, Config(sources=(source,))
-    way_in.now += timedelta(hours=1)
-    load(way_in, source, folder)
+    connection, config = source_loads.connection, Config(sources=(source,))
+    source_loads.now += timedelta(hours=1)
+    load(source_loads, source, folder)
     remember_sources(connection, "delighted", [source])
     build_records(connection, "delighted", DELIGHTED.kinds, DELIGHTED.raw_tables)
     steps, models = staging_steps("delighted"), staging_models("delighted")
     for step in in_order(steps):
         build_model(connection, step, {})
-    account_map.load(connection, config, loaded_at=way_in.now, log=way_in.log)
+    account_map.load(connection, config, loaded_at=source_loads.now, log=source_loads.log)
     account_map.build(connection, config, ["delighted"])
     return stage_entity(
         connection,
         "nps_responses",
         [("delighted", models["nps_responses"].sql)],
-        staged_at=way_in.now,
+        staged_at=source_loads.now,
         max_rejected_percent=percent,
         behind={"delighted": behind_of(config, "delighted", steps, models)},
     )
 
 
 @pytest.fixture
-def exports(way_in, tmp_path) -> tuple[DelightedSettings, Path]:
+def exports(source_loads, tmp_path) -> tuple[DelightedSettings, Path]:
     """Settings and a folder for exports, beside a company of two accounts."""
-    way_in.write_company()
-    way_in.load()
-    way_in.stage("accounts")
+    source_loads.write_company()
+    source_loads.load()
+    source_loads.stage("accounts")
     folder = tmp_path / "delighted"
     return DelightedSettings(system="delighted", path=folder, without_account="ignore"), folder
 
 
 @pytest.mark.parametrize("field", ["score", "created_at", "updated_at"])
 @pytest.mark.parametrize("text", ["6/1/2026", "2026-02-30", "nine", "1e5", "9.5"])
-def test_what_does_not_parse_is_rejected_with_its_text(way_in, exports, tmp_path, field, text):
+def test_what_does_not_parse_is_rejected_with_its_text(source_loads, exports, tmp_path, field, text):
     source, folder = exports
     write_lines(folder / "survey_responses.jsonl", answer(1, JUNE, **{field: text}), answer(2, JUNE))
-    report = stage(way_in, source, tmp_path)
+    report = stage(source_loads, source, tmp_path)
     assert (report.read, report.loaded, report.rejected) == (2, 1, 1)
     name = "responded_at" if field == "created_at" else field
-    assert way_in.rows("select field, value from quarantine.nps_responses") == [(name, text)]
+    assert source_loads.rows("select field, value from quarantine.nps_responses") == [(name, text)]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, exports, tmp_path, form):
+def test_an_offset_is_honoured_on_either_side_of_midnight(source_loads, exports, tmp_path, form):
     source, folder = exports
     (folder / "survey_responses").mkdir(parents=True)
     local = {"before": "2026-06-10 01:59:59+02", "after": "2026-06-10 22:00:00-02"}
@@ -193,15 +199,15 @@ def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, exports, tmp_p
                 f"copy (select '{name}' as id, 7 as score, 'a1' as account_id, {at} as created_at, {at} as updated_at) "
                 f"to '{folder}/survey_responses/{name}.{form}' {options}"
             )
-    assert stage(way_in, source, tmp_path).loaded == 2
+    assert stage(source_loads, source, tmp_path).loaded == 2
     times = {"delighted/before": "2026-06-09 23:59:59", "delighted/after": "2026-06-11 00:00:00"}
     for column in ("responded_at", "_version"):
-        found = way_in.rows(f"select response_id, {column}::varchar from staging.stg_nps_responses")
+        found = source_loads.rows(f"select response_id, {column}::varchar from staging.stg_nps_responses")
         assert dict(found) == times
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_answer_is_accounted_for_and_the_one_changed_last_counts(way_in, exports, tmp_path, seed):
+def test_every_answer_is_accounted_for_and_the_one_changed_last_counts(source_loads, exports, tmp_path, seed):
     draw = random.Random(seed)
     source, folder = exports
     expected: dict[str, tuple[int, int]] = {}
@@ -222,20 +228,20 @@ def test_every_answer_is_accounted_for_and_the_one_changed_last_counts(way_in, e
                 made[key] = "wrong"
             given.append(made)
         write_lines(folder / "survey_responses" / f"{number}.jsonl", *given)
-        report = stage(way_in, source, tmp_path)
+        report = stage(source_loads, source, tmp_path)
         assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
         assert set(report.by_rule) <= {"without_account", "survey_type csat"}
-        found = way_in.rows("select response_id, score from staging.stg_nps_responses order by 1")
+        found = source_loads.rows("select response_id, score from staging.stg_nps_responses order by 1")
         assert found == [(f"delighted/{name}", score) for name, (_, score) in sorted(expected.items())]
 
 
-def test_answers_of_no_account_are_rejected_unless_the_settings_ignore_them(way_in, exports, tmp_path):
+def test_answers_of_no_account_are_rejected_unless_the_settings_ignore_them(source_loads, exports, tmp_path):
     source, folder = exports
     free = [answer(number, JUNE, person_properties={}) for number in range(9)]
     write_lines(folder / "survey_responses.jsonl", answer(10, JUNE), *free)
     with pytest.raises(SourceError, match="9 of 10 new records rejected"):
-        stage(way_in, source.model_copy(update={"without_account": "match"}), tmp_path, percent=5)
-    report = stage(way_in, source, tmp_path, percent=5)
+        stage(source_loads, source.model_copy(update={"without_account": "match"}), tmp_path, percent=5)
+    report = stage(source_loads, source, tmp_path, percent=5)
     assert (report.read, report.loaded, report.by_rule) == (10, 1, {"without_account": 9})
 
 

@@ -37,31 +37,31 @@ def test_every_system_is_found_by_its_name():
         assert {table.entity for table in system.raw_tables} <= set(ENTITIES)
 
 
-def test_a_check_says_which_entities_there_are(way_in):
-    way_in.write_company()
-    way_in.write("tickets/2026.jsonl", "{}")
-    way_in.write("invoices.csv.gz", gzip.compress(b"invoice_id,account_id,issued_at"))
-    way_in.write("interactions.txt", "x")
-    source = FilesSettings(system="files", path=way_in.folder)
+def test_a_check_says_which_entities_there_are(source_loads):
+    source_loads.write_company()
+    source_loads.write("tickets/2026.jsonl", "{}")
+    source_loads.write("invoices.csv.gz", gzip.compress(b"invoice_id,account_id,issued_at"))
+    source_loads.write("interactions.txt", "x")
+    source = FilesSettings(system="files", path=source_loads.folder)
     found = "accounts (1), features (1), usage_events (1), invoices (1), tickets (1)"
-    assert get_system("files").check(source) == f"{way_in.folder}: {found}"
+    assert get_system("files").check(source) == f"{source_loads.folder}: {found}"
 
 
-def test_raw_keeps_what_came_and_where_from(way_in):
-    way_in.write_company(accounts='account_id, account_name ,Notes,,_load_id\na1, Ahlers ,"x, y",1,9\n')
-    results = way_in.load()
-    assert way_in.rows(
+def test_raw_keeps_what_came_and_where_from(source_loads):
+    source_loads.write_company(accounts='account_id, account_name ,Notes,,_load_id\na1, Ahlers ,"x, y",1,9\n')
+    results = source_loads.load()
+    assert source_loads.rows(
         'select account_id, account_name, "Notes", column_4, "_load_id__original", _source_line, _load_id '
         "from raw.files__accounts"
     ) == [("a1", " Ahlers ", "x, y", "1", "9", 2, results["raw.files__accounts"].load_id)]
-    columns = [name for (name,) in way_in.rows("select column_name from (describe raw.files__accounts)")]
+    columns = [name for (name,) in source_loads.rows("select column_name from (describe raw.files__accounts)")]
     assert set(columns) >= {*ENTITIES["accounts"].column_names, *BOOKKEEPING}
-    assert way_in.rows("select system, entity, path, rows_read, loaded, rejected, status from raw.loads order by 1, 2")[
-        0
-    ] == (
+    assert source_loads.rows(
+        "select system, entity, path, rows_read, loaded, rejected, status from raw.loads order by 1, 2"
+    )[0] == (
         "files",
         "accounts",
-        str(way_in.folder / "accounts.csv"),
+        str(source_loads.folder / "accounts.csv"),
         1,
         1,
         0,
@@ -69,73 +69,75 @@ def test_raw_keeps_what_came_and_where_from(way_in):
     )
 
 
-def test_one_file_and_a_folder_of_files_in_every_format(way_in):
-    way_in.write_company()
-    way_in.write("usage_events/2026/06/a.csv", "event_id,account_id,event_name,occurred_at\nf1,a1,x,2026-06-03\n")
+def test_one_file_and_a_folder_of_files_in_every_format(source_loads):
+    source_loads.write_company()
+    source_loads.write("usage_events/2026/06/a.csv", "event_id,account_id,event_name,occurred_at\nf1,a1,x,2026-06-03\n")
     line = '{"event_id": "f2", "account_id": "a1", "event_name": "x", "occurred_at": "2026-06-03", "extra": [1, 2]}'
-    way_in.write("usage_events/b.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + line.encode()))
-    target = way_in.write("usage_events/dt=2026-06-03/c.parquet", b"")
+    source_loads.write("usage_events/b.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + line.encode()))
+    target = source_loads.write("usage_events/dt=2026-06-03/c.parquet", b"")
     duckdb.connect().execute(
         "copy (select 'f3' as event_id, 'a1' as account_id, 'x' as event_name, date '2026-06-03' as occurred_at) "
         f"to '{target}'"
     )
-    result = way_in.load()["raw.files__usage_events"]
+    result = source_loads.load()["raw.files__usage_events"]
     assert (result.read, result.loaded, len(result.files)) == (6, 6, 4)
-    way_in.stage("accounts", "usage_events")
-    assert way_in.rows("select event_id from staging.stg_usage_events where event_id like 'f%' order by 1") == [
+    source_loads.stage("accounts", "usage_events")
+    assert source_loads.rows("select event_id from staging.stg_usage_events where event_id like 'f%' order by 1") == [
         ("f1",),
         ("f2",),
         ("f3",),
     ]
-    assert way_in.rows("select extra from raw.files__usage_events where event_id = 'f2'") == [("[1,2]",)]
-    assert "dt" not in [name for (name,) in way_in.rows("select column_name from (describe raw.files__usage_events)")]
+    assert source_loads.rows("select extra from raw.files__usage_events where event_id = 'f2'") == [("[1,2]",)]
+    assert "dt" not in [
+        name for (name,) in source_loads.rows("select column_name from (describe raw.files__usage_events)")
+    ]
 
 
-def test_a_file_is_read_once_until_its_content_changes(way_in):
-    way_in.write_company()
-    first = way_in.load()["raw.files__usage_events"]
+def test_a_file_is_read_once_until_its_content_changes(source_loads):
+    source_loads.write_company()
+    first = source_loads.load()["raw.files__usage_events"]
     assert (first.load_id, first.files_unchanged) == (3, 0)
-    again = way_in.load()["raw.files__usage_events"]
+    again = source_loads.load()["raw.files__usage_events"]
     assert (again.load_id, again.read, again.files_unchanged) == (None, 0, 1)
-    path = way_in.folder / "usage_events.csv"
+    path = source_loads.folder / "usage_events.csv"
     os.utime(path, ns=(5, 5))
-    touched = way_in.load()["raw.files__usage_events"]
+    touched = source_loads.load()["raw.files__usage_events"]
     assert (touched.load_id, touched.files_unchanged) == (None, 1)
-    assert way_in.rows("select file_mtime_ns from raw.loads where entity = 'usage_events'") == [(5,)]
+    assert source_loads.rows("select file_mtime_ns from raw.loads where entity = 'usage_events'") == [(5,)]
     # The same size and another time: only the content tells.
     path.write_text(path.read_text().replace("u1", "u7"))
-    changed = way_in.load()["raw.files__usage_events"]
+    changed = source_loads.load()["raw.files__usage_events"]
     assert (changed.load_id, changed.read, changed.files_unchanged) == (4, 3, 0)
 
 
-def test_a_file_that_goes_leaves_its_records_once_they_are_staged(way_in):
-    way_in.write_company()
-    way_in.write("usage_events/1.csv", "event_id,account_id,event_name,occurred_at\nf1,a1,x,2026-06-03\n")
-    way_in.run()
-    (way_in.folder / "usage_events" / "1.csv").unlink()
-    way_in.run()
-    assert way_in.rows("select count(*) from staging.stg_usage_events") == [(4,)]
+def test_a_file_that_goes_leaves_its_records_once_they_are_staged(source_loads):
+    source_loads.write_company()
+    source_loads.write("usage_events/1.csv", "event_id,account_id,event_name,occurred_at\nf1,a1,x,2026-06-03\n")
+    source_loads.run()
+    (source_loads.folder / "usage_events" / "1.csv").unlink()
+    source_loads.run()
+    assert source_loads.rows("select count(*) from staging.stg_usage_events") == [(4,)]
 
 
-def test_two_folders_of_one_system_do_not_take_each_other_back(way_in, tmp_path):
-    way_in.write_company()
+def test_two_folders_of_one_system_do_not_take_each_other_back(source_loads, tmp_path):
+    source_loads.write_company()
     other = tmp_path / "other"
-    shutil.copytree(way_in.folder, other)
+    shutil.copytree(source_loads.folder, other)
     (other / "usage_events.csv").write_text("event_id,account_id,event_name,occurred_at\no1,a1,x,2026-06-03\n")
-    for folder in (way_in.folder, other):
-        way_in.folder = folder
-        way_in.load()
-    report = way_in.stage("accounts", "usage_events")["usage_events"]
+    for folder in (source_loads.folder, other):
+        source_loads.folder = folder
+        source_loads.load()
+    report = source_loads.stage("accounts", "usage_events")["usage_events"]
     assert (report.read, report.loaded) == (4, 4)
 
 
-def test_new_columns_join_an_existing_raw_table(way_in):
-    way_in.write_company()
-    way_in.load()
-    way_in.write("accounts/2.csv", "account_id,account_name,region\na3,C,north\n")
-    way_in.write("accounts/3.jsonl", '{"account_id": "a4", "account_name": "D", "Region": "south", "size": 3}\n')
-    way_in.load()
-    assert way_in.rows("select account_id, region, size from raw.files__accounts order by 1") == [
+def test_new_columns_join_an_existing_raw_table(source_loads):
+    source_loads.write_company()
+    source_loads.load()
+    source_loads.write("accounts/2.csv", "account_id,account_name,region\na3,C,north\n")
+    source_loads.write("accounts/3.jsonl", '{"account_id": "a4", "account_name": "D", "Region": "south", "size": 3}\n')
+    source_loads.load()
+    assert source_loads.rows("select account_id, region, size from raw.files__accounts order by 1") == [
         ("a1", None, None),
         ("a2", None, None),
         ("a3", "north", None),
@@ -143,56 +145,58 @@ def test_new_columns_join_an_existing_raw_table(way_in):
     ]
 
 
-def test_many_files_are_one_load(way_in):
-    way_in.write_company()
+def test_many_files_are_one_load(source_loads):
+    source_loads.write_company()
     for day in range(1, 29):
-        way_in.write(
+        source_loads.write(
             f"usage_events/{day:02}.csv",
             f"event_id,account_id,event_name,occurred_at\nd{day},a1,x,2026-05-{day:02}\n",
         )
-    result = way_in.load()["raw.files__usage_events"]
+    result = source_loads.load()["raw.files__usage_events"]
     assert (result.read, len(result.files)) == (31, 29)
-    assert way_in.rows("select count(*), count(distinct load_id) from raw.loads where entity = 'usage_events'") == [
-        (29, 1)
-    ]
+    assert source_loads.rows(
+        "select count(*), count(distinct load_id) from raw.loads where entity = 'usage_events'"
+    ) == [(29, 1)]
 
 
-def write_ravenstack(way_in, name: str, *lines: str, compressed: bool = False) -> None:
+def write_ravenstack(source_loads, name: str, *lines: str, compressed: bool = False) -> None:
     content = "\n".join((RAVENSTACK[name], *lines, "")).encode()
     file = f"ravenstack_{name}.csv"
     if compressed:
-        way_in.write(f"{file}.gz", gzip.compress(content))
+        source_loads.write(f"{file}.gz", gzip.compress(content))
     else:
-        way_in.write(file, content)
+        source_loads.write(file, content)
 
 
-def test_ravenstack_is_loaded_as_it_is(way_in):
+def test_ravenstack_is_loaded_as_it_is(source_loads):
     for name, header in RAVENSTACK.items():
         width = header.count(",") + 1
-        write_ravenstack(way_in, name, ",".join(map(str, range(width))), compressed=name == "accounts")
-    results = way_in.load("ravenstack")
+        write_ravenstack(source_loads, name, ",".join(map(str, range(width))), compressed=name == "accounts")
+    results = source_loads.load("ravenstack")
     assert {table: result.loaded for table, result in results.items()} == {
         f"raw.ravenstack__{name}": 1 for name in RAVENSTACK
     }
-    assert way_in.rows("select usage_id, is_beta_feature from raw.ravenstack__feature_usage") == [("0", "7")]
+    assert source_loads.rows("select usage_id, is_beta_feature from raw.ravenstack__feature_usage") == [("0", "7")]
 
 
-def test_a_changed_ravenstack_file_takes_the_place_of_the_earlier_one(way_in):
+def test_a_changed_ravenstack_file_takes_the_place_of_the_earlier_one(source_loads):
     for name in RAVENSTACK:
-        write_ravenstack(way_in, name)
-    write_ravenstack(way_in, "churn_events", "c1,a1,2024-01-01,,,,,,", "c2,a1,2024-01-01,,,,,,")
-    way_in.load("ravenstack")
-    write_ravenstack(way_in, "churn_events", "c2,a1,2024-02-02,,,,,,")
-    way_in.load("ravenstack")
-    assert way_in.rows("select churn_event_id, churn_date from raw.ravenstack__churn_events") == [("c2", "2024-02-02")]
+        write_ravenstack(source_loads, name)
+    write_ravenstack(source_loads, "churn_events", "c1,a1,2024-01-01,,,,,,", "c2,a1,2024-01-01,,,,,,")
+    source_loads.load("ravenstack")
+    write_ravenstack(source_loads, "churn_events", "c2,a1,2024-02-02,,,,,,")
+    source_loads.load("ravenstack")
+    assert source_loads.rows("select churn_event_id, churn_date from raw.ravenstack__churn_events") == [
+        ("c2", "2024-02-02")
+    ]
 
 
-def test_the_ravenstack_example_loads_without_loss(way_in):
+def test_the_ravenstack_example_loads_without_loss(source_loads):
     folder = Path(__file__).parents[2] / "examples" / "ravenstack"
     if not folder.is_dir():
         pytest.skip("the example is not there")
-    way_in.folder = folder
-    results = way_in.load("ravenstack").values()
+    source_loads.folder = folder
+    results = source_loads.load("ravenstack").values()
     counts = {result.table.split("__")[1]: (result.loaded, result.unparseable) for result in results}
     assert counts == {
         "accounts": (500, 0),

@@ -155,22 +155,24 @@ def settings(vendor: HubSpot, **more: Any) -> HubSpotSettings:
     return HubSpotSettings(system="hubspot", api=api, **more)
 
 
-def load(way_in, source: HubSpotSettings, folder: Path) -> dict[str, int]:
-    results = HUBSPOT.load(way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log)
+def load(source_loads, source: HubSpotSettings, folder: Path) -> dict[str, int]:
+    results = HUBSPOT.load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=folder / "sources", log=source_loads.log
+    )
     return {result.table.removeprefix("raw.hubspot__"): result.loaded for result in results if result.loaded}
 
 
-def test_everything_is_read_page_by_page_through_failures_and_then_only_what_changed(vendor, way_in, tmp_path):
+def test_everything_is_read_page_by_page_through_failures_and_then_only_what_changed(vendor, source_loads, tmp_path):
     vendor.failures = [refuse(429, {"policyName": "TEN_SECONDLY_ROLLING"}, Retry_After="1"), drop]
     vendor.owners = [{"id": row["owner_id"], "email": row["email"]} for row in sample("owner")]
     begun = time.monotonic()
-    read = load(way_in, settings(vendor), tmp_path)
+    read = load(source_loads, settings(vendor), tmp_path)
     assert time.monotonic() - begun >= 1
     assert read == {"companies": len(sample("company")), "contacts": len(sample("contact")), "calls": 250, "owners": 5}
     assert {one.headers["Authorization"] for one in vendor.asked} == {f"Bearer {TOKEN}"}
     linked = "select json_array_length(record, '$.associations.companies.results'), count(*) from raw.hubspot__calls"
     # Two of a call's companies are in the list, the others are asked for.
-    assert way_in.rows(f"{linked} group by 1 order by 1") == [(1, 63), (2, 63), (3, 62), (4, 62)]
+    assert source_loads.rows(f"{linked} group by 1 order by 1") == [(1, 63), (2, 63), (3, 62), (4, 62)]
 
     vendor.asked.clear()
     company = next(iter(vendor.objects["companies"]))
@@ -181,48 +183,48 @@ def test_everything_is_read_page_by_page_through_failures_and_then_only_what_cha
     vendor.link("calls", 1003, companies=[1, 2, 3], contacts=[7])
     vendor.archive("calls", 1004)
     vendor.failures = [drop]
-    again = load(way_in, settings(vendor), tmp_path)
+    again = load(source_loads, settings(vendor), tmp_path)
     assert again == {"companies": 1, "contacts": 1, "calls": 2, "emails": 1, "owners": 5}
     assert not [one for one in vendor.asked if one.path == "/crm/v3/objects/calls" and "archived" not in one.query]
     newest = (
         "select record ->> '$.associations.{}.results[*].id' from raw.hubspot__calls where record ->> '$.id' = '1003'"
     )
     order = "order by _load_id desc, _source_line desc limit 1"
-    assert way_in.rows(f"{newest.format('companies')} {order}") == [(["1", "2", "3"],)]
-    assert way_in.rows(f"{newest.format('contacts')} {order}") == [(["7"],)]
+    assert source_loads.rows(f"{newest.format('companies')} {order}") == [(["1", "2", "3"],)]
+    assert source_loads.rows(f"{newest.format('contacts')} {order}") == [(["7"],)]
     gone = "select record ->> '$.id' from raw.hubspot__calls where record ->> '$.archived' = 'true'"
-    assert way_in.rows(gone) == [("1004",)]
+    assert source_loads.rows(gone) == [("1004",)]
 
 
-def test_a_search_with_more_results_than_hubspot_gives_is_read_whole(vendor, way_in, tmp_path):
-    load(way_in, settings(vendor), tmp_path)
+def test_a_search_with_more_results_than_hubspot_gives_is_read_whole(vendor, source_loads, tmp_path):
+    load(source_loads, settings(vendor), tmp_path)
     vendor.cap = 400
     at_once = now()
     for number in range(1_000):
         vendor.put("notes", 50_000 + number, at_once, hs_timestamp="2026-06-01T00:00:00Z")
-    assert load(way_in, settings(vendor), tmp_path)["notes"] == 1_000
+    assert load(source_loads, settings(vendor), tmp_path)["notes"] == 1_000
 
 
-def test_other_properties_are_read_of_everything_again(vendor, way_in, tmp_path):
+def test_other_properties_are_read_of_everything_again(vendor, source_loads, tmp_path):
     company = next(iter(vendor.objects["companies"]))
     vendor.put("companies", company, our_id="A-1")
-    load(way_in, settings(vendor), tmp_path)
-    assert "companies" not in load(way_in, settings(vendor), tmp_path)
-    read = load(way_in, settings(vendor, account_key="our_id", accounts={"segment": "industry"}), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
+    assert "companies" not in load(source_loads, settings(vendor), tmp_path)
+    read = load(source_loads, settings(vendor, account_key="our_id", accounts={"segment": "industry"}), tmp_path)
     assert read["companies"] == len(sample("company"))
     held = "select distinct record ->> '$.properties.our_id' from raw.hubspot__companies order by 1"
-    assert way_in.rows(held) == [("A-1",), (None,)]
+    assert source_loads.rows(held) == [("A-1",), (None,)]
     asked = next(one for one in reversed(vendor.asked) if one.query.get("properties", "").startswith("name"))
     assert {"our_id", "industry", "hubspot_owner_id", "lifecyclestage"} <= set(asked.query["properties"].split(","))
 
 
-def test_the_limit_of_a_day_is_not_waited_out(vendor, way_in, tmp_path):
-    load(way_in, settings(vendor), tmp_path)
+def test_the_limit_of_a_day_is_not_waited_out(vendor, source_loads, tmp_path):
+    load(source_loads, settings(vendor), tmp_path)
     vendor.asked.clear()
     vendor.failures = [refuse(429, {"policyName": "DAILY", "message": f"no more, {TOKEN}"}, Retry_After="60")]
     begun = time.monotonic()
     with pytest.raises(SourceUnavailableError, match="requests that it allows a day are used up: run again") as caught:
-        load(way_in, settings(vendor), tmp_path)
+        load(source_loads, settings(vendor), tmp_path)
     assert time.monotonic() - begun < 30
     assert len(vendor.asked) == 1
     assert TOKEN not in str(caught.value)
@@ -235,7 +237,7 @@ from pathlib import Path
 import duckdb
 from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.settings import HubSpotApi, HubSpotSettings
-from tests.way_in import SilentLog
+from tests.source_loads import SilentLog
 source = HubSpotSettings(system="hubspot", api=HubSpotApi(base_url=sys.argv[1]))
 dataclasses.replace(HUBSPOT, pages=2).load(
     duckdb.connect(), [source], loaded_at=datetime.now(UTC), folder=Path(sys.argv[2]), log=SilentLog()
@@ -244,7 +246,7 @@ dataclasses.replace(HUBSPOT, pages=2).load(
 
 
 @pytest.mark.slow
-def test_a_pull_that_is_killed_goes_on_where_it_was(vendor, way_in, tmp_path):
+def test_a_pull_that_is_killed_goes_on_where_it_was(vendor, source_loads, tmp_path):
     vendor.stop_at = ("calls", "200")
     child = [sys.executable, "-c", KILLED, vendor.url, str(tmp_path / "sources")]
     with subprocess.Popen(
@@ -257,7 +259,7 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(vendor, way_in, tmp_path):
     vendor.stop_at = None
     vendor.going_on.set()
     vendor.asked.clear()
-    read = load(way_in, settings(vendor), tmp_path)
+    read = load(source_loads, settings(vendor), tmp_path)
     assert (vendor.asked[0].path, vendor.asked[0].query["after"]) == ("/crm/v3/objects/calls", "200")
     assert read["calls"] == 250
     assert read["companies"] == len(sample("company"))
@@ -284,7 +286,7 @@ def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkey
 
 
 @pytest.mark.parametrize("database", [False, True])
-def test_tables_are_taken_from_a_folder_and_from_a_database(database, way_in, tmp_path):
+def test_tables_are_taken_from_a_folder_and_from_a_database(database, source_loads, tmp_path):
     path = SAMPLES
     if database:
         path = tmp_path / "landed.duckdb"
@@ -293,15 +295,15 @@ def test_tables_are_taken_from_a_folder_and_from_a_database(database, way_in, tm
                 connection.execute(f"create table {file.stem} as from read_csv('{file}', all_varchar = true)")
     source = HubSpotSettings(system="hubspot", tables=LandedTables(path=path, by="fivetran"))
     assert HUBSPOT.check(source).startswith(f"{path}: tables company, contact, engagement")
-    read = load(way_in, source, tmp_path)
+    read = load(source_loads, source, tmp_path)
     assert (read["fivetran_company"], read["fivetran_engagement_meeting"], read["fivetran_owner"]) == (
         len(sample("company")),
         10,
         5,
     )
     odd = """select record ->> '$."property_hs_all-funky-a9384-syntax"' from raw.hubspot__fivetran_company order by 1"""
-    assert way_in.rows(f"{odd} limit 1") == [("23",)]
-    assert not load(way_in, source, tmp_path) or database
+    assert source_loads.rows(f"{odd} limit 1") == [("23",)]
+    assert not load(source_loads, source, tmp_path) or database
 
 
 @pytest.mark.slow

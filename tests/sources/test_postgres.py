@@ -40,10 +40,10 @@ TABLES = """
 class Product:
     """A database of a product with customers and events, and the source that reads it."""
 
-    def __init__(self, url: str, way_in: Any) -> None:
+    def __init__(self, url: str, source_loads: Any) -> None:
         self.url = url
-        self._way_in = way_in
-        self.folder: Path = way_in.folder.parent / "sources"
+        self._source_loads = source_loads
+        self.folder: Path = source_loads.folder.parent / "sources"
         self.execute(TABLES)
 
     def execute(self, statement: str) -> None:
@@ -55,25 +55,29 @@ class Product:
         return PostgresSettings.model_validate({"system": "postgres", "name": name, "queries": stated, "attempts": 1})
 
     def load(self, *sources: PostgresSettings) -> dict[str, int]:
-        way_in = self._way_in
+        source_loads = self._source_loads
         results = get_system("postgres").load(
-            way_in.connection,
+            source_loads.connection,
             sources or [self.source()],
-            loaded_at=way_in.now,
+            loaded_at=source_loads.now,
             folder=self.folder,
-            log=way_in.log,
+            log=source_loads.log,
         )
         return {result.table.removeprefix("raw.postgres__"): result.loaded for result in results if result.loaded}
 
     def stage(self, *entities: str) -> list[str]:
         """Stage what has been loaded; the first column of the last of the entities."""
-        way_in = self._way_in
+        source_loads = self._source_loads
         for entity in entities:
             model = staging_models("postgres")[entity].sql
             stage_entity(
-                way_in.connection, entity, [("postgres", model)], staged_at=way_in.now, max_rejected_percent=100
+                source_loads.connection,
+                entity,
+                [("postgres", model)],
+                staged_at=source_loads.now,
+                max_rejected_percent=100,
             )
-        rows = way_in.rows(f"select #1 from staging.stg_{entities[-1]} order by 1")
+        rows = source_loads.rows(f"select #1 from staging.stg_{entities[-1]} order by 1")
         return [str(row[0]) for row in rows]
 
     def change(self, name: str, at: str = "2026-06-01", changed: str = "2026-06-01 02:00+00") -> None:
@@ -84,29 +88,29 @@ class Product:
 
 
 @pytest.fixture
-def product(postgres_url: str, way_in: Any, monkeypatch: pytest.MonkeyPatch) -> Product:
+def product(postgres_url: str, source_loads: Any, monkeypatch: pytest.MonkeyPatch) -> Product:
     monkeypatch.setenv(VARIABLE, postgres_url)
-    return Product(postgres_url, way_in)
+    return Product(postgres_url, source_loads)
 
 
-def test_rows_arrive_as_they_are_and_are_staged(product, way_in):
+def test_rows_arrive_as_they_are_and_are_staged(product, source_loads):
     assert product.load() == {"accounts_whole": 3, "usage_events": 100}
     assert len(product.stage("accounts", "usage_events")) == 100
-    assert way_in.rows("select account_id, account_name from staging.stg_accounts order by 1") == [
+    assert source_loads.rows("select account_id, account_name from staging.stg_accounts order by 1") == [
         ("a1", 'Ahlers, "Söhne"'),
         ("a2", "two\nlines"),
         ("a3", "100 %"),
     ]
-    assert way_in.rows("select distinct cast(occurred_at as varchar) from staging.stg_usage_events") == [
+    assert source_loads.rows("select distinct cast(occurred_at as varchar) from staging.stg_usage_events") == [
         ("2026-06-01 10:00:00",)
     ]
 
 
-def test_a_refused_row_is_quarantined_with_its_reason(product, way_in):
+def test_a_refused_row_is_quarantined_with_its_reason(product, source_loads):
     product.execute("insert into events values ('bad', 'nobody', 'used', '2026-06-01', '2026-06-02')")
     product.load()
     product.stage("accounts", "usage_events")
-    found = way_in.rows("select system, field, reason, value from quarantine.usage_events")
+    found = source_loads.rows("select system, field, reason, value from quarantine.usage_events")
     assert found == [("postgres", "account_id", "unknown_account", "nobody")]
 
 
@@ -130,7 +134,7 @@ def test_a_query_that_suddenly_gives_nothing_is_an_error_unless_it_may(product):
     assert product.stage("accounts") == []
 
 
-def test_later_pulls_bring_what_has_changed_and_what_came_late(product, way_in):
+def test_later_pulls_bring_what_has_changed_and_what_came_late(product, source_loads):
     product.load()
     product.change("new", changed="2026-06-01 05:00+00")
     # Committed after the pull with a time before the newest that the pull saw.
@@ -142,7 +146,7 @@ def test_later_pulls_bring_what_has_changed_and_what_came_late(product, way_in):
     staged = product.stage("accounts", "usage_events")
     assert len(staged) == 102
     assert {"new", "late"} <= set(staged)
-    moved = way_in.rows("select cast(occurred_at as varchar) from staging.stg_usage_events where event_id = 'e1'")
+    moved = source_loads.rows("select cast(occurred_at as varchar) from staging.stg_usage_events where event_id = 'e1'")
     assert moved == [("2026-06-07 00:00:00",)]
     # Now only the overlap is left: the first time it is a file, then it is known.
     assert product.load() == {"usage_events": 2}
@@ -320,9 +324,9 @@ def test_without_the_library_the_error_names_the_extra(product, monkeypatch):
         get_system("postgres").check(product.source())
 
 
-def test_progress_is_told_and_a_broken_mark_is_no_mark(product, way_in):
+def test_progress_is_told_and_a_broken_mark_is_no_mark(product, source_loads):
     product.load()
-    assert ("source read", {"source": "product_db", "records": 103}) in way_in.log.events
+    assert ("source read", {"source": "product_db", "records": 103}) in source_loads.log.events
     (mark,) = product.folder.rglob("usage_events-*.json")
     mark.write_text("{")
     # Everything again, which is the same file.

@@ -27,9 +27,9 @@ from csm_core.staging.vendor_records import build_records
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import quoted as sql_quoted
 from csm_core.warehouse.models import staging_models, staging_steps
+from tests.source_loads import SourceLoads
 from tests.sources.test_stripe import write_company, write_lines
 from tests.sql.test_staging_cases import in_order
-from tests.way_in import WayIn
 
 OPENED = "message_id, user_id, anonymous_id, group_id, called, happened, original, sent, received"
 CALL = {
@@ -54,49 +54,53 @@ ROW = (
 )
 
 
-def load(way_in: WayIn, *sources: SegmentSettings) -> dict[str, int]:
-    way_in.now += timedelta(hours=1)
-    folder = way_in.folder.parent / "sources"
-    results = SEGMENT.load(way_in.connection, sources, loaded_at=way_in.now, folder=folder, log=way_in.log)
+def load(source_loads: SourceLoads, *sources: SegmentSettings) -> dict[str, int]:
+    source_loads.now += timedelta(hours=1)
+    folder = source_loads.folder.parent / "sources"
+    results = SEGMENT.load(
+        source_loads.connection, sources, loaded_at=source_loads.now, folder=folder, log=source_loads.log
+    )
     return {result.table.removeprefix("raw.segment__"): result.loaded for result in results if result.loaded}
 
 
-def stage(way_in: WayIn, *sources: SegmentSettings, identity_settings: IdentitySettings | None = None) -> StageReport:
+def stage(
+    source_loads: SourceLoads, *sources: SegmentSettings, identity_settings: IdentitySettings | None = None
+) -> StageReport:
     """What a run does between the raw tables and the staged events."""
-    connection = way_in.connection
+    connection = source_loads.connection
     config = Config(sources=sources, identity=identity_settings or IdentitySettings())
     steps, models = staging_steps("segment"), staging_models("segment")
     remember_sources(connection, "segment", sources)
     build_records(connection, "segment", SEGMENT.kinds, SEGMENT.raw_tables)
     for step in in_order(steps):
         build_model(connection, step, {})
-    account_map.load(connection, config, loaded_at=way_in.now, log=way_in.log)
+    account_map.load(connection, config, loaded_at=source_loads.now, log=source_loads.log)
     account_map.build(connection, config, ["segment"])
     return stage_entity(
         connection,
         "usage_events",
         [("segment", models["usage_events"].sql)],
-        staged_at=way_in.now,
+        staged_at=source_loads.now,
         max_rejected_percent=100,
         behind={"segment": behind_of(config, "segment", steps, models)},
     )
 
 
 @pytest.fixture
-def segment(way_in: WayIn) -> Callable[..., tuple[Path, Callable[[], StageReport]]]:
+def segment(source_loads: SourceLoads) -> Callable[..., tuple[Path, Callable[[], StageReport]]]:
     """Makes a folder for Segment's records beside a company of two accounts, and what loads and stages it."""
 
     def make(**settings: Any) -> tuple[Path, Callable[[], StageReport]]:
-        folder = way_in.folder.parent / "segment"
+        folder = source_loads.folder.parent / "segment"
         folder.mkdir()
-        way_in.write_company()
-        way_in.load()
-        way_in.stage("accounts")
+        source_loads.write_company()
+        source_loads.load()
+        source_loads.stage("accounts")
         source = SegmentSettings(system="segment", path=folder, account_key="group_id", **settings)
 
         def run() -> StageReport:
-            load(way_in, source)
-            report = stage(way_in, source)
+            load(source_loads, source)
+            report = stage(source_loads, source)
             assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
             return report
 
@@ -114,8 +118,8 @@ def group(message: str, user: str, name: str, at: str) -> dict[str, Any]:
     return {"messageId": message, "userId": user, "groupId": name, "timestamp": stated}
 
 
-def staged(way_in: WayIn) -> list[tuple[object, ...]]:
-    return way_in.rows("select event_id, account_id, user_id from staging.stg_usage_events order by 1")
+def staged(source_loads: SourceLoads) -> list[tuple[object, ...]]:
+    return source_loads.rows("select event_id, account_id, user_id from staging.stg_usage_events order by 1")
 
 
 def write_shape(shape: str, folder: Path) -> dict[str, Any]:
@@ -154,25 +158,27 @@ def write_shape(shape: str, folder: Path) -> dict[str, Any]:
         ("a database", "segment_tracks"),
     ],
 )
-def test_a_call_is_opened_whatever_it_comes_in(way_in, shape, table):
-    folder = way_in.folder.parent / "segment"
+def test_a_call_is_opened_whatever_it_comes_in(source_loads, shape, table):
+    folder = source_loads.folder.parent / "segment"
     source = SegmentSettings.model_validate({"system": "segment", **write_shape(shape, folder)})
     assert "tracks" in SEGMENT.check(source) or "events" in SEGMENT.check(source)
-    assert len(waiting_files(way_in.connection, [source]).files) == 1
-    load(way_in, source)
-    (found,) = way_in.rows(f"select {OPENED} from raw.segment__{table} where call_type is null or call_type = 'track'")
+    assert len(waiting_files(source_loads.connection, [source]).files) == 1
+    load(source_loads, source)
+    (found,) = source_loads.rows(
+        f"select {OPENED} from raw.segment__{table} where call_type is null or call_type = 'track'"
+    )
     assert found[:5] == ("m1", "u1", "x1", "g1", "Report Viewed")
-    times = way_in.rows(
+    times = source_loads.rows(
         f"select {', '.join(f'cast({name} as timestamptz)::varchar' for name in OPENED.split(', ')[5:])} "
         f"from raw.segment__{table} where happened is not null"
     )
     assert times == [tuple(f"2026-06-01 10:00:0{second}+00" for second in (0, 0, 1, 2))]
-    (record,) = way_in.rows(f"select record from raw.segment__{table} where happened is not null")
+    (record,) = source_loads.rows(f"select record from raw.segment__{table} where happened is not null")
     assert "m1" in json.loads(str(record[0])).values()
-    assert load(way_in, source) == {}
+    assert load(source_loads, source) == {}
 
 
-def test_a_message_counts_once_and_the_one_loaded_last_counts(way_in, segment):
+def test_a_message_counts_once_and_the_one_loaded_last_counts(source_loads, segment):
     folder, run = segment()
     twice = [track("m1", "u1", "02"), track("m1", "u1", "03"), track("m2", "u1", "04"), {"event": "used"}]
     write_lines(folder / "tracks" / "1.jsonl", *twice)
@@ -182,34 +188,38 @@ def test_a_message_counts_once_and_the_one_loaded_last_counts(way_in, segment):
     assert (report.read, report.loaded, report.superseded) == (5, 2, 1)
     assert report.by_reason == {"missing_required": 1, "unparseable_row": 1}
     write_lines(folder / "tracks" / "3.jsonl", track("m2", "u1", "05"), track("m3", "u1", "05"))
-    assert (run().restaged, [name for name, *_ in staged(way_in)]) == (
+    assert (run().restaged, [name for name, *_ in staged(source_loads)]) == (
         False,
         ["segment/m1", "segment/m2", "segment/m3"],
     )
-    assert way_in.rows("select day(occurred_at) from staging.stg_usage_events order by event_id") == [(3,), (5,), (5,)]
+    assert source_loads.rows("select day(occurred_at) from staging.stg_usage_events order by event_id") == [
+        (3,),
+        (5,),
+        (5,),
+    ]
 
 
-def test_what_is_said_of_users_later_brings_their_events_in_and_moves_them(way_in, segment):
+def test_what_is_said_of_users_later_brings_their_events_in_and_moves_them(source_loads, segment):
     folder, run = segment()
     write_lines(
         folder / "tracks" / "1.jsonl", track("m1", "u1", "02"), track("m2", "u1", "09"), track("m3", "u2", "02")
     )
     write_lines(folder / "groups" / "1.jsonl", group("g1", "u2", "a2", "01"))
     assert run().by_reason == {"unmatched": 2}
-    assert staged(way_in) == [("segment/m3", "a2", "u2")]
-    assert way_in.rows("select distinct field, value from quarantine.usage_events") == [("account_id", "user/u1")]
+    assert staged(source_loads) == [("segment/m3", "a2", "u2")]
+    assert source_loads.rows("select distinct field, value from quarantine.usage_events") == [("account_id", "user/u1")]
     # The group is told a week after the events.
     write_lines(folder / "groups" / "2.jsonl", group("g2", "u1", "a1", "16"))
     report = run()
     assert (report.restaged, report.rejected) == (True, 0)
-    assert staged(way_in) == [("segment/m1", "a1", "u1"), ("segment/m2", "a1", "u1"), ("segment/m3", "a2", "u2")]
+    assert staged(source_loads) == [("segment/m1", "a1", "u1"), ("segment/m2", "a1", "u1"), ("segment/m3", "a2", "u2")]
     # One that is dated between the two moves the later of them.
     write_lines(folder / "groups" / "3.jsonl", group("g3", "u1", "a2", "05"), group("g4", "u1", "a1", "01"))
     assert [day.day for day in run().touched_days] == [9]
-    assert [account for _, account, _ in staged(way_in)] == ["a1", "a2", "a2"]
+    assert [account for _, account, _ in staged(source_loads)] == ["a1", "a2", "a2"]
 
 
-def test_an_anonymous_visitor_who_signs_up_brings_what_came_before(way_in, segment):
+def test_an_anonymous_visitor_who_signs_up_brings_what_came_before(source_loads, segment):
     folder, run = segment()
     write_lines(folder / "events" / "1.jsonl", {**CALL, "userId": None, "context": {}})
     report = run()
@@ -217,10 +227,10 @@ def test_an_anonymous_visitor_who_signs_up_brings_what_came_before(way_in, segme
     told = {"type": "identify", "messageId": "i", "anonymousId": "x1", "userId": "u1", "context": {"groupId": "a1"}}
     write_lines(folder / "events" / "2.jsonl", told)
     assert run().loaded == 1
-    assert staged(way_in) == [("segment/m1", "a1", "u1")]
+    assert staged(source_loads) == [("segment/m1", "a1", "u1")]
 
 
-def test_what_says_nothing_new_of_users_leaves_staged_events_alone(way_in, segment):
+def test_what_says_nothing_new_of_users_leaves_staged_events_alone(source_loads, segment):
     folder, run = segment()
     write_lines(folder / "events" / "1.jsonl", {**group("g1", "u1", "a1", "01"), "type": "group"})
     write_lines(folder / "tracks" / "1.jsonl", track("m1", "u1", "02"))
@@ -230,19 +240,19 @@ def test_what_says_nothing_new_of_users_leaves_staged_events_alone(way_in, segme
     write_lines(folder / "tracks" / "2.jsonl", track("m2", "u1", "04"))
     report = run()
     assert (report.restaged, report.read, report.loaded) == (False, 1, 1)
-    assert [account for _, account, _ in staged(way_in)] == ["a1", "a1"]
+    assert [account for _, account, _ in staged(source_loads)] == ["a1", "a1"]
 
 
-def test_a_group_whose_trait_names_another_account_takes_its_events_along(way_in, segment):
+def test_a_group_whose_trait_names_another_account_takes_its_events_along(source_loads, segment):
     folder, run = segment()
     source = SegmentSettings(system="segment", path=folder)
     write_lines(folder / "tracks.jsonl", track("m1", "u1", "02", context={"groupId": "g"}))
     for account in ("a1", "a2"):
         described = {"messageId": account, "groupId": "g", "traits": {"account_id": account}}
         write_lines(folder / "groups" / f"{account}.jsonl", described)
-        load(way_in, source)
-        stage(way_in, source)
-        assert staged(way_in) == [("segment/m1", account, "u1")]
+        load(source_loads, source)
+        stage(source_loads, source)
+        assert staged(source_loads) == [("segment/m1", account, "u1")]
     assert run().by_reason == {"unknown_account": 1}
 
 
@@ -260,7 +270,7 @@ HELPER_FIELDS = [
 ]
 
 
-def test_each_field_of_a_call_that_does_not_parse_rejects_it_with_its_text(way_in, segment):
+def test_each_field_of_a_call_that_does_not_parse_rejects_it_with_its_text(source_loads, segment):
     folder, run = segment()
     expected: list[tuple[str, str]] = []
     for number, (kind, table, field) in enumerate(HELPER_FIELDS):
@@ -277,15 +287,15 @@ def test_each_field_of_a_call_that_does_not_parse_rejects_it_with_its_text(way_i
     write_lines(folder / "tracks" / "right.jsonl", track("m", "u1", "02"))
     report = run()
     assert (report.rejected, report.loaded) == (len(expected), 1)
-    found = way_in.rows("select field, value from quarantine.usage_events")
+    found = source_loads.rows("select field, value from quarantine.usage_events")
     assert sorted(map(str, found)) == sorted(map(str, expected))
     # None of the rejected calls moved the user.
-    assert staged(way_in) == [("segment/m", "a1", "u1")]
+    assert staged(source_loads) == [("segment/m", "a1", "u1")]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("column", ["timestamp", "original_timestamp", "sent_at", "received_at"])
-def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, segment, form, column):
+def test_an_offset_is_honoured_on_either_side_of_midnight(source_loads, segment, form, column):
     folder, run = segment()
     (folder / "tracks").mkdir()
     (folder / "groups").mkdir()
@@ -310,8 +320,8 @@ def test_an_offset_is_honoured_on_either_side_of_midnight(way_in, segment, form,
             )
     assert run().loaded == 2
     times = {"segment/before": "2026-06-09 23:59:59", "segment/after": "2026-06-11 00:00:00"}
-    assert dict(way_in.rows("select event_id, occurred_at::varchar from staging.stg_usage_events")) == times
-    calls = way_in.rows("select stated_at::varchar from staging.segment_calls order by 1")
+    assert dict(source_loads.rows("select event_id, occurred_at::varchar from staging.stg_usage_events")) == times
+    calls = source_loads.rows("select stated_at::varchar from staging.segment_calls order by 1")
     assert calls == [(at,) for at in times.values()]
 
 
@@ -338,54 +348,54 @@ def random_call(draw: random.Random, day: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))])
-def test_events_that_come_load_by_load_are_staged_as_if_they_came_at_once(way_in, segment, seed):
+def test_events_that_come_load_by_load_are_staged_as_if_they_came_at_once(source_loads, segment, seed):
     draw = random.Random(seed)
     folder, _ = segment()
     without_group = draw.choice(("match", "ignore"))
     source = SegmentSettings(system="segment", path=folder, without_group=without_group)
-    domains = way_in.write("domains.csv", "account_id,domain\na1,one.example\na2,two.example\n")
-    customers = way_in.write("map.csv", "system,external_id,account_id\nsegment,ignored,\n")
+    domains = source_loads.write("domains.csv", "account_id,domain\na1,one.example\na2,two.example\n")
+    customers = source_loads.write("map.csv", "system,external_id,account_id\nsegment,ignored,\n")
     mapped = IdentitySettings(account_domains=domains, account_map=customers)
     everything = "select * exclude (_loaded_at) from staging.stg_usage_events order by all"
     for number in range(5):
         write_lines(
             folder / "events" / f"{number}.jsonl", *(random_call(draw, number + 10) for _ in range(draw.randint(1, 12)))
         )
-        load(way_in, source)
-        report = stage(way_in, source, identity_settings=mapped)
+        load(source_loads, source)
+        report = stage(source_loads, source, identity_settings=mapped)
         assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
-    by_loads = way_in.rows(everything)
-    way_in.connection.execute("delete from run.staged_loads where entity = 'usage_events'")
-    way_in.connection.execute("delete from staging.stg_usage_events")
-    report = stage(way_in, source, identity_settings=mapped)
+    by_loads = source_loads.rows(everything)
+    source_loads.connection.execute("delete from run.staged_loads where entity = 'usage_events'")
+    source_loads.connection.execute("delete from staging.stg_usage_events")
+    report = stage(source_loads, source, identity_settings=mapped)
     assert report.restaged
     assert report.read == report.loaded + report.rejected + report.superseded + report.ignored
-    assert way_in.rows(everything) == by_loads
+    assert source_loads.rows(everything) == by_loads
 
 
-def test_a_call_that_is_stated_again_moves_the_events_of_its_user(way_in, segment):
+def test_a_call_that_is_stated_again_moves_the_events_of_its_user(source_loads, segment):
     folder, run = segment()
     write_lines(folder / "events" / "1.jsonl", {**group("g", "u1", "a1", "01"), "type": "group"})
     write_lines(folder / "events" / "2.jsonl", {**group("h", "u1", "a2", "05"), "type": "group"})
     write_lines(folder / "tracks.jsonl", track("m1", "u1", "09"))
     run()
-    assert staged(way_in) == [("segment/m1", "a2", "u1")]
+    assert staged(source_loads) == [("segment/m1", "a2", "u1")]
     # The second call again, corrected: nothing remains of what it stated.
     write_lines(folder / "events" / "3.jsonl", {**group("h", "u1", "a1", "05"), "type": "group"})
     assert run().restaged
-    assert staged(way_in) == [("segment/m1", "a1", "u1")]
+    assert staged(source_loads) == [("segment/m1", "a1", "u1")]
 
 
-def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(way_in, segment):
+def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(source_loads, segment):
     folder, _ = segment()
     source = SegmentSettings(system="segment", path=folder)
     write_lines(folder / "tracks.jsonl", track("m1", "u1", "02", context={"groupId": "g"}))
     for number, account in enumerate(("a1", "a2", "a1")):
         described = {"type": "group", "messageId": f"g{number}", "groupId": "g", "traits": {"account_id": account}}
         write_lines(folder / "events" / f"{number}.jsonl", described)
-        load(way_in, source)
-        stage(way_in, source)
-        assert staged(way_in) == [("segment/m1", account, "u1")]
+        load(source_loads, source)
+        stage(source_loads, source)
+        assert staged(source_loads) == [("segment/m1", account, "u1")]
 
 
 @pytest.mark.parametrize(
@@ -484,7 +494,7 @@ def as_json_text(call: dict[str, Any], depth: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_a_call_whose_objects_are_json_text_is_read_as_one_with_objects(way_in, segment, form):
+def test_a_call_whose_objects_are_json_text_is_read_as_one_with_objects(source_loads, segment, form):
     folder, run = segment()
     at = "2026-06-01T10:00:00Z"
     calls: list[dict[str, Any]] = []
@@ -499,16 +509,16 @@ def test_a_call_whose_objects_are_json_text_is_read_as_one_with_objects(way_in, 
         rows = [as_json_text(call, 1) for call in calls]
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = ", ".join(f"{name} varchar" for name in map(sql_quoted, names))
-        way_in.connection.execute(f"create temp table calls ({columns})")
+        source_loads.connection.execute(f"create temp table calls ({columns})")
         values = [[row.get(name) for name in names] for row in rows]
-        way_in.connection.executemany(f"insert into calls values ({', '.join('?' * len(names))})", values)
-        way_in.connection.execute(f"copy calls to '{folder}/tracks.{form}'")
+        source_loads.connection.executemany(f"insert into calls values ({', '.join('?' * len(names))})", values)
+        source_loads.connection.execute(f"copy calls to '{folder}/tracks.{form}'")
     report = run()
     assert report.read == 7
     assert "invalid_json" not in report.by_reason
     opened = {
         str(message): rest
-        for message, *rest in way_in.rows(
+        for message, *rest in source_loads.rows(
             "select message_id, user_id, group_id, record ->> '$.properties.page', record ->> '$.properties.note', "
             "record ->> '$.properties.n', record ->> '$.context.traits.company.id' from raw.segment__tracks"
         )
@@ -519,7 +529,7 @@ def test_a_call_whose_objects_are_json_text_is_read_as_one_with_objects(way_in, 
 
 
 @pytest.mark.parametrize(("table", "form"), [("tracks", "csv"), ("tracks", "jsonl"), ("events", "jsonl")])
-def test_text_that_is_not_json_rejects_the_call_with_its_text(way_in, segment, table, form):
+def test_text_that_is_not_json_rejects_the_call_with_its_text(source_loads, segment, table, form):
     folder, run = segment()
     paths = ("properties", "context", "traits", "user", "context.traits")
     call = {"type": "track", "event": "Viewed", "timestamp": "2026-06-01T10:00:00Z", "userId": "u1"}
@@ -534,7 +544,7 @@ def test_text_that_is_not_json_rejects_the_call_with_its_text(way_in, segment, t
         (folder / f"{table}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     report = run()
     assert (report.read, report.by_reason["invalid_json"]) == (10, 5)
-    found = way_in.rows(
+    found = source_loads.rows(
         "select value, raw_text like '%bad%' from quarantine.usage_events where reason = 'invalid_json' order by 1"
     )
     assert found == [(f"{path} is not a JSON object: {{bad", True) for path in sorted(paths)]

@@ -118,7 +118,7 @@ def test_exactly_one_way_in_is_given(tmp_path):
         StripeSettings.model_validate({"system": "stripe", "path": tmp_path, "api": {}})
 
 
-def test_tables_of_a_database_become_signals_and_a_row_that_goes_is_gone(tmp_path, way_in):
+def test_tables_of_a_database_become_signals_and_a_row_that_goes_is_gone(tmp_path, source_loads):
     database = tmp_path / "landed.duckdb"
     with duckdb.connect(str(database)) as connection:
         connection.execute("create schema stripe")
@@ -132,9 +132,13 @@ def test_tables_of_a_database_become_signals_and_a_row_that_goes_is_gone(tmp_pat
 
     def load() -> list[tuple[object, ...]]:
         get_system("stripe").load(
-            way_in.connection, sources, loaded_at=way_in.now, folder=tmp_path / "sources", log=way_in.log
+            source_loads.connection,
+            sources,
+            loaded_at=source_loads.now,
+            folder=tmp_path / "sources",
+            log=source_loads.log,
         )
-        return way_in.rows("select _source, count(*) from raw.stripe__fivetran_invoice group by all order by all")
+        return source_loads.rows("select _source, count(*) from raw.stripe__fivetran_invoice group by all order by all")
 
     assert load() == [("north", 3), ("south", 3)]
     with duckdb.connect(str(database)) as connection:

@@ -19,8 +19,8 @@ from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources import pull
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import StripeApi, StripeSettings
+from tests.source_loads import SilentLog
 from tests.sources.test_stripe import SIGNALS, write_company
-from tests.way_in import SilentLog
 from tests.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 KEY = "sk_test_12345"
@@ -201,38 +201,38 @@ def settings(vendor: Stripe, **more: Any) -> StripeSettings:
     return StripeSettings(system="stripe", api=StripeApi(base_url=vendor.url, **more), include_test_mode=True)
 
 
-def load(way_in, source: StripeSettings, folder: Path) -> dict[str, int]:
+def load(source_loads, source: StripeSettings, folder: Path) -> dict[str, int]:
     results = get_system("stripe").load(
-        way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=folder / "sources", log=source_loads.log
     )
     return {result.table.removeprefix("raw.stripe__"): result.loaded for result in results if result.loaded}
 
 
-def test_busy_and_dropped_answers_are_asked_for_again_as_long_as_the_api_says(vendor, way_in, tmp_path):
+def test_busy_and_dropped_answers_are_asked_for_again_as_long_as_the_api_says(vendor, source_loads, tmp_path):
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n}"} for n in range(250)]
     vendor.failures = [refuse(429, Retry_After="1"), drop]
     begun = time.monotonic()
-    assert load(way_in, settings(vendor), tmp_path) == {"customers": 250}
+    assert load(source_loads, settings(vendor), tmp_path) == {"customers": 250}
     assert time.monotonic() - begun >= 1
     assert vendor.paths.count("/v1/customers") == 5
 
 
-def test_lines_that_a_record_leaves_out_are_fetched(vendor, way_in, tmp_path):
+def test_lines_that_a_record_leaves_out_are_fetched(vendor, source_loads, tmp_path):
     lines = [{"id": f"il_{n}"} for n in range(12)]
     held = {"object": "list", "data": lines[:10], "has_more": True, "url": "/v1/invoices/in_1/lines"}
     vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "open", "lines": held}]
     vendor.lists["/v1/invoices/in_1/lines"] = lines
-    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
-    assert way_in.rows("select json_array_length(record, '$.lines.data') from raw.stripe__invoices") == [(12,)]
+    assert load(source_loads, settings(vendor), tmp_path) == {"invoices": 1}
+    assert source_loads.rows("select json_array_length(record, '$.lines.data') from raw.stripe__invoices") == [(12,)]
 
 
-def test_items_that_a_record_leaves_out_are_fetched_wherever_the_rest_is(vendor, way_in, tmp_path):
+def test_items_that_a_record_leaves_out_are_fetched_wherever_the_rest_is(vendor, source_loads, tmp_path):
     items = [{"id": f"si_{n}", "quantity": 1} for n in range(120)]
     held = {"object": "list", "data": items[:10], "has_more": True}
     vendor.lists["/v1/subscriptions"] = [{"id": "sub_1", "status": "active", "items": held}]
     vendor.lists["/v1/subscription_items"] = items
-    assert load(way_in, settings(vendor), tmp_path) == {"subscriptions": 1}
-    assert way_in.rows(
+    assert load(source_loads, settings(vendor), tmp_path) == {"subscriptions": 1}
+    assert source_loads.rows(
         "select json_array_length(record, '$.items.data'), record ->> '$.items.has_more' from raw.stripe__subscriptions"
     ) == [(120, "false")]
     asked = [one.query for one in vendor.asked if one.path == "/v1/subscription_items"]
@@ -242,34 +242,34 @@ def test_items_that_a_record_leaves_out_are_fetched_wherever_the_rest_is(vendor,
     ]
 
 
-def test_prices_are_listed_where_the_key_may_read_them(vendor, way_in, tmp_path):
+def test_prices_are_listed_where_the_key_may_read_them(vendor, source_loads, tmp_path):
     vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "paid"}]
     vendor.lists["/v1/prices"] = [{"id": "price_1", "active": False}]
-    assert load(way_in, settings(vendor), tmp_path / "allowed") == {"invoices": 1, "prices": 1}
+    assert load(source_loads, settings(vendor), tmp_path / "allowed") == {"invoices": 1, "prices": 1}
     vendor.forbidden = "/v1/prices"
-    assert load(way_in, settings(vendor), tmp_path / "not allowed") == {"invoices": 1}
+    assert load(source_loads, settings(vendor), tmp_path / "not allowed") == {"invoices": 1}
     vendor.forbidden = "/v1/invoices"
     with pytest.raises(ConfigError, match="/v1/invoices"):
-        load(way_in, settings(vendor), tmp_path / "needed")
+        load(source_loads, settings(vendor), tmp_path / "needed")
 
 
-def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
+def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_path, monkeypatch):
     monkeypatch.setattr(pull, "PAGES_PER_PACKAGE", 2)
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n:03}"} for n in range(700)]
     vendor.refuse_after = "cus_499"
     with pytest.raises(SourceError, match=r"refuses /v1/customers \(status 400\)") as caught:
-        load(way_in, settings(vendor), tmp_path)
+        load(source_loads, settings(vendor), tmp_path)
     assert KEY not in str(caught.value)
     vendor.refuse_after = None
     vendor.asked.clear()
-    assert load(way_in, settings(vendor), tmp_path) == {"customers": 700}
+    assert load(source_loads, settings(vendor), tmp_path) == {"customers": 700}
     assert vendor.asked[0].query["starting_after"] == "cus_399"
-    assert way_in.rows("select count(distinct record ->> '$.id') from raw.stripe__customers") == [(700,)]
+    assert source_loads.rows("select count(distinct record ->> '$.id') from raw.stripe__customers") == [(700,)]
 
 
-def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(vendor, way_in, tmp_path):
+def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(vendor, source_loads, tmp_path):
     vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "open"}, {"id": "in_2", "status": "open"}]
-    load(way_in, settings(vendor), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
     vendor.lists["/v1/events"] = [
         {"id": "e3", "type": "invoice.paid", "data": {"object": {"object": "invoice", "id": "in_1", "status": "paid"}}},
         {
@@ -281,10 +281,10 @@ def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(
     ]
     vendor.lists["/v1/invoices"] = [{"id": "in_2", "status": "open", "amount_due": 5}]
     vendor.asked.clear()
-    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 2}
+    assert load(source_loads, settings(vendor), tmp_path) == {"invoices": 2}
     assert vendor.paths == ["/v1/events", "/v1/invoices"]
     assert vendor.asked[1].query["status"] == "open"
-    newest = way_in.rows(
+    newest = source_loads.rows(
         "select record ->> '$.id', arg_max(record ->> '$.status', _load_id), "
         "arg_max(record ->> '$.amount_due', _load_id) "
         "from raw.stripe__invoices group by 1 order by 1"
@@ -292,15 +292,15 @@ def test_later_pulls_take_the_newest_of_the_events_and_read_open_invoices_again(
     assert newest == [("in_1", "paid", None), ("in_2", "open", "5")]
 
 
-def test_a_draft_that_was_deleted_is_forgotten(vendor, way_in, tmp_path):
+def test_a_draft_that_was_deleted_is_forgotten(vendor, source_loads, tmp_path):
     vendor.lists["/v1/invoices"] = [{"id": "in_1", "status": "draft"}, {"id": "in_2", "status": "open"}]
-    load(way_in, settings(vendor), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
     vendor.lists["/v1/invoices"] = [{"id": "in_2", "status": "open"}]
     vendor.records["/v1/invoices/in_1"] = None
-    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
+    assert load(source_loads, settings(vendor), tmp_path) == {"invoices": 1}
     assert vendor.paths[-1] == "/v1/invoices/in_1"
     vendor.asked.clear()
-    assert load(way_in, settings(vendor), tmp_path) == {"invoices": 1}
+    assert load(source_loads, settings(vendor), tmp_path) == {"invoices": 1}
     assert vendor.paths == ["/v1/events", "/v1/invoices"]
 
 

@@ -345,11 +345,17 @@ def write_zoned_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
     plain.unlink()
 
 
-def staged(way_in, source: StripeSettings, entity: str) -> dict[Any, dict[str, Any]]:
+def staged(source_loads, source: StripeSettings, entity: str) -> dict[Any, dict[str, Any]]:
     """Rows of a staging model by their key, after the real loader."""
-    connection = way_in.connection
+    connection = source_loads.connection
     stripe = get_system("stripe")
-    stripe.load(connection, [source], loaded_at=way_in.now, folder=way_in.folder.parent / "kept", log=way_in.log)
+    stripe.load(
+        connection,
+        [source],
+        loaded_at=source_loads.now,
+        folder=source_loads.folder.parent / "kept",
+        log=source_loads.log,
+    )
     remember_sources(connection, "stripe", [source])
     build_records(connection, "stripe", KINDS, stripe.raw_tables)
     for step in in_order(staging_steps("stripe")):
@@ -366,27 +372,27 @@ def staged(way_in, source: StripeSettings, entity: str) -> dict[Any, dict[str, A
 
 @pytest.mark.parametrize("time", [EAST, WEST], ids=["east", "west"])
 @pytest.mark.parametrize("form", ["jsonl", "airbyte jsonl", "csv", "parquet"])
-def test_a_time_with_an_offset_is_the_instant_in_every_staged_column(way_in, form, time):
+def test_a_time_with_an_offset_is_the_instant_in_every_staged_column(source_loads, form, time):
     given, expected = as_landed_rows(time) if form in ("csv", "parquet") else as_api_records(time)
-    way_in.folder.mkdir(exist_ok=True)
+    source_loads.folder.mkdir(exist_ok=True)
     if form == "airbyte jsonl":
         del given["events"]
         expected["subscriptions"] = [row for row in expected["subscriptions"] if row["id"] != "event"]
     for table, rows in given.items():
         if form.endswith("jsonl"):
-            write_lines(way_in.folder / f"{table}.jsonl", *rows)
+            write_lines(source_loads.folder / f"{table}.jsonl", *rows)
         elif form == "csv":
-            write_csv(way_in.folder / f"{table}.csv", rows)
+            write_csv(source_loads.folder / f"{table}.csv", rows)
         else:
-            write_zoned_parquet(way_in.folder / f"{table}.parquet", rows)
+            write_zoned_parquet(source_loads.folder / f"{table}.parquet", rows)
     by = {"csv": "fivetran", "parquet": "fivetran", "airbyte jsonl": "airbyte"}.get(form)
     source = (
-        StripeSettings(system="stripe", tables=LandedTables.model_validate({"path": way_in.folder, "by": by}))
+        StripeSettings(system="stripe", tables=LandedTables.model_validate({"path": source_loads.folder, "by": by}))
         if by
-        else StripeSettings(system="stripe", path=way_in.folder)
+        else StripeSettings(system="stripe", path=source_loads.folder)
     )
     for entity, rows in expected.items():
-        found = staged(way_in, source, entity)
+        found = staged(source_loads, source, entity)
         looked_at = [{"id": row["id"], **{c: found[row["id"]][c] for c in row if c != "id"}} for row in rows]
         assert looked_at == [{"id": row["id"], **{c: IN_UTC[v] for c, v in row.items() if c != "id"}} for row in rows]
         if entity == "subscriptions" and form == "jsonl":

@@ -31,16 +31,22 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def load(way_in: Any, folder: Path, **more: Any) -> list[tuple[object, ...]]:
+def load(source_loads: Any, folder: Path, **more: Any) -> list[tuple[object, ...]]:
     source = ZendeskSettings(system="zendesk", path=folder, **more)
-    ZENDESK.load(way_in.connection, [source], loaded_at=way_in.now, folder=folder.parent / "kept", log=way_in.log)
-    return way_in.rows(
+    ZENDESK.load(
+        source_loads.connection,
+        [source],
+        loaded_at=source_loads.now,
+        folder=folder.parent / "kept",
+        log=source_loads.log,
+    )
+    return source_loads.rows(
         "select _source, record ->> '$.ticket_id', record ->> '$.method', "
         "sign(cast(record ->> '$.compound' as double)) from raw.zendesk__text_sentiments order by all"
     )
 
 
-def test_texts_are_scored_once_in_batches_as_the_ticket_was_opened(way_in, tmp_path, scored, monkeypatch):
+def test_texts_are_scored_once_in_batches_as_the_ticket_was_opened(source_loads, tmp_path, scored, monkeypatch):
     monkeypatch.setattr(text_sentiment, "BATCH_TICKETS", 2)
     folder = tmp_path / "zendesk"
     write_lines(
@@ -52,25 +58,25 @@ def test_texts_are_scored_once_in_batches_as_the_ticket_was_opened(way_in, tmp_p
         {"id": 5, "subject": "long", "description": "x" * 5_000},
     )
     expected = [("zendesk", str(n), "lexicon", sign) for n, sign in ((1, -1), (2, 1), (3, 0), (5, 0))]
-    assert load(way_in, folder, sentiment="lexicon") == expected
+    assert load(source_loads, folder, sentiment="lexicon") == expected
     assert scored[0] == f"Export\n{ANGRY}"
     assert max(map(len, scored)) == 1_000
     scored.clear()
     write_lines(folder / "tickets" / "2.jsonl", {"id": 1, "subject": "changed"}, {"id": 6, "subject": "new"})
-    assert load(way_in, folder, sentiment="lexicon") == [*expected, ("zendesk", "6", "lexicon", 0)]
+    assert load(source_loads, folder, sentiment="lexicon") == [*expected, ("zendesk", "6", "lexicon", 0)]
     assert scored == ["new"]
 
 
-def test_nothing_is_scored_unless_asked_for_and_what_was_stays(way_in, tmp_path, scored):
+def test_nothing_is_scored_unless_asked_for_and_what_was_stays(source_loads, tmp_path, scored):
     folder = tmp_path / "zendesk"
     write_lines(folder / "tickets.jsonl", {"id": 1, "subject": ANGRY})
-    assert load(way_in, folder) == []
+    assert load(source_loads, folder) == []
     assert scored == []
-    assert load(way_in, folder, sentiment="lexicon") == load(way_in, folder)
+    assert load(source_loads, folder, sentiment="lexicon") == load(source_loads, folder)
     assert scored == [ANGRY]
 
 
-def test_without_the_library_the_error_names_the_extra(way_in, tmp_path, monkeypatch):
+def test_without_the_library_the_error_names_the_extra(source_loads, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vaderSentiment", None)
     folder = tmp_path / "zendesk"
     write_lines(folder / "tickets.jsonl", {"id": 1, "subject": ANGRY})
@@ -78,5 +84,5 @@ def test_without_the_library_the_error_names_the_extra(way_in, tmp_path, monkeyp
     with pytest.raises(ConfigError, match=r"pip install 'csm-health\[sentiment\]'"):
         ZENDESK.check(source)
     with pytest.raises(ConfigError, match="needs the extra `sentiment`"):
-        load(way_in, folder, sentiment="lexicon")
+        load(source_loads, folder, sentiment="lexicon")
     assert ZENDESK.check(ZendeskSettings(system="zendesk", path=folder)).endswith(": tickets")

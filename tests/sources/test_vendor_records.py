@@ -17,51 +17,53 @@ from csm_core.sources.settings_base import LandedTables
 TABLE = RawTable("vendor", "orders", "invoices", ("id",), records=True)
 
 
-def load(way_in, paths: dict[Path, str], table: RawTable = TABLE):
-    (result,) = load_tables(way_in.connection, [(table, paths)], loaded_at=way_in.now, log=way_in.log)
+def load(source_loads, paths: dict[Path, str], table: RawTable = TABLE):
+    (result,) = load_tables(source_loads.connection, [(table, paths)], loaded_at=source_loads.now, log=source_loads.log)
     return result
 
 
-def records(way_in) -> list[tuple[object, ...]]:
-    rows = way_in.rows("select _source, record, _source_line from raw.vendor__orders order by _load_id, _source_line")
+def records(source_loads) -> list[tuple[object, ...]]:
+    rows = source_loads.rows(
+        "select _source, record, _source_line from raw.vendor__orders order by _load_id, _source_line"
+    )
     return [(source, json.loads(str(record)), line) for source, record, line in rows]
 
 
-def test_a_record_is_kept_whole_whatever_it_comes_in(way_in):
-    way_in.connection.execute(
+def test_a_record_is_kept_whole_whatever_it_comes_in(source_loads):
+    source_loads.connection.execute(
         "copy (select 4 as id, {'a': [1, 2]} as nested, timestamp '2026-01-02 03:04:05' as at, null as gone) "
-        f"to '{way_in.folder}/d.parquet'"
+        f"to '{source_loads.folder}/d.parquet'"
     )
     files = {
-        way_in.write("a.jsonl", '{"id": 1, "nested": {"a": [1, 2]}, "record": "mine"}\n{"id": 2}\n'): "north",
-        way_in.write("b.csv", 'id,note\n3,"x, ""y"""\n'): "south",
-        way_in.folder / "d.parquet": "south",
+        source_loads.write("a.jsonl", '{"id": 1, "nested": {"a": [1, 2]}, "record": "mine"}\n{"id": 2}\n'): "north",
+        source_loads.write("b.csv", 'id,note\n3,"x, ""y"""\n'): "south",
+        source_loads.folder / "d.parquet": "south",
     }
-    result = load(way_in, files)
+    result = load(source_loads, files)
     assert (result.read, result.loaded) == (4, 4)
-    assert sorted(records(way_in), key=lambda row: int(row[1]["id"])) == [
+    assert sorted(records(source_loads), key=lambda row: int(row[1]["id"])) == [
         ("north", {"id": 1, "nested": {"a": [1, 2]}, "record": "mine"}, 1),
         ("north", {"id": 2}, 2),
         ("south", {"id": "3", "note": 'x, "y"'}, 2),
         ("south", {"id": 4, "nested": {"a": [1, 2]}, "at": "2026-01-02 03:04:05", "gone": None}, 1),
     ]
-    assert load(way_in, files).load_id is None
+    assert load(source_loads, files).load_id is None
 
 
-def test_a_file_of_records_without_a_required_key_is_an_error_that_names_it(way_in):
-    file = way_in.write("a.jsonl", '{"di": 1}\n')
+def test_a_file_of_records_without_a_required_key_is_an_error_that_names_it(source_loads):
+    file = source_loads.write("a.jsonl", '{"di": 1}\n')
     with pytest.raises(SourceError, match=r"a\.jsonl: required column missing: id\. Found: di"):
-        load(way_in, {file: "north"})
+        load(source_loads, {file: "north"})
 
 
-def test_a_line_that_is_no_record_is_kept_apart(way_in):
-    result = load(way_in, {way_in.write("a.jsonl", '{"id": 1}\n[1]\n{"id": \n'): "north"})
+def test_a_line_that_is_no_record_is_kept_apart(source_loads):
+    result = load(source_loads, {source_loads.write("a.jsonl", '{"id": 1}\n[1]\n{"id": \n'): "north"})
     assert (result.read, result.loaded, result.unparseable) == (3, 1, 2)
-    kept = way_in.rows("select source_line, raw_text from raw.unparseable_rows order by 1")
+    kept = source_loads.rows("select source_line, raw_text from raw.unparseable_rows order by 1")
     assert kept == [(2, "[1]"), (3, '{"id": ')]
 
 
-def test_tables_of_a_duckdb_file_are_copied_and_loaded_when_they_change(way_in, tmp_path):
+def test_tables_of_a_duckdb_file_are_copied_and_loaded_when_they_change(source_loads, tmp_path):
     database, copies = tmp_path / "landed.duckdb", tmp_path / "copies"
     snapshot = RawTable("vendor", "orders", "invoices", ("id",), records=True, snapshot=True)
     landed = LandedTables(path=database, schema_name="shop", by="fivetran")
@@ -72,23 +74,25 @@ def test_tables_of_a_duckdb_file_are_copied_and_loaded_when_they_change(way_in, 
     def load_landed():
         files = landed_files(landed, ["orders", "refunds"], copies)
         assert list(files) == ["orders"]
-        return load(way_in, dict.fromkeys(files["orders"], "shop"), snapshot)
+        return load(source_loads, dict.fromkeys(files["orders"], "shop"), snapshot)
 
     assert load_landed().loaded == 3
-    assert records(way_in)[0] == ("shop", {"id": 0, "more": {"x": 1}}, 1)
+    assert records(source_loads)[0] == ("shop", {"id": 0, "more": {"x": 1}}, 1)
     assert load_landed().load_id is None
     with duckdb.connect(str(database)) as connection:
         connection.execute("delete from shop.orders where id = 1")
     assert load_landed().loaded == 2
-    assert [record["id"] for _, record, _ in records(way_in)] == [0, 2]
+    assert [record["id"] for _, record, _ in records(source_loads)] == [0, 2]
 
 
-def test_landed_tables_in_a_folder_are_found_by_name(way_in):
-    way_in.write("orders.csv", "id\n1\n")
-    way_in.write("refunds/1.jsonl", '{"id": 1}\n')
-    landed = LandedTables(path=way_in.folder, by="airbyte")
+def test_landed_tables_in_a_folder_are_found_by_name(source_loads):
+    source_loads.write("orders.csv", "id\n1\n")
+    source_loads.write("refunds/1.jsonl", '{"id": 1}\n')
+    landed = LandedTables(path=source_loads.folder, by="airbyte")
     assert found_tables(landed, ["orders", "refunds", "customers"]) == ["orders", "refunds"]
-    assert landed_files(landed, ["refunds"], way_in.folder) == {"refunds": [way_in.folder / "refunds" / "1.jsonl"]}
+    assert landed_files(landed, ["refunds"], source_loads.folder) == {
+        "refunds": [source_loads.folder / "refunds" / "1.jsonl"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,36 +24,38 @@ def landed(system: str) -> LandedTables:
     return LandedTables(path=SAMPLES / f"{system}_fivetran", by="fivetran")
 
 
-def loaded(way_in, system: str, sources: tuple[VendorSettings, ...]) -> dict[str, int]:
+def loaded(source_loads, system: str, sources: tuple[VendorSettings, ...]) -> dict[str, int]:
     """Records by raw table, once they are loaded and the steps of staging are built."""
-    connection = way_in.connection
-    folder = way_in.folder.parent / "sources"
-    results = get_system(system).load(connection, sources, loaded_at=way_in.now, folder=folder, log=way_in.log)
+    connection = source_loads.connection
+    folder = source_loads.folder.parent / "sources"
+    results = get_system(system).load(
+        connection, sources, loaded_at=source_loads.now, folder=folder, log=source_loads.log
+    )
     assert all(result.read == result.loaded for result in results)
     remember_sources(connection, system, sources)
     build_steps(connection, system)
-    assert way_in.rows(f"select field, reason, value from {REJECTED_RECORDS} where system = '{system}'") == []
+    assert source_loads.rows(f"select field, reason, value from {REJECTED_RECORDS} where system = '{system}'") == []
     given_identity(connection, {})
     account_map.build(connection, Config(sources=sources), [system])
     return {result.table.removeprefix(f"raw.{system}__"): result.loaded for result in results if result.loaded}
 
 
-def staged(way_in, system: str, entity: str) -> set[object]:
+def staged(source_loads, system: str, entity: str) -> set[object]:
     key = {"subscriptions": "subscription_id", "invoices": "invoice_id", "tickets": "ticket_id"}[entity]
     model = staging_models(system)[entity].sql
     counted = f"where {IGNORED} is null" if f"as {IGNORED}" in model else ""
-    return {name for (name,) in way_in.rows(f"select {key} from ({model}) {counted}")}
+    return {name for (name,) in source_loads.rows(f"select {key} from ({model}) {counted}")}
 
 
-def test_every_record_of_stripe_is_accounted_for(way_in):
+def test_every_record_of_stripe_is_accounted_for(source_loads):
     objects = json.loads((SAMPLES / "stripe_openapi.json").read_text(encoding="utf-8"))
     for kind, record in objects.items():
-        write_lines(way_in.folder / f"{kind}s.jsonl", record)
+        write_lines(source_loads.folder / f"{kind}s.jsonl", record)
     sources = (
-        StripeSettings(system="stripe", name="newest", path=way_in.folder, include_test_mode=True),
+        StripeSettings(system="stripe", name="newest", path=source_loads.folder, include_test_mode=True),
         StripeSettings(system="stripe", name="landed", tables=landed("stripe")),
     )
-    assert loaded(way_in, "stripe", sources) == {
+    assert loaded(source_loads, "stripe", sources) == {
         "customers": 1,
         "subscriptions": 1,
         "invoices": 1,
@@ -68,27 +70,27 @@ def test_every_record_of_stripe_is_accounted_for(way_in):
         "fivetran_invoice_line_item": 3,
     }
     newest = objects["subscription"]["id"]
-    first = {name for name in staged(way_in, "stripe", "subscriptions") if "/" not in str(name)}
+    first = {name for name in staged(source_loads, "stripe", "subscriptions") if "/" not in str(name)}
     assert first == {newest, "sdgfs4536", "sfjytkyu876"}
     # Of the other two, one is a draft and one is of the test mode.
     assert objects["invoice"]["status"] == "draft"
-    assert staged(way_in, "stripe", "invoices") == {"ab1111"}
+    assert staged(source_loads, "stripe", "invoices") == {"ab1111"}
 
 
-def test_every_record_of_zendesk_is_accounted_for(way_in):
+def test_every_record_of_zendesk_is_accounted_for(source_loads):
     for kind in ("tickets", "organizations", "users"):
         records = json.loads((SAMPLES / f"zendesk_{kind}.json").read_text(encoding="utf-8"))[kind]
-        write_lines(way_in.folder / f"{kind}.jsonl", *records)
+        write_lines(source_loads.folder / f"{kind}.jsonl", *records)
     sources = (
-        ZendeskSettings(system="zendesk", name="asked", path=way_in.folder),
+        ZendeskSettings(system="zendesk", name="asked", path=source_loads.folder),
         ZendeskSettings(system="zendesk", name="landed", tables=landed("zendesk")),
     )
-    found = loaded(way_in, "zendesk", sources)
+    found = loaded(source_loads, "zendesk", sources)
     assert (found["tickets"], found["fivetran_ticket"], found["fivetran_ticket_field_history"]) == (2, 10, 38)
     deleted = "select count(*) from raw.zendesk__fivetran_ticket where record ->> '$.status' = 'deleted'"
-    assert way_in.rows(deleted) == [(2,)]
+    assert source_loads.rows(deleted) == [(2,)]
     tickets = {
         str(name).rsplit("/", 1)[0] if str(name).count("/") > 1 else name
-        for name in staged(way_in, "zendesk", "tickets")
+        for name in staged(source_loads, "zendesk", "tickets")
     }
     assert len(tickets) == 2 + 10 - 2

@@ -95,27 +95,29 @@ def settings(vendor: Zendesk, **more: Any) -> ZendeskSettings:
     return ZendeskSettings(system="zendesk", api=ZendeskApi(base_url=vendor.url, **more))
 
 
-def load(way_in, source: ZendeskSettings, folder: Path, system: Any = ZENDESK) -> dict[str, int]:
-    results = system.load(way_in.connection, [source], loaded_at=way_in.now, folder=folder / "sources", log=way_in.log)
+def load(source_loads, source: ZendeskSettings, folder: Path, system: Any = ZENDESK) -> dict[str, int]:
+    results = system.load(
+        source_loads.connection, [source], loaded_at=source_loads.now, folder=folder / "sources", log=source_loads.log
+    )
     return {result.table.removeprefix("raw.zendesk__"): result.loaded for result in results if result.loaded}
 
 
-def distinct(way_in, table: str) -> int:
-    return int(str(way_in.rows(f"select count(distinct record ->> '$.id') from raw.zendesk__{table}")[0][0]))
+def distinct(source_loads, table: str) -> int:
+    return int(str(source_loads.rows(f"select count(distinct record ->> '$.id') from raw.zendesk__{table}")[0][0]))
 
 
-def test_everything_is_read_page_by_page_through_failures_and_then_only_what_changed(vendor, way_in, tmp_path):
+def test_everything_is_read_page_by_page_through_failures_and_then_only_what_changed(vendor, source_loads, tmp_path):
     vendor.failures = [refuse(429, Retry_After="1"), drop, truncate, refuse(502)]
     begun = time.monotonic()
-    load(way_in, settings(vendor), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
     assert time.monotonic() - begun >= 1
     tables = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
-    assert [distinct(way_in, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
+    assert [distinct(source_loads, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
     login = base64.b64encode(f"{EMAIL}/token:{TOKEN}".encode()).decode()
     assert {one.headers["Authorization"] for one in vendor.asked} == {f"Basic {login}"}
     vendor.asked.clear()
     vendor.changed["tickets"].append((1_600_000_300, {**sample("tickets")[0], "id": 5}))
-    again = load(way_in, settings(vendor), tmp_path)
+    again = load(source_loads, settings(vendor), tmp_path)
     assert again["tickets"] == 1
     # By time the last second is told again.
     assert again["ticket_events"] == 1
@@ -123,18 +125,18 @@ def test_everything_is_read_page_by_page_through_failures_and_then_only_what_cha
     assert len(vendor.asked) == 5 + 2
 
 
-def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path):
+def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_path):
     small = dataclasses.replace(ZENDESK, pages=1)
     vendor.refuse_cursor = "c200"
     with pytest.raises(SourceError, match=r"refuses /api/v2/incremental/tickets/cursor.json \(status 422\)") as caught:
-        load(way_in, settings(vendor), tmp_path, small)
+        load(source_loads, settings(vendor), tmp_path, small)
     assert TOKEN not in str(caught.value)
     vendor.refuse_cursor = None
     vendor.asked.clear()
-    load(way_in, settings(vendor), tmp_path, small)
+    load(source_loads, settings(vendor), tmp_path, small)
     first = vendor.asked[0]
     assert (first.path, first.query) == ("/api/v2/incremental/tickets/cursor.json", {"cursor": "c200"})
-    assert (distinct(way_in, "tickets"), distinct(way_in, "ticket_events")) == (250, 250)
+    assert (distinct(source_loads, "tickets"), distinct(source_loads, "ticket_events")) == (250, 250)
 
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
@@ -156,29 +158,31 @@ def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkey
         ZENDESK.check(ZendeskSettings(system="zendesk", path=tmp_path))
 
 
-def test_an_answer_that_is_no_json_is_told_without_being_taken_for_records(vendor, way_in, tmp_path):
+def test_an_answer_that_is_no_json_is_told_without_being_taken_for_records(vendor, source_loads, tmp_path):
     vendor.failures = [refuse(200, b'{"organizations": [{"id": 1}')]
     with pytest.raises(SourceUnavailableError, match=r"organizations.json does not answer with JSON: is `base_url`"):
-        load(way_in, settings(vendor), tmp_path)
+        load(source_loads, settings(vendor), tmp_path)
     vendor.failures = [refuse(200, b'[{"id": 1}]')]
     with pytest.raises(SourceUnavailableError, match="something else than a JSON object"):
-        load(way_in, settings(vendor), tmp_path)
-    load(way_in, settings(vendor), tmp_path)
-    assert distinct(way_in, "tickets") == 250
+        load(source_loads, settings(vendor), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
+    assert distinct(source_loads, "tickets") == 250
 
 
-def test_records_reach_raw_as_they_came(vendor, way_in, tmp_path):
+def test_records_reach_raw_as_they_came(vendor, source_loads, tmp_path):
     text = "にゃー 🐈 \u2028 \x01 'quoted' \"twice\" \\n"
     odd = {"id": 9_007_199_254_740_993, "subject": text, "tags": [], "via": {"source": {"rel": None}}, "size": 1e-7}
     vendor.changed["tickets"] = [(1_600_000_000, odd), (1_600_000_001, {"id": 2, "subject": "half \ud83d"})]
-    results = load(way_in, settings(vendor), tmp_path)
+    results = load(source_loads, settings(vendor), tmp_path)
     assert results["tickets"] == 1
-    assert [json.loads(str(record)) for (record,) in way_in.rows("select record from raw.zendesk__tickets")] == [odd]
+    assert [json.loads(str(record)) for (record,) in source_loads.rows("select record from raw.zendesk__tickets")] == [
+        odd
+    ]
     # Half of an emoji is no Unicode: kept apart, as it came.
-    assert way_in.rows("select raw_text from raw.unparseable_rows") == [('{"id":2,"subject":"half \\ud83d"}',)]
+    assert source_loads.rows("select raw_text from raw.unparseable_rows") == [('{"id":2,"subject":"half \\ud83d"}',)]
 
 
-def test_what_a_killed_pull_had_ready_is_finished_before_more_is_fetched(vendor, way_in, tmp_path, monkeypatch):
+def test_what_a_killed_pull_had_ready_is_finished_before_more_is_fetched(vendor, source_loads, tmp_path, monkeypatch):
     small = dataclasses.replace(ZENDESK, pages=1)
     from dlt.pipeline.pipeline import Pipeline
 
@@ -189,14 +193,14 @@ def test_what_a_killed_pull_had_ready_is_finished_before_more_is_fetched(vendor,
 
     monkeypatch.setattr(Pipeline, "load", die)
     with pytest.raises(KeyboardInterrupt):
-        load(way_in, settings(vendor), tmp_path, small)
+        load(source_loads, settings(vendor), tmp_path, small)
     assert vendor.paths == ["/api/v2/incremental/organizations.json"]
     monkeypatch.setattr(Pipeline, "load", loading)
     vendor.asked.clear()
-    load(way_in, settings(vendor), tmp_path, small)
+    load(source_loads, settings(vendor), tmp_path, small)
     assert vendor.paths[0] == "/api/v2/incremental/users.json"
     tables = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
-    assert [distinct(way_in, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
+    assert [distinct(source_loads, table) for table in tables] == [2, len(sample("users")), 250, 250, 250]
 
 
 PULL = """
@@ -211,7 +215,7 @@ pull("zendesk", "zendesk", stream, Path(sys.argv[2]), structlog.get_logger(), pa
 """
 
 
-def test_a_pull_that_is_killed_goes_on_from_its_last_package(vendor, way_in, tmp_path):
+def test_a_pull_that_is_killed_goes_on_from_its_last_package(vendor, source_loads, tmp_path):
     vendor.page, vendor.hold_cursor = 10, "c190"
     folder = tmp_path / "sources" / "zendesk" / "api"
     with subprocess.Popen([sys.executable, "-c", PULL, vendor.url, str(folder)], stdout=subprocess.DEVNULL) as pulling:
@@ -221,11 +225,11 @@ def test_a_pull_that_is_killed_goes_on_from_its_last_package(vendor, way_in, tmp
     vendor.hold_cursor = None
     vendor.let_go.set()
     vendor.asked.clear()
-    load(way_in, settings(vendor), tmp_path)
+    load(source_loads, settings(vendor), tmp_path)
     # Twenty pages are a package: organisations, users and eighteen of tickets were there.
     first = vendor.asked[0]
     assert (first.path, first.query) == ("/api/v2/incremental/tickets/cursor.json", {"cursor": "c180"})
-    assert (distinct(way_in, "tickets"), distinct(way_in, "ticket_events")) == (250, 250)
+    assert (distinct(source_loads, "tickets"), distinct(source_loads, "ticket_events")) == (250, 250)
     assert list((folder / "fetched").iterdir()) == []
 
 

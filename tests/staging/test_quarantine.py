@@ -15,9 +15,9 @@ HEADER = "event_id,account_id,event_name,quantity,occurred_at,note\n"
 
 
 @pytest.fixture
-def refused(way_in):
-    way_in.write_company()
-    way_in.write(
+def refused(source_loads):
+    source_loads.write_company()
+    source_loads.write(
         "usage_events/1.csv",
         HEADER
         + "q1,a1,x,many,2026-06-01,=HYPERLINK(1)\n"
@@ -25,8 +25,8 @@ def refused(way_in):
         + "q3,a1,x,1e3,2026-06-01,plain\n"
         + "broken\n",
     )
-    way_in.run()
-    return way_in
+    source_loads.run()
+    return source_loads
 
 
 def test_the_summary_counts_by_reason(refused):
@@ -49,9 +49,9 @@ def test_rows_show_where_they_come_from(refused):
     assert json.loads(records[0].raw_text or "")["note"] == "=HYPERLINK(1)"
 
 
-def test_a_warehouse_without_quarantine_has_nothing_to_show(way_in):
-    assert quarantine.summary(way_in.connection) == []
-    assert quarantine.rows(way_in.connection, "tickets") == []
+def test_a_warehouse_without_quarantine_has_nothing_to_show(source_loads):
+    assert quarantine.summary(source_loads.connection) == []
+    assert quarantine.rows(source_loads.connection, "tickets") == []
 
 
 def test_csv_export_is_safe_in_a_spreadsheet(refused, tmp_path):
@@ -69,7 +69,7 @@ def test_csv_export_is_safe_in_a_spreadsheet(refused, tmp_path):
     assert records[3]["rejected_line"] == "5"
 
 
-def test_a_csv_export_repaired_in_a_spreadsheet_goes_back_in_with_every_value_as_it_was(way_in, tmp_path):
+def test_a_csv_export_repaired_in_a_spreadsheet_goes_back_in_with_every_value_as_it_was(source_loads, tmp_path):
     awkward = {
         "r1": "=1+1",
         "r2": "'=1+1",
@@ -81,36 +81,36 @@ def test_a_csv_export_repaired_in_a_spreadsheet_goes_back_in_with_every_value_as
         "r8": "'plain'",
         "r9": '+ "a", b',
     }
-    way_in.write_company()
-    with (way_in.folder / "accounts.csv").open("w", encoding="utf-8", newline="") as file:
+    source_loads.write_company()
+    with (source_loads.folder / "accounts.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["account_id", "account_name", "created_at"])
         writer.writerows([["a1", "Ahlers", ""], ["a2", "Bolt", ""]])
         writer.writerows([[key, value, "1.6.2026"] for key, value in awkward.items()])
-    way_in.run()
+    source_loads.run()
     path = tmp_path / "repair.csv"
-    assert quarantine.export(way_in.connection, "accounts", path) == len(awkward)
+    assert quarantine.export(source_loads.connection, "accounts", path) == len(awkward)
     with path.open(encoding="utf-8", newline="") as file:
         exported = list(csv.DictReader(file))
     assert [row["account_name"][0] for row in exported if row["account_name"] not in ("-5", "it's", "'plain'")] == (
         ["'"] * 6
     )
-    (way_in.folder / "accounts").mkdir()
-    (way_in.folder / "accounts.csv").rename(way_in.folder / "accounts" / "first.csv")
-    with (way_in.folder / "accounts" / "repaired.csv").open("w", encoding="utf-8", newline="") as file:
+    (source_loads.folder / "accounts").mkdir()
+    (source_loads.folder / "accounts.csv").rename(source_loads.folder / "accounts" / "first.csv")
+    with (source_loads.folder / "accounts" / "repaired.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, exported[0])
         writer.writeheader()
         writer.writerows(row | {"created_at": "2026-06-01"} for row in exported)
-    way_in.run()
+    source_loads.run()
     names = "select account_id, account_name from staging.stg_accounts where account_id like 'r%'"
-    assert dict(way_in.rows(names)) == awkward
-    assert quarantine.rows(way_in.connection, "accounts") == []
+    assert dict(source_loads.rows(names)) == awkward
+    assert quarantine.rows(source_loads.connection, "accounts") == []
 
 
-def test_only_an_export_loses_apostrophes(way_in):
-    way_in.write_company(accounts="account_id,account_name,rejected_field\na1,'=Ahlers,x\na2,Bolt,\n")
-    way_in.run()
-    assert way_in.rows("select account_name from staging.stg_accounts where account_id = 'a1'") == [("'=Ahlers",)]
+def test_only_an_export_loses_apostrophes(source_loads):
+    source_loads.write_company(accounts="account_id,account_name,rejected_field\na1,'=Ahlers,x\na2,Bolt,\n")
+    source_loads.run()
+    assert source_loads.rows("select account_name from staging.stg_accounts where account_id = 'a1'") == [("'=Ahlers",)]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

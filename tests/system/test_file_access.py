@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from csm_core.config import load_config
-from csm_core.doctor.report import examine, exit_status, report
+from csm_core.doctor.examination import examine, exit_status
+from csm_core.doctor.report import report
 from csm_core.errors import ConfigError
 
 CREATE = """

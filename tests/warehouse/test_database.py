@@ -173,7 +173,7 @@ def test_checks_count_and_sample_what_breaks_them(warehouse, tmp_path):
     assert not outcomes["key_unique"].passed
     assert outcomes["key_unique"].sample[0]["rows"] == 2
     assert outcomes["not_null"].failed_rows == 1
-    assert outcomes["not_null"].message == "marts.daily: 1 rows break the rule: never null: as_of_date (null in 1)."
+    assert outcomes["not_null"].message == "marts.daily: 1 row against the rule: never null: as_of_date (null in 1)."
     assert outcomes["not_null"].sample == ({"as_of_date": None},)
     assert outcomes["value_in_range"].failed_rows == 1
     assert outcomes["value_in_range"].sample == ({"as_of_date": date(2026, 6, 3), "value": 27},)

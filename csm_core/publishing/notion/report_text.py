@@ -9,6 +9,7 @@ from csm_core.publishing.notion.assessments import ReadBack
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan
 from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
 
 TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business reviews", EXPANSION: "expansion records"}
 
@@ -49,7 +50,7 @@ def report_lines(report: Report) -> list[str]:
         lines.append(f"{'':<10} {_pages(report.orphans, 'has', 'have')} no row in the marts; not changed")
     lines += _changed_id_lines(report.changed_ids, f"{'':<10} ")
     if report.removed_characters:
-        removed = _counted(report.removed_characters, "control character was", "control characters were")
+        removed = counted(report.removed_characters, "control character was", "control characters were")
         lines.append(f"{'':<10} {removed} removed from the texts")
     lines += [f"{'':<10} {line}" for line in _read_lines(report.read_back)]
     lines += [
@@ -72,27 +73,23 @@ def _changed_id_lines(changed: Sequence[str], indent: str, shown: int = 5) -> li
 
 
 def _pages(count: int, one: str, many: str) -> str:
-    return _counted(count, f"page {one}", f"pages {many}")
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+    return counted(count, f"page {one}", f"pages {many}")
 
 
 def _read_lines(found: ReadBack | None) -> list[str]:
     if found is None:
         return []
     by = "by technical account managers"
-    lines = [f"{_counted(found.new, 'new assessment', 'new assessments')} {by} read"] if found.new else []
+    lines = [f"{counted(found.new, 'new assessment')} {by} read"] if found.new else []
     if found.confirmed:
-        confirmed = _counted(found.confirmed, "assessment", "assessments")
+        confirmed = counted(found.confirmed, "assessment")
         lines.append(f"{confirmed} {by} confirmed: the Health Status is still selected")
     lines += [
-        f"Health Status {printable(status)!r} on {_counted(pages, 'page', 'pages')} is not GREEN, AMBER or RED; ignored"
+        f"Health Status {printable(status)!r} on {counted(pages, 'page')} is not GREEN, AMBER or RED; ignored"
         for status, pages in found.unknown.items()
     ]
     if found.unplaced:
-        pages = _counted(found.unplaced, "page", "pages")
+        pages = counted(found.unplaced, "page")
         lines.append(f"Health Status on {pages} ignored: the account is unknown, or has several pages")
     return lines
 

@@ -13,12 +13,13 @@ import pytest
 from assets.publish import HEALTH_UPDATES
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.publishing.notion.assessments import ReadBack, Status, level_of, record
 from csm_core.publishing.notion.publish import sandbox_file
 from csm_core.publishing.notion.report_text import report_lines
 from csm_core.publishing.notion.target_pages import account_of
 from csm_core.warehouse.database import Warehouse
-from pipelines.run import RunOutcome, run_days
+from pipelines.run import run_days
 from tests.conftest import Company
 
 MORNING = datetime(2026, 7, 1, 6, 0, tzinfo=UTC)

@@ -14,13 +14,14 @@ from csm_core.config import Config
 from csm_core.notion_sandbox.address import DEFAULT_VIEW_ADDRESS
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.operations.run_outcome import RunOutcome
 from csm_core.publishing.notion.databases import DATABASES, SPECS
 from csm_core.publishing.notion.publish import sandbox_file
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.database import Warehouse
 from pipelines.instance import shared_instance
-from pipelines.run import RunOutcome, run_days
+from pipelines.run import run_days
 from tests.publishing.notion.publication import DAY, fill
 
 HOSTILE = "[Click](https://evil.example) | <b>x</b> ![i](https://evil.example/i.png) `c` *b* \n# h"
@@ -74,14 +75,16 @@ def test_every_publishing_asset_tells_counts_time_and_links(config: Config) -> N
     assert any(line.startswith(f"| created | [Account 1]({DEFAULT_VIEW_ADDRESS}/") for line in lines)
     with SandboxServer(sandbox_file(config)) as server:
         page_id = lines[2].rsplit("/", 1)[1].split(")")[0]
-        assert server.store.page(f"{page_id[:8]}-{page_id[8:12]}-{page_id[12:16]}-{page_id[16:20]}-{page_id[20:]}")
+        assert server.store.pages.find(
+            f"{page_id[:8]}-{page_id[8:12]}-{page_id[12:16]}-{page_id[16:20]}-{page_id[20:]}"
+        )
         databases = {
             health["database_health"],
             health["database_record"],
             reviews["database_qbr"],
             expansion["database_expansion"],
         }
-        assert databases == {f"{server_address(row['id'])}" for row in server.store.databases()}
+        assert databases == {f"{server_address(row['id'])}" for row in server.store.databases.all()}
 
     assert publish(config, 29, score=80.0, opportunities=0).succeeded
     again, _, none_open = (told(config, asset) for asset in PUBLISH_ASSETS)

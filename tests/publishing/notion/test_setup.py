@@ -129,15 +129,15 @@ def test_init_goes_on_after_breaking_off(server: SandboxServer) -> None:
     with pytest.raises(NotionError, match="cannot be reached"):
         make(server)
     ids = make(server)
-    assert len(server.store.databases()) == 4
-    assert {row["id"] for row in server.store.databases()} == set(ids.values())
+    assert len(server.store.databases.all()) == 4
+    assert {row["id"] for row in server.store.databases.all()} == set(ids.values())
 
 
 def test_init_keeps_known_databases_whatever_they_are_called(server: SandboxServer, notion: Client) -> None:
     ids = make(server)
     notion.databases.update(ids[ACCOUNTS.setting], title=[{"text": {"content": "Our customers"}}])
     assert make(server, known=ids) == ids
-    assert len(server.store.databases()) == 4
+    assert len(server.store.databases.all()) == 4
 
 
 def test_init_goes_under_a_named_page_of_many_children(server: SandboxServer, notion: Client) -> None:
@@ -244,7 +244,7 @@ def test_without_a_token_the_sandbox_is_opened_ready_and_kept(tmp_path: Path) ->
     assert first.database_ids == second.database_ids
     assert first.requests_per_minute > 100_000
     with SandboxServer(tmp_path / "s.sqlite") as server:
-        assert server.store.page(page_id) is not None
+        assert server.store.pages.find(page_id) is not None
 
 
 def test_settings_choose_among_the_databases_of_the_sandbox(server: SandboxServer, notion: Client) -> None:
@@ -260,7 +260,7 @@ def test_settings_choose_among_the_databases_of_the_sandbox(server: SandboxServe
     assert dict(seen) == {name: found for name, found in ids.items() if name != HEALTH_RECORDS.setting}
     made = asyncio.run(run(prepare=True)).database_ids
     assert {name: found for name, found in made.items() if ids[name] == found} == dict(seen)
-    assert len(server.store.databases()) == 5
+    assert len(server.store.databases.all()) == 5
 
 
 def test_with_a_token_the_named_address_is_used(server: SandboxServer, tmp_path: Path) -> None:

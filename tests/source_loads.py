@@ -1,4 +1,4 @@
-"""A company's folder, a warehouse and the way in between them."""
+"""Loads of a company: its folder of source files, a warehouse, and loading and staging from one to the other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SilentLog:
 
 
 @dataclass
-class WayIn:
+class SourceLoads:
     """Loads a folder and stages it, as a run does, each time an hour later."""
 
     folder: Path
@@ -118,16 +118,16 @@ def straight(entity: str) -> str:
 
 
 @contextmanager
-def new_way_in(base: Path) -> Generator[WayIn]:
+def new_source_loads(base: Path) -> Generator[SourceLoads]:
     """A folder and a warehouse of their own below ``base``."""
     configure(level="WARNING")
     folder = base / "company"
     folder.mkdir(parents=True)
     with Warehouse(base / "csm.duckdb", threads=2).connect() as connection:
-        yield WayIn(folder, connection, SilentLog())
+        yield SourceLoads(folder, connection, SilentLog())
 
 
 @pytest.fixture
-def way_in(tmp_path: Path) -> Generator[WayIn]:
-    with new_way_in(tmp_path) as made:
+def source_loads(tmp_path: Path) -> Generator[SourceLoads]:
+    with new_source_loads(tmp_path) as made:
         yield made

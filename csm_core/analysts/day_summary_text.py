@@ -1,0 +1,46 @@
+"""The text of a day's summary at the end of a run."""
+
+from __future__ import annotations
+
+from csm_core.analysts.day_summary import RAGS, DaySummary, Mover
+from csm_core.system.terminal import printable
+from csm_core.system.text_table import text_table
+
+
+def day_lines(summary: DaySummary) -> list[str]:
+    """The summary for a person, a line a fact."""
+    rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)
+    risks = ", ".join(
+        f"{summary.by_risk[level]:,} {level}" for level in ("critical", "high") if summary.by_risk.get(level)
+    )
+    lines = [
+        f"Accounts   {summary.accounts:,}   {rags}",
+        f"Alerts     {summary.alerts:,}" + (f"   churn risk: {risks}" if risks else ""),
+    ]
+    if summary.movers:
+        lines.append(f"Movers     since {summary.previous_day}")
+        lines += [
+            f"{'':11}{line}" for line in text_table([_mover_cells(mover) for mover in summary.movers], right={1, 3})
+        ]
+    elif summary.previous_day:
+        lines.append(f"Movers     none since {summary.previous_day}")
+    return lines
+
+
+def _mover_cells(mover: Mover) -> list[str]:
+    name = f"{printable(mover.account_name)} ({printable(mover.account_id)})"
+    return [
+        "up" if mover.score > mover.score_before else "down",
+        f"{mover.score_before:.1f}",
+        "to",
+        f"{mover.score:.1f}",
+        mover.rag if mover.rag == mover.rag_before else f"{mover.rag_before} to {mover.rag}",
+        f"{name}: {mover.signal} {mover.signal_change:+.1f}",
+    ]
+
+
+def _change(summary: DaySummary, rag: str) -> str:
+    if not summary.by_rag_before:
+        return ""
+    change = summary.by_rag.get(rag, 0) - summary.by_rag_before.get(rag, 0)
+    return f" ({change:+,})" if change else " (=)"

@@ -1,0 +1,142 @@
+"""The text of ``csm explain``: tables of a score, of its change and of the moves to another band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from csm_core.analysts.explain import SUPPORTING, BandMoves, Cents, Change, Explanation, Part, cents
+from csm_core.analysts.explain_account import ExplainReport
+from csm_core.schemas import CSMHealthScore, CSMHealthSignals
+from csm_core.system.text_table import counted, text_table
+from csm_core.thresholds import Thresholds
+
+
+def report_text(report: ExplainReport) -> str:
+    """For people: points against weights, what would change the band, and what changed since another day."""
+    day, score = report.day, report.day.explanation.score
+    lines = [
+        f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
+        f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
+        "",
+        *explanation_lines(day.explanation, day.missing_signals),
+        policy_text(day.policy),
+    ]
+    if day.missing_signals:
+        lines.append(f"signal coverage {day.signal_coverage:.0%}")
+    if not day.follows_the_rubric:
+        lines.append("note: this day was scored by another version of the rubric; run it again to compare")
+    lines += ["", *move_lines(report.moves)]
+    if report.change and report.since:
+        lines += ["", f"since {report.since.as_of_date}:", *change_lines(report.change)]
+        if report.since.config_hash != day.config_hash:
+            lines.append("the two days were scored under different configurations")
+    return "\n".join(lines)
+
+
+def explanation_lines(explanation: Explanation, missing: Sequence[str] = ()) -> list[str]:
+    """As a table: what every signal gave of its weight; ``missing`` signals had no data."""
+    rounded = Cents.of(explanation)
+    rows = [("signal", "value", "points", "of", "")]
+    for part in explanation.parts:
+        unknown = "no data" if part.signal in missing else ""
+        rows.append(
+            (
+                part.signal,
+                _value_text(part, explanation.signals),
+                f"{rounded.parts[part.signal]}",
+                f"{part.weight}",
+                unknown,
+            )
+        )
+    rows.append(("raw score", "", f"{rounded.raw_score}", "100", ""))
+    if explanation.cap:
+        rows.append(("cap (TAM)", str(explanation.signals.tam_health_rag), f"{rounded.cap:+}", "", ""))
+    rows.append(("score", "", f"{rounded.score}", "100", explanation.score.rag))
+    return text_table(rows, right={2, 3})
+
+
+def change_lines(change: Change) -> list[str]:
+    """As a table, in hundredths that add up as printed. A line below lists signals that changed without points."""
+    before, after = Cents.of(change.before), Cents.of(change.after)
+    rows = [("", "before", "after", "change")]
+    rows.append(("score", f"{before.score}", f"{after.score}", f"{after.score - before.score:+}"))
+    idle: list[str] = []
+    for earlier, later in zip(change.before.parts, change.after.parts, strict=True):
+        difference = after.parts[later.signal] - before.parts[earlier.signal]
+        values = (_value_text(earlier, change.before.signals), _value_text(later, change.after.signals))
+        if difference:
+            rows.append((f"  {earlier.signal}", *values, f"{difference:+}"))
+        elif values[0] != values[1]:
+            idle.append(f"{earlier.signal} {values[0]} → {values[1]}")
+    cap = after.cap - before.cap
+    tams = (change.before.signals.tam_health_rag, change.after.signals.tam_health_rag)
+    if cap or tams[0] != tams[1]:
+        rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
+    lines = text_table(rows, right={1, 2, 3})
+    if idle:
+        lines.append(f"changed, but moved no points: {'; '.join(idle)}")
+    return [*lines, *_band_lines(change)]
+
+
+def move_lines(found: BandMoves) -> list[str]:
+    """As text, one line per input that suffices alone."""
+    if not found.moves:
+        verb = f"reach {found.target}" if found.up else f"fall to {found.target}"
+        return [f"no change of a single signal would {verb}"]
+    title = f"to reach {found.target}, any one of:" if found.up else f"it would fall to {found.target} by any one of:"
+    rows = [
+        (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=found.up), f"score {cents(move.score)}")
+        for move in found.moves
+    ]
+    return [title, *text_table(rows)]
+
+
+def policy_text(policy: Thresholds) -> str:
+    """Where the bands begin, and the days before a renewal in which it counts as a churn risk."""
+    return (
+        f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}, "
+        f"churn window {counted(policy.churn_window_days, 'day')}"
+    )
+
+
+def risk_text(score: CSMHealthScore) -> str:
+    """Churn risk, what triggered it, and whether it alerts, in a few words."""
+    trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
+    return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
+
+
+def _band_lines(change: Change) -> Iterator[str]:
+    earlier, later = change.before.score.rag, change.after.score.rag
+    if change.policy_before != change.policy_after:
+        yield f"policy: {policy_text(change.policy_before)} before, {policy_text(change.policy_after)} after"
+    if earlier != later:
+        yield f"{earlier} became {later}, by its {' and its '.join(change.rag_moved_by) or 'score'}"
+    elif change.rag_moved_by:
+        yield f"{later} as before: what the score moved, the policy moved back"
+    risks = (risk_text(change.before.score), risk_text(change.after.score))
+    if risks[0] != risks[1]:
+        yield f"churn risk {risks[0]} became {risks[1]}"
+
+
+def _value_text(part: Part, signals: CSMHealthSignals) -> str:
+    text = _plain(part.value)
+    for field, signal in SUPPORTING.items():
+        if signal == part.signal:
+            text += f", {getattr(signals, field)} open"
+    return text
+
+
+def _plain(value: Any, *, up: bool | None = None) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, float):
+        # A value to reach is rounded towards the safe side, so that the printed one suffices.
+        return f"{value:.4g}" if up is None else _outward(value, up)
+    return str(value)
+
+
+def _outward(value: float, up: bool) -> str:
+    scaled = value * 10_000
+    return f"{(math.ceil(scaled) if up else math.floor(scaled)) / 10_000:.4g}"

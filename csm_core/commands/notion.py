@@ -1,0 +1,143 @@
+"""The commands of ``csm notion``."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csm_core.commands.options import DAY_FORMATS, ConfigOption, JsonOption, read_config
+from csm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from csm_core.config import Config
+
+notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and apply what is published to Notion.")
+
+
+@notion_app.command(
+    "init",
+    epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef",
+    short_help="Create the databases, or add what is missing.",
+)
+def notion_init(
+    parent: Annotated[str | None, typer.Option(help="Page to create the databases under; the sandbox has one.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create the four databases, or add what is missing, and print the settings."""
+    from csm_core.publishing.notion.commands import init
+
+    found = init(read_config(config), parent)
+    typer.echo(
+        json.dumps(found, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in found.items())
+    )
+
+
+@notion_app.command(
+    "doctor", epilog="Example:  csm notion doctor --json", short_help="Check the databases and their properties."
+)
+def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show, for each database, what is missing or has the wrong type."""
+    from csm_core.publishing.notion.commands import doctor
+
+    findings = doctor(read_config(config))
+    if as_json:
+        typer.echo(json.dumps(findings, indent=2))
+    else:
+        typer.echo(
+            "\n".join(f"{one['setting']}: {one['message']}" for one in findings) or "all four databases are in order"
+        )
+    raise typer.Exit(1 if findings else 0)
+
+
+@notion_app.command(
+    "sandbox",
+    epilog="Example:  csm notion sandbox --config data/demo/acme/csm.yaml --port 8756",
+    short_help="Serve the local Notion sandbox and its pages.",
+)
+def notion_sandbox(
+    config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free one.")] = None,
+) -> None:
+    """Show the sandbox's pages in a browser, and serve its API, until Ctrl-C."""
+    from csm_core.publishing.notion.commands import serve_sandbox
+
+    serve_sandbox(read_config(config), port)
+
+
+@notion_app.command(
+    "plan",
+    epilog="Examples:  csm notion plan --json    csm notion plan --as-of 2026-09-30",
+    short_help="Show what publishing would write.",
+)
+def notion_plan(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: the newest complete day."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what publishing the newest complete day would create, update and skip. Writes nothing."""
+    print_plan(read_config(config), as_of, as_json=as_json)
+
+
+@notion_app.command(
+    "apply",
+    epilog="Examples:  csm notion apply    csm notion apply --accept portfolio_swing",
+    short_help="Publish to Notion, or accept a held day.",
+)
+def notion_apply(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=DAY_FORMATS,
+            metavar="YYYY-MM-DD",
+            help="The day; default: the newest complete day, or held day to accept.",
+        ),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="Accept this failed check of a held day; name each one. It is recorded."),
+    ] = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option(help="The same as `csm notion plan`.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish the newest complete day. With --accept, accept a held day first, and build what depends on its scores."""
+    effective = read_config(config)
+    if dry_run:
+        if accept:
+            message = "--accept and --dry-run cannot be used together: accepting a day changes the warehouse"
+            raise InputError(message)
+        print_plan(effective, as_of, as_json=as_json)
+        return
+    import getpass
+
+    from csm_core.publishing.notion.commands import accept_and_apply, apply
+    from csm_core.publishing.notion.report_text import report_lines
+
+    day = as_of.date() if as_of else None
+    accepted: date | None = None
+    if accept:
+        accepted, report = accept_and_apply(effective, accept, getpass.getuser(), day)
+    else:
+        report = apply(effective, day)
+    if as_json:
+        typer.echo(json.dumps({**report.as_dict(), "accepted": str(accepted) if accepted else None}, indent=2))
+    else:
+        first_lines = [f"Accepted   {accepted}: {', '.join(accept or ())}"] if accepted else []
+        typer.echo("\n".join([*first_lines, f"Published  {report.day}", *report_lines(report)]))
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:
+    """Print what publishing a day would write; without a day, the newest complete one."""
+    from csm_core.publishing.notion.commands import plan
+    from csm_core.publishing.notion.report_text import plan_lines
+
+    made = plan(config, as_of.date() if as_of else None)
+    typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(plan_lines(made)))

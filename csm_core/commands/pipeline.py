@@ -1,0 +1,131 @@
+"""The commands that run the pipeline: ``csm run`` and ``csm demo``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csm_core.commands.notion import print_plan
+from csm_core.commands.options import (
+    DAY_FORMATS,
+    ConfigOption,
+    JsonOption,
+    comma_separated,
+    read_config,
+    selected_days,
+)
+from csm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from csm_core.config import Config
+    from csm_core.operations.run_outcome import RunOutcome
+
+Runner = Callable[..., "RunOutcome"]
+
+app = typer.Typer()
+_runner: Runner | None = None
+
+
+def set_runner(runner: Runner | None) -> None:
+    """Set what runs the pipeline; without it, ``csm run`` and ``csm demo`` fail."""
+    global _runner
+    _runner = runner
+
+
+@app.command(
+    epilog="Examples:  csm run    csm run --as-of 2026-09-30 --no-publish    csm run --from 2026-07-01 --to 2026-09-30",
+    short_help="Materialise a day or a range of days.",
+)
+def run(
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: yesterday.")
+    ] = None,
+    from_: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="First day of a range.")
+    ] = None,
+    to: Annotated[
+        datetime | None, typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Last day of a range.")
+    ] = None,
+    config: ConfigOption = None,
+    select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Score, and show what would be published, without publishing.")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="Score, and publish nothing.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="Accept this failed check of the portfolio, once; it is recorded."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Materialise a day, or a range of days, through Dagster, with progress and a summary."""
+    effective = read_config(config)
+    days = selected_days(effective, as_of, from_, to)
+    published = not (no_publish or dry_run)
+    status = execute(
+        effective, days, select=comma_separated(select), publish=published, accept=accept or (), as_json=as_json
+    )
+    if dry_run and status == 0:
+        print_plan(effective, as_json=False)
+    raise typer.Exit(status)
+
+
+@app.command(
+    epilog="Example:  csm demo --folder /tmp/csm-demo", short_help="Score and publish the two bundled companies."
+)
+def demo(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the demo's warehouses; default: data/demo, made afresh.")
+    ] = None,
+) -> None:
+    """Score and publish the two bundled companies, in a fresh folder, and say where to look."""
+    from csm_core.operations.demo import run_demo
+
+    run_demo(execute, folder)
+
+
+def execute(
+    config: Config,
+    days: tuple[date, date],
+    *,
+    select: Sequence[str] = (),
+    publish: bool = True,
+    accept: Sequence[str] = (),
+    as_json: bool = False,
+) -> int:
+    """One run with its progress and its summary; gives the exit status."""
+    import getpass
+
+    from csm_core import logging as csm_logging
+    from csm_core.operations.progress import Progress
+    from csm_core.operations.run_report import run_report
+    from csm_core.operations.run_report_text import report_lines
+    from csm_core.warehouse.database import Warehouse
+
+    if _runner is None:
+        message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
+        raise InputError(message)
+    as_lines = config.log_format == "json"
+    csm_logging.configure(config.log_format, level="INFO" if as_lines else "WARNING")
+    started = time.monotonic()
+    with Progress(quiet=as_json or as_lines) as progress:
+        outcome = _runner(
+            config,
+            days,
+            select=select,
+            publish=publish,
+            progress=progress,
+            accepted=frozenset(accept),
+            accepted_by=getpass.getuser(),
+        )
+    seconds = time.monotonic() - started
+    report = run_report(outcome, Warehouse.from_config(config), days, seconds)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
+    else:
+        typer.echo("\n".join(report_lines(report)))
+    return outcome.exit_status

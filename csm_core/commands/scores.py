@@ -1,0 +1,148 @@
+"""The commands about scores: ``csm score``, ``csm sql``, ``csm explain`` and ``csm whatif``."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from csm_core.commands.options import DAY_FORMATS, ConfigOption, JsonOption, open_warehouse
+from csm_core.errors import InputError
+from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:  csm score signals.csv    csm score signals.parquet --out scored.jsonl --json",
+    short_help="Score a file of signals without a warehouse.",
+)
+def score(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the 13 inputs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write scores and points to this CSV, JSON lines or Parquet.")
+    ] = None,
+    green: Annotated[float, typer.Option(help="Score from which an account is GREEN.")] = DEFAULT_GREEN_THRESHOLD,
+    amber: Annotated[float, typer.Option(help="Score from which an account is AMBER.")] = DEFAULT_AMBER_THRESHOLD,
+    churn_window_days: Annotated[
+        int, typer.Option(help="Days to renewal within which the contract-risk trigger applies.")
+    ] = DEFAULT_CHURN_WINDOW_DAYS,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
+    from csm_core.analysts.score_file import score_file
+    from csm_core.analysts.score_file_text import bad_row_lines
+    from csm_core.system.terminal import printable
+    from csm_core.system.text_table import counted
+    from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+
+    scorer = VectorizedCSMHealthScorer(
+        green_threshold=green, amber_threshold=amber, churn_window_days=churn_window_days
+    )
+    report = score_file(file, out=out, scorer=scorer, listed=as_json and out is None)
+    if report.note:
+        typer.echo(f"Note: {file}: {printable(report.note, 400)}", err=True)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
+        raise typer.Exit(report.exit_status)
+    typer.echo(f"{counted(report.scored, 'row')} scored, written to {out}" if out else report.table)
+    for line in bad_row_lines(file, report):
+        typer.echo(line, err=True)
+    if report.bad:
+        raise typer.Exit(2)
+
+
+@app.command(
+    epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv',
+    short_help="Query the published copy of the marts.",
+)
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT on the published marts; their schema is on the path.")],
+    config: ConfigOption = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    as_json: JsonOption = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let the query reach files, the network and settings.")
+    ] = False,
+) -> None:
+    """Query the published copy of the marts, which never waits for a run. Files and network are out of reach."""
+    from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
+    from csm_core.system.terminal import write_data
+
+    limit = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
+    answer = query_published(
+        open_warehouse(config), query, "json" if as_json else form, unsafe=unsafe, timeout=limit or None
+    )
+    write_data(answer)
+
+
+@app.command(
+    epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json",
+    short_help="Explain an account's score and its changes.",
+)
+def explain(
+    account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's exact name.")],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: its latest complete day."),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Show what changed since this day, in parts that add up."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where an account's score comes from, what changed, and what would reach the next band."""
+    from csm_core.analysts.explain_account import explain_account
+    from csm_core.analysts.explain_text import report_text
+    from csm_core.analysts.queries import open_published
+    from csm_core.warehouse.day_status import require_counted
+
+    warehouse, days = open_warehouse(config), [one.date() if one else None for one in (as_of, since)]
+    with warehouse.open_read_only() as connection:
+        # The copy lists a day that failed only when the next run has replaced it.
+        for day in filter(None, days):
+            if connection:
+                require_counted(connection, day)
+    with open_published(warehouse) as connection:
+        report = explain_account(connection, account, *days)
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))
+
+
+@app.command(
+    epilog="Example:  csm whatif --policy stricter.yaml --from 2026-09-01 --to 2026-09-30",
+    short_help="Compare other policies with the scored days.",
+)
+def whatif(
+    policy: Annotated[Path, typer.Option(help="A csm.yaml whose `policies` are tried.")],
+    from_: Annotated[
+        datetime | None, typer.Option("--from", formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="First scored day.")
+    ] = None,
+    to: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Last scored day; default: the latest."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what other policies would have done to the scored days. Writes nothing."""
+    from csm_core.analysts.queries import open_history
+    from csm_core.analysts.whatif import what_if
+    from csm_core.analysts.whatif_text import report_text
+    from csm_core.config import load_config
+
+    if not policy.is_file():
+        raise InputError(f"{policy}: no such file; --policy names a csm.yaml whose `policies` are tried")
+    tried = load_config(policy, {}).policies
+    with open_history(open_warehouse(config)) as connection:
+        report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))

@@ -1,0 +1,237 @@
+"""The models of the configuration: every key of ``csm.yaml`` with its type, default and limits."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from csm_core.errors import InputError
+from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
+from csm_core.sources.settings import AnySource, FilesSettings
+from csm_core.system.config_model import ConfigModel
+from csm_core.system.file_access import group_id
+from csm_core.system.resources import MAX_THREADS, checked_memory
+from csm_core.thresholds import Thresholds
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_UMASK = re.compile(r"0?0[0-7]{2}\Z")
+
+
+class Policy(ConfigModel, frozen=True):
+    """Thresholds for a tenant and a segment from a date on; ``None`` matches any. Rules: scoring.md, "Policy"."""
+
+    tenant: str | None = None
+    segment: str | None = None
+    from_date: date | None = Field(default=None, alias="from")
+    green_threshold: float = Field(default=DEFAULT_GREEN_THRESHOLD, ge=0, le=100)
+    amber_threshold: float = Field(default=DEFAULT_AMBER_THRESHOLD, ge=0, le=100)
+    churn_window_days: int = Field(default=DEFAULT_CHURN_WINDOW_DAYS, ge=0)
+
+    @model_validator(mode="after")
+    def _amber_below_green(self) -> Policy:
+        try:
+            Thresholds(self.green_threshold, self.amber_threshold, self.churn_window_days)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class SignalSettings(ConfigModel, frozen=True):
+    """Windows (days), thresholds and lists of the signal definitions; the defaults are those of signals.md."""
+
+    adoption_window_days: int = Field(default=28, ge=1, le=366)
+    trend_window_days: int = Field(default=28, ge=1, le=180)
+    growing_percent: int = Field(default=110, ge=100, le=1_000_000)
+    declining_percent: int = Field(default=90, ge=0, le=100)
+    login_event_name: str = "login"
+    login_window_days: int = Field(default=90, ge=1, le=366)
+    engagement_window_days: int = Field(default=90, ge=1, le=366)
+    engagement_high_contacts: int = Field(default=3, ge=1)
+    excluded_interaction_kinds: tuple[str, ...] = ("automated", "internal")
+    key_contact_roles: tuple[str, ...] = ("executive_sponsor", "champion", "decision_maker")
+    active_user_window_days: int = Field(default=28, ge=1, le=366)
+    sentiment_window_days: int = Field(default=90, ge=1, le=366)
+    escalation_window_days: int = Field(default=90, ge=1, le=366)
+    nps_window_days: int = Field(default=180, ge=1, le=731)
+    tam_window_days: int = Field(default=90, ge=1, le=366)
+    min_term_months: int = Field(default=2, ge=0, le=1200)
+
+
+class ExpansionSettings(ConfigModel, frozen=True):
+    """Thresholds of the expansion rules of signals.md, as whole percents."""
+
+    seats_percent: int = Field(default=80, ge=1, le=200)
+    seats_medium_percent: int = Field(default=90, ge=1, le=200)
+    seats_high_percent: int = Field(default=100, ge=1, le=200)
+    peers_percent: int = Field(default=50, ge=0, le=100)
+    peers_medium_percent: int = Field(default=65, ge=0, le=100)
+    peers_high_percent: int = Field(default=80, ge=0, le=100)
+    own_adoption_percent: int = Field(default=60, ge=0, le=100)
+
+
+class FreshnessSettings(ConfigModel, frozen=True):
+    """After how many days without a record an entity counts as silent, if it had them regularly; none: never.
+
+    ``usage_events`` are checked by ``max_silent_days``, regular or not.
+    """
+
+    subscriptions: int | None = Field(default=90, ge=0)
+    invoices: int | None = Field(default=45, ge=0)
+    tickets: int | None = Field(default=30, ge=0)
+    nps_responses: int | None = Field(default=90, ge=0)
+    interactions: int | None = Field(default=30, ge=0)
+    tam_assessments: int | None = Field(default=90, ge=0)
+
+
+class CheckSettings(ConfigModel, frozen=True):
+    """When publishing is held: thresholds of the blocking checks between marts and Notion."""
+
+    max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
+    max_rag_changed_percent: float = Field(default=25.0, ge=0, le=100)
+    max_silent_days: int = Field(default=3, ge=0)
+    freshness: FreshnessSettings = FreshnessSettings()
+    scalar_sample_rows: int = Field(default=200, ge=1)
+
+
+class IdentitySettings(ConfigModel, frozen=True):
+    """How vendors' customers are told to be accounts, beside what their own records say.
+
+    ``account_map`` is a file of system, external_id and account_id; ``account_domains`` one of account_id and domain,
+    by which customers are matched that nothing else names. Each may be a folder of such files.
+    """
+
+    account_map: Path | None = None
+    account_domains: Path | None = None
+
+
+class NotionPublishing(ConfigModel, frozen=True):
+    """What publishing to Notion may do beyond notion.md's minimum. Ids and token come from the environment."""
+
+    create_missing_accounts: bool = True
+
+
+class Config(ConfigModel, frozen=True):
+    """The effective configuration. Paths are absolute: relative ones are taken from the file's own folder."""
+
+    warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
+    timezone: str = "UTC"
+    partitions_start: date = date(2026, 1, 1)
+    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    identity: IdentitySettings = IdentitySettings()
+    policies: tuple[Policy, ...] = ()
+    signals: SignalSettings = SignalSettings()
+    expansion: ExpansionSettings = ExpansionSettings()
+    checks: CheckSettings = CheckSettings()
+    notion: NotionPublishing = NotionPublishing()
+    max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
+    min_rejected: int = Field(default=20, ge=1)
+    max_closed_percent: float = Field(default=20.0, ge=0, le=100)
+    late_arrival_days: int = Field(default=3, ge=0, le=366)
+    catch_up_days: int = Field(default=31, ge=0, le=366)
+    memory_limit: str | None = None
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
+    log_format: Literal["people", "json"] = "people"
+    umask: str | None = None
+    group: str | None = None
+    dagster_url: str | None = None
+
+    @field_validator("warehouse")
+    @classmethod
+    def _names_a_file(cls, value: Path) -> Path:
+        if value.name in ("", ".."):
+            message = "expected the path of a file, such as data/csm.duckdb"
+            raise ValueError(message)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
+            message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
+            raise ValueError(message) from None
+        return value
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _possible_memory(cls, value: str | None) -> str | None:
+        return None if value is None else checked_memory(value)
+
+    @field_validator("umask", mode="before")
+    @classmethod
+    def _octal_umask(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, str) and _UMASK.match(value)):
+            message = 'expected three octal digits in quotes, the first of them 0, such as "027"'
+            raise ValueError(message)
+        return value
+
+    @field_validator("group")
+    @classmethod
+    def _known_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            group_id(value)
+        return value
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _address_without_secret(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address, parts = False, None
+        # Alerts show it to everybody who reads them.
+        if not is_address or parts is None or any(c.isspace() or not c.isprintable() for c in value):
+            message = "expected the http(s) address of Dagster's UI, such as https://dagster.example.com"
+            raise ValueError(message)
+        if parts.username is not None or parts.query or parts.fragment:
+            message = "alerts show this address, so it must hold no user, password, query or fragment"
+            raise ValueError(message)
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _some_source(cls, value: tuple[AnySource, ...]) -> tuple[AnySource, ...]:
+        if not value:
+            message = "at least one source is needed"
+            raise ValueError(message)
+        labels = [source.label for source in value]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            message = f"two sources are called {twice!r}: give each a `name` of its own"
+            raise ValueError(message)
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the schedules."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def config_hash(self) -> str:
+        """Twelve hexadecimal digits that change with anything that may change a score: signals and policies."""
+        scored = self.model_dump(mode="json", include={"signals", "policies"})
+        canonical = json.dumps(scored, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def sql_parameters(self) -> dict[str, Any]:
+        """Every named parameter that a SQL model may use, beside the days of the run."""
+        parameters: dict[str, Any] = {}
+        for section in (self.signals, self.expansion):
+            for name, value in section.model_dump().items():
+                parameters[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+        parameters["partitions_start"] = self.partitions_start
+        return parameters

@@ -1,0 +1,170 @@
+"""The ledger of loads of one raw table: which files were loaded in which state, and which loads a new one replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from csm_core.ingest.raw_tables import Log, RawTable
+from csm_core.ingest.source_files import SourceFile
+from csm_core.ingest.text_files import fingerprint_of
+
+_BATCH_ROWS = 20_000
+_LISTED = 10
+_WITH = "+"
+
+
+class LoadLedger:
+    """The rows of ``raw.loads`` and ``raw.unparseable_rows`` of one raw table."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable, log: Log) -> None:
+        self._connection = connection
+        self._target = target
+        self._log = log
+
+    def latest(self) -> dict[str, tuple[int, int, str]]:
+        """The size, modification time and fingerprint of the latest load of each file, by path."""
+        return {
+            path: (size, mtime, fingerprint)
+            for path, size, mtime, fingerprint in self._connection.execute(
+                "select path, file_size, file_mtime_ns, fingerprint from raw.loads "
+                "where raw_table = ? and status = 'loaded' "
+                "qualify row_number() over (partition by path order by load_id desc) = 1",
+                [self._target.table],
+            ).fetchall()
+        }
+
+    def next_load_id(self) -> int:
+        """The id of a new load."""
+        row = self._connection.execute("select coalesce(max(load_id), 0) + 1 from raw.loads").fetchone()
+        return int(row[0]) if row else 1
+
+    def touch(self, file: SourceFile) -> None:
+        """Note the modification time of a file whose content did not change."""
+        self._connection.execute(
+            "update raw.loads set file_mtime_ns = ? where raw_table = ? and path = ? and status = 'loaded'",
+            [file.mtime_ns, self._target.table, file.name],
+        )
+
+    def withdraw_vanished(self, paths: Sequence[Path]) -> None:
+        """Take back files that are gone from the source and were never accepted by the gate (or are a snapshot)."""
+        pending = self._connection.execute(
+            "select distinct path, load_id, fingerprint from raw.loads where raw_table = ? and status = 'loaded' "
+            "and (? or load_id not in (select load_id from run.staged_loads))",
+            [self._target.table, self._target.snapshot],
+        ).fetchall()
+        present = {str(path) for path in paths}
+        for path, load_id, fingerprint in pending:
+            # Another source of the same system may have files of its own in this table.
+            if path not in present and (self._target.snapshot or not Path(path).is_file()):
+                if not self._target.snapshot and self._replaces_accepted(path, load_id, fingerprint):
+                    continue
+                self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
+                self._log.info("records of a file that is gone withdrawn", file=path)
+
+    def drop_replaced(self, changed: Sequence[SourceFile]) -> None:
+        """Take back the loads that changed files replace; loads that the gate has accepted stay unless read again."""
+        again: list[str] = []
+        for file in changed:
+            earlier = self._connection.execute(
+                "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
+                "where raw_table = ? and path = ? and status = 'loaded' order by load_id",
+                [self._target.table, file.name],
+            ).fetchall()
+            read_again = False
+            for load_id, staged, fingerprint in earlier:
+                # The same content, read with other settings. Other contents of the file are versions of it, and stay.
+                same_content = content_in(fingerprint) == content_in(file.fingerprint)
+                read_otherwise = same_content and digest_in(fingerprint) != file.reading.digest
+                read_again = read_again or read_otherwise
+                accepted = staged or self._replaces_accepted(file.name, load_id, fingerprint)
+                if self._target.snapshot or read_otherwise or not accepted:
+                    self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
+            if read_again:
+                self._log.info("file read again with other settings", file=file.name)
+                again.append(file.name)
+            self._connection.execute(
+                "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
+                [self._target.table, file.name],
+            )
+        if again:
+            shown = ", ".join(again[:_LISTED]) + (f", and {len(again) - _LISTED} more" if len(again) > _LISTED else "")
+            self._log.warning("files read again with other settings", entity=self._target.entity, files=shown)
+
+    def record(self, changed: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
+        """Write the files of a load and their rejected lines."""
+        import numpy as np
+
+        target = self._target
+        self._connection.executemany(
+            "insert into raw.loads values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loaded')",
+            [
+                [
+                    *(load_id, target.system, target.entity, target.table),
+                    *(file.name, file.size, file.mtime_ns, file.fingerprint),
+                    *(file.rows + len(file.rejected), file.rows, len(file.rejected), loaded_at),
+                ]
+                for file in changed
+            ],
+        )
+        rejected = [(file, line) for file in changed for line in file.rejected]
+        for start in range(0, len(rejected), _BATCH_ROWS):
+            part = rejected[start : start + _BATCH_ROWS]
+            self._connection.register(
+                "incoming_batch",
+                {
+                    "file": np.array([file.name for file, _ in part], dtype=object),
+                    "line": np.array([line.line for _, line in part], dtype=np.int64),
+                    "reason": np.array([str(line.reason) for _, line in part], dtype=object),
+                    "detail": np.array([line.detail for _, line in part], dtype=object),
+                    "raw_text": np.array([line.text for _, line in part], dtype=object),
+                },
+            )
+            try:
+                self._connection.execute(
+                    "insert into raw.unparseable_rows select ?, ?, ?, ?, file, line, reason, detail, raw_text, ? "
+                    "from incoming_batch",
+                    [load_id, target.system, target.entity, target.table, loaded_at],
+                )
+            finally:
+                self._connection.unregister("incoming_batch")
+
+    def _replaces_accepted(self, path: str, load_id: int, fingerprint: str) -> bool:
+        """Whether a load took the place of an accepted load of the same content, read with other settings."""
+        found = self._connection.execute(
+            "select 1 from raw.loads where raw_table = ? and path = ? and status = 'replaced' and load_id < ? "
+            "and starts_with(fingerprint, ?) limit 1",
+            [self._target.table, path, load_id, content_in(fingerprint)],
+        ).fetchone()
+        return found is not None
+
+    def _forget(self, path: str, load_id: int, status: str) -> None:
+        self._connection.execute(
+            f"delete from {self._target.table} where _load_id = ? and _source_file = ?", [load_id, path]
+        )
+        self._connection.execute(
+            "delete from raw.unparseable_rows where load_id = ? and source_file = ? and raw_table = ?",
+            [load_id, path, self._target.table],
+        )
+        self._connection.execute(
+            "update raw.loads set status = ? where load_id = ? and path = ? and raw_table = ?",
+            [status, load_id, path, self._target.table],
+        )
+
+
+def file_fingerprint(path: Path, digest: str) -> str:
+    """The fingerprint of a file: of its content and of the settings that it is read with."""
+    return f"{fingerprint_of(path)}{_WITH * bool(digest)}{digest}"
+
+
+def content_in(fingerprint: str) -> str:
+    """The digest of the content of the file of a fingerprint, however the file was read."""
+    return fingerprint.partition(_WITH)[0]
+
+
+def digest_in(fingerprint: str) -> str:
+    """The digest of the settings that a file was read with, from its fingerprint; empty for the defaults."""
+    return fingerprint.partition(_WITH)[2]

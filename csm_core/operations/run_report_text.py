@@ -1,0 +1,104 @@
+"""The text at the end of a run: what was read, rejected, scored and published, what failed, and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from csm_core.analysts.day_summary_text import day_lines
+from csm_core.ingest.found_files import UnreadFile
+from csm_core.operations.run_report import OUTCOMES, Publication, RunReport
+from csm_core.publishing.notion.report_text import report_lines as publication_lines
+from csm_core.staging.vendor_records import RecordCounts
+from csm_core.system.terminal import printable
+from csm_core.system.text_table import counted
+from csm_core.warehouse.late_changes import late_text
+
+_MAX_UNREAD = 10
+
+
+def report_lines(report: RunReport) -> list[str]:
+    """The report for a person."""
+    outcome, days = report.outcome, report.days
+    span = str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
+    ended = "done" if outcome.succeeded else "FAILED"
+    lines = [
+        f"csm-health  {span}   {ended} in {report.seconds:.1f} s   run {outcome.run_id[:8]}",
+        "",
+    ]
+    if report.summary:
+        lines += day_lines(report.summary)
+    lines += _source_lines(outcome.records)
+    lines += _record_lines(outcome.staged)
+    lines += _unread_lines(outcome.unread)
+    if outcome.late:
+        lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
+    for published in outcome.published:
+        lines += publication_lines(published)
+    lines += [
+        f"{'' if place else 'Published':11}{line}" for place, line in enumerate(_publication_lines(report.publication))
+    ]
+    lines += [f"Note       {note}" for note in outcome.notes]
+    for message in outcome.held:
+        lines += ["", f"HELD       {message}"]
+    for failure in outcome.failures:
+        first, *rest = str(failure.message).splitlines() or ["failed"]
+        lines += ["", f"FAILED     {failure.asset}: {first}", *(f"           {line}" for line in rest)]
+    if outcome.succeeded:
+        lines += ["", *_next_lines(report)]
+    return lines
+
+
+def _publication_lines(publication: Publication) -> list[str]:
+    if publication.day:
+        return [f"{publication.day} to {publication.where}", *publication.others]
+    return [f"nothing: {reason}" for reason in publication.reasons] + list(publication.others)
+
+
+def _source_lines(records: Sequence[RecordCounts]) -> list[str]:
+    """A line for each system of which whole records are read: what became of the records of its raw tables."""
+    lines: list[str] = []
+    for system in sorted({one.system for one in records}):
+        found = [one for one in records if one.system == system]
+        counts = {name: sum(getattr(one, name) for one in found) for name in OUTCOMES}
+        became = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "current")
+        read = sum(one.records for one in found)
+        lines.append(f"{'' if lines else 'Sources':11}{system}: {counted(read, 'record')} read = {became}")
+    return lines
+
+
+def _record_lines(staged: Sequence[Any]) -> list[str]:
+    if not staged:
+        return []
+    counts = ("read", "loaded", "rejected", "superseded", "ignored")
+    totals = {name: sum(getattr(report, name) for report in staged) for name in counts}
+    became = " + ".join(f"{totals[name]:,} {name}" for name in counts[1:])
+    lines = [f"Records    {totals['read']:,} read = {became}"]
+    for report in staged:
+        if report.rejected:
+            lines.append(
+                f"           {report.entity}: rejected {_by_name(report.by_reason)} (quarantine.{report.entity})"
+            )
+        if report.ignored:
+            lines.append(f"           {report.entity}: ignored {_by_name(report.by_rule)}")
+        if report.closed:
+            lines.append(f"           {report.entity}: closed {report.closed:,}, no longer in the full list")
+    return lines
+
+
+def _by_name(counts: Mapping[str, int]) -> str:
+    return printable(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())), 90)
+
+
+def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
+    lines = [f"{'Not read' if not place else '':11}{printable(str(one), 400)}" for place, one in enumerate(unread)]
+    if len(lines) > _MAX_UNREAD:
+        lines[_MAX_UNREAD:] = [f"{'':11}and {len(lines) - _MAX_UNREAD:,} more; `csm run --json` lists all"]
+    return lines
+
+
+def _next_lines(report: RunReport) -> list[str]:
+    lines = [f'Look       csm sql "from csm_health_current limit 10"   or any DuckDB on {report.published_copy}']
+    if any(staged.rejected for staged in report.outcome.staged):
+        lines.append("           csm quarantine   rejected records and the reasons")
+    return lines
