@@ -8,33 +8,25 @@ BIN    := $(VENV)/bin
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED  := $(INSTALL) --require-hashes --no-deps --requirement
-OURS    := $(INSTALL) --no-deps --no-build-isolation --editable .
+SETUP := $(PYTHON) scripts/setup_environment.py --venv $(VENV)
 
 $(VENV)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) requirements.lock
-	$(OURS)
-	touch $@
+	@$(SETUP) requirements.lock --ready $@
 
-$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
-	$(LOCKED) requirements-dev.lock
-	touch $@
+# The development lock holds all of requirements.lock.
+$(VENV)/.ready-dev: requirements-dev.lock pyproject.toml
+	@$(SETUP) requirements-dev.lock --ready $(VENV)/.ready --ready $@
 
-setup: $(VENV)/.ready ## .venv with what runs and the UI need, pinned
+setup: $(VENV)/.ready ## .venv with what runs and the Dagster UI need, from requirements.lock
 
-setup-dev: $(VENV)/.ready-dev ## the same with what tests and linters need
+setup-dev: $(VENV)/.ready-dev ## .venv with tests and linters as well, from requirements-dev.lock
 
-setup-server: ## .venv for a server: what runs need, pinned, with PostgreSQL for Dagster and every source
-	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) deploy/requirements.lock
-	$(OURS)
+setup-server: ## .venv for a server: PostgreSQL for Dagster and every source, from deploy/requirements.lock
+	@$(SETUP) deploy/requirements.lock
 
 # PySpark is far larger than all the rest together, so only those who run every test install it.
 $(VENV)/.ready-all: $(VENV)/.ready-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[spark,ui]'
-	touch $@
+	@$(SETUP) requirements-dev.lock --extras spark,ui --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
 
 setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
 
@@ -78,11 +70,12 @@ LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --genera
 
 # The development lock is resolved first and constrains the others, so that all have the same versions.
 lock: setup-dev ## resolve the lock files again, with the same version of each package in all of them
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement scripts/installer.lock
 	$(BIN)/$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(BIN)/$(LOCK) --extra build --constraint requirements-dev.lock --output-file requirements.lock
 	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --extra sentiment \
 	    --constraint requirements-dev.lock --output-file deploy/requirements.lock
+	echo uv | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) --output-file scripts/installer.lock
 
 clean: ## the environment and the local data
 	rm -rf $(VENV) data build
