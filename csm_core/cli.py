@@ -49,6 +49,7 @@ class Outcome(Protocol):
 
 
 Runner = Callable[..., Outcome]
+Opener = Callable[..., None]
 
 app = typer.Typer(
     name="csm",
@@ -63,6 +64,7 @@ notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and app
 app.add_typer(notion_app, name="notion")
 
 _runner: Runner | None = None
+_opener: Opener | None = None
 
 ConfigOption = Annotated[
     Path | None,
@@ -70,18 +72,19 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 DAY_FORMATS = ["%Y-%m-%d"]
+NOT_AS_CSM = "csm_core alone cannot run the pipeline: start it with the command `csm`"
 # What a shell gives for a process that Ctrl-C ended.
 INTERRUPTED = 130
 TERMINATED = 143
 
 
-def main(runner: Runner | None = None) -> None:
+def main(runner: Runner | None = None, opener: Opener | None = None) -> None:
     """Run the command line; an error that has an explanation becomes a message and an exit status, not a traceback."""
     from csm_core.commands.command_line import checked_commands, explained
     from csm_core.system.terminal import clean_output
 
-    global _runner
-    _runner = runner
+    global _runner, _opener
+    _runner, _opener = runner, opener
     with clean_output():
         try:
             restrict_files()
@@ -162,17 +165,55 @@ def run(
 
 
 @app.command(
-    epilog="Example:  csm demo --folder /tmp/csm-demo", short_help="Score and publish the two bundled companies."
+    epilog="Examples:  csm demo    csm demo --folder /tmp/csm-demo",
+    short_help="Score and publish the two bundled companies.",
 )
 def demo(
     folder: Annotated[
-        Path | None, typer.Option(help="Where to put the demo's warehouses; default: data/demo, made afresh.")
+        Path | None, typer.Option(help="Folder of the demo; default: data/demo. An earlier demo in it is replaced.")
     ] = None,
 ) -> None:
-    """Score and publish the two bundled companies, in a fresh folder, and say where to look."""
+    """Score 90 days of a made-up company and a day of a public data set, publish both, and print where to look.
+
+    Takes about half a minute. It needs no account: publishing goes to the Notion sandbox on this machine.
+    """
     from csm_core.operations.demo import run_demo
 
     run_demo(execute, folder)
+
+
+@app.command(
+    "open",
+    epilog="Examples:  csm open    csm open --config data/csm.yaml --browser    csm open --port 3001 --pages-port 8757",
+    short_help="Serve the Dagster UI and the sandbox's pages.",
+)
+def open_(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="csm.yaml to use; else $CSM_CONFIG, the demo's first company, ./csm.yaml."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default: 3000, or a free one.")
+    ] = None,
+    pages_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Notion pages; default: 8756, or a free one.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open both in a browser as well.")] = False,
+) -> None:
+    """Serve the Dagster UI and the pages of the Notion sandbox on this machine until Ctrl-C, and print both addresses.
+
+    Schedules and sensors that are switched on run meanwhile. Without --config, it opens the demo if there is one.
+    """
+    import os
+
+    from csm_core.config import CONFIG_VARIABLE, configuration_file
+    from csm_core.operations.demo import demo_file
+
+    if _opener is None:
+        raise InputError(NOT_AS_CSM)
+    chosen = config or (None if os.environ.get(CONFIG_VARIABLE) else demo_file())
+    effective = _config(chosen)
+    _opener(effective, configuration_file(chosen), port=port, pages_port=pages_port, browser=browser)
 
 
 def execute(
@@ -183,22 +224,22 @@ def execute(
     publish: bool = True,
     accept: Sequence[str] = (),
     as_json: bool = False,
+    brief: bool = False,
 ) -> int:
-    """One run with its progress and its summary; gives the exit status."""
+    """One run with its progress and its summary, in one line if it is ``brief``; gives the exit status."""
     import getpass
 
     from csm_core import logging as csm_logging
     from csm_core.operations.progress import Progress
-    from csm_core.operations.run_report import report_lines, report_object
+    from csm_core.operations.run_report import brief_line, report_lines, report_object
     from csm_core.warehouse.database import Warehouse
 
     if _runner is None:
-        message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
-        raise InputError(message)
+        raise InputError(NOT_AS_CSM)
     as_lines = config.log_format == "json"
     csm_logging.configure(config.log_format, level="INFO" if as_lines else "WARNING")
     started = time.monotonic()
-    with Progress(quiet=as_json or as_lines) as progress:
+    with Progress(quiet=as_json or as_lines, brief=brief) as progress:
         outcome = _runner(
             config,
             days,
@@ -212,6 +253,8 @@ def execute(
     warehouse = Warehouse.from_config(config)
     if as_json:
         typer.echo(json.dumps(report_object(outcome, warehouse, days, seconds), indent=2, default=str))
+    elif brief and outcome.exit_status == 0:
+        typer.echo(brief_line(outcome, warehouse, days, seconds))
     else:
         typer.echo("\n".join(report_lines(outcome, warehouse, days, seconds)))
     return outcome.exit_status

@@ -28,6 +28,8 @@ from csm_core.sources.settings import AnySource, FilesSettings
 from csm_core.system.config_model import Section
 from csm_core.system.file_access import group_id
 from csm_core.system.paths import checked_path, shown
+from csm_core.system.project_files import PROJECT_FILES
+from csm_core.system.project_files import PROJECT_ROOT as PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.system.yaml_values import parse_yaml
 from csm_core.thresholds import Thresholds
@@ -35,7 +37,6 @@ from csm_core.thresholds import Thresholds
 CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _Part = TypeVar("_Part", bound=Section)
 _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
@@ -146,7 +147,7 @@ class Config(Section, frozen=True):
     warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
     timezone: str = "UTC"
     partitions_start: date = date(2026, 1, 1)
-    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_FILES / "examples" / "acme"),)
     identity: IdentitySettings = IdentitySettings()
     policies: tuple[Policy, ...] = ()
     signals: SignalSettings = SignalSettings()
@@ -309,6 +310,11 @@ def _absolute(
                 for place, item in enumerate(items)
             )
     return section.model_copy(update=changed)
+
+
+def configuration_file(path: Path | str | None = None) -> Path | None:
+    """The file that ``load_config`` reads for ``path``, absolute; None where it takes the embedded defaults."""
+    return _config_file(path, os.environ)
 
 
 def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Path | None:

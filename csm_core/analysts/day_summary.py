@@ -76,6 +76,11 @@ def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummar
     )
 
 
+def rag_counts(summary: DaySummary) -> list[str]:
+    """The accounts of each band, such as ``104 GREEN``."""
+    return [f"{summary.by_rag.get(rag, 0):,} {rag}" for rag in RAGS]
+
+
 def day_lines(summary: DaySummary) -> list[str]:
     """The summary for a person, a line a fact."""
     rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)

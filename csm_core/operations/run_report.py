@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
-from csm_core.analysts.day_summary import DaySummary, day_lines, summarise_day
+from csm_core.analysts.day_summary import DaySummary, day_lines, rag_counts, summarise_day
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.staging.vendor_records import RecordCounts
 from csm_core.system.terminal import printable
@@ -65,6 +65,17 @@ def report_lines(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date]
     if outcome.succeeded:
         lines += ["", *_next_lines(warehouse, outcome)]
     return lines
+
+
+def brief_line(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> str:
+    """The result of a run that succeeded, in one line: the last day's accounts, what is published and where."""
+    summary = _summary(outcome, warehouse, days)
+    parts: list[str] = []
+    if summary:
+        parts.append(f"{summary.accounts:,} accounts: {', '.join(rag_counts(summary))}")
+        parts.append(f"{summary.alerts:,} alerts")
+    parts += [f"published {line}" for line in _publication(outcome, warehouse, days).lines()[:1]]
+    return f"  {'; '.join(parts)}  ({seconds:.0f} s)"
 
 
 def report_object(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> dict[str, Any]:
