@@ -109,6 +109,9 @@ def uv_variables(config_list: str, given: Mapping[str, str]) -> dict[str, str]:
     # pip takes a file from any of its indexes. The hashes of the lock decide which files are accepted.
     variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     variables["UV_PYTHON_DOWNLOADS"] = "never"
+    if given.get("PYTHONDONTWRITEBYTECODE"):
+        # Otherwise Python compiles what it imports, once. Here it would compile it at every start.
+        variables["UV_COMPILE_BYTECODE"] = "1"
     return {name: value for name, value in variables.items() if not given.get(name)}
 
 

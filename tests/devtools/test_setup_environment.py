@@ -150,6 +150,11 @@ def test_an_address_in_pips_variables_counts_before_its_files():
     }
 
 
+def test_packages_are_compiled_where_python_does_not_keep_what_it_compiles():
+    assert "UV_COMPILE_BYTECODE" not in uv_variables("", {})
+    assert uv_variables("", {"PYTHONDONTWRITEBYTECODE": "1"})["UV_COMPILE_BYTECODE"] == "1"
+
+
 @given(st.text())
 def test_any_text_of_a_configuration_is_read(text):
     uv_variables(text, {})
