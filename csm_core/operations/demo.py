@@ -17,7 +17,6 @@ from csm_core.system.project_files import PROJECT_FILES
 
 DEFAULT_FOLDER = PROJECT_ROOT / "data" / "demo"
 MARKER = ".csm-demo"
-_COMMAND_WIDTH = 78
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
             print_line(f"  {company.note}")
     print_line(f"\nBoth companies are scored and published, in {time.monotonic() - started:.0f} s. Where to look:\n")
     for arguments, shown in _next_commands(target, is_default=folder is None):
-        command = f"{_program()} {arguments}"
-        print_line(f"  {command:<{_COMMAND_WIDTH}} # {shown}")
+        print_line(f"  # {shown}\n  {_program()} {arguments}")
 
 
 def demo_file() -> Path | None:

@@ -74,7 +74,9 @@ def brief_line(outcome: Outcome, warehouse: Warehouse, days: tuple[date, date], 
     if summary:
         parts.append(f"{summary.accounts:,} accounts: {', '.join(rag_counts(summary))}")
         parts.append(f"{summary.alerts:,} alerts")
-    parts += [f"published {line}" for line in _publication(outcome, warehouse, days).lines()[:1]]
+    publication = _publication(outcome, warehouse, days)
+    where = publication.where.partition(" (")[0]
+    parts.append(f"published to {where}" if publication.day else f"published {publication.lines()[0]}")
     return f"  {'; '.join(parts)}  ({seconds:.0f} s)"
 
 
