@@ -94,16 +94,16 @@ def test_the_wheel_runs_in_an_empty_folder(site, tmp_path):
     for command in printed:
         assert works_as_printed(site, tmp_path, command), command
     # Both companies as the demo describes them.
-    asked = "select count(distinct as_of_date) as days, count(*) > 17000 as scores from csm_health_scores"
+    asked = "select count(distinct as_of_date) as days, count(*) > 16000 as scores from csm_health_scores"
     counted = csm(site, tmp_path, "sql", asked, "--config", "data/demo/acme/csm.yaml", "--format", "csv")
-    assert counted.stdout.split() == ["days,scores", "90,true"]
+    assert counted.stdout.split() == ["days,scores", "90,True"]
     asked = (
         "select count(*) filter (rag = 'AMBER') > 0.95 * count(*) as amber, "
         "min(len(string_split(missing_signals, ','))) as unknown, max(feature_adoption_rate) < 0.25 as few "
         "from csm_health_current"
     )
     counted = csm(site, tmp_path, "sql", asked, "--config", "data/demo/ravenstack/csm.yaml", "--format", "csv")
-    assert counted.stdout.split() == ["amber,unknown,few", "true,6,true"]
+    assert counted.stdout.split() == ["amber,unknown,few", "True,6,True"]
     # A message about an extra names what can be installed here.
     asked = "from csm_core.system.project_files import extra_missing; print(extra_missing('it', 'sources'))"
     environment = {**os.environ, "PYTHONPATH": str(site)}
