@@ -70,11 +70,12 @@ class Progress:
     def _show_briefly(self, asset: str) -> None:
         self._assets += 1
         now = time.monotonic()
+        line = f"  {self._assets:>3} {'asset' if self._assets == 1 else 'assets'} done  {now - self._since:5.1f} s"
         if self._terminal:
-            write_rewritten_line(f"  {self._assets:>3} assets done  {now - self._since:5.1f} s  {asset}")
+            write_rewritten_line(f"{line}  {asset}")
         elif now - self._shown > BRIEF_SECONDS:
             self._shown = now
-            sys.stderr.write(f"  {self._assets:>3} assets done  {now - self._since:5.1f} s\n")
+            sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
     def _line(self) -> str:
