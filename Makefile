@@ -3,32 +3,34 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
+.PHONY: help setup setup-dev setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+SETUP := $(PYTHON) scripts/setup_environment.py --venv $(VENV)
+
 $(VENV)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(SETUP) requirements.lock --ready $@
 
-setup: $(VENV)/.ready ## .venv with the pinned dependencies
+# The development lock holds all of requirements.lock.
+$(VENV)/.ready-dev: requirements-dev.lock pyproject.toml
+	@$(SETUP) requirements-dev.lock --ready $(VENV)/.ready --ready $@
 
-setup-server: ## .venv for a server: what runs need, pinned, with PostgreSQL for Dagster and every source
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement deploy/requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+setup: $(VENV)/.ready ## .venv with what runs and the Dagster UI need, from requirements.lock
+
+setup-dev: $(VENV)/.ready-dev ## .venv with tests and linters as well, from requirements-dev.lock
+
+setup-server: ## .venv for a server: PostgreSQL for Dagster and every source, from deploy/requirements.lock
+	@$(SETUP) deploy/requirements.lock
 
 # PySpark is far larger than all the rest together, so only those who run every test install it.
-$(VENV)/.ready-all: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[spark,ui]'
-	touch $@
+$(VENV)/.ready-all: $(VENV)/.ready-dev
+	@$(SETUP) requirements-dev.lock --extras spark,ui --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
 
 setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
 
-demo: setup ## both bundled companies, scored and published to the local Notion sandbox
+demo: setup ## score and publish both bundled companies, and print where to look
 	@$(BIN)/csm demo
 
 dev: setup ## the Dagster UI on the bundled sample
@@ -38,40 +40,43 @@ dev: setup ## the Dagster UI on the bundled sample
 # those with the most tests first, as xdist would have it, leaves whole runs to the end and a core without work.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test: setup ## the suite, under 8 minutes on 2 cores
+test: setup-dev ## the suite, under 8 minutes on 2 cores
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not ui"
 
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup ## ruff (format and rules), import-linter, and pyright in strict mode for csm_core
+lint: setup-dev ## ruff (format and rules), import-linter, and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/basedpyright --level error
 
-format: setup ## let ruff put the code in order
+format: setup-dev ## let ruff put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## ratios against floors, in one run
+bench: setup-dev ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks
 
-bench-runs: setup ## the same of whole runs: long histories, a backfill, ranges, memory (half an hour)
+bench-runs: setup-dev ## the same of whole runs: long histories, a backfill, ranges, memory (half an hour)
 	$(BIN)/python -m benchmarks daily backfill range memory
 
-docs: setup ## regenerate what the documentation and the UI take from the code
+docs: setup-dev ## regenerate what the documentation and the UI take from the code
 	$(BIN)/python -m csm_core.devtools.docs
 	$(BIN)/python -m csm_core.devtools.column_lineage
 
 LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --quiet
 
-lock: setup ## resolve both lock files anew; a server has the versions that the tests had
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/$(LOCK) --extra dev --output-file requirements.lock
-	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --extra sentiment --constraint requirements.lock \
-	    --output-file deploy/requirements.lock
+# The development lock is resolved first and constrains the others, so that all have the same versions.
+lock: setup-dev ## resolve the lock files again, with the same version of each package in all of them
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement scripts/installer.lock
+	$(BIN)/$(LOCK) --extra dev --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) --extra build --constraint requirements-dev.lock --output-file requirements.lock
+	$(BIN)/$(LOCK) --extra server --extra sources --extra postgres --extra sentiment \
+	    --constraint requirements-dev.lock --output-file deploy/requirements.lock
+	echo uv | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) --output-file scripts/installer.lock
 
 clean: ## the environment and the local data
 	rm -rf $(VENV) data build

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from csm_core.commands import backups, notion, pipeline, records, scores, settings
-from csm_core.commands.pipeline import Runner
+from csm_core.commands.pipeline import Opener, Runner
 from csm_core.system.file_access import restrict_files
 
 INTERRUPTED = 130
@@ -31,12 +31,12 @@ for group in (pipeline, scores, settings, records, backups):
 app.add_typer(notion.notion_app, name="notion")
 
 
-def main(runner: Runner | None = None) -> None:
+def main(runner: Runner | None = None, opener: Opener | None = None) -> None:
     """Run the command line; an error that has an explanation becomes a message and an exit status, not a traceback."""
     from csm_core.commands.command_line import checked_commands, explained
     from csm_core.system.terminal import clean_output
 
-    pipeline.set_runner(runner)
+    pipeline.set_runner(runner, opener)
     with clean_output():
         try:
             restrict_files()

@@ -117,6 +117,11 @@ def _absolute(
     return section.model_copy(update=changed)
 
 
+def configuration_file(path: Path | str | None = None) -> Path | None:
+    """The file that ``load_config`` reads for ``path``, absolute; None where it takes the embedded defaults."""
+    return _config_file(path, os.environ)
+
+
 def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Path | None:
     named = path or environment.get(CONFIG_VARIABLE)
     if not named:

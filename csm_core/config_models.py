@@ -19,10 +19,10 @@ from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, 
 from csm_core.sources.settings import AnySource, FilesSettings
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.file_access import group_id
+from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 
 
@@ -125,7 +125,7 @@ class Config(ConfigModel, frozen=True):
     warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
     timezone: str = "UTC"
     partitions_start: date = date(2026, 1, 1)
-    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_ROOT / "examples" / "acme"),)
+    sources: tuple[AnySource, ...] = (FilesSettings(system="files", path=PROJECT_FILES / "examples" / "acme"),)
     identity: IdentitySettings = IdentitySettings()
     policies: tuple[Policy, ...] = ()
     signals: SignalSettings = SignalSettings()

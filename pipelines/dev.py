@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Sequence
 
@@ -11,9 +10,7 @@ from csm_core.errors import CSMError
 from csm_core.system.file_access import restrict_files
 from csm_core.system.terminal import clean
 from pipelines.instance import HOME_VARIABLE, prepare_home
-
-ADDRESS_VARIABLE = "CSM_DAGSTER_URL"
-DEFAULT_PORT = 3000
+from pipelines.ui_processes import ADDRESS_VARIABLE, DEFAULT_PORT, dagster_command, free_port
 
 
 def main() -> None:
@@ -31,8 +28,7 @@ def main() -> None:
     if config.dagster_url is None:
         # Alerts of failed runs link to this UI.
         os.environ[ADDRESS_VARIABLE] = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [*command, *others])  # noqa: S606
+    os.execv(sys.executable, [*dagster_command(port), *others])  # noqa: S606
 
 
 def _port_of(arguments: Sequence[str]) -> tuple[int, list[str]]:
@@ -40,15 +36,7 @@ def _port_of(arguments: Sequence[str]) -> tuple[int, list[str]]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-p", "--port", type=int)
     stated, others = parser.parse_known_args(arguments)
-    if stated.port is not None:
-        return stated.port, others
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", DEFAULT_PORT))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1], others
+    return (free_port(DEFAULT_PORT) if stated.port is None else stated.port), others
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from dagster_shared.check import CheckError
 from sqlalchemy.exc import DBAPIError
 from yaml import YAMLError
 
-from csm_core.config import PROJECT_ROOT, Config
+from csm_core.config import Config
 from csm_core.errors import InputError, RunError
 from csm_core.system.file_access import make_folder
 from csm_core.system.paths import checked_path, shown
+from csm_core.system.project_files import PROJECT_FILES
 
 HOME_VARIABLE = "DAGSTER_HOME"
 INSTANCE_FILE = "dagster.yaml"
@@ -38,7 +39,7 @@ def prepare_home(config: Config) -> Path:
         if not (home / INSTANCE_FILE).exists():
             # Complete or not at all: part of it, from a process that was killed, would count as the user's own.
             fresh = home / f".{INSTANCE_FILE}.new"
-            shutil.copyfile(PROJECT_ROOT / INSTANCE_FILE, fresh)
+            shutil.copyfile(PROJECT_FILES / INSTANCE_FILE, fresh)
             fresh.replace(home / INSTANCE_FILE)
     except OSError as error:
         raise _unusable(home, error) from None

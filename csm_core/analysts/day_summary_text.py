@@ -7,6 +7,11 @@ from csm_core.system.terminal import printable
 from csm_core.system.text_table import text_table
 
 
+def rag_counts(summary: DaySummary) -> list[str]:
+    """The accounts of each band, such as ``104 GREEN``."""
+    return [f"{summary.by_rag.get(rag, 0):,} {rag}" for rag in RAGS]
+
+
 def day_lines(summary: DaySummary) -> list[str]:
     """The summary for a person, a line a fact."""
     rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)

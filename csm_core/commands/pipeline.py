@@ -1,4 +1,4 @@
-"""The commands that run the pipeline: ``csm run`` and ``csm demo``."""
+"""The commands that run the pipeline and show it: ``csm run``, ``csm demo`` and ``csm open``."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from csm_core.operations.run_outcome import RunOutcome
 
 Runner = Callable[..., "RunOutcome"]
+Opener = Callable[..., None]
+
+NOT_AS_CSM = "csm_core alone cannot run the pipeline: start it with the command `csm`"
 
 app = typer.Typer()
 _runner: Runner | None = None
+_opener: Opener | None = None
 
 
-def set_runner(runner: Runner | None) -> None:
-    """Set what runs the pipeline; without it, ``csm run`` and ``csm demo`` fail."""
-    global _runner
-    _runner = runner
+def set_runner(runner: Runner | None, opener: Opener | None) -> None:
+    """Set what runs the pipeline and opens its UI; without them, the commands of this module fail."""
+    global _runner, _opener
+    _runner, _opener = runner, opener
 
 
 @app.command(
@@ -75,17 +79,55 @@ def run(
 
 
 @app.command(
-    epilog="Example:  csm demo --folder /tmp/csm-demo", short_help="Score and publish the two bundled companies."
+    epilog="Examples:  csm demo    csm demo --folder /tmp/csm-demo",
+    short_help="Score and publish the two bundled companies.",
 )
 def demo(
     folder: Annotated[
-        Path | None, typer.Option(help="Where to put the demo's warehouses; default: data/demo, made afresh.")
+        Path | None, typer.Option(help="Folder of the demo; default: data/demo. An earlier demo in it is replaced.")
     ] = None,
 ) -> None:
-    """Score and publish the two bundled companies, in a fresh folder, and say where to look."""
+    """Score 90 days of a made-up company and a day of a public data set, publish both, and print where to look.
+
+    Takes about half a minute. It needs no account: publishing goes to the Notion sandbox on this machine.
+    """
     from csm_core.operations.demo import run_demo
 
     run_demo(execute, folder)
+
+
+@app.command(
+    "open",
+    epilog="Examples:  csm open    csm open --config data/csm.yaml --browser    csm open --port 3001 --pages-port 8757",
+    short_help="Serve the Dagster UI and the sandbox's pages.",
+)
+def open_(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="csm.yaml to use; else $CSM_CONFIG, the demo's first company, ./csm.yaml."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default: 3000, or a free one.")
+    ] = None,
+    pages_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Notion pages; default: 8756, or a free one.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open both in a browser as well.")] = False,
+) -> None:
+    """Serve the Dagster UI and the pages of the Notion sandbox on this machine until Ctrl-C, and print both addresses.
+
+    Schedules and sensors that are switched on run meanwhile. Without --config, it opens the demo if there is one.
+    """
+    import os
+
+    from csm_core.config import CONFIG_VARIABLE, configuration_file
+    from csm_core.operations.demo import demo_file
+
+    if _opener is None:
+        raise InputError(NOT_AS_CSM)
+    chosen = config or (None if os.environ.get(CONFIG_VARIABLE) else demo_file())
+    effective = read_config(chosen)
+    _opener(effective, configuration_file(chosen), port=port, pages_port=pages_port, browser=browser)
 
 
 def execute(
@@ -96,23 +138,23 @@ def execute(
     publish: bool = True,
     accept: Sequence[str] = (),
     as_json: bool = False,
+    brief: bool = False,
 ) -> int:
-    """One run with its progress and its summary; gives the exit status."""
+    """One run with its progress and its summary, in one line if it is ``brief``; gives the exit status."""
     import getpass
 
     from csm_core import logging as csm_logging
     from csm_core.operations.progress import Progress
     from csm_core.operations.run_report import run_report
-    from csm_core.operations.run_report_text import report_lines
+    from csm_core.operations.run_report_text import brief_line, report_lines
     from csm_core.warehouse.database import Warehouse
 
     if _runner is None:
-        message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
-        raise InputError(message)
+        raise InputError(NOT_AS_CSM)
     as_lines = config.log_format == "json"
     csm_logging.configure(config.log_format, level="INFO" if as_lines else "WARNING")
     started = time.monotonic()
-    with Progress(quiet=as_json or as_lines) as progress:
+    with Progress(quiet=as_json or as_lines, brief=brief) as progress:
         outcome = _runner(
             config,
             days,
@@ -126,6 +168,8 @@ def execute(
     report = run_report(outcome, Warehouse.from_config(config), days, seconds)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
+    elif brief and outcome.exit_status == 0:
+        typer.echo(brief_line(report))
     else:
         typer.echo("\n".join(report_lines(report)))
     return outcome.exit_status

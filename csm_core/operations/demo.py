@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from csm_core.config import PROJECT_ROOT, Config, load_config
 from csm_core.errors import InputError, RunError
+from csm_core.system.project_files import PROJECT_FILES
 
 DEFAULT_FOLDER = PROJECT_ROOT / "data" / "demo"
 MARKER = ".csm-demo"
-COMPANIES: tuple[tuple[str, str, tuple[date, ...]], ...] = (
-    ("ravenstack", "RavenStack, a third-party data set, on its last complete day", (date(2024, 12, 31),)),
-    ("acme", "Acme, a made-up company, on two consecutive days", (date(2026, 9, 29), date(2026, 9, 30))),
+
+
+@dataclass(frozen=True)
+class Company:
+    """A bundled company: the ranges of days that the demo runs, each with what it shows, and what to know of it."""
+
+    name: str
+    title: str
+    runs: tuple[tuple[date, date, str], ...]
+    note: str = ""
+
+    @property
+    def first_day(self) -> date:
+        """The first day that is scored."""
+        return self.runs[0][0]
+
+    @property
+    def last_day(self) -> date:
+        """The last day that is scored."""
+        return self.runs[-1][1]
+
+
+COMPANIES = (
+    Company(
+        "acme",
+        "Acme, a made-up company",
+        (
+            (date(2026, 7, 3), date(2026, 9, 29), "a backfill of 89 days in one run"),
+            (date(2026, 9, 30), date(2026, 9, 30), "the run of the next day, as every morning"),
+        ),
+    ),
+    Company(
+        "ravenstack",
+        "RavenStack, a public data set",
+        ((date(2024, 12, 31), date(2024, 12, 31), "its last complete day"),),
+        "Nearly all are AMBER because of the data: it has no logins, contacts, payments, seats in use or NPS, so at\n"
+        "  least six of the eleven signals are unknown and get fixed points, and its accounts use few of the 40\n"
+        "  features within four weeks. `csm explain` shows this for an account.",
+    ),
 )
 
 
 def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
     """Run every bundled company through ``execute`` and say where to look. Raises RunError if a run failed."""
-    from csm_core.publishing.notion.local_notion import DEFAULT_VIEW_ADDRESS
-
     started = time.monotonic()
-    csm = _short(Path(sys.argv[0]))
     target = (folder or DEFAULT_FOLDER).resolve()
     _fresh(target)
-    for name, title, days in COMPANIES:
-        config = demo_config(name, target, days[0])
-        for day in days:
-            print_line(f"\n== {title}: {day} ==")
-            status = execute(config, (day, day))
+    for company in COMPANIES:
+        config = demo_config(company.name, target, company.first_day)
+        print_line(f"\n{company.title}")
+        for first, last, shown in company.runs:
+            print_line(f"  {first if first == last else f'{first} to {last}'}: {shown}")
+            status = execute(config, (first, last), brief=True)
             if status:
-                message = f"the demo's run of {name} for {day} failed"
+                message = f"the demo's run of {company.name} for {first} to {last} failed"
                 raise RunError(message)
-    print_line(f"\nBoth companies are scored and published, in {time.monotonic() - started:.0f} s. Where to look next:")
-    for name, _, days in COMPANIES:
-        settings = _short(target / name / "csm.yaml")
-        print_line(f"\n  {name} ({days[-1]})")
-        print_line(f"    the pages    {csm} notion sandbox --config {settings}   and then {DEFAULT_VIEW_ADDRESS}")
-        print_line(f'    the tables   {csm} sql "from csm_health_current limit 20" --config {settings}')
-        print_line(f"    the UI       CSM_CONFIG={settings} make dev")
-    print_line(f"\n  {csm} --help lists what else it does.")
+        if company.note:
+            print_line(f"  {company.note}")
+    print_line(f"\nBoth companies are scored and published, in {time.monotonic() - started:.0f} s. Where to look:\n")
+    for arguments, shown in _next_commands(target, is_default=folder is None):
+        print_line(f"  # {shown}\n  {_program()} {arguments}")
+
+
+def demo_file() -> Path | None:
+    """The configuration of the demo's first company, if there is a demo in the default folder."""
+    file = DEFAULT_FOLDER / COMPANIES[0].name / "csm.yaml"
+    return file if file.is_file() else None
 
 
 def demo_config(name: str, folder: Path, first_day: date) -> Config:
     """Write ``<folder>/<name>/csm.yaml`` for a bundled company and read it."""
     import yaml
 
-    bundled = PROJECT_ROOT / "examples" / name
+    bundled = PROJECT_FILES / "examples" / name
     settings = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
     settings["warehouse"] = "csm.duckdb"
     # From the demo's first day on, so that it shows the reviews that are due before renewals.
@@ -63,10 +103,33 @@ def demo_config(name: str, folder: Path, first_day: date) -> Config:
     return load_config(target, {})
 
 
+def _next_commands(folder: Path, *, is_default: bool) -> list[tuple[str, str]]:
+    """Commands to run after the demo, as arguments of csm, and what each shows."""
+    acme, raven = (f"--config {_short(folder / company.name / 'csm.yaml')}" for company in COMPANIES)
+    opened = "open" if is_default else f"open {acme}"
+    return [
+        (opened, "the Dagster UI and the Notion pages, until Ctrl-C"),
+        (f"explain A0026 --since 2026-07-31 {acme}", "why a score moved"),
+        (f'sql "from csm_health_current limit 20" {acme}', "the scored accounts"),
+        (f"open {raven}", "the UI and the pages of RavenStack"),
+        (f"explain A-0158bb {raven}", "why an account of RavenStack is AMBER"),
+        ("--help", "the other commands"),
+    ]
+
+
+def _program() -> str:
+    """How csm is called from this folder."""
+    called = Path(sys.argv[0])
+    if called.suffix == ".py":
+        return f"{shlex.quote(sys.executable)} -m pipelines.main"
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).resolve() == called.resolve() else _short(called)
+
+
 def _short(path: Path) -> str:
     """A path as it is typed from here."""
     full = path.absolute()
-    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
+    return shlex.quote(str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full))
 
 
 def print_line(text: str) -> None:

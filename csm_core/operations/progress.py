@@ -21,11 +21,20 @@ def log_progress(asset: str, facts: Mapping[str, Any]) -> None:
     get_logger(__name__).info("asset done", asset=asset, **rounded)
 
 
-class Progress:
-    """Called with every asset that is done; ``quiet`` leaves it at the log."""
+BRIEF_SECONDS = 5.0
 
-    def __init__(self, *, quiet: bool = False) -> None:
+
+class Progress:
+    """Called with every asset that is done; ``quiet`` leaves it at the log.
+
+    ``brief`` shows the whole run in one line: rewritten on a terminal, a new one every few seconds in a log.
+    """
+
+    def __init__(self, *, quiet: bool = False, brief: bool = False) -> None:
         self._quiet = quiet
+        self._brief = brief
+        self._shown = time.monotonic()
+        self._assets = 0
         self._terminal = sys.stderr.isatty()
         self._layer = ""
         self._count = 0
@@ -38,12 +47,17 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._brief and self._terminal and not self._quiet and self._assets:
+            write_rewritten_line("")
         self._close_layer()
 
     def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
         """Note that ``asset`` is done, in the log as well; ``facts`` may hold ``rows`` and ``layer``."""
         log_progress(asset, facts)
         if self._quiet:
+            return
+        if self._brief:
+            self._show_briefly(asset)
             return
         layer = facts.get("layer") or next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)
         if layer != self._layer:
@@ -53,6 +67,17 @@ class Progress:
         self._rows += int(facts.get("rows") or 0)
         if self._terminal:
             write_rewritten_line(f"  {self._line()}  {asset}")
+
+    def _show_briefly(self, asset: str) -> None:
+        self._assets += 1
+        now = time.monotonic()
+        line = f"  {self._assets:>3} {'asset' if self._assets == 1 else 'assets'} done  {now - self._since:5.1f} s"
+        if self._terminal:
+            write_rewritten_line(f"{line}  {asset}")
+        elif now - self._shown > BRIEF_SECONDS:
+            self._shown = now
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._since

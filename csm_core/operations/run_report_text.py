@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from csm_core.analysts.day_summary_text import day_lines
+from csm_core.analysts.day_summary_text import day_lines, rag_counts
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.run_report import OUTCOMES, Publication, RunReport
 from csm_core.publishing.notion.report_text import report_lines as publication_lines
@@ -47,6 +47,18 @@ def report_lines(report: RunReport) -> list[str]:
     if outcome.succeeded:
         lines += ["", *_next_lines(report)]
     return lines
+
+
+def brief_line(report: RunReport) -> str:
+    """The result of a run that succeeded, in one line: the last day's accounts, what is published and where."""
+    parts: list[str] = []
+    if report.summary:
+        parts.append(f"{counted(report.summary.accounts, 'account')}: {', '.join(rag_counts(report.summary))}")
+        parts.append(counted(report.summary.alerts, "alert"))
+    publication = report.publication
+    where = publication.where.partition(" (")[0]
+    parts.append(f"published to {where}" if publication.day else f"published {_publication_lines(publication)[0]}")
+    return f"  {'; '.join(parts)}  ({report.seconds:.0f} s)"
 
 
 def _publication_lines(publication: Publication) -> list[str]:

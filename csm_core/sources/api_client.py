@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.settings_base import ApiSettings
+from csm_core.system.project_files import extra_missing
 from csm_core.system.redaction import without_secrets
 from csm_core.system.secrets import secret
 
@@ -30,10 +31,8 @@ def require_dlt(system: str) -> ModuleType:
     try:
         import dlt
     except ImportError:
-        message = (
-            f"reading {system} by API needs the extra `{EXTRA}`, which is not installed: "
-            f"pip install 'csm-health[{EXTRA}]'. Files and landed tables are read without it."
-        )
+        missing = extra_missing(f"reading {system} by API", EXTRA)
+        message = f"{missing} Files and landed tables are read without it."
         raise ConfigError(message) from None
     return dlt
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.settings import PostgresSettings
 from csm_core.system.addresses import checked_host, checked_port
+from csm_core.system.project_files import extra_missing
 from csm_core.system.redaction import without_secrets
 from csm_core.system.secrets import secret
 
@@ -37,10 +38,7 @@ def require_psycopg() -> ModuleType:
     try:
         import psycopg
     except ImportError:
-        message = (
-            f"reading PostgreSQL needs the extra `{EXTRA}`, which is not installed: pip install 'csm-health[{EXTRA}]'"
-        )
-        raise ConfigError(message) from None
+        raise ConfigError(extra_missing("reading PostgreSQL", EXTRA)) from None
     return psycopg
 
 

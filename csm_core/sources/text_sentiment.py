@@ -18,6 +18,7 @@ from csm_core.contract import SOURCE
 from csm_core.errors import ConfigError
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.sources.files import readable_files
+from csm_core.system.project_files import extra_missing
 from csm_core.warehouse.catalog import table_exists
 
 EXTRA = "sentiment"
@@ -94,10 +95,7 @@ def _analyzer() -> _Analyzer:
     try:
         from vaderSentiment import vaderSentiment  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
-        message = (
-            f"`sentiment: lexicon` needs the extra `{EXTRA}`, which is not installed: pip install 'csm-health[{EXTRA}]'"
-        )
-        raise ConfigError(message) from None
+        raise ConfigError(extra_missing("`sentiment: lexicon`", EXTRA)) from None
     return cast("_Analyzer", vaderSentiment.SentimentIntensityAnalyzer())
 
 

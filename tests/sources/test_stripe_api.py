@@ -324,7 +324,9 @@ def test_what_is_wrong_is_told_without_the_key(vendor, monkeypatch, tmp_path):
 
 def test_without_the_library_the_error_names_the_extra(vendor, monkeypatch):
     monkeypatch.setitem(sys.modules, "dlt", None)
-    with pytest.raises(ConfigError, match=r"pip install 'csm-health\[sources\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the extra `sources`, which is not .* Install it with `make setup-server`"
+    ):
         get_system("stripe").check(settings(vendor))
 
 

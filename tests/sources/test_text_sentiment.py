@@ -81,7 +81,9 @@ def test_without_the_library_the_error_names_the_extra(source_loads, tmp_path, m
     folder = tmp_path / "zendesk"
     write_lines(folder / "tickets.jsonl", {"id": 1, "subject": ANGRY})
     source = ZendeskSettings(system="zendesk", path=folder, sentiment="lexicon")
-    with pytest.raises(ConfigError, match=r"pip install 'csm-health\[sentiment\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the extra `sentiment`, which is not .* Install it with `make setup-server`"
+    ):
         ZENDESK.check(source)
     with pytest.raises(ConfigError, match="needs the extra `sentiment`"):
         load(source_loads, folder, sentiment="lexicon")
