@@ -59,12 +59,12 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
         read |= {tables[name] for kind in kinds for name in kind.tables}
     if not read:
         return Behind()
-    said = [step.sql for step in steps.values()]
-    said.append(kinds_version(kinds))
-    said += [settings_text(source) for source in config.sources if source.system == system]
+    versions = [step.version for step in steps.values()]
+    versions.append(kinds_version(kinds))
+    versions += [settings_text(source) for source in config.sources if source.system == system]
     return Behind(
         frozenset(table for table in read if table.startswith("raw.")),
-        hashlib.sha256("\n".join(said).encode()).hexdigest()[:12],
+        hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12],
         frozenset(step.table for step in steps.values() if FIRST_LOAD in step.columns),
     )
 

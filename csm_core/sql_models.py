@@ -71,7 +71,7 @@ class SqlModel:
 
     @property
     def version(self) -> str:
-        """A short hash of the SQL text: changes when the model does."""
+        """A short hash of the SQL: changes with the model, and not with comments or layout."""
         return version_of(self.sql)
 
     @property
@@ -85,9 +85,20 @@ class SqlModel:
         return parse_select(self.sql, self.path)[1]
 
 
-def version_of(sql: str) -> str:
-    """Twelve hexadecimal digits that change with the text."""
-    return hashlib.sha256(sql.encode()).hexdigest()[:12]
+@cache
+def version_of(sql: str, more: str = "") -> str:
+    """Sixteen hexadecimal digits that change with the SQL or with ``more``, and not with comments, blanks or lines."""
+    text = sql.encode()
+    tokens = duckdb.tokenize(sql)
+    # The offsets are those of bytes. A token ends where the next one begins, with the blanks between them.
+    starts = [*(start for start, _ in tokens), len(text)]
+    code = [
+        text[start:end].strip()
+        for (_, kind), start, end in zip(tokens, starts, starts[1:], strict=False)
+        if kind is not duckdb.token_type.comment
+    ]
+    # Tokens are hashed on lines of their own: two of them never make the text of one.
+    return hashlib.sha256(b"\n".join([*code, more.encode()])).hexdigest()[:16]
 
 
 def load_model(path: Path, layer: str) -> SqlModel:

@@ -14,6 +14,7 @@ import duckdb
 
 from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.errors import WarehouseError
+from csm_core.sql_models import version_of
 from csm_core.staging_casts import Judged, judge
 from csm_core.warehouse import has_rows
 
@@ -160,11 +161,22 @@ class Scope:
         return Source(
             system,
             unordered,
-            hashlib.sha256((sql + behind.version).encode()).hexdigest()[:16],
+            self._version(system, sql, behind.version),
             tuple(sorted(read)),
             types,
             judge(self.entity, unordered, types, system),
         )
+
+    def _version(self, system: str, sql: str, more: str) -> str:
+        """The version under which loads count as staged."""
+        version = version_of(sql, more)
+        # A warehouse of an earlier version has the hash of the text. If that is unchanged, so is what was staged.
+        earlier = hashlib.sha256((sql + more).encode()).hexdigest()[:16]
+        self.connection.execute(
+            "update run.staged_loads set model_hash = ? where entity = ? and system = ? and model_hash = ?",
+            [version, self.entity.name, system, earlier],
+        )
+        return version
 
     def _find_loads(self) -> None:
         for source in self.sources:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from csm_core.errors import ConfigError, SourceError, WarehouseError
 from csm_core.staging_casts import judge
 from csm_core.staging_gate import stage_entity
 from csm_core.warehouse import Warehouse
+from tests.sources.way_in import straight
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at\n"
 
@@ -433,6 +435,23 @@ def test_a_changed_model_stages_all_events_again(way_in):
     assert way_in.rows("select quantity from staging.stg_usage_events where event_id = 'e1'") == [(5,)]
 
 
+def test_a_comment_in_a_model_stages_nothing_again(way_in):
+    way_in.write_company()
+    way_in.run()
+    model = f"-- Grain: one row per event.\n\n{straight('usage_events').replace(',', chr(10) + ',')} -- by key"
+    report = stage_entity(way_in.connection, "usage_events", [("files", model)], staged_at=way_in.now)
+    assert (report.restaged, report.new_read, report.touched_days) == (False, 0, ())
+
+
+def test_a_warehouse_with_the_hash_of_the_text_stages_nothing_again(way_in):
+    way_in.write_company()
+    way_in.run()
+    # Earlier versions hashed the text of the model, with its comments.
+    hashed = sha256(straight("usage_events").encode()).hexdigest()[:16]
+    way_in.rows(f"update run.staged_loads set model_hash = '{hashed}' where entity = 'usage_events'")
+    assert not way_in.stage("usage_events")["usage_events"].restaged
+
+
 def test_a_change_in_a_joined_raw_table_stages_all_events_again(way_in):
     model = (
         "select event_id, subscriptions.account_id, event_name, occurred_at, events._source_file, "
@@ -581,6 +600,7 @@ from csm_core.sources.registry import get_system
 from csm_core.staging_casts import judge
 from csm_core.staging_gate import stage_entity
 from csm_core.warehouse import Warehouse
+from tests.sources.way_in import straight
 sys.path.insert(0, sys.argv[4])
 from tests.sources.way_in import straight
 folder, warehouse, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])

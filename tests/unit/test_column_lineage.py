@@ -35,7 +35,8 @@ def test_a_column_comes_from_what_its_sql_says():
 
 def test_of_sql_that_has_changed_nothing_is_said():
     model = MODELS["marts.csm_health_signals"]
-    assert columns_behind(dataclasses.replace(model, sql=model.sql + " -- changed")) == {}
+    assert columns_behind(dataclasses.replace(model, sql=model.sql.replace("0.5", "0.6"))) == {}
+    assert columns_behind(dataclasses.replace(model, sql=model.sql + " -- a comment")) == columns_behind(model)
 
 
 @pytest.mark.slow

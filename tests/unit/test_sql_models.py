@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from csm_core.errors import WarehouseError
-from csm_core.sql_models import SQL_ROOT, load_model, load_models, parse_select
+from csm_core.sql_models import SQL_ROOT, load_model, load_models, parse_select, version_of
 
 LAYERS = ("intermediate", "marts")
 ALL_MODELS = [model for layer in LAYERS for model in load_models(layer).values()]
@@ -54,6 +56,47 @@ def test_the_version_follows_the_sql_text(tmp_path):
     first = load_model(write(tmp_path, "select 1 as a"), "marts").version
     second = load_model(write(tmp_path, "select 2 as a"), "marts").version
     assert first != second
+
+
+TOKENS = (
+    *("with", "ä", "as", "(", "select", "a", ",", "'x -- y'", "as", "b", ",", "e'it\\'s'", "as", '"c /* d */"', ","),
+    *("record", "->>", "'$.é'", ",", "$as_of", "::", "date", ",", "1.5e3", "from", "t", ")"),
+    *("select", "b", "from", "ä", "where", "b", "<>", "'it''s'", "order", "by", "b"),
+)
+COMMENT = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="*/"), max_size=8)
+BLANK = st.one_of(
+    st.sampled_from((" ", "\n", "\t", "\n    ", "\r\n")),
+    COMMENT.map(lambda text: f" -- {text}\n"),
+    COMMENT.map(lambda text: f" /* {text} */ "),
+)
+
+
+@given(blanks=st.lists(BLANK, min_size=len(TOKENS) + 1, max_size=len(TOKENS) + 1))
+def test_comments_and_layout_do_not_change_the_version(blanks):
+    laid_out = blanks[0] + "".join(token + blank for token, blank in zip(TOKENS, blanks[1:], strict=True))
+    assert version_of(laid_out) == version_of(" ".join(TOKENS))
+
+
+@given(
+    place=st.integers(0, len(TOKENS) - 1),
+    change=st.sampled_from((lambda token: "", lambda token: f"{token} {token}", lambda token: f"{token[:-1]}z")),
+)
+def test_every_other_change_changes_the_version(place, change):
+    changed = [*TOKENS[:place], change(TOKENS[place]), *TOKENS[place + 1 :]]
+    assert version_of(" ".join(changed)) != version_of(" ".join(TOKENS))
+
+
+@given(text=st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8), quote=st.sampled_from("'\""))
+def test_what_is_quoted_belongs_to_the_version(text, quote):
+    def select(quoted: str) -> str:
+        return f"select {quote}{quoted.replace(quote, quote + quote)}{quote}"
+
+    assert version_of(select(f"{text} -- x")) != version_of(select(f"{text} -- y"))
+    assert version_of(select(f"{text} ")) != version_of(select(f"{text}  "))
+
+
+def test_the_same_sql_with_other_settings_has_another_version():
+    assert len({version_of("select 1"), version_of("select 1", "a"), version_of("select 1", "b")}) == 3
 
 
 @pytest.mark.parametrize("model", WITH_SQL, ids=lambda model: model.name)
