@@ -162,7 +162,7 @@ def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
 def _shared_model(model: SqlModel, entity: str, system: str, stated: Mapping[str, Any], shared: Path) -> SqlModel:
     """The model with its raw table replaced by each of another system's raw tables, as one union."""
     own = f"raw.{stated['models_of']}__{entity}"
-    if model.dependencies != {own}:
+    if model.dependencies != frozenset((own,)):
         message = (
             f"{shared}: {model.path} reads {', '.join(sorted(model.dependencies))}. Only a model that reads no table "
             f"but {own} can be shared: add a {model.path.name} to {shared.parent}."
