@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, USAGE_EVENTS, Reason
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
 from csm_core.gate.changed_days import note_changed_days
 from csm_core.gate.ignored_versions import IGNORED_VERSIONS, note_ignored
 from csm_core.gate.refused import Refused
@@ -14,9 +14,9 @@ from csm_core.sql_models import literal
 from csm_core.staging_casts import judge
 from csm_core.warehouse import has_rows, table_exists
 
-# The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where
-# one load brings a key twice without a version, the later file by name and the later line count.
-_RECENT_FIRST = "_version desc nulls last, {}_load_id desc, _source_file desc, _source_line desc"
+# The record's own version, then the load. The time of loading is not compared: a clock may be wrong, and loads are
+# numbered.
+_RECENT_FIRST = f"_version desc nulls last, {{}}{LATEST_LOAD_FIRST}"
 # A full list that is current counts before one that was replaced, however late that one was loaded.
 _CURRENT_FIRST = "lists.listed_until desc nulls first, "
 _AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
