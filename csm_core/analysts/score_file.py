@@ -17,7 +17,7 @@ from csm_core.errors import InputError
 from csm_core.ingest.parquet_files import OPTIONS, row_number
 from csm_core.ingest.read_settings import delimiter_of
 from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of
-from csm_core.ingest.text_reader import Refused, Row, line_count, read_header, read_lines, read_rows
+from csm_core.ingest.text_reader import RejectedLine, Row, line_count, read_header, read_lines, read_rows
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring.input_columns import ACCOUNT, input_columns, key_columns, unused_note
 from csm_core.scoring.sql import refusal_sql
@@ -247,15 +247,15 @@ def _read_text(
     return bad
 
 
-def _batches(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[list[Row]]:
+def _batches(records: Iterable[Row | RejectedLine], bad: list[BadRow]) -> Iterator[list[Row]]:
     rows = _rows(records, bad)
     while batch := list(islice(rows, _BATCH_ROWS)):
         yield batch
 
 
-def _rows(records: Iterable[Row | Refused], bad: list[BadRow]) -> Iterator[Row]:
+def _rows(records: Iterable[Row | RejectedLine], bad: list[BadRow]) -> Iterator[Row]:
     for record in records:
-        if isinstance(record, Refused):
+        if isinstance(record, RejectedLine):
             bad.append(BadRow(record.line, "", "", record.detail or str(record.reason), record.text))
         else:
             yield record

@@ -42,7 +42,7 @@ from csm_core.ingest.source_files import (
     stated,
 )
 from csm_core.ingest.text_loader import LINES, IncomingText, json_pointer, require_reading
-from csm_core.ingest.text_reader import Refused, fingerprint_of
+from csm_core.ingest.text_reader import RejectedLine, fingerprint_of
 from csm_core.warehouse.database import transaction
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.models import quoted as sql_quoted
@@ -345,7 +345,7 @@ class _Load:
         for one in embed(self._connection, self._target, load_id):
             file = files[one.file]
             detail = f"{one.path} is not a JSON object: {one.value[:_KEPT_OF_VALUE]}"
-            file.refused.append(Refused(one.line, Reason.INVALID_JSON, detail, one.text))
+            file.refused.append(RejectedLine(one.line, Reason.INVALID_JSON, detail, one.text))
             file.rows -= 1
 
     def _withdraw_vanished(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import by_key, column_key
 from csm_core.ingest.read_settings import AS_USUAL, Reading
-from csm_core.ingest.text_reader import GZIP, ZSTD, ZSTD_HELP, Refused, zstd_available
+from csm_core.ingest.text_reader import GZIP, ZSTD, ZSTD_HELP, RejectedLine, zstd_available
 
 CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
 SUFFIXES = {
@@ -40,7 +40,7 @@ class SourceFile:
     mtime_ns: int
     fingerprint: str = ""
     rows: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RejectedLine] = field(default_factory=list)
     columns: tuple[str, ...] = ()
     reading: Reading = AS_USUAL
 

@@ -19,7 +19,7 @@ from csm_core.ingest.column_names import same_column, shown, stored_name
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.ingest.read_settings import AS_USUAL, Reading
 from csm_core.ingest.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
-from csm_core.ingest.text_reader import Refused, Row, line_count, read_header, read_lines, read_rows, scanned
+from csm_core.ingest.text_reader import RejectedLine, Row, line_count, read_header, read_lines, read_rows, scanned
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS
 
@@ -166,7 +166,9 @@ class IncomingText:
             if len(refused) == file.rows and first.startswith("["):
                 message = f"{file.path}: a JSON array; expected JSON lines, one object on each line"
                 raise SourceError(message)
-            file.refused += [Refused(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused]
+            file.refused += [
+                RejectedLine(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in refused
+            ]
             self._connection.execute(f"delete {own} and {broken}", [file.name])
             file.rows -= len(refused)
         if not self._target.records:
@@ -201,7 +203,7 @@ class IncomingText:
         if refused:
             for line, text, keys in refused:
                 detail = f"the key {shown(next(key for key in keys if keys.count(key) > 1))} appears twice"
-                file.refused.append(Refused(line, Reason.UNPARSEABLE_ROW, detail, text))
+                file.refused.append(RejectedLine(line, Reason.UNPARSEABLE_ROW, detail, text))
             self._connection.execute(f"delete {own} and {twice}", [file.name])
             file.rows -= len(refused)
 
@@ -291,16 +293,16 @@ class FastCsv:
 class _Records(Protocol):
     """Reads a file's records with care, from the start."""
 
-    def __call__(self) -> Iterator[Row | Refused]:
+    def __call__(self) -> Iterator[Row | RejectedLine]:
         """The records and the refused lines, in the file's order."""
         ...
 
 
-def _batches(records: Iterator[Row | Refused], refused: list[Refused]) -> Iterator[list[Row]]:
+def _batches(records: Iterator[Row | RejectedLine], refused: list[RejectedLine]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     size = 0
     for record in records:
-        if isinstance(record, Refused):
+        if isinstance(record, RejectedLine):
             refused.append(record)
             continue
         batch.append(record)

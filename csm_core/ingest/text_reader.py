@@ -44,7 +44,7 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedLine:
     """A physical line (or record) that does not become a row: its number, why, and its text as far as it is kept."""
 
     line: int
@@ -243,11 +243,11 @@ def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") 
     return CsvHeader(named, separator, line)
 
 
-def read_lines(path: Path) -> Iterator[Row | Refused]:
+def read_lines(path: Path) -> Iterator[Row | RejectedLine]:
     """The text's lines as rows of one value, without line ends; blank lines are left out."""
     for number, raw in _numbered_lines(path):
         line = _decoded(number, raw)
-        if isinstance(line, Refused):
+        if isinstance(line, RejectedLine):
             yield line
         elif line.strip():
             yield Row(number, (line.rstrip("\r\n"),))
@@ -255,7 +255,7 @@ def read_lines(path: Path) -> Iterator[Row | Refused]:
 
 def read_rows(
     path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = (), header_line: int = 1
-) -> Iterator[Row | Refused]:
+) -> Iterator[Row | RejectedLine]:
     """The records of a CSV file after its line of column names, each with ``width`` values, or why it is none.
 
     An empty value is null, and one of ``null_values`` that is not quoted, with or without blanks around it.
@@ -273,20 +273,20 @@ def read_rows(
             return
         number, raw = first
         text = _decoded(number, raw)
-        if isinstance(text, Refused):
+        if isinstance(text, RejectedLine):
             yield text
             continue
         if not text.strip("\r\n"):
             continue
         outcome = split.parsed(number, text)
-        if isinstance(outcome, Refused) and outcome.detail == _OPEN_QUOTE:
+        if isinstance(outcome, RejectedLine) and outcome.detail == _OPEN_QUOTE:
             taken, record = _to_closing_quote(text, waiting, lines)
             longer = split.parsed(number, record)
             if isinstance(longer, Row):
                 outcome = longer
             else:
                 waiting.extendleft(reversed(taken))
-                outcome = Refused(number, Reason.UNPARSEABLE_ROW, "a quote is not closed", outcome.text)
+                outcome = RejectedLine(number, Reason.UNPARSEABLE_ROW, "a quote is not closed", outcome.text)
         yield outcome
 
 
@@ -335,18 +335,18 @@ class _Splitter:
         self._delimiter = delimiter
         self._null_values = null_values
 
-    def parsed(self, number: int, record: str) -> Row | Refused:
+    def parsed(self, number: int, record: str) -> Row | RejectedLine:
         """The row of one record, or the reason why it is rejected."""
         text = record.rstrip("\r\n")
         try:
             rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter, strict=True))
         except csv.Error as error:
-            return Refused(number, Reason.UNPARSEABLE_ROW, str(error), text)
+            return RejectedLine(number, Reason.UNPARSEABLE_ROW, str(error), text)
         if len(rows) != 1:
-            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
+            return RejectedLine(number, Reason.UNPARSEABLE_ROW, f"{len(rows)} rows on one line", text)
         values = rows[0]
         if len(values) != self._width:
-            return Refused(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
+            return RejectedLine(number, Reason.UNPARSEABLE_ROW, f"{len(values)} values for {self._width} columns", text)
         nulls = self._null_values
         if nulls:
             means_null = [value in nulls or value.strip(BLANKS) in nulls for value in values]
@@ -373,16 +373,16 @@ class _Splitter:
         return found
 
 
-def _decoded(number: int, raw: bytes) -> str | Refused:
+def _decoded(number: int, raw: bytes) -> str | RejectedLine:
     if len(raw) > MAX_RECORD_BYTES:
         kept = raw[:KEPT_OF_TOO_LONG].decode("utf-8", errors="backslashreplace")
         detail = f"longer than {MAX_RECORD_BYTES // 1024 // 1024} MB"
-        return Refused(number, Reason.ROW_TOO_LONG, detail, kept)
+        return RejectedLine(number, Reason.ROW_TOO_LONG, detail, kept)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         text = raw.rstrip(b"\r\n").decode("utf-8", errors="backslashreplace")
-        return Refused(number, Reason.INVALID_ENCODING, f"byte {error.start + 1} is not UTF-8", text)
+        return RejectedLine(number, Reason.INVALID_ENCODING, f"byte {error.start + 1} is not UTF-8", text)
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from csm_core.ingest.text_reader import Refused, Row, read_rows
+from csm_core.ingest.text_reader import RejectedLine, Row, read_rows
 
 VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 WIDTH = 3
@@ -49,6 +49,6 @@ def test_every_line_is_in_a_record_or_refused(tmp_path, lines):
         covered |= set(range(one.line, one.line + inside + 1))
     stated = {number for number, line in enumerate(lines, start=2) if line.strip("\r")}
     assert stated <= covered
-    refused = {one.line: one.text for one in found if isinstance(one, Refused)}
+    refused = {one.line: one.text for one in found if isinstance(one, RejectedLine)}
     for number, text in refused.items():
         assert text == lines[number - 2].rstrip("\r").replace("\xe9", "\\xe9")

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.staging import behind_of
+from assets.staging import upstream_of
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
@@ -155,7 +155,7 @@ def stage(way_in, source: DelightedSettings, folder: Path, percent: float = 100)
         [("delighted", models["nps_responses"].sql)],
         staged_at=way_in.now,
         max_rejected_percent=percent,
-        behind={"delighted": behind_of(config, "delighted", steps, models)},
+        upstream={"delighted": upstream_of(config, "delighted", steps, models)},
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from csm_core.contract import ENTITIES, Reason
 from csm_core.errors import ConfigError, SourceError, WarehouseError
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 from tests.way_in import straight
@@ -219,7 +219,7 @@ def judged(value: str, column: str) -> object:
         "'' as _source_file, 1 as _source_line, timestamp '2026-06-01' as _loaded_at, 1 as _load_id"
     )
     types = {name: kind for name, kind, *_ in connection.execute(f"describe {model}").fetchall()}
-    made = judge(ENTITIES["usage_events"], model, types, "files")
+    made = validate(ENTITIES["usage_events"], model, types, "files")
     row = connection.execute(f"select _problem, {column} from ({made.sql})").fetchone()
     assert row is not None
     return row[1] if row[0] is None else made.problems[row[0] - 1][1]
@@ -597,7 +597,7 @@ from pathlib import Path
 import structlog
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.registry import get_system
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 sys.path.insert(0, sys.argv[4])
