@@ -23,7 +23,7 @@ from assets.context import (
 from csm_core.days.finished_days import model_parameters
 from csm_core.days.portfolio_checks import require_population
 from csm_core.days.quarter_reviews import build_reviews_early
-from csm_core.devtools.column_lineage import columns_behind
+from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.late_changes import span_text
 from csm_core.warehouse.materialize import ModelResult, build_model
@@ -195,22 +195,22 @@ def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
 
 def _table_schema(model: SqlModel, types: Mapping[str, str]) -> dg.TableSchema:
     """The columns with what they mean and where they come from."""
-    behind = columns_behind(model)
+    origins = column_lineage_of(model)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                name, _type_name(types.get(name, "unknown")), description=text + _origin(behind.get(name, ()))
+                name, _type_name(types.get(name, "unknown")), description=text + _origin(origins.get(name, ()))
             )
             for name, text in model.columns.items()
         ]
     )
 
 
-def _origin(behind: Sequence[tuple[str, str]]) -> str:
+def _origin(origins: Sequence[tuple[str, str]]) -> str:
     """Where a column comes from, as a sentence for its description; of many columns only their tables."""
-    named = [f"{asset_name(table)}.{column}" for table, column in behind]
+    named = [f"{asset_name(table)}.{column}" for table, column in origins]
     if len(named) > FEW_COLUMNS:
-        named = sorted({asset_name(table) for table, _ in behind})
+        named = sorted({asset_name(table) for table, _ in origins})
     return f" From {', '.join(named)}." if named else ""
 
 
@@ -223,8 +223,8 @@ def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
     """The columns of other assets that each column comes from."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(asset_name(table), name) for table, name in behind]
-            for column, behind in columns_behind(model).items()
+            column: [dg.TableColumnDep(asset_name(table), name) for table, name in origins]
+            for column, origins in column_lineage_of(model).items()
         }
     )
 

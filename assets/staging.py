@@ -20,7 +20,7 @@ from csm_core.publishing.notion import assessments
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.source_settings import settings_text
 from csm_core.sources.unread_files import unread_below
-from csm_core.staging.gate import Behind, stage_entity
+from csm_core.staging.gate import UpstreamInputs, stage_entity
 from csm_core.staging.vendor_records import build_records, kinds_version, records_table
 from csm_core.warehouse.models import SqlModel, staging_models, staging_steps
 
@@ -31,7 +31,7 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
     models = {system: staging_models(system) for system in systems}
     steps = {system: staging_steps(system) for system in systems}
-    behind = {system: behind_of(config, system, steps[system], models[system]) for system in systems}
+    upstream = {system: upstream_of(config, system, steps[system], models[system]) for system in systems}
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
         *(_records_asset(system) for system in systems if record_kinds(system)),
@@ -41,14 +41,16 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
             _staging_asset(
                 entity,
                 {system: found[entity.name] for system, found in models.items() if entity.name in found},
-                behind,
+                upstream,
             )
             for entity in ENTITIES.values()
         ),
     ]
 
 
-def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]) -> Behind:
+def upstream_of(
+    config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]
+) -> UpstreamInputs:
     """What the models of a system read by way of its steps and of the account map."""
     read = {table for step in steps.values() for table in step.dependencies}
     if any(ACCOUNT_MAP in model.dependencies for model in models.values()):
@@ -58,13 +60,13 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
         tables = {table.name: table.table for table in get_system(system).raw_tables}
         read |= {tables[name] for kind in kinds for name in kind.tables}
     if not read:
-        return Behind()
-    said = [step.sql for step in steps.values()]
-    said.append(kinds_version(kinds))
-    said += [settings_text(source) for source in config.sources if source.system == system]
-    return Behind(
+        return UpstreamInputs()
+    versions = [step.version for step in steps.values()]
+    versions.append(kinds_version(kinds))
+    versions += [settings_text(source) for source in config.sources if source.system == system]
+    return UpstreamInputs(
         frozenset(table for table in read if table.startswith("raw.")),
-        hashlib.sha256("\n".join(said).encode()).hexdigest()[:12],
+        hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12],
         frozenset(step.table for step in steps.values() if FIRST_LOAD in step.columns),
     )
 
@@ -135,20 +137,20 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
 def _staging_asset(
     entity: Entity,
     models: dict[str, SqlModel],
-    behind: Mapping[str, Behind],
+    upstream: Mapping[str, UpstreamInputs],
 ) -> dg.AssetsDefinition:
     # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
-    upstream = {asset_name(table) for table in read if not table.startswith("run.")}
+    upstream_assets = {asset_name(table) for table in read if not table.startswith("run.")}
     # An account_id unknown to accounts is refused, so accounts are staged before everything else.
     if entity.name != ACCOUNTS:
-        upstream.add(asset_name(ENTITIES[ACCOUNTS].table))
+        upstream_assets.add(asset_name(ENTITIES[ACCOUNTS].table))
 
     version = "+".join(model.version for model in models.values()) or "none"
 
     @dg.asset(
         key=asset_name(entity.table),
-        deps=sorted(upstream),
+        deps=sorted(upstream_assets),
         description=f"{entity.name} as the staged contract has them, from {', '.join(models) or 'no source'}; "
         f"rejected records are in {entity.quarantine_table}.",
         group_name="staging",
@@ -179,7 +181,7 @@ def _staging_asset(
                 max_rejected_percent=pipeline.config.max_rejected_percent,
                 min_rejected=pipeline.config.min_rejected,
                 max_closed_percent=pipeline.config.max_closed_percent,
-                behind=behind,
+                upstream=upstream,
             )
         pipeline.staged.append(result)
         pipeline.progress(asset_name(entity.table), {"rows": result.loaded, "seconds": result.seconds})

@@ -368,6 +368,9 @@ MAP_EXPORT_COLUMNS = ("waiting_records", "candidate_1", "candidate_2", "candidat
 UNDECIDED = "?"
 """What an account map holds for a customer of whom nobody has said yet which account it is."""
 
+LATEST_LOAD_FIRST = "_load_id desc, _source_file desc, _source_line desc"
+"""The order of records with the same key and version: later load, then later file by name, then later line."""
+
 BOOKKEEPING: dict[str, str] = {
     "_source_file": "varchar",
     "_source_line": "bigint",

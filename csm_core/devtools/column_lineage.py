@@ -21,19 +21,19 @@ LAYERS = ("intermediate", "marts")
 Columns = Mapping[str, Sequence[tuple[str, str]]]
 
 
-def columns_behind(model: SqlModel) -> Columns:
+def column_lineage_of(model: SqlModel) -> Columns:
     """By column of the model, the (table, column) pairs that its values come from; empty if that was not read."""
     entry = _stored().get(model.table)
     if entry is None or entry["version"] != version_of(_sql(model)):
         return {}
     return {
-        column: [(one.rpartition(".")[0], one.rpartition(".")[2]) for one in behind]
-        for column, behind in entry["columns"].items()
+        column: [(one.rpartition(".")[0], one.rpartition(".")[2]) for one in origins]
+        for column, origins in entry["columns"].items()
     }
 
 
 def read_lineage() -> dict[str, Any]:
-    """What ``sql/lineage.json`` has to hold: by table, the version of its SQL and what is behind each column."""
+    """The content of ``sql/lineage.json``: by table, the version of its SQL and the origins of each column."""
     from sqlglot import exp
     from sqlglot.lineage import lineage
 
@@ -60,8 +60,8 @@ def read_lineage() -> dict[str, Any]:
         columns: dict[str, list[str]] = {}
         for column in model.columns:
             leaves = [leaf for leaf in nodes[column].walk() if isinstance(leaf.expression, exp.Table)]
-            behind = {f"{leaf.expression.db}.{leaf.expression.name}.{leaf.name.rpartition('.')[2]}" for leaf in leaves}
-            columns[column] = sorted(one for one in behind if not one.startswith("run."))
+            origins = {f"{leaf.expression.db}.{leaf.expression.name}.{leaf.name.rpartition('.')[2]}" for leaf in leaves}
+            columns[column] = sorted(one for one in origins if not one.startswith("run."))
         found[model.table] = {"version": version_of(_sql(model)), "columns": columns}
     return found
 

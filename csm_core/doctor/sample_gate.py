@@ -15,7 +15,7 @@ from csm_core.doctor.value_formats import date_formats, decimal_marks, null_text
 from csm_core.ingest.source_files import first_line
 from csm_core.sources.files import SYSTEM as FILES
 from csm_core.sources.postgres import SYSTEM as POSTGRES
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.plan import Limits
 from csm_core.staging.vendor_records import REJECTED_RECORDS
 from csm_core.system.terminal import printable
@@ -96,10 +96,10 @@ class SampleGate:
         only_key = replace(accounts, columns=(accounts.columns[0],))
         for system, found in models.items():
             if ACCOUNTS in found:
-                judged = judge(only_key, _select(found[ACCOUNTS]), self._types(found[ACCOUNTS]), system)
+                validated = validate(only_key, _select(found[ACCOUNTS]), self._types(found[ACCOUNTS]), system)
                 self._connection.execute(
                     f"insert into {accounts.table} ({ACCOUNT_COLUMN}) select distinct {ACCOUNT_COLUMN} "
-                    f"from ({judged.sql}) where {ACCOUNT_COLUMN} is not null"
+                    f"from ({validated.sql}) where {ACCOUNT_COLUMN} is not null"
                 )
 
     def accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
@@ -128,17 +128,17 @@ class SampleGate:
         types = self._types(model)
         # With no column selected, only the version is validated.
         for columns in (*((column,) for column in entity.columns), ()):
-            judged = judge(replace(entity, columns=columns), _select(model), types, system)
+            validated = validate(replace(entity, columns=columns), _select(model), types, system)
             name = columns[0].name if columns else UPDATED
             numbers = [
                 (number, reason)
-                for number, (field, reason) in enumerate(judged.problems, start=1)
+                for number, (field, reason) in enumerate(validated.problems, start=1)
                 if field == name and self._counts(system, name, reason, known_accounts=known_accounts)
             ]
             for number, reason in numbers:
                 self._connection.execute(
                     f"insert into rejected_values select ?, ?, ?, ?, _value, _source_file, _source_line "
-                    f"from ({judged.sql}) where _problem = {number}",
+                    f"from ({validated.sql}) where _problem = {number}",
                     [entity.name, system, name, str(reason)],
                 )
         # The declared fields of vendors' records are validated before the staging models.

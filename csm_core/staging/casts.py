@@ -53,7 +53,7 @@ _VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidatedSelect:
     """A SELECT that casts and validates: the columns of the contract, bookkeeping, ``_version``, and the outcome.
 
     ``_ignored`` is the name of the setting or rule that leaves the record out. ``_problem`` is null for an acceptable
@@ -72,7 +72,7 @@ class _Cast:
     problems: tuple[tuple[str, Reason], ...]
 
 
-def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> Judged:
+def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) -> ValidatedSelect:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
     A contract column that the model leaves out is null for every record. A record without an account but with an
@@ -129,61 +129,61 @@ def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> 
         f"coalesce(_left_out, case when _problem is null then {by_rule} end) as {IGNORED} "
         f"from (select {carried}, {kept}, _left_out, case when _left_out is null then {problem} end as _problem "
         f"from (select {valued}, {kept}, _left_out from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
-        f"as valued {accounts}) as judged"
+        f"as valued {accounts}) as validated"
     )
-    return Judged(sql, tuple(problems))
+    return ValidatedSelect(sql, tuple(problems))
 
 
 @dataclass(frozen=True)
-class AsTheyAre:
+class PassthroughCast:
     """How to take over records whose columns have fitting types, without looking at each value twice.
 
-    ``values`` are the contract's columns and ``_version``; ``suspect`` is true for a record that must be validated,
-    since it may have to be cleaned, rejected or ignored; it is never null for such a record.
+    ``values`` are the contract's columns and ``_version``; ``needs_validation`` is true for a record that may
+    have to be cleaned, rejected or ignored; it is never null for such a record.
     """
 
     values: str
-    suspect: str
+    needs_validation: str
 
 
-def as_they_are(entity: Entity, types: Mapping[str, str]) -> AsTheyAre | None:
+def passthrough_cast(entity: Entity, types: Mapping[str, str]) -> PassthroughCast | None:
     """The quick way for typed sources, or None where a column has to be cast. An account's existence is not looked at.
 
     Text is above suspicion when it begins and ends with a printable ASCII character: the comparisons are answered from
     the storage's statistics and dictionaries, where stripping would copy every value.
     """
     values: list[str] = []
-    suspects: list[str] = []
+    needs_validation: list[str] = []
     for column in entity.columns:
         name, kind = column.name, types.get(column.name, "").upper()
         if column.kind is Kind.TEXT and kind == "VARCHAR" and not column.levels and not column.currency:
-            suspects.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] not between '!' and '~'")
-            suspects += [f"ends_with({name}, '.0')"] if column.identifier else []
+            needs_validation.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] not between '!' and '~'")
+            needs_validation += [f"ends_with({name}, '.0')"] if column.identifier else []
             values.append(name if column.default is None else f"coalesce({name}, {literal(column.default)}) as {name}")
         elif column.kind is Kind.INTEGER and kind in _SMALL_INTEGER_TYPES:
-            suspects += [f"{name} < {column.minimum}"] if column.minimum is not None else []
-            suspects += [f"{name} > {column.maximum}"] if column.maximum is not None else []
-            suspects += [f"{name} = {column.ignored_at}"] if column.ignored_at is not None else []
+            needs_validation += [f"{name} < {column.minimum}"] if column.minimum is not None else []
+            needs_validation += [f"{name} > {column.maximum}"] if column.maximum is not None else []
+            needs_validation += [f"{name} = {column.ignored_at}"] if column.ignored_at is not None else []
             value = f"cast({name} as {column.kind})"
             values.append(f"{value if column.default is None else f'coalesce({value}, {column.default})'} as {name}")
         elif column.kind is Kind.TIMESTAMP and kind == "TIMESTAMP":
-            suspects.append(_beyond(name))
+            needs_validation.append(_beyond(name))
             values.append(name)
         else:
             return None
         if column.required:
-            suspects.append(f"{name} is null")
+            needs_validation.append(f"{name} is null")
     if IGNORED in types:
-        suspects.append(f"{IGNORED} is not null")
+        needs_validation.append(f"{IGNORED} is not null")
     if VERSION not in types:
         values.append(f"null::timestamp as {VERSION}")
     elif types[VERSION].upper() == "TIMESTAMP":
-        suspects.append(_beyond(VERSION))
+        needs_validation.append(_beyond(VERSION))
         values.append(VERSION)
     else:
-        suspects.append(f"{VERSION} is not null")
+        needs_validation.append(f"{VERSION} is not null")
         values.append(f"null::timestamp as {VERSION}")
-    return AsTheyAre(", ".join(values), f"({' or '.join(suspects)})")
+    return PassthroughCast(", ".join(values), f"({' or '.join(needs_validation)})")
 
 
 def _cast(column: Column, type_name: str) -> _Cast:

@@ -1,4 +1,4 @@
-"""The short way: all events in one pass, as none of their keys occurs twice."""
+"""Full refresh: stages all events in one pass, if no key occurs twice."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from csm_core.contract import ACCOUNT_COLUMN, GATE_COLUMNS, IGNORED
-from csm_core.staging.casts import as_they_are, judge
+from csm_core.staging.casts import passthrough_cast, validate
 from csm_core.staging.changed_days import note_changed_days
 from csm_core.staging.ignored_versions import note_ignored
-from csm_core.staging.plan import Counts, Limits, Outcome, Scope, Source
-from csm_core.staging.quarantine_writer import Refused
+from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, StagingResult
+from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import has_rows
 
 _BLOCK_ROWS = 122_880
@@ -19,21 +19,21 @@ _LEFT_OUT = "temp.gate_left_out"
 
 class _Taken(NamedTuple):
     accepted: str
-    judged: str
+    validated: str
 
 
-class AtOnce:
+class FullRefresh:
     """Stages every record of a scope, reading each once."""
 
-    def __init__(self, scope: Scope, refused: Refused, counts: Counts) -> None:
+    def __init__(self, scope: Scope, quarantine: QuarantineWriter, counts: Counts) -> None:
         self._scope = scope
-        self._refused = refused
+        self._quarantine = quarantine
         self._counts = counts
         self._connection = scope.connection
         self._entity = scope.entity
         self._sources = scope.sources
 
-    def run(self, limits: Limits) -> Outcome | None:
+    def run(self, limits: Limits) -> StagingResult | None:
         """Stage everything; None, and nothing done, when a key occurs twice."""
         connection, entity = self._connection, self._entity
         fresh = f"{entity.table}_fresh"
@@ -52,7 +52,7 @@ class AtOnce:
             connection.execute(f"drop table {fresh}")
             return None
         self._counts.loaded = loaded
-        self._refused.write(
+        self._quarantine.write(
             None if all_taken else f"select * exclude ({IGNORED}, _version) from {_LEFT_OUT} where {IGNORED} is null"
         )
         if not all_taken:
@@ -61,12 +61,12 @@ class AtOnce:
                     f"select {IGNORED}, count(*) from {_LEFT_OUT} where {IGNORED} is not null group by all"
                 ).fetchall()
             )
-        self._counts.superseded = self._refused.superseded_by_steps()
-        self._counts.read = rows + self._refused.beside_models() + self._counts.superseded
-        refusal = self._refused.too_much(limits)
+        self._counts.superseded = self._quarantine.superseded_by_steps()
+        self._counts.read = rows + self._quarantine.beside_models() + self._counts.superseded
+        refusal = self._quarantine.too_much(limits)
         if refusal:
             connection.execute(f"drop table {fresh}")
-            return Outcome(refusal)
+            return StagingResult(refusal)
         note_ignored(
             self._scope,
             "" if all_taken else f"select _key, _version, _load_id from {_LEFT_OUT} where {IGNORED} is not null",
@@ -75,37 +75,37 @@ class AtOnce:
         connection.execute(f"drop table {entity.table}")
         schema, _, name = entity.table.partition(".")
         connection.execute(f"alter table {schema}.{name}_fresh rename to {name}")
-        return Outcome(days=days)
+        return StagingResult(days=days)
 
-    def _take_all(self, source: Source) -> _Taken:
-        """The acceptable records of a source, and all judged records, which include the others."""
+    def _take_all(self, source: StagingInput) -> _Taken:
+        """The acceptable records of a source, and all validated records, which include the others."""
         names = ", ".join((*self._entity.column_names, *GATE_COLUMNS))
         acceptable = f"where _problem is null and {IGNORED} is null"
-        plain = as_they_are(self._entity, source.types)
+        plain = passthrough_cast(self._entity, source.types)
         if plain is None:
-            judged = source.judged.sql
-            return _Taken(f"select {names} from ({judged}) {acceptable}", judged)
+            validated = source.validated.sql
+            return _Taken(f"select {names} from ({validated}) {acceptable}", validated)
         known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
-        narrowed = f"select * from ({source.sql}) where {plain.suspect} or coalesce(not {known}, true)"
-        suspects = f"temp.{suspects_table(self._sources.index(source))}"
+        narrowed = f"select * from ({source.sql}) where {plain.needs_validation} or coalesce(not {known}, true)"
+        needs_validation = f"temp.{needs_validation_table(self._sources.index(source))}"
         self._connection.execute(
-            f"create or replace temp table {suspects.removeprefix('temp.')} as "
-            f"{judge(self._entity, narrowed, source.types, source.system).sql}"
+            f"create or replace temp table {needs_validation.removeprefix('temp.')} as "
+            f"{validate(self._entity, narrowed, source.types, source.system).sql}"
         )
         accepted = f"select {plain.values}, _loaded_at, _load_id from ({source.sql})"
         # Where all is well, nothing has to be filtered row by row.
-        if has_rows(self._connection, suspects):
+        if has_rows(self._connection, needs_validation):
             accepted = (
-                f"select {names} from ({accepted} where {known} and not coalesce({plain.suspect}, false)) "
-                f"union all select {names} from {suspects} {acceptable}"
+                f"select {names} from ({accepted} where {known} and not coalesce({plain.needs_validation}, false)) "
+                f"union all select {names} from {needs_validation} {acceptable}"
             )
-        return _Taken(accepted, f"from {suspects}")
+        return _Taken(accepted, f"from {needs_validation}")
 
     def _collect_left_out(self, taken: Sequence[_Taken]) -> None:
         """The records that are rejected or ignored, in one temporary table."""
         selects = " union all ".join(
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
-            f"{self._entity.key} as _key, _loaded_at, _version, {IGNORED} from ({one.judged}) "
+            f"{self._entity.key} as _key, _loaded_at, _version, {IGNORED} from ({one.validated}) "
             f"where _problem is not null or {IGNORED} is not null"
             for one in taken
         )
@@ -138,6 +138,6 @@ class AtOnce:
         return spans <= 2 * days + blocks
 
 
-def suspects_table(number: int) -> str:
-    """The scratch table of a source's records that are not beyond doubt, judged."""
-    return f"gate_suspects_{number}"
+def needs_validation_table(number: int) -> str:
+    """The temporary table of the validated records of a source whose values may not parse."""
+    return f"gate_needs_validation_{number}"

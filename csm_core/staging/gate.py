@@ -1,12 +1,12 @@
 """The gate between vendors' records and the staged contract: cast, refuse, keep the latest of each key, count.
 
-``stage_entity`` runs the staging models of an entity (one per source system), casts their columns, puts refused
+``stage_entity`` runs the staging models of an entity (one per source system), casts their columns, puts rejected
 records into ``quarantine.<entity>`` with the reason and their raw text, lets the latest record of each key into
 ``staging.stg_<entity>``, and asserts that every record read is loaded, rejected, superseded or ignored. All of it is
 one transaction; a load with too many rejected records changes nothing but its quarantine.
 
 Small entities are staged again from raw in every run. ``usage_events`` only takes what is new: loads that it has not
-taken yet, and records refused for an unknown account that has turned up since. Their days go to
+taken yet, and records rejected for an unknown account that has turned up since. Their days go to
 ``run.pending_usage_days``, from where the daily rollup takes them. A changed staging model, or a change in another raw
 table that the model reads, stages all events again as well, and only the days that came out different are queued.
 
@@ -24,10 +24,10 @@ import duckdb
 
 from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
-from csm_core.staging.full_refresh import AtOnce, suspects_table
-from csm_core.staging.merge import ByKey
-from csm_core.staging.plan import Behind, Counts, Limits, Outcome, Scope
-from csm_core.staging.quarantine_writer import Refused
+from csm_core.staging.full_refresh import FullRefresh, needs_validation_table
+from csm_core.staging.merge import MergeByKey
+from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, UpstreamInputs
+from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import columns_of, transaction
 from csm_core.warehouse.text_macros import create_macros
 
@@ -45,7 +45,7 @@ QUARANTINE_COLUMNS = {
 }
 _SCRATCH = (
     *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
-    *("gate_leaving", "gate_refused", "gate_staged", "gate_lists", "gate_left_out"),
+    *("gate_leaving", "gate_rejected", "gate_staged", "gate_lists", "gate_left_out"),
 )
 
 
@@ -98,13 +98,13 @@ def stage_entity(
     max_rejected_percent: float = 5.0,
     min_rejected: int = 1,
     max_closed_percent: float = 100.0,
-    behind: Mapping[str, Behind] | None = None,
+    upstream: Mapping[str, UpstreamInputs] | None = None,
 ) -> StageReport:
     """Stage one entity from its models, given as (system, SELECT); ``accounts`` has to be staged before the others.
 
     A model's SELECT gives the contract's columns under their names, in any type (one left out is null), and passes on
-    the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant. ``behind``
-    says, by system, what a model reads indirectly.
+    the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant.
+    ``upstream`` states, by system, what a model reads indirectly.
 
     Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system, and
     at least ``min_rejected``, are rejected, or all new records of one raw table (they are then in quarantine, and
@@ -120,13 +120,13 @@ def stage_entity(
     try:
         prepare(connection, entity)
         with transaction(connection):
-            scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), behind or {})
+            scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), upstream or {})
             counts, new = Counts(), Counts()
             outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected, max_closed_percent))
             if not outcome.refusal:
                 _assert_accounted(entity_name, counts)
                 scope.remember_loads()
-        for scratch in (*_SCRATCH, *(suspects_table(number) for number in range(len(models)))):
+        for scratch in (*_SCRATCH, *(needs_validation_table(number) for number in range(len(models)))):
             connection.execute(f"drop table if exists temp.{scratch}")
     except duckdb.Error as error:
         message = f"staging {entity_name} failed: {str(error).splitlines()[0]}"
@@ -151,13 +151,13 @@ def stage_entity(
     )
 
 
-def _run(scope: Scope, counts: Counts, new: Counts, limits: Limits) -> Outcome:
-    refused = Refused(scope, counts, new)
+def _run(scope: Scope, counts: Counts, new: Counts, limits: Limits) -> StagingResult:
+    quarantine = QuarantineWriter(scope, counts, new)
     if scope.restages_all and scope.entity.name == USAGE_EVENTS and not scope.outdated():
-        outcome = AtOnce(scope, refused, counts).run(limits)
+        outcome = FullRefresh(scope, quarantine, counts).run(limits)
         if outcome is not None:
             return outcome
-    return ByKey(scope, refused, counts).run(limits)
+    return MergeByKey(scope, quarantine, counts).run(limits)
 
 
 def _assert_accounted(entity_name: str, counts: Counts) -> None:

@@ -1,46 +1,46 @@
-"""The long way: record by record key, of which the latest one stands."""
+"""Merge by key: stages the latest record of each key."""
 
 from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, USAGE_EVENTS, Reason
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
 from csm_core.ingest.full_lists import FULL_FILES
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.changed_days import note_changed_days
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, note_ignored
-from csm_core.staging.plan import Counts, Limits, Outcome, Scope, among
-from csm_core.staging.quarantine_writer import Refused
+from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, among
+from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.models import literal
 
-# The record's own version, then the load. The clock says nothing: it may have been wrong, and loads are numbered. Where
-# one load brings a key twice without a version, the later file by name and the later line count.
-_RECENT_FIRST = "_version desc nulls last, {}_load_id desc, _source_file desc, _source_line desc"
+# The record's own version, then the load. The time of loading is not compared: a clock may be wrong, and loads are
+# numbered.
+_RECENT_FIRST = f"_version desc nulls last, {{}}{LATEST_LOAD_FIRST}"
 # A full list that is current counts before one that was replaced, however late that one was loaded.
 _CURRENT_FIRST = "lists.listed_until desc nulls first, "
 _AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
 
 
-class ByKey:
+class MergeByKey:
     """Stages the records of a scope, or only the new ones, with the latest of each key."""
 
-    def __init__(self, scope: Scope, refused: Refused, counts: Counts) -> None:
+    def __init__(self, scope: Scope, quarantine: QuarantineWriter, counts: Counts) -> None:
         self._scope = scope
-        self._refused = refused
+        self._quarantine = quarantine
         self._counts = counts
         self._connection = scope.connection
         self._entity = scope.entity
         self._sources = scope.sources
 
-    def run(self, limits: Limits) -> Outcome:
+    def run(self, limits: Limits) -> StagingResult:
         """Stage the records in scope."""
         connection, entity = self._connection, self._entity
         self._scope.outdated()
         self._find_lists()
         self._collect()
         self._decide()
-        self._refused.write(
+        self._quarantine.write(
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
             f"{entity.key} as _key, _loaded_at from temp.gate_decided where _outcome = 'rejected'"
         )
@@ -48,20 +48,20 @@ class ByKey:
             connection.execute("select _outcome, count(*) from temp.gate_decided group by _outcome").fetchall()
         )
         self._counts.read = sum(count for name, count in outcomes.items() if name != "withdrawn")
-        before = self._refused.superseded_by_steps()
-        self._counts.read += self._refused.beside_models() + before
+        before = self._quarantine.superseded_by_steps()
+        self._counts.read += self._quarantine.beside_models() + before
         self._counts.superseded = outcomes.get("superseded", 0) + before
         self._counts.count_ignored(
             connection.execute(
                 f"select {IGNORED}, count(*) from temp.gate_decided where _outcome = 'ignored' group by all"
             ).fetchall()
         )
-        refusal = self._refused.too_much(limits)
+        refusal = self._quarantine.too_much(limits)
         if refusal:
-            return Outcome(refusal)
+            return StagingResult(refusal)
         closing = self._closing(limits)
         if closing:
-            return Outcome(closing)
+            return StagingResult(closing)
         accepted = f"select {self._accepted_columns()} from temp.gate_decided where _outcome = 'loaded'"
         if self._scope.restages_all:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
@@ -79,7 +79,7 @@ class ByKey:
             decided="temp.gate_decided",
         )
         self._prune()
-        return Outcome(days=days)
+        return StagingResult(days=days)
 
     def _restage_events_of_missing_accounts(self) -> None:
         """Have all usage events staged again when an account is no longer there: its events are rejected then."""
@@ -206,15 +206,15 @@ class ByKey:
         return closed, known
 
     def _collect(self) -> None:
-        """The judged records in scope, in one temporary table."""
+        """The validated records in scope, in one temporary table."""
         connection, entity = self._connection, self._entity
         selects: list[str] = []
         if not self._scope.restages_all:
             self._collect_retries()
         for source in self._sources:
-            judged = source.judged.sql
+            validated = source.validated.sql
             if self._scope.restages_all:
-                selects.append(f"select * from ({judged})")
+                selects.append(f"select * from ({validated})")
                 continue
             own = f"system = {literal(source.system)}"
             retried = connection.execute(f"select distinct load_id from temp.gate_retries where {own}").fetchall()
@@ -226,7 +226,7 @@ class ByKey:
                     f" and ({among('_load_id', source.pending)} or (_load_id, _source_file, _source_line) in "
                     f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
                 )
-            selects.append(judge(entity, narrowed, source.types, source.system).sql)
+            selects.append(validate(entity, narrowed, source.types, source.system).sql)
         nothing = (
             f"select '' as _system, *, '' as _source_file, 0 as _source_line, 0 as _problem, '' as _value, "
             f"'' as {IGNORED} from {entity.table} limit 0"
@@ -236,7 +236,7 @@ class ByKey:
         )
 
     def _collect_retries(self) -> None:
-        """Records that were refused for an account which is known, or a customer who is matched, by now."""
+        """Records that were rejected for an account which is known, or a customer who is matched, by now."""
         pending = self._scope.pending
         matched = (
             f"or (reason = '{Reason.UNMATCHED}' and (system, value) in (select (system, external_id) "
@@ -314,7 +314,7 @@ class ByKey:
                 f"delete from {entity.table} where {entity.key} in (select {entity.key} from temp.gate_replaced)"
             )
         order = "order by occurred_at" if entity.name == USAGE_EVENTS else ""
-        # What was refused and has now come right is no longer in quarantine.
+        # A record that was rejected and is now accepted is no longer in quarantine.
         connection.execute(
             f"delete from {entity.quarantine_table} where record_key in ({keys}) and not "
             f"{among('load_id', self._scope.pending)}"
@@ -323,7 +323,7 @@ class ByKey:
         return days
 
     def _prune(self) -> None:
-        """Remove from raw what a newer version of the same file has replaced, and what had been refused of the old."""
+        """Remove records from raw that a newer version of the same file has replaced, rejected ones too."""
         connection = self._connection
         if not has_rows(connection, "temp.gate_outdated"):
             return
@@ -357,9 +357,11 @@ class ByKey:
         refused = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
         selects: list[str] = []
         for source in self._sources:
-            judged = judge(entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system).sql
+            validated = validate(
+                entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system
+            ).sql
             selects.append(
-                f"select _load_id, _source_file, _source_line from ({judged}) where {entity.key} in "
+                f"select _load_id, _source_file, _source_line from ({validated}) where {entity.key} in "
                 f"(select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')) "
                 f"or (_load_id, _source_file, _source_line) in ({refused})"
             )

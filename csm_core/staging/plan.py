@@ -14,15 +14,16 @@ import duckdb
 
 from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.errors import WarehouseError
-from csm_core.staging.casts import Judged, judge
+from csm_core.staging.casts import ValidatedSelect, validate
 from csm_core.warehouse.catalog import has_rows
+from csm_core.warehouse.models import version_of
 
 _RAW_TABLE = re.compile(r"\braw\s*\.\s*\"?([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What a system's models read by way of other tables: the raw tables behind them, and a version of all that.
+class UpstreamInputs:
+    """What a system's models read through steps and the account map: the raw tables, and a version of their SQL.
 
     ``stating`` are those of the tables whose rows say, in ``_first_load_id``, since which load they hold: for an entity
     that is taken load by load, a load changes what was staged before only if it is named there.
@@ -34,7 +35,7 @@ class Behind:
 
 
 @dataclass
-class Source:
+class StagingInput:
     """One system's staging model and the loads that it can be fed from."""
 
     system: str
@@ -42,7 +43,7 @@ class Source:
     fingerprint: str
     raw_tables: tuple[str, ...]
     types: Mapping[str, str]
-    judged: Judged
+    validated: ValidatedSelect
     loads: tuple[int, ...] = ()
     pending: tuple[int, ...] = ()
 
@@ -81,7 +82,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StagingResult:
     """How staging ended: the message of a refusal, in which case only quarantine was written, or the days changed."""
 
     refusal: str | None = None
@@ -100,12 +101,12 @@ class Scope:
         entity: Entity,
         models: Sequence[tuple[str, str]],
         staged_at: datetime,
-        behind: Mapping[str, Behind],
+        upstream: Mapping[str, UpstreamInputs],
     ) -> None:
         self.connection = connection
         self.entity = entity
         self.staged_at = staged_at
-        self._behind = behind
+        self._upstream = upstream
         self.sources = [self._source(system, sql) for system, sql in models]
         self._find_loads()
         self.restages_all = self._restages_all()
@@ -147,7 +148,7 @@ class Scope:
         """The one number that a query gives, or the count of rows that a change was made to."""
         return self.row(sql)[0]
 
-    def _source(self, system: str, sql: str) -> Source:
+    def _source(self, system: str, sql: str) -> StagingInput:
         unordered = _without_order(self.connection, sql)
         described = self.connection.execute(f"describe {unordered}").fetchall()
         types = {name: kind for name, kind, *_ in described}
@@ -155,16 +156,27 @@ class Scope:
         if missing:
             message = f"the staging model of {system} for {self.entity.name} does not pass on {', '.join(missing)}"
             raise WarehouseError(message)
-        behind = self._behind.get(system, Behind())
-        read = {f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)} | behind.raw_tables
-        return Source(
+        upstream = self._upstream.get(system, UpstreamInputs())
+        read = {f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)} | upstream.raw_tables
+        return StagingInput(
             system,
             unordered,
-            hashlib.sha256((sql + behind.version).encode()).hexdigest()[:16],
+            self._version(system, sql, upstream.version),
             tuple(sorted(read)),
             types,
-            judge(self.entity, unordered, types, system),
+            validate(self.entity, unordered, types, system),
         )
+
+    def _version(self, system: str, sql: str, more: str) -> str:
+        """The version under which loads count as staged."""
+        version = version_of(sql, more)
+        # A warehouse of an earlier version has the hash of the text. If that is unchanged, so is what was staged.
+        earlier = hashlib.sha256((sql + more).encode()).hexdigest()[:16]
+        self.connection.execute(
+            "update run.staged_loads set model_hash = ? where entity = ? and system = ? and model_hash = ?",
+            [version, self.entity.name, system, earlier],
+        )
+        return version
 
     def _find_loads(self) -> None:
         for source in self.sources:
@@ -196,7 +208,7 @@ class Scope:
         ).fetchone()
         return gone is not None
 
-    def _depends_on_others(self, source: Source) -> bool:
+    def _depends_on_others(self, source: StagingInput) -> bool:
         """Whether what is pending changes records beside its own: in a joined table or step, or by replacing a file."""
         found = self.connection.execute(
             "select 1 from raw.loads as pending where list_contains(?, pending.load_id) and pending.status = 'loaded' "
@@ -204,7 +216,7 @@ class Scope:
             "where earlier.raw_table = pending.raw_table and earlier.status = 'replaced')) limit 1",
             [list(source.pending), self.entity.name],
         ).fetchone()
-        stating = self._behind.get(source.system, Behind()).stating
+        stating = self._upstream.get(source.system, UpstreamInputs()).stating
         return found is not None or any(
             has_rows(self.connection, f"{table} where {among(FIRST_LOAD, source.pending)}") for table in sorted(stating)
         )

@@ -1,4 +1,4 @@
-"""The refused records: how many and why, to look at, and to export for repair.
+"""The rejected records: how many and why, to look at, and to export for repair.
 
 An exported file has the columns of the raw records, so a repaired one can be put back into the source's folder as it
 is: the further columns (``rejected_…``) are kept in raw and ignored. They also tell the loader that a CSV file is such
@@ -26,7 +26,7 @@ _WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_
 
 @dataclass(frozen=True)
 class QuarantineCount:
-    """How many records of an entity are refused for one reason in one field; ``field`` is None for broken rows."""
+    """How many records of an entity are rejected for one reason in one field; ``field`` is None for broken rows."""
 
     entity: str
     system: str
@@ -38,7 +38,7 @@ class QuarantineCount:
 
 @dataclass(frozen=True)
 class QuarantinedRecord:
-    """One refused record, where it came from, what offended, and its raw text."""
+    """One rejected record, where it came from, what offended, and its raw text."""
 
     load_id: int
     system: str
@@ -52,7 +52,7 @@ class QuarantinedRecord:
 
 
 def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
-    """Refused records by entity, system, field and reason, in the contract's order of entities, most first."""
+    """Rejected records by entity, system, field and reason, in the contract's order of entities, most first."""
     counts: list[QuarantineCount] = []
     for entity in ENTITIES.values():
         if not table_exists(connection, entity.quarantine_table):
@@ -67,7 +67,7 @@ def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) -> list[QuarantinedRecord]:
-    """Refused records of an entity, by file and line, at most ``limit``. Raises InputError for an unknown entity."""
+    """Rejected records of an entity, by file and line, at most ``limit``. Raises InputError for an unknown entity."""
     table = _table(connection, entity)
     if table is None:
         return []
@@ -80,7 +80,7 @@ def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) ->
 
 
 def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> int:
-    """Write an entity's refused records to a CSV, JSON lines or Parquet file; returns how many there are.
+    """Write an entity's rejected records to a CSV, JSON lines or Parquet file; returns how many there are.
 
     The raw columns come first, then ``rejected_field``, ``rejected_reason``, ``rejected_value``, ``rejected_file``,
     ``rejected_line`` and, for rows that could not be split into columns, ``rejected_text``. In CSV a value that a

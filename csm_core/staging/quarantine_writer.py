@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
-from csm_core.staging.plan import Counts, Limits, Scope, Source, among
+from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, among
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS
 from csm_core.system.terminal import printable
 from csm_core.warehouse.catalog import columns_of, table_exists
 from csm_core.warehouse.models import literal, quoted
 
 
-class Refused:
+class QuarantineWriter:
     """The rejected records of a scope; counts go into ``counts`` (all in scope) and ``new`` (pending loads)."""
 
     def __init__(self, scope: Scope, counts: Counts, new: Counts) -> None:
@@ -82,7 +82,7 @@ class Refused:
                     return self._message(table, of_table, stored, limits, scope)
         return None
 
-    def _raw_records(self, source: Source) -> int:
+    def _raw_records(self, source: StagingInput) -> int:
         """The new records in the raw tables of the entity."""
         tables = self._connection.execute(
             "select distinct raw_table from raw.loads where list_contains(?, load_id) and entity = ? and system = ? "
@@ -95,7 +95,7 @@ class Refused:
             if table_exists(self._connection, table)
         )
 
-    def _rejected_by_table(self, source: Source, own: str) -> list[tuple[str, int]]:
+    def _rejected_by_table(self, source: StagingInput, own: str) -> list[tuple[str, int]]:
         """Records of each raw table that were rejected before the models."""
         return self._connection.execute(
             f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
@@ -139,12 +139,12 @@ class Refused:
         listed = ", ".join(
             f"({literal(source.system)}, {number}, {literal(name)}, {literal(str(reason))})"
             for source in self._sources
-            for number, (name, reason) in enumerate(source.judged.problems, start=1)
+            for number, (name, reason) in enumerate(source.validated.problems, start=1)
         )
         if not listed:
             return 0
         connection.execute(
-            f"create or replace temp table gate_refused as select refused.*, problem.field, problem.reason "
+            f"create or replace temp table gate_rejected as select refused.*, problem.field, problem.reason "
             f"from ({refused}) as refused join (values {listed}) as problem(system, number, field, reason) "
             f"on problem.system = refused._system and problem.number = refused._problem"
         )
@@ -155,7 +155,7 @@ class Refused:
         return self._scope.one(
             f"insert into {entity.quarantine_table} select refused._load_id, refused._system, refused._source_file, "
             f"refused._source_line, refused.field, refused.reason, refused._value, refused._key, found.raw_text, "
-            f"refused._loaded_at from temp.gate_refused as refused left join ({texts}) as found "
+            f"refused._loaded_at from temp.gate_rejected as refused left join ({texts}) as found "
             f"on (found._load_id, found._source_file, found._source_line) "
             f"= (refused._load_id, refused._source_file, refused._source_line) "
             "order by refused._load_id, refused._source_file, refused._source_line"
@@ -163,7 +163,7 @@ class Refused:
 
     def _raw_texts(self) -> list[str]:
         tables = self._connection.execute(
-            "select distinct raw_table from raw.loads where load_id in (select _load_id from temp.gate_refused) "
+            "select distinct raw_table from raw.loads where load_id in (select _load_id from temp.gate_rejected) "
             "and status = 'loaded' order by raw_table"
         ).fetchall()
         selects: list[str] = []
@@ -175,9 +175,9 @@ class Refused:
             text = RECORD if {RECORD, SOURCE} <= set(columns) else f"cast(json_object({pairs}) as varchar)"
             selects.append(
                 f"select _load_id, _source_file, _source_line, {text} as raw_text "
-                f"from {table} where _load_id in (select _load_id from temp.gate_refused) and "
+                f"from {table} where _load_id in (select _load_id from temp.gate_rejected) and "
                 "(_load_id, _source_file, _source_line) in "
-                "(select (_load_id, _source_file, _source_line) from temp.gate_refused)"
+                "(select (_load_id, _source_file, _source_line) from temp.gate_rejected)"
             )
         return selects
 

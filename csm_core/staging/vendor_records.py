@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from csm_core.contract import RECORD, SOURCE, Reason
+from csm_core.contract import LATEST_LOAD_FIRST, RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
@@ -221,8 +221,7 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         for reference in kind.references
     ]
     stated = ", ".join(f"{read.time_of(path)} as {name}" for name, path in versions.items())
-    latest = ", ".join([*(f"{name} desc nulls last" for name in versions), "_load_id desc", "_source_file desc"])
-    latest += ", _source_line desc"
+    latest = ", ".join([*(f"{name} desc nulls last" for name in versions), LATEST_LOAD_FIRST])
     only_deleted = (
         f"coalesce(flag({read.of('deleted')}), false) and len(json_keys(record)) <= {_KEYS_OF_A_STUB}"
         if kind.key

@@ -9,8 +9,9 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from csm_core.system.project_files import PROJECT_FILES
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SQL_ROOT = PROJECT_FILES / "sql"
+_SHARED_MODELS = "shared_models.yml"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class SqlModel:
 
     @property
     def version(self) -> str:
-        """A short hash of the SQL text: changes when the model does."""
+        """A short hash of the SQL: changes with the model, and not with comments or layout."""
         return version_of(self.sql)
 
     @property
@@ -86,9 +88,20 @@ class SqlModel:
         return parse_select(self.sql, self.path)[1]
 
 
-def version_of(sql: str) -> str:
-    """Twelve hexadecimal digits that change with the text."""
-    return hashlib.sha256(sql.encode()).hexdigest()[:12]
+@cache
+def version_of(sql: str, more: str = "") -> str:
+    """Sixteen hexadecimal digits that change with the SQL or with ``more``, and not with comments, blanks or lines."""
+    text = sql.encode()
+    tokens = duckdb.tokenize(sql)
+    # The offsets are those of bytes. A token ends where the next one begins, with the blanks between them.
+    starts = [*(start for start, _ in tokens), len(text)]
+    code = [
+        text[start:end].strip()
+        for (_, kind), start, end in zip(tokens, starts, starts[1:], strict=False)
+        if kind is not duckdb.token_type.comment
+    ]
+    # Tokens are hashed on lines of their own: two of them never make the text of one.
+    return hashlib.sha256(b"\n".join([*code, more.encode()])).hexdigest()[:16]
 
 
 def load_model(path: Path, layer: str) -> SqlModel:
@@ -126,12 +139,41 @@ def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
 
 
 def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
-    """The staging models of a source system, by entity (``stg_accounts.sql`` is ``accounts``)."""
+    """The staging models of a source system, by entity (``stg_accounts.sql`` is ``accounts``).
+
+    A system with a file ``shared_models.yml`` has the models of another system, which read its own raw tables.
+    """
     folder = root / "staging" / system
-    return {
+    models = {
         path.stem.removeprefix("stg_"): load_model(path, f"staging/{system}")
         for path in sorted(folder.glob("stg_*.sql"))
     }
+    shared = folder / _SHARED_MODELS
+    if not shared.is_file():
+        return models
+    stated = cast("dict[str, Any]", yaml.load(shared.read_text(encoding="utf-8"), Loader=_LOADER))  # noqa: S506
+    others = staging_models(stated["models_of"], root)
+    return models | {
+        entity: _shared_model(model, entity, system, stated, shared)
+        for entity, model in others.items()
+        if entity not in models
+    }
+
+
+def _shared_model(model: SqlModel, entity: str, system: str, stated: Mapping[str, Any], shared: Path) -> SqlModel:
+    """The model with its raw table replaced by each of another system's raw tables, as one union."""
+    own = f"raw.{stated['models_of']}__{entity}"
+    if model.dependencies != frozenset((own,)):
+        message = (
+            f"{shared}: {model.path} reads {', '.join(sorted(model.dependencies))}. Only a model that reads no table "
+            f"but {own} can be shared: add a {model.path.name} to {shared.parent}."
+        )
+        raise WarehouseError(message)
+    body, order, keys = model.sql.partition("\norder by ")
+    name = re.compile(rf"\b{re.escape(own)}\b")
+    tables = [str(table).format(entity=entity) for table in cast("list[str]", stated["raw_tables"])]
+    parts = [f"(\n{name.sub(table, body).strip()}\n)" for table in tables]
+    return replace(model, layer=f"staging/{system}", sql="\nunion all\n".join(parts) + order + keys)
 
 
 def staging_steps(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:

@@ -15,7 +15,7 @@ from csm_core.errors import SourceError
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
-from csm_core.staging.gate import Behind, stage_entity
+from csm_core.staging.gate import UpstreamInputs, stage_entity
 from csm_core.warehouse.models import literal
 
 MODEL = """
@@ -165,7 +165,7 @@ def test_identifiers_and_domains_of_any_form_meet(mapped, source_loads):
 
 
 def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_is_matched(mapped, source_loads):
-    behind = {"files": Behind(frozenset({account_map.MAP_TABLE.table}), "1")}
+    upstream = {"files": UpstreamInputs(frozenset({account_map.MAP_TABLE.table}), "1")}
 
     def stage():
         return stage_entity(
@@ -174,7 +174,7 @@ def test_unmatched_records_are_refused_as_such_and_come_in_when_their_customer_i
             [("files", MODEL)],
             staged_at=source_loads.now,
             max_rejected_percent=100,
-            behind=behind,
+            upstream=upstream,
         )
 
     source_loads.write_company()

@@ -18,7 +18,7 @@ from csm_core.errors import InputError
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
-from csm_core.staging.gate import Behind, stage_entity
+from csm_core.staging.gate import UpstreamInputs, stage_entity
 from tests.sources.test_stripe import invoice, subscription, write_company, write_lines
 
 EVENTS = """
@@ -85,7 +85,7 @@ class Matching:
             [("files", EVENTS)],
             staged_at=source_loads.now,
             max_rejected_percent=100,
-            behind={"files": Behind(frozenset({account_map.MAP_TABLE.table}), "1")},
+            upstream={"files": UpstreamInputs(frozenset({account_map.MAP_TABLE.table}), "1")},
         )
 
     def likest(self) -> dict[str, list[tuple[str, float, str]]]:

@@ -190,8 +190,8 @@ def test_nothing_is_published_from_a_backfill_even_of_the_newest_day(company):
     has_its_own_numbers(company, scored)
     told = scored["2026-06-30"]
     assert all("(data:image/png;base64," in told[name].value for name in ("score_distribution", "rag_over_time"))
-    behind = told["dagster/column_lineage"].value.deps_by_column
-    assert behind["usage_trend_points"] == [dg.TableColumnDep("csm_health_signals", "usage_trend")]
+    origins = told["dagster/column_lineage"].value.deps_by_column
+    assert origins["usage_trend_points"] == [dg.TableColumnDep("csm_health_signals", "usage_trend")]
     described = {column.name: column.description for column in told["dagster/column_schema"].value.columns}
     assert described["usage_trend_points"].endswith("before the cap. From csm_health_signals.usage_trend.")
     assert described["score"].endswith("not rounded. From csm_health_signals.")

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.staging import behind_of
+from assets.staging import upstream_of
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
@@ -161,7 +161,7 @@ def stage(source_loads, source: DelightedSettings, folder: Path, percent: float 
         [("delighted", models["nps_responses"].sql)],
         staged_at=source_loads.now,
         max_rejected_percent=percent,
-        behind={"delighted": behind_of(config, "delighted", steps, models)},
+        upstream={"delighted": upstream_of(config, "delighted", steps, models)},
     )
 
 

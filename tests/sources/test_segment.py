@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from assets.staging import behind_of
+from assets.staging import upstream_of
 from csm_core.accounts import account_map
 from csm_core.config import Config, IdentitySettings, load_config
 from csm_core.errors import ConfigError, SourceError
@@ -82,7 +82,7 @@ def stage(
         [("segment", models["usage_events"].sql)],
         staged_at=source_loads.now,
         max_rejected_percent=100,
-        behind={"segment": behind_of(config, "segment", steps, models)},
+        upstream={"segment": upstream_of(config, "segment", steps, models)},
     )
 
 

@@ -14,9 +14,7 @@ MODELS = [
     *(model for system in system_names() for model in staging_models(system).values()),
 ]
 # Records in the columns of the contract are passed on as they come, unsorted, since there may be much of them.
-AS_THEY_COME = [
-    model.path for system in ("files", "ravenstack", "postgres") for model in staging_models(system).values()
-]
+AS_THEY_COME = [model.path for system in ("files", "ravenstack") for model in staging_models(system).values()]
 FORBIDDEN = (
     exp.Interval,
     exp.Pivot,

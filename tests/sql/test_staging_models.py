@@ -15,66 +15,68 @@ from csm_core.contract import BOOKKEEPING, ENTITIES, VERSION
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
 from csm_core.warehouse.migrations import upgrade
-from csm_core.warehouse.models import SQL_ROOT, load_model
+from csm_core.warehouse.models import SQL_ROOT, SqlModel, staging_models
 
 RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
 RAVENSTACK_RAW = ("accounts", "churn_events", "feature_usage", "subscriptions", "support_tickets")
 STRAIGHT = ("files", "ravenstack", "postgres")
-MODELS = sorted(path for path in (SQL_ROOT / "staging").glob("*/stg_*.sql") if path.parent.name in STRAIGHT)
+MODELS = [model for system in STRAIGHT for model in staging_models(system).values()]
 STAGED_BY_RAVENSTACK = ["accounts", "features", "subscriptions", "tickets", "usage_events"]
 
 
-def named(path: Path) -> str:
-    return f"{path.parent.name}/{path.stem}"
+def named(model: SqlModel) -> str:
+    return f"{system_of(model)}/{model.name}"
 
 
-def columns_of(path: Path) -> list[str]:
+def columns_of(model: SqlModel) -> list[str]:
     """The contract's columns and bookkeeping; records in the contract's own format may state their version."""
-    version = [] if path.parent.name == "ravenstack" else [VERSION]
-    return [*ENTITIES[entity_of(path)].column_names, *version, *BOOKKEEPING]
+    version = [] if system_of(model) == "ravenstack" else [VERSION]
+    return [*ENTITIES[entity_of(model)].column_names, *version, *BOOKKEEPING]
 
 
-def entity_of(path: Path) -> str:
-    return path.stem.removeprefix("stg_")
+def system_of(model: SqlModel) -> str:
+    return model.layer.removeprefix("staging/")
+
+
+def entity_of(model: SqlModel) -> str:
+    return model.name.removeprefix("stg_")
 
 
 def test_every_entity_has_a_model() -> None:
-    found = {system: {entity_of(path) for path in MODELS if path.parent.name == system} for system in STRAIGHT}
+    found = {system: {entity_of(model) for model in MODELS if system_of(model) == system} for system in STRAIGHT}
     assert found == {"files": set(ENTITIES), "ravenstack": set(STAGED_BY_RAVENSTACK), "postgres": set(ENTITIES)}
 
 
-@pytest.mark.parametrize("path", MODELS, ids=named)
-def test_a_model_is_one_select_of_the_contracts_columns(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    (statement,) = sqlglot.parse(text, read="duckdb")
-    assert isinstance(statement, exp.Select)
-    assert statement.named_selects == columns_of(path)
-    assert "select *" not in text.lower()
+@pytest.mark.parametrize("model", MODELS, ids=named)
+def test_a_model_is_one_select_of_the_contracts_columns(model: SqlModel) -> None:
+    (statement,) = sqlglot.parse(model.sql, read="duckdb")
+    assert isinstance(statement, exp.Query)
+    assert statement.named_selects == columns_of(model)
+    assert "select *" not in model.sql.lower()
 
 
-@pytest.mark.parametrize("path", MODELS, ids=named)
-def test_a_model_is_described_column_for_column(path: Path) -> None:
-    model = load_model(path, f"staging/{path.parent.name}")
-    assert list(model.columns) == columns_of(path)
+@pytest.mark.parametrize("model", MODELS, ids=named)
+def test_a_model_is_described_column_for_column(model: SqlModel) -> None:
+    assert list(model.columns) == columns_of(model)
     assert set(model.grain) <= set(model.columns)
     assert all(text.strip() for text in model.columns.values())
-    own = {f"raw.{path.parent.name}", f"staging.{path.parent.name}_records"}
+    own = {f"raw.{system_of(model)}", f"staging.{system_of(model)}_records"}
     assert {table.split("__")[0] for table in model.dependencies} <= own
     assert not model.parameters
 
 
-@pytest.mark.parametrize("path", MODELS, ids=named)
-def test_a_model_means_something_to_spark(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    (spark,) = sqlglot.transpile(text, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
+@pytest.mark.parametrize("model", MODELS, ids=named)
+def test_a_model_means_something_to_spark(model: SqlModel) -> None:
+    (spark,) = sqlglot.transpile(model.sql, read="duckdb", write="spark", unsupported_level=sqlglot.ErrorLevel.RAISE)
     again = sqlglot.parse_one(spark, read="spark")
-    assert again.named_selects == sqlglot.parse_one(text, read="duckdb").named_selects
+    assert again.named_selects == sqlglot.parse_one(model.sql, read="duckdb").named_selects
 
 
-@pytest.mark.parametrize("path", [path for path in MODELS if path.parent.name != "ravenstack"], ids=named)
-def test_the_contracts_own_format_is_passed_on_as_it_came(path: Path) -> None:
-    entity = ENTITIES[entity_of(path)]
-    tables = sorted(load_model(path, "staging").dependencies)
+@pytest.mark.parametrize("model", [model for model in MODELS if system_of(model) != "ravenstack"], ids=named)
+def test_the_contracts_own_format_is_passed_on_as_it_came(model: SqlModel) -> None:
+    entity = ENTITIES[entity_of(model)]
+    tables = sorted(model.dependencies)
+    assert len(tables) == (2 if system_of(model) == "postgres" else 1)
     columns = [*entity.column_names, "updated_at", "something_more", *BOOKKEEPING]
     with duckdb.connect() as connection:
         connection.execute("create schema raw")
@@ -90,7 +92,7 @@ def test_the_contracts_own_format_is_passed_on_as_it_came(path: Path) -> None:
         marks = ", ".join("?" for _ in columns)
         for table in tables:
             connection.execute(f"insert into {table} values ({marks})", values)
-        rows = connection.execute(path.read_text(encoding="utf-8")).fetchall()
+        rows = connection.execute(model.sql).fetchall()
     assert [row[: len(entity.columns)] for row in rows] == [tuple(values[: len(entity.columns)])] * len(tables)
     assert rows[0][-4:-2] == ("f.csv", 2)
 

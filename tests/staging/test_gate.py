@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from csm_core.contract import ENTITIES, Reason
 from csm_core.errors import ConfigError, SourceError, WarehouseError
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
+from tests.source_loads import straight
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at\n"
 
@@ -46,12 +48,12 @@ def test_a_folder_becomes_staged_tables(source_loads):
         assert reports[entity.name].read == source_loads.rows(f"select count(*) from {entity.table}")[0][0]
 
 
-def test_an_account_id_is_one_account_whichever_tenant_it_names(way_in):
-    way_in.write_company(accounts="account_id,account_name,tenant_id\na1,A,north\na1,A,south\na2,B,north\n")
-    way_in.load()
-    report = way_in.stage("accounts")["accounts"]
+def test_an_account_id_is_one_account_whichever_tenant_it_names(source_loads):
+    source_loads.write_company(accounts="account_id,account_name,tenant_id\na1,A,north\na1,A,south\na2,B,north\n")
+    source_loads.load()
+    report = source_loads.stage("accounts")["accounts"]
     assert (report.read, report.loaded, report.superseded) == (3, 2, 1)
-    assert way_in.rows("select account_id, tenant_id from staging.stg_accounts order by 1") == [
+    assert source_loads.rows("select account_id, tenant_id from staging.stg_accounts order by 1") == [
         ("a1", "south"),
         ("a2", "north"),
     ]
@@ -228,7 +230,7 @@ def judged(value: str, column: str) -> object:
         "'' as _source_file, 1 as _source_line, timestamp '2026-06-01' as _loaded_at, 1 as _load_id"
     )
     types = {name: kind for name, kind, *_ in connection.execute(f"describe {model}").fetchall()}
-    made = judge(ENTITIES["usage_events"], model, types, "files")
+    made = validate(ENTITIES["usage_events"], model, types, "files")
     row = connection.execute(f"select _problem, {column} from ({made.sql})").fetchone()
     assert row is not None
     return row[1] if row[0] is None else made.problems[row[0] - 1][1]
@@ -449,6 +451,23 @@ def test_a_changed_model_stages_all_events_again(source_loads):
     assert source_loads.rows("select quantity from staging.stg_usage_events where event_id = 'e1'") == [(5,)]
 
 
+def test_a_comment_in_a_model_stages_nothing_again(source_loads):
+    source_loads.write_company()
+    source_loads.run()
+    model = f"-- Grain: one row per event.\n\n{straight('usage_events').replace(',', chr(10) + ',')} -- by key"
+    report = stage_entity(source_loads.connection, "usage_events", [("files", model)], staged_at=source_loads.now)
+    assert (report.restaged, report.new_read, report.touched_days) == (False, 0, ())
+
+
+def test_a_warehouse_with_the_hash_of_the_text_stages_nothing_again(source_loads):
+    source_loads.write_company()
+    source_loads.run()
+    # Earlier versions hashed the text of the model, with its comments.
+    hashed = sha256(straight("usage_events").encode()).hexdigest()[:16]
+    source_loads.rows(f"update run.staged_loads set model_hash = '{hashed}' where entity = 'usage_events'")
+    assert not source_loads.stage("usage_events")["usage_events"].restaged
+
+
 def test_a_change_in_a_joined_raw_table_stages_all_events_again(source_loads):
     model = (
         "select event_id, subscriptions.account_id, event_name, occurred_at, events._source_file, "
@@ -598,7 +617,7 @@ from pathlib import Path
 import structlog
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.registry import get_system
-from csm_core.staging.casts import judge
+from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 sys.path.insert(0, sys.argv[4])

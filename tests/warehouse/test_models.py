@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from csm_core.errors import WarehouseError
-from csm_core.warehouse.models import SQL_ROOT, load_model, load_models, parse_select
+from csm_core.warehouse.models import SQL_ROOT, load_model, load_models, parse_select, staging_models, version_of
 
 LAYERS = ("intermediate", "marts")
 ALL_MODELS = [model for layer in LAYERS for model in load_models(layer).values()]
@@ -54,6 +57,89 @@ def test_the_version_follows_the_sql_text(tmp_path):
     first = load_model(write(tmp_path, "select 1 as a"), "marts").version
     second = load_model(write(tmp_path, "select 2 as a"), "marts").version
     assert first != second
+
+
+TOKENS = (
+    *("with", "ä", "as", "(", "select", "a", ",", "'x -- y'", "as", "b", ",", "e'it\\'s'", "as", '"c /* d */"', ","),
+    *("record", "->>", "'$.é'", ",", "$as_of", "::", "date", ",", "1.5e3", "from", "t", ")"),
+    *("select", "b", "from", "ä", "where", "b", "<>", "'it''s'", "order", "by", "b"),
+)
+COMMENT = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="*/"), max_size=8)
+BLANK = st.one_of(
+    st.sampled_from((" ", "\n", "\t", "\n    ", "\r\n")),
+    COMMENT.map(lambda text: f" -- {text}\n"),
+    COMMENT.map(lambda text: f" /* {text} */ "),
+)
+
+
+@given(blanks=st.lists(BLANK, min_size=len(TOKENS) + 1, max_size=len(TOKENS) + 1))
+def test_comments_and_layout_do_not_change_the_version(blanks):
+    laid_out = blanks[0] + "".join(token + blank for token, blank in zip(TOKENS, blanks[1:], strict=True))
+    assert version_of(laid_out) == version_of(" ".join(TOKENS))
+
+
+@given(
+    place=st.integers(0, len(TOKENS) - 1),
+    change=st.sampled_from((lambda token: "", lambda token: f"{token} {token}", lambda token: f"{token[:-1]}z")),
+)
+def test_every_other_change_changes_the_version(place, change):
+    changed = [*TOKENS[:place], change(TOKENS[place]), *TOKENS[place + 1 :]]
+    assert version_of(" ".join(changed)) != version_of(" ".join(TOKENS))
+
+
+@given(text=st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8), quote=st.sampled_from("'\""))
+def test_what_is_quoted_belongs_to_the_version(text, quote):
+    def select(quoted: str) -> str:
+        return f"select {quote}{quoted.replace(quote, quote + quote)}{quote}"
+
+    assert version_of(select(f"{text} -- x")) != version_of(select(f"{text} -- y"))
+    assert version_of(select(f"{text} ")) != version_of(select(f"{text}  "))
+
+
+def test_the_same_sql_with_other_settings_has_another_version():
+    assert len({version_of("select 1"), version_of("select 1", "a"), version_of("select 1", "b")}) == 3
+
+
+SHARED = "models_of: one\nraw_tables: ['raw.two__{entity}', 'raw.two__{entity}_more']\n"
+
+
+def shared(root: Path, sql: str) -> Path:
+    """A system ``one`` with a model of accounts, and a system ``two`` that shares it."""
+    for system in ("one", "two"):
+        (root / "staging" / system).mkdir(parents=True)
+    (root / "staging" / "one" / "stg_accounts.sql").write_text(sql, encoding="utf-8")
+    (root / "staging" / "one" / "stg_accounts.yml").write_text("description: d\ncolumns: {a: the a}", encoding="utf-8")
+    (root / "staging" / "two" / "shared_models.yml").write_text(SHARED, encoding="utf-8")
+    return root
+
+
+def test_a_system_has_the_models_of_another_one_over_its_own_raw_tables(tmp_path):
+    root = shared(
+        tmp_path, "-- raw.one__accounts\nwith r as (select a from raw.one__accounts)\nselect a\nfrom r\norder by a"
+    )
+    (model,) = staging_models("two", root).values()
+    assert (model.name, model.layer, model.table) == ("stg_accounts", "staging/two", "staging/two.stg_accounts")
+    assert model.dependencies == {"raw.two__accounts", "raw.two__accounts_more"}
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create schema raw; create table raw.two__accounts as select 2 as a; "
+            "create table raw.two__accounts_more as select 1 as a union all select 3"
+        )
+        assert connection.execute(model.sql).fetchall() == [(1,), (2,), (3,)]
+
+
+def test_a_model_of_its_own_comes_before_the_shared_one(tmp_path):
+    root = shared(tmp_path, "select a from raw.one__accounts, raw.one__features order by a")
+    write(root / "staging" / "two", "select a from raw.two__other")
+    for suffix in ("sql", "yml"):
+        (root / "staging" / "two" / f"m.{suffix}").rename(root / "staging" / "two" / f"stg_accounts.{suffix}")
+    assert staging_models("two", root)["accounts"].dependencies == {"raw.two__other"}
+
+
+def test_a_model_that_reads_more_than_its_raw_table_is_not_shared(tmp_path):
+    root = shared(tmp_path, "select a from raw.one__accounts, raw.one__features order by a")
+    with pytest.raises(WarehouseError, match=r"shared_models\.yml: .*raw\.one__features.*add a stg_accounts\.sql"):
+        staging_models("two", root)
 
 
 @pytest.mark.parametrize("model", WITH_SQL, ids=lambda model: model.name)

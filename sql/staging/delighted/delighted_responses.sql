@@ -27,7 +27,7 @@ response_records as (
     where kind = 'responses'
 ),
 
-usual(field, name) as (
+default_columns (field, name) as (
     values
     ('id', 'response_id'),
     ('id', 'survey_response_id'),
@@ -41,7 +41,8 @@ usual(field, name) as (
 column_names as (
     select
         sources._source,
-        lower(replace(replace(trim(json_extract_string(stated.value, '$')), ' ', '_'), '-', '_')) as name,
+        lower(replace(replace(trim(json_extract_string(stated.value, '$')), ' ', '_'), '-', '_'))
+            as name,
         stated.key as field,
         1 as place
     from run.sources as sources, json_each(json_extract(sources.settings, '$.columns')) as stated
@@ -49,16 +50,17 @@ column_names as (
     union all
     select
         sources._source,
-        usual.name,
-        usual.field,
+        default_columns.name,
+        default_columns.field,
         2 as place
     from run.sources as sources
-    cross join usual
+    cross join default_columns
     where sources.system = 'delighted'
     union all
     select
         sources._source,
-        lower(replace(replace(trim(sources.settings ->> '$.account_key'), ' ', '_'), '-', '_')) as name,
+        lower(replace(replace(trim(sources.settings ->> '$.account_key'), ' ', '_'), '-', '_'))
+            as name,
         'account' as field,
         1 as place
     from run.sources as sources
@@ -80,23 +82,26 @@ column_values as (
         response_records._source_line,
         response_records._load_id,
         column_names.field,
-        arg_min(json_extract_string(entry.value, '$'), (column_names.place, column_names.name)) as value
+        arg_min(json_extract_string(entry.value, '$'), (column_names.place, column_names.name))
+            as value
     from response_records, json_each(response_records.record) as entry
     inner join column_names
-        on column_names._source = response_records._source
-        and column_names.name = lower(replace(replace(trim(entry.key), ' ', '_'), '-', '_'))
+        on
+            column_names._source = response_records._source
+            and column_names.name = lower(replace(replace(trim(entry.key), ' ', '_'), '-', '_'))
     where is_given(json_extract_string(entry.value, '$'))
     group by all
 ),
 
-opened as (
+response_columns as (
     select
         response_records._source,
         response_records._source_file,
         response_records._source_line,
         response_records._loaded_at,
         response_records._load_id,
-        identifier_text(max(column_values.value) filter (where column_values.field = 'id')) as response_id,
+        identifier_text(max(column_values.value) filter (where column_values.field = 'id'))
+            as response_id,
         max(column_values.value) filter (where column_values.field = 'person') as person,
         max(column_values.value) filter (where column_values.field = 'email') as email,
         max(column_values.value) filter (where column_values.field = 'score') as score,
@@ -104,73 +109,87 @@ opened as (
         max(column_values.value) filter (where column_values.field = 'created_at') as created,
         max(column_values.value) filter (where column_values.field = 'updated_at') as updated,
         max(column_values.value) filter (where column_values.field = 'account') as account_column,
-        max(column_values.value) filter (where column_values.field = 'person_properties') as person_properties
+        max(column_values.value) filter (where column_values.field = 'person_properties')
+            as person_properties
     from response_records
     left join column_values
-        on column_values._source = response_records._source
-        and column_values._source_file = response_records._source_file
-        and column_values._source_line = response_records._source_line
-        and column_values._load_id = response_records._load_id
+        on
+            column_values._source = response_records._source
+            and column_values._source_file = response_records._source_file
+            and column_values._source_line = response_records._source_line
+            and column_values._load_id = response_records._load_id
     group by all
 ),
 
-answers as (
+parsed_responses as (
     select
-        opened._source,
-        opened.response_id,
-        opened.score,
-        coalesce(cast(vendor_time(opened.created) as varchar), opened.created) as responded_at,
-        coalesce(cast(vendor_time(opened.updated) as varchar), opened.updated) as updated_at,
-        lower(trim(opened.survey_type)) as survey_type,
-        reference_id(opened.person) as person_id,
+        response_columns._source,
+        response_columns.response_id,
+        response_columns.score,
+        coalesce(cast(vendor_time(response_columns.created) as varchar), response_columns.created)
+            as responded_at,
+        coalesce(cast(vendor_time(response_columns.updated) as varchar), response_columns.updated)
+            as updated_at,
+        lower(trim(response_columns.survey_type)) as survey_type,
+        reference_id(response_columns.person) as person_id,
         lower(trim(coalesce(
-            opened.email,
+            response_columns.email,
             case
-                when opened.person like '{%' and json_valid(opened.person)
-                    then json_extract_string(opened.person, '$.email')
+                when response_columns.person like '{%' and json_valid(response_columns.person)
+                    then json_extract_string(response_columns.person, '$.email')
             end
         ))) as email,
         identifier_text(coalesce(
             case
-                when json_valid(opened.person_properties)
+                when json_valid(response_columns.person_properties)
                     then nullif(trim(json_extract_string(
-                        opened.person_properties, '$."' || replace(sources.settings ->> '$.account_key', '"', '') || '"'
+                        response_columns.person_properties,
+                        '$."' || replace(sources.settings ->> '$.account_key', '"', '') || '"'
                     )), '')
             end,
-            opened.account_column
+            response_columns.account_column
         )) as claimed_account_id,
         sources.settings ->> '$.without_account' as without_account,
-        opened._source_file,
-        opened._source_line,
-        opened._loaded_at,
-        opened._load_id
-    from opened
-    inner join run.sources as sources on sources.system = 'delighted' and sources._source = opened._source
+        response_columns._source_file,
+        response_columns._source_line,
+        response_columns._loaded_at,
+        response_columns._load_id
+    from response_columns
+    inner join run.sources as sources
+        on sources.system = 'delighted' and sources._source = response_columns._source
 ),
 
 respondents as (
     select
-        answers._source,
-        answers.response_id,
-        answers.score,
-        answers.responded_at,
-        answers.updated_at,
-        answers.person_id,
-        coalesce(answers.email, lower(trim(people.email))) as email,
-        answers.claimed_account_id,
-        answers.without_account,
+        parsed_responses._source,
+        parsed_responses.response_id,
+        parsed_responses.score,
+        parsed_responses.responded_at,
+        parsed_responses.updated_at,
+        parsed_responses.person_id,
+        coalesce(parsed_responses.email, lower(trim(people.email))) as email,
+        parsed_responses.claimed_account_id,
+        parsed_responses.without_account,
         case
-            when answers.survey_type = 'nps' or answers.survey_type is null then null
-            when answers.survey_type in ('csat', 'ces', 'enps', 'pmf', 'smileys', 'thumbs', '5-star', 'five_star')
-                then 'survey_type ' || answers.survey_type
+            when
+                parsed_responses.survey_type = 'nps' or parsed_responses.survey_type is null
+                then null
+            when
+                parsed_responses.survey_type in (
+                    'csat', 'ces', 'enps', 'pmf', 'smileys', 'thumbs', '5-star', 'five_star'
+                )
+                then 'survey_type ' || parsed_responses.survey_type
             else 'survey_type other'
         end as ignored,
-        answers._source_file,
-        answers._source_line,
-        answers._loaded_at,
-        answers._load_id
-    from answers
-    left join people on people._source = answers._source and people.person_id = answers.person_id
+        parsed_responses._source_file,
+        parsed_responses._source_line,
+        parsed_responses._loaded_at,
+        parsed_responses._load_id
+    from parsed_responses
+    left join people
+        on
+            people._source = parsed_responses._source
+            and people.person_id = parsed_responses.person_id
 )
 
 select
@@ -180,8 +199,9 @@ select
     score,
     responded_at,
     updated_at,
-    coalesce('account/' || claimed_account_id, email, 'person/' || person_id, 'response/' || response_id)
-        as external_id,
+    coalesce(
+        'account/' || claimed_account_id, email, 'person/' || person_id, 'response/' || response_id
+    ) as external_id,
     case when email like '%@%' then email end as external_domain,
     claimed_account_id,
     without_account,

@@ -16,7 +16,8 @@ select
     case
         when responses.ignored is not null then responses.ignored
         when matched.is_ignored then 'account_map'
-        when responses.without_account = 'ignore'
+        when
+            responses.without_account = 'ignore'
             and responses.claimed_account_id is null
             and matched.account_id is null
             then 'without_account'
@@ -27,7 +28,8 @@ select
     responses._load_id
 from staging.delighted_responses as responses
 left join staging.account_map as matched
-    on matched.system = 'delighted'
-    and matched._source = responses._source
-    and matched.external_id = responses.external_id
+    on
+        matched.system = 'delighted'
+        and matched._source = responses._source
+        and matched.external_id = responses.external_id
 order by response_id, responses._load_id, responses._source_file, responses._source_line

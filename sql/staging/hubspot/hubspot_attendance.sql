@@ -33,8 +33,9 @@ company_links as (
         links.record ->> '$.company_id' as company_id
     from staging.hubspot_records as links
     inner join engagements
-        on engagements._source = links._source
-        and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
+        on
+            engagements._source = links._source
+            and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
     where links.kind = 'engagement_companies' and not links.is_deleted
 ),
 
@@ -58,103 +59,136 @@ contact_links as (
         links.record ->> '$.contact_id' as contact_id
     from staging.hubspot_records as links
     inner join engagements
-        on engagements._source = links._source
-        and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
+        on
+            engagements._source = links._source
+            and engagements.engagement_id = identifier_text(links.record ->> '$.engagement_id')
     where links.kind = 'engagement_contacts' and not links.is_deleted
 ),
 
-company_parts as (
+engagement_companies as (
     select distinct
         company_links._source,
         company_links.engagement_id,
-        coalesce(merges.surviving_id, identifier_text(company_links.company_id)) as company_id
+        coalesce(company_merges.surviving_id, identifier_text(company_links.company_id))
+            as company_id
     from company_links
-    left join staging.hubspot_merges as merges
-        on merges._source = company_links._source
-        and merges.object = 'company'
-        and merges.merged_id = identifier_text(company_links.company_id)
+    left join staging.hubspot_merges as company_merges
+        on
+            company_merges._source = company_links._source
+            and company_merges.object = 'company'
+            and company_merges.merged_id = identifier_text(company_links.company_id)
     where company_links.company_id is not null
 ),
 
-contact_ids as (
+engagement_contacts as (
     select distinct
         contact_links._source,
         contact_links.engagement_id,
-        coalesce(merges.surviving_id, identifier_text(contact_links.contact_id)) as contact_id
+        coalesce(contact_merges.surviving_id, identifier_text(contact_links.contact_id))
+            as contact_id
     from contact_links
-    left join staging.hubspot_merges as merges
-        on merges._source = contact_links._source
-        and merges.object = 'contact'
-        and merges.merged_id = identifier_text(contact_links.contact_id)
+    left join staging.hubspot_merges as contact_merges
+        on
+            contact_merges._source = contact_links._source
+            and contact_merges.object = 'contact'
+            and contact_merges.merged_id = identifier_text(contact_links.contact_id)
     where contact_links.contact_id is not null
 ),
 
-contact_parts as (
+active_contacts as (
     select
-        contact_ids._source,
-        contact_ids.engagement_id,
-        contact_ids.contact_id,
+        engagement_contacts._source,
+        engagement_contacts.engagement_id,
+        engagement_contacts.contact_id,
         contacts.company_id as own_company_id
-    from contact_ids
+    from engagement_contacts
     left join staging.hubspot_contacts as contacts
-        on contacts._source = contact_ids._source and contacts.contact_id = contact_ids.contact_id
+        on
+            contacts._source = engagement_contacts._source
+            and contacts.contact_id = engagement_contacts.contact_id
     where not coalesce(contacts.is_archived, false)
 ),
 
-pairs as (
+contact_companies as (
     select
-        contact_parts._source,
-        contact_parts.engagement_id,
-        contact_parts.contact_id,
-        coalesce(company_parts.company_id, contact_parts.own_company_id, 'contact/' || contact_parts.contact_id)
-            as external_id,
-        case when company_parts.company_id = contact_parts.own_company_id then 1 else 0 end as is_own,
-        max(case when company_parts.company_id = contact_parts.own_company_id then 1 else 0 end) over (
-            partition by contact_parts._source, contact_parts.engagement_id, contact_parts.contact_id
+        active_contacts._source,
+        active_contacts.engagement_id,
+        active_contacts.contact_id,
+        coalesce(
+            engagement_companies.company_id,
+            active_contacts.own_company_id,
+            'contact/' || active_contacts.contact_id
+        ) as external_id,
+        case
+            when engagement_companies.company_id = active_contacts.own_company_id then 1 else 0
+        end as is_own,
+        max(
+            case
+                when engagement_companies.company_id = active_contacts.own_company_id then 1 else 0
+            end
+        ) over (
+            partition by
+                active_contacts._source, active_contacts.engagement_id, active_contacts.contact_id
         ) as has_own
-    from contact_parts
-    left join company_parts
-        on company_parts._source = contact_parts._source and company_parts.engagement_id = contact_parts.engagement_id
+    from active_contacts
+    left join engagement_companies
+        on
+            engagement_companies._source = active_contacts._source
+            and engagement_companies.engagement_id = active_contacts.engagement_id
 ),
 
-attended as (
-    select _source, engagement_id, external_id, contact_id
-    from pairs
+contact_attendance as (
+    select
+        _source,
+        engagement_id,
+        external_id,
+        contact_id
+    from contact_companies
     where is_own = has_own
 ),
 
-everybody as (
-    select _source, engagement_id, external_id, contact_id
-    from attended
+participants as (
+    select
+        _source,
+        engagement_id,
+        external_id,
+        contact_id
+    from contact_attendance
     union all
     select
-        company_parts._source,
-        company_parts.engagement_id,
-        company_parts.company_id as external_id,
+        engagement_companies._source,
+        engagement_companies.engagement_id,
+        engagement_companies.company_id as external_id,
         null as contact_id
-    from company_parts
-    left join attended
-        on attended._source = company_parts._source
-        and attended.engagement_id = company_parts.engagement_id
-        and attended.external_id = company_parts.company_id
-    where attended.external_id is null
+    from engagement_companies
+    left join contact_attendance
+        on
+            contact_attendance._source = engagement_companies._source
+            and contact_attendance.engagement_id = engagement_companies.engagement_id
+            and contact_attendance.external_id = engagement_companies.company_id
+    where contact_attendance.external_id is null
 )
 
 select
-    everybody._source,
-    everybody.engagement_id,
-    everybody.external_id,
-    everybody.contact_id,
+    participants._source,
+    participants.engagement_id,
+    participants.external_id,
+    participants.contact_id,
     contacts.contact_role,
-    case when everybody.external_id like 'contact/%' then contacts.contact_domain end as contact_domain,
+    case when participants.external_id like 'contact/%' then contacts.contact_domain end
+        as contact_domain,
     case
-        when everybody.external_id like 'contact/%' then coalesce(contacts.is_customer, true)
+        when participants.external_id like 'contact/%' then coalesce(contacts.is_customer, true)
         else coalesce(companies.is_customer, true)
     end as is_customer
-from everybody
+from participants
 left join staging.hubspot_contacts as contacts
-    on contacts._source = everybody._source and contacts.contact_id = everybody.contact_id
+    on contacts._source = participants._source and contacts.contact_id = participants.contact_id
 left join staging.hubspot_companies as companies
-    on companies._source = everybody._source and companies.company_id = everybody.external_id
+    on companies._source = participants._source and companies.company_id = participants.external_id
 where not coalesce(companies.is_archived, false)
-order by everybody._source, everybody.engagement_id, everybody.external_id, everybody.contact_id
+order by
+    participants._source,
+    participants.engagement_id,
+    participants.external_id,
+    participants.contact_id

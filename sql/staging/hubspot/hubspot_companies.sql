@@ -39,8 +39,16 @@ owner_names as (
                 trim(
                     concat_ws(
                         ' ',
-                        coalesce(record ->> '$.firstName', record ->> '$.firstname', record ->> '$.first_name'),
-                        coalesce(record ->> '$.lastName', record ->> '$.lastname', record ->> '$.last_name')
+                        coalesce(
+                            record ->> '$.firstName',
+                            record ->> '$.firstname',
+                            record ->> '$.first_name'
+                        ),
+                        coalesce(
+                            record ->> '$.lastName',
+                            record ->> '$.lastname',
+                            record ->> '$.last_name'
+                        )
                     )
                 ),
                 ''
@@ -50,12 +58,16 @@ owner_names as (
     from owners
 ),
 
-opened as (
+company_properties as (
     select
         companies._source,
         companies.company_id,
         coalesce(
-            case when json_valid(companies.record ->> '$.properties') then companies.record ->> '$.properties' end,
+            case
+                when
+                    json_valid(companies.record ->> '$.properties')
+                    then companies.record ->> '$.properties'
+            end,
             regexp_replace(companies.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
         companies.is_deleted as is_archived,
@@ -67,67 +79,101 @@ opened as (
         companies._loaded_at,
         companies._load_id
     from companies
-    inner join run.sources as sources on sources.system = 'hubspot' and sources._source = companies._source
+    inner join run.sources as sources
+        on sources.system = 'hubspot' and sources._source = companies._source
 ),
 
-described as (
+company_values as (
     select
-        opened._source,
-        opened.company_id,
-        opened.properties ->> '$.name' as company_name,
-        opened.properties ->> '$.domain' as company_domain,
-        json_extract_string(opened.properties, '$."' || (opened.settings ->> '$.account_key') || '"')
-            as claimed_account_id,
-        opened.is_archived,
-        opened.version_at,
+        company_properties._source,
+        company_properties.company_id,
+        company_properties.properties ->> '$.name' as company_name,
+        company_properties.properties ->> '$.domain' as company_domain,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.settings ->> '$.account_key') || '"'
+        ) as claimed_account_id,
+        company_properties.is_archived,
+        company_properties.version_at,
         coalesce(
-            json_array_length(opened.settings, '$.customer_stages') = 0
+            json_array_length(company_properties.settings, '$.customer_stages') = 0
             or list_contains(
-                cast(json_extract(opened.settings, '$.customer_stages') as varchar[]),
-                nullif(opened.properties ->> '$.lifecyclestage', '')
+                cast(json_extract(company_properties.settings, '$.customer_stages') as varchar[]),
+                nullif(company_properties.properties ->> '$.lifecyclestage', '')
             ),
             true
         ) as is_customer,
-        json_type(opened.wanted) = 'OBJECT' as is_account,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.account_name') || '"') as account_name,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.tenant_id') || '"') as tenant_id,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.segment') || '"') as segment,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.plan') || '"') as plan,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.csm_owner') || '"') as csm_owner,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.created_at') || '"') as created_at,
-        json_extract_string(opened.properties, '$."' || (opened.wanted ->> '$.churned_at') || '"') as churned_at,
-        opened._source_file,
-        opened._source_line,
-        opened._loaded_at,
-        opened._load_id
-    from opened
+        json_type(company_properties.wanted) = 'OBJECT' as is_account,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.account_name') || '"'
+        ) as account_name,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.tenant_id') || '"'
+        ) as tenant_id,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.segment') || '"'
+        ) as segment,
+        json_extract_string(
+            company_properties.properties, '$."' || (company_properties.wanted ->> '$.plan') || '"'
+        ) as plan,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.csm_owner') || '"'
+        ) as csm_owner,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.created_at') || '"'
+        ) as created_at,
+        json_extract_string(
+            company_properties.properties,
+            '$."' || (company_properties.wanted ->> '$.churned_at') || '"'
+        ) as churned_at,
+        company_properties._source_file,
+        company_properties._source_line,
+        company_properties._loaded_at,
+        company_properties._load_id
+    from company_properties
 )
 
 select
-    described._source,
-    described.company_id,
-    described.company_name,
-    described.company_domain,
-    described.claimed_account_id,
-    described.is_archived,
-    described.is_customer,
-    described.is_account,
-    described.account_name,
-    nullif(described.tenant_id, '') as tenant_id,
-    described.segment,
-    described.plan,
-    coalesce(owner_names.owner_name, described.csm_owner) as csm_owner,
-    coalesce(cast(vendor_time(described.created_at) as varchar), described.created_at) as created_at,
-    coalesce(cast(vendor_time(described.churned_at) as varchar), described.churned_at) as churned_at,
-    case when merges.merged_id is not null then 'merged' when described.is_archived then 'archived' end as ignored,
-    described.version_at,
-    described._source_file,
-    described._source_line,
-    described._loaded_at,
-    described._load_id
-from described
+    company_values._source,
+    company_values.company_id,
+    company_values.company_name,
+    company_values.company_domain,
+    company_values.claimed_account_id,
+    company_values.is_archived,
+    company_values.is_customer,
+    company_values.is_account,
+    company_values.account_name,
+    nullif(company_values.tenant_id, '') as tenant_id,
+    company_values.segment,
+    company_values.plan,
+    coalesce(owner_names.owner_name, company_values.csm_owner) as csm_owner,
+    coalesce(cast(vendor_time(company_values.created_at) as varchar), company_values.created_at)
+        as created_at,
+    coalesce(cast(vendor_time(company_values.churned_at) as varchar), company_values.churned_at)
+        as churned_at,
+    case
+        when company_merges.merged_id is not null then 'merged' when
+            company_values.is_archived
+            then 'archived'
+    end as ignored,
+    company_values.version_at,
+    company_values._source_file,
+    company_values._source_line,
+    company_values._loaded_at,
+    company_values._load_id
+from company_values
 left join owner_names
-    on owner_names._source = described._source and owner_names.owner_id = identifier_text(described.csm_owner)
-left join staging.hubspot_merges as merges
-    on merges._source = described._source and merges.object = 'company' and merges.merged_id = described.company_id
-order by described._source, described.company_id
+    on
+        owner_names._source = company_values._source
+        and owner_names.owner_id = identifier_text(company_values.csm_owner)
+left join staging.hubspot_merges as company_merges
+    on
+        company_merges._source = company_values._source
+        and company_merges.object = 'company'
+        and company_merges.merged_id = company_values.company_id
+order by company_values._source, company_values.company_id

@@ -15,20 +15,26 @@ with contacts as (
     where kind = 'contacts'
 ),
 
-opened as (
+contact_properties as (
     select
         contacts._source,
         contacts.contact_id,
         coalesce(
-            case when json_valid(contacts.record ->> '$.properties') then contacts.record ->> '$.properties' end,
+            case
+                when
+                    json_valid(contacts.record ->> '$.properties')
+                    then contacts.record ->> '$.properties'
+            end,
             regexp_replace(contacts.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
-        identifier_text(json_extract_string(contacts.record, '$.associations.companies.results[0].id'))
-            as associated_company_id,
+        identifier_text(
+            json_extract_string(contacts.record, '$.associations.companies.results[0].id')
+        ) as associated_company_id,
         contacts.is_deleted as is_archived,
         sources.settings
     from contacts
-    inner join run.sources as sources on sources.system = 'hubspot' and sources._source = contacts._source
+    inner join run.sources as sources
+        on sources.system = 'hubspot' and sources._source = contacts._source
 ),
 
 role_values as (
@@ -38,14 +44,17 @@ role_values as (
         trim(
             unnest(
                 string_split(
-                    json_extract_string(properties, '$."' || (settings ->> '$.role_property') || '"'), ';'
+                    json_extract_string(
+                        properties, '$."' || (settings ->> '$.role_property') || '"'
+                    ),
+                    ';'
                 )
             )
         ) as role_value
-    from opened
+    from contact_properties
 ),
 
-meanings as (
+role_settings as (
     select
         sources._source,
         stated.key as role_value,
@@ -58,14 +67,16 @@ roles as (
     select
         role_values._source,
         role_values.contact_id,
-        coalesce(meanings.role, lower(role_values.role_value)) as role
+        coalesce(role_settings.role, lower(role_values.role_value)) as role
     from role_values
-    left join meanings
-        on meanings._source = role_values._source and meanings.role_value = role_values.role_value
+    left join role_settings
+        on
+            role_settings._source = role_values._source
+            and role_settings.role_value = role_values.role_value
     where role_values.role_value <> ''
 ),
 
-most_important as (
+leading_roles as (
     select
         _source,
         contact_id,
@@ -74,41 +85,57 @@ most_important as (
     qualify row_number() over (
         partition by _source, contact_id
         order by
-            case role when 'executive_sponsor' then 1 when 'champion' then 2 when 'decision_maker' then 3 else 4 end,
+            case role
+                when 'executive_sponsor' then 1
+                when 'champion' then 2
+                when 'decision_maker' then 3
+                else 4
+            end,
             role
     ) = 1
 )
 
 select
-    opened._source,
-    opened.contact_id,
+    contact_properties._source,
+    contact_properties.contact_id,
     coalesce(
         company_merges.surviving_id,
-        identifier_text(opened.properties ->> '$.associatedcompanyid'),
-        opened.associated_company_id
+        identifier_text(contact_properties.properties ->> '$.associatedcompanyid'),
+        contact_properties.associated_company_id
     ) as company_id,
-    most_important.role as contact_role,
+    leading_roles.role as contact_role,
     case
-        when opened.properties ->> '$.email' like '%@%' then split_part(opened.properties ->> '$.email', '@', 2)
+        when
+            contact_properties.properties ->> '$.email' like '%@%'
+            then split_part(contact_properties.properties ->> '$.email', '@', 2)
     end as contact_domain,
-    opened.is_archived,
+    contact_properties.is_archived,
     coalesce(
-        json_array_length(opened.settings, '$.customer_stages') = 0
+        json_array_length(contact_properties.settings, '$.customer_stages') = 0
         or list_contains(
-            cast(json_extract(opened.settings, '$.customer_stages') as varchar[]),
-            nullif(opened.properties ->> '$.lifecyclestage', '')
+            cast(json_extract(contact_properties.settings, '$.customer_stages') as varchar[]),
+            nullif(contact_properties.properties ->> '$.lifecyclestage', '')
         ),
         true
     ) as is_customer
-from opened
-left join most_important
-    on most_important._source = opened._source and most_important.contact_id = opened.contact_id
+from contact_properties
+left join leading_roles
+    on
+        leading_roles._source = contact_properties._source
+        and leading_roles.contact_id = contact_properties.contact_id
 left join staging.hubspot_merges as company_merges
-    on company_merges._source = opened._source
-    and company_merges.object = 'company'
-    and company_merges.merged_id
-    = coalesce(identifier_text(opened.properties ->> '$.associatedcompanyid'), opened.associated_company_id)
-left join staging.hubspot_merges as merges
-    on merges._source = opened._source and merges.object = 'contact' and merges.merged_id = opened.contact_id
-where merges.merged_id is null
-order by opened._source, opened.contact_id
+    on
+        company_merges._source = contact_properties._source
+        and company_merges.object = 'company'
+        and company_merges.merged_id
+        = coalesce(
+            identifier_text(contact_properties.properties ->> '$.associatedcompanyid'),
+            contact_properties.associated_company_id
+        )
+left join staging.hubspot_merges as contact_merges
+    on
+        contact_merges._source = contact_properties._source
+        and contact_merges.object = 'contact'
+        and contact_merges.merged_id = contact_properties.contact_id
+where contact_merges.merged_id is null
+order by contact_properties._source, contact_properties.contact_id

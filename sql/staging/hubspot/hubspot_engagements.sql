@@ -6,7 +6,7 @@
 -- engagement those count that no other table has.
 -- Worked example: an e-mail with a sequence => automated; a meeting with outcome NO_SHOW => ignored: outcome.
 
-with landed as (
+with generic_engagements as (
     select
         _source,
         record_id as engagement_id,
@@ -14,7 +14,9 @@ with landed as (
         is_deleted or not coalesce(flag(record ->> '$.active'), true) as is_inactive,
         case
             when lower(record ->> '$.type') like '%email' then 'email'
-            when lower(record ->> '$.type') in ('sms', 'whats_app', 'linkedin_message') then 'communication'
+            when
+                lower(record ->> '$.type') in ('sms', 'whats_app', 'linkedin_message')
+                then 'communication'
             else lower(record ->> '$.type')
         end as kind,
         record,
@@ -28,7 +30,7 @@ with landed as (
     where kind = 'engagements'
 ),
 
-detailed as (
+typed_engagements as (
     select
         kind,
         record,
@@ -56,32 +58,39 @@ engagements as (
         _source_line,
         _loaded_at,
         _load_id
-    from detailed
+    from typed_engagements
     union all
     select
-        landed.kind,
-        landed.record,
-        landed.is_deleted,
-        landed.version_at,
-        landed._source,
-        landed.engagement_id,
-        landed._source_file,
-        landed._source_line,
-        landed._loaded_at,
-        landed._load_id
-    from landed
-    left join detailed on detailed._source = landed._source and detailed.engagement_id = landed.engagement_id
-    where detailed.engagement_id is null
+        generic_engagements.kind,
+        generic_engagements.record,
+        generic_engagements.is_deleted,
+        generic_engagements.version_at,
+        generic_engagements._source,
+        generic_engagements.engagement_id,
+        generic_engagements._source_file,
+        generic_engagements._source_line,
+        generic_engagements._loaded_at,
+        generic_engagements._load_id
+    from generic_engagements
+    left join typed_engagements
+        on
+            typed_engagements._source = generic_engagements._source
+            and typed_engagements.engagement_id = generic_engagements.engagement_id
+    where typed_engagements.engagement_id is null
 ),
 
-opened as (
+engagement_properties as (
     select
         engagements.kind,
         engagements._source,
         engagements.engagement_id,
         engagements.record,
         coalesce(
-            case when json_valid(engagements.record ->> '$.properties') then engagements.record ->> '$.properties' end,
+            case
+                when
+                    json_valid(engagements.record ->> '$.properties')
+                    then engagements.record ->> '$.properties'
+            end,
             regexp_replace(engagements.record, '([{,]\s*)"propert(y|ies)_', '\1"', 'g')
         ) as properties,
         engagements.is_deleted as is_archived,
@@ -92,53 +101,79 @@ opened as (
         engagements._loaded_at,
         engagements._load_id
     from engagements
-    inner join run.sources as sources on sources.system = 'hubspot' and sources._source = engagements._source
+    inner join run.sources as sources
+        on sources.system = 'hubspot' and sources._source = engagements._source
 ),
 
-described as (
+engagement_values as (
     select
-        opened.kind,
-        opened._source,
-        opened.engagement_id,
-        opened.record,
-        opened.settings,
+        engagement_properties.kind,
+        engagement_properties._source,
+        engagement_properties.engagement_id,
+        engagement_properties.record,
+        engagement_properties.settings,
         coalesce(
             case
-                when opened.kind = 'meeting'
-                    then coalesce(opened.properties ->> '$.hs_meeting_start_time', opened.properties ->> '$.start_time')
+                when engagement_properties.kind = 'meeting'
+                    then
+                        coalesce(
+                            engagement_properties.properties ->> '$.hs_meeting_start_time',
+                            engagement_properties.properties ->> '$.start_time'
+                        )
             end,
-            opened.properties ->> '$.hs_timestamp',
-            landed.engaged,
-            opened.properties ->> '$.timestamp'
+            engagement_properties.properties ->> '$.hs_timestamp',
+            generic_engagements.engaged,
+            engagement_properties.properties ->> '$.timestamp'
         ) as happened,
         upper(
-            case opened.kind
+            case engagement_properties.kind
                 when 'meeting'
                     then coalesce(
-                        opened.properties ->> '$.hs_meeting_outcome', opened.properties ->> '$.meeting_outcome'
+                        engagement_properties.properties ->> '$.hs_meeting_outcome',
+                        engagement_properties.properties ->> '$.meeting_outcome'
                     )
-                when 'email' then coalesce(opened.properties ->> '$.hs_email_status', opened.properties ->> '$.status')
-                when 'call' then coalesce(opened.properties ->> '$.hs_call_status', opened.properties ->> '$.status')
+                when 'email'
+                    then
+                        coalesce(
+                            engagement_properties.properties ->> '$.hs_email_status',
+                            engagement_properties.properties ->> '$.status'
+                        )
+                when 'call'
+                    then
+                        coalesce(
+                            engagement_properties.properties ->> '$.hs_call_status',
+                            engagement_properties.properties ->> '$.status'
+                        )
             end
         ) as outcome,
         lower(
             case
-                when opened.kind = 'call'
-                    then coalesce(opened.properties ->> '$.hs_call_disposition', opened.properties ->> '$.disposition')
+                when engagement_properties.kind = 'call'
+                    then
+                        coalesce(
+                            engagement_properties.properties ->> '$.hs_call_disposition',
+                            engagement_properties.properties ->> '$.disposition'
+                        )
             end
         ) as disposition,
-        upper(trim(opened.properties ->> '$.hs_email_direction')) as direction,
-        nullif(opened.properties ->> '$.hs_sequence_id', '') as sequence_id,
-        upper(opened.properties ->> '$.hs_engagement_source') as sent_by,
-        coalesce(flag(opened.properties ->> '$.hs_incoming_email_is_out_of_office'), false) as is_out_of_office,
-        opened.is_archived or coalesce(landed.is_inactive, false) as is_archived,
-        opened.version_at,
-        opened._source_file,
-        opened._source_line,
-        opened._loaded_at,
-        opened._load_id
-    from opened
-    left join landed on landed._source = opened._source and landed.engagement_id = opened.engagement_id
+        upper(trim(engagement_properties.properties ->> '$.hs_email_direction')) as direction,
+        nullif(engagement_properties.properties ->> '$.hs_sequence_id', '') as sequence_id,
+        upper(engagement_properties.properties ->> '$.hs_engagement_source') as sent_by,
+        coalesce(
+            flag(engagement_properties.properties ->> '$.hs_incoming_email_is_out_of_office'), false
+        ) as is_out_of_office,
+        engagement_properties.is_archived
+        or coalesce(generic_engagements.is_inactive, false) as is_archived,
+        engagement_properties.version_at,
+        engagement_properties._source_file,
+        engagement_properties._source_line,
+        engagement_properties._loaded_at,
+        engagement_properties._load_id
+    from engagement_properties
+    left join generic_engagements
+        on
+            generic_engagements._source = engagement_properties._source
+            and generic_engagements.engagement_id = engagement_properties.engagement_id
 )
 
 select
@@ -146,12 +181,22 @@ select
     engagement_id,
     record,
     case
-        when list_contains(cast(json_extract(settings, '$.internal') as varchar[]), kind) then 'internal'
+        when
+            list_contains(cast(json_extract(settings, '$.internal') as varchar[]), kind)
+            then 'internal'
         when is_out_of_office then 'automated'
-        when coalesce(direction, '') <> 'INCOMING_EMAIL' and sequence_id is not null then 'automated'
+        when
+            coalesce(direction, '') <> 'INCOMING_EMAIL' and sequence_id is not null
+            then 'automated'
         when
             coalesce(direction, '') <> 'INCOMING_EMAIL'
-            and sent_by in ('SEQUENCES', 'WORKFLOWS', 'AUTOMATION_PLATFORM', 'AUTOMATION_JOURNEY', 'PRIMARY_AUTOMATION')
+            and sent_by in (
+                'SEQUENCES',
+                'WORKFLOWS',
+                'AUTOMATION_PLATFORM',
+                'AUTOMATION_JOURNEY',
+                'PRIMARY_AUTOMATION'
+            )
             then 'automated'
         else kind
     end as kind,
@@ -159,9 +204,13 @@ select
     case
         when is_archived then 'archived'
         when kind not in ('call', 'email', 'meeting', 'note', 'task', 'communication') then 'type'
-        when kind = 'meeting' and outcome in ('CANCELED', 'CANCELLED', 'NO_SHOW', 'RESCHEDULED') then 'outcome'
+        when
+            kind = 'meeting' and outcome in ('CANCELED', 'CANCELLED', 'NO_SHOW', 'RESCHEDULED')
+            then 'outcome'
         when kind = 'email' and direction = 'DRAFT_EMAIL' then 'outcome'
-        when kind = 'email' and outcome in ('BOUNCED', 'FAILED', 'SCHEDULED', 'SENDING', 'DRAFT') then 'outcome'
+        when
+            kind = 'email' and outcome in ('BOUNCED', 'FAILED', 'SCHEDULED', 'SENDING', 'DRAFT')
+            then 'outcome'
         when
             kind = 'call'
             and outcome in (
@@ -184,5 +233,5 @@ select
     _source_line,
     _loaded_at,
     _load_id
-from described
+from engagement_values
 order by _source, engagement_id

@@ -3,7 +3,7 @@
 -- `account_key` of the source's settings says. Archived companies, and those merged into others, are none.
 -- Worked example: company 5, account_id A-1, domain one.example => 5, A-1, one.example.
 
-with lone as (
+with lone_contacts as (
     select
         _source,
         external_id,
@@ -28,5 +28,5 @@ select
     null as external_name,
     external_domain,
     null as claimed_account_id
-from lone
-order by 1, 2
+from lone_contacts
+order by _source, external_id

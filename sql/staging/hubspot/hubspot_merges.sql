@@ -13,7 +13,7 @@ with recursive records as (
     where kind in ('contacts', 'companies')
 ),
 
-listed as (
+merged_id_lists as (
     select
         _source,
         object,
@@ -24,8 +24,13 @@ listed as (
                     ';',
                     record ->> '$.properties.hs_merged_object_ids',
                     case
-                        when json_type(record, '$.properties') = 'VARCHAR' and json_valid(record ->> '$.properties')
-                            then json_extract_string(record ->> '$.properties', '$.hs_merged_object_ids')
+                        when
+                            json_type(record, '$.properties') = 'VARCHAR'
+                            and json_valid(record ->> '$.properties')
+                            then
+                                json_extract_string(
+                                    record ->> '$.properties', '$.hs_merged_object_ids'
+                                )
                     end,
                     record ->> '$.property_hs_merged_object_ids',
                     record ->> '$.property_hs_calculated_merged_vids',
@@ -37,13 +42,13 @@ listed as (
     from records
 ),
 
-stated as (
+stated_merges as (
     select
         _source,
         object,
         surviving_id,
         identifier_text(split_part(merged_text, ':', 1)) as merged_id
-    from listed
+    from merged_id_lists
     union all
     select
         _source,
@@ -51,43 +56,54 @@ stated as (
         identifier_text(
             coalesce(record ->> '$.canonical_vid', record ->> '$."canonical-vid"')
         ) as surviving_id,
-        identifier_text(coalesce(record ->> '$.vid_to_merge', record ->> '$."vid-to-merge"')) as merged_id
+        identifier_text(coalesce(record ->> '$.vid_to_merge', record ->> '$."vid-to-merge"'))
+            as merged_id
     from staging.hubspot_records
     where kind = 'contact_merges'
 ),
 
-steps as (
+direct_merges as (
     select distinct
         _source,
         object,
         merged_id,
         surviving_id
-    from stated
+    from stated_merges
     where merged_id <> '' and surviving_id <> merged_id
 ),
 
-ways as (
-    select _source, object, merged_id, surviving_id
-    from steps
+merge_paths as (
+    select
+        _source,
+        object,
+        merged_id,
+        surviving_id
+    from direct_merges
     union
     select
-        ways._source,
-        ways.object,
-        ways.merged_id,
-        steps.surviving_id
-    from ways
-    inner join steps
-        on steps._source = ways._source and steps.object = ways.object and steps.merged_id = ways.surviving_id
+        merge_paths._source,
+        merge_paths.object,
+        merge_paths.merged_id,
+        direct_merges.surviving_id
+    from merge_paths
+    inner join direct_merges
+        on
+            direct_merges._source = merge_paths._source
+            and direct_merges.object = merge_paths.object
+            and direct_merges.merged_id = merge_paths.surviving_id
 )
 
 select
-    ways._source,
-    ways.object,
-    ways.merged_id,
-    min(ways.surviving_id) as surviving_id
-from ways
-left join steps
-    on steps._source = ways._source and steps.object = ways.object and steps.merged_id = ways.surviving_id
-where steps.merged_id is null
-group by ways._source, ways.object, ways.merged_id
-order by ways._source, ways.object, ways.merged_id
+    merge_paths._source,
+    merge_paths.object,
+    merge_paths.merged_id,
+    min(merge_paths.surviving_id) as surviving_id
+from merge_paths
+left join direct_merges
+    on
+        direct_merges._source = merge_paths._source
+        and direct_merges.object = merge_paths.object
+        and direct_merges.merged_id = merge_paths.surviving_id
+where direct_merges.merged_id is null
+group by merge_paths._source, merge_paths.object, merge_paths.merged_id
+order by merge_paths._source, merge_paths.object, merge_paths.merged_id

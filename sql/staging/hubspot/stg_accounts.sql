@@ -26,6 +26,14 @@ select
     companies._load_id
 from staging.hubspot_companies as companies
 left join staging.account_map as matched
-    on matched.system = 'hubspot' and matched._source = companies._source and matched.external_id = companies.company_id
+    on
+        matched.system = 'hubspot'
+        and matched._source = companies._source
+        and matched.external_id = companies.company_id
 where companies.is_account
-order by account_id, companies.company_id, companies._load_id, companies._source_file, companies._source_line
+order by
+    matched.account_id,
+    companies.company_id,
+    companies._load_id,
+    companies._source_file,
+    companies._source_line

@@ -5,7 +5,10 @@
 -- Worked example: call 9 with contact 4, a champion of company 5, which is account A => hubspot/9/5/4, A, champion.
 
 select
-    engagements._source || '/' || engagements.engagement_id || coalesce('/' || attendance.external_id, '')
+    engagements._source
+    || '/'
+    || engagements.engagement_id
+    || coalesce('/' || attendance.external_id, '')
     || coalesce('/' || attendance.contact_id, '') as interaction_id,
     matched.account_id,
     attendance.external_id as external_account_id,
@@ -26,9 +29,12 @@ select
     engagements._load_id
 from staging.hubspot_engagements as engagements
 left join staging.hubspot_attendance as attendance
-    on attendance._source = engagements._source and attendance.engagement_id = engagements.engagement_id
+    on
+        attendance._source = engagements._source
+        and attendance.engagement_id = engagements.engagement_id
 left join staging.account_map as matched
-    on matched.system = 'hubspot'
-    and matched._source = attendance._source
-    and matched.external_id = attendance.external_id
+    on
+        matched.system = 'hubspot'
+        and matched._source = attendance._source
+        and matched.external_id = attendance.external_id
 order by interaction_id, engagements._load_id, engagements._source_file, engagements._source_line

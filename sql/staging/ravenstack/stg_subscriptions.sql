@@ -18,8 +18,9 @@ with records as (
         cast(vendor_time(record ->> '$.start_date') as date) as first_date,
         record ->> '$.end_date' as end_date,
         cast(vendor_time(record ->> '$.end_date') as date) as last_date,
-        case lower(identifier_text(record ->> '$.billing_frequency')) when 'annual' then 12 when 'monthly' then 1 end
-            as term_months,
+        case lower(identifier_text(record ->> '$.billing_frequency'))
+            when 'annual' then 12 when 'monthly' then 1
+        end as term_months,
         lower(identifier_text(record ->> '$.billing_frequency')) = 'annual'
         and not flag(record ->> '$.auto_renew_flag')
         and not flag(record ->> '$.is_trial') as is_renewed_by_decision,
@@ -36,11 +37,12 @@ horizon as (
     from records
 ),
 
+-- The records cover two years; ten terms are ten years.
 terms (term) as (
     values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)
 ),
 
-dated as (
+subscription_terms as (
     select
         records.subscription_id,
         records.account_id,
@@ -66,13 +68,17 @@ dated as (
             or (
                 records.is_renewed_by_decision
                 and records.first_date + 365 * terms.term <= horizon.last_start_date
-                and (records.last_date is null or records.first_date + 365 * terms.term < records.last_date)
+                and (
+                    records.last_date is null
+                    or records.first_date + 365 * terms.term < records.last_date
+                )
             )
 )
 
 select
-    case when term = 0 then subscription_id else subscription_id || '/' || cast(term + 1 as varchar) end
-        as subscription_id,
+    case
+        when term = 0 then subscription_id else subscription_id || '/' || cast(term + 1 as varchar)
+    end as subscription_id,
     account_id,
     cast(null as bigint) as seats,
     mrr_amount as mrr,
@@ -92,5 +98,5 @@ select
     _source_line,
     _loaded_at,
     _load_id
-from dated
+from subscription_terms
 order by subscription_id

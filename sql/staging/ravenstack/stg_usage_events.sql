@@ -25,13 +25,10 @@ with usage_rows as (
 latest_subscriptions as (
     select
         identifier_text(subscription_id) as subscription_id,
-        account_id
+        arg_max(account_id, (_load_id, _source_file, _source_line)) as account_id
     from raw.ravenstack__subscriptions
     where is_given(account_id)
-    qualify
-        row_number() over (
-            partition by identifier_text(subscription_id) order by _load_id desc, _source_file desc, _source_line desc
-        ) = 1
+    group by identifier_text(subscription_id)
 )
 
 select

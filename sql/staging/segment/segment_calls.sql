@@ -8,14 +8,16 @@
 -- `company`.
 -- Worked example: {"type": "group", "userId": "u1", "groupId": "g1", "traits": {"name": "One"}} => u1, g1, One.
 
-with opened as (
+with call_fields as (
     select
         kind as call,
         record,
         case when is_given(record ->> '$.traits') then record ->> '$.traits' end as traits,
         case when is_given(record ->> '$.context') then record ->> '$.context' end as context,
-        case when json_valid(record ->> '$.user') then record ->> '$.user' else record ->> '$.eventn_ctx.user' end
-            as person,
+        case
+            when json_valid(record ->> '$.user') then record ->> '$.user'
+            else record ->> '$.eventn_ctx.user'
+        end as person,
         coalesce(
             identifier_text(record ->> '$.messageId'),
             identifier_text(record ->> '$.message_id'),
@@ -37,7 +39,9 @@ with opened as (
             vendor_time(record ->> '$.originaltimestamp')
         ) as original_at,
         coalesce(
-            vendor_time(record ->> '$.sentAt'), vendor_time(record ->> '$.sent_at'), vendor_time(record ->> '$.sentat')
+            vendor_time(record ->> '$.sentAt'),
+            vendor_time(record ->> '$.sent_at'),
+            vendor_time(record ->> '$.sentat')
         ) as sent_at,
         coalesce(
             vendor_time(record ->> '$.receivedAt'),
@@ -54,7 +58,7 @@ with opened as (
     where kind in ('identify', 'group')
 ),
 
-with_context as (
+calls_with_context as (
     select
         call,
         record,
@@ -75,10 +79,10 @@ with_context as (
         _source_line,
         _loaded_at,
         _load_id
-    from opened
+    from call_fields
 ),
 
-described as (
+call_values as (
     select
         calls._source,
         calls.call,
@@ -109,8 +113,12 @@ described as (
             identifier_text(calls.context ->> '$.group_id'),
             identifier_text(calls.record ->> '$.context_group_id'),
             identifier_text(calls.record ->> '$.context_groupid'),
-            case when calls.call = 'identify' then identifier_text(calls.traits ->> '$.company.id') end,
-            case when calls.call = 'identify' then identifier_text(calls.record ->> '$.company_id') end,
+            case
+                when calls.call = 'identify' then identifier_text(calls.traits ->> '$.company.id')
+            end,
+            case
+                when calls.call = 'identify' then identifier_text(calls.record ->> '$.company_id')
+            end,
             identifier_text(calls.context_traits ->> '$.company.id'),
             identifier_text(calls.record ->> '$.context_traits_company_id')
         ) as group_id,
@@ -121,8 +129,16 @@ described as (
         coalesce(
             nullif(trim(calls.traits ->> '$.name'), ''),
             nullif(trim(calls.record ->> '$.name'), ''),
-            case when calls.call = 'identify' then nullif(trim(calls.context_traits ->> '$.name'), '') end,
-            case when calls.call = 'identify' then nullif(trim(calls.record ->> '$.context_traits_name'), '') end
+            case
+                when
+                    calls.call = 'identify'
+                    then nullif(trim(calls.context_traits ->> '$.name'), '')
+            end,
+            case
+                when
+                    calls.call = 'identify'
+                    then nullif(trim(calls.record ->> '$.context_traits_name'), '')
+            end
         ) as name,
         coalesce(
             nullif(trim(calls.traits ->> '$.domain'), ''),
@@ -145,20 +161,33 @@ described as (
         ) as email,
         -- Columns have lower-case names with underscores in place of dots, blanks and dashes.
         coalesce(
-            identifier_text(json_extract_string(calls.traits, '$.' || (sources.settings ->> '$.account_key'))),
-            identifier_text(json_extract_string(calls.record, '$.' || (sources.settings ->> '$.account_key'))),
+            identifier_text(
+                json_extract_string(calls.traits, '$.' || (sources.settings ->> '$.account_key'))
+            ),
+            identifier_text(
+                json_extract_string(calls.record, '$.' || (sources.settings ->> '$.account_key'))
+            ),
             identifier_text(
                 json_extract_string(
                     calls.record,
-                    '$.' || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
+                    '$.'
+                    || lower(
+                        regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g')
+                    )
                 )
             ),
-            identifier_text(json_extract_string(calls.context_traits, '$.' || (sources.settings ->> '$.account_key'))),
+            identifier_text(
+                json_extract_string(
+                    calls.context_traits, '$.' || (sources.settings ->> '$.account_key')
+                )
+            ),
             identifier_text(
                 json_extract_string(
                     calls.record,
                     '$.context_traits_'
-                    || lower(regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g'))
+                    || lower(
+                        regexp_replace(sources.settings ->> '$.account_key', '[. -]', '_', 'g')
+                    )
                 )
             )
         ) as account_trait,
@@ -168,11 +197,12 @@ described as (
         calls._source_line,
         calls._loaded_at,
         calls._load_id
-    from with_context as calls
-    inner join run.sources as sources on sources.system = 'segment' and sources._source = calls._source
+    from calls_with_context as calls
+    inner join run.sources as sources
+        on sources.system = 'segment' and sources._source = calls._source
 ),
 
-dated as (
+dated_calls as (
     select
         _source,
         call,
@@ -180,7 +210,8 @@ dated as (
         user_id,
         anonymous_id,
         group_id,
-        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at) as dated_at,
+        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at)
+            as dated_at,
         received_at,
         name,
         domain,
@@ -191,10 +222,10 @@ dated as (
         _source_line,
         _loaded_at,
         _load_id
-    from described
+    from call_values
 ),
 
-stated as (
+stated_calls as (
     select
         _source,
         call,
@@ -202,8 +233,12 @@ stated as (
         user_id,
         anonymous_id,
         group_id,
-        case when date_diff('second', received_at, dated_at) > clock_skew_seconds then received_at else dated_at end
-            as stated_at,
+        case
+            when
+                date_diff('second', received_at, dated_at) > clock_skew_seconds
+                then received_at
+            else dated_at
+        end as stated_at,
         received_at,
         name,
         domain,
@@ -213,10 +248,10 @@ stated as (
         _source_line,
         _loaded_at,
         _load_id
-    from dated
+    from dated_calls
 ),
 
-versions as (
+message_versions as (
     select
         _source,
         call,
@@ -229,63 +264,74 @@ versions as (
         domain,
         email,
         claimed_account_id,
-        row_number() over (
-            partition by _source, message_id
-            order by received_at desc nulls last, _load_id desc, _source_file desc, _source_line desc
-        ) as version,
-        hash(user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id) as statement,
-        first_value(hash(user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id)) over (
-            partition by _source, message_id
-            order by received_at desc nulls last, _load_id desc, _source_file desc, _source_line desc
-        ) as latest_statement,
+        row_number() over latest_first as version,
+        hash(user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id)
+            as statement,
+        first_value(
+            hash(
+                user_id, anonymous_id, group_id, stated_at, name, domain, email, claimed_account_id
+            )
+        ) over latest_first as latest_statement,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from stated
+    from stated_calls
     where message_id is not null
+    window latest_first as (
+        partition by _source, message_id
+        order by received_at desc nulls last, _load_id desc, _source_file desc, _source_line desc
+    )
 ),
 
-changed as (
+changed_messages as (
     select
         _source,
         message_id,
         max(_load_id) as other_load_id
-    from versions
+    from message_versions
     where statement <> latest_statement
     group by _source, message_id
 ),
 
-changes as (
+latest_statement_loads as (
     select
-        versions._source,
-        versions.message_id,
-        min(versions._load_id) as _first_load_id
-    from versions
-    inner join changed on changed._source = versions._source and changed.message_id = versions.message_id
-    where versions.statement = versions.latest_statement and versions._load_id >= changed.other_load_id
-    group by versions._source, versions.message_id
+        message_versions._source,
+        message_versions.message_id,
+        min(message_versions._load_id) as _first_load_id
+    from message_versions
+    inner join changed_messages
+        on
+            changed_messages._source = message_versions._source
+            and changed_messages.message_id = message_versions.message_id
+    where
+        message_versions.statement = message_versions.latest_statement
+        and message_versions._load_id >= changed_messages.other_load_id
+    group by message_versions._source, message_versions.message_id
 )
 
 select
-    versions._source,
-    versions.call,
-    versions.user_id,
-    versions.anonymous_id,
-    versions.group_id,
-    versions.stated_at,
-    versions.name,
-    versions.domain,
-    versions.email,
-    versions.claimed_account_id,
-    changes._first_load_id,
-    versions._source_file,
-    versions._source_line,
-    versions._loaded_at,
-    versions._load_id
-from versions
-left join changes on changes._source = versions._source and changes.message_id = versions.message_id
-where versions.version = 1
+    message_versions._source,
+    message_versions.call,
+    message_versions.user_id,
+    message_versions.anonymous_id,
+    message_versions.group_id,
+    message_versions.stated_at,
+    message_versions.name,
+    message_versions.domain,
+    message_versions.email,
+    message_versions.claimed_account_id,
+    latest_statement_loads._first_load_id,
+    message_versions._source_file,
+    message_versions._source_line,
+    message_versions._loaded_at,
+    message_versions._load_id
+from message_versions
+left join latest_statement_loads
+    on
+        latest_statement_loads._source = message_versions._source
+        and latest_statement_loads.message_id = message_versions.message_id
+where message_versions.version = 1
 union all
 select
     _source,
@@ -303,6 +349,6 @@ select
     _source_line,
     _loaded_at,
     _load_id
-from stated
+from stated_calls
 where message_id is null
 order by _source, _load_id, _source_file, _source_line

@@ -5,31 +5,61 @@
 -- Worked example: rule {event: "Report *", feature: reports}, event report_viewed => reports.
 
 with calls as (
-    select _source, 'track' as call, call_type, called, record from raw.segment__tracks
-    union all
-    select _source, 'track' as call, call_type, called, record from raw.segment__segment_tracks
-    union all
-    select _source, 'page' as call, call_type, called, record from raw.segment__pages
-    union all
-    select _source, 'page' as call, call_type, called, record from raw.segment__segment_pages
+    select
+        _source,
+        'track' as call,
+        call_type,
+        called,
+        record
+    from raw.segment__tracks
     union all
     select
         _source,
-        case when lower(trim(call_type)) in ('page', 'screen', 'pageview') then 'page' else 'track' end as call,
+        'track' as call,
+        call_type,
+        called,
+        record
+    from raw.segment__segment_tracks
+    union all
+    select
+        _source,
+        'page' as call,
+        call_type,
+        called,
+        record
+    from raw.segment__pages
+    union all
+    select
+        _source,
+        'page' as call,
+        call_type,
+        called,
+        record
+    from raw.segment__segment_pages
+    union all
+    select
+        _source,
+        case
+            when lower(trim(call_type)) in ('page', 'screen', 'pageview') then 'page' else 'track'
+        end as call,
         call_type,
         called,
         record
     from raw.segment__events
-    where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
+    where
+        call_type is null
+        or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
 ),
 
-names as (
+event_names as (
     select distinct
         _source,
         case
             when call = 'track' then called
             -- Jitsu's page views have no name but their type.
-            when called is null or (called = call_type and record ->> '$.type' is null) then 'Loaded a Page'
+            when
+                called is null or (called = call_type and record ->> '$.type' is null)
+                then 'Loaded a Page'
             else 'Viewed ' || called || ' Page'
         end as event
     from calls
@@ -44,7 +74,7 @@ rules as (
     where system = 'segment'
 ),
 
-logins as (
+login_patterns as (
     select
         _source,
         unnest(cast(json_extract(settings, '$.login_events') as varchar[])) as pattern
@@ -52,12 +82,14 @@ logins as (
     where system = 'segment'
 ),
 
-patterns as (
+name_patterns as (
     select
         _source,
         rule,
         stated,
-        replace(replace(lower(trim(replace(stated ->> '$.event', '_', ' '))), '%', '\%'), '*', '%') as pattern
+        replace(
+            replace(lower(trim(replace(stated ->> '$.event', '_', ' '))), '%', '\%'), '*', '%'
+        ) as pattern
     from rules
     union all
     select
@@ -65,29 +97,32 @@ patterns as (
         null as rule,
         null as stated,
         replace(replace(lower(trim(replace(pattern, '_', ' '))), '%', '\%'), '*', '%') as pattern
-    from logins
+    from login_patterns
 ),
 
-matched as (
+matched_patterns as (
     select
-        names._source,
-        names.event,
-        patterns.rule,
-        patterns.stated
-    from names
-    inner join patterns
-        on patterns._source = names._source
-        and lower(trim(replace(names.event, '_', ' '))) like patterns.pattern escape '\'
+        event_names._source,
+        event_names.event,
+        name_patterns.rule,
+        name_patterns.stated
+    from event_names
+    inner join name_patterns
+        on
+            name_patterns._source = event_names._source
+            and lower(
+                trim(replace(event_names.event, '_', ' '))
+            ) like name_patterns.pattern escape '\'
 ),
 
-decided as (
+event_decisions as (
     select
         _source,
         event,
         bool_or(rule is null) as is_login,
         min(rule) as rule,
         arg_min(stated, rule) as stated
-    from matched
+    from matched_patterns
     group by _source, event
 )
 
@@ -100,5 +135,5 @@ select
     stated ->> '$.property' as property,
     stated ->> '$.quantity' as quantity,
     coalesce(cast(json_extract(stated, '$.values') as varchar) <> '{}', false) as has_values
-from decided
+from event_decisions
 order by _source, event

@@ -12,16 +12,21 @@ with group_calls as (
         name,
         domain,
         claimed_account_id,
-        arg_max(name, (_load_id, _source_file, _source_line)) over (partition by _source, group_id) as last_name,
-        arg_max(domain, (_load_id, _source_file, _source_line)) over (partition by _source, group_id) as last_domain,
-        arg_max(claimed_account_id, (_load_id, _source_file, _source_line)) over (partition by _source, group_id)
+        arg_max(name, (_load_id, _source_file, _source_line))
+            over (partition by _source, group_id)
+            as last_name,
+        arg_max(domain, (_load_id, _source_file, _source_line))
+            over (partition by _source, group_id)
+            as last_domain,
+        arg_max(claimed_account_id, (_load_id, _source_file, _source_line))
+            over (partition by _source, group_id)
             as last_claimed,
         _load_id
     from staging.segment_calls
     where call = 'group' and group_id is not null
 ),
 
-earlier_traits as (
+last_traits as (
     select
         _source,
         group_id,
@@ -34,53 +39,83 @@ earlier_traits as (
     group by _source, group_id
 ),
 
-described as (
+groups_with_traits as (
     select
-        calls._source,
-        calls.group_id as external_id,
-        max(earlier.last_name) as external_name,
-        max(earlier.last_domain) as external_domain,
-        max(earlier.last_claimed) as claimed_account_id,
+        group_calls._source,
+        group_calls.group_id as external_id,
+        max(last_traits.last_name) as external_name,
+        max(last_traits.last_domain) as external_domain,
+        max(last_traits.last_claimed) as claimed_account_id,
         greatest(
-            min(calls._load_id) filter (
-                where calls.domain = earlier.last_domain and calls._load_id >= coalesce(earlier.other_domain_load_id, 0)
+            min(group_calls._load_id) filter (
+                where group_calls.domain = last_traits.last_domain
+                and group_calls._load_id >= coalesce(last_traits.other_domain_load_id, 0)
             ),
-            min(calls._load_id) filter (
-                where calls.claimed_account_id = earlier.last_claimed
-                    and calls._load_id >= coalesce(earlier.other_claimed_load_id, 0)
+            min(group_calls._load_id) filter (
+                where group_calls.claimed_account_id = last_traits.last_claimed
+                and group_calls._load_id >= coalesce(last_traits.other_claimed_load_id, 0)
             )
         ) as _first_load_id
-    from group_calls as calls
-    inner join earlier_traits as earlier on earlier._source = calls._source and earlier.group_id = calls.group_id
-    group by calls._source, calls.group_id
+    from group_calls
+    inner join last_traits
+        on last_traits._source = group_calls._source and last_traits.group_id = group_calls.group_id
+    group by group_calls._source, group_calls.group_id
 ),
 
-calls as (
-    select _source, user_id, group_id from raw.segment__tracks
+event_calls as (
+    select
+        _source,
+        user_id,
+        group_id
+    from raw.segment__tracks
     union all
-    select _source, user_id, group_id from raw.segment__segment_tracks
+    select
+        _source,
+        user_id,
+        group_id
+    from raw.segment__segment_tracks
     union all
-    select _source, user_id, group_id from raw.segment__pages
+    select
+        _source,
+        user_id,
+        group_id
+    from raw.segment__pages
     union all
-    select _source, user_id, group_id from raw.segment__segment_pages
+    select
+        _source,
+        user_id,
+        group_id
+    from raw.segment__segment_pages
     union all
-    select _source, user_id, group_id
+    select
+        _source,
+        user_id,
+        group_id
     from raw.segment__events
-    where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
+    where
+        call_type is null
+        or lower(trim(call_type)) not in ('identify', 'user_identify', 'group', 'alias')
 ),
 
-named_in_calls as (
+call_users as (
     select distinct
         _source,
         identifier_text(user_id) as user_id,
         identifier_text(group_id) as group_id
-    from calls
+    from event_calls
 ),
 
-named as (
-    select _source, group_id from staging.segment_memberships
+named_groups as (
+    select
+        _source,
+        group_id
+    from staging.segment_memberships
     union
-    select _source, group_id from named_in_calls where group_id is not null
+    select
+        _source,
+        group_id
+    from call_users
+    where group_id is not null
 ),
 
 identifies as (
@@ -89,14 +124,18 @@ identifies as (
         user_id,
         email,
         name,
-        arg_max(email, (_load_id, _source_file, _source_line)) over (partition by _source, user_id) as last_email,
-        arg_max(name, (_load_id, _source_file, _source_line)) over (partition by _source, user_id) as last_name,
+        arg_max(email, (_load_id, _source_file, _source_line))
+            over (partition by _source, user_id)
+            as last_email,
+        arg_max(name, (_load_id, _source_file, _source_line))
+            over (partition by _source, user_id)
+            as last_name,
         _load_id
     from staging.segment_calls
     where call = 'identify' and user_id is not null
 ),
 
-earlier_addresses as (
+last_addresses as (
     select
         _source,
         user_id,
@@ -111,22 +150,31 @@ users as (
     select
         identifies._source,
         identifies.user_id,
-        max(earlier.last_email) as email,
-        max(earlier.last_name) as name,
+        max(last_addresses.last_email) as email,
+        max(last_addresses.last_name) as name,
         min(identifies._load_id) filter (
-            where identifies.email = earlier.last_email
-                and identifies._load_id >= coalesce(earlier.other_email_load_id, 0)
+            where identifies.email = last_addresses.last_email
+            and identifies._load_id >= coalesce(last_addresses.other_email_load_id, 0)
         ) as _first_load_id
     from identifies
-    inner join earlier_addresses as earlier
-        on earlier._source = identifies._source and earlier.user_id = identifies.user_id
+    inner join last_addresses
+        on
+            last_addresses._source = identifies._source
+            and last_addresses.user_id = identifies.user_id
     group by identifies._source, identifies.user_id
 ),
 
 users_without_group as (
-    select _source, user_id from named_in_calls where user_id is not null and group_id is null
+    select
+        _source,
+        user_id
+    from call_users
+    where user_id is not null and group_id is null
     union
-    select _source, user_id from users
+    select
+        _source,
+        user_id
+    from users
 )
 
 select
@@ -136,18 +184,23 @@ select
     external_domain,
     claimed_account_id,
     _first_load_id
-from described
+from groups_with_traits
 union all
 select
-    named._source,
-    named.group_id as external_id,
+    named_groups._source,
+    named_groups.group_id as external_id,
     null as external_name,
     null as external_domain,
-    case when sources.settings ->> '$.account_key' = 'group_id' then named.group_id end as claimed_account_id,
+    case when sources.settings ->> '$.account_key' = 'group_id' then named_groups.group_id end
+        as claimed_account_id,
     null as _first_load_id
-from named
-inner join run.sources as sources on sources.system = 'segment' and sources._source = named._source
-where (named._source, named.group_id) not in (select (_source, external_id) from described)
+from named_groups
+inner join run.sources as sources
+    on sources.system = 'segment' and sources._source = named_groups._source
+where
+    (named_groups._source, named_groups.group_id) not in (
+        select (groups_with_traits._source, groups_with_traits.external_id) from groups_with_traits
+    )
 union all
 select
     users_without_group._source,
@@ -160,10 +213,15 @@ select
     null as claimed_account_id,
     users._first_load_id
 from users_without_group
-inner join run.sources as sources on sources.system = 'segment' and sources._source = users_without_group._source
-left join users on users._source = users_without_group._source and users.user_id = users_without_group.user_id
+inner join run.sources as sources
+    on sources.system = 'segment' and sources._source = users_without_group._source
+left join users
+    on users._source = users_without_group._source and users.user_id = users_without_group.user_id
 where
     sources.settings ->> '$.without_group' = 'match'
     and (users_without_group._source, users_without_group.user_id)
-        not in (select (_source, member_id) from staging.segment_memberships)
-order by 1, 2
+    not in (
+        select (memberships._source, memberships.member_id)
+        from staging.segment_memberships as memberships
+    )
+order by _source, external_id

@@ -3,7 +3,7 @@
 -- that of the first. Of calls of the same instant the one loaded last counts.
 -- Worked example: a1 is u1 on the 2nd and u2 on the 5th => a1 u1 until the 5th, a1 u2 from the 5th on.
 
-with stated as (
+with user_statements as (
     select
         _source,
         anonymous_id,
@@ -16,26 +16,29 @@ with stated as (
     group by _source, anonymous_id, user_id, stated_at
 ),
 
-latest as (
+latest_statements as (
     select
         _source,
         anonymous_id,
         user_id,
         stated_at,
         _first_load_id
-    from stated
-    qualify row_number() over (partition by _source, anonymous_id, stated_at order by recency desc) = 1
+    from user_statements
+    qualify
+        row_number() over (partition by _source, anonymous_id, stated_at order by recency desc) = 1
 ),
 
-compared as (
+statements_with_previous as (
     select
         _source,
         anonymous_id,
         user_id,
         stated_at,
         _first_load_id,
-        lag(user_id) over (partition by _source, anonymous_id order by stated_at nulls first) as user_before
-    from latest
+        lag(user_id)
+            over (partition by _source, anonymous_id order by stated_at nulls first)
+            as user_before
+    from latest_statements
 )
 
 select
@@ -43,8 +46,10 @@ select
     anonymous_id,
     user_id,
     case when user_before is not null then stated_at end as from_at,
-    lead(stated_at) over (partition by _source, anonymous_id order by stated_at nulls first) as until_at,
+    lead(stated_at)
+        over (partition by _source, anonymous_id order by stated_at nulls first)
+        as until_at,
     _first_load_id
-from compared
+from statements_with_previous
 where user_before is distinct from user_id
 order by _source, anonymous_id, from_at nulls first

@@ -5,10 +5,11 @@
 -- Worked example: group calls name g1 for u1 on the 2nd and g2 on the 5th => u1 g1 until the 5th, u1 g2 from the 5th
 -- on.
 
-with named as (
+with calls_with_group as (
     select
         calls._source,
-        coalesce(calls.user_id, identities.user_id, 'anonymous/' || calls.anonymous_id) as member_id,
+        coalesce(calls.user_id, identities.user_id, 'anonymous/' || calls.anonymous_id)
+            as member_id,
         calls.group_id,
         calls.stated_at,
         calls._source_file,
@@ -16,15 +17,20 @@ with named as (
         calls._load_id
     from staging.segment_calls as calls
     left join staging.segment_identities as identities
-        on calls.user_id is null
-        and identities._source = calls._source
-        and identities.anonymous_id = calls.anonymous_id
-        and (identities.from_at is null or identities.from_at <= calls.stated_at)
-        and (identities.until_at is null or calls.stated_at is null or calls.stated_at < identities.until_at)
+        on
+            calls.user_id is null
+            and identities._source = calls._source
+            and identities.anonymous_id = calls.anonymous_id
+            and (identities.from_at is null or identities.from_at <= calls.stated_at)
+            and (
+                identities.until_at is null
+                or calls.stated_at is null
+                or calls.stated_at < identities.until_at
+            )
     where calls.group_id is not null
 ),
 
-stated as (
+group_statements as (
     select
         _source,
         member_id,
@@ -32,31 +38,33 @@ stated as (
         stated_at,
         min(_load_id) as _first_load_id,
         max((_load_id, _source_file, _source_line)) as recency
-    from named
+    from calls_with_group
     where member_id is not null
     group by _source, member_id, group_id, stated_at
 ),
 
-latest as (
+latest_statements as (
     select
         _source,
         member_id,
         group_id,
         stated_at,
         _first_load_id
-    from stated
+    from group_statements
     qualify row_number() over (partition by _source, member_id, stated_at order by recency desc) = 1
 ),
 
-compared as (
+statements_with_previous as (
     select
         _source,
         member_id,
         group_id,
         stated_at,
         _first_load_id,
-        lag(group_id) over (partition by _source, member_id order by stated_at nulls first) as group_before
-    from latest
+        lag(group_id)
+            over (partition by _source, member_id order by stated_at nulls first)
+            as group_before
+    from latest_statements
 )
 
 select
@@ -64,8 +72,10 @@ select
     member_id,
     group_id,
     case when group_before is not null then stated_at end as from_at,
-    lead(stated_at) over (partition by _source, member_id order by stated_at nulls first) as until_at,
+    lead(stated_at)
+        over (partition by _source, member_id order by stated_at nulls first)
+        as until_at,
     _first_load_id
-from compared
+from statements_with_previous
 where group_before is distinct from group_id
 order by _source, member_id, from_at nulls first

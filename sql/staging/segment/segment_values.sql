@@ -11,18 +11,19 @@ with rules as (
     where system = 'segment'
 ),
 
-entries as (
+value_entries as (
     select
         _source,
         rule,
-        unnest(map_entries(cast(json_extract(stated, '$.values') as map(varchar, varchar)))) as entry
+        unnest(map_entries(cast(json_extract(stated, '$.values') as map (varchar, varchar))))
+            as entry
     from rules
 )
 
 select
-    _source,
-    rule,
+    value_entries._source,
+    value_entries.rule,
     entry.key as value,
     entry.value as feature
-from entries
-order by _source, rule, value
+from value_entries
+order by value_entries._source, value_entries.rule, value

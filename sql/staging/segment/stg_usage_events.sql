@@ -130,12 +130,14 @@ calls as (
     where call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group')
 ),
 
-read_times as (
+calls_with_times as (
     select
         case
             when call = 'track' then called
             -- Jitsu's page views have no name but their type.
-            when called is null or (called = call_type and record ->> '$.type' is null) then 'Loaded a Page'
+            when
+                called is null or (called = call_type and record ->> '$.type' is null)
+                then 'Loaded a Page'
             else 'Viewed ' || called || ' Page'
         end as event,
         call,
@@ -160,7 +162,7 @@ read_times as (
     from calls
 ),
 
-dated as (
+dated_calls as (
     select
         event,
         call,
@@ -174,7 +176,8 @@ dated as (
             when sent_at is null and is_given(sent) then sent
             when received_at is null and is_given(received) then received
         end as invalid_time,
-        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at) as dated_at,
+        coalesce(happened_at, received_at - (sent_at - original_at), received_at, original_at)
+            as dated_at,
         received_at,
         record,
         _source,
@@ -182,40 +185,42 @@ dated as (
         _source_line,
         _loaded_at,
         _load_id
-    from read_times
+    from calls_with_times
 ),
 
 events as (
     select
-        dated.event,
-        dated.message_id,
-        dated.user_id,
-        dated.anonymous_id,
-        dated.group_id,
-        dated.invalid_time,
+        dated_calls.event,
+        dated_calls.message_id,
+        dated_calls.user_id,
+        dated_calls.anonymous_id,
+        dated_calls.group_id,
+        dated_calls.invalid_time,
         case
-            when date_diff('second', dated.received_at, dated.dated_at) > settings.clock_skew_seconds
-                then dated.received_at
-            else dated.dated_at
+            when
+                date_diff('second', dated_calls.received_at, dated_calls.dated_at)
+                > settings.clock_skew_seconds
+                then dated_calls.received_at
+            else dated_calls.dated_at
         end as occurred_at,
-        dated.received_at,
+        dated_calls.received_at,
         settings.without_group,
         case
-            when dated.call = 'alias' then 'call_type alias'
-            when dated.call = 'other' then 'call_type other'
-            when dated.call = 'page' and settings.pages = 'ignore' then 'pages'
+            when dated_calls.call = 'alias' then 'call_type alias'
+            when dated_calls.call = 'other' then 'call_type other'
+            when dated_calls.call = 'page' and settings.pages = 'ignore' then 'pages'
         end as ignored,
-        dated.record,
-        dated._source,
-        dated._source_file,
-        dated._source_line,
-        dated._loaded_at,
-        dated._load_id
-    from dated
-    inner join settings on settings._source = dated._source
+        dated_calls.record,
+        dated_calls._source,
+        dated_calls._source_file,
+        dated_calls._source_line,
+        dated_calls._loaded_at,
+        dated_calls._load_id
+    from dated_calls
+    inner join settings on settings._source = dated_calls._source
 ),
 
-placed as (
+dated_events as (
     select
         event,
         message_id,
@@ -237,71 +242,78 @@ placed as (
     from events
 ),
 
-identified as (
+events_with_user as (
     select
-        placed.event,
-        placed.message_id,
-        coalesce(placed.user_id, identities.user_id) as user_id,
-        placed.anonymous_id,
-        placed.group_id,
-        placed.occurred_at,
-        placed.known_at,
-        placed.received_at,
-        placed.without_group,
-        placed.ignored,
-        placed.record,
-        placed._source,
-        placed._source_file,
-        placed._source_line,
-        placed._loaded_at,
-        placed._load_id
-    from placed
+        dated_events.event,
+        dated_events.message_id,
+        coalesce(dated_events.user_id, identities.user_id) as user_id,
+        dated_events.anonymous_id,
+        dated_events.group_id,
+        dated_events.occurred_at,
+        dated_events.known_at,
+        dated_events.received_at,
+        dated_events.without_group,
+        dated_events.ignored,
+        dated_events.record,
+        dated_events._source,
+        dated_events._source_file,
+        dated_events._source_line,
+        dated_events._loaded_at,
+        dated_events._load_id
+    from dated_events
     left join staging.segment_identities as identities
-        on placed.user_id is null
-        and placed.ignored is null
-        and identities._source = placed._source
-        and identities.anonymous_id = placed.anonymous_id
-        and (identities.from_at is null or identities.from_at <= placed.known_at)
-        and (identities.until_at is null or placed.known_at < identities.until_at)
+        on
+            dated_events.user_id is null
+            and dated_events.ignored is null
+            and identities._source = dated_events._source
+            and identities.anonymous_id = dated_events.anonymous_id
+            and (identities.from_at is null or identities.from_at <= dated_events.known_at)
+            and (identities.until_at is null or dated_events.known_at < identities.until_at)
 ),
 
-grouped as (
+events_with_group as (
     select
-        identified.event,
-        identified.message_id,
-        identified.user_id,
+        events_with_user.event,
+        events_with_user.message_id,
+        events_with_user.user_id,
         coalesce(
-            identified.group_id,
+            events_with_user.group_id,
             memberships.group_id,
-            case when identified.without_group = 'match' then 'user/' || identified.user_id end
+            case
+                when
+                    events_with_user.without_group = 'match'
+                    then 'user/' || events_with_user.user_id
+            end
         ) as external_id,
-        coalesce(identified.user_id, identified.anonymous_id) is null as is_nobodys,
-        identified.occurred_at,
-        identified.received_at,
-        identified.ignored,
-        identified.record,
-        identified._source,
-        identified._source_file,
-        identified._source_line,
-        identified._loaded_at,
-        identified._load_id
-    from identified
+        coalesce(events_with_user.user_id, events_with_user.anonymous_id) is null as is_nobodys,
+        events_with_user.occurred_at,
+        events_with_user.received_at,
+        events_with_user.ignored,
+        events_with_user.record,
+        events_with_user._source,
+        events_with_user._source_file,
+        events_with_user._source_line,
+        events_with_user._loaded_at,
+        events_with_user._load_id
+    from events_with_user
     left join staging.segment_memberships as memberships
-        on identified.group_id is null
-        and identified.ignored is null
-        and memberships._source = identified._source
-        and memberships.member_id = coalesce(identified.user_id, 'anonymous/' || identified.anonymous_id)
-        and (memberships.from_at is null or memberships.from_at <= identified.known_at)
-        and (memberships.until_at is null or identified.known_at < memberships.until_at)
+        on
+            events_with_user.group_id is null
+            and events_with_user.ignored is null
+            and memberships._source = events_with_user._source
+            and memberships.member_id
+            = coalesce(events_with_user.user_id, 'anonymous/' || events_with_user.anonymous_id)
+            and (memberships.from_at is null or memberships.from_at <= events_with_user.known_at)
+            and (memberships.until_at is null or events_with_user.known_at < memberships.until_at)
 ),
 
-named as (
+events_with_rule as (
     select
-        grouped.message_id,
-        grouped.user_id,
-        grouped.external_id,
-        grouped.is_nobodys,
-        coalesce(names.event_name, grouped.event) as event_name,
+        events_with_group.message_id,
+        events_with_group.user_id,
+        events_with_group.external_id,
+        events_with_group.is_nobodys,
+        coalesce(names.event_name, events_with_group.event) as event_name,
         names.rule,
         names.feature,
         names.has_values,
@@ -309,64 +321,91 @@ named as (
         case
             when names.property is not null
                 then coalesce(
-                    json_extract_string(grouped.record, '$.properties.' || names.property),
-                    json_extract_string(grouped.record, '$.' || names.property),
                     json_extract_string(
-                        grouped.record,
-                        '$.' || lower(replace(replace(replace(names.property, '.', '_'), ' ', '_'), '-', '_'))
+                        events_with_group.record, '$.properties.' || names.property
+                    ),
+                    json_extract_string(events_with_group.record, '$.' || names.property),
+                    json_extract_string(
+                        events_with_group.record,
+                        '$.'
+                        || lower(
+                            replace(replace(replace(names.property, '.', '_'), ' ', '_'), '-', '_')
+                        )
                     )
                 )
         end as property_value,
         case
             when names.quantity is not null
                 then coalesce(
-                    json_extract_string(grouped.record, '$.properties.' || names.quantity),
-                    json_extract_string(grouped.record, '$.' || names.quantity),
                     json_extract_string(
-                        grouped.record,
-                        '$.' || lower(replace(replace(replace(names.quantity, '.', '_'), ' ', '_'), '-', '_'))
+                        events_with_group.record, '$.properties.' || names.quantity
+                    ),
+                    json_extract_string(events_with_group.record, '$.' || names.quantity),
+                    json_extract_string(
+                        events_with_group.record,
+                        '$.'
+                        || lower(
+                            replace(replace(replace(names.quantity, '.', '_'), ' ', '_'), '-', '_')
+                        )
                     )
                 )
         end as quantity,
-        grouped.occurred_at,
-        grouped.received_at,
-        grouped.ignored,
-        grouped._source,
-        grouped._source_file,
-        grouped._source_line,
-        grouped._loaded_at,
-        grouped._load_id
-    from grouped
-    left join staging.segment_events as names on names._source = grouped._source and names.event = grouped.event
+        events_with_group.occurred_at,
+        events_with_group.received_at,
+        events_with_group.ignored,
+        events_with_group._source,
+        events_with_group._source_file,
+        events_with_group._source_line,
+        events_with_group._loaded_at,
+        events_with_group._load_id
+    from events_with_group
+    left join staging.segment_events as names
+        on names._source = events_with_group._source and names.event = events_with_group.event
 )
 
 select
-    named._source || '/' || named.message_id as event_id,
+    events_with_rule._source || '/' || events_with_rule.message_id as event_id,
     matched.account_id,
-    named.external_id as external_account_id,
-    named.user_id,
-    named.event_name,
+    events_with_rule.external_id as external_account_id,
+    events_with_rule.user_id,
+    events_with_rule.event_name,
     coalesce(
-        property_values.feature, case when not named.has_values then nullif(named.property_value, '') end, named.feature
+        property_values.feature,
+        case
+            when not events_with_rule.has_values then nullif(events_with_rule.property_value, '')
+        end,
+        events_with_rule.feature
     ) as feature,
-    named.quantity,
-    named.occurred_at,
-    named.received_at as _version,
+    events_with_rule.quantity,
+    events_with_rule.occurred_at,
+    events_with_rule.received_at as _version,
     case
-        when named.ignored is not null then named.ignored
+        when events_with_rule.ignored is not null then events_with_rule.ignored
         when matched.is_ignored then 'account_map'
-        when named.external_id is null and named.user_id is not null then 'without_group'
-        when named.external_id is null and not named.is_nobodys then 'anonymous'
+        when
+            events_with_rule.external_id is null and events_with_rule.user_id is not null
+            then 'without_group'
+        when
+            events_with_rule.external_id is null and not events_with_rule.is_nobodys
+            then 'anonymous'
     end as _ignored,
-    named._source_file,
-    named._source_line,
-    named._loaded_at,
-    named._load_id
-from named
+    events_with_rule._source_file,
+    events_with_rule._source_line,
+    events_with_rule._loaded_at,
+    events_with_rule._load_id
+from events_with_rule
 left join staging.segment_values as property_values
-    on property_values._source = named._source
-    and property_values.rule = named.rule
-    and property_values.value = named.property_value
+    on
+        property_values._source = events_with_rule._source
+        and property_values.rule = events_with_rule.rule
+        and property_values.value = events_with_rule.property_value
 left join staging.account_map as matched
-    on matched.system = 'segment' and matched._source = named._source and matched.external_id = named.external_id
-order by event_id, named._load_id, named._source_file, named._source_line
+    on
+        matched.system = 'segment'
+        and matched._source = events_with_rule._source
+        and matched.external_id = events_with_rule.external_id
+order by
+    event_id,
+    events_with_rule._load_id,
+    events_with_rule._source_file,
+    events_with_rule._source_line

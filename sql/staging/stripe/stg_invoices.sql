@@ -39,7 +39,8 @@ select
     matched.account_id,
     invoices.customer_id as external_account_id,
     cast(
-        (cast(invoices.minor_due as double) + cast(invoices.minor_credited as double)) / invoices.minor_units
+        (cast(invoices.minor_due as double) + cast(invoices.minor_credited as double))
+        / invoices.minor_units
         as decimal(38, 2)
     ) as amount_due,
     upper(invoices.currency) as currency,
@@ -63,5 +64,8 @@ select
     invoices._load_id
 from invoices
 left join staging.account_map as matched
-    on matched.system = 'stripe' and matched._source = invoices._source and matched.external_id = invoices.customer_id
+    on
+        matched.system = 'stripe'
+        and matched._source = invoices._source
+        and matched.external_id = invoices.customer_id
 order by invoices.invoice_id, invoices._load_id, invoices._source_file, invoices._source_line

@@ -7,7 +7,7 @@
 -- Worked example: sub_1 from 1 January with 5 seats, 8 from 15 January => 'sub_1' with 5, ended 15 January, and
 -- 'sub_1/2026-01-15 00:00:00' with 8.
 
-with moments as (
+with statement_times as (
     select
         _source,
         subscription_id,
@@ -20,20 +20,22 @@ end_requests as (
     select
         subscriptions._source,
         subscriptions.subscription_id,
-        max(coalesce(subscriptions.end_asked_at, moments.stated_at)) as asked_at
+        max(coalesce(subscriptions.end_asked_at, statement_times.stated_at)) as asked_at
     from staging.stripe_subscriptions as subscriptions
-    inner join moments
-        on moments._source = subscriptions._source and moments.subscription_id = subscriptions.subscription_id
+    inner join statement_times
+        on
+            statement_times._source = subscriptions._source
+            and statement_times.subscription_id = subscriptions.subscription_id
     where subscriptions.ends_at is not null
     group by subscriptions._source, subscriptions.subscription_id
 ),
 
-changes as (
+change_points as (
     select
         _source,
         subscription_id,
         stated_at
-    from moments
+    from statement_times
     union
     select
         end_requests._source,
@@ -41,58 +43,77 @@ changes as (
         greatest(end_requests.asked_at, subscriptions.started_at) as stated_at
     from end_requests
     inner join staging.stripe_subscriptions as subscriptions
-        on subscriptions._source = end_requests._source and subscriptions.subscription_id = end_requests.subscription_id
+        on
+            subscriptions._source = end_requests._source
+            and subscriptions.subscription_id = end_requests.subscription_id
 ),
 
-item_states as (
+states_at_change as (
     select
-        changes._source,
-        changes.subscription_id,
-        changes.stated_at,
+        change_points._source,
+        change_points.subscription_id,
+        change_points.stated_at,
         spans.seats,
         spans.mrr,
         spans.currency,
         spans.billing_months,
         spans.period_end
-    from changes
+    from change_points
     inner join staging.stripe_item_spans as spans
-        on spans._source = changes._source
-        and spans.subscription_id = changes.subscription_id
-        and spans.stated_at <= changes.stated_at
+        on
+            spans._source = change_points._source
+            and spans.subscription_id = change_points.subscription_id
+            and spans.stated_at <= change_points.stated_at
     qualify row_number() over (
-        partition by changes._source, changes.subscription_id, changes.stated_at, spans.item_id
+        partition by
+            change_points._source,
+            change_points.subscription_id,
+            change_points.stated_at,
+            spans.item_id
         order by spans.stated_at desc
     ) = 1
 ),
 
 totals as (
     select
-        item_states._source,
-        item_states.subscription_id,
-        item_states.stated_at,
-        cast(sum(item_states.seats) as bigint) as seats,
+        states_at_change._source,
+        states_at_change.subscription_id,
+        states_at_change.stated_at,
+        cast(sum(states_at_change.seats) as bigint) as seats,
         case
             when
-                count(*) filter (where item_states.mrr is null) = 0
-                and count(distinct item_states.currency) <= 1
-                then cast(sum(item_states.mrr) as decimal(38, 2))
+                count(*) filter (where states_at_change.mrr is null) = 0
+                and count(distinct states_at_change.currency) <= 1
+                then cast(sum(states_at_change.mrr) as decimal(38, 2))
         end as mrr,
-        case when count(distinct item_states.currency) = 1 then max(item_states.currency) end as currency,
-        min(item_states.billing_months) filter (where item_states.billing_months >= subscriptions.renewal_months)
-            as renewing_months,
-        max(item_states.billing_months) as billing_months,
-        min(item_states.period_end) filter (where item_states.billing_months >= subscriptions.renewal_months)
-            as period_end,
-        max(case when end_requests.asked_at <= item_states.stated_at then subscriptions.ends_at end) as ends_at
-    from item_states
+        case
+            when count(distinct states_at_change.currency) = 1 then max(states_at_change.currency)
+        end as currency,
+        min(states_at_change.billing_months) filter (
+            where states_at_change.billing_months >= subscriptions.renewal_months
+        ) as renewing_months,
+        max(states_at_change.billing_months) as billing_months,
+        min(states_at_change.period_end) filter (
+            where states_at_change.billing_months >= subscriptions.renewal_months
+        ) as period_end,
+        max(
+            case
+                when end_requests.asked_at <= states_at_change.stated_at then subscriptions.ends_at
+            end
+        ) as ends_at
+    from states_at_change
     inner join staging.stripe_subscriptions as subscriptions
-        on subscriptions._source = item_states._source and subscriptions.subscription_id = item_states.subscription_id
+        on
+            subscriptions._source = states_at_change._source
+            and subscriptions.subscription_id = states_at_change.subscription_id
     left join end_requests
-        on end_requests._source = item_states._source and end_requests.subscription_id = item_states.subscription_id
-    group by item_states._source, item_states.subscription_id, item_states.stated_at
+        on
+            end_requests._source = states_at_change._source
+            and end_requests.subscription_id = states_at_change.subscription_id
+    group by states_at_change._source, states_at_change.subscription_id, states_at_change.stated_at
 ),
 
-renewals as (
+subscription_terms as (
     select
         _source,
         subscription_id,
@@ -105,7 +126,7 @@ renewals as (
     from totals
 ),
 
-compared as (
+terms_with_previous as (
     select
         _source,
         subscription_id,
@@ -117,11 +138,17 @@ compared as (
         term_months,
         lag(seats) over (partition by _source, subscription_id order by stated_at) as seats_before,
         lag(mrr) over (partition by _source, subscription_id order by stated_at) as mrr_before,
-        lag(currency) over (partition by _source, subscription_id order by stated_at) as currency_before,
-        lag(renews_at) over (partition by _source, subscription_id order by stated_at) as renews_before,
-        lag(term_months) over (partition by _source, subscription_id order by stated_at) as term_before,
+        lag(currency)
+            over (partition by _source, subscription_id order by stated_at)
+            as currency_before,
+        lag(renews_at)
+            over (partition by _source, subscription_id order by stated_at)
+            as renews_before,
+        lag(term_months)
+            over (partition by _source, subscription_id order by stated_at)
+            as term_before,
         row_number() over (partition by _source, subscription_id order by stated_at) as place
-    from renewals
+    from subscription_terms
 ),
 
 span_starts as (
@@ -135,8 +162,10 @@ span_starts as (
         renews_at,
         term_months,
         place,
-        lead(stated_at) over (partition by _source, subscription_id order by stated_at) as changed_at
-    from compared
+        lead(stated_at)
+            over (partition by _source, subscription_id order by stated_at)
+            as changed_at
+    from terms_with_previous
     where
         place = 1
         or seats is distinct from seats_before
@@ -155,8 +184,12 @@ spans as (
         span_starts.seats,
         span_starts.mrr,
         coalesce(span_starts.currency, subscriptions.currency) as currency,
-        case when span_starts.place > 1 then span_starts.stated_at else subscriptions.started_at end as started_at,
-        case when span_starts.place is null then subscriptions.ends_at else span_starts.renews_at end as renews_at,
+        case
+            when span_starts.place > 1 then span_starts.stated_at else subscriptions.started_at
+        end as started_at,
+        case
+            when span_starts.place is null then subscriptions.ends_at else span_starts.renews_at
+        end as renews_at,
         span_starts.changed_at,
         subscriptions.ended_at as subscription_ended_at,
         span_starts.term_months,
@@ -168,7 +201,9 @@ spans as (
         subscriptions._load_id
     from staging.stripe_subscriptions as subscriptions
     left join span_starts
-        on span_starts._source = subscriptions._source and span_starts.subscription_id = subscriptions.subscription_id
+        on
+            span_starts._source = subscriptions._source
+            and span_starts.subscription_id = subscriptions.subscription_id
 )
 
 select
@@ -197,6 +232,12 @@ select
     spans._load_id
 from spans
 left join staging.account_map as matched
-    on matched.system = 'stripe' and matched._source = spans._source and matched.external_id = spans.customer_id
-where spans.place = 1 or spans.subscription_ended_at is null or spans.started_at < spans.subscription_ended_at
+    on
+        matched.system = 'stripe'
+        and matched._source = spans._source
+        and matched.external_id = spans.customer_id
+where
+    spans.place = 1
+    or spans.subscription_ended_at is null
+    or spans.started_at < spans.subscription_ended_at
 order by subscription_id, spans._load_id, spans._source_file, spans._source_line

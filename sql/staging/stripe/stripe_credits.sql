@@ -6,13 +6,19 @@
 with credit_notes as (
     select
         _source,
-        coalesce(reference_id(record ->> '$.invoice'), reference_id(record ->> '$.invoice_id')) as invoice_id,
+        coalesce(reference_id(record ->> '$.invoice'), reference_id(record ->> '$.invoice_id'))
+            as invoice_id,
         coalesce(lower(trim(record ->> '$.status')), 'issued') as status,
         case
-            when is_given(record ->> '$.pre_payment_amount') then whole_number(record ->> '$.pre_payment_amount')
-            when lower(trim(record ->> '$.type')) = 'pre_payment' then whole_number(record ->> '$.amount')
+            when
+                is_given(record ->> '$.pre_payment_amount')
+                then whole_number(record ->> '$.pre_payment_amount')
+            when
+                lower(trim(record ->> '$.type')) = 'pre_payment'
+                then whole_number(record ->> '$.amount')
         end as credited,
-        coalesce(vendor_time(record ->> '$.effective_at'), vendor_time(record ->> '$.created')) as credited_at
+        coalesce(vendor_time(record ->> '$.effective_at'), vendor_time(record ->> '$.created'))
+            as credited_at
     from staging.stripe_records
     where kind = 'credit_notes' and not is_deleted
 )

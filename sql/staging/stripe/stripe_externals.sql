@@ -16,7 +16,8 @@ with customers as (
         sources.settings ->> '$.account_key' as account_key,
         coalesce(flag(sources.settings ->> '$.include_test_mode'), false) as includes_test_mode
     from staging.stripe_records as records
-    inner join run.sources as sources on sources.system = 'stripe' and sources._source = records._source
+    inner join run.sources as sources
+        on sources.system = 'stripe' and sources._source = records._source
     where records.kind = 'customers'
 )
 
@@ -25,8 +26,11 @@ select
     external_id,
     external_name,
     case when email like '%@%' then trim(split_part(email, '@', 2)) end as external_domain,
-    case when json_valid(metadata) then identifier_text(json_extract_string(metadata, '$."' || account_key || '"')) end
-        as claimed_account_id
+    case
+        when
+            json_valid(metadata)
+            then identifier_text(json_extract_string(metadata, '$."' || account_key || '"'))
+    end as claimed_account_id
 from customers
 where is_live or includes_test_mode
 order by _source, external_id

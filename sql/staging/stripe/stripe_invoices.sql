@@ -11,7 +11,9 @@ with records as (
         records.record_id as invoice_id,
         records.record,
         case
-            when json_valid(records.record ->> '$.status_transitions') then records.record ->> '$.status_transitions'
+            when
+                json_valid(records.record ->> '$.status_transitions')
+                then records.record ->> '$.status_transitions'
         end as transitions,
         lower(trim(records.record ->> '$.status')) as status,
         coalesce(flag(records.record ->> '$.livemode'), true) as is_live,
@@ -23,7 +25,8 @@ with records as (
         records._loaded_at,
         records._load_id
     from staging.stripe_records as records
-    inner join run.sources as sources on sources.system = 'stripe' and sources._source = records._source
+    inner join run.sources as sources
+        on sources.system = 'stripe' and sources._source = records._source
     where records.kind = 'invoices'
 ),
 
@@ -31,18 +34,22 @@ invoices as (
     select
         _source,
         invoice_id,
-        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id'))
+            as customer_id,
         coalesce(
             status,
             case
                 when flag(record ->> '$.paid') then 'paid'
-                when flag(record ->> '$.forgiven') or flag(record ->> '$.closed') then 'uncollectible'
+                when
+                    flag(record ->> '$.forgiven') or flag(record ->> '$.closed')
+                    then 'uncollectible'
             end
         ) as status,
         lower(trim(record ->> '$.currency')) as currency,
         whole_number(record ->> '$.amount_due') as amount_due,
         coalesce(whole_number(record ->> '$.pre_payment_credit_notes_amount'), 0) as credited,
-        coalesce(vendor_time(record ->> '$.created'), vendor_time(record ->> '$.date')) as created_at,
+        coalesce(vendor_time(record ->> '$.created'), vendor_time(record ->> '$.date'))
+            as created_at,
         vendor_time(record ->> '$.due_date') as due_at,
         coalesce(
             vendor_time(record ->> '$.status_transitions_finalized_at'),
@@ -50,7 +57,8 @@ invoices as (
             vendor_time(record ->> '$.finalized_at')
         ) as finalized_at,
         coalesce(
-            vendor_time(record ->> '$.status_transitions_paid_at'), vendor_time(transitions ->> '$.paid_at')
+            vendor_time(record ->> '$.status_transitions_paid_at'),
+            vendor_time(transitions ->> '$.paid_at')
         ) as paid_at,
         coalesce(
             vendor_time(record ->> '$.status_transitions_voided_at'),

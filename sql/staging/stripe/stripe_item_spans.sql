@@ -7,12 +7,12 @@
 -- Worked example: a yearly item billed in January and a monthly one billed in January and February, an invoice of March
 -- that names neither => the monthly one has 0 seats from March on, the yearly one is unchanged.
 
-with last_statements as (
+with last_statement_times as (
     select
         _source,
         subscription_id,
-        max(case when kind < 3 then stated_at end) as stated_at,
-        max(case when kind = 3 then period_start end) as period_start
+        max(case when statement_source <> 'current_record' then stated_at end) as stated_at,
+        max(case when statement_source = 'current_record' then period_start end) as period_start
     from staging.stripe_item_states
     group by _source, subscription_id
 ),
@@ -22,7 +22,8 @@ statements as (
         states._source,
         states.subscription_id,
         states.item_id,
-        states.kind,
+        states.statement_source,
+        states.priority,
         states.names_all_items,
         states.seats,
         states.mrr,
@@ -31,19 +32,23 @@ statements as (
         states.period_start,
         states.period_end,
         case
-            when states.kind = 3
+            when states.statement_source = 'current_record'
                 then greatest(
-                    coalesce(last_statements.stated_at, subscriptions.started_at),
-                    coalesce(last_statements.period_start, subscriptions.started_at),
+                    coalesce(last_statement_times.stated_at, subscriptions.started_at),
+                    coalesce(last_statement_times.period_start, subscriptions.started_at),
                     subscriptions.started_at
                 )
             else greatest(states.stated_at, subscriptions.started_at)
         end as stated_at
     from staging.stripe_item_states as states
     inner join staging.stripe_subscriptions as subscriptions
-        on subscriptions._source = states._source and subscriptions.subscription_id = states.subscription_id
-    inner join last_statements
-        on last_statements._source = states._source and last_statements.subscription_id = states.subscription_id
+        on
+            subscriptions._source = states._source
+            and subscriptions.subscription_id = states.subscription_id
+    inner join last_statement_times
+        on
+            last_statement_times._source = states._source
+            and last_statement_times.subscription_id = states.subscription_id
     where subscriptions.ignored is null and subscriptions.started_at is not null
 ),
 
@@ -56,52 +61,63 @@ items as (
     group by _source, subscription_id, item_id
 ),
 
-moments as (
+item_list_times as (
     select distinct
         _source,
         subscription_id,
-        kind,
+        statement_source,
+        priority,
         names_all_items,
         stated_at
     from statements
-    where names_all_items or kind = 1
+    where names_all_items or statement_source = 'invoice_line'
 ),
 
-unnamed as (
+unlisted_items as (
     select
-        moments._source,
-        moments.subscription_id,
+        item_list_times._source,
+        item_list_times.subscription_id,
         items.item_id,
-        moments.kind,
-        moments.names_all_items,
-        moments.stated_at
-    from moments
-    inner join items on items._source = moments._source and items.subscription_id = moments.subscription_id
+        item_list_times.statement_source,
+        item_list_times.priority,
+        item_list_times.names_all_items,
+        item_list_times.stated_at
+    from item_list_times
+    inner join items
+        on
+            items._source = item_list_times._source
+            and items.subscription_id = item_list_times.subscription_id
     left join statements
-        on statements._source = moments._source
-        and statements.subscription_id = moments.subscription_id
-        and statements.item_id = items.item_id
-        and statements.stated_at = moments.stated_at
-        and (statements.kind = moments.kind or not moments.names_all_items)
+        on
+            statements._source = item_list_times._source
+            and statements.subscription_id = item_list_times.subscription_id
+            and statements.item_id = items.item_id
+            and statements.stated_at = item_list_times.stated_at
+            and (
+                statements.statement_source = item_list_times.statement_source
+                or not item_list_times.names_all_items
+            )
     where statements.item_id is null
 ),
 
-billed as (
+removal_candidates as (
     select
-        unnamed._source,
-        unnamed.subscription_id,
-        unnamed.item_id,
-        unnamed.kind,
-        unnamed.names_all_items,
-        unnamed.stated_at,
+        unlisted_items._source,
+        unlisted_items.subscription_id,
+        unlisted_items.item_id,
+        unlisted_items.statement_source,
+        unlisted_items.priority,
+        unlisted_items.names_all_items,
+        unlisted_items.stated_at,
         max(statements.period_end) as billed_until
-    from unnamed
+    from unlisted_items
     left join statements
-        on statements._source = unnamed._source
-        and statements.subscription_id = unnamed.subscription_id
-        and statements.item_id = unnamed.item_id
-        and statements.kind < 3
-        and statements.stated_at < unnamed.stated_at
+        on
+            statements._source = unlisted_items._source
+            and statements.subscription_id = unlisted_items.subscription_id
+            and statements.item_id = unlisted_items.item_id
+            and statements.statement_source <> 'current_record'
+            and statements.stated_at < unlisted_items.stated_at
     group by all
 ),
 
@@ -110,7 +126,7 @@ all_statements as (
         _source,
         subscription_id,
         item_id,
-        kind,
+        priority,
         seats,
         mrr,
         currency,
@@ -124,7 +140,7 @@ all_statements as (
         _source,
         subscription_id,
         item_id,
-        kind,
+        priority,
         0 as seats,
         cast(0 as double) as mrr,
         cast(null as varchar) as currency,
@@ -132,11 +148,11 @@ all_statements as (
         cast(null as timestamp) as period_start,
         cast(null as timestamp) as period_end,
         stated_at
-    from billed
+    from removal_candidates
     where names_all_items or billed_until <= stated_at
 ),
 
-chosen as (
+best_statements as (
     select
         _source,
         subscription_id,
@@ -147,23 +163,25 @@ chosen as (
         billing_months,
         period_start,
         coalesce(
-            period_end, max(period_end) over (partition by _source, subscription_id, item_id, stated_at)
+            period_end,
+            max(period_end) over (partition by _source, subscription_id, item_id, stated_at)
         ) as period_end,
         stated_at
     from all_statements
     qualify row_number() over (
         partition by _source, subscription_id, item_id, stated_at
-        order by kind desc, period_end desc nulls last, seats desc nulls last, mrr desc nulls last
+        order by
+            priority desc, period_end desc nulls last, seats desc nulls last, mrr desc nulls last
     ) = 1
 ),
 
-first_statements as (
+first_statement_times as (
     select
-        chosen._source,
-        chosen.subscription_id,
-        min(chosen.stated_at) as stated_at
-    from chosen
-    group by chosen._source, chosen.subscription_id
+        best_statements._source,
+        best_statements.subscription_id,
+        min(best_statements.stated_at) as stated_at
+    from best_statements
+    group by best_statements._source, best_statements.subscription_id
 )
 
 select
@@ -176,26 +194,32 @@ select
     billing_months,
     period_end,
     stated_at
-from chosen
+from best_statements
 union all
 select
-    chosen._source,
-    chosen.subscription_id,
-    chosen.item_id,
-    chosen.seats,
-    chosen.mrr,
-    chosen.currency,
-    chosen.billing_months,
-    case when chosen.period_start > subscriptions.started_at then chosen.period_start else chosen.period_end end
-        as period_end,
+    best_statements._source,
+    best_statements.subscription_id,
+    best_statements.item_id,
+    best_statements.seats,
+    best_statements.mrr,
+    best_statements.currency,
+    best_statements.billing_months,
+    case
+        when
+            best_statements.period_start > subscriptions.started_at
+            then best_statements.period_start
+        else best_statements.period_end
+    end as period_end,
     subscriptions.started_at as stated_at
-from chosen
-inner join first_statements
-    on first_statements._source = chosen._source
-    and first_statements.subscription_id = chosen.subscription_id
-    and first_statements.stated_at = chosen.stated_at
+from best_statements
+inner join first_statement_times
+    on
+        first_statement_times._source = best_statements._source
+        and first_statement_times.subscription_id = best_statements.subscription_id
+        and first_statement_times.stated_at = best_statements.stated_at
 inner join staging.stripe_subscriptions as subscriptions
-    on subscriptions._source = chosen._source
-    and subscriptions.subscription_id = chosen.subscription_id
-    and subscriptions.started_at < chosen.stated_at
+    on
+        subscriptions._source = best_statements._source
+        and subscriptions.subscription_id = best_statements.subscription_id
+        and subscriptions.started_at < best_statements.stated_at
 order by _source, subscription_id, item_id, stated_at

@@ -1,25 +1,30 @@
 -- Grain: one row per statement that an item of a subscription had a quantity and a price from a time on.
--- Definition: four kinds of statement. The current record (kind 3) and every version of it in Stripe's events (kind 2)
--- state all items of the subscription. A line of a regular invoice (kind 1) and of a proration (kind 0) state their
--- item only, from the start of the period that they bill; lines that give money back state nothing. What a statement
--- does not state of its price is looked up by the price's id, then by the item, if the line's period fits the item's
+-- Definition: a statement has one of four sources. The current record (`current_record`) and each version of it in
+-- Stripe's events (`event`) state all items of the subscription. A line of a regular invoice (`invoice_line`) and of a
+-- proration (`proration`) state their item only, from the start of the period that they bill; lines that give money
+-- back state nothing. Of statements of the same time the one with the highest `priority` counts. What a statement does
+-- not state of its price is looked up by the price's id, then by the item, if the line's period fits the item's
 -- interval. Metered items have no seats and no price per month. A price without a unit amount, such as a tiered one, is
--- not known. When the current record came about is not stated: `stated_at` is null for it.
+-- not known. The current record does not state when it became valid: its `stated_at` is null.
 -- Worked example: a line "5 seats, 1 January to 1 February" => quantity 5 from 1 January; a proration "8 seats, 15
 -- January to 1 February" => quantity 8 from 15 January.
 
-with stated as (
+with statements as (
     select
         _source,
-        kind,
+        statement_source,
+        case statement_source when 'current_record' then 3 else 2 end as priority,
         subscription_id,
         item_id,
         names_all_items,
         price_id,
         quantity,
         coalesce(currency, price_currency) as currency,
-        case when price_currency is null or currency is null or price_currency = currency then unit_amount end
-            as unit_amount,
+        case
+            when
+                price_currency is null or currency is null or price_currency = currency
+                then unit_amount
+        end as unit_amount,
         billing_interval,
         interval_count,
         usage_type,
@@ -34,7 +39,8 @@ with stated as (
     union all
     select
         _source,
-        case when is_proration then 0 else 1 end as kind,
+        case when is_proration then 'proration' else 'invoice_line' end as statement_source,
+        case when is_proration then 0 else 1 end as priority,
         subscription_id,
         item_id,
         false as names_all_items,
@@ -56,36 +62,45 @@ with stated as (
     where coalesce(amount, 0) >= 0
 ),
 
-priced as (
+priced_statements as (
     select
-        stated._source,
-        stated.kind,
-        stated.subscription_id,
-        stated.item_id,
-        stated.names_all_items,
-        stated.quantity,
-        coalesce(stated.currency, prices.currency) as currency,
-        coalesce(stated.unit_amount, prices.unit_amount) as unit_amount,
-        coalesce(stated.billing_interval, prices.billing_interval) as billing_interval,
-        case when stated.billing_interval is null then prices.interval_count else stated.interval_count end
-            as interval_count,
-        coalesce(stated.usage_type, prices.usage_type) as usage_type,
-        coalesce(stated.billing_scheme, prices.billing_scheme) as billing_scheme,
-        coalesce(stated.package_size, prices.package_size) as package_size,
-        coalesce(stated.package_round, prices.package_round) as package_round,
-        stated.stated_at,
-        stated.period_start,
-        stated.period_end,
-        stated.is_in_arrears,
-        date_diff('day', cast(stated.period_start as date), cast(stated.period_end as date)) as period_days
-    from stated
+        statements._source,
+        statements.statement_source,
+        statements.priority,
+        statements.subscription_id,
+        statements.item_id,
+        statements.names_all_items,
+        statements.quantity,
+        coalesce(statements.currency, prices.currency) as currency,
+        coalesce(statements.unit_amount, prices.unit_amount) as unit_amount,
+        coalesce(statements.billing_interval, prices.billing_interval) as billing_interval,
+        case
+            when statements.billing_interval is null then prices.interval_count
+            else statements.interval_count
+        end as interval_count,
+        coalesce(statements.usage_type, prices.usage_type) as usage_type,
+        coalesce(statements.billing_scheme, prices.billing_scheme) as billing_scheme,
+        coalesce(statements.package_size, prices.package_size) as package_size,
+        coalesce(statements.package_round, prices.package_round) as package_round,
+        statements.stated_at,
+        statements.period_start,
+        statements.period_end,
+        statements.is_in_arrears,
+        date_diff(
+            'day', cast(statements.period_start as date), cast(statements.period_end as date)
+        ) as period_days
+    from statements
     left join staging.stripe_prices as prices
-        on prices._source = stated._source
-        and prices.price_id = stated.price_id
-        and (prices.currency = stated.currency or (stated.currency is null and prices.is_default))
+        on
+            prices._source = statements._source
+            and prices.price_id = statements.price_id
+            and (
+                prices.currency = statements.currency
+                or (statements.currency is null and prices.is_default)
+            )
 ),
 
-items as (
+item_intervals as (
     select
         _source,
         subscription_id,
@@ -96,60 +111,74 @@ items as (
         billing_scheme,
         package_size,
         package_round
-    from priced
+    from priced_statements
     where billing_interval is not null
     qualify row_number() over (
         partition by _source, subscription_id, item_id
-        order by kind desc, stated_at desc, billing_interval, interval_count, usage_type, billing_scheme, package_size
+        order by
+            priority desc,
+            stated_at desc,
+            billing_interval asc,
+            interval_count asc,
+            usage_type asc,
+            billing_scheme asc,
+            package_size asc
     ) = 1
 ),
 
 -- The bounds are days of the shortest and the longest billing period; a proration bills a part of one.
-looked_up as (
+item_priced_statements as (
     select
-        priced._source,
-        priced.kind,
-        priced.subscription_id,
-        priced.item_id,
-        priced.names_all_items,
-        priced.quantity,
-        priced.currency,
-        priced.unit_amount,
-        priced.is_in_arrears,
-        priced.stated_at,
-        priced.period_start,
-        priced.period_end,
-        priced.billing_interval is null and items.billing_interval is not null
-        and priced.period_days <= items.interval_count
-        * case items.billing_interval when 'year' then 366 when 'month' then 31 when 'week' then 7 else 1 end
+        priced_statements._source,
+        priced_statements.statement_source,
+        priced_statements.priority,
+        priced_statements.subscription_id,
+        priced_statements.item_id,
+        priced_statements.names_all_items,
+        priced_statements.quantity,
+        priced_statements.currency,
+        priced_statements.unit_amount,
+        priced_statements.is_in_arrears,
+        priced_statements.stated_at,
+        priced_statements.period_start,
+        priced_statements.period_end,
+        priced_statements.billing_interval is null and item_intervals.billing_interval is not null
+        and priced_statements.period_days <= item_intervals.interval_count
+        * case item_intervals.billing_interval
+            when 'year' then 366 when 'month' then 31 when 'week' then 7 else 1
+        end
         and (
-            priced.kind = 0
-            or priced.period_days >= items.interval_count
-            * case items.billing_interval when 'year' then 365 when 'month' then 28 when 'week' then 7 else 1 end
+            priced_statements.statement_source = 'proration'
+            or priced_statements.period_days >= item_intervals.interval_count
+            * case item_intervals.billing_interval
+                when 'year' then 365 when 'month' then 28 when 'week' then 7 else 1
+            end
         ) as is_by_item,
-        priced.billing_interval,
-        priced.interval_count,
-        priced.usage_type,
-        priced.billing_scheme,
-        priced.package_size,
-        priced.package_round,
-        items.billing_interval as item_interval,
-        items.interval_count as item_interval_count,
-        items.usage_type as item_usage_type,
-        items.billing_scheme as item_billing_scheme,
-        items.package_size as item_package_size,
-        items.package_round as item_package_round
-    from priced
-    left join items
-        on items._source = priced._source
-        and items.subscription_id = priced.subscription_id
-        and items.item_id = priced.item_id
+        priced_statements.billing_interval,
+        priced_statements.interval_count,
+        priced_statements.usage_type,
+        priced_statements.billing_scheme,
+        priced_statements.package_size,
+        priced_statements.package_round,
+        item_intervals.billing_interval as item_interval,
+        item_intervals.interval_count as item_interval_count,
+        item_intervals.usage_type as item_usage_type,
+        item_intervals.billing_scheme as item_billing_scheme,
+        item_intervals.package_size as item_package_size,
+        item_intervals.package_round as item_package_round
+    from priced_statements
+    left join item_intervals
+        on
+            item_intervals._source = priced_statements._source
+            and item_intervals.subscription_id = priced_statements.subscription_id
+            and item_intervals.item_id = priced_statements.item_id
 ),
 
-known as (
+complete_statements as (
     select
         _source,
-        kind,
+        statement_source,
+        priority,
         subscription_id,
         item_id,
         names_all_items,
@@ -158,65 +187,87 @@ known as (
         unit_amount,
         case when is_by_item then item_interval else billing_interval end as billing_interval,
         case when is_by_item then item_interval_count else interval_count end as interval_count,
-        coalesce(usage_type, item_usage_type, case when is_in_arrears then 'metered' else 'licensed' end) = 'metered'
-            as is_metered,
+        case
+            when usage_type is not null then usage_type = 'metered'
+            when item_usage_type is not null then item_usage_type = 'metered'
+            else is_in_arrears
+        end as is_metered,
         case when is_by_item then item_billing_scheme else billing_scheme end as billing_scheme,
         case when is_by_item then item_package_size else package_size end as package_size,
         case when is_by_item then item_package_round else package_round end as package_round,
         stated_at,
         period_start,
         period_end
-    from looked_up
+    from item_priced_statements
 ),
 
 amounts as (
     select
-        known._source,
-        known.kind,
-        known.subscription_id,
-        known.item_id,
-        known.names_all_items,
-        case when known.is_metered then 0 else known.quantity end as seats,
-        known.currency,
-        case known.billing_interval
-            when 'year' then 12 * known.interval_count
-            when 'month' then known.interval_count
+        complete_statements._source,
+        complete_statements.statement_source,
+        complete_statements.priority,
+        complete_statements.subscription_id,
+        complete_statements.item_id,
+        complete_statements.names_all_items,
+        case when complete_statements.is_metered then 0 else complete_statements.quantity end
+            as seats,
+        complete_statements.currency,
+        case complete_statements.billing_interval
+            when 'year' then 12 * complete_statements.interval_count
+            when 'month' then complete_statements.interval_count
             when 'week' then 0
             when 'day' then 0
         end as billing_months,
-        case known.billing_interval
-            when 'year' then cast(1 as double) / (12 * nullif(known.interval_count, 0))
-            when 'month' then cast(1 as double) / nullif(known.interval_count, 0)
-            when 'week' then cast(52 as double) / (12 * nullif(known.interval_count, 0))
-            when 'day' then cast(365 as double) / (12 * nullif(known.interval_count, 0))
+        -- A year has 12 months, 52 weeks or 365 days.
+        case complete_statements.billing_interval
+            when 'year'
+                then cast(1 as double) / (12 * nullif(complete_statements.interval_count, 0))
+            when 'month' then cast(1 as double) / nullif(complete_statements.interval_count, 0)
+            when 'week'
+                then cast(52 as double) / (12 * nullif(complete_statements.interval_count, 0))
+            when 'day'
+                then cast(365 as double) / (12 * nullif(complete_statements.interval_count, 0))
         end as periods_per_month,
         case
-            when known.package_size > 1 and known.package_round = 'down' then floor(known.quantity / known.package_size)
-            when known.package_size > 1 then ceil(known.quantity / known.package_size)
-            else known.quantity
+            when
+                complete_statements.package_size > 1 and complete_statements.package_round = 'down'
+                then floor(complete_statements.quantity / complete_statements.package_size)
+            when
+                complete_statements.package_size > 1
+                then ceil(complete_statements.quantity / complete_statements.package_size)
+            else complete_statements.quantity
         end as units,
-        case when known.billing_scheme is distinct from 'tiered' then known.unit_amount end as unit_amount,
+        case
+            when
+                (complete_statements.billing_scheme is distinct from 'tiered')
+                then complete_statements.unit_amount
+        end as unit_amount,
         coalesce(currencies.minor_units, 100) as minor_units,
-        known.is_metered,
-        known.stated_at,
-        known.period_start,
-        known.period_end
-    from known
-    left join staging.stripe_currencies as currencies on currencies.currency = known.currency
+        complete_statements.is_metered,
+        complete_statements.stated_at,
+        complete_statements.period_start,
+        complete_statements.period_end
+    from complete_statements
+    left join staging.stripe_currencies as currencies
+        on currencies.currency = complete_statements.currency
 )
 
 select
     _source,
-    kind,
+    statement_source,
+    priority,
     subscription_id,
     item_id,
     names_all_items,
     seats,
     currency,
     billing_months,
-    case when is_metered then cast(0 as double) else units * unit_amount * periods_per_month / minor_units end as mrr,
+    case
+        when is_metered then cast(0 as double)
+        else units * unit_amount * periods_per_month / minor_units
+    end as mrr,
     stated_at,
     period_start,
     period_end
 from amounts
-order by _source, subscription_id, item_id, stated_at, kind
+order by _source, subscription_id, item_id, stated_at, priority

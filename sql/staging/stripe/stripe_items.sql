@@ -1,15 +1,14 @@
 -- Grain: one row per item and statement about it: the current record of its subscription, or an event.
--- Definition: `kind` is 3 for the current record and 2 for an event, each of which holds the whole subscription as it
--- was then; `names_all_items` is false for an event whose list of items is cut off, which states only the items that it
--- has. A price or plan may be an object or only its id. The unit amount is the price's in the price's currency. Deleted
+-- Definition: the `statement_source` is `current_record` or `event`. Each holds the complete subscription at its time.
+-- `names_all_items` is false for an event whose list of items is cut off: it states only the items that it has. A price or plan may be an object or only its id. The unit amount is the price's in the price's currency. Deleted
 -- items of landed tables are left out.
 -- Worked example: price {id: p1, unit_amount: 2000, recurring: {interval: month}} => price_id p1, unit_amount 2000,
 -- billing_interval month, interval_count 1.
 
-with versions as (
+with subscription_versions as (
     select
         _source,
-        3 as kind,
+        'current_record' as statement_source,
         subscription_id,
         currency,
         true as names_all_items,
@@ -22,7 +21,7 @@ with versions as (
     union all
     select
         records._source,
-        2 as kind,
+        'event' as statement_source,
         identifier_text(subscription ->> '$.id') as subscription_id,
         lower(trim(subscription ->> '$.currency')) as currency,
         not coalesce(flag(subscription ->> '$.items.has_more'), false) as names_all_items,
@@ -39,8 +38,9 @@ with versions as (
         select
             _source,
             record,
-            json_extract(case when json_valid(record ->> '$.data') then record ->> '$.data' end, '$.object')
-                as subscription
+            json_extract(
+                case when json_valid(record ->> '$.data') then record ->> '$.data' end, '$.object'
+            ) as subscription
         from staging.stripe_records
         where kind = 'events'
     ) as records
@@ -49,7 +49,7 @@ with versions as (
 version_items as (
     select
         _source,
-        kind,
+        statement_source,
         subscription_id,
         currency,
         names_all_items,
@@ -57,14 +57,14 @@ version_items as (
         period_start,
         period_end,
         unnest(cast(items as json[])) as item
-    from versions
+    from subscription_versions
     where items is not null
 ),
 
 items as (
     select
         _source,
-        kind,
+        statement_source,
         subscription_id,
         identifier_text(item ->> '$.id') as item_id,
         names_all_items,
@@ -72,24 +72,34 @@ items as (
         coalesce(reference_id(item ->> '$.price'), reference_id(item ->> '$.plan')) as price_id,
         whole_number(item ->> '$.quantity') as quantity,
         currency,
-        lower(trim(coalesce(item ->> '$.price.currency', item ->> '$.plan.currency'))) as price_currency,
+        lower(trim(coalesce(item ->> '$.price.currency', item ->> '$.plan.currency')))
+            as price_currency,
         coalesce(
             plain_number(item ->> '$.price.unit_amount'),
             plain_number(item ->> '$.price.unit_amount_decimal'),
             plain_number(item ->> '$.plan.amount'),
             plain_number(item ->> '$.plan.amount_decimal')
         ) as unit_amount,
-        lower(trim(coalesce(item ->> '$.price.recurring.interval', item ->> '$.plan.interval'))) as billing_interval,
+        lower(trim(coalesce(item ->> '$.price.recurring.interval', item ->> '$.plan.interval')))
+            as billing_interval,
         whole_number(
             coalesce(item ->> '$.price.recurring.interval_count', item ->> '$.plan.interval_count')
         ) as interval_count,
-        lower(trim(coalesce(item ->> '$.price.recurring.usage_type', item ->> '$.plan.usage_type'))) as usage_type,
-        lower(trim(coalesce(item ->> '$.price.billing_scheme', item ->> '$.plan.billing_scheme'))) as billing_scheme,
+        lower(
+            trim(coalesce(item ->> '$.price.recurring.usage_type', item ->> '$.plan.usage_type'))
+        ) as usage_type,
+        lower(trim(coalesce(item ->> '$.price.billing_scheme', item ->> '$.plan.billing_scheme')))
+            as billing_scheme,
         whole_number(
-            coalesce(item ->> '$.price.transform_quantity.divide_by', item ->> '$.plan.transform_usage.divide_by')
+            coalesce(
+                item ->> '$.price.transform_quantity.divide_by',
+                item ->> '$.plan.transform_usage.divide_by'
+            )
         ) as package_size,
         lower(trim(
-            coalesce(item ->> '$.price.transform_quantity.round', item ->> '$.plan.transform_usage.round')
+            coalesce(
+                item ->> '$.price.transform_quantity.round', item ->> '$.plan.transform_usage.round'
+            )
         )) as package_round,
         coalesce(vendor_time(item ->> '$.current_period_start'), period_start) as period_start,
         coalesce(vendor_time(item ->> '$.current_period_end'), period_end) as period_end
@@ -97,7 +107,7 @@ items as (
     union all
     select
         records._source,
-        3 as kind,
+        'current_record' as statement_source,
         subscriptions.subscription_id,
         records.record_id as item_id,
         true as names_all_items,
@@ -116,22 +126,29 @@ items as (
         cast(null as varchar) as billing_scheme,
         cast(null as bigint) as package_size,
         cast(null as varchar) as package_round,
-        coalesce(vendor_time(records.record ->> '$.current_period_start'), subscriptions.period_start) as period_start,
-        coalesce(vendor_time(records.record ->> '$.current_period_end'), subscriptions.period_end) as period_end
+        coalesce(
+            vendor_time(records.record ->> '$.current_period_start'), subscriptions.period_start
+        ) as period_start,
+        coalesce(vendor_time(records.record ->> '$.current_period_end'), subscriptions.period_end)
+            as period_end
     from staging.stripe_records as records
     inner join staging.stripe_subscriptions as subscriptions
-        on subscriptions._source = records._source
-        and subscriptions.subscription_id
-        = coalesce(
-            reference_id(records.record ->> '$.subscription_id'),
-            reference_id(records.record ->> '$.subscription')
-        )
-    where records.kind = 'subscription_items' and not records.is_deleted and subscriptions.ignored is null
+        on
+            subscriptions._source = records._source
+            and subscriptions.subscription_id
+            = coalesce(
+                reference_id(records.record ->> '$.subscription_id'),
+                reference_id(records.record ->> '$.subscription')
+            )
+    where
+        records.kind = 'subscription_items'
+        and not records.is_deleted
+        and subscriptions.ignored is null
 )
 
 select
     _source,
-    kind,
+    statement_source,
     subscription_id,
     item_id,
     names_all_items,
@@ -151,4 +168,4 @@ select
     period_end
 from items
 where subscription_id is not null and item_id is not null
-order by _source, subscription_id, item_id, kind, stated_at
+order by _source, subscription_id, item_id, statement_source, stated_at

@@ -14,7 +14,11 @@ with invoice_lines as (
         reference_id(
             coalesce(
                 json_extract_string(
-                    case when json_valid(records.record ->> '$.parent') then records.record ->> '$.parent' end,
+                    case
+                        when
+                            json_valid(records.record ->> '$.parent')
+                            then records.record ->> '$.parent'
+                    end,
                     '$.subscription_details.subscription'
                 ),
                 records.record ->> '$.subscription',
@@ -48,7 +52,10 @@ lines as (
             subscription_id
         ) as subscription_id,
         reference_id(
-            coalesce(line ->> '$.subscription_item', line ->> '$.parent.subscription_item_details.subscription_item')
+            coalesce(
+                line ->> '$.subscription_item',
+                line ->> '$.parent.subscription_item_details.subscription_item'
+            )
         ) as item_id,
         coalesce(
             flag(line ->> '$.proration'),
@@ -57,7 +64,9 @@ lines as (
             false
         ) as is_proration,
         reference_id(
-            coalesce(line ->> '$.price', line ->> '$.pricing.price_details.price', line ->> '$.plan')
+            coalesce(
+                line ->> '$.price', line ->> '$.pricing.price_details.price', line ->> '$.plan'
+            )
         ) as price_id,
         whole_number(line ->> '$.quantity') as quantity,
         whole_number(line ->> '$.amount') as amount,
@@ -72,17 +81,26 @@ lines as (
             plain_number(line ->> '$.plan.amount_decimal')
         ) as price_amount,
         plain_number(line ->> '$.pricing.unit_amount_decimal') as line_amount,
-        lower(trim(coalesce(line ->> '$.price.recurring.interval', line ->> '$.plan.interval'))) as billing_interval,
+        lower(trim(coalesce(line ->> '$.price.recurring.interval', line ->> '$.plan.interval')))
+            as billing_interval,
         whole_number(
             coalesce(line ->> '$.price.recurring.interval_count', line ->> '$.plan.interval_count')
         ) as interval_count,
-        lower(trim(coalesce(line ->> '$.price.recurring.usage_type', line ->> '$.plan.usage_type'))) as usage_type,
-        lower(trim(coalesce(line ->> '$.price.billing_scheme', line ->> '$.plan.billing_scheme'))) as billing_scheme,
+        lower(
+            trim(coalesce(line ->> '$.price.recurring.usage_type', line ->> '$.plan.usage_type'))
+        ) as usage_type,
+        lower(trim(coalesce(line ->> '$.price.billing_scheme', line ->> '$.plan.billing_scheme')))
+            as billing_scheme,
         whole_number(
-            coalesce(line ->> '$.price.transform_quantity.divide_by', line ->> '$.plan.transform_usage.divide_by')
+            coalesce(
+                line ->> '$.price.transform_quantity.divide_by',
+                line ->> '$.plan.transform_usage.divide_by'
+            )
         ) as package_size,
         lower(trim(
-            coalesce(line ->> '$.price.transform_quantity.round', line ->> '$.plan.transform_usage.round')
+            coalesce(
+                line ->> '$.price.transform_quantity.round', line ->> '$.plan.transform_usage.round'
+            )
         )) as package_round,
         vendor_time(line ->> '$.period.start') as period_start,
         vendor_time(line ->> '$.period.end') as period_end
@@ -115,8 +133,9 @@ lines as (
         vendor_time(records.record ->> '$.period_end') as period_end
     from staging.stripe_records as records
     left join staging.stripe_invoices as invoices
-        on invoices._source = records._source
-        and invoices.invoice_id = reference_id(records.record ->> '$.invoice_id')
+        on
+            invoices._source = records._source
+            and invoices.invoice_id = reference_id(records.record ->> '$.invoice_id')
     where
         records.kind = 'invoice_lines'
         and not records.is_deleted
@@ -134,8 +153,10 @@ select
     quantity,
     amount,
     currency,
-    case when price_currency = currency and price_amount is not null then price_amount else line_amount end
-        as unit_amount,
+    case
+        when price_currency = currency and price_amount is not null then price_amount
+        else line_amount
+    end as unit_amount,
     billing_interval,
     case when billing_interval is not null then coalesce(interval_count, 1) end as interval_count,
     usage_type,

@@ -12,16 +12,23 @@ with price_records as (
         kind,
         record_id,
         record,
-        case when json_valid(record ->> '$.recurring') then record ->> '$.recurring' end as recurring,
+        case when json_valid(record ->> '$.recurring') then record ->> '$.recurring' end
+            as recurring,
         coalesce(
-            case when json_valid(record ->> '$.transform_quantity') then record ->> '$.transform_quantity' end,
-            case when json_valid(record ->> '$.transform_usage') then record ->> '$.transform_usage' end
+            case
+                when
+                    json_valid(record ->> '$.transform_quantity')
+                    then record ->> '$.transform_quantity'
+            end,
+            case
+                when json_valid(record ->> '$.transform_usage') then record ->> '$.transform_usage'
+            end
         ) as transform
     from staging.stripe_records
     where kind in ('prices', 'plans')
 ),
 
-mentions as (
+price_mentions as (
     select
         _source,
         case kind when 'prices' then 1 else 2 end as rank,
@@ -43,7 +50,9 @@ mentions as (
             '1'
         )) as interval_count,
         lower(trim(coalesce(
-            recurring ->> '$.usage_type', record ->> '$.recurring_usage_type', record ->> '$.usage_type'
+            recurring ->> '$.usage_type',
+            record ->> '$.recurring_usage_type',
+            record ->> '$.usage_type'
         ))) as usage_type,
         lower(trim(record ->> '$.billing_scheme')) as billing_scheme,
         whole_number(coalesce(
@@ -52,13 +61,15 @@ mentions as (
             record ->> '$.transform_usage_divide_by'
         )) as package_size,
         lower(trim(coalesce(
-            transform ->> '$.round', record ->> '$.transform_quantity_round', record ->> '$.transform_usage_round'
+            transform ->> '$.round',
+            record ->> '$.transform_quantity_round',
+            record ->> '$.transform_usage_round'
         ))) as package_round
     from price_records
     union all
     select
         _source,
-        6 - kind as rank,
+        case statement_source when 'current_record' then 3 else 4 end as rank,
         price_id,
         coalesce(price_currency, currency) as currency,
         unit_amount,
@@ -113,39 +124,44 @@ prices as (
         billing_scheme,
         package_size,
         package_round
-    from mentions
+    from price_mentions
     qualify row_number() over (
         partition by _source, price_id
         order by
             billing_interval is null, rank, currency nulls last, billing_interval, interval_count,
-            usage_type nulls last, billing_scheme nulls last, package_size nulls last, package_round nulls last
+            usage_type nulls last,
+            billing_scheme nulls last,
+            package_size nulls last,
+            package_round nulls last
     ) = 1
 ),
 
-amounts as (
+price_amounts as (
     select
         _source,
         price_id,
         currency,
         unit_amount
-    from mentions
+    from price_mentions
     qualify row_number() over (
         partition by _source, price_id, currency order by unit_amount is null, rank, unit_amount
     ) = 1
 )
 
 select
-    amounts._source,
-    amounts.price_id,
-    amounts.currency,
-    amounts.currency is not distinct from prices.default_currency as is_default,
-    case when prices.billing_scheme is distinct from 'tiered' then amounts.unit_amount end as unit_amount,
+    price_amounts._source,
+    price_amounts.price_id,
+    price_amounts.currency,
+    (price_amounts.currency is not distinct from prices.default_currency) as is_default,
+    case when (prices.billing_scheme is distinct from 'tiered') then price_amounts.unit_amount end
+        as unit_amount,
     prices.billing_interval,
     prices.interval_count,
     prices.usage_type,
     prices.billing_scheme,
     prices.package_size,
     prices.package_round
-from amounts
-inner join prices on prices._source = amounts._source and prices.price_id = amounts.price_id
-order by amounts._source, amounts.price_id, amounts.currency
+from price_amounts
+inner join prices
+    on prices._source = price_amounts._source and prices.price_id = price_amounts.price_id
+order by price_amounts._source, price_amounts.price_id, price_amounts.currency

@@ -26,8 +26,10 @@ records as (
         records.record_id as subscription_id,
         records.record,
         lower(trim(records.record ->> '$.status')) as status,
-        case when json_valid(records.record ->> '$.items') then records.record ->> '$.items' end as items,
-        case when json_valid(records.record ->> '$.plan') then records.record ->> '$.plan' end as plan,
+        case when json_valid(records.record ->> '$.items') then records.record ->> '$.items' end
+            as items,
+        case when json_valid(records.record ->> '$.plan') then records.record ->> '$.plan' end
+            as plan,
         coalesce(flag(records.record ->> '$.livemode'), true) as is_live,
         coalesce(flag(records.record ->> '$._fivetran_active'), true) as is_active,
         coalesce(flag(records.record ->> '$.cancel_at_period_end'), false) as ends_with_period,
@@ -41,9 +43,12 @@ records as (
         records._loaded_at,
         records._load_id
     from staging.stripe_records as records
-    inner join run.sources as sources on sources.system = 'stripe' and sources._source = records._source
+    inner join run.sources as sources
+        on sources.system = 'stripe' and sources._source = records._source
     left join landed_periods
-        on landed_periods._source = records._source and landed_periods.subscription_id = records.record_id
+        on
+            landed_periods._source = records._source
+            and landed_periods.subscription_id = records.record_id
     where records.kind = 'subscriptions'
 ),
 
@@ -51,10 +56,12 @@ subscriptions as (
     select
         _source,
         subscription_id,
-        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id')) as customer_id,
+        coalesce(reference_id(record ->> '$.customer'), reference_id(record ->> '$.customer_id'))
+            as customer_id,
         status,
         lower(trim(record ->> '$.currency')) as currency,
-        coalesce(vendor_time(record ->> '$.start_date'), vendor_time(record ->> '$.created')) as started_at,
+        coalesce(vendor_time(record ->> '$.start_date'), vendor_time(record ->> '$.created'))
+            as started_at,
         coalesce(
             vendor_time(record ->> '$.ended_at'),
             case when status = 'canceled' then vendor_time(record ->> '$.canceled_at') end
@@ -69,7 +76,8 @@ subscriptions as (
             vendor_time(record ->> '$.current_period_end'),
             list_max(
                 list_transform(
-                    json_extract_string(items, '$.data[*].current_period_end'), lambda item_end: vendor_time(item_end)
+                    json_extract_string(items, '$.data[*].current_period_end'),
+                    lambda item_end: vendor_time(item_end)
                 )
             ),
             landed_period_end
@@ -117,7 +125,9 @@ select
         when not is_live and not includes_test_mode then 'include_test_mode'
         when not is_active then '_fivetran_active'
         when is_deleted and ended_at is null then 'deleted'
-        when status = 'incomplete_expired' or (status = 'incomplete' and trial_end is null) then 'incomplete'
+        when
+            status = 'incomplete_expired' or (status = 'incomplete' and trial_end is null)
+            then 'incomplete'
     end as ignored,
     renewal_months,
     version_at,

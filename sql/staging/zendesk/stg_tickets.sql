@@ -26,12 +26,13 @@ with tickets as (
     from staging.zendesk_tickets
 ),
 
-history as (
+-- At the same time a change (precedence 1) follows the creation (0), and the current record (2) follows both.
+status_history as (
     select
         _source,
         ticket_id,
         created_at as stated_at,
-        0 as kind,
+        0 as precedence,
         0 as place,
         1 as is_open
     from tickets
@@ -40,50 +41,67 @@ history as (
         changes._source,
         changes.ticket_id,
         greatest(changes.changed_at, tickets.created_at) as stated_at,
-        1 as kind,
+        1 as precedence,
         changes.place,
         case when lower(trim(changes.value)) in ('solved', 'closed') then 0 else 1 end as is_open
     from staging.zendesk_changes as changes
-    inner join tickets on tickets._source = changes._source and tickets.ticket_id = changes.ticket_id
+    inner join tickets
+        on tickets._source = changes._source and tickets.ticket_id = changes.ticket_id
     where changes.field = 'status' and tickets.ignored is null and tickets.created_at is not null
 ),
 
-last_stated as (
+last_history_states as (
     select
         _source,
         ticket_id,
         stated_at,
         is_open
-    from history
-    qualify row_number() over (partition by _source, ticket_id order by stated_at desc, kind desc, place desc) = 1
+    from status_history
+    qualify
+        row_number()
+            over (
+                partition by _source, ticket_id order by stated_at desc, precedence desc, place desc
+            )
+        = 1
 ),
 
-states as (
-    select _source, ticket_id, stated_at, kind, place, is_open
-    from history
-    union all
-    select
-        tickets._source,
-        tickets.ticket_id,
-        greatest(tickets.stated_at, last_stated.stated_at) as stated_at,
-        2 as kind,
-        0 as place,
-        tickets.is_open
-    from tickets
-    inner join last_stated on last_stated._source = tickets._source and last_stated.ticket_id = tickets.ticket_id
-    where last_stated.is_open <> tickets.is_open
-),
-
-compared as (
+ticket_states as (
     select
         _source,
         ticket_id,
         stated_at,
-        kind,
+        precedence,
+        place,
+        is_open
+    from status_history
+    union all
+    select
+        tickets._source,
+        tickets.ticket_id,
+        greatest(tickets.stated_at, last_history_states.stated_at) as stated_at,
+        2 as precedence,
+        0 as place,
+        tickets.is_open
+    from tickets
+    inner join last_history_states
+        on
+            last_history_states._source = tickets._source
+            and last_history_states.ticket_id = tickets.ticket_id
+    where last_history_states.is_open <> tickets.is_open
+),
+
+states_with_previous as (
+    select
+        _source,
+        ticket_id,
+        stated_at,
+        precedence,
         place,
         is_open,
-        lag(is_open) over (partition by _source, ticket_id order by stated_at, kind, place) as was_open
-    from states
+        lag(is_open)
+            over (partition by _source, ticket_id order by stated_at, precedence, place)
+            as was_open
+    from ticket_states
 ),
 
 status_changes as (
@@ -91,11 +109,13 @@ status_changes as (
         _source,
         ticket_id,
         stated_at,
-        kind,
+        precedence,
         place,
         is_open,
-        lead(stated_at) over (partition by _source, ticket_id order by stated_at, kind, place) as changed_to_next_at
-    from compared
+        lead(stated_at)
+            over (partition by _source, ticket_id order by stated_at, precedence, place)
+            as changed_to_next_at
+    from states_with_previous
     where was_open is null or was_open <> is_open
 ),
 
@@ -105,12 +125,14 @@ openings as (
         ticket_id,
         stated_at as opened_at,
         changed_to_next_at as solved_at,
-        row_number() over (partition by _source, ticket_id order by stated_at, kind, place) as opening
+        row_number()
+            over (partition by _source, ticket_id order by stated_at, precedence, place)
+            as opening
     from status_changes
     where is_open = 1
 ),
 
-rated as (
+rated_openings as (
     select
         ratings._source,
         ratings.ticket_id,
@@ -119,25 +141,31 @@ rated as (
         openings.opening
     from staging.zendesk_ratings as ratings
     inner join openings
-        on openings._source = ratings._source
-        and openings.ticket_id = ratings.ticket_id
-        and (ratings.rated_at is null or openings.opening = 1 or openings.opened_at <= ratings.rated_at)
+        on
+            openings._source = ratings._source
+            and openings.ticket_id = ratings.ticket_id
+            and (
+                ratings.rated_at is null
+                or openings.opening = 1
+                or openings.opened_at <= ratings.rated_at
+            )
     qualify row_number() over (
-        partition by ratings._source, ratings.ticket_id, ratings.from_last order by openings.opening desc
+        partition by ratings._source, ratings.ticket_id, ratings.from_last
+        order by openings.opening desc
     ) = 1
 ),
 
-scores as (
+opening_scores as (
     select
         _source,
         ticket_id,
         opening,
         score
-    from rated
+    from rated_openings
     qualify row_number() over (partition by _source, ticket_id, opening order by from_last) = 1
 ),
 
-escalating as (
+escalation_states as (
     select
         _source,
         ticket_id,
@@ -156,7 +184,7 @@ new_escalations as (
         _source,
         ticket_id,
         changed_at
-    from escalating
+    from escalation_states
     where escalates and not coalesce(escalated_before, false)
 ),
 
@@ -167,11 +195,13 @@ escalation_times as (
         coalesce(new_escalations.changed_at, tickets.created_at) as escalated_at
     from tickets
     left join new_escalations
-        on new_escalations._source = tickets._source and new_escalations.ticket_id = tickets.ticket_id
+        on
+            new_escalations._source = tickets._source
+            and new_escalations.ticket_id = tickets.ticket_id
     where tickets.escalates or new_escalations.changed_at is not null
 ),
 
-escalated as (
+escalated_openings as (
     select
         escalation_times._source,
         escalation_times.ticket_id,
@@ -179,11 +209,13 @@ escalated as (
         openings.opening
     from escalation_times
     inner join openings
-        on openings._source = escalation_times._source
-        and openings.ticket_id = escalation_times.ticket_id
-        and (openings.opening = 1 or openings.opened_at <= escalation_times.escalated_at)
+        on
+            openings._source = escalation_times._source
+            and openings.ticket_id = escalation_times.ticket_id
+            and (openings.opening = 1 or openings.opened_at <= escalation_times.escalated_at)
     qualify row_number() over (
-        partition by escalation_times._source, escalation_times.ticket_id, escalation_times.escalated_at
+        partition by
+            escalation_times._source, escalation_times.ticket_id, escalation_times.escalated_at
         order by openings.opening desc
     ) = 1
 ),
@@ -194,14 +226,19 @@ escalations as (
         ticket_id,
         opening,
         min(escalated_at) as escalated_at
-    from escalated
+    from escalated_openings
     group by _source, ticket_id, opening
 )
 
 select
     case
         when openings.opening = 1 then tickets._source || '/' || tickets.ticket_id
-        else tickets._source || '/' || tickets.ticket_id || '/' || cast(openings.opened_at as varchar)
+        else
+            tickets._source
+            || '/'
+            || tickets.ticket_id
+            || '/'
+            || cast(openings.opened_at as varchar)
     end as ticket_id,
     matched.account_id,
     tickets.external_id as external_account_id,
@@ -209,9 +246,9 @@ select
     openings.solved_at,
     tickets.priority,
     case
-        when scores.score = 'good' then 'positive'
-        when scores.score = 'bad' and tickets.priority = 'urgent' then 'critical'
-        when scores.score = 'bad' then 'negative'
+        when opening_scores.score = 'good' then 'positive'
+        when opening_scores.score = 'bad' and tickets.priority = 'urgent' then 'critical'
+        when opening_scores.score = 'bad' then 'negative'
         else texts.sentiment
     end as sentiment,
     escalations.escalated_at,
@@ -223,18 +260,24 @@ select
     tickets._load_id
 from tickets
 inner join openings on openings._source = tickets._source and openings.ticket_id = tickets.ticket_id
-left join scores
-    on scores._source = openings._source
-    and scores.ticket_id = openings.ticket_id
-    and scores.opening = openings.opening
+left join opening_scores
+    on
+        opening_scores._source = openings._source
+        and opening_scores.ticket_id = openings.ticket_id
+        and opening_scores.opening = openings.opening
 left join staging.zendesk_text_sentiments as texts
-    on texts._source = openings._source
-    and texts.ticket_id = openings.ticket_id
-    and openings.opening = 1
+    on
+        texts._source = openings._source
+        and texts.ticket_id = openings.ticket_id
+        and openings.opening = 1
 left join escalations
-    on escalations._source = openings._source
-    and escalations.ticket_id = openings.ticket_id
-    and escalations.opening = openings.opening
+    on
+        escalations._source = openings._source
+        and escalations.ticket_id = openings.ticket_id
+        and escalations.opening = openings.opening
 left join staging.account_map as matched
-    on matched.system = 'zendesk' and matched._source = tickets._source and matched.external_id = tickets.external_id
+    on
+        matched.system = 'zendesk'
+        and matched._source = tickets._source
+        and matched.external_id = tickets.external_id
 order by ticket_id, tickets._load_id, tickets._source_file, tickets._source_line

@@ -38,14 +38,32 @@ landed_changes as (
     where kind = 'ticket_field_history'
 ),
 
-stated as (
-    select _source, ticket_id, changed_at, place, 'status' as field, change ->> '$.status' as value
+field_values as (
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        'status' as field,
+        change ->> '$.status' as value
     from event_changes
     union all
-    select _source, ticket_id, changed_at, place, 'priority' as field, change ->> '$.priority' as value
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        'priority' as field,
+        change ->> '$.priority' as value
     from event_changes
     union all
-    select _source, ticket_id, changed_at, place, 'tags' as field, change ->> '$.tags' as value
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        'tags' as field,
+        change ->> '$.tags' as value
     from event_changes
     union all
     select
@@ -64,19 +82,35 @@ stated as (
         event_changes.place,
         sources.settings ->> '$.escalation.field' as field,
         coalesce(
-            json_extract_string(event_changes.change, '$."' || (sources.settings ->> '$.escalation.field') || '"'),
             json_extract_string(
-                event_changes.change, '$.custom_ticket_fields."' || (sources.settings ->> '$.escalation.field') || '"'
+                event_changes.change, '$."' || (sources.settings ->> '$.escalation.field') || '"'
+            ),
+            json_extract_string(
+                event_changes.change,
+                '$.custom_ticket_fields."' || (sources.settings ->> '$.escalation.field') || '"'
             )
         ) as value
     from event_changes
-    inner join run.sources as sources on sources.system = 'zendesk' and sources._source = event_changes._source
+    inner join run.sources as sources
+        on sources.system = 'zendesk' and sources._source = event_changes._source
     union all
-    select _source, ticket_id, changed_at, place, change ->> '$.field_name' as field, change ->> '$.value' as value
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        change ->> '$.field_name' as field,
+        change ->> '$.value' as value
     from audit_changes
     where change ->> '$.type' in ('Create', 'Change')
     union all
-    select _source, ticket_id, changed_at, place, field, value
+    select
+        _source,
+        ticket_id,
+        changed_at,
+        place,
+        field,
+        value
     from landed_changes
 ),
 
@@ -88,23 +122,24 @@ changes as (
         value,
         changed_at,
         max(place) as place
-    from stated
+    from field_values
     where value is not null
     group by _source, ticket_id, field, value, changed_at
 ),
 
-wanted as (
+escalation_settings as (
     select
         _source,
         settings ->> '$.escalation.field' as escalation_field,
         cast(json_extract(settings, '$.escalation.tags') as varchar[]) as escalation_tags,
-        cast(json_extract(settings, '$.escalation.priorities') as varchar[]) as escalation_priorities,
+        cast(json_extract(settings, '$.escalation.priorities') as varchar[])
+            as escalation_priorities,
         cast(json_extract(settings, '$.escalation.field_values') as varchar[]) as escalation_values
     from run.sources
     where system = 'zendesk'
 ),
 
-judged as (
+change_values as (
     select
         changes._source,
         changes.ticket_id,
@@ -119,15 +154,16 @@ judged as (
             else string_split(changes.value, ' ')
         end as tags,
         case when changes.field = 'priority' then lower(trim(changes.value)) end as priority,
-        case when changes.field = wanted.escalation_field then changes.value end as escalation_value,
-        wanted.escalation_tags,
-        wanted.escalation_priorities,
-        wanted.escalation_values
+        case when changes.field = escalation_settings.escalation_field then changes.value end
+            as escalation_value,
+        escalation_settings.escalation_tags,
+        escalation_settings.escalation_priorities,
+        escalation_settings.escalation_values
     from changes
-    inner join wanted on wanted._source = changes._source
+    inner join escalation_settings on escalation_settings._source = changes._source
     where
         changes.field in ('status', 'priority', 'tags', 'satisfaction_score')
-        or changes.field = wanted.escalation_field
+        or changes.field = escalation_settings.escalation_field
 )
 
 select
@@ -149,5 +185,5 @@ select
             end
         )
     ) as escalates
-from judged
+from change_values
 order by _source, ticket_id, changed_at, place, field

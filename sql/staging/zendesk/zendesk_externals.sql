@@ -16,7 +16,8 @@ landed_domains as (
     select
         _source,
         identifier_text(record ->> '$.organization_id') as organization_id,
-        arg_min(record ->> '$.domain_name', coalesce(whole_number(record ->> '$.index'), 0)) as domain
+        arg_min(record ->> '$.domain_name', coalesce(whole_number(record ->> '$.index'), 0))
+            as domain
     from staging.zendesk_records
     where kind = 'domain_names'
     group by _source, identifier_text(record ->> '$.organization_id')
@@ -38,22 +39,30 @@ select
     organizations.organization_id as external_id,
     organizations.record ->> '$.name' as external_name,
     coalesce(
-        landed_domains.domain, json_extract_string(organizations.record ->> '$.domain_names', '$[0]')
+        landed_domains.domain,
+        json_extract_string(organizations.record ->> '$.domain_names', '$[0]')
     ) as external_domain,
     coalesce(
         json_extract_string(
-            organizations.record ->> '$.organization_fields', '$."' || (sources.settings ->> '$.account_key') || '"'
+            organizations.record ->> '$.organization_fields',
+            '$."' || (sources.settings ->> '$.account_key') || '"'
         ),
-        json_extract_string(organizations.record, '$.custom_' || (sources.settings ->> '$.account_key')),
+        json_extract_string(
+            organizations.record, '$.custom_' || (sources.settings ->> '$.account_key')
+        ),
         case
-            when sources.settings ->> '$.account_key' = 'external_id' then organizations.record ->> '$.external_id'
+            when
+                sources.settings ->> '$.account_key' = 'external_id'
+                then organizations.record ->> '$.external_id'
         end
     ) as claimed_account_id
 from organizations
-inner join run.sources as sources on sources.system = 'zendesk' and sources._source = organizations._source
+inner join run.sources as sources
+    on sources.system = 'zendesk' and sources._source = organizations._source
 left join landed_domains
-    on landed_domains._source = organizations._source
-    and landed_domains.organization_id = organizations.organization_id
+    on
+        landed_domains._source = organizations._source
+        and landed_domains.organization_id = organizations.organization_id
 union all
 select
     _source,
@@ -62,4 +71,4 @@ select
     external_domain,
     null as claimed_account_id
 from requesters
-order by 1, 2
+order by _source, external_id

@@ -3,7 +3,7 @@
 -- is the newest: it takes the place of the latest dated one, or stands alone without a date.
 -- Worked example: rated bad on 1 June, the record says good => good, 1 June.
 
-with dated as (
+with rating_records as (
     select
         _source,
         identifier_text(record ->> '$.ticket_id') as ticket_id,
@@ -23,24 +23,29 @@ with dated as (
     where field = 'satisfaction_score'
 ),
 
-given as (
+ratings as (
     select
         _source,
         ticket_id,
         case when score like 'good%' then 'good' else 'bad' end as score,
         rated_at,
-        row_number() over (partition by _source, ticket_id order by rated_at desc, place desc, score desc) as from_last
-    from dated
+        row_number()
+            over (partition by _source, ticket_id order by rated_at desc, place desc, score desc)
+            as from_last
+    from rating_records
     where score like 'good%' or score like 'bad%'
 )
 
 select
     tickets._source,
     tickets.ticket_id,
-    case when coalesce(given.from_last, 1) = 1 then coalesce(tickets.score, given.score) else given.score end as score,
-    given.rated_at,
-    coalesce(given.from_last, 1) as from_last
+    case
+        when coalesce(ratings.from_last, 1) = 1 then coalesce(tickets.score, ratings.score)
+        else ratings.score
+    end as score,
+    ratings.rated_at,
+    coalesce(ratings.from_last, 1) as from_last
 from staging.zendesk_tickets as tickets
-left join given on given._source = tickets._source and given.ticket_id = tickets.ticket_id
-where tickets.score is not null or given.score is not null
+left join ratings on ratings._source = tickets._source and ratings.ticket_id = tickets.ticket_id
+where tickets.score is not null or ratings.score is not null
 order by tickets._source, tickets.ticket_id, from_last

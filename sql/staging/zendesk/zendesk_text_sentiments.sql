@@ -5,7 +5,7 @@
 -- that.
 -- Worked example: compound -0.78, no rating => negative, lexicon.
 
-with texts as (
+with scored_texts as (
     select
         _source,
         identifier_text(record ->> '$.ticket_id') as ticket_id,
@@ -14,11 +14,12 @@ with texts as (
     from staging.zendesk_records
     where kind = 'text_sentiments'
     qualify row_number() over (
-        partition by _source, identifier_text(record ->> '$.ticket_id') order by _load_id, _source_file, _source_line
+        partition by _source, identifier_text(record ->> '$.ticket_id')
+        order by _load_id, _source_file, _source_line
     ) = 1
 ),
 
-rated as (
+rated_tickets as (
     select distinct
         _source,
         ticket_id
@@ -26,17 +27,24 @@ rated as (
 )
 
 select
-    texts._source,
-    texts.ticket_id,
+    scored_texts._source,
+    scored_texts.ticket_id,
     case
-        when texts.compound >= 0.5 then 'positive'
-        when texts.compound <= -0.5 then 'negative'
+        when scored_texts.compound >= 0.5 then 'positive'
+        when scored_texts.compound <= -0.5 then 'negative'
         else 'neutral'
     end as sentiment,
-    texts.sentiment_source,
-    texts.compound
-from texts
-inner join run.sources as sources on sources.system = 'zendesk' and sources._source = texts._source
-left join rated on rated._source = texts._source and rated.ticket_id = texts.ticket_id
-where rated.ticket_id is null and texts.compound is not null and sources.settings ->> '$.sentiment' = 'lexicon'
-order by texts._source, texts.ticket_id
+    scored_texts.sentiment_source,
+    scored_texts.compound
+from scored_texts
+inner join run.sources as sources
+    on sources.system = 'zendesk' and sources._source = scored_texts._source
+left join rated_tickets
+    on
+        rated_tickets._source = scored_texts._source
+        and rated_tickets.ticket_id = scored_texts.ticket_id
+where
+    rated_tickets.ticket_id is null
+    and scored_texts.compound is not null
+    and sources.settings ->> '$.sentiment' = 'lexicon'
+order by scored_texts._source, scored_texts.ticket_id

@@ -31,7 +31,7 @@ users as (
     where kind = 'users'
 ),
 
-metrics as (
+ticket_metrics as (
     select
         _source,
         record_id as ticket_id,
@@ -58,14 +58,14 @@ merged_ids as (
     where json_type(record ->> '$.merged_ticket_ids') = 'ARRAY'
 ),
 
-merged as (
+merged_tickets as (
     select distinct
         _source,
         identifier_text(ticket_id) as ticket_id
     from merged_ids
 ),
 
-opened as (
+ticket_fields as (
     select
         tickets._source,
         tickets.ticket_id,
@@ -75,15 +75,18 @@ opened as (
             users.organization_id
         ) as organization_id,
         coalesce(
-            identifier_text(tickets.record ->> '$.requester_id'), identifier_text(tickets.record ->> '$.requester.id')
+            identifier_text(tickets.record ->> '$.requester_id'),
+            identifier_text(tickets.record ->> '$.requester.id')
         ) as requester_id,
         coalesce(users.user_name, tickets.record ->> '$.requester.name') as requester_name,
         coalesce(users.email, tickets.record ->> '$.requester.email') as requester_email,
         vendor_time(tickets.record ->> '$.created_at') as created_at,
         lower(trim(tickets.record ->> '$.status')) as status,
         lower(trim(tickets.record ->> '$.priority')) as priority,
-        lower(trim(json_extract_string(tickets.record ->> '$.satisfaction_rating', '$.score'))) as score,
-        vendor_time(coalesce(tickets.record ->> '$.metric_set.solved_at', metrics.solved)) as solved_at,
+        lower(trim(json_extract_string(tickets.record ->> '$.satisfaction_rating', '$.score')))
+            as score,
+        vendor_time(coalesce(tickets.record ->> '$.metric_set.solved_at', ticket_metrics.solved))
+            as solved_at,
         vendor_time(tickets.record ->> '$.updated_at') as updated_at,
         tickets.is_deleted,
         tickets.version_at,
@@ -92,22 +95,27 @@ opened as (
         sources.settings,
         sources.settings ->> '$.escalation.field' as escalation_field_name,
         tickets.record,
-        merged.ticket_id is not null as is_merged,
+        merged_tickets.ticket_id is not null as is_merged,
         tickets._source_file,
         tickets._source_line,
         tickets._loaded_at,
         tickets._load_id
     from tickets
-    inner join run.sources as sources on sources.system = 'zendesk' and sources._source = tickets._source
+    inner join run.sources as sources
+        on sources.system = 'zendesk' and sources._source = tickets._source
     left join users
-        on users._source = tickets._source
-        and users.user_id = identifier_text(tickets.record ->> '$.requester_id')
-    left join metrics on metrics._source = tickets._source and metrics.ticket_id = tickets.ticket_id
-    left join landed_tags on landed_tags._source = tickets._source and landed_tags.ticket_id = tickets.ticket_id
-    left join merged on merged._source = tickets._source and merged.ticket_id = tickets.ticket_id
+        on
+            users._source = tickets._source
+            and users.user_id = identifier_text(tickets.record ->> '$.requester_id')
+    left join ticket_metrics
+        on ticket_metrics._source = tickets._source and ticket_metrics.ticket_id = tickets.ticket_id
+    left join landed_tags
+        on landed_tags._source = tickets._source and landed_tags.ticket_id = tickets.ticket_id
+    left join merged_tickets
+        on merged_tickets._source = tickets._source and merged_tickets.ticket_id = tickets.ticket_id
 ),
 
-described as (
+ticket_values as (
     select
         _source,
         ticket_id,
@@ -119,14 +127,18 @@ described as (
         status,
         priority,
         score,
-        case when status in ('solved', 'closed') then coalesce(solved_at, updated_at) else updated_at end as stated_at,
+        case
+            when status in ('solved', 'closed') then coalesce(solved_at, updated_at) else updated_at
+        end as stated_at,
         is_deleted,
         is_merged,
         version_at,
         settings,
         case
             when landed_tags is not null then landed_tags
-            when json_valid(tag_text) and json_type(tag_text) = 'ARRAY' then cast(cast(tag_text as json) as varchar[])
+            when
+                json_valid(tag_text) and json_type(tag_text) = 'ARRAY'
+                then cast(cast(tag_text as json) as varchar[])
             else string_split(coalesce(tag_text, ''), ' ')
         end as tags,
         coalesce(
@@ -134,17 +146,21 @@ described as (
             json_extract_string(record, '$.custom_' || escalation_field_name),
             list_extract(
                 json_extract_string(record ->> '$.custom_fields', '$[*].value'),
-                list_position(json_extract_string(record ->> '$.custom_fields', '$[*].id'), escalation_field_name)
+                list_position(
+                    json_extract_string(record ->> '$.custom_fields', '$[*].id'),
+                    escalation_field_name
+                )
             )
         ) as escalation_field,
         cast(json_extract(settings, '$.escalation.tags') as varchar[]) as escalation_tags,
-        cast(json_extract(settings, '$.escalation.priorities') as varchar[]) as escalation_priorities,
+        cast(json_extract(settings, '$.escalation.priorities') as varchar[])
+            as escalation_priorities,
         cast(json_extract(settings, '$.escalation.field_values') as varchar[]) as escalation_values,
         _source_file,
         _source_line,
         _loaded_at,
         _load_id
-    from opened
+    from ticket_fields
 )
 
 select
@@ -153,7 +169,9 @@ select
     coalesce(organization_id, 'user/' || requester_id) as external_id,
     case when organization_id is null then requester_name end as requester_name,
     case
-        when organization_id is null and requester_email like '%@%' then split_part(requester_email, '@', 2)
+        when
+            organization_id is null and requester_email like '%@%'
+            then split_part(requester_email, '@', 2)
     end as requester_domain,
     created_at,
     case when status in ('solved', 'closed') then 0 else 1 end as is_open,
@@ -179,13 +197,17 @@ select
     case
         when status = 'deleted' or is_deleted then 'deleted'
         when is_merged then 'merged'
-        when list_has_any(tags, cast(json_extract(settings, '$.excluded_tags') as varchar[])) then 'excluded_tags'
-        when organization_id is null and settings ->> '$.without_organization' = 'ignore' then 'without_organization'
+        when
+            list_has_any(tags, cast(json_extract(settings, '$.excluded_tags') as varchar[]))
+            then 'excluded_tags'
+        when
+            organization_id is null and settings ->> '$.without_organization' = 'ignore'
+            then 'without_organization'
     end as ignored,
     version_at,
     _source_file,
     _source_line,
     _loaded_at,
     _load_id
-from described
+from ticket_values
 order by _source, ticket_id
