@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from csm_core import restore_swap
 from csm_core.catalog import table_exists as table_exists
 from csm_core.catalog import transaction as transaction
+from csm_core.column_upgrade import show_previous_names, upgrade_columns
 from csm_core.config import Config
 from csm_core.days import prepare as prepare_days
 from csm_core.errors import WarehouseError, WarehouseInputError
@@ -255,6 +256,8 @@ def build_table(
                     values.update(first_date=queued[0], last_date=queued[-1])
             rows = _replace(connection, model, sql, values)
             comment(connection, model)
+            if model.layer == COPIED_LAYER:
+                show_previous_names(connection, model)
             inputs = parse_select(sql, model.path)[0]
             built = days if model.partitioned else None
             mark_built(connection, model.table, inputs, built)
@@ -384,6 +387,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
     for queue in ("run.pending_usage_days", "run.pending_account_usage_days"):
         connection.execute(f"create table if not exists {queue} (usage_date date not null)")
     prepare_days(connection)
+    upgrade_columns(connection)
 
 
 def _is_locked(error: BaseException) -> bool:

@@ -30,10 +30,10 @@ usage_facts as (
     select
         account_id,
         as_of_date,
-        events_28d,
-        events_prior_28d,
-        active_users_28d,
-        login_days_90d,
+        events_in_window,
+        events_in_window_before,
+        active_users_in_window,
+        login_days_in_window,
         ever_active,
         ever_logged_in,
         -- Without events the seats are not used; with events that name no user, the users are not known.
@@ -71,7 +71,7 @@ support as (
         open_tickets,
         scoped_sentiments,
         sentiment_sum,
-        escalations_90d
+        escalations_in_window
     from intermediate.int_account_support
     where as_of_date between $first_date and $last_date
 ),
@@ -114,24 +114,24 @@ signals as (
             cast(0 as double)
         ) as feature_adoption_rate,
         case
-            when usage_facts.events_28d = 0 then 'inactive'
+            when usage_facts.events_in_window = 0 then 'inactive'
             when
                 account_days.created_at
                 > cast(account_days.as_of_date + 1 - 2 * $trend_window_days as timestamp)
                 then 'stable'
             when
-                100 * cast(usage_facts.events_28d as decimal(30, 0))
-                >= $growing_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                100 * cast(usage_facts.events_in_window as decimal(30, 0))
+                >= $growing_percent * cast(usage_facts.events_in_window_before as decimal(30, 0))
                 then 'growing'
             when
-                100 * cast(usage_facts.events_28d as decimal(30, 0))
-                <= $declining_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                100 * cast(usage_facts.events_in_window as decimal(30, 0))
+                <= $declining_percent * cast(usage_facts.events_in_window_before as decimal(30, 0))
                 then 'declining'
             else 'stable'
         end as usage_trend,
         case
-            when usage_facts.login_days_90d > 0
-                then cast($login_window_days // usage_facts.login_days_90d as bigint)
+            when usage_facts.login_days_in_window > 0
+                then cast($login_window_days // usage_facts.login_days_in_window as bigint)
             when usage_facts.ever_logged_in then cast($login_window_days + 1 as bigint)
         end as login_frequency_days,
         interactions.days_since_last_interaction,
@@ -154,7 +154,7 @@ signals as (
             when subscriptions.seats is null or not usage_facts.shows_users then cast(0.5 as double)
             else
                 least(
-                    cast(usage_facts.active_users_28d as double) / subscriptions.seats,
+                    cast(usage_facts.active_users_in_window as double) / subscriptions.seats,
                     cast(2 as double)
                 )
         end as seats_utilization_rate,
@@ -167,9 +167,10 @@ signals as (
             else 'low'
         end as stakeholder_engagement,
         nps.nps_score,
-        support.escalations_90d as escalation_count_90_days,
+        support.escalations_in_window as escalation_count_90_days,
         tam.tam_health_rag,
-        not usage_facts.shows_features or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
+        not usage_facts.shows_features
+        or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
         not usage_facts.ever_active as lacks_usage,
         not usage_facts.ever_logged_in as lacks_logins,
         interactions.days_since_last_interaction is null as lacks_interactions,
