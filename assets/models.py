@@ -25,6 +25,7 @@ from csm_core.column_lineage import columns_behind
 from csm_core.days import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.finished_days import model_parameters
 from csm_core.late_records import span_text
+from csm_core.new_inputs import build_new_inputs
 from csm_core.portfolio_checks import require_population
 from csm_core.quarter_reviews import build_reviews_early
 from csm_core.sql_models import SqlModel
@@ -94,6 +95,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
                 require_population(connection, days)
                 begin_days(connection, days, days_run_id(context))
             parameters = model_parameters(pipeline.config)
+            if days:
+                build_new_inputs(connection, model, parameters, days)
             if model.name == REVIEWS and (early := quarter_of(context)):
                 result = build_reviews_early(connection, model, parameters, days, early)
             else:

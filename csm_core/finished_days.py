@@ -16,6 +16,7 @@ from csm_core import days, portfolio_checks
 from csm_core.checks import CheckOutcome, run_checks
 from csm_core.config import Config
 from csm_core.errors import InputError, WarehouseError
+from csm_core.new_inputs import build_new_inputs
 from csm_core.rubric import weight_parameters
 from csm_core.sql_models import SqlModel, load_models
 from csm_core.warehouse import ModelResult, build_model, table_exists
@@ -23,7 +24,7 @@ from csm_core.warehouse import ModelResult, build_model, table_exists
 DAYS_MODEL = "csm_days"
 CURRENT_MODEL = "csm_health_current"
 # These compare a day with days before it, the first by at most so many days.
-LOOKING_BACK = ("csm_rag_transitions", "csm_qbr")
+LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
 LOOK_BACK_DAYS = 28
 
 
@@ -150,6 +151,8 @@ def _acceptable(status: days.DayStatus | None, day: date, checks: Collection[str
 def _build(
     connection: duckdb.DuckDBPyConnection, config: Config, model: SqlModel, span: tuple[date, date]
 ) -> ModelResult:
+    if model.partitioned:
+        build_new_inputs(connection, model, model_parameters(config), span)
     result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
     failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
     if failed:
