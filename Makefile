@@ -44,14 +44,17 @@ test: setup ## the suite, under 8 minutes on 2 cores
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup ## ruff (format and rules) and pyright in strict mode for csm_core
+lint: setup ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/sqlfluff lint --processes 2 sql
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/basedpyright --level error
 
-format: setup ## let ruff put the code in order
+format: setup ## let ruff and sqlfluff format the code and the SQL
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --processes 2 sql
 
 bench: setup ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks
@@ -60,8 +63,8 @@ bench-runs: setup ## the same of whole runs: long histories, a backfill, ranges,
 	$(BIN)/python -m benchmarks daily backfill range memory
 
 docs: setup ## regenerate what the documentation and the UI take from the code
-	$(BIN)/python -m csm_core.docs
-	$(BIN)/python -m csm_core.column_lineage
+	$(BIN)/python -m csm_core.devtools.docs
+	$(BIN)/python -m csm_core.devtools.column_lineage
 
 LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --quiet

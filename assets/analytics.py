@@ -5,8 +5,8 @@ import time
 import dagster as dg
 
 from assets.context import OWNERS, RESOURCE, pipeline_of
-from csm_core.published_copy import publish_copy
-from csm_core.scoring_macros import create_macros
+from csm_core.analysts.published_copy import publish_copy
+from csm_core.scoring.macros import create_macros
 
 NAME = "csm_analytics"
 # After publishing, of which the copy tells, but not held by it: a day whose pages are refused has marts all the same.

@@ -6,19 +6,19 @@ from datetime import date
 import dagster as dg
 
 from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
-from csm_core import portfolio_checks
-from csm_core.days import ACCEPTED, HELD
+from csm_core.analysts.published_copy import publish_copy
+from csm_core.days import portfolio_checks
+from csm_core.days.finished_days import take_back
+from csm_core.days.portfolio_checks import CheckedDay, PortfolioCheck
 from csm_core.errors import CSMError
-from csm_core.finished_days import take_back
-from csm_core.portfolio_checks import CheckedDay, PortfolioCheck
-from csm_core.published_copy import publish_copy
-from csm_core.scoring_macros import create_macros
+from csm_core.scoring.macros import create_macros
+from csm_core.warehouse.day_status import ACCEPTED, HELD
 
 SCORES = dg.AssetKey("csm_health_scores")
 
 
 def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
-    """One blocking check per rule of ``csm_core.portfolio_checks``; all in one step, which sets the days' statuses."""
+    """One blocking check per rule of ``csm_core.days.portfolio_checks``, in one step that sets the days' statuses."""
 
     @dg.multi_asset_check(
         name="csm_health_scores_checks",

@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from csm_core.checks import CheckOutcome
 from csm_core.config import Config
-from csm_core.gate.records import RecordCounts
-from csm_core.late_records import LateRecords, days_to_materialise, late_text
-from csm_core.portfolio_checks import require_known
-from csm_core.progress import log_progress
-from csm_core.sources.found_files import UnreadFile
-from csm_core.warehouse import Warehouse
+from csm_core.days.portfolio_checks import require_known
+from csm_core.ingest.found_files import UnreadFile
+from csm_core.operations.progress import log_progress
+from csm_core.staging.vendor_records import RecordCounts
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.late_changes import LateRecords, days_to_materialise, late_text
+from csm_core.warehouse.model_checks import CheckOutcome
 
 RESOURCE = "pipeline"
 # A run with this tag publishes nothing; its value says why.

@@ -7,10 +7,10 @@ import dagster as dg
 
 from assets.context import days_between, days_of, days_run_id, pipeline_of
 from assets.models import asset_arguments, report
-from csm_core import days
-from csm_core.finished_days import finish
-from csm_core.late_records import span_text
-from csm_core.sql_models import SqlModel
+from csm_core.days.finished_days import finish
+from csm_core.warehouse import day_status
+from csm_core.warehouse.late_changes import span_text
+from csm_core.warehouse.models import SqlModel
 
 
 def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -20,13 +20,13 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
     def _days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline, own = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:
-            finished = days.passed_days(connection, days_run_id(context))
+            finished = day_status.passed_days(connection, days_run_id(context))
             result, again = finish(connection, pipeline.config, finished)
             if again:
                 message = f"{span_text(again)}: transitions and reviews are built again, compared with {finished[-1]}"
                 context.log.info(message)
                 pipeline.notes.append(message)
-            days.require_scored(connection, own[1])
+            day_status.require_scored(connection, own[1])
             return report(context, connection, model, result, own, by_day=_status_by_day(connection, own))
 
     return _days
@@ -34,10 +34,10 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
 
 def _status_by_day(connection: Any, span: tuple[date, date]) -> dict[date, dict[str, Any]]:
     """What each partition shows: the day's status, and of a held or accepted day the failed checks."""
-    found = days.statuses(connection)
+    found = day_status.statuses(connection)
     return {day: _status(found[day]) for day in days_between(*span) if day in found}
 
 
-def _status(day: days.DayStatus) -> dict[str, Any]:
+def _status(day: day_status.DayStatus) -> dict[str, Any]:
     shown = {"status": day.status, "failed_checks": ", ".join(day.failed_checks), "accepted_by": day.accepted_by}
     return {name: value for name, value in shown.items() if value}

@@ -20,16 +20,16 @@ from assets.context import (
     preview,
     quarter_of,
 )
-from csm_core.checks import check_names, run_checks
-from csm_core.column_lineage import columns_behind
-from csm_core.days import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
-from csm_core.finished_days import model_parameters
-from csm_core.late_records import span_text
-from csm_core.new_inputs import build_new_inputs
-from csm_core.portfolio_checks import require_population
-from csm_core.quarter_reviews import build_reviews_early
-from csm_core.sql_models import SqlModel
-from csm_core.warehouse import ModelResult, build_model
+from csm_core.days.finished_days import model_parameters
+from csm_core.days.portfolio_checks import require_population
+from csm_core.days.quarter_reviews import build_reviews_early
+from csm_core.devtools.column_lineage import columns_behind
+from csm_core.warehouse.database import ModelResult, build_model
+from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
+from csm_core.warehouse.late_changes import span_text
+from csm_core.warehouse.model_checks import check_names, run_checks
+from csm_core.warehouse.models import SqlModel
+from csm_core.warehouse.new_inputs import build_new_inputs
 
 PREVIEW_ROWS = 5
 FEW_COLUMNS = 3

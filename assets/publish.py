@@ -16,12 +16,12 @@ from assets.context import (
     preview,
     quarter_of,
 )
-from csm_core.days import require_newest, require_scored
 from csm_core.errors import NotionError
-from csm_core.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.warehouse.day_status import require_newest, require_scored
 
 if TYPE_CHECKING:
-    from csm_core.notion.apply import Report
+    from csm_core.publishing.notion.apply import Report
 
 HEALTH_UPDATES = "notion_health_updates"
 QBR_PAGES = "notion_qbr_pages"
@@ -71,7 +71,7 @@ def _publish_asset(
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # Notion's client and the sandbox are loaded by the run that publishes, not by all who load the definitions.
-        from csm_core.notion.publish import publish_day
+        from csm_core.publishing.notion.publish import publish_day
 
         pipeline = pipeline_of(context)
         held_back = context.run.tags.get(DO_NOT_PUBLISH)
@@ -117,7 +117,7 @@ def _publish_asset(
 
 
 def _metadata(report: "Report") -> Mapping[str, Any]:
-    from csm_core.notion.plan import TITLES
+    from csm_core.publishing.notion.plan import TITLES
 
     kinds = [
         {

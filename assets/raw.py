@@ -7,13 +7,13 @@ import dagster as dg
 
 from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name
-from csm_core.backup_content import SOURCES
+from csm_core.ingest.found_files import UnreadFile
 from csm_core.logging import get_logger
-from csm_core.sources.found_files import UnreadFile
+from csm_core.operations.backup_content import SOURCES
 from csm_core.sources.registry import get_system
-from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings_base import SourceSettings
-from csm_core.sources.unread import unread_files
+from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.unread_files import unread_files
 
 _LISTED = 100
 

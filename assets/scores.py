@@ -7,12 +7,12 @@ import dagster as dg
 
 from assets.context import days_between, days_of, days_run_id, days_to_build, pipeline_of
 from assets.models import asset_arguments, report
-from csm_core.charts import rag_over_time, score_distributions
-from csm_core.day_figures import DayFigures, day_figures
-from csm_core.days import begin_days
-from csm_core.health_scores import other_configurations, score_days, scores_sql
-from csm_core.late_records import days_touched_by_late_records, lacking_text, span_text
-from csm_core.sql_models import SqlModel, version_of
+from csm_core.analysts.charts import rag_over_time, score_distributions
+from csm_core.analysts.day_figures import DayFigures, day_figures
+from csm_core.scoring.score_days import other_configurations, score_days, scores_sql
+from csm_core.warehouse.day_status import begin_days
+from csm_core.warehouse.late_changes import days_touched_by_late_records, lacking_text, span_text
+from csm_core.warehouse.models import SqlModel, version_of
 
 
 def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:

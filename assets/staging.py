@@ -12,17 +12,17 @@ import dagster as dg
 
 from assets.context import OWNERS, RESOURCE, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
-from csm_core.gate.records import build_records, kinds_version, records_table
 from csm_core.logging import get_logger
-from csm_core.notion import assessments
+from csm_core.publishing.notion import assessments
 from csm_core.sources.registry import get_system, record_kinds
-from csm_core.sources.remembered import settings_text
-from csm_core.sources.unread import unread_below
-from csm_core.sql_models import SqlModel, staging_models, staging_steps
-from csm_core.staging_gate import Behind, stage_entity
+from csm_core.sources.source_settings import settings_text
+from csm_core.sources.unread_files import unread_below
+from csm_core.staging.gate import Behind, stage_entity
+from csm_core.staging.vendor_records import build_records, kinds_version, records_table
+from csm_core.warehouse.models import SqlModel, staging_models, staging_steps
 
 
 def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
@@ -52,7 +52,7 @@ def behind_of(config: Config, system: str, steps: Mapping[str, SqlModel], models
     """What the models of a system read by way of its steps and of the account map."""
     read = {table for step in steps.values() for table in step.dependencies}
     if any(ACCOUNT_MAP in model.dependencies for model in models.values()):
-        read |= {identity.MAP_TABLE.table, identity.DOMAIN_TABLE.table}
+        read |= {account_map.MAP_TABLE.table, account_map.DOMAIN_TABLE.table}
     kinds = record_kinds(system)
     if kinds:
         tables = {table.name: table.table for table in get_system(system).raw_tables}
@@ -109,7 +109,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
 
     @dg.asset(
         key=asset_name(ACCOUNT_MAP),
-        deps=[asset_name(identity.externals_table(system)) for system in systems],
+        deps=[asset_name(account_map.externals_table(system)) for system in systems],
         description="Which account each vendor's customer is, and by what: file, column or domain.",
         group_name="staging",
         kinds={"duckdb", "sql"},
@@ -122,8 +122,10 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
         with pipeline.warehouse.connect() as connection:
             pipeline.unread.extend(unread_below(pipeline.config.identity.account_map))
             pipeline.unread.extend(unread_below(pipeline.config.identity.account_domains))
-            identity.load(connection, pipeline.config, loaded_at=datetime.now(UTC), log=get_logger("csm_core.sources"))
-            customers = identity.build(connection, pipeline.config, systems)
+            account_map.load(
+                connection, pipeline.config, loaded_at=datetime.now(UTC), log=get_logger("csm_core.sources")
+            )
+            customers = account_map.build(connection, pipeline.config, systems)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
         return dg.MaterializeResult(metadata={"dagster/row_count": customers})
 

@@ -22,7 +22,7 @@ from benchmarks.measure import Measure, timed
 from csm_core.config import Config
 from csm_core.sources.settings import ZendeskApi, ZendeskSettings
 from csm_core.sources.zendesk import ZENDESK
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse.database import Warehouse
 
 
 def run(rows: int) -> list[Measure]:
@@ -53,7 +53,7 @@ def _fetch(url: str) -> None:
 
 def _ours(url: str, folder: Path, rows: int) -> None:
     source = ZendeskSettings(system="zendesk", api=ZendeskApi(base_url=url, login="oauth"))
-    with Warehouse.of(Config(warehouse=folder / "ours.duckdb", sources=(source,))).connect() as connection:
+    with Warehouse.from_config(Config(warehouse=folder / "ours.duckdb", sources=(source,))).connect() as connection:
         log = structlog.get_logger("csm_core")
         ZENDESK.load(connection, [source], loaded_at=datetime.now(UTC), folder=folder / "sources", log=log)
         _require(connection, "raw.zendesk__tickets", rows)

@@ -18,9 +18,9 @@ from csm_core.rubric import weight_parameters
 from csm_core.sample_company import generate
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
-from csm_core.sql_models import load_models, staging_models
-from csm_core.staging_gate import stage_entity
-from csm_core.warehouse import Warehouse, build_model
+from csm_core.staging.gate import stage_entity
+from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.models import load_models, staging_models
 
 REPEATS = 3
 # So many are loaded for minutes: what else the machine does evens out, and thrice would be half an hour.
@@ -81,7 +81,7 @@ def _turn(folder: Path, records: Path) -> _Turn:
     config = Config(warehouse=folder / "w.duckdb", sources=(FilesSettings(system="files", path=records),))
     system, models = get_system("files"), staging_models("files")
     now, log = datetime.now(UTC), structlog.get_logger("csm_core")
-    with _emptied(folder), Warehouse.of(config).connect() as connection:
+    with _emptied(folder), Warehouse.from_config(config).connect() as connection:
         raw = timed(lambda: system.load(connection, config.sources, loaded_at=now, folder=folder / "sources", log=log))
         for entity in ENTITIES:
             if entity != USAGE_EVENTS:

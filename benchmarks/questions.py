@@ -18,9 +18,9 @@ import yaml
 from benchmarks.measure import Measure, timed
 from benchmarks.scoring import signals_sql
 from csm_core.config import load_config
-from csm_core.policy import THRESHOLDS, Thresholds
-from csm_core.scoring_sql import scoring_sql
-from csm_core.warehouse import Warehouse
+from csm_core.scoring.sql import scoring_sql
+from csm_core.thresholds import THRESHOLDS, Thresholds
+from csm_core.warehouse.database import Warehouse
 
 DAYS = 365
 MOST_ACCOUNTS = 10_000

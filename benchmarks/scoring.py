@@ -47,7 +47,7 @@ from csm_core.rubric import (
     Rate,
 )
 from csm_core.schemas import CSMHealthSignals
-from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS
+from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
 SCALAR_ROWS = 20_000

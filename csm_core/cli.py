@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from csm_core.errors import ConfigError, InputError
-from csm_core.file_access import restrict_files
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
+from csm_core.system.file_access import restrict_files
 
 if TYPE_CHECKING:
     from csm_core.config import Config
-    from csm_core.warehouse import Warehouse
+    from csm_core.warehouse.database import Warehouse
 
 
 class Outcome(Protocol):
@@ -77,8 +77,8 @@ TERMINATED = 143
 
 def main(runner: Runner | None = None) -> None:
     """Run the command line; an error that has an explanation becomes a message and an exit status, not a traceback."""
-    from csm_core.command_line import checked_commands, explained
-    from csm_core.terminal import clean_output
+    from csm_core.commands.command_line import checked_commands, explained
+    from csm_core.system.terminal import clean_output
 
     global _runner
     _runner = runner
@@ -170,7 +170,7 @@ def demo(
     ] = None,
 ) -> None:
     """Score and publish the two bundled companies, in a fresh folder, and say where to look."""
-    from csm_core.demo import run_demo
+    from csm_core.operations.demo import run_demo
 
     run_demo(execute, folder)
 
@@ -188,9 +188,9 @@ def execute(
     import getpass
 
     from csm_core import logging as csm_logging
-    from csm_core.progress import Progress
-    from csm_core.run_report import report_lines, report_object
-    from csm_core.warehouse import Warehouse
+    from csm_core.operations.progress import Progress
+    from csm_core.operations.run_report import report_lines, report_object
+    from csm_core.warehouse.database import Warehouse
 
     if _runner is None:
         message = "this installation cannot run the pipeline: start it as `csm`, not as a module"
@@ -209,7 +209,7 @@ def execute(
             accepted_by=getpass.getuser(),
         )
     seconds = time.monotonic() - started
-    warehouse = Warehouse.of(config)
+    warehouse = Warehouse.from_config(config)
     if as_json:
         typer.echo(json.dumps(report_object(outcome, warehouse, days, seconds), indent=2, default=str))
     else:
@@ -234,8 +234,8 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
-    from csm_core.score_file import score_file
-    from csm_core.terminal import printable
+    from csm_core.analysts.score_file import score_file
+    from csm_core.system.terminal import printable
     from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 
     scorer = VectorizedCSMHealthScorer(
@@ -274,8 +274,8 @@ def sql(
     ] = False,
 ) -> None:
     """Query the published copy of the marts, which never waits for a run. Files and network are out of reach."""
-    from csm_core.analytics import DEFAULT_TIMEOUT_SECONDS, query_published
-    from csm_core.terminal import write_data
+    from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
+    from csm_core.system.terminal import write_data
 
     limit = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
     answer = query_published(
@@ -304,9 +304,9 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say where an account's score comes from, what changed, and what would reach the next band."""
-    from csm_core.analytics import open_published
-    from csm_core.days import require_counted
-    from csm_core.explain_account import explain_account
+    from csm_core.analysts.explain_account import explain_account
+    from csm_core.analysts.queries import open_published
+    from csm_core.warehouse.day_status import require_counted
 
     warehouse, asked = _warehouse(config), [one.date() if one else None for one in (as_of, since)]
     with warehouse.look() as connection:
@@ -336,9 +336,9 @@ def whatif(
     as_json: JsonOption = False,
 ) -> None:
     """Say what other policies would have done to the scored days. Writes nothing."""
-    from csm_core.analytics import open_history
+    from csm_core.analysts.queries import open_history
+    from csm_core.analysts.whatif import what_if
     from csm_core.config import load_config
-    from csm_core.whatif import what_if
 
     if not policy.is_file():
         raise InputError(f"{policy}: no such file; --policy names a csm.yaml whose `policies` are tried")
@@ -370,7 +370,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from csm_core.doctor import examine, exit_status, report
+    from csm_core.doctor.report import examine, exit_status, report
 
     findings = examine(_config(config))
     if as_json:
@@ -400,7 +400,7 @@ def quarantine(
 
     `csm quarantine repair FILE` exits with status 2 if some of the corrected records are still rejected.
     """
-    from csm_core.quarantine_report import quarantine_text
+    from csm_core.staging.quarantine_report import quarantine_text
 
     if entity == "repair":
         _repair(config, file, as_json=as_json)
@@ -414,7 +414,7 @@ def quarantine(
 def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from csm_core.quarantine_repair import repair
+    from csm_core.operations.quarantine_repair import repair
 
     if file is None:
         message = "`csm quarantine repair` needs the corrected export: csm quarantine repair FILE"
@@ -437,7 +437,7 @@ def identity(
     as_json: JsonOption = False,
 ) -> None:
     """Show which customers of vendors are matched with an account, which are not, and their closest candidates."""
-    from csm_core.matching_report import identity_text
+    from csm_core.accounts.report import identity_text
 
     typer.echo(identity_text(_warehouse(config), limit=limit, out=out, as_json=as_json))
 
@@ -451,7 +451,7 @@ def backup(
     keep: Annotated[int | None, typer.Option(min=1, help="Keep only the newest N backups.")] = None,
 ) -> None:
     """Copy the warehouse, between two steps if a run is in progress, and print where the copy is."""
-    from csm_core.backup import back_up
+    from csm_core.operations.backup import back_up
 
     with _ended_by_sigterm():
         typer.echo(str(back_up(_warehouse(config), folder, keep=keep)))
@@ -466,7 +466,7 @@ def restore(
     config: ConfigOption = None,
 ) -> None:
     """Check a backup and put it in the warehouse's place; the previous files are moved aside."""
-    from csm_core.restore import restore as restore_backup
+    from csm_core.operations.restore import restore as restore_backup
 
     with _ended_by_sigterm():
         day, replaced = restore_backup(_warehouse(config), backup)
@@ -502,7 +502,7 @@ def notion_init(
     as_json: JsonOption = False,
 ) -> None:
     """Create the four databases, or add what is missing, and print the settings."""
-    from csm_core.notion.commands import init
+    from csm_core.publishing.notion.commands import init
 
     found = init(_config(config), parent)
     typer.echo(
@@ -515,7 +515,7 @@ def notion_init(
 )
 def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show, for each database, what is missing or has the wrong type."""
-    from csm_core.notion.commands import doctor
+    from csm_core.publishing.notion.commands import doctor
 
     findings = doctor(_config(config))
     if as_json:
@@ -537,7 +537,7 @@ def notion_sandbox(
     port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free one.")] = None,
 ) -> None:
     """Show the sandbox's pages in a browser, and serve its API, until Ctrl-C."""
-    from csm_core.notion.commands import serve_sandbox
+    from csm_core.publishing.notion.commands import serve_sandbox
 
     serve_sandbox(_config(config), port)
 
@@ -591,7 +591,7 @@ def notion_apply(
         return
     import getpass
 
-    from csm_core.notion.commands import accept_and_apply, apply
+    from csm_core.publishing.notion.commands import accept_and_apply, apply
 
     day = as_of.date() if as_of else None
     accepted: date | None = None
@@ -608,7 +608,7 @@ def notion_apply(
 
 
 def _print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:
-    from csm_core.notion.commands import plan
+    from csm_core.publishing.notion.commands import plan
 
     made = plan(config, as_of.date() if as_of else None)
     typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(made.lines()))
@@ -623,9 +623,9 @@ def _config(path: Path | None) -> Config:
 
 
 def _warehouse(path: Path | None) -> Warehouse:
-    from csm_core.warehouse import Warehouse
+    from csm_core.warehouse.database import Warehouse
 
-    return Warehouse.of(_config(path))
+    return Warehouse.from_config(_config(path))
 
 
 def _names(text: str) -> list[str]:

@@ -23,14 +23,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from csm_core.errors import ConfigError, InputError
-from csm_core.file_access import group_id
-from csm_core.paths import checked_path, shown
-from csm_core.policy import Thresholds
-from csm_core.resources import MAX_THREADS, checked_memory
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
-from csm_core.section import Section
 from csm_core.sources.settings import AnySource, FilesSettings
-from csm_core.yaml_values import parse_yaml
+from csm_core.system.config_model import Section
+from csm_core.system.file_access import group_id
+from csm_core.system.paths import checked_path, shown
+from csm_core.system.resources import MAX_THREADS, checked_memory
+from csm_core.system.yaml_values import parse_yaml
+from csm_core.thresholds import Thresholds
 
 CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"

@@ -194,7 +194,7 @@ RECORD, SOURCE = "record", "_source"
 FIRST_LOAD = "_first_load_id"
 """In a step: the load since which its row holds. Such a load changes what was staged from the step before."""
 ACCOUNT_MAP = "staging.account_map"
-"""Which account a vendor's customer is; see ``csm_core.identity``."""
+"""Which account a vendor's customer is; see ``csm_core.accounts.account_map``."""
 
 
 def _text(name: str, *, required: bool = False, default: str | None = None, note: str = "") -> Column:

@@ -4,6 +4,10 @@ The command line turns ``exit_status`` into the process's own: 2 for input or co
 1 for a run that failed.
 """
 
+from __future__ import annotations
+
+from csm_core.system.redaction import without_secrets
+
 
 class CSMError(Exception):
     """Anything that csm-health rejects or fails at, with a message meant for a person and without secrets."""
@@ -11,8 +15,6 @@ class CSMError(Exception):
     exit_status = 1
 
     def __init__(self, message: str = "") -> None:
-        from csm_core.secrets import without_secrets  # it raises errors of this module
-
         super().__init__(without_secrets(message))
 
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from csm_core.errors import SignalError
-from csm_core.policy import Thresholds
 from csm_core.rubric import (
     BEHAVIOURAL_LOGIN_DAYS,
     BEHAVIOURAL_TRENDS,
@@ -30,6 +29,7 @@ from csm_core.rubric import (
     Signal,
 )
 from csm_core.schemas import ChurnRisk, ChurnTrigger, CSMHealthScore, CSMHealthSignals, Rag
+from csm_core.thresholds import Thresholds
 
 
 class CSMHealthScorer:

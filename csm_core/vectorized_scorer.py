@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 
 from csm_core.errors import SignalError
-from csm_core.input_columns import ACCOUNT, KEYS, UnusedColumnsWarning, input_columns, key_columns, unused_note
-from csm_core.policy import Thresholds
 from csm_core.rubric import (
     CHURN_RISKS,
     CHURN_TRIGGERS,
@@ -28,7 +26,9 @@ from csm_core.rubric import (
     Field,
 )
 from csm_core.schemas import is_number
-from csm_core.scoring_sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+from csm_core.scoring.input_columns import ACCOUNT, KEYS, UnusedColumnsWarning, input_columns, key_columns, unused_note
+from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+from csm_core.thresholds import Thresholds
 
 _UNKNOWN = -2
 _CATEGORIES = {

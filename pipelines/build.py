@@ -15,8 +15,8 @@ from assets.raw import raw_assets
 from assets.scores import scores_asset
 from assets.staging import staging_assets
 from csm_core.config import Config, load_config
-from csm_core.sql_models import load_models
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.models import load_models
 from pipelines.abandoned import note_process
 from pipelines.jobs import all_jobs
 from pipelines.partitions import daily
@@ -32,7 +32,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     # Range backfills are still called beta by Dagster; the pinned version has them, and a test runs them.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     config = config or (pipeline.config if pipeline else load_config())
-    pipeline = pipeline or Pipeline(config, Warehouse.of(config))
+    pipeline = pipeline or Pipeline(config, Warehouse.from_config(config))
     partitions = daily(config.partitions_start)
     marts = load_models("marts")
     jobs = all_jobs()

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from csm_core.days import DayStatus, statuses
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.day_status import DayStatus, statuses
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"

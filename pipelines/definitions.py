@@ -4,7 +4,7 @@ import dagster as dg
 
 from csm_core import logging
 from csm_core.config import load_config
-from csm_core.file_access import restrict_files
+from csm_core.system.file_access import restrict_files
 from pipelines.build import build_defs
 
 

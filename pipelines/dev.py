@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from csm_core.config import PROJECT_ROOT, load_config
 from csm_core.errors import CSMError
-from csm_core.file_access import restrict_files
-from csm_core.terminal import clean
+from csm_core.system.file_access import restrict_files
+from csm_core.system.terminal import clean
 from pipelines.instance import HOME_VARIABLE, prepare_home
 
 ADDRESS_VARIABLE = "CSM_DAGSTER_URL"

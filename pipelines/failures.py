@@ -9,8 +9,9 @@ import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData
 
 from assets.context import ACCEPT, days_between
-from csm_core import errors, portfolio_checks
-from csm_core.secrets import without_secrets
+from csm_core import errors
+from csm_core.days import portfolio_checks
+from csm_core.system.redaction import without_secrets
 from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
 
 

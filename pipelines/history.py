@@ -22,7 +22,7 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData, pack_value, serialize_value, unpack_value
 from sqlalchemy import Connection, Engine, create_engine
 
-from csm_core.secrets import without_secrets, without_secrets_inside
+from csm_core.system.redaction import without_secrets, without_secrets_inside
 
 # The index and the runs that are under way; the UI reads others as well.
 _OPEN_SHARDS = 8

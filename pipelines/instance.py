@@ -15,8 +15,8 @@ from yaml import YAMLError
 
 from csm_core.config import PROJECT_ROOT, Config
 from csm_core.errors import InputError, RunError
-from csm_core.file_access import make_folder
-from csm_core.paths import checked_path, shown
+from csm_core.system.file_access import make_folder
+from csm_core.system.paths import checked_path, shown
 
 HOME_VARIABLE = "DAGSTER_HOME"
 INSTANCE_FILE = "dagster.yaml"

@@ -7,7 +7,7 @@ import dagster as dg
 from assets.analytics import NAME as ANALYTICS
 from assets.context import DAY_AFTER, QUARTER
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
-from csm_core.quarter_reviews import INTERMEDIATE_STEPS, MART_STEPS
+from csm_core.days.quarter_reviews import INTERMEDIATE_STEPS, MART_STEPS
 
 BACKFILL_SCORES = "backfill_scores"
 LATE_DAYS = "late_days"

@@ -10,14 +10,15 @@ import dagster as dg
 
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
-from csm_core import identity, portfolio_checks
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ACCOUNTS, ENTITIES
+from csm_core.days import portfolio_checks
 from csm_core.errors import InputError
-from csm_core.gate.records import RecordCounts
-from csm_core.late_records import LateRecords
-from csm_core.sources.found_files import UnreadFile
-from csm_core.warehouse import Warehouse, table_exists
+from csm_core.ingest.found_files import UnreadFile
+from csm_core.staging.vendor_records import RecordCounts
+from csm_core.warehouse.database import Warehouse, table_exists
+from csm_core.warehouse.late_changes import LateRecords
 from pipelines.abandoned import close_abandoned_runs, process_tag
 from pipelines.build import build_defs
 from pipelines.catch_up import RANGE_END, RANGE_START
@@ -80,7 +81,7 @@ def run_days(
     portfolio_checks.require_known(accepted)
     given = {"progress": progress, "clock": clock}
     extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
-    pipeline = Pipeline(config, Warehouse.of(config), accepted=accepted, accepted_by=accepted_by, **extra)
+    pipeline = Pipeline(config, Warehouse.from_config(config), accepted=accepted, accepted_by=accepted_by, **extra)
     definitions = build_defs(config, pipeline)
     run_id = str(uuid.uuid4())
     with shared_instance(config) as instance:
@@ -129,8 +130,8 @@ def _unknown_accounts(warehouse: Warehouse) -> list[str]:
     with warehouse.connect() as connection:
         if not table_exists(connection, ENTITIES[ACCOUNTS].table):
             return []
-        unknown = identity.unknown_accounts(connection)
-    return [identity.unknown_accounts_text(unknown)] if unknown else []
+        unknown = account_map.unknown_accounts(connection)
+    return [account_map.unknown_accounts_text(unknown)] if unknown else []
 
 
 def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:

@@ -9,8 +9,8 @@ from dagster import ScheduleEvaluationContext
 
 from assets.context import DO_NOT_PUBLISH, QUARTER
 from assets.publish import QBR_PAGES
-from csm_core.days import HELD, DayStatus
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.day_status import HELD, DayStatus
 from pipelines.abandoned import close_abandoned_runs
 from pipelines.catch_up import RANGE_END, RANGE_START, day_statuses, days_done, days_due, newest_done
 from pipelines.jobs import DAYS

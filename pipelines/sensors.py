@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 
 from assets.context import LATE, Pipeline
-from csm_core.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
 from csm_core.config import Config
-from csm_core.days import BUILDING, statuses
-from csm_core.late_records import TouchedDays, days_touched_by_late_records, late_text
 from csm_core.logging import get_logger
-from csm_core.secrets import without_secrets
-from csm_core.sources.waiting import waiting_files
+from csm_core.operations.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
+from csm_core.sources.pending_files import waiting_files
+from csm_core.system.redaction import without_secrets
+from csm_core.warehouse.day_status import BUILDING, statuses
+from csm_core.warehouse.late_changes import TouchedDays, days_touched_by_late_records, late_text
 from pipelines.catch_up import RANGE_END, RANGE_START, days_text
 from pipelines.failures import explain_failure, next_steps, problems_of
 from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
@@ -99,7 +99,7 @@ def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
         problems = problems or [without_secrets(context.failure_event.message or "the run failed")]
         days = days_text(run.tags)
-        get_logger("csm_core.alerts").error(
+        get_logger("csm_core.operations.alerts").error(
             "run failed", run_id=run.run_id, job=run.job_name, days=days, problems=problems
         )
         context.log.error(f"run {run.run_id} of {run.job_name} for {days} failed: {'; '.join(problems)}")

@@ -16,7 +16,7 @@ from hypothesis import settings
 from csm_core.config import PROJECT_ROOT, Config, load_config
 
 # What tests of several folders share.
-pytest_plugins = ["tests.postgres_server"]
+pytest_plugins = ["tests.postgres_server", "tests.way_in"]
 
 # How long an example takes says something of the machine, nothing of the rules.
 settings.register_profile("untimed", deadline=None)

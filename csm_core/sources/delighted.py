@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from csm_core.ingest.record_kinds import RecordKind, objects
 from csm_core.sources.delighted_api import SYSTEM, TABLE, DelightedStream, connect, reach
-from csm_core.sources.record_kinds import RecordKind, objects
 from csm_core.sources.vendor import VendorSource
 
 _RECORDS: Mapping[str, str] = {TABLE: "nps_responses", "people": "nps_responses"}

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from csm_core.errors import SourceError, SourceUnavailableError
-from csm_core.paging import Paging
-from csm_core.sources.pulling import Page, State
+from csm_core.sources.api_client import WebApi, key_of
+from csm_core.sources.pull import Page, State
 from csm_core.sources.settings import DelightedApi
-from csm_core.sources.web_api import WebApi, key_of
-from csm_core.terminal import printable
+from csm_core.system.paging import Paging
+from csm_core.system.terminal import printable
 
 SYSTEM = "delighted"
 PATH = "/v1/survey_responses.json"
@@ -45,7 +45,7 @@ class DelightedStream:
         self._api = api
 
     def __call__(self, state: State) -> Iterator[Page]:
-        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        """Pages of records by table; see ``csm_core.sources.pull.Stream``."""
         if not state.get("more"):
             state.update(step=0, page=1, more=True)
         for step in range(state["step"], len(_BY)):

@@ -2,7 +2,7 @@
 
 ``accounts.csv``, ``usage_events.parquet``, ``usage_events/2026-06-01.jsonl``, ``invoices-2026-06.csv``: CSV (``.tsv``
 with tabs), JSON lines (``.jsonl``, ``.ndjson``, ``.json``) or Parquet, text also with ``.gz`` or ``.zst``. Which files
-belong to which entity, and what is not read: ``csm_core.sources.found_files``.
+belong to which entity, and what is not read: ``csm_core.ingest.found_files``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import duckdb
 
 from csm_core.contract import ENTITIES, UPDATED, Kind
 from csm_core.errors import SourceError
-from csm_core.sources.column_names import column_key
-from csm_core.sources.file_columns import require_files
-from csm_core.sources.found_files import FoundFiles, files_below, find_files, never_data
-from csm_core.sources.full_lists import mixed, note_full_files
-from csm_core.sources.loading import load_tables
-from csm_core.sources.raw_tables import LoadResult, Log, RawTable
-from csm_core.sources.reading import NULL_VALUES, Reading
+from csm_core.ingest.column_names import column_key
+from csm_core.ingest.file_columns import require_files
+from csm_core.ingest.found_files import FoundFiles, files_below, find_files, never_data
+from csm_core.ingest.full_lists import mixed, note_full_files
+from csm_core.ingest.loader import load_tables
+from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
+from csm_core.ingest.read_settings import NULL_VALUES, Reading
+from csm_core.ingest.source_files import SUFFIXES, name_without_form
 from csm_core.sources.settings import FilesSettings
-from csm_core.sources.source_files import SUFFIXES, name_without_form
 
 SYSTEM = "files"
 

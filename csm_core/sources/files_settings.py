@@ -12,7 +12,7 @@ from typing import Literal, Self, cast
 from pydantic import Field, field_validator, model_validator
 
 from csm_core.contract import ENTITIES, FULL_BY_NATURE, MANDATORY_ENTITIES, UPDATED
-from csm_core.sources.column_names import column_key
+from csm_core.ingest.column_names import column_key
 from csm_core.sources.settings_base import SourceSettings, require_entities
 
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSyYz%")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from csm_core.ingest.record_kinds import RecordKind, flags, lists
 from csm_core.sources.hubspot_api import ENGAGEMENTS, OBJECTS, PAGES_PER_PACKAGE, SYSTEM, HubSpotStream, connect, reach
-from csm_core.sources.record_kinds import RecordKind, flags, lists
 from csm_core.sources.vendor import VendorSource
 
 _AIRBYTE_ENGAGEMENTS = tuple(f"engagements_{name}" for name in ENGAGEMENTS)

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from csm_core.errors import SourceUnavailableError
-from csm_core.paging import Paging
-from csm_core.sources.pulling import Page, State
+from csm_core.sources.api_client import WebApi, key_of
+from csm_core.sources.pull import Page, State
 from csm_core.sources.settings import HubSpotApi, HubSpotSettings
-from csm_core.sources.web_api import WebApi, key_of
+from csm_core.system.paging import Paging
 
 SYSTEM = "hubspot"
 ENGAGEMENTS: Mapping[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ class HubSpotStream:
         self._properties = properties_of(settings)
 
     def __call__(self, state: State) -> Iterator[Page]:
-        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        """Pages of records by table; see ``csm_core.sources.pull.Stream``."""
         wanted = {name: list(properties) for name, properties in self._properties.items()}
         if not state.get("mode") or state.get("properties") != wanted:
             whole = state.get("since") is None or state.get("properties") != wanted

@@ -23,14 +23,14 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError, SourceUnavailableError
-from csm_core.sources.column_names import by_key, column_key, require_distinct
+from csm_core.ingest.column_names import by_key, column_key, require_distinct
+from csm_core.ingest.loader import load_tables
+from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
+from csm_core.ingest.source_files import require_columns
 from csm_core.sources.files import contract_tables
-from csm_core.sources.loading import load_tables
 from csm_core.sources.postgres_database import Database, opened
-from csm_core.sources.pulling import Told
-from csm_core.sources.raw_tables import LoadResult, Log, RawTable
+from csm_core.sources.pull import Told
 from csm_core.sources.settings import PostgresQuery, PostgresSettings
-from csm_core.sources.source_files import require_columns
 
 SYSTEM = "postgres"
 WHOLE = "_whole"

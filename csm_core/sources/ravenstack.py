@@ -13,11 +13,11 @@ import duckdb
 
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
+from csm_core.ingest.found_files import FoundFiles, UnreadFile, find_files
+from csm_core.ingest.loader import load_tables
+from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
+from csm_core.ingest.record_kinds import Field, RecordKind, Reference, flags, level, numbers, times
 from csm_core.sources.files import source_folder
-from csm_core.sources.found_files import FoundFiles, UnreadFile, find_files
-from csm_core.sources.loading import load_tables
-from csm_core.sources.raw_tables import LoadResult, Log, RawTable
-from csm_core.sources.record_kinds import Field, RecordKind, Reference, flags, level, numbers, times
 from csm_core.sources.settings import RavenStackSettings
 
 SYSTEM = "ravenstack"

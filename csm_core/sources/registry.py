@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import duckdb
 
 from csm_core.errors import ConfigError
+from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
+from csm_core.ingest.record_kinds import RecordKind
 from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.files import FilesSource
 from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.postgres import PostgresSource
 from csm_core.sources.ravenstack import RavenStackSource
-from csm_core.sources.raw_tables import LoadResult, Log, RawTable
-from csm_core.sources.record_kinds import RecordKind
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.stripe import STRIPE
 from csm_core.sources.zendesk import ZENDESK

@@ -9,8 +9,8 @@ they are records of the kinds ``identify`` and ``group``.
 from __future__ import annotations
 
 from csm_core.contract import USAGE_EVENTS
-from csm_core.sources.raw_tables import JsonText
-from csm_core.sources.record_kinds import Field, RecordKind, objects, times
+from csm_core.ingest.raw_tables import JsonText
+from csm_core.ingest.record_kinds import Field, RecordKind, objects, times
 from csm_core.sources.vendor import VendorSource
 
 SYSTEM = "segment"

@@ -13,7 +13,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from csm_core.section import Section
 from csm_core.sources.files_settings import FilesSettings
 from csm_core.sources.settings_base import (
     VARIABLE,
@@ -25,6 +24,7 @@ from csm_core.sources.settings_base import (
     VendorSettings,
     require_entities,
 )
+from csm_core.system.config_model import Section
 
 PROPERTY = r"^[A-Za-z_][A-Za-z0-9_ -]*(\.[A-Za-z_][A-Za-z0-9_ -]*)*$"
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from csm_core.addresses import checked_address
 from csm_core.contract import ENTITIES
-from csm_core.section import Section
+from csm_core.system.addresses import checked_address
+from csm_core.system.config_model import Section
 
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 

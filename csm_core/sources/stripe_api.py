@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
-from csm_core.paging import Paging
-from csm_core.sources.pulling import Page, State
+from csm_core.sources.api_client import WebApi, key_of
+from csm_core.sources.pull import Page, State
 from csm_core.sources.settings import StripeApi
-from csm_core.sources.web_api import WebApi, key_of
+from csm_core.system.paging import Paging
 
 SYSTEM = "stripe"
 LISTS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -78,7 +78,7 @@ class StripeStream:
         self._clock = clock
 
     def __call__(self, state: State) -> Iterator[Page]:
-        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        """Pages of records by table; see ``csm_core.sources.pull.Stream``."""
         now = int(self._clock())
         if not state.get("mode"):
             known = state.get("since")

@@ -16,9 +16,9 @@ import duckdb
 
 from csm_core.contract import SOURCE
 from csm_core.errors import ConfigError
+from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.sources.files import readable_files
-from csm_core.sources.raw_tables import Log, RawTable
-from csm_core.warehouse import table_exists
+from csm_core.warehouse.database import table_exists
 
 EXTRA = "sentiment"
 BATCH_TICKETS = 5_000

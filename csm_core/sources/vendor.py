@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import duckdb
 
 from csm_core.errors import SourceError
-from csm_core.sources.file_columns import require_files
+from csm_core.ingest.file_columns import require_files
+from csm_core.ingest.loader import load_tables
+from csm_core.ingest.raw_tables import JsonText, LoadResult, Log, Opened, RawTable
+from csm_core.ingest.record_kinds import RecordKind
 from csm_core.sources.files import source_folder
-from csm_core.sources.landed import files_of, found_tables, landed_files, require_landed
-from csm_core.sources.loading import load_tables
-from csm_core.sources.pulling import Stream, pull, pulled_files
-from csm_core.sources.raw_tables import JsonText, LoadResult, Log, Opened, RawTable
-from csm_core.sources.record_kinds import RecordKind
+from csm_core.sources.landed_tables import files_of, found_tables, landed_files, require_landed
+from csm_core.sources.pull import Stream, pull, pulled_files
 from csm_core.sources.settings import SegmentTables
 from csm_core.sources.settings_base import LandedTables
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from csm_core.sources.record_kinds import (
+from csm_core.ingest.record_kinds import (
     Field,
     FieldKind,
     RecordKind,

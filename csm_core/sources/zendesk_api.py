@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from csm_core.addresses import checked_address
 from csm_core.errors import ConfigError, SourceUnavailableError
-from csm_core.paging import Paging
-from csm_core.paths import shown
-from csm_core.secrets import variable
-from csm_core.sources.pulling import Page, State
+from csm_core.sources.api_client import WebApi, key_of
+from csm_core.sources.pull import Page, State
 from csm_core.sources.settings import ZendeskApi
-from csm_core.sources.web_api import WebApi, key_of
+from csm_core.system.addresses import checked_address
+from csm_core.system.paging import Paging
+from csm_core.system.paths import shown
+from csm_core.system.secrets import variable
 
 SYSTEM = "zendesk"
 EXPORTS = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
@@ -75,7 +75,7 @@ class ZendeskStream:
         self._clock = clock
 
     def __call__(self, state: State) -> Iterator[Page]:
-        """Pages of records by table; see ``csm_core.sources.pulling.Stream``."""
+        """Pages of records by table; see ``csm_core.sources.pull.Stream``."""
         if not state.get("more"):
             state.update(step=0, after=None, started=int(self._clock()), more=True)
         for step in range(state["step"], len(EXPORTS)):

@@ -23,12 +23,12 @@ from typing import Any
 
 import duckdb
 
-from csm_core.backup import back_up
-from csm_core.backup_content import copy_backup, is_backup, read_completely
-from csm_core.published_copy import publish_copy
-from csm_core.restore import restore
-from csm_core.uncopied import note_uncopied
-from csm_core.warehouse import Warehouse
+from csm_core.analysts.published_copy import publish_copy
+from csm_core.operations.backup import back_up
+from csm_core.operations.backup_content import copy_backup, is_backup, read_completely
+from csm_core.operations.restore import restore
+from csm_core.warehouse.copy_state import note_uncopied
+from csm_core.warehouse.database import Warehouse
 
 COMMANDS = ("backup", "restore")
 KEPT = 2

@@ -19,8 +19,8 @@ from urllib.parse import quote, quote_plus
 import duckdb
 import yaml
 
-from csm_core.alerts import post, slack_message, webhook
 from csm_core.errors import CSMError
+from csm_core.operations.alerts import post, slack_message, webhook
 from tests.in_process import csm
 
 ID = "11111111111111111111111111111111"

@@ -23,7 +23,7 @@ import duckdb
 from csm_core.sample_company.generator import generate
 from tests.conftest import Company, make_company, tables
 from tests.crash.runs import processes_of, run_killed, run_whole
-from tests.notion.publication import held
+from tests.publishing.notion.publication import held
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "run")
 # When something was done, and by which run: it differs between runs that did the same.

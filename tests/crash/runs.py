@@ -111,7 +111,9 @@ def processes_of(group: int) -> list[str]:
 
 def _forking() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.run", "csm_core.run_report", "csm_core.notion.publish", __name__])
+    context.set_forkserver_preload(
+        ["pipelines.run", "csm_core.operations.run_report", "csm_core.publishing.notion.publish", __name__]
+    )
     return context
 
 

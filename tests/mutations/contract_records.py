@@ -17,11 +17,11 @@ import duckdb
 from csm_core.contract import BOOKKEEPING, ENTITIES, Column, Entity, Kind
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
-from csm_core.sql_models import staging_models
-from csm_core.staging_gate import stage_entity
-from csm_core.warehouse import Warehouse
+from csm_core.staging.gate import stage_entity
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.models import staging_models
 from tests.mutations.rules import outcome
-from tests.sources.way_in import START, SilentLog
+from tests.way_in import START, SilentLog
 
 FORMATS = ("csv", "jsonl", "parquet")
 ODD = (

@@ -9,8 +9,8 @@ from typing import Any
 
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
-from csm_core.warehouse import Warehouse
-from tests.sources.way_in import START, SilentLog
+from csm_core.warehouse.database import Warehouse
+from tests.way_in import START, SilentLog
 
 OBJECTS: dict[str, dict[str, Any]] = {
     "properties": {"page": "billing", "note": 'a "quoted" {brace}', "n": 1},

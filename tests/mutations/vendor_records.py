@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from csm_core.gate.records import REJECTED_RECORDS, build_records, records_table
-from csm_core.sources.raw_tables import RawTable, prepare
-from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference
+from csm_core.ingest.raw_tables import RawTable, prepare
+from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference
 from csm_core.sources.registry import get_system, record_kinds
+from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records, records_table
 from tests.mutations.contract_records import bookkeeping
 
 JUNK = ("x", "yesterday", "5/1/2024 0:00", "1,000", "?", "\u0663", "12:00", "2026-13-01", "maybe", "NaN", "1e5x", "{")

@@ -13,19 +13,19 @@ import duckdb
 import pytest
 
 from assets.staging import behind_of
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
-from csm_core.gate.records import build_records
 from csm_core.sources.delighted import DELIGHTED
-from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import DelightedApi, DelightedSettings
-from csm_core.sql_models import staging_models, staging_steps
-from csm_core.staging_gate import StageReport, stage_entity
-from csm_core.warehouse import build_model
+from csm_core.sources.source_settings import remember_sources
+from csm_core.staging.gate import StageReport, stage_entity
+from csm_core.staging.vendor_records import build_records
+from csm_core.warehouse.database import build_model
+from csm_core.warehouse.models import staging_models, staging_steps
 from tests.sources.test_stripe import JUNE, write_company, write_lines
-from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
 from tests.sql.test_staging_cases import in_order
+from tests.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 KEY = "delighted_key_12345"
 
@@ -110,7 +110,7 @@ def test_an_answer_whose_time_is_not_a_number_is_an_error_that_names_it(vendor, 
 
 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
-    monkeypatch.setattr("csm_core.sources.pulling.PAGES_PER_PACKAGE", 1)
+    monkeypatch.setattr("csm_core.sources.pull.PAGES_PER_PACKAGE", 1)
     vendor.refuse_since = JUNE + 49
     with pytest.raises(SourceError, match=r"refuses /v1/survey_responses.json \(status 422\)") as caught:
         load(way_in, settings(vendor), tmp_path)
@@ -147,8 +147,8 @@ def stage(way_in, source: DelightedSettings, folder: Path, percent: float = 100)
     steps, models = staging_steps("delighted"), staging_models("delighted")
     for step in in_order(steps):
         build_model(connection, step, {})
-    identity.load(connection, config, loaded_at=way_in.now, log=way_in.log)
-    identity.build(connection, config, ["delighted"])
+    account_map.load(connection, config, loaded_at=way_in.now, log=way_in.log)
+    account_map.build(connection, config, ["delighted"])
     return stage_entity(
         connection,
         "nps_responses",

@@ -11,7 +11,7 @@ import pytest
 
 from csm_core.logging import configure
 from csm_core.sources.registry import record_kinds, system_names
-from csm_core.sql_models import SQL_ROOT
+from csm_core.warehouse.models import SQL_ROOT
 from tests.mutations import contract_records, vendor_records
 
 STAGING = sorted((SQL_ROOT / "staging").glob("*/*.sql"))

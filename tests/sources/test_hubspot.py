@@ -22,7 +22,7 @@ from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.settings import HubSpotApi, HubSpotSettings
 from csm_core.sources.settings_base import LandedTables
 from tests.sources.test_stripe import write_company
-from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
+from tests.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 SAMPLES = Path(__file__).parent / "samples" / "hubspot_fivetran"
 TOKEN = "pat-eu1-12345678-90ab"
@@ -235,7 +235,7 @@ from pathlib import Path
 import duckdb
 from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.settings import HubSpotApi, HubSpotSettings
-from tests.sources.way_in import SilentLog
+from tests.way_in import SilentLog
 source = HubSpotSettings(system="hubspot", api=HubSpotApi(base_url=sys.argv[1]))
 dataclasses.replace(HUBSPOT, pages=2).load(
     duckdb.connect(), [source], loaded_at=datetime.now(UTC), folder=Path(sys.argv[2]), log=SilentLog()

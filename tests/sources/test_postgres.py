@@ -17,8 +17,8 @@ from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.postgres_database import Database
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import PostgresSettings
-from csm_core.sql_models import staging_models
-from csm_core.staging_gate import stage_entity
+from csm_core.staging.gate import stage_entity
+from csm_core.warehouse.models import staging_models
 from tests.conftest import Company
 from tests.postgres_server import PostgresServer
 

@@ -14,22 +14,22 @@ import duckdb
 import pytest
 
 from assets.staging import behind_of
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config, IdentitySettings, load_config
 from csm_core.errors import ConfigError, SourceError
-from csm_core.gate.records import build_records
-from csm_core.sources.record_kinds import FieldKind
-from csm_core.sources.remembered import remember_sources
+from csm_core.ingest.record_kinds import FieldKind
+from csm_core.sources.pending_files import waiting_files
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
-from csm_core.sources.waiting import waiting_files
-from csm_core.sql_models import quoted as sql_quoted
-from csm_core.sql_models import staging_models, staging_steps
-from csm_core.staging_gate import StageReport, stage_entity
-from csm_core.warehouse import build_model
+from csm_core.sources.source_settings import remember_sources
+from csm_core.staging.gate import StageReport, stage_entity
+from csm_core.staging.vendor_records import build_records
+from csm_core.warehouse.database import build_model
+from csm_core.warehouse.models import quoted as sql_quoted
+from csm_core.warehouse.models import staging_models, staging_steps
 from tests.sources.test_stripe import write_company, write_lines
-from tests.sources.way_in import WayIn
 from tests.sql.test_staging_cases import in_order
+from tests.way_in import WayIn
 
 OPENED = "message_id, user_id, anonymous_id, group_id, called, happened, original, sent, received"
 CALL = {
@@ -70,8 +70,8 @@ def stage(way_in: WayIn, *sources: SegmentSettings, identity_settings: IdentityS
     build_records(connection, "segment", SEGMENT.kinds, SEGMENT.raw_tables)
     for step in in_order(steps):
         build_model(connection, step, {})
-    identity.load(connection, config, loaded_at=way_in.now, log=way_in.log)
-    identity.build(connection, config, ["segment"])
+    account_map.load(connection, config, loaded_at=way_in.now, log=way_in.log)
+    account_map.build(connection, config, ["segment"])
     return stage_entity(
         connection,
         "usage_events",

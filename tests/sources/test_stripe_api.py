@@ -16,12 +16,12 @@ import pytest
 import requests
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
-from csm_core.sources import pulling
+from csm_core.sources import pull
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import StripeApi, StripeSettings
 from tests.sources.test_stripe import SIGNALS, write_company
-from tests.sources.way_in import SilentLog
-from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving
+from tests.way_in import SilentLog
+from tests.web_server import Answer, Asked, WebServer, drop, refuse, serving
 
 KEY = "sk_test_12345"
 
@@ -254,7 +254,7 @@ def test_prices_are_listed_where_the_key_may_read_them(vendor, way_in, tmp_path)
 
 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, way_in, tmp_path, monkeypatch):
-    monkeypatch.setattr(pulling, "PAGES_PER_PACKAGE", 2)
+    monkeypatch.setattr(pull, "PAGES_PER_PACKAGE", 2)
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n:03}"} for n in range(700)]
     vendor.refuse_after = "cus_499"
     with pytest.raises(SourceError, match=r"refuses /v1/customers \(status 400\)") as caught:
@@ -329,10 +329,10 @@ def test_without_the_library_the_error_names_the_extra(vendor, monkeypatch):
 
 
 def test_progress_is_told(vendor, tmp_path, monkeypatch):
-    monkeypatch.setattr(pulling, "_SAY_EVERY", 100)
+    monkeypatch.setattr(pull, "_SAY_EVERY", 100)
     log = SilentLog()
     pages = iter([("customers", [{"id": str(n)} for n in range(150)])])
-    assert pulling.pull("stripe", "here", lambda state: pages, tmp_path, log) == 150
+    assert pull.pull("stripe", "here", lambda state: pages, tmp_path, log) == 150
     assert [(event, facts["records"]) for event, facts in log.events] == [
         ("records fetched", 150),
         ("source read", 150),

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import Reason
-from csm_core.gate.records import RECORD_COUNTS, REJECTED_RECORDS, build_records
-from csm_core.sources.raw_tables import prepare
-from csm_core.sources.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
+from csm_core.ingest.raw_tables import prepare
+from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind
 from csm_core.sources.registry import get_system, record_kinds
-from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import StripeSettings
 from csm_core.sources.settings_base import LandedTables
-from csm_core.sql_models import staging_models, staging_steps
-from csm_core.warehouse import build_model
+from csm_core.sources.source_settings import remember_sources
+from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS, build_records
+from csm_core.warehouse.database import build_model
+from csm_core.warehouse.models import staging_models, staging_steps
 from tests.sources.test_stripe import write_lines
 from tests.sql.harness import fresh
 from tests.sql.test_staging_cases import given_identity, in_order
@@ -358,7 +358,7 @@ def staged(way_in, source: StripeSettings, entity: str) -> dict[Any, dict[str, A
         build_model(connection, step, {})
     if not connection.execute("from duckdb_tables() where table_name = 'account_map'").fetchall():
         given_identity(connection, {})
-        identity.build(connection, Config(sources=(source,)), ["stripe"])
+        account_map.build(connection, Config(sources=(source,)), ["stripe"])
     cursor = connection.execute(staging_models("stripe")[entity].sql)
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -446,7 +446,7 @@ def test_spans_of_a_subscription_follow_each_other_and_have_the_seats_that_were_
         for model in in_order(staging_steps("stripe")):
             build_model(connection, model, {})
         given_identity(connection, {})
-        identity.build(connection, Config(sources=(source,)), ["stripe"])
+        account_map.build(connection, Config(sources=(source,)), ["stripe"])
         spans = connection.execute(
             "select started_at, ended_at, seats, mrr, renews_at, term_months from "
             f"({staging_models('stripe')['subscriptions'].sql}) order by started_at"

@@ -9,9 +9,9 @@ import duckdb
 import pytest
 
 from csm_core.errors import SourceError
-from csm_core.sources.landed import found_tables, landed_files
-from csm_core.sources.loading import load_tables
-from csm_core.sources.raw_tables import RawTable
+from csm_core.ingest.loader import load_tables
+from csm_core.ingest.raw_tables import RawTable
+from csm_core.sources.landed_tables import found_tables, landed_files
 from csm_core.sources.settings_base import LandedTables
 
 TABLE = RawTable("vendor", "orders", "invoices", ("id",), records=True)

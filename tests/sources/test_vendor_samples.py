@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import IGNORED
-from csm_core.gate.records import REJECTED_RECORDS
 from csm_core.sources.registry import get_system
-from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import StripeSettings, ZendeskSettings
 from csm_core.sources.settings_base import LandedTables, VendorSettings
-from csm_core.sql_models import staging_models
+from csm_core.sources.source_settings import remember_sources
+from csm_core.staging.vendor_records import REJECTED_RECORDS
+from csm_core.warehouse.models import staging_models
 from tests.sources.test_stripe import write_lines
 from tests.sql.test_staging_cases import build_steps, given_identity
 
@@ -34,7 +34,7 @@ def loaded(way_in, system: str, sources: tuple[VendorSettings, ...]) -> dict[str
     build_steps(connection, system)
     assert way_in.rows(f"select field, reason, value from {REJECTED_RECORDS} where system = '{system}'") == []
     given_identity(connection, {})
-    identity.build(connection, Config(sources=sources), [system])
+    account_map.build(connection, Config(sources=sources), [system])
     return {result.table.removeprefix(f"raw.{system}__"): result.loaded for result in results if result.loaded}
 
 

@@ -20,7 +20,7 @@ from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.settings import ZendeskApi, ZendeskSettings
 from csm_core.sources.zendesk import ZENDESK
 from tests.sources.test_stripe import write_company
-from tests.sources.web_server import Answer, Asked, WebServer, drop, refuse, serving, truncate
+from tests.web_server import Answer, Asked, WebServer, drop, refuse, serving, truncate
 
 SAMPLES = Path(__file__).parent / "samples"
 TOKEN, EMAIL = "zd_token_12345", "ops@acme.example"
@@ -203,7 +203,7 @@ PULL = """
 import sys
 from pathlib import Path
 import structlog
-from csm_core.sources.pulling import pull
+from csm_core.sources.pull import pull
 from csm_core.sources.settings import ZendeskApi, ZendeskSettings
 from csm_core.sources.zendesk import ZENDESK
 stream = ZENDESK.stream(ZendeskSettings(system="zendesk", api=ZendeskApi(base_url=sys.argv[1])))

@@ -12,8 +12,8 @@ import duckdb
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
-from csm_core.sql_models import SQL_ROOT, load_model, load_models
-from csm_core.warehouse import Warehouse, build_model
+from csm_core.warehouse.database import Warehouse, build_model
+from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
 
 INTERMEDIATE = [
     "int_usage_daily",

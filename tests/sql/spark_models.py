@@ -12,7 +12,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from csm_core.sql_models import SqlModel
+from csm_core.warehouse.models import SqlModel
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -15,9 +15,9 @@ import duckdb
 import pytest
 import yaml
 
-from csm_core.health_scores import scores_sql, store_policies
-from csm_core.sql_models import SQL_ROOT, load_model
-from csm_core.warehouse import build_table, table_exists
+from csm_core.scoring.score_days import scores_sql, store_policies
+from csm_core.warehouse.database import build_table, table_exists
+from csm_core.warehouse.models import SQL_ROOT, load_model
 from tests.sql.harness import PARAMETERS, fresh, run_model, table
 
 FILES = sorted((Path(__file__).parent / "models").glob("*.yml"))

@@ -9,10 +9,10 @@ import duckdb
 import pytest
 
 from csm_core.contract import ENTITIES
-from csm_core.health_scores import scores_sql
 from csm_core.rubric import weight_parameters
-from csm_core.scoring_sql import TEXT
-from csm_core.sql_models import load_models
+from csm_core.scoring.score_days import scores_sql
+from csm_core.scoring.sql import TEXT
+from csm_core.warehouse.models import load_models
 from tests.conftest import VOLATILE, make_company
 from tests.sql.spark_models import attempt, hand_back, hand_over, in_dependency_order, local_spark
 

@@ -7,7 +7,7 @@ import sqlglot
 from sqlglot import exp
 
 from csm_core.sources.registry import system_names
-from csm_core.sql_models import load_models, staging_models
+from csm_core.warehouse.models import load_models, staging_models
 
 MODELS = [
     *(model for layer in ("intermediate", "marts") for model in load_models(layer).values() if model.sql),

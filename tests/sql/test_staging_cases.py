@@ -19,17 +19,17 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from csm_core import identity
+from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ENTITIES, IGNORED
-from csm_core.gate.records import REJECTED_RECORDS, build_records
-from csm_core.gate.records import prepare as prepare_records
-from csm_core.sources.raw_tables import opened_columns, prepare
+from csm_core.ingest.raw_tables import opened_columns, prepare
 from csm_core.sources.registry import get_system, record_kinds, system_names
-from csm_core.sources.remembered import remember_sources
 from csm_core.sources.settings import AnySource
-from csm_core.sql_models import SQL_ROOT, SqlModel, staging_models, staging_steps
-from csm_core.warehouse import build_model, identifier
+from csm_core.sources.source_settings import remember_sources
+from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
+from csm_core.staging.vendor_records import prepare as prepare_records
+from csm_core.warehouse.database import build_model, identifier
+from csm_core.warehouse.models import SQL_ROOT, SqlModel, staging_models, staging_steps
 from tests.sql.harness import fresh
 
 FOLDER = Path(__file__).parent / "staging"
@@ -68,7 +68,7 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         remember_sources(connection, system, config.sources)
         build_steps(connection, system)
         given_identity(connection, case.get("identity", {}))
-        identity.build(connection, config, [system])
+        account_map.build(connection, config, [system])
         cursor = connection.execute(staging_models(system)[entity].sql)
         names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -107,7 +107,7 @@ def in_order(steps: dict[str, SqlModel]) -> list[SqlModel]:
 
 def given_identity(connection: Any, stated: dict[str, list[dict[str, str]]]) -> None:
     """What the files of identity say: rows of ``account_map`` and ``account_domains``."""
-    for table in (identity.MAP_TABLE, identity.DOMAIN_TABLE):
+    for table in (account_map.MAP_TABLE, account_map.DOMAIN_TABLE):
         columns = ", ".join(f"{identifier(name)} varchar" for name in (*table.required, *table.optional))
         connection.execute(f"create table {table.table} ({columns}, _source_file varchar, _source_line bigint)")
         for row in stated.get(table.name, []):

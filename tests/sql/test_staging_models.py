@@ -12,10 +12,10 @@ import sqlglot
 from sqlglot import exp
 
 from csm_core.contract import BOOKKEEPING, ENTITIES, VERSION
-from csm_core.gate.records import REJECTED_RECORDS, build_records
-from csm_core.sources.raw_tables import prepare
+from csm_core.ingest.raw_tables import prepare
 from csm_core.sources.registry import get_system, record_kinds
-from csm_core.sql_models import SQL_ROOT, load_model
+from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
+from csm_core.warehouse.models import SQL_ROOT, load_model
 
 RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
 RAVENSTACK_RAW = ("accounts", "churn_events", "feature_usage", "subscriptions", "support_tickets")

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from csm_core.contract import MAX_AMOUNT, MAX_COUNT
-from csm_core.sql_models import SQL_ROOT, load_model
+from csm_core.warehouse.models import SQL_ROOT, load_model
 from tests.sql.harness import fresh, queue_usage_days, run_model, run_signals, staged
 from tests.sql.test_model_cases import prepare
 

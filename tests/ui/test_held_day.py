@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from csm_core.warehouse import Warehouse
+from csm_core.warehouse.database import Warehouse
 from tests.conftest import Company, make_company
 from tests.ui.page import Page, dagster_dev, free_address
 from tests.webhook import Hook, webhook
@@ -39,7 +39,7 @@ def page(browser, company, hook, tmp_path) -> Iterator[Page]:
 
 def copied(company: Company, sql: str) -> list[tuple[Any, ...]]:
     """What analysts see."""
-    with duckdb.connect(str(Warehouse.of(company.config).published_path), read_only=True) as connection:
+    with duckdb.connect(str(Warehouse.from_config(company.config).published_path), read_only=True) as connection:
         return connection.execute(sql).fetchall()
 
 

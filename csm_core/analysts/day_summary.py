@@ -1,0 +1,142 @@
+"""What a run ends with: the day's accounts by RAG, the biggest movers, alerts, records and pages, and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from csm_core.rubric import SIGNAL_NAMES
+from csm_core.system.terminal import printable
+from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.day_status import counted_sql
+
+MOVERS = 5
+RAGS = ("GREEN", "AMBER", "RED")
+
+
+@dataclass(frozen=True)
+class Mover:
+    """An account whose score changed: by how much, and the signal whose points changed most."""
+
+    account_id: str
+    account_name: str
+    score_before: float
+    score: float
+    rag_before: str
+    rag: str
+    signal: str
+    signal_change: float
+
+
+@dataclass(frozen=True)
+class DaySummary:
+    """The portfolio on one day, and against the latest complete day before it."""
+
+    day: date
+    accounts: int
+    by_rag: Mapping[str, int]
+    by_rag_before: Mapping[str, int]
+    previous_day: date | None
+    alerts: int
+    by_risk: Mapping[str, int]
+    movers: Sequence[Mover]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**asdict(self), "day": str(self.day), "previous_day": str(self.previous_day or "") or None}
+
+
+def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummary | None:
+    """The summary of a scored day; None if that day is not scored."""
+    if not table_exists(connection, "marts.csm_health_scores"):
+        return None
+    by_rag = _counts(connection, "rag", day)
+    if not by_rag:
+        return None
+    row = connection.execute(
+        f"select max(as_of_date) from marts.csm_health_scores where as_of_date < ? and {counted_sql(connection)}", [day]
+    ).fetchone()
+    previous_day = row[0] if row else None
+    alerts = connection.execute(
+        "select count(*) from marts.csm_health_scores where as_of_date = ? and should_alert", [day]
+    ).fetchone()
+    return DaySummary(
+        day=day,
+        accounts=sum(by_rag.values()),
+        by_rag=by_rag,
+        by_rag_before=_counts(connection, "rag", previous_day) if previous_day else {},
+        previous_day=previous_day,
+        alerts=int(alerts[0]) if alerts else 0,
+        by_risk=_counts(connection, "churn_risk_level", day),
+        movers=_movers(connection, day, previous_day) if previous_day else (),
+    )
+
+
+def day_lines(summary: DaySummary) -> list[str]:
+    """The summary for a person, a line a fact."""
+    rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)
+    risks = ", ".join(
+        f"{summary.by_risk[level]:,} {level}" for level in ("critical", "high") if summary.by_risk.get(level)
+    )
+    lines = [
+        f"Accounts   {summary.accounts:,}   {rags}",
+        f"Alerts     {summary.alerts:,}" + (f"   churn risk: {risks}" if risks else ""),
+    ]
+    if summary.movers:
+        lines.append(f"Movers     since {summary.previous_day}")
+        for mover in summary.movers:
+            arrow = "up  " if mover.score > mover.score_before else "down"
+            rag = mover.rag if mover.rag == mover.rag_before else f"{mover.rag_before} to {mover.rag}"
+            lines.append(
+                f"           {arrow} {mover.score_before:5.1f} to {mover.score:5.1f}  {rag:<14}  "
+                f"{printable(mover.account_name)} ({printable(mover.account_id)}): "
+                f"{mover.signal} {mover.signal_change:+.1f}"
+            )
+    elif summary.previous_day:
+        lines.append(f"Movers     none since {summary.previous_day}")
+    return lines
+
+
+def _change(summary: DaySummary, rag: str) -> str:
+    if not summary.by_rag_before:
+        return ""
+    change = summary.by_rag.get(rag, 0) - summary.by_rag_before.get(rag, 0)
+    return f" ({change:+,})" if change else " (=)"
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, column: str, day: date) -> dict[str, int]:
+    rows = connection.execute(
+        f"select {column}, count(*) from marts.csm_health_scores where as_of_date = ? group by 1 order by 1", [day]
+    ).fetchall()
+    return {str(name): int(count) for name, count in rows}
+
+
+def _movers(connection: duckdb.DuckDBPyConnection, day: date, previous_day: date) -> list[Mover]:
+    points = ", ".join(f"today.{name}_points - before.{name}_points" for name in SIGNAL_NAMES)
+    rows = connection.execute(
+        f"""
+        select today.account_id, account_days.account_name, before.score, today.score, before.rag, today.rag, {points}
+        from marts.csm_health_scores as today
+        inner join marts.csm_health_scores as before
+            on today.tenant_id = before.tenant_id and today.account_id = before.account_id
+            and before.as_of_date = $previous_day
+        inner join intermediate.int_account_days as account_days
+            on today.account_id = account_days.account_id and today.as_of_date = account_days.as_of_date
+        where today.as_of_date = $day and today.score <> before.score
+        order by abs(today.score - before.score) desc, today.account_id
+        limit {MOVERS}
+        """,
+        {"day": day, "previous_day": previous_day},
+    ).fetchall()
+    return [_mover(row) for row in rows]
+
+
+def _mover(row: tuple[Any, ...]) -> Mover:
+    changes = dict(zip(SIGNAL_NAMES, row[6:], strict=True))
+    signal = max(SIGNAL_NAMES, key=lambda name: abs(changes[name]))
+    name, change = (signal, changes[signal]) if changes[signal] else ("tam_health_rag", row[3] - row[2])
+    return Mover(row[0], row[1], row[2], row[3], row[4], row[5], name, change)

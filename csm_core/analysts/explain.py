@@ -1,0 +1,460 @@
+"""Where a score comes from, what moved it between two days, and what would carry it into the next band.
+
+The parts of an explanation add up to the whole exactly:
+
+- of one day: the points, added as ``math.fsum`` does (with one rounding), are ``raw_score``; ``raw_score + cap`` is
+  ``score`` without any;
+- of a change: every part is the difference between what a signal, or the cap, added to the two scores. Adoption adds
+  ``raw_score`` less the whole points, which is its points but for the rounding of that one sum (below 1e-13). Where
+  doubles cannot hold a difference to its last bit, that bit (below 1e-13) is the part ``rounding``, so that the parts,
+  exactly added, are exactly the difference of the two scores.
+
+Thresholds do not enter a score, so the policy's part of a change of score is 0; it has a part of its own in the change
+of the distance to a band, and it alone may have moved an account into another band: both are said.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, cast
+
+from csm_core.health_scorer import CSMHealthScorer
+from csm_core.rubric import FIELDS, RAGS, RUBRIC, Bands, Compare, Field, Rate
+from csm_core.schemas import CSMHealthScore, CSMHealthSignals, Rag
+from csm_core.thresholds import Thresholds
+
+CAP = "cap"
+POLICY = "policy"
+ROUNDING = "rounding"
+_CENT = Decimal("0.01")
+_SUPPORTING = {signal.deduction.field: signal.name for signal in RUBRIC if signal.deduction}
+_FIELDS = {field.name: field for field in FIELDS}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one signal gave: its value, its points, its weight (the most it can give) and what it added to the score."""
+
+    signal: str
+    value: Any
+    points: float
+    weight: int
+    added: float
+
+    @property
+    def lost(self) -> float:
+        """Points short of the weight."""
+        return self.weight - self.points
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One score taken apart: ``fsum(points) == raw_score`` and ``raw_score + cap == score``; so is ``sum(added)``."""
+
+    signals: CSMHealthSignals
+    score: CSMHealthScore
+    parts: tuple[Part, ...]
+    cap: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "account_id": self.score.account_id,
+            "score": self.score.score,
+            "raw_score": self.score.raw_score,
+            "rag": self.score.rag,
+            "churn_risk_level": self.score.churn_risk_level,
+            "churn_triggered_by": self.score.churn_triggered_by,
+            "should_alert": self.score.should_alert,
+            "signals": {
+                part.signal: {"value": part.value, "points": part.points, "weight": part.weight} for part in self.parts
+            },
+            "open_ticket_count": self.signals.open_ticket_count,
+            "tam_health_rag": self.signals.tam_health_rag,
+            CAP: self.cap,
+        }
+
+    def lines(self, missing: Sequence[str] = ()) -> list[str]:
+        """As a table: what every signal gave of its weight; ``missing`` ones had nothing to compute from."""
+        cents = Cents.of(self)
+        rows = [("signal", "value", "points", "of", "")]
+        for part in self.parts:
+            unknown = "nothing known" if part.signal in missing else ""
+            rows.append(
+                (part.signal, _value_text(part, self.signals), f"{cents.parts[part.signal]}", f"{part.weight}", unknown)
+            )
+        rows.append(("raw score", "", f"{cents.raw_score}", "100", ""))
+        if self.cap:
+            rows.append(("cap (TAM)", str(self.signals.tam_health_rag), f"{cents.cap:+}", "", ""))
+        rows.append(("score", "", f"{cents.score}", "100", self.score.rag))
+        return _table(rows, right={2, 3})
+
+
+@dataclass(frozen=True)
+class Cents:
+    """An explanation in hundredths for people, rounded so that what is printed adds up as it stands."""
+
+    parts: Mapping[str, Decimal]
+    raw_score: Decimal
+    cap: Decimal
+    score: Decimal
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Cents:
+        """Scores are rounded; adoption and the cap, the only parts that are no whole numbers, are what is left."""
+        raw_score, score = _cents(explanation.score.raw_score), _cents(explanation.score.score)
+        whole = {part.signal: _cents(part.points) for part in explanation.parts if part.signal != _RATED}
+        rated = raw_score - sum(whole.values(), Decimal(0))
+        parts = {part.signal: whole.get(part.signal, rated) for part in explanation.parts}
+        return cls(parts, raw_score, score - raw_score, score)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference between two scores of an account, taken apart.
+
+    ``sum(Fraction(part) for part in parts.values()) == Fraction(after.score) - Fraction(before.score)``, and
+    ``math.fsum(parts.values()) == change``. The parts are the signals in their order, then ``cap``, ``policy`` (0) and
+    ``rounding`` (mostly 0).
+    """
+
+    before: Explanation
+    after: Explanation
+    policy_before: Thresholds
+    policy_after: Thresholds
+    parts: Mapping[str, float]
+
+    @property
+    def change(self) -> float:
+        """The score after, less the score before."""
+        return self.after.score.score - self.before.score.score
+
+    @cached_property
+    def rag_under_earlier_policy(self) -> Rag:
+        """The band that the later score would have under the earlier thresholds."""
+        return _scorer(self.policy_before).rag(self.after.score.score)
+
+    @property
+    def rag_moved_by(self) -> tuple[str, ...]:
+        """What moved the account into another band: its score, the policy, both, or nothing."""
+        moved: list[str] = []
+        if self.rag_under_earlier_policy != self.before.score.rag:
+            moved.append("score")
+        if self.rag_under_earlier_policy != self.after.score.rag:
+            moved.append("policy")
+        return tuple(moved)
+
+    def margins(self) -> dict[str, dict[str, Decimal]]:
+        """The distance of the score from each threshold, in hundredths, and what changed it: the policy has a part."""
+        before, after = Cents.of(self.before), Cents.of(self.after)
+        found: dict[str, dict[str, Decimal]] = {}
+        for name in ("green_threshold", "amber_threshold"):
+            earlier, later = _cents(getattr(self.policy_before, name)), _cents(getattr(self.policy_after, name))
+            found[name.removesuffix("_threshold")] = {
+                "before": before.score - earlier,
+                "signals": after.raw_score - before.raw_score,
+                CAP: after.cap - before.cap,
+                POLICY: earlier - later,
+                "after": after.score - later,
+            }
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "before": self.before.as_dict(),
+            "after": self.after.as_dict(),
+            "change": self.change,
+            "parts": dict(self.parts),
+            "rag_moved_by": list(self.rag_moved_by),
+            "policy_before": asdict(self.policy_before),
+            "policy_after": asdict(self.policy_after),
+            "margins": {
+                band: {name: float(cents) for name, cents in margin.items()} for band, margin in self.margins().items()
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """As a table, in hundredths that add up as printed; what moved no points stands in a line below."""
+        before, after = Cents.of(self.before), Cents.of(self.after)
+        rows = [("", "before", "after", "change")]
+        rows.append(("score", f"{before.score}", f"{after.score}", f"{after.score - before.score:+}"))
+        idle: list[str] = []
+        for earlier, later in zip(self.before.parts, self.after.parts, strict=True):
+            difference = after.parts[later.signal] - before.parts[earlier.signal]
+            values = (_value_text(earlier, self.before.signals), _value_text(later, self.after.signals))
+            if difference:
+                rows.append((f"  {earlier.signal}", *values, f"{difference:+}"))
+            elif values[0] != values[1]:
+                idle.append(f"{earlier.signal} {values[0]} → {values[1]}")
+        cap = after.cap - before.cap
+        tams = (self.before.signals.tam_health_rag, self.after.signals.tam_health_rag)
+        if cap or tams[0] != tams[1]:
+            rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
+        lines = _table(rows, right={1, 2, 3})
+        if idle:
+            lines.append(f"changed, but moved no points: {'; '.join(idle)}")
+        return [*lines, *self._band_lines()]
+
+    def _band_lines(self) -> Iterator[str]:
+        earlier, later = self.before.score.rag, self.after.score.rag
+        if self.policy_before != self.policy_after:
+            yield f"policy: {policy_text(self.policy_before)} before, {policy_text(self.policy_after)} after"
+        if earlier != later:
+            yield f"{earlier} became {later}, by its {' and its '.join(self.rag_moved_by) or 'score'}"
+        elif self.rag_moved_by:
+            yield f"{later} as before: what the score moved, the policy moved back"
+        risks = (risk_text(self.before.score), risk_text(self.after.score))
+        if risks[0] != risks[1]:
+            yield f"churn risk {risks[0]} became {risks[1]}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """The smallest change of one input that reaches another band: the value now and then, the score and band then."""
+
+    field: str
+    signal: str | None
+    value: Any
+    to: Any
+    score: float
+    rag: Rag
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "input": self.field,
+            "value": self.value,
+            "to": self.to,
+            "score": self.score,
+            "rag": self.rag,
+        }
+
+
+@dataclass(frozen=True)
+class BandMoves:
+    """Which band the moves reach (the next better one; for GREEN what would lose it) and which inputs suffice alone."""
+
+    target: Rag
+    up: bool
+    moves: tuple[Move, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {"target": self.target, "up": self.up, "moves": [move.as_dict() for move in self.moves]}
+
+    def lines(self) -> list[str]:
+        """As text, one line per input that suffices alone."""
+        if not self.moves:
+            verb = f"reach {self.target}" if self.up else f"fall to {self.target}"
+            return [f"no change of a single signal would {verb}"]
+        title = f"to reach {self.target}, any one of:" if self.up else f"it would fall to {self.target} by any one of:"
+        rows = [
+            (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=self.up), f"score {_cents(move.score)}")
+            for move in self.moves
+        ]
+        return [title, *_table(rows, right=set())]
+
+
+def explain(signals: CSMHealthSignals, score: CSMHealthScore) -> Explanation:
+    """Take a score apart. ``score`` is the one of these signals; its breakdown, not the rubric, gives the points."""
+    whole = math.fsum(points for name, points in score.signal_breakdown.items() if name != _RATED)
+    parts = tuple(
+        Part(
+            name,
+            getattr(signals, name),
+            score.signal_breakdown[name],
+            weight,
+            # Exact: raw_score and whole are multiples of the last place of raw_score, and so is their difference.
+            score.raw_score - whole if name == _RATED else score.signal_breakdown[name],
+        )
+        for name, weight in ((signal.name, signal.weight) for signal in RUBRIC)
+    )
+    # Exact as well: a cap leaves more than half of the raw score.
+    return Explanation(signals, score, parts, score.score - score.raw_score)
+
+
+def explain_change(
+    before: Explanation, after: Explanation, policy_before: Thresholds, policy_after: Thresholds
+) -> Change:
+    """Take the difference between two explained scores of one account apart."""
+    exact = {
+        earlier.signal: Fraction(later.added) - Fraction(earlier.added)
+        for earlier, later in zip(before.parts, after.parts, strict=True)
+    }
+    exact[CAP] = Fraction(after.cap) - Fraction(before.cap)
+    parts = {name: float(part) for name, part in exact.items()}
+    parts[POLICY] = 0.0
+    whole = Fraction(after.score.score) - Fraction(before.score.score)
+    parts[ROUNDING] = float(whole - sum((Fraction(part) for part in parts.values()), Fraction(0)))
+    return Change(before, after, policy_before, policy_after, parts)
+
+
+def next_band_moves(signals: CSMHealthSignals, policy: Thresholds) -> BandMoves:
+    """For every input, the smallest change of it alone that reaches the next better band; for GREEN, that loses it.
+
+    Every move is tried with the scorer itself. An input without a value is moved to the least demanding one that
+    suffices. Inputs that cannot do it alone are left out; the rest come in the order of the scoring table.
+    """
+    scorer = _scorer(policy)
+    now = scorer.score(signals)
+    place = RAGS.index(now.rag)
+    up = place > 0
+    target = cast("Rag", RAGS[place - 1] if up else RAGS[place + 1])
+
+    def reached(field: str, value: Any) -> CSMHealthScore | None:
+        then = scorer.score(signals.model_copy(update={field: value}))
+        moved = RAGS.index(then.rag) < place if up else RAGS.index(then.rag) > place
+        return then if moved else None
+
+    moves: list[Move] = []
+    for field in FIELDS:
+        value = getattr(signals, field.name)
+        for candidate in _candidates(field, value, up, reached):
+            then = reached(field.name, candidate)
+            if then:
+                signal = _SUPPORTING.get(field.name, field.name if field.name in now.signal_breakdown else None)
+                moves.append(Move(field.name, signal, value, candidate, then.score, then.rag))
+                break
+    return BandMoves(target, up, tuple(moves))
+
+
+def _candidates(
+    field: Field, value: Any, up: bool, reached: Callable[[str, Any], CSMHealthScore | None]
+) -> Iterator[Any]:
+    """Values to try, the nearest to the present one first."""
+    signal = next((signal for signal in RUBRIC if signal.name == field.name), None)
+    if field.kind == "level":
+        yield from _levels_by_distance(field, value)
+    elif signal and isinstance(signal.rule, Rate):
+        found = _nearest_rate(field, value, up, reached)
+        if found is not None:
+            yield found
+    elif signal and isinstance(signal.rule, Bands):
+        edges = _edge_values(field, signal.rule)
+        yield from _least_demanding_first(edges, signal.rule, up) if value is None else _by_distance(edges, value)
+    else:
+        deduction = next(
+            signal.deduction for signal in RUBRIC if signal.deduction and signal.deduction.field == field.name
+        )
+        yield from _by_distance(range(deduction.most + 1), value)
+
+
+def _levels_by_distance(field: Field, value: str | None) -> list[str]:
+    # No assessment is as good as the best.
+    place = field.levels.index(value) if value is not None else 0
+    return sorted(
+        (level for level in field.levels if level != value), key=lambda level: abs(field.levels.index(level) - place)
+    )
+
+
+def _by_distance(values: Sequence[float], value: float) -> list[float]:
+    return sorted((other for other in values if other != value), key=lambda other: abs(other - value))
+
+
+def _least_demanding_first(values: Sequence[float], rule: Bands, up: bool) -> list[float]:
+    fewer_is_better = rule.bands[0].compare is Compare.AT_MOST
+    return sorted(values, reverse=fewer_is_better is up)
+
+
+def _edge_values(field: Field, rule: Bands) -> list[float]:
+    """The numbers on either side of every edge, within the field's range."""
+    found: set[float] = set()
+    for band in rule.bands:
+        edge = band.edge if field.kind == "rate" else int(band.edge)
+        found |= {edge, _step(field, edge, -1 if band.compare is Compare.AT_LEAST else 1)}
+    return sorted(number for number in found if field.least <= number <= field.most)
+
+
+def _step(field: Field, number: float, direction: int) -> float:
+    return math.nextafter(number, math.inf * direction) if field.kind == "rate" else number + direction
+
+
+def _nearest_rate(
+    field: Field, value: float, up: bool, reached: Callable[[str, Any], CSMHealthScore | None]
+) -> float | None:
+    """The rate nearest to ``value`` that reaches the band, by bisection over the doubles; None if none does."""
+    far = field.most if up else field.least
+    if not reached(field.name, far):
+        return None
+    # Doubles that are not negative are ordered as their bits are.
+    near_bits, far_bits = _bits(value), _bits(far)
+    while abs(far_bits - near_bits) > 1:
+        middle = (near_bits + far_bits) // 2
+        if reached(field.name, _double(middle)):
+            far_bits = middle
+        else:
+            near_bits = middle
+    return _double(far_bits)
+
+
+def _bits(number: float) -> int:
+    return struct.unpack("<q", struct.pack("<d", number + 0.0))[0]
+
+
+def _double(bits: int) -> float:
+    return struct.unpack("<d", struct.pack("<q", bits))[0]
+
+
+def _scorer(policy: Thresholds) -> CSMHealthScorer:
+    return CSMHealthScorer(**asdict(policy))
+
+
+def policy_text(policy: Thresholds) -> str:
+    """Where the bands begin and how near a renewal worries, in a few words."""
+    return (
+        f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}, "
+        f"churn window {policy.churn_window_days} days"
+    )
+
+
+def risk_text(score: CSMHealthScore) -> str:
+    """Churn risk, what triggered it, and whether it alerts, in a few words."""
+    trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
+    return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
+
+
+def _value_text(part: Part, signals: CSMHealthSignals) -> str:
+    text = _plain(part.value)
+    for field, signal in _SUPPORTING.items():
+        if signal == part.signal:
+            text += f", {getattr(signals, field)} open"
+    return text
+
+
+def _plain(value: Any, *, up: bool | None = None) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, float):
+        # A value to reach is rounded towards the safe side, so that the printed one suffices.
+        return f"{value:.4g}" if up is None else _outward(value, up)
+    return str(value)
+
+
+def _outward(value: float, up: bool) -> str:
+    scaled = value * 10_000
+    return f"{(math.ceil(scaled) if up else math.floor(scaled)) / 10_000:.4g}"
+
+
+def _cents(number: float) -> Decimal:
+    return Decimal(number).quantize(_CENT, rounding=ROUND_HALF_EVEN)
+
+
+def _table(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+            for column, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+(_RATED,) = (signal.name for signal in RUBRIC if isinstance(signal.rule, Rate))

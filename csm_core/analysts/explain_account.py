@@ -1,0 +1,243 @@
+"""What ``csm explain`` answers: an account's score on a day, from the marts, and what changed since another day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date
+from typing import Any, cast
+
+import duckdb
+from pydantic import ValidationError
+
+from csm_core.analysts.explain import (
+    BandMoves,
+    Change,
+    Explanation,
+    explain,
+    explain_change,
+    next_band_moves,
+    policy_text,
+    risk_text,
+)
+from csm_core.errors import InputError, WarehouseError
+from csm_core.health_scorer import CSMHealthScorer, checked_signals
+from csm_core.rubric import FIELDS, SIGNAL_NAMES
+from csm_core.schemas import CSMHealthScore
+from csm_core.thresholds import THRESHOLDS, Thresholds
+from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.day_status import counted_sql, require_counted, require_newest
+
+SIGNALS = "marts.csm_health_signals"
+SCORES = "marts.csm_health_scores"
+CURRENT = "marts.csm_health_current"
+_RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by")
+
+
+@dataclass(frozen=True)
+class ScoredDay:
+    """One account on one day: its score taken apart, the thresholds that applied, and what it lacked."""
+
+    tenant_id: str
+    account_id: str
+    as_of_date: date
+    explanation: Explanation
+    policy: Thresholds
+    missing_signals: tuple[str, ...]
+    signal_coverage: float
+    config_hash: str
+
+    @property
+    def follows_the_rubric(self) -> bool:
+        """Whether scoring the signals now gives what is stored; not so for a day scored by another version."""
+        scorer = CSMHealthScorer(**asdict(self.policy))
+        stored = self.explanation.score
+        again = scorer.score(self.explanation.signals, stored.account_id)
+        return again.model_copy(update={"computed_at": stored.computed_at}) == stored
+
+
+@dataclass(frozen=True)
+class ExplainReport:
+    """The answer of ``csm explain``, as text and as an object for ``--json``."""
+
+    day: ScoredDay
+    moves: BandMoves
+    since: ScoredDay | None = None
+    change: Change | None = None
+
+    def text(self) -> str:
+        """For people: points against weights, what would change the band, and what changed since another day."""
+        day, score = self.day, self.day.explanation.score
+        lines = [
+            f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
+            f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
+            "",
+            *day.explanation.lines(day.missing_signals),
+            policy_text(day.policy),
+        ]
+        if day.missing_signals:
+            lines.append(f"signal coverage {day.signal_coverage:.0%}")
+        if not day.follows_the_rubric:
+            lines.append("note: this day was scored by another version of the rubric; run it again to compare")
+        lines += ["", *self.moves.lines()]
+        if self.change and self.since:
+            lines += ["", f"since {self.since.as_of_date}:", *self.change.lines()]
+            if self.since.config_hash != day.config_hash:
+                lines.append("the two days were scored under different configurations")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs. With ``since``: ``change`` has the parts that add up to the difference."""
+        day = self.day
+        found: dict[str, Any] = {
+            "tenant_id": day.tenant_id,
+            "as_of_date": day.as_of_date.isoformat(),
+            **day.explanation.as_dict(),
+            "missing_signals": list(day.missing_signals),
+            "signal_coverage": day.signal_coverage,
+            "policy": asdict(day.policy),
+            "config_hash": day.config_hash,
+            "follows_the_rubric": day.follows_the_rubric,
+            "next_band": self.moves.as_dict(),
+        }
+        if self.change and self.since:
+            found["since"] = {
+                "as_of_date": self.since.as_of_date.isoformat(),
+                "config_hash": self.since.config_hash,
+                **self.change.as_dict(),
+            }
+        return found
+
+
+def explain_account(
+    connection: duckdb.DuckDBPyConnection, account: str, as_of: date | None = None, since: date | None = None
+) -> ExplainReport:
+    """Explain an account's score on ``as_of`` (default: its latest complete day), and the change since ``since``.
+
+    ``account`` is an account id, ``tenant/account`` where the id is not unique, or the account's exact name. Raises
+    InputError when there is no such account or day, and says which there are, and for a held or unfinished day.
+    """
+    if not (table_exists(connection, SIGNALS) and table_exists(connection, SCORES)):
+        message = f"nothing has been scored yet: {SCORES} is not there. `csm run` fills it."
+        raise InputError(message)
+    for asked in (as_of, since):
+        if asked:
+            require_counted(connection, asked)
+    require_newest(connection)
+    tenant_id, account_id = find_account(connection, account)
+    first, last = _days_of(connection, tenant_id, account_id)
+    day = load_day(connection, tenant_id, account_id, as_of or last, (first, last))
+    moves = next_band_moves(day.explanation.signals, day.policy)
+    if since is None:
+        return ExplainReport(day, moves)
+    if since >= day.as_of_date:
+        message = f"--since {since} has to be before the day that is explained, {day.as_of_date}"
+        raise InputError(message)
+    earlier = load_day(connection, tenant_id, account_id, since, (first, last))
+    change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
+    return ExplainReport(day, moves, earlier, change)
+
+
+def load_explanation(
+    connection: duckdb.DuckDBPyConnection, account_id: str, as_of_date: date, tenant_id: str | None = None
+) -> Explanation:
+    """The score of an account on a day, taken apart. Raises InputError when there is no such account or day."""
+    require_counted(connection, as_of_date)
+    tenant, account = (tenant_id, account_id) if tenant_id else find_account(connection, account_id)
+    return load_day(connection, tenant, account, as_of_date, _days_of(connection, tenant, account)).explanation
+
+
+def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[str, str]:
+    """Tenant and id of an account given by id, ``tenant/account``, or exact name; InputError if that is not one."""
+    found = _matches(connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account)
+    named = table_exists(connection, CURRENT)
+    if not found and named:
+        found = _matches(connection, CURRENT, "lower(account_name) = lower($account)", account)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(f"{tenant}/{identifier}" for tenant, identifier in found[:10])
+        message = f"account {account!r} is not the only one of that name; give one of {choices}"
+        raise InputError(message)
+    hint = ""
+    if named:
+        near = connection.execute(
+            "select account_id from (select account_id, jaro_winkler_similarity(lower(account_id), lower($account)) "
+            f"as similarity from {CURRENT}) where similarity > 0.75 order by similarity desc, account_id limit 3",
+            {"account": account},
+        ).fetchall()
+        hint = f"; did you mean {', '.join(identifier for (identifier,) in near)}?" if near else ""
+    message = f"no account {account!r} has been scored{hint}"
+    raise InputError(message)
+
+
+def load_day(
+    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, known: tuple[date, date]
+) -> ScoredDay:
+    """One account on one day. ``known`` bounds its days, for the message of the InputError if ``day`` is none."""
+    points = [f"{name}_points" for name in SIGNAL_NAMES]
+    inputs = [field.name for field in FIELDS]
+    columns = [
+        *(f"signals.{name}" for name in (*inputs, "missing_signals", "signal_coverage")),
+        *(f"scores.{name}" for name in (*_RESULTS, *points, *THRESHOLDS, "config_hash", "scored_at")),
+    ]
+    cursor = connection.execute(
+        f"select {', '.join(columns)} from {SCORES} as scores inner join {SIGNALS} as signals "
+        "on scores.tenant_id = signals.tenant_id and scores.account_id = signals.account_id "
+        "and scores.as_of_date = signals.as_of_date "
+        "where scores.tenant_id = $tenant and scores.account_id = $account and scores.as_of_date = $day "
+        "and signals.tenant_id = $tenant and signals.account_id = $account and signals.as_of_date = $day",
+        {"tenant": tenant_id, "account": account_id, "day": day},
+    )
+    # Fetched to the end: a connection with a result half read refuses its caller's next question.
+    found = cursor.fetchall()
+    if not found:
+        message = f"account {account_id!r} has no score on {day}; its days are from {known[0]} to {known[1]}"
+        raise InputError(message)
+    names = [column.partition(".")[2] for column in columns]
+    row = dict(zip(names, found[0], strict=True))
+    return ScoredDay(
+        tenant_id,
+        account_id,
+        day,
+        explain(checked_signals({name: row[name] for name in inputs}, account_id), _score(account_id, row)),
+        Thresholds(*(row[name] for name in THRESHOLDS)),
+        tuple(filter(None, str(row["missing_signals"] or "").split(","))),
+        float(row["signal_coverage"]),
+        str(row["config_hash"]),
+    )
+
+
+def _score(account_id: str, row: Mapping[str, Any]) -> CSMHealthScore:
+    try:
+        return CSMHealthScore(
+            account_id=account_id,
+            **{name: row[name] for name in _RESULTS},
+            signal_breakdown={name: row[f"{name}_points"] for name in SIGNAL_NAMES},
+            computed_at=row["scored_at"].replace(tzinfo=UTC),
+        )
+    except ValidationError as error:
+        message = f"{SCORES} holds a row of account {account_id!r} that is no score: {error.errors()[0]['msg']}"
+        raise WarehouseError(message) from None
+
+
+def _matches(
+    connection: duckdb.DuckDBPyConnection, table: str, condition: str, account: str
+) -> Sequence[tuple[str, str]]:
+    found = connection.execute(
+        f"select distinct tenant_id, account_id from {table} where {condition} order by tenant_id, account_id",
+        {"account": account},
+    ).fetchall()
+    return cast("Sequence[tuple[str, str]]", found)
+
+
+def _days_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str) -> tuple[date, date]:
+    ((first, last),) = connection.execute(
+        f"select min(as_of_date), max(as_of_date) from {SCORES} where tenant_id = $tenant and account_id = $account "
+        f"and {counted_sql(connection)}",
+        {"tenant": tenant_id, "account": account_id},
+    ).fetchall()
+    if first is None:
+        message = f"no account {account_id!r} of tenant {tenant_id!r} has been scored"
+        raise InputError(message)
+    return first, last

@@ -1,0 +1,229 @@
+"""The read-only copy of the marts for analysts: updated with the days that were built, replaced in one rename.
+
+It holds complete and accepted days only, and ``marts.csm_days`` with the status of every day.
+
+The previous copy is copied as a file and only the days built since are written to it, so the cost of a daily run barely
+grows with the history. Readers keep the old file open or see the new one, never a part.
+
+The file has the storage format of DuckDB 1.2, so that every client from 1.2 on opens it. The warehouse keeps the
+checksum of the file that it published last: a file with another checksum (damaged, replaced, older, of another
+warehouse, of an interrupted run) is written again from the warehouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from csm_core.days.finished_days import show_counted_days
+from csm_core.errors import WarehouseError
+from csm_core.logging import get_logger
+from csm_core.system.checksums import copy_file, sha256_of
+from csm_core.system.file_access import give_group, make_folder
+from csm_core.warehouse.copy_state import Uncopied, copied_checksum, forget_uncopied, uncopied
+from csm_core.warehouse.database import Warehouse, identifier, table_exists, transaction
+from csm_core.warehouse.day_status import counted_sql
+from csm_core.warehouse.models import literal
+
+# What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
+PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
+
+# The oldest DuckDB that has to open the copy. A file in a newer format cannot be converted, only written again.
+STORAGE_VERSION = "v1.2.0"
+
+_COPY = "published"
+_BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
+# Of the others only complete and accepted days are copied. These list statuses and the latest of such days; a review
+# is about the days before the one in which it falls due.
+_WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr", "marts.csm_review_signals")
+
+
+def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
+    """Replace the read-only copy of the marts and of what was published, at once; its path.
+
+    Raises WarehouseError, and leaves the copy as it is, where a day has signals and scores of different accounts.
+    """
+    target = warehouse.published_path
+    make_folder(target.parent)
+    fresh = target.with_name(f".{target.name}.new")
+    with warehouse.connect() as connection:
+        for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        show_counted_days(connection)
+        lacking = uncopied(connection) if _copy_previous(connection, target, fresh) else None
+        _require_whole_days(connection, lacking)
+        connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")
+        try:
+            _bring_up_to_date(connection, lacking)
+        finally:
+            connection.execute(f"detach {_COPY}")
+        views = _views_of_marts(connection)
+        with duckdb.connect(str(fresh)) as copy:
+            _replace_views(copy, views)
+            _replace_macros(copy, macros)
+            copy.execute("checkpoint")
+        checksum = _checksum_of(sha256_of(fresh))
+        give_group(fresh)
+        fresh.replace(target)
+        with transaction(connection):
+            forget_uncopied(connection, checksum)
+    return target
+
+
+def _copy_previous(connection: duckdb.DuckDBPyConnection, target: Path, fresh: Path) -> bool:
+    """Copy the published file to ``fresh`` if it can be updated: not changed since it was written, and not sparse."""
+    expected = copied_checksum(connection)
+    if expected is None or not target.is_file():
+        return False
+    try:
+        found = _checksum_of(copy_file(target, fresh))
+    except OSError as error:
+        found = str(error)
+    if found != expected:
+        get_logger(__name__).warning(
+            "the published copy is not the file that was written last: writing it again from the warehouse",
+            copy=str(target),
+            expected=expected,
+            found=found,
+        )
+    elif not _sparse(fresh):
+        return True
+    fresh.unlink(missing_ok=True)
+    return False
+
+
+def _checksum_of(digest: str) -> str:
+    return f"{STORAGE_VERSION} {digest}"
+
+
+def _sparse(path: Path) -> bool:
+    """Whether more blocks of the file are free than used."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        row = connection.execute("select sum(free_blocks) > sum(used_blocks) from pragma_database_size()").fetchone()
+    return bool(row and row[0])
+
+
+def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+    """A run that was killed between signals and scores leaves half a day, which no other run may show to analysts."""
+    if not all(table_exists(connection, table) for table in _BELONG_TOGETHER):
+        return
+    spans = (
+        None if lacking is None else [span for one in _BELONG_TOGETHER if one in lacking for span in lacking[one].spans]
+    )
+    within = f"({'true' if spans is None else _within(spans)}) and {counted_sql(connection)}"
+    signals, scores = (
+        f"select as_of_date, count(*) as accounts from {table} where {within} group by as_of_date"
+        for table in _BELONG_TOGETHER
+    )
+    half = connection.execute(
+        f"select as_of_date, coalesce(signals.accounts, 0), coalesce(scores.accounts, 0) from ({signals}) as signals "
+        f"full join ({scores}) as scores using (as_of_date) where signals.accounts is distinct from scores.accounts "
+        "order by as_of_date limit 1"
+    ).fetchone()
+    if half:
+        message = (
+            f"{half[0]} has signals of {half[1]:,} accounts and scores of {half[2]:,}: a run of it was cut short. "
+            f"Analysts keep the copy before. Run the day again: csm run --as-of {half[0]}"
+        )
+        raise WarehouseError(message)
+
+
+def _within(spans: Sequence[tuple[date, date]]) -> str:
+    return " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans) or "false"
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, Uncopied] | None) -> None:
+    tables = connection.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
+        "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
+        [list(PUBLISHED_LEDGERS)],
+    ).fetchall()
+    for schema in ("marts", "sync"):
+        connection.execute(f"create schema if not exists {_COPY}.{schema}")
+    there = connection.execute(
+        f"select schema_name, table_name from duckdb_tables() where database_name = '{_COPY}' "
+        "and schema_name in ('marts', 'sync')"
+    ).fetchall()
+    for schema, table in set(there) - set(tables):
+        connection.execute(f"drop table {_COPY}.{schema}.{identifier(table)}")
+    for schema, table in tables:
+        name = f"{schema}.{identifier(table)}"
+        lacks = (lacking or {}).get(name, Uncopied())
+        if schema == "sync" or lacks.whole or _definition(connection, name) != _definition(connection, name, _COPY):
+            connection.execute(
+                f"create or replace table {_COPY}.{name} as from {name} where {_copied(connection, name)}"
+            )
+        elif lacks.spans:
+            _replace_days(connection, name, lacks.spans)
+        _copy_comments(connection, schema, table)
+
+
+def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[tuple[date, date]]) -> None:
+    within = _within(spans)
+    connection.execute(f"delete from {_COPY}.{table} where {within}")
+    connection.execute(
+        f"insert into {_COPY}.{table} by name from {table} where ({within}) and {_copied(connection, table)}"
+    )
+
+
+def _copied(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """A SQL condition: the row of a mart is for analysts, since its day is complete or accepted."""
+    has_days = any(name == "as_of_date" for name, _ in _definition(connection, table))
+    return counted_sql(connection) if has_days and table.startswith("marts.") and table not in _WHOLE else "true"
+
+
+def _definition(
+    connection: duckdb.DuckDBPyConnection, table: str, database: str | None = None
+) -> list[tuple[str, str]]:
+    schema, _, name = table.partition(".")
+    return connection.execute(
+        "select column_name, data_type from duckdb_columns() where database_name = coalesce(?, current_database()) "
+        "and schema_name = ? and table_name = ? order by column_index",
+        [database, schema, name],
+    ).fetchall()
+
+
+def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
+    for (text,) in connection.execute(
+        "select comment from duckdb_tables() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on table {_COPY}.{schema}.{table} is {literal(text)}")
+    for column, text in connection.execute(
+        "select column_name, comment from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, table],
+    ).fetchall():
+        connection.execute(f"comment on column {_COPY}.{schema}.{table}.{identifier(column)} is {literal(text)}")
+
+
+def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str | None]]:
+    """Name, definition and comment of every view that is beside the marts."""
+    return connection.execute(
+        "select view_name, sql, comment from duckdb_views() where database_name = current_database() "
+        "and schema_name = 'marts' and not internal order by view_name"
+    ).fetchall()
+
+
+def _replace_views(copy: duckdb.DuckDBPyConnection, views: Sequence[tuple[str, str, str | None]]) -> None:
+    for name, *_ in _views_of_marts(copy):
+        copy.execute(f"drop view marts.{identifier(name)}")
+    for name, definition, text in views:
+        copy.execute(definition)
+        if text:
+            copy.execute(f"comment on view marts.{identifier(name)} is {literal(text)}")
+
+
+def _replace_macros(
+    connection: duckdb.DuckDBPyConnection, macros: Callable[[duckdb.DuckDBPyConnection], None] | None
+) -> None:
+    for (name,) in connection.execute(
+        "select distinct function_name from duckdb_functions() where not internal and function_type = 'macro'"
+    ).fetchall():
+        connection.execute(f"drop macro {identifier(name)}")
+    if macros:
+        macros(connection)

@@ -1,0 +1,151 @@
+"""Queries of analysts on the published, read-only copy of the marts."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import re
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from csm_core.errors import InputError, RunError
+from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.models import quoted
+
+FORMATS = ("table", "csv", "json")
+DEFAULT_TIMEOUT_SECONDS = 300
+
+_UNKNOWN_TABLE = re.compile(r"Table with name (.+?) does not exist")
+
+
+@contextmanager
+def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
+    """The read-only copy, in UTC, the marts on its path. Raises InputError where nothing is published yet."""
+    copy = warehouse.published_path
+    if not copy.is_file():
+        message = f"nothing is published yet at {copy}: `csm run` publishes the marts there"
+        raise InputError(message)
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set search_path = 'marts,main'")
+        yield connection
+
+
+@contextmanager
+def open_history(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
+    """The warehouse itself, for reading alone; while a run is writing to it, the published copy, which has less.
+
+    Raises InputError where neither is there.
+    """
+    with warehouse.look() as connection:
+        if connection is not None:
+            connection.execute("set timezone = 'UTC'")
+            yield connection
+            return
+    with open_published(warehouse) as connection:
+        yield connection
+
+
+def query_published(
+    warehouse: Warehouse,
+    query: str,
+    form: str = "table",
+    *,
+    unsafe: bool = False,
+    timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
+) -> str:
+    """The answer to a query as text.
+
+    The query can read the published copy and nothing else: no files, no network, no settings, unless it is ``unsafe``.
+    Raises InputError for an unknown format, no published copy, or a rejected query, RunError for one that takes longer
+    than ``timeout`` seconds (None: no limit).
+    """
+    if form not in FORMATS:
+        message = f"--format is one of {', '.join(FORMATS)}, not {form!r}"
+        raise InputError(message)
+    with open_published(warehouse) as connection:
+        if not unsafe:
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+        try:
+            with _interrupted_after(connection, timeout):
+                relation = connection.sql(query)
+                if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
+                    return "done\n"
+                if form == "table":
+                    return f"{as_box(relation)}\n"
+                return _rows_as(form, relation.columns, relation.fetchall())
+        except duckdb.InterruptException:
+            message = f"the query was stopped after {timeout:g} seconds; --timeout SECONDS gives another limit, 0 none"
+            raise RunError(message) from None
+        except duckdb.Error as error:
+            message = f"the query was rejected: {_reason(connection, error)}"
+            raise InputError(message) from None
+
+
+@contextmanager
+def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Generator[None]:
+    if not seconds:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _reason(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
+    """What is wrong with a rejected query, and what to do."""
+    text = str(error)
+    if isinstance(error, duckdb.PermissionException) or "configuration has been locked" in text:
+        return f"{text}\nIt can read the published copy only; --unsafe gives access to files, the network and settings."
+    unknown = _UNKNOWN_TABLE.search(text)
+    if not unknown:
+        return text
+    marts = [
+        name
+        for (name,) in connection.execute(
+            "select table_name from duckdb_tables() where schema_name = 'marts' order by table_name"
+        ).fetchall()
+    ]
+    near = difflib.get_close_matches(unknown[1].lower(), marts, n=1)
+    nearest = f" Did you mean {near[0]}?" if near else ""
+    return f"there is no table {unknown[1]}.{nearest}\nThe marts are {', '.join(marts)}."
+
+
+def as_box(relation: duckdb.DuckDBPyRelation) -> str:
+    """The rows as a table for a terminal, levels as text: the type of an enumeration would fill the heading."""
+    kinds = [str(kind) for kind in relation.types]
+    if not any(kind.startswith("ENUM") for kind in kinds):
+        return str(relation)
+    columns = ", ".join(
+        f"cast(#{place} as varchar) as {quoted(name)}" if kind.startswith("ENUM") else f"#{place} as {quoted(name)}"
+        for place, (name, kind) in enumerate(zip(relation.columns, kinds, strict=True), start=1)
+    )
+    return str(relation.project(columns))
+
+
+def _rows_as(form: str, names: list[str], rows: list[tuple[Any, ...]]) -> str:
+    if form == "json":
+        return json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, default=str) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([[_inert(value) for value in row] for row in rows])
+    return text.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    # A spreadsheet would run text that begins like a formula; the names come from outside.
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value

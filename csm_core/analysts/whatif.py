@@ -1,0 +1,311 @@
+"""What other thresholds would have done: the stored scores under other policies; nothing is written.
+
+Scores do not depend on thresholds, so only bands, churn risk and alerts are computed again, by the expressions that
+filled the marts. What a day has stored is the one side of the comparison, whatever policy it was scored under.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from csm_core.config import Policy
+from csm_core.errors import InputError
+from csm_core.rubric import CHURN_RISKS, RAGS
+from csm_core.scoring.score_days import ranked
+from csm_core.scoring.sql import ENUM, alert_sql, behavioural_sql, contract_sql, double, rag_sql, risk_sql
+from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.day_status import counted_sql, no_complete_day, require_counted
+from csm_core.warehouse.models import literal
+
+SIGNALS = "marts.csm_health_signals"
+SCORES = "marts.csm_health_scores"
+ACCOUNT_DAYS = "intermediate.int_account_days"
+SUBSCRIPTIONS = "intermediate.int_account_subscriptions"
+CURRENT = "marts.csm_health_current"
+
+
+@dataclass(frozen=True)
+class WhatIfDay:
+    """What would differ on one day. ``mrr_moved`` (per currency) is that of the accounts whose band would change."""
+
+    as_of_date: date
+    accounts: int
+    rag_changed: int
+    risk_changed: int
+    alerts_before: int
+    alerts_after: int
+    alerts_more: int
+    alerts_fewer: int
+    mrr_moved: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True)
+class WhatIfReport:
+    """Every day of the span, and the migrations over it: account-days by (before, after), all pairs that occur."""
+
+    days: Sequence[WhatIfDay]
+    rag_migrations: Mapping[tuple[str, str], int]
+    risk_migrations: Mapping[tuple[str, str], int]
+    mrr_known: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``; amounts are text, so that no digit is lost."""
+        return {
+            "days": [
+                {
+                    **{name: getattr(day, name) for name in _COUNTS},
+                    "as_of_date": day.as_of_date.isoformat(),
+                    "mrr_moved": {currency: str(amount) for currency, amount in day.mrr_moved.items()},
+                }
+                for day in self.days
+            ],
+            "rag_migrations": _pairs(self.rag_migrations),
+            "risk_migrations": _pairs(self.risk_migrations),
+            "mrr_known": self.mrr_known,
+        }
+
+    def text(self) -> str:
+        """For people: the days, then the two matrices with rows for before and columns for after."""
+        rows = [("day", "accounts", "band changed", "risk changed", "alerts", "more", "fewer", "MRR moved")]
+        for day in self.days:
+            moved = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in day.mrr_moved.items())
+            alerts = f"{day.alerts_before} → {day.alerts_after}"
+            numbers = (f"{day.accounts:,}", f"{day.rag_changed:,}", f"{day.risk_changed:,}")
+            unknown = "-" if self.mrr_known else "not known here"
+            rows.append(
+                (str(day.as_of_date), *numbers, alerts, f"+{day.alerts_more}", f"-{day.alerts_fewer}", moved or unknown)
+            )
+        parts = [_table(rows)]
+        for title, order, found in (
+            ("band, account-days", RAGS, self.rag_migrations),
+            ("churn risk, account-days", CHURN_RISKS, self.risk_migrations),
+        ):
+            matrix = [("before \\ after", *order)]
+            matrix += [(level, *(f"{found.get((level, to), 0):,}" for to in order)) for level in order]
+            parts.append(f"{title}:\n{_table(matrix)}")
+        if not self.mrr_known:
+            parts.append("asked of the published copy: it holds no revenue, and segments as they are now")
+        return "\n\n".join(parts)
+
+
+_COUNTS = ("accounts", "rag_changed", "risk_changed", "alerts_before", "alerts_after", "alerts_more", "alerts_fewer")
+
+
+def what_if(
+    connection: duckdb.DuckDBPyConnection,
+    policies: Sequence[Policy],
+    date_from: date | None = None,
+    date_to: date | None = None,
+) -> WhatIfReport:
+    """Apply these policies to the stored scores of the days from ``date_from`` to ``date_to`` (default: the last day).
+
+    The first policy that matches an account's tenant and segment counts, of several for the same tenant and segment
+    the one with the latest ``from_date`` that has come; where none matches, the defaults. Segments and revenue are
+    those of the intermediate tables; in a copy without them the segment is the current one, and revenue not known.
+    Held and unfinished days are left out; one that is asked for alone is an error.
+    Works on a read-only connection. Raises InputError when there is no scored day in the span.
+    """
+    if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
+        message = f"nothing has been scored yet: {SCORES} is not there. `csm run` fills it."
+        raise InputError(message)
+    first, last = _span(connection, date_from, date_to)
+    mrr_known = table_exists(connection, SUBSCRIPTIONS)
+    by_segment = any(policy.segment is not None for policy in policies)
+    sql = _tally_sql(
+        ranked(policies),
+        _segments(connection) if by_segment else None,
+        with_revenue=mrr_known,
+        counted=counted_sql(connection),
+    )
+    groups = [_Group(*row) for row in connection.execute(sql, {"first_date": first, "last_date": last}).fetchall()]
+    return WhatIfReport(
+        [_day(day, [group for group in groups if group.as_of_date == day]) for day in _unique_days(groups)],
+        _migrations(groups, lambda group: (group.rag_before, group.rag_after), RAGS),
+        _migrations(groups, lambda group: (group.risk_before, group.risk_after), CHURN_RISKS),
+        mrr_known,
+    )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Accounts of a day that stand alike before and after; ``mrr`` in one currency, of those whose band changes."""
+
+    as_of_date: date
+    rag_before: str
+    rag_after: str
+    risk_before: str
+    risk_after: str
+    alert_before: bool
+    alert_after: bool
+    currency: str | None
+    mrr: Decimal | None
+    accounts: int
+
+
+def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date | None) -> tuple[date, date]:
+    bounds = f"select min(as_of_date), max(as_of_date) from {SCORES} where {counted_sql(connection)}"
+    ((earliest, latest),) = connection.execute(bounds).fetchall()
+    if latest is None:
+        raise no_complete_day(connection)
+    if last and (first is None or first == last):
+        require_counted(connection, last)
+    to = last or latest
+    since = first or to
+    if since > to:
+        message = f"--from {since} is after --to {to}"
+        raise InputError(message)
+    if to < earliest or since > latest:
+        message = f"no day from {since} to {to} has been scored; the complete days are from {earliest} to {latest}"
+        raise InputError(message)
+    return since, to
+
+
+def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """Where segments stand, and the further condition that joins them to a scored day."""
+    if table_exists(connection, ACCOUNT_DAYS):
+        days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
+        return days, "and scored.as_of_date = segments.as_of_date"
+    return CURRENT, ""
+
+
+def _tally_sql(
+    policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool, counted: str
+) -> str:
+    """Account-days counted by day and by how they stand before and after."""
+    # Few policies, many rows: a chain of conditions per row is cheaper than joining every row to what applies to it.
+    precedence = " ".join(f"when {_applies(policy)} then {place}" for place, policy in enumerate(policies))
+    thresholds = ", ".join(
+        f"({place}, {double(policy.green_threshold)}, {double(policy.amber_threshold)}, {policy.churn_window_days})"
+        for place, policy in enumerate(policies)
+    )
+    joined = (
+        f"left join {segments[0]} as segments on scored.tenant_id = segments.tenant_id "
+        f"and scored.account_id = segments.account_id {segments[1]}"
+        if segments
+        else ""
+    )
+    paid = (
+        f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
+        "on risked.rag_before <> risked.rag_after and risked.tenant_id = paid.tenant_id "
+        "and risked.account_id = paid.account_id and risked.as_of_date = paid.as_of_date"
+        if with_revenue
+        else ""
+    )
+    revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
+    held = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
+    return f"""
+        with scored as (
+            select * from {SCORES} where as_of_date between $first_date and $last_date and {counted}
+        ),
+        placed as (
+            select scored.tenant_id, scored.account_id, scored.as_of_date, scored.score, scored.rag as rag_before,
+                scored.churn_risk_level as risk_before, scored.should_alert as alert_before,
+                scored.churn_window_days as window_before,
+                {"segments.segment" if segments else "cast(null as varchar)"} as segment
+            from scored
+            {joined}
+        ),
+        policies (precedence, green_threshold, amber_threshold, churn_window_days) as (
+            values {thresholds}
+        ),
+        banded as (
+            select placed.*, policies.churn_window_days,
+                {rag_sql("placed.score", "policies.green_threshold", "policies.amber_threshold", ENUM)} as rag_after
+            from placed
+            inner join policies on case {precedence} end = policies.precedence
+        ),
+        -- Risk follows from the signals, the band and the window: where those are as stored, so is the risk.
+        touched as materialized (
+            select * from banded where rag_after <> rag_before or churn_window_days <> window_before
+        ),
+        signals as (
+            select tenant_id, account_id, as_of_date, usage_trend, login_frequency_days, days_to_renewal
+            from {SIGNALS}
+            where as_of_date between $first_date and $last_date
+        ),
+        risked as (
+            select touched.*, {risk_sql(*held, "rag_after", ENUM)} as risk_after
+            from touched
+            inner join signals
+                on touched.tenant_id = signals.tenant_id and touched.account_id = signals.account_id
+                and touched.as_of_date = signals.as_of_date
+        )
+        select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
+            {alert_sql("rag_after", "risk_after", ENUM)} as alert_after, {revenue}, count(*) as accounts
+        from risked
+        {paid}
+        group by all
+        union all
+        select as_of_date, rag_before, rag_after, risk_before, risk_before, alert_before, alert_before, null, null,
+            count(*)
+        from banded
+        where rag_after = rag_before and churn_window_days = window_before
+        group by all
+        order by all
+    """
+
+
+def _applies(policy: Policy) -> str:
+    conditions = [
+        *([f"placed.tenant_id = {literal(policy.tenant)}"] if policy.tenant is not None else []),
+        *([f"placed.segment = {literal(policy.segment)}"] if policy.segment is not None else []),
+        *([f"placed.as_of_date >= date {literal(policy.from_date)}"] if policy.from_date else []),
+    ]
+    return " and ".join(conditions) or "true"
+
+
+def _unique_days(groups: Sequence[_Group]) -> list[date]:
+    return list(dict.fromkeys(group.as_of_date for group in groups))
+
+
+def _day(day: date, groups: Sequence[_Group]) -> WhatIfDay:
+    def count(condition: Callable[[_Group], bool]) -> int:
+        return sum(group.accounts for group in groups if condition(group))
+
+    moved: dict[str, Decimal] = {}
+    for group in groups:
+        if group.mrr is not None:
+            currency = group.currency or ""
+            moved[currency] = moved.get(currency, Decimal(0)) + group.mrr
+    return WhatIfDay(
+        as_of_date=day,
+        accounts=sum(group.accounts for group in groups),
+        rag_changed=count(lambda group: group.rag_before != group.rag_after),
+        risk_changed=count(lambda group: group.risk_before != group.risk_after),
+        alerts_before=count(lambda group: group.alert_before),
+        alerts_after=count(lambda group: group.alert_after),
+        alerts_more=count(lambda group: group.alert_after and not group.alert_before),
+        alerts_fewer=count(lambda group: group.alert_before and not group.alert_after),
+        mrr_moved=dict(sorted(moved.items())),
+    )
+
+
+def _migrations(
+    groups: Sequence[_Group], pair: Callable[[_Group], tuple[str, str]], order: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    found: Counter[tuple[str, str]] = Counter()
+    for group in groups:
+        found[pair(group)] += group.accounts
+    return {(before, after): found[before, after] for before in order for after in order if found[before, after]}
+
+
+def _pairs(migrations: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    return [{"before": before, "after": after, "account_days": count} for (before, after), count in migrations.items()]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,186 @@
+"""What is built when days begin to count: the marts of the day, and the days after it that had looked back past it.
+
+A run builds the marts of its days through Dagster's assets and ends with ``finish``. A held day that a person accepts
+later gets its marts here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+
+from csm_core.config import Config
+from csm_core.days import portfolio_checks
+from csm_core.errors import InputError, WarehouseError
+from csm_core.rubric import weight_parameters
+from csm_core.warehouse import day_status
+from csm_core.warehouse.database import ModelResult, build_model, table_exists
+from csm_core.warehouse.model_checks import CheckOutcome, run_checks
+from csm_core.warehouse.models import SqlModel, load_models
+from csm_core.warehouse.new_inputs import build_new_inputs
+
+DAYS_MODEL = "csm_days"
+CURRENT_MODEL = "csm_health_current"
+# These compare a day with days before it, the first by at most so many days.
+LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
+LOOK_BACK_DAYS = 28
+
+
+def model_parameters(config: Config) -> dict[str, Any]:
+    """Named parameters of the models: the configuration's, and the weights as the rubric states them."""
+    return {**config.sql_parameters(), **weight_parameters()}
+
+
+def finish(
+    connection: duckdb.DuckDBPyConnection, config: Config, finished: Sequence[date]
+) -> tuple[ModelResult, tuple[date, date] | None]:
+    """Make days whose checks passed complete or accepted, and rebuild ``marts.csm_days``.
+
+    Days that count already and come after them are compared with them now: what had looked back past them is built
+    again first. Returns the result of ``marts.csm_days`` and the first and last day built again.
+    """
+    later = _build_later(connection, config, max(finished)) if finished else None
+    day_status.finish_days(connection, finished)
+    return build_model(connection, load_models("marts")[DAYS_MODEL], model_parameters(config)), later
+
+
+def take_back(connection: duckdb.DuckDBPyConnection, config: Config, held: date) -> None:
+    """Bring up to date what lists statuses or shows a day that is held now and may have counted before."""
+    _build_later(connection, config, held)
+    for model in _built_from_statuses():
+        build_model(connection, model, model_parameters(config))
+
+
+def show_counted_days(connection: duckdb.DuckDBPyConnection) -> None:
+    """Build again the tables of statuses and of the newest complete day that disagree with the statuses.
+
+    A run that was killed leaves them so; tables that were never built are left to the run.
+    """
+    found = day_status.statuses(connection)
+    counted = [one.day for one in found.values() if one.counts]
+    disagreeing: list[SqlModel] = []
+    for model in _built_from_statuses():
+        if not table_exists(connection, model.table):
+            continue
+        if model.name == DAYS_MODEL:
+            agrees = day_status.listed(connection) == found
+        else:
+            shown = connection.execute(f"select distinct as_of_date from {model.table}").fetchall()
+            agrees = max(shown, default=(None,))[0] == max(counted, default=None) and {
+                day for (day,) in shown
+            }.issubset(counted)
+        if not agrees:
+            disagreeing.append(model)
+    for model in disagreeing:
+        build_model(connection, model, {})
+
+
+def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
+    """Build again what looks back at ``last`` from days that count; their first and last, None if there are none."""
+    newest = day_status.newest_counted_day(connection)
+    if newest is None or newest <= last:
+        return None
+    later = last + timedelta(days=1), min(newest, last + timedelta(days=LOOK_BACK_DAYS))
+    models = load_models("marts")
+    for name in LOOKING_BACK:
+        if table_exists(connection, models[name].table):
+            _build(connection, config, models[name], later)
+    return later
+
+
+def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:
+    """The newest held day. Raises InputError if no day is held."""
+    held = [one.day for one in day_status.statuses(connection).values() if one.status == day_status.HELD]
+    if not held:
+        message = "no day is held, so there is nothing to accept"
+        raise InputError(message)
+    return held[-1]
+
+
+def accept(
+    connection: duckdb.DuckDBPyConnection, config: Config, day: date, checks: Collection[str], accepted_by: str
+) -> None:
+    """Accept the failed checks of a held day: build what depends on its scores, and let the day count.
+
+    Raises InputError if the day is not held, if a check is unknown or did not fail, or if another failed as well;
+    WarehouseError if a table built from the scores fails its checks, in which case the day remains held.
+    """
+    day_status.forget_passed_days(connection)
+    status = day_status.status_of(connection, day)
+    failed_checks, message = _acceptable(status, day, checks)
+    failed = dict.fromkeys(failed_checks, "") | {failed_checks[0]: message}
+    day_status.pass_days(connection, [day], failed, accepted_by)
+    try:
+        for model in _built_from_scores():
+            _build(connection, config, model, (day, day))
+        # Before the day counts: no accepted day lacks its record if the process is killed.
+        for name in failed_checks:
+            portfolio_checks.record_acceptance(connection, CheckOutcome(name, False, 0, message), day, accepted_by)
+        finish(connection, config, [day])
+        _build(connection, config, load_models("marts")[CURRENT_MODEL], (day, day))
+    except BaseException:
+        day_status.hold_day(connection, day, failed)
+        raise
+
+
+def _acceptable(status: day_status.DayStatus | None, day: date, checks: Collection[str]) -> tuple[tuple[str, ...], str]:
+    """The failed checks of a held day and what they found; InputError if the day or the checks are others."""
+    portfolio_checks.require_known(checks)
+    if status is None or status.status != day_status.HELD:
+        message = f"{status.text() if status else f'{day} is not scored'}: only a held day can be accepted"
+        raise InputError(message)
+    not_failed = sorted(set(checks) - set(status.failed_checks))
+    if not_failed:
+        message = (
+            f"{', '.join(not_failed)} did not fail on {day}, so it cannot be accepted; "
+            f"failed: {', '.join(status.failed_checks)}"
+        )
+        raise InputError(message)
+    missing = [name for name in status.failed_checks if name not in checks]
+    if missing:
+        message = (
+            f"{day} is also held by {', '.join(missing)}; to accept the day, name every failed check: "
+            f"{' '.join(f'--accept {name}' for name in status.failed_checks)}"
+        )
+        raise InputError(message)
+    return status.failed_checks, status.message
+
+
+def _build(
+    connection: duckdb.DuckDBPyConnection, config: Config, model: SqlModel, span: tuple[date, date]
+) -> ModelResult:
+    if model.partitioned:
+        build_new_inputs(connection, model, model_parameters(config), span)
+    result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
+    failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
+    if failed:
+        message = f"{model.table} of {span[0]} to {span[1]} fails its checks: {failed[0].text()}"
+        raise WarehouseError(message)
+    return result
+
+
+def _built_from_statuses() -> list[SqlModel]:
+    """The marts that read the statuses: they are built when the statuses of a run's days are final."""
+    return [model for model in _mart_models() if day_status.STATUS_TABLE in model.dependencies]
+
+
+def _mart_models() -> list[SqlModel]:
+    """The marts that a SQL file defines."""
+    return [model for model in load_models("marts").values() if model.sql]
+
+
+def _built_from_scores() -> list[SqlModel]:
+    """The other marts that read the scores, directly or through other marts, each after those that it reads."""
+    marts = {model.table: model for model in _mart_models() if day_status.STATUS_TABLE not in model.dependencies}
+    reached = {day_status.SCORES_TABLE}
+    while more := {table for table, model in marts.items() if model.dependencies & reached} - reached:
+        reached |= more
+    waiting = {table: marts[table] for table in sorted(reached - {day_status.SCORES_TABLE})}
+    ordered: list[SqlModel] = []
+    while waiting:
+        ready = [table for table, model in waiting.items() if not model.dependencies & waiting.keys()]
+        ordered += [waiting.pop(table) for table in ready]
+    return ordered

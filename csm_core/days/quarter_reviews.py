@@ -1,0 +1,50 @@
+"""Reviews of a quarter on the morning after it: before the day in which they fall due has ended and can be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from csm_core.errors import WarehouseError
+from csm_core.warehouse.database import ModelResult, build_model
+from csm_core.warehouse.model_checks import run_checks
+from csm_core.warehouse.models import SqlModel, load_models
+
+# What a review reads of the account on its own day.
+OF_THE_DAY = ("int_account_days", "int_account_subscriptions")
+# The steps of a review, each after those that it reads; the review itself is the mart csm_qbr.
+INTERMEDIATE_STEPS = ("int_review_periods", "int_review_usage", "int_review_tickets")
+MART_STEPS = ("csm_review_signals",)
+
+
+def build_reviews_early(
+    connection: duckdb.DuckDBPyConnection,
+    reviews: SqlModel,
+    parameters: Mapping[str, Any],
+    days: tuple[date, date],
+    first_of_quarter: date,
+) -> ModelResult:
+    """Build ``marts.csm_qbr`` for ``days``, then the reviews of the quarter that ended before ``first_of_quarter``.
+
+    That day is not scored: its reviews read the days that count before it. It is built again, with the reviews before
+    renewals, when it has ended.
+    """
+    result = build_model(connection, reviews, parameters, days)
+    models = {**load_models("intermediate"), **load_models("marts")}
+    for name in (*OF_THE_DAY, *INTERMEDIATE_STEPS, *MART_STEPS):
+        _build_early(connection, models[name], parameters, first_of_quarter)
+    early = _build_early(connection, reviews, parameters, first_of_quarter)
+    return ModelResult(result.table, result.rows + early.rows, result.seconds + early.seconds)
+
+
+def _build_early(
+    connection: duckdb.DuckDBPyConnection, model: SqlModel, parameters: Mapping[str, Any], day: date
+) -> ModelResult:
+    result = build_model(connection, model, parameters, (day, day))
+    for outcome in run_checks(connection, model, (day, day)):
+        if not outcome.passed:
+            raise WarehouseError(outcome.text())
+    return result

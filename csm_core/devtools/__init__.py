@@ -1,0 +1,1 @@
+"""Tools of developers: generated documentation and column lineage. No run imports them."""

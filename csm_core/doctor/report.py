@@ -1,0 +1,90 @@
+"""`csm doctor`: reads the first records of every source and reports all problems at once, before any run.
+
+Every source is reached first. Then copies of the first records of its files and tables are loaded by the real loader
+into a warehouse in a temporary folder, and the rules of the gate are applied to each column there. A problem in one
+file does not hide problems of others: the copy is corrected if the correction is known, else left out, and the rest is
+examined. The configured warehouse is neither read nor written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from csm_core.config import Config
+from csm_core.doctor.sample_checks import check_samples
+from csm_core.doctor.sample_problems import ERROR, FILE_NOT_READ, WARNING, Problem
+from csm_core.errors import CSMError
+from csm_core.sources.registry import get_system
+from csm_core.system.file_access import open_to_others
+from csm_core.system.terminal import printable
+
+NEEDS_FIX = 2
+MAX_LISTED = 10
+MAX_LINE = 4000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result for one source. ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now.
+
+    ``message`` states what the source holds, or why it cannot be read.
+    """
+
+    source: str
+    status: int
+    message: str
+    problems: tuple[Problem, ...] = ()
+
+
+def examine(config: Config) -> list[Finding]:
+    """Examine every source in the order of the configuration. A source that cannot be read raises no error."""
+    reached: dict[str, tuple[int, str]] = {}
+    for source in config.sources:
+        try:
+            reached[source.label] = (0, get_system(source.system).check(source))
+        except CSMError as error:
+            reached[source.label] = (error.exit_status, str(error))
+    problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})
+    found: list[Finding] = []
+    for label, (status, message) in reached.items():
+        own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
+        errors = [problem for problem in own if problem.level == ERROR]
+        if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
+            # The check of a source stops at the first problem, which is also among the problems of all files.
+            message = f"{len(errors)} {'errors' if len(errors) > 1 else 'error'}"
+        found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    found += _access(config)
+    for label, own in problems.items():
+        worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
+        found.append(Finding(label, worst, "", tuple(own)))
+    return found
+
+
+def _access(config: Config) -> list[Finding]:
+    allowed = open_to_others(config.warehouse)
+    if allowed is None:
+        return []
+    message = (
+        f"{config.warehouse} can be {allowed} by every user of this machine, if they can open its folder: "
+        f"chmod o-rwx {config.warehouse}"
+    )
+    return [Finding("warehouse", 0, "", (Problem(WARNING, "file_access", message, file=str(config.warehouse)),))]
+
+
+def exit_status(findings: Sequence[Finding]) -> int:
+    """2 if something must be fixed, else 1 if a source cannot be reached now, else 0."""
+    return max((finding.status for finding in findings), default=0)
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """The findings as text: a line for each source and, below it, a line for each problem."""
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{'FAIL' if finding.status else 'ok  '}  {finding.source}  {finding.message}".rstrip())
+        listed = [problem for problem in finding.problems if problem.kind != FILE_NOT_READ]
+        unread = [problem for problem in finding.problems if problem.kind == FILE_NOT_READ]
+        lines += [f"      {problem.level:<8}{problem.message}" for problem in [*listed, *unread[:MAX_LISTED]]]
+        if len(unread) > MAX_LISTED:
+            lines.append(f"      note    {len(unread) - MAX_LISTED} more files are not read; --json lists all")
+    return "\n".join(printable(line, MAX_LINE) for text in lines for line in text.split("\n"))

@@ -1,0 +1,168 @@
+"""Finds the files of a folder: which belong to which name, and which are not read, with the reason.
+
+A file belongs to a name when it is called like it (``invoices.csv``, ``Invoices.CSV.gz``), when its name goes on with
+numbers alone (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or when it
+is at any depth of a folder of that name (``invoices/2026/06.parquet``), to which a format may be added, as Spark does
+(``invoices.parquet/part-0.parquet``). Names are compared by ``column_key``. What begins with ``_``, ``.`` or ``~$`` is
+never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from csm_core.errors import SourceError
+from csm_core.ingest.column_names import column_key
+from csm_core.ingest.source_files import form_of, name_without_form, not_readable
+
+DELTA_LOG = "_delta_log"
+_DELTA = (
+    "a Delta table: all its Parquet files are read, removed ones included. Export the table to Parquet and read that"
+)
+# Dates, times, numbers of parts and versions: 2026, 06, 2026-06-30T10, q2, v2, part3.
+_NUMBERING = re.compile(r"(\d+(t\d+)?z?|v\d+|q[1-4]|h[12]|w\d+|part\d*)", re.ASCII)
+_BETWEEN = re.compile(r"[._]+")
+
+
+@dataclass(frozen=True)
+class UnreadFile:
+    """A file, or a whole folder, that no source reads, and why."""
+
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        """Path and reason on one line."""
+        return f"{self.path}: {self.why}"
+
+
+@dataclass
+class FoundFiles:
+    """The files of each name, in the order of their paths, and what is not read."""
+
+    read: dict[str, list[Path]]
+    unread: list[UnreadFile] = field(default_factory=list[UnreadFile])
+
+
+def find_files(
+    folder: Path, names: Iterable[str], *, called: str = "a table", numbered: bool, others: bool = True
+) -> FoundFiles:
+    """Find the files of each of the names in a folder.
+
+    ``called`` is the term for a name in the reasons. With ``numbered``, numbers may follow a name; without
+    ``others``, files of other names are not listed. Raises SourceError for a folder that cannot be read.
+    """
+    known = {column_key(name): name for name in names}
+    found = FoundFiles({name: [] for name in known.values()})
+    for entry in _entries(folder):
+        if never_data(entry.name):
+            if entry.name == DELTA_LOG:
+                found.unread.append(UnreadFile(entry, _DELTA))
+        elif entry.is_dir():
+            if others or _folder_key(entry) in known:
+                _add_folder(found, entry, known, called)
+        elif reason := _not_readable(entry):
+            found.unread.append(UnreadFile(entry, reason))
+        else:
+            name, reason = _belongs_to(entry, known, called, numbered=numbered)
+            if name is None:
+                found.unread.append(UnreadFile(entry, reason))
+            else:
+                found.read[name].append(entry)
+    return found
+
+
+def files_below(folder: Path) -> FoundFiles:
+    """The files at any depth of a folder, all under the empty name."""
+    found = FoundFiles({"": []})
+    _walk(folder, found.read[""], found.unread)
+    return found
+
+
+def never_data(name: str) -> bool:
+    """Whether programs give this name to files that hold no data."""
+    return name.startswith((".", "_", "~$"))
+
+
+def _add_folder(found: FoundFiles, folder: Path, known: Mapping[str, str], called: str) -> None:
+    name = known.get(_folder_key(folder))
+    if name is not None:
+        _walk(folder, found.read[name], found.unread)
+        return
+    inside = FoundFiles({})
+    files: list[Path] = []
+    _walk(folder, files, inside.unread)
+    count = len(files) + len(inside.unread)
+    if count:
+        held = f"a folder with {count} file{'s' * (count > 1)}"
+        found.unread.append(UnreadFile(folder, f"{held}; its name is not that of {called}{_hint(folder.name, known)}"))
+
+
+def _folder_key(folder: Path) -> str:
+    """The key of a folder's name, without the format that Spark and others put there: ``invoices.parquet/``."""
+    return column_key(name_without_form(folder) if form_of(folder) else folder.name)
+
+
+def _belongs_to(path: Path, known: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:
+    """The name that a file belongs to, or None and the reason."""
+    stem = name_without_form(path)
+    key = column_key(stem)
+    if key in known:
+        return known[key], ""
+    whole = _BETWEEN.sub("_", key)
+    begun = [one for one in known if whole.startswith(f"{one}_")]
+    if not begun:
+        return None, f"its name is not that of {called}{_hint(stem, known)}"
+    longest = max(begun, key=len)
+    rest = whole.removeprefix(f"{longest}_")
+    if numbered and all(_NUMBERING.fullmatch(part) for part in rest.split("_")):
+        return known[longest], ""
+    name = known[longest]
+    return None, f"its name is not that of {called}. If it holds {name}, put it into a folder {name}/"
+
+
+def _hint(name: str, known: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(column_key(name), known, n=1, cutoff=0.75)
+    return f". Is it {known[near[0]]}?" if near else ""
+
+
+def _walk(folder: Path, files: list[Path], unread: list[UnreadFile]) -> None:
+    for base, folders, names in os.walk(folder, onerror=_unreadable):
+        if DELTA_LOG in folders:
+            unread.append(UnreadFile(Path(base) / DELTA_LOG, _DELTA))
+        folders[:] = sorted(name for name in folders if not never_data(name))
+        links = [link for name in folders if (link := Path(base) / name).is_symlink()]
+        unread.extend(UnreadFile(link, "a link to a folder, which is not followed. Copy the files") for link in links)
+        for name in sorted(names):
+            if never_data(name):
+                continue
+            path = Path(base) / name
+            if reason := _not_readable(path):
+                unread.append(UnreadFile(path, reason))
+            else:
+                files.append(path)
+
+
+def _not_readable(path: Path) -> str:
+    """Why a file cannot be read as records, empty for one that can."""
+    if not path.is_file():
+        return "cannot be opened, or is not a regular file"
+    return "" if form_of(path) else not_readable(path)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        message = f"{folder}: cannot be read: {error.strerror or error}"
+        raise SourceError(message) from None
+
+
+def _unreadable(error: OSError) -> None:
+    message = f"{error.filename}: cannot be read: {error.strerror}"
+    raise SourceError(message)

@@ -1,0 +1,183 @@
+"""Files that hold the full list of an entity: the gate closes records that are no longer in the list.
+
+``raw.full_files`` has one row per file that belongs to such a list: whether it is still there, and, for one of a dated
+series (``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each the whole list of its day), from when on the next
+list of the series replaces it.
+
+The date of a file is in its path below the source's folder: a day, with a time of day after it or not, a month, or
+folders of a year, a month and a day. What is before the date, numbers and formats aside, names the series. All files
+of a series that have the same date are one list, whatever is after the date: numbers of parts, names of writers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from csm_core.ingest.source_files import name_without_form
+from csm_core.warehouse.database import transaction
+
+FULL_FILES = "raw.full_files"
+
+_YEAR = "((?:19|20)[0-9]{2})"
+_DAY = re.compile(rf"(?<![0-9]){_YEAR}([-_.]?)([0-9]{{2}})\2([0-9]{{2}})(?![0-9])")
+_DAY_AND_DIGITS = re.compile(rf"(?<![0-9]){_YEAR}()([0-9]{{2}})([0-9]{{2}})(?=[0-9]{{6}}(?![0-9]))")
+_MONTH = re.compile(rf"(?<![0-9]){_YEAR}[-_.](0[1-9]|1[0-2])(?![0-9])")
+# 2026/06/29 and year=2026/month=06/day=29: below these there are parts.
+_FOLDERS = re.compile(rf"(?:^|(?<=/))(?:[^/=]+=)?{_YEAR}/(?:[^/=]+=)?([0-9]{{2}})(?:/(?:[^/=]+=)?([0-9]{{2}}))?(?=/|$)")
+# Without a T, six digits are needed, and those of the first minute of a day are taken for the number of a part.
+_HOUR, _SIXTY = "([01][0-9]|2[0-3])", "([0-5][0-9])"
+_TIMES = (
+    re.compile(rf"[Tt]{_HOUR}(?:[-_.:]?{_SIXTY}(?:[-_.:]?{_SIXTY})?)?(?![0-9])"),
+    re.compile(rf"[-_ ]?(?!0000){_HOUR}{_SIXTY}{_SIXTY}(?![0-9])"),
+    re.compile(rf"[-_ ](?!00[-_.:]00){_HOUR}[-_.:]{_SIXTY}[-_.:]{_SIXTY}(?![0-9])"),
+)
+_HIVE_KEY = re.compile(r"[^/=]+=")
+_BETWEEN = re.compile(r"[\W_]+")
+_NO_NAME = re.compile(r"[0-9]*|part[0-9]*")
+
+
+@dataclass(frozen=True)
+class DatedList:
+    """The list that a dated file belongs to: the words that name its series, and the start of its day or month."""
+
+    series: tuple[str, ...]
+    at: datetime
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the table of full lists if it does not exist."""
+    connection.execute(
+        f"create table if not exists {FULL_FILES} (raw_table varchar not null, path varchar not null, "
+        "is_present boolean not null, replaced_at timestamp)"
+    )
+
+
+def note_full_files(
+    connection: duckdb.DuckDBPyConnection, raw_table: str, present: Mapping[Path, Sequence[Path]] | None
+) -> None:
+    """Note the files that make up the full list of a raw table; those noted before and not among them are gone.
+
+    ``present`` are the files by the folder of their source. None: the raw table holds no full list (any more).
+    """
+    prepare(connection)
+    if present is None:
+        connection.execute(f"delete from {FULL_FILES} where raw_table = ?", [raw_table])
+        return
+    with transaction(connection):
+        connection.execute(f"update {FULL_FILES} set is_present = false where raw_table = ?", [raw_table])
+        for folder, paths in present.items():
+            replaced = replaced_at(paths, folder)
+            for path in paths:
+                connection.execute(f"delete from {FULL_FILES} where raw_table = ? and path = ?", [raw_table, str(path)])
+                connection.execute(
+                    f"insert into {FULL_FILES} values (?, ?, true, ?)", [raw_table, str(path), replaced.get(path)]
+                )
+        # A list that is gone ends with its day as well: many keep the latest file alone.
+        open_ended = connection.execute(
+            f"select path from {FULL_FILES} where raw_table = ? and not is_present and replaced_at is null",
+            [raw_table],
+        ).fetchall()
+        for folder, paths in present.items():
+            gone = [Path(path) for (path,) in open_ended if Path(path).is_relative_to(folder)]
+            for path, at in replaced_at(paths, folder, of=gone).items():
+                connection.execute(
+                    f"update {FULL_FILES} set replaced_at = ? where raw_table = ? and path = ? and not is_present",
+                    [at, raw_table, str(path)],
+                )
+
+
+def replaced_at(
+    paths: Sequence[Path], folder: Path = Path(), *, of: Iterable[Path] | None = None
+) -> dict[Path, datetime]:
+    """From when on each dated file is replaced: the start of the next date that its series has among ``paths``, UTC.
+
+    ``folder`` is the source's. ``of`` are the files that are asked for, where these are not ``paths``.
+    """
+    dates: dict[tuple[str, ...], set[datetime]] = {}
+    for path in paths:
+        if dated := dated_list(path, folder):
+            dates.setdefault(dated.series, set()).add(dated.at)
+    replaced: dict[Path, datetime] = {}
+    for path in paths if of is None else of:
+        dated = dated_list(path, folder)
+        later = [at for at in dates.get(dated.series, ()) if at > dated.at] if dated else []
+        if later:
+            replaced[path] = min(later)
+    return replaced
+
+
+def dated_list(path: Path, folder: Path = Path()) -> DatedList | None:
+    """The list that a file belongs to by the date in its path below a folder; None for a path without a date."""
+    below = path.relative_to(folder) if path.is_relative_to(folder) else path
+    text = (below.parent / name_without_form(below)).as_posix()
+    found = _date_in(text)
+    if found is None:
+        return None
+    start, at = found
+    words = _BETWEEN.split(_HIVE_KEY.sub("", text[:start]).casefold())
+    return DatedList(tuple(dict.fromkeys(word for word in words if not _NO_NAME.fullmatch(word))), at)
+
+
+def mixed(paths: Sequence[Path], folder: Path) -> tuple[Path, Path] | None:
+    """Of files of which only some have a date: the one with the latest date, and one without a date."""
+    lists = {path: dated_list(path, folder) for path in paths}
+    dates = {path: dated.at for path, dated in lists.items() if dated}
+    undated = [path for path in paths if path not in dates]
+    return (max(dates, key=lambda path: dates[path]), undated[0]) if dates and undated else None
+
+
+def _date_in(text: str) -> tuple[int, datetime] | None:
+    """Where the date in a path begins, and its instant: a day before a month, the deepest folder first."""
+    parts = [(text.rfind("/", 0, end) + 1, end) for end in _ends(text)]
+    for start, end in parts:
+        for pattern in (_DAY, _DAY_AND_DIGITS):
+            for match in pattern.finditer(text, start, end):
+                year, _, month, day = match.groups()
+                at = _instant(year, month, day, *_time_at(text, match.end(), end))
+                if at:
+                    return match.start(), at
+    folders = list(_FOLDERS.finditer(text))
+    for match in reversed(folders):
+        year, month, day = match.groups()
+        at = _instant(year, month, day) if day else None
+        if at:
+            return match.start(), at
+    for start, end in parts:
+        for match in _MONTH.finditer(text, start, end):
+            at = _instant(*match.groups())
+            if at:
+                return match.start(), at
+    for match in reversed(folders):
+        at = _instant(*match.groups()[:2])
+        if at:
+            return match.start(), at
+    return None
+
+
+def _ends(text: str) -> list[int]:
+    """Where the name of the file ends, and of each folder above it."""
+    return [len(text), *(position for position in range(len(text) - 1, -1, -1) if text[position] == "/")]
+
+
+def _time_at(text: str, position: int, end: int) -> tuple[str, ...]:
+    """Hour, minute and second after a day, as far as they are there."""
+    for pattern in _TIMES:
+        match = pattern.match(text, position, end)
+        if match:
+            return tuple(part for part in match.groups() if part)
+    return ()
+
+
+def _instant(year: str, month: str, day: str = "1", *time: str) -> datetime | None:
+    hour, minute, second = (*map(int, time), 0, 0, 0)[:3]
+    try:
+        at = datetime(int(year), int(month), int(day), hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=None)

@@ -1,1 +1,0 @@
-"""Publishing to Notion: plan, apply, ledger, request budget, database schemas and the sandbox server."""

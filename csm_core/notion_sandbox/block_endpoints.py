@@ -1,0 +1,134 @@
+"""The endpoints of blocks. See https://developers.notion.com/reference/block"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from csm_core.notion_sandbox.blocks import clean_children, may_have_children, merge_content
+from csm_core.notion_sandbox.errors import MISSING, invalid
+from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.page_endpoints import PageEndpoints
+from csm_core.notion_sandbox.store import to_json
+from csm_core.notion_sandbox.validation import (
+    as_choice,
+    as_id,
+    as_object,
+    as_page_size,
+)
+
+
+class BlockEndpoints:
+    """``/v1/blocks``; ``pages`` throws away the pages that are blocks."""
+
+    def __init__(self, look: Lookup, pages: PageEndpoints) -> None:
+        self._look = look
+        self._store = look.store
+        self._shapes = look.shapes
+        self._pages = pages
+
+    def retrieve(self, call: Call) -> Answer:
+        """GET /v1/blocks/{id}."""
+        return self._look.block_answer(as_id(call.id, "path.block_id"))
+
+    def update(self, call: Call) -> Answer:
+        """PATCH /v1/blocks/{id}."""
+        block_id = as_id(call.id, "path.block_id")
+        row = self._look.block(block_id)
+        given = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
+        as_choice(given.get("type", row["type"]), "body.type", (row["type"],))
+        columns: dict[str, Any] = {}
+        trash = trash_word(given)
+        if row["in_trash"] and trash is not False:
+            raise invalid(TRASHED)
+        if trash is not None:
+            columns["in_trash"] = int(trash)
+        if row["type"] in given:
+            if row["type"] in ("child_page", "child_database"):
+                raise invalid(f"A block of the type {row['type']} is updated as the page or the database that it is.")
+            changed = as_object(given[row["type"]], f"body.{row['type']}")
+            content = merge_content(row["type"], json.loads(row["content"]), changed, f"body.{row['type']}")
+            columns["content"] = to_json(content)
+        row = self._store.update_block(row, **columns)
+        self._store.touch_page_of(row["parent"], self._store.meta("bot"))
+        return self._shapes.block(row)
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE /v1/blocks/{id}: to the trash; pages and databases are blocks here."""
+        block_id = as_id(call.id, "path.block_id")
+        page = self._store.page(block_id)
+        if page is not None:
+            if page["in_trash"]:
+                raise invalid(TRASHED)
+            self._pages.change(page, {"in_trash": True}, self._store.meta("bot"))
+            return self._look.block_answer(block_id)
+        database = self._store.database(block_id)
+        if database is not None:
+            self._store.update_database(database, {"in_trash": 1})
+            return self._look.block_answer(block_id)
+        row = self._look.block(block_id)
+        if row["in_trash"]:
+            raise invalid(TRASHED)
+        self._store.touch_page_of(row["parent"], self._store.meta("bot"))
+        return self._shapes.block(self._store.update_block(row, in_trash=1))
+
+    def list_children(self, call: Call) -> Answer:
+        """GET /v1/blocks/{id}/children."""
+        parent = as_id(call.id, "path.block_id")
+        self._look.container(parent)
+        size = as_page_size(call.query.get("page_size"), "query.page_size")
+        after = -1
+        if call.query.get("start_cursor") is not None:
+            first = self._store.block(as_id(call.query["start_cursor"], "query.start_cursor"))
+            if first is None or first["parent"] != parent:
+                raise invalid(f"The start_cursor provided is invalid: {call.query['start_cursor']}")
+            after = first["position"] - 1
+        rows = self._store.children(parent, after, size + 1)
+        more = len(rows) > size
+        return {
+            "object": "list",
+            "results": [self._shapes.block(row) for row in rows[:size]],
+            "next_cursor": rows[size]["id"] if more else None,
+            "has_more": more,
+            "type": "block",
+            "block": {},
+        }
+
+    def append_children(self, call: Call) -> Answer:
+        """PATCH /v1/blocks/{id}/children: at the end, or behind a named block."""
+        parent = as_id(call.id, "path.block_id")
+        kind, trashed = self._look.container(parent)
+        given = as_object(call.body, "body", ("children", "after", "position"))
+        blocks = clean_children(given.get("children", MISSING), "body.children")
+        if trashed:
+            raise invalid(TRASHED)
+        if not may_have_children(kind):
+            raise invalid(f"Block of the type {kind} does not support children.")
+        ids = self._store.append(parent, blocks, self._place_for(parent, given))
+        self._store.touch_page_of(parent, self._store.meta("bot"))
+        return {
+            "object": "list",
+            "results": [self._shapes.block(self._look.block(block_id)) for block_id in ids],
+            "next_cursor": None,
+            "has_more": False,
+            "type": "block",
+            "block": {},
+        }
+
+    def _place_for(self, parent: str, given: dict[str, Any]) -> int | None:
+        after = given.get("after")
+        if given.get("position") is not None:
+            position = as_object(given["position"], "body.position", ("type", "after_block"))
+            word = as_choice(position.get("type"), "body.position.type", ("start", "end", "after_block"))
+            if word == "start":
+                return -1
+            if word == "end":
+                return None
+            target = as_object(position.get("after_block", MISSING), "body.position.after_block", ("id",))
+            after = target.get("id")
+        if after is None:
+            return None
+        before = self._look.block(as_id(after, "body.after"))
+        if before["parent"] != parent:
+            raise invalid(f"Block with ID {before['id']} to append after is not a child of {parent}.")
+        return before["position"]

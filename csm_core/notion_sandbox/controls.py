@@ -1,0 +1,69 @@
+"""Controls at ``/_sandbox`` for other processes: faults, the request log, people's actions. They need the token.
+
+- ``GET /_sandbox/faults``, ``POST`` one fault or a list of them, ``DELETE`` all;
+- ``GET /_sandbox/requests``, ``DELETE`` to forget them;
+- ``POST /_sandbox/people``: ``{"action": "trash", "id": …}``, see ``csm_core.notion_sandbox.user_actions``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from csm_core.notion_sandbox.errors import ApiError
+from csm_core.notion_sandbox.faults import Fault
+from csm_core.notion_sandbox.service import Service, parse_body, read_body
+from csm_core.notion_sandbox.user_actions import People
+
+
+class Controls:
+    """The controls of one server."""
+
+    def __init__(self, service: Service, people: People, token: str) -> None:
+        self._service = service
+        self._people = people
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = HttpRequest(scope, receive)
+        given_token = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if not secrets.compare_digest(given_token, f"Bearer {self._token}".encode()):
+            response = JSONResponse({"message": "the controls need the sandbox's token"}, 401)
+        else:
+            try:
+                body = await read_body(receive)
+                given: Any = parse_body(body) if request.method == "POST" else None
+                # Half a surrogate pair can be in no answer.
+                json.dumps(given, ensure_ascii=False).encode()
+                response = self._act(request.method, request.url.path.removeprefix("/_sandbox/"), given)
+            except ApiError as refusal:
+                response = JSONResponse({"message": refusal.message}, refusal.status)
+            except (ValueError, TypeError, KeyError, AttributeError, re.error, OverflowError) as problem:
+                response = JSONResponse({"message": f"the body is not valid: {problem}"}, 400)
+        await response(scope, receive, send)
+
+    def _act(self, method: str, what: str, given: Any) -> JSONResponse:
+        faults, requests = self._service.faults, self._service.requests
+        if what == "faults" and method == "GET":
+            return JSONResponse({"faults": faults.armed()})
+        if what == "faults" and method == "POST":
+            faults.add(*(Fault.of(item) for item in (given if isinstance(given, list) else [given])))
+            return JSONResponse({"faults": faults.armed()})
+        if what == "faults" and method == "DELETE":
+            faults.clear()
+            return JSONResponse({"faults": []})
+        if what == "requests" and method == "GET":
+            return JSONResponse({"requests": [request.as_dict() for request in list(requests)]})
+        if what == "requests" and method == "DELETE":
+            requests.clear()
+            return JSONResponse({"requests": []})
+        if what == "people" and method == "POST" and isinstance(given, dict):
+            return JSONResponse(self._people.act(given))
+        return JSONResponse({"message": f"no control answers {method} {what}"}, 404)

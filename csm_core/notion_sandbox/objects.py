@@ -1,0 +1,162 @@
+"""Pages, databases, data sources and blocks as the API shows them.
+
+Shapes: https://developers.notion.com/reference/page, /database, /data-source and /block, at Notion-Version 2025-09-03.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from csm_core.notion_sandbox.properties import Schema, find_property, shown_value
+from csm_core.notion_sandbox.store import Row, Store
+
+
+class Shapes:
+    """Turns rows of the store into the API's objects; ``address`` is where people see the pages."""
+
+    def __init__(self, store: Store, address: str) -> None:
+        self._store = store
+        self._address = address.rstrip("/")
+
+    def page(self, row: Row, source: Row | None, schema: Schema, only: list[str] | None = None) -> dict[str, Any]:
+        """A page; its properties come ordered by their ids, as a service with its own mind would give them."""
+        created, edited = f"{row['created_at']}:00.000Z", f"{row['edited_at']}:00.000Z"
+        values = json.loads(row["properties"])
+        if source is None:
+            title = {"id": "title", "type": "title", "title": values.get("title", [])}
+            properties = {"title": title}
+        else:
+            configs = sorted(schema.values(), key=lambda config: config["id"])
+            if only is not None:
+                wanted = {config["id"] for config in (find_property(schema, key) for key in only) if config}
+                configs = [config for config in configs if config["id"] in wanted]
+            properties = {config["name"]: shown_value(config, values, (created, edited)) for config in configs}
+        trashed = bool(row["in_trash"])
+        return {
+            "object": "page",
+            "id": row["id"],
+            "created_time": created,
+            "last_edited_time": edited,
+            "created_by": _user(row["created_by"]),
+            "last_edited_by": _user(row["edited_by"]),
+            "cover": _json(row["cover"]),
+            "icon": _json(row["icon"]),
+            "parent": self._page_parent(row, source),
+            "in_trash": trashed,
+            "is_archived": trashed,
+            "is_locked": False,
+            "properties": properties,
+            "url": self.url(row["id"]),
+            "public_url": None,
+            "archived": trashed,
+        }
+
+    def database(self, row: Row) -> dict[str, Any]:
+        """A database: a container that names its data sources; properties are theirs."""
+        trashed = bool(row["in_trash"])
+        return {
+            "object": "database",
+            "id": row["id"],
+            "title": json.loads(row["title"]),
+            "description": json.loads(row["description"]),
+            "parent": {"type": "page_id", "page_id": row["parent_page"]},
+            "is_inline": bool(row["is_inline"]),
+            "in_trash": trashed,
+            "is_locked": False,
+            "created_time": f"{row['created_at']}:00.000Z",
+            "last_edited_time": f"{row['edited_at']}:00.000Z",
+            "data_sources": [
+                {"id": source["id"], "name": "".join(run["plain_text"] for run in json.loads(source["title"]))}
+                for source in self._store.sources_of(row["id"])
+            ],
+            "icon": _json(row["icon"]),
+            "cover": _json(row["cover"]),
+            "url": self.url(row["id"]),
+            "public_url": None,
+            "archived": trashed,
+        }
+
+    def source(self, row: Row, database: Row) -> dict[str, Any]:
+        """A data source with its properties."""
+        trashed = bool(row["in_trash"] or database["in_trash"])
+        user = _user(self._store.meta("bot"))
+        return {
+            "object": "data_source",
+            "id": row["id"],
+            "cover": None,
+            "icon": _json(row["icon"]),
+            "created_time": f"{row['created_at']}:00.000Z",
+            "created_by": user,
+            "last_edited_by": user,
+            "last_edited_time": f"{row['edited_at']}:00.000Z",
+            "title": json.loads(row["title"]),
+            "description": [],
+            "is_inline": bool(database["is_inline"]),
+            "properties": json.loads(row["properties"]),
+            "parent": {"type": "database_id", "database_id": row["database_id"]},
+            "database_parent": {"type": "page_id", "page_id": database["parent_page"]},
+            "url": self.url(row["database_id"]),
+            "public_url": None,
+            "in_trash": trashed,
+            "archived": trashed,
+        }
+
+    def block(self, row: Row) -> dict[str, Any]:
+        """A block; what is under it is read by its own request."""
+        bot = self._store.meta("bot")
+        trashed = bool(row["in_trash"])
+        has_children = row["type"] != "child_database" and self._store.has_children(row["id"])
+        return {
+            "object": "block",
+            "id": row["id"],
+            "parent": self._block_parent(row["parent"]),
+            "created_time": f"{row['created_at']}:00.000Z",
+            "last_edited_time": f"{row['edited_at']}:00.000Z",
+            "created_by": _user(row["created_by"] or bot),
+            "last_edited_by": _user(row["edited_by"] or bot),
+            "has_children": has_children,
+            "in_trash": trashed,
+            "type": row["type"],
+            row["type"]: json.loads(row["content"]),
+            "archived": trashed,
+        }
+
+    def user(self) -> dict[str, Any]:
+        """The integration that calls."""
+        return {
+            "object": "user",
+            "id": self._store.meta("bot"),
+            "name": "CSM Health (sandbox)",
+            "avatar_url": None,
+            "type": "bot",
+            "bot": {
+                "owner": {"type": "workspace", "workspace": True},
+                "workspace_id": self._store.root_id,
+                "workspace_name": "Notion sandbox",
+            },
+        }
+
+    def url(self, identifier: str) -> str:
+        """Where a person sees a page or a database."""
+        return f"{self._address}/{identifier.replace('-', '')}"
+
+    def _page_parent(self, row: Row, source: Row | None) -> dict[str, Any]:
+        if source is not None:
+            return {"type": "data_source_id", "data_source_id": source["id"], "database_id": source["database_id"]}
+        if row["parent_page"] is None:
+            return {"type": "workspace", "workspace": True}
+        return {"type": "page_id", "page_id": row["parent_page"]}
+
+    def _block_parent(self, parent: str) -> dict[str, Any]:
+        if self._store.page(parent) is not None:
+            return {"type": "page_id", "page_id": parent}
+        return {"type": "block_id", "block_id": parent}
+
+
+def _user(identifier: str) -> dict[str, Any]:
+    return {"object": "user", "id": identifier}
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -1,0 +1,76 @@
+"""The endpoints of search and of users."""
+
+from __future__ import annotations
+
+from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, offset_of
+from csm_core.notion_sandbox.rich_text import plain
+from csm_core.notion_sandbox.validation import (
+    as_choice,
+    as_object,
+    as_page_size,
+    as_text,
+)
+
+MOST_FOUND = 1_000
+
+
+class OtherEndpoints:
+    """``/v1/search`` and ``/v1/users``."""
+
+    def __init__(self, look: Lookup) -> None:
+        self._look = look
+        self._store = look.store
+        self._shapes = look.shapes
+
+    def search(self, call: Call) -> Answer:
+        """POST /v1/search: by words of the title."""
+        given = as_object(
+            {} if call.body is None else call.body, "body", ("query", "filter", "sort", "start_cursor", "page_size")
+        )
+        words = as_text(given.get("query", ""), "body.query")
+        size = as_page_size(given.get("page_size"), "body.page_size", textual=False)
+        kind = None
+        if given.get("filter") is not None:
+            asked = as_object(given["filter"], "body.filter", ("property", "value"))
+            as_choice(asked.get("property"), "body.filter.property", ("object",))
+            kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
+        found: list[Answer] = []
+        if kind != "page":
+            for database in self._store.databases():
+                if database["hidden"]:
+                    continue
+                for source in self._store.sources_of(database["id"]):
+                    shown = self._shapes.source(source, database)
+                    if words.lower() in plain(shown["title"]).lower():
+                        found.append(shown)
+        if kind != "data_source":
+            where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
+            rows = self._store.pages_where(where, (words,), "seq desc", MOST_FOUND)
+            found.extend(
+                self._shapes.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
+            )
+        start = offset_of(given.get("start_cursor"), len(found))
+        more = start + size < len(found)
+        return {
+            "object": "list",
+            "results": found[start : start + size],
+            "next_cursor": f"item-{start + size}" if more else None,
+            "has_more": more,
+            "type": "page_or_data_source",
+            "page_or_data_source": {},
+        }
+
+    def me(self, _call: Call) -> Answer:
+        """GET /v1/users/me."""
+        return self._shapes.user()
+
+    def list_users(self, _call: Call) -> Answer:
+        """GET /v1/users."""
+        return {
+            "object": "list",
+            "results": [self._shapes.user()],
+            "next_cursor": None,
+            "has_more": False,
+            "type": "user",
+            "user": {},
+        }

@@ -1,0 +1,120 @@
+"""The endpoints of pages. See https://developers.notion.com/reference/page"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from csm_core.notion_sandbox.blocks import clean_children
+from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
+from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_word
+from csm_core.notion_sandbox.properties import (
+    Values,
+    clean_values,
+    empty_value,
+    find_property,
+    shown_value,
+)
+from csm_core.notion_sandbox.store import Row, to_json
+from csm_core.notion_sandbox.validation import (
+    as_bool,
+    as_icon,
+    as_object,
+    as_page_size,
+)
+
+
+class PageEndpoints:
+    """``/v1/pages``."""
+
+    def __init__(self, look: Lookup) -> None:
+        self._look = look
+        self._store = look.store
+        self._shapes = look.shapes
+
+    def create(self, call: Call) -> Answer:
+        """POST /v1/pages."""
+        given = as_object(call.body, "body", ("parent", "properties", "children", "icon", "cover"))
+        source, parent_page = self._look.parent_of_new_page(given.get("parent", MISSING))
+        schema = json.loads(source["properties"]) if source else PLAIN_PAGE
+        values, grew = clean_values(schema, given.get("properties", {}), "body.properties")
+        children = clean_children(given.get("children", []), "body.children")
+        icon = as_icon(given.get("icon"), "body.icon")
+        cover = as_cover(given.get("cover"), "body.cover")
+        if source is not None and grew:
+            source = self._store.update_source(source, {"properties": to_json(schema)})
+        row = self._store.add_page(parent_page, source, schema, values, icon, cover)
+        if children:
+            self._store.append(row["id"], children)
+        return self._shapes.page(row, source, schema)
+
+    def retrieve(self, call: Call) -> Answer:
+        """GET /v1/pages/{id}."""
+        row = self._look.page(call.id)
+        source, schema = self._look.source_of(row)
+        return self._shapes.page(row, source, schema, call.query.get("filter_properties"))
+
+    def update(self, call: Call) -> Answer:
+        """PATCH /v1/pages/{id}."""
+        row = self._look.page(call.id)
+        allowed = ("properties", "icon", "cover", "archived", "in_trash", "is_locked", "erase_content")
+        given = as_object(call.body, "body", allowed)
+        return self.change(row, given, self._store.meta("bot"))
+
+    def change(self, row: Row, given: dict[str, Any], edited_by: str) -> Answer:
+        """An update of a page on behalf of a user."""
+        source, schema = self._look.source_of(row)
+        trash = trash_word(given)
+        columns: dict[str, Any] = {}
+        if trash is not None:
+            columns["in_trash"] = int(trash)
+        if row["in_trash"] and trash is not False:
+            raise invalid(TRASHED)
+        values: Values = {}
+        grew = False
+        if "properties" in given:
+            values, grew = clean_values(schema, given["properties"], "body.properties")
+        if "icon" in given:
+            icon = as_icon(given["icon"], "body.icon")
+            columns["icon"] = None if icon is None else to_json(icon)
+        if "cover" in given:
+            cover = as_cover(given["cover"], "body.cover")
+            columns["cover"] = None if cover is None else to_json(cover)
+        if "is_locked" in given:
+            as_bool(given["is_locked"], "body.is_locked")
+        if "erase_content" in given and as_bool(given["erase_content"], "body.erase_content"):
+            for child in self._store.children(row["id"]):
+                self._store.update_block(child, in_trash=1)
+        if source is not None and grew:
+            source = self._store.update_source(source, {"properties": to_json(schema)})
+        row = self._store.update_page(row, schema, values, edited_by, **columns)
+        return self._shapes.page(row, source, schema)
+
+    def retrieve_property(self, call: Call) -> Answer:
+        """GET /v1/pages/{id}/properties/{property_id}: all of a long value, by pages."""
+        row = self._look.page(call.id)
+        _, schema = self._look.source_of(row)
+        config = find_property(schema, call.property_id)
+        if config is None:
+            raise not_found("property", call.property_id)
+        values = json.loads(row["properties"])
+        kind = config["type"]
+        if kind not in ("title", "rich_text", "relation"):
+            times = (f"{row['created_at']}:00.000Z", f"{row['edited_at']}:00.000Z")
+            return {"object": "property_item", **shown_value(config, values, times)}
+        size = as_page_size(call.query.get("page_size"), "query.page_size")
+        items = values.get(config["id"], empty_value(config))
+        start = offset_of(call.query.get("start_cursor"), len(items))
+        shown = [
+            {"object": "property_item", "id": config["id"], "type": kind, kind: item}
+            for item in items[start : start + size]
+        ]
+        more = start + size < len(items)
+        return {
+            "object": "list",
+            "results": shown,
+            "next_cursor": f"item-{start + size}" if more else None,
+            "has_more": more,
+            "type": "property_item",
+            "property_item": {"id": config["id"], "next_url": None, "type": kind, kind: {}},
+        }

@@ -1,0 +1,272 @@
+"""The sandbox as a server on loopback: the API under ``/v1``, pages for people at ``/``, controls at ``/_sandbox``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from csm_core.errors import InputError, NotionError
+from csm_core.notion_sandbox.address import DEFAULT_VIEW_ADDRESS, SANDBOX_FILE, SANDBOX_TOKEN
+from csm_core.notion_sandbox.api import QUERY_RESULT_LIMIT, Api
+from csm_core.notion_sandbox.controls import Controls
+from csm_core.notion_sandbox.errors import ApiError
+from csm_core.notion_sandbox.faults import Faults
+from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.service import Request, Service
+from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.user_actions import People
+from csm_core.notion_sandbox.validation import as_id
+from csm_core.notion_sandbox.web_ui import Pages
+from csm_core.system.addresses import MAX_PORT
+
+START_PATIENCE_SECONDS = 15.0
+TICK_SECONDS = 0.02
+TICKS_A_DAY = 86_400 * 50
+
+_HOSTS = frozenset(("127.0.0.1", "localhost"))
+
+
+class SandboxServer:
+    """A Notion of one's own, in a thread of this process.
+
+    ``path`` is the file that it keeps; ``port`` 0 takes any free port. ``requests_per_window`` in ``window_seconds``
+    is the request budget, without which there is none. ``query_result_limit`` is where a query stops being paged.
+    ``view_address`` is where pages say that people can see them, by default where ``csm notion sandbox`` shows them.
+    ``clock`` gives the time that pages get.
+
+    A context manager: started on entry, stopped on exit, its file one file again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        port: int = 0,
+        *,
+        token: str = SANDBOX_TOKEN,
+        requests_per_window: int | None = None,
+        window_seconds: float = 60.0,
+        query_result_limit: int = QUERY_RESULT_LIMIT,
+        view_address: str = DEFAULT_VIEW_ADDRESS,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        if not 0 <= port <= MAX_PORT:
+            message = f"the port is {port}; expected a number from 1 to {MAX_PORT}, or 0 for any free port"
+            raise InputError(message)
+        self.token = token
+        self.store = _store(path, clock)
+        self._api = Api(self.store, view_address, query_result_limit)
+        self.people = People(self._api)
+        self._transports: dict[Any, asyncio.Transport] = {}
+        budget = None if requests_per_window is None else RequestBudget(requests_per_window, window_seconds)
+        self.service = Service(self._api, token, budget, self._transport_of)
+        self._controls = Controls(self.service, self.people, token)
+        self._pages = Pages(self.store, path)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError as problem:
+            self._socket.close()
+            self.store.close()
+            raise NotionError(
+                f"the Notion sandbox cannot listen on 127.0.0.1:{port}: {problem.strerror}. Choose another port."
+            ) from problem
+        self._port = int(self._socket.getsockname()[1])
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The ``base_url`` for a client."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def root_page_id(self) -> str:
+        """The page that is there from the start."""
+        return self.store.root_id
+
+    def has_database(self, database_id: str) -> bool:
+        """Whether there is such a database, outside of the trash; any text may be asked for."""
+        try:
+            row = self.store.database(as_id(database_id, "id"))
+        except ApiError:
+            return False
+        return row is not None and not row["in_trash"]
+
+    @property
+    def faults(self) -> Faults:
+        """Faults on purpose."""
+        return self.service.faults
+
+    @property
+    def requests(self) -> deque[Request]:
+        """Every request under ``/v1`` since the start, oldest first."""
+        return self.service.requests
+
+    def start(self) -> SandboxServer:
+        """Serve from a thread; returns once it answers."""
+        server = self._new_server()
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [self._socket]}, name="notion-sandbox", daemon=True
+        )
+        self._server, self._thread = server, thread
+        thread.start()
+        deadline = time.monotonic() + START_PATIENCE_SECONDS
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise NotionError("the Notion sandbox did not start")
+            time.sleep(0.005)
+        return self
+
+    def serve_forever(self) -> None:
+        """Serve from this thread until Ctrl-C."""
+        self._server = self._new_server()
+        try:
+            # uvicorn gives Ctrl-C back once it has ended; here that is the ordinary end.
+            with suppress(KeyboardInterrupt):
+                self._server.run(sockets=[self._socket])
+        finally:
+            self.store.close()
+
+    def stop(self) -> None:
+        """Stop serving and leave one file behind."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            self._thread.join(START_PATIENCE_SECONDS)
+            self._server, self._thread = None, None
+        self._socket.close()
+        self.store.close()
+
+    def __enter__(self) -> SandboxServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application: which part a request is for."""
+        if scope["type"] != "http":
+            return
+        part: ASGIApp = self._pages
+        # A page of the web must not reach the sandbox by a name of its own that points to loopback.
+        if not self._is_own_host(_header(scope, b"host")):
+            part = _rejected(421, "this sandbox answers to 127.0.0.1 and localhost only")
+        elif not self._is_own_origin(scope):
+            part = _rejected(403, "this sandbox answers no requests of other web pages")
+        elif scope["path"].startswith("/v1/"):
+            part = self.service
+        elif scope["path"].startswith("/_sandbox/"):
+            part = self._controls
+        await part(scope, receive, send)
+
+    def _is_own_host(self, host: str) -> bool:
+        """Whether a Host header names loopback. Through a forwarded port, the port may be another one."""
+        name, _, port = host.lower().partition(":")
+        return name in _HOSTS and (port.isdecimal() or not port)
+
+    def _is_own_origin(self, scope: Scope) -> bool:
+        """Whether a request has no Origin, or the sandbox's own: the address that the browser shows."""
+        origin = _header(scope, b"origin").lower()
+        return not origin or origin == f"http://{_header(scope, b'host').lower()}"
+
+    def _new_server(self) -> uvicorn.Server:
+        config = uvicorn.Config(
+            self,
+            http=_protocol(self._transports),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_keep_alive=120,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        return _PromptServer(config)
+
+    def _transport_of(self, scope: Scope) -> asyncio.Transport | None:
+        client = scope.get("client")
+        return self._transports.get(tuple(client)) if client is not None else None
+
+
+def _store(path: Path, clock: Callable[[], datetime] | None) -> Store:
+    try:
+        return Store(path, clock)
+    except (OSError, sqlite3.Error) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise NotionError(
+            f"the Notion sandbox's file {path} cannot be opened: {reason}. Free space if its disk is full; if the file "
+            "is damaged, move it away: the sandbox starts again with an empty workspace."
+        ) from None
+
+
+class _PromptServer(uvicorn.Server):
+    """A server that looks every few milliseconds whether it should end, so that a run does not wait for it."""
+
+    async def main_loop(self) -> None:
+        """Serve until told to end."""
+        looks = 0
+        while not await self.on_tick(looks):
+            looks = (looks + 1) % TICKS_A_DAY
+            await asyncio.sleep(TICK_SECONDS)
+
+
+def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:
+    class TrackedProtocol(H11Protocol):
+        """HTTP/1.1 that remembers the transport of every peer, for faults that reset it."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            transports[tuple(transport.get_extra_info("peername"))] = transport
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            transports.pop(tuple(self.transport.get_extra_info("peername")), None)
+            super().connection_lost(exc)
+
+    return TrackedProtocol
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """The values of a header, joined: a header that is given twice is none of ours."""
+    return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == wanted)
+
+
+def _rejected(status: int, message: str) -> ASGIApp:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        body = json.dumps({"message": message}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+def ensure_sandbox(data_dir: Path) -> SandboxServer:
+    """A started sandbox over the file ``notion_sandbox.sqlite`` in ``data_dir``; the caller stops it.
+
+    Any number of processes may have one over the same file.
+    """
+    return SandboxServer(data_dir / SANDBOX_FILE).start()

@@ -1,0 +1,103 @@
+"""The endpoints of data sources. See https://developers.notion.com/reference/data-source"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from csm_core.notion_sandbox.errors import MISSING
+from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.properties import (
+    Schema,
+    clean_schema,
+    update_schema,
+)
+from csm_core.notion_sandbox.queries import Query, run_query
+from csm_core.notion_sandbox.rich_text import clean_rich_text
+from csm_core.notion_sandbox.store import to_json
+from csm_core.notion_sandbox.validation import (
+    as_choice,
+    as_icon,
+    as_id,
+    as_object,
+    as_page_size,
+)
+
+
+class SourceEndpoints:
+    """``/v1/data_sources``; a query stops being paged at ``limit`` results."""
+
+    def __init__(self, look: Lookup, limit: int) -> None:
+        self._look = look
+        self._store = look.store
+        self._shapes = look.shapes
+        self._limit = limit
+
+    def create(self, call: Call) -> Answer:
+        """POST /v1/data_sources: a further one in a database."""
+        given = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
+        parent = as_object(given.get("parent", MISSING), "body.parent", ("type", "database_id"))
+        as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
+        database = self._look.database(as_id(parent.get("database_id"), "body.parent.database_id"))
+        schema = clean_schema(given.get("properties", MISSING), "body.properties")
+        self._look.check_relations(schema)
+        title = clean_rich_text(given.get("title", []), "body.title")
+        icon = as_icon(given.get("icon"), "body.icon")
+        return self._shapes.source(self._store.add_source(database["id"], title, schema, icon), database)
+
+    def retrieve(self, call: Call) -> Answer:
+        """GET /v1/data_sources/{id}."""
+        return self._shapes.source(*self._look.source(call.id))
+
+    def update(self, call: Call) -> Answer:
+        """PATCH /v1/data_sources/{id}: its title and properties."""
+        row, database = self._look.source(call.id)
+        given = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
+        columns: dict[str, Any] = {}
+        trash = trash_word(given)
+        if trash is not None:
+            columns["in_trash"] = int(trash)
+        if "title" in given:
+            columns["title"] = to_json(clean_rich_text(given["title"], "body.title"))
+        if "icon" in given:
+            icon = as_icon(given["icon"], "body.icon")
+            columns["icon"] = None if icon is None else to_json(icon)
+        if "properties" in given:
+            old: Schema = json.loads(row["properties"])
+            schema = update_schema(old, given["properties"], "body.properties")
+            self._look.check_relations(schema)
+            columns["properties"] = to_json(schema)
+            kept = {config["id"]: config["type"] for config in schema.values()}
+            gone = [config["id"] for config in old.values() if kept.get(config["id"]) != config["type"]]
+            self._store.forget_values(row, gone)
+        return self._shapes.source(self._store.update_source(row, columns), database)
+
+    def query(self, call: Call) -> Answer:
+        """POST /v1/data_sources/{id}/query."""
+        row, _ = self._look.source(call.id)
+        allowed = ("filter", "sorts", "start_cursor", "page_size", "archived", "in_trash", "result_type")
+        given = as_object({} if call.body is None else call.body, "body", allowed)
+        asked = Query(
+            filter=given.get("filter"),
+            sorts=given.get("sorts"),
+            cursor=given.get("start_cursor"),
+            size=as_page_size(given.get("page_size"), "body.page_size", textual=False),
+            in_trash=bool(trash_word(given)),
+            limit=self._limit,
+        )
+        if given.get("result_type") is not None:
+            as_choice(given["result_type"], "body.result_type", ("page", "data_source"))
+        schema = json.loads(row["properties"])
+        found = run_query(self._store, row, schema, asked)
+        only = call.query.get("filter_properties")
+        answer: Answer = {
+            "object": "list",
+            "results": [self._shapes.page(page, row, schema, only) for page in found.rows],
+            "next_cursor": found.next_cursor,
+            "has_more": found.next_cursor is not None,
+            "type": "page_or_data_source",
+            "page_or_data_source": {},
+        }
+        if found.incomplete:
+            answer["request_status"] = {"type": "incomplete", "incomplete_reason": "query_result_limit_reached"}
+        return answer

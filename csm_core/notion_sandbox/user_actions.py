@@ -1,0 +1,97 @@
+"""What people do in the workspace meanwhile: edit a property, write in a page, throw a page away, withdraw access."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from csm_core.notion_sandbox.api import Api
+from csm_core.notion_sandbox.errors import invalid, not_found
+from csm_core.notion_sandbox.lookup import Call
+from csm_core.notion_sandbox.validation import as_id
+
+Answer = dict[str, Any]
+
+
+class People:
+    """Acts on the workspace as a person, past faults, request budget and request log."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._store = api.store
+
+    def act(self, given: dict[str, Any]) -> Answer:
+        """One action of a JSON object: ``action``, ``id`` and what the action needs besides."""
+        identifier = str(given.get("id"))
+        action = given.get("action")
+        if action == "trash":
+            return self.trash(identifier)
+        if action == "restore":
+            return self.restore(identifier)
+        if action == "edit":
+            return self.edit(identifier, given.get("properties", {}))
+        if action == "write":
+            return self.write(identifier, str(given.get("text", "")))
+        if action == "rewrite":
+            return self.rewrite(identifier, str(given.get("text", "")))
+        if action == "strike":
+            return self.strike(identifier)
+        if action in ("hide", "share"):
+            self.hide(identifier, hidden=action == "hide")
+            return {"id": identifier, "hidden": action == "hide"}
+        raise invalid("action is one of trash, restore, edit, write, rewrite, strike, hide, share")
+
+    def trash(self, page_id: str) -> Answer:
+        """Throw a page away."""
+        return self._change(page_id, {"in_trash": True})
+
+    def restore(self, page_id: str) -> Answer:
+        """Take a page out of the trash."""
+        return self._change(page_id, {"in_trash": False})
+
+    def edit(self, page_id: str, properties: dict[str, Any]) -> Answer:
+        """Change properties; values as the API takes them."""
+        return self._change(page_id, {"properties": properties})
+
+    def write(self, page_id: str, text: str) -> Answer:
+        """Add a paragraph at the end of a page."""
+        child = {"paragraph": {"rich_text": [{"text": {"content": text}}]}}
+        with self._store.transaction():
+            answer = self._api.blocks.append_children(Call({"children": [child]}, id=page_id))
+            return self._sign(answer["results"][0]["id"], created=True)
+
+    def rewrite(self, block_id: str, text: str) -> Answer:
+        """Put other words into a block."""
+        with self._store.transaction():
+            kind = self._api.blocks.retrieve(Call(None, id=block_id))["type"]
+            self._api.blocks.update(Call({kind: {"rich_text": [{"text": {"content": text}}]}}, id=block_id))
+            return self._sign(block_id)
+
+    def strike(self, block_id: str) -> Answer:
+        """Delete a block."""
+        with self._store.transaction():
+            self._api.blocks.delete(Call(None, id=block_id))
+            return self._sign(block_id)
+
+    def _sign(self, block_id: str, *, created: bool = False) -> Answer:
+        person = self._store.meta("person")
+        row = self._store.block(as_id(block_id, "id"))
+        if row is None:
+            raise not_found("block", block_id)
+        self._store.update_block(row, edited_by=person, **({"created_by": person} if created else {}))
+        self._store.touch_page_of(row["parent"], person)
+        return self._api.blocks.retrieve(Call(None, id=block_id))
+
+    def hide(self, database_id: str, *, hidden: bool = True) -> None:
+        """Withdraw a database from the integration, or share it again."""
+        with self._store.transaction():
+            row = self._store.database(as_id(database_id, "id"))
+            if row is None:
+                raise not_found("database", database_id)
+            self._store.update_database(row, {"hidden": int(hidden)})
+
+    def _change(self, page_id: str, given: dict[str, Any]) -> Answer:
+        with self._store.transaction():
+            row = self._store.page(as_id(page_id, "id"))
+            if row is None:
+                raise not_found("page", page_id)
+            return self._api.pages.change(row, given, self._store.meta("person"))

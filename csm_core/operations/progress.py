@@ -1,0 +1,67 @@
+"""Progress of a run on standard error: a line that changes on a terminal, a line per layer in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from csm_core.logging import get_logger
+from csm_core.system.terminal import write_rewritten_line
+
+_LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm_", "marts"), ("notion_", "publish"))
+
+
+def log_progress(asset: str, facts: Mapping[str, Any]) -> None:
+    """Log that ``asset`` is done, with its figures."""
+    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in facts.items()}
+    get_logger(__name__).info("asset done", asset=asset, **rounded)
+
+
+class Progress:
+    """Called with every asset that is done; ``quiet`` leaves it at the log."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._layer = ""
+        self._count = 0
+        self._rows = 0
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_layer()
+
+    def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
+        """Note that ``asset`` is done, in the log as well; ``facts`` may hold ``rows`` and ``layer``."""
+        log_progress(asset, facts)
+        if self._quiet:
+            return
+        layer = facts.get("layer") or next((name for prefix, name in _LAYERS if asset.startswith(prefix)), asset)
+        if layer != self._layer:
+            self._close_layer()
+            self._layer, self._count, self._rows, self._since = layer, 0, 0, time.monotonic()
+        self._count += 1
+        self._rows += int(facts.get("rows") or 0)
+        if self._terminal:
+            write_rewritten_line(f"  {self._line()}  {asset}")
+
+    def _line(self) -> str:
+        seconds = time.monotonic() - self._since
+        return f"{self._layer:<13} {self._count:>3} done  {self._rows:>12,} rows  {seconds:6.1f} s"
+
+    def _close_layer(self) -> None:
+        if self._layer and not self._quiet:
+            if self._terminal:
+                write_rewritten_line(f"  {self._line()}", end="\n")
+            else:
+                sys.stderr.write(f"  {self._line()}\n")
+                sys.stderr.flush()
+        self._layer = ""

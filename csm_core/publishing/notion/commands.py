@@ -1,0 +1,119 @@
+"""What `csm notion …` does, without the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from csm_core.analysts.published_copy import publish_copy
+from csm_core.config import Config
+from csm_core.days import portfolio_checks
+from csm_core.days.finished_days import accept, newest_held_day
+from csm_core.errors import InputError
+from csm_core.publishing.notion.apply import Report
+from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
+from csm_core.publishing.notion.plan import Plan
+from csm_core.publishing.notion.publish import plan_day, publish_day, sandbox_file
+from csm_core.publishing.notion.settings import NotionSettings, require_id
+from csm_core.publishing.notion.setup import doctor as examine
+from csm_core.publishing.notion.setup import init_workspace
+from csm_core.publishing.notion.workspace import open_workspace
+from csm_core.scoring.macros import create_macros
+from csm_core.system.terminal import write_rewritten_line
+from csm_core.warehouse.database import Warehouse, table_exists
+from csm_core.warehouse.day_status import require_scored
+
+
+def init(config: Config, parent: str | None) -> dict[str, str]:
+    """Make or complete the four databases; setting name → database id."""
+    if parent is None and not NotionSettings.of(os.environ).is_sandbox:
+        message = "--parent is needed: the id of the page in your workspace to make the databases under"
+        raise InputError(message)
+
+    if parent is not None:
+        require_id("--parent", parent)
+
+    async def run() -> dict[str, str]:
+        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+            return await init_workspace(client, parent, settings.database_ids)
+
+    return asyncio.run(run())
+
+
+def doctor(config: Config) -> list[dict[str, Any]]:
+    """What is missing or wrong with the databases."""
+
+    async def run() -> list[dict[str, Any]]:
+        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+            return [asdict(finding) for finding in await examine(client, settings)]
+
+    return asyncio.run(run())
+
+
+def plan(config: Config, day: date | None = None) -> Plan:
+    """What publishing a day (the newest complete one by default) would do."""
+    _require_scores(config)
+    with Warehouse.from_config(config).connect() as connection:
+        if day:
+            require_scored(connection, day)
+        return plan_day(connection, config, day)
+
+
+def apply(config: Config, day: date | None = None) -> Report:
+    """Publish a day (the newest complete one by default), and bring the copy for analysts up to date."""
+    _require_scores(config)
+    warehouse = Warehouse.from_config(config)
+    with warehouse.connect() as connection:
+        if day:
+            require_scored(connection, day)
+        report = publish_day(connection, config, day, on_progress=_progress)
+    publish_copy(warehouse, create_macros)
+    return report
+
+
+def accept_and_apply(
+    config: Config, checks: Collection[str], accepted_by: str, day: date | None = None
+) -> tuple[date, Report]:
+    """Accept the failed checks of a held day (the newest one by default), then publish the newest complete day.
+
+    With it go the business reviews from the accepted day on. Returns the accepted day and the report. Raises InputError
+    if the day is not held, or if ``checks`` are not exactly those that failed.
+    """
+    portfolio_checks.require_known(checks)
+    _require_scores(config)
+    warehouse = Warehouse.from_config(config)
+    with warehouse.reserved():
+        with warehouse.connect() as connection:
+            accepted = day or newest_held_day(connection)
+            accept(connection, config, accepted, checks, accepted_by)
+        try:
+            with warehouse.connect() as connection:
+                return accepted, publish_day(connection, config, reviews_since=accepted, on_progress=_progress)
+        finally:
+            publish_copy(warehouse, create_macros)
+
+
+def serve_sandbox(config: Config, port: int | None) -> None:
+    """Serve the sandbox of a configuration until Ctrl-C, and say where it can be seen."""
+    server = new_sandbox(sandbox_file(config), DEFAULT_PORT if port is None else port)
+    sys.stdout.write(f"The sandbox's pages are at {server.url} (Ctrl-C ends it); its API is there under /v1.\n")
+    sys.stdout.flush()
+    server.serve_forever()
+
+
+def _require_scores(config: Config) -> None:
+    with Warehouse.from_config(config).connect() as connection:
+        if not table_exists(connection, "marts.csm_health_scores"):
+            message = f"nothing is scored yet in {config.warehouse}: `csm run` scores a day"
+            raise InputError(message)
+
+
+def _progress(done: int, steps: int, seconds_left: float) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == steps else ""
+        write_rewritten_line(f"  {done:,} of {steps:,} pages, about {seconds_left:,.0f} s left", end=end)

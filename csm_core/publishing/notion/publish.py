@@ -1,0 +1,171 @@
+"""The way in to publishing for assets and the command line: opens the workspace, plans, applies, reports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+from notion_client import AsyncClient
+
+from csm_core.config import Config
+from csm_core.publishing.notion import assessments
+from csm_core.publishing.notion.adapter import NotionCSMAdapter
+from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
+from csm_core.publishing.notion.databases import HEALTH, KINDS, SPECS
+from csm_core.publishing.notion.ledger import Ledger
+from csm_core.publishing.notion.local_notion import SANDBOX_FILE
+from csm_core.publishing.notion.plan import Plan, make_plan
+from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RequestBudget, shared_budget
+from csm_core.publishing.notion.retry import Caller
+from csm_core.publishing.notion.settings import NotionSettings
+from csm_core.publishing.notion.setup import doctor
+from csm_core.publishing.notion.workspace import open_workspace
+from csm_core.warehouse.day_status import require_newest
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def sandbox_file(config: Config) -> Path:
+    """Where the sandbox of a configuration keeps its pages: beside the warehouse."""
+    return config.warehouse.parent / SANDBOX_FILE
+
+
+def plan_day(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    environment: Mapping[str, str] | None = None,
+) -> Plan:
+    """What publishing a day (the newest complete one by default) would do; no page is written."""
+    return asyncio.run(_plan(connection, config, day, kinds, environment))
+
+
+def publish_day(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    environment: Mapping[str, str] | None = None,
+    run_id: str | None = None,
+    on_progress: OnProgress | None = None,
+    reviews_since: date | None = None,
+    reviews_until: date | None = None,
+    clock: Clock = _now,
+) -> Report:
+    """Plan and apply a day. Failed records are in the report; raises only for what stops all of them.
+
+    Business reviews are those of all days from ``reviews_since`` to ``reviews_until``, where they are given. What
+    technical account managers chose on account pages is kept as assessments, dated by ``clock``. Raises InputError for
+    a held or unfinished day.
+    """
+    reviews = (reviews_since, reviews_until)
+    return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
+
+
+async def _plan(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None,
+    kinds: Sequence[str],
+    environment: Mapping[str, str] | None,
+) -> Plan:
+    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+        findings = await doctor(client, settings)
+        ledger = Ledger(connection)
+        plan = await _make(connection, config, new_adapter(client, settings, ledger), ledger, day, kinds)
+        return replace(plan, drift=tuple(finding.message for finding in findings))
+
+
+async def _publish(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    day: date | None,
+    kinds: Sequence[str],
+    environment: Mapping[str, str] | None,
+    run_id: str | None,
+    on_progress: OnProgress | None,
+    reviews: tuple[date | None, date | None],
+    clock: Clock,
+) -> Report:
+    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+        ledger = Ledger(connection)
+        adapter = new_adapter(client, settings, ledger)
+        plan = await _make(connection, config, adapter, ledger, day, kinds, *reviews)
+        # Before anything is written: what was read is not lost when writing is cut short.
+        window = config.signals.tam_window_days
+        read_back = (
+            assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in kinds else None
+        )
+        return await apply_plan(
+            plan,
+            adapter,
+            ledger,
+            run_id=run_id or uuid.uuid4().hex,
+            address="" if settings.is_sandbox else settings.base_url,
+            databases={
+                kind: url
+                for kind in kinds
+                if (url := settings.address_of(settings.database_ids.get(SPECS[kind].setting)))
+            },
+            on_progress=on_progress,
+            read_back=read_back,
+        )
+
+
+async def _make(
+    connection: duckdb.DuckDBPyConnection,
+    config: Config,
+    adapter: NotionCSMAdapter,
+    ledger: Ledger,
+    day: date | None,
+    kinds: Sequence[str],
+    reviews_since: date | None = None,
+    reviews_until: date | None = None,
+) -> Plan:
+    return await make_plan(
+        connection,
+        adapter,
+        ledger,
+        day or require_newest(connection),
+        kinds=kinds,
+        create_missing_accounts=config.notion.create_missing_accounts,
+        reviews_since=reviews_since,
+        reviews_until=reviews_until,
+    )
+
+
+def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | None = None) -> NotionCSMAdapter:
+    """An adapter with the settings' ids, and the request budget that all publishing of this process spends from.
+
+    What other processes spent in the last minute is known from the runs in the ledger.
+    """
+    if settings.is_sandbox:
+        budget = RequestBudget(settings.requests_per_minute)
+    else:
+        owner = hash(settings.token.get_secret_value())
+        budget, made = shared_budget(settings.base_url, owner, settings.requests_per_minute)
+        if made and ledger is not None:
+            budget.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
+    return NotionCSMAdapter(
+        client,
+        database_ids=settings.database_ids,
+        data_source_ids=settings.data_source_ids,
+        caller=Caller(budget),
+    )
+
+
+def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    return os.environ if environment is None else environment

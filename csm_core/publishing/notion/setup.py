@@ -1,0 +1,313 @@
+"""Making the four databases under a page (``csm notion init``) and saying what is wrong with them (``doctor``).
+
+Making again completes what is missing and breaks nothing: existing pages, properties, options and names stay. Databases
+are found by listing the page's children, never by search, which lags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+from notion_client import AsyncClient
+from notion_client.errors import HTTPResponseError, NotionClientErrorBase
+
+from csm_core.errors import InputError, NotionError
+from csm_core.publishing.notion.databases import DATABASES, DatabaseSpec, Property
+from csm_core.system.paging import Paging
+
+MAX_SELECT_OPTIONS = 100
+
+Object = dict[str, Any]
+
+
+class Named(Protocol):
+    """The part of ``NotionSettings`` that a check-up needs."""
+
+    @property
+    def database_ids(self) -> Mapping[str, str]:
+        """Ids by the name of their setting."""
+        ...
+
+    @property
+    def data_source_ids(self) -> Mapping[str, str]:
+        """Chosen data sources by the name of their setting."""
+        ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about a database: ``setting`` names it, ``problem`` is a word for machines, ``message`` for people.
+
+    Problems: ``not_configured``, ``no_access``, ``in_trash``, ``several_data_sources``, ``missing_property``,
+    ``wrong_type``, ``missing_option``, ``options_full``.
+    """
+
+    setting: str
+    database: str
+    problem: str
+    property: str | None
+    message: str
+    blocking: bool = True
+
+    def as_dict(self) -> Object:
+        """The JSON object of this finding."""
+        return {
+            "setting": self.setting,
+            "database": self.database,
+            "problem": self.problem,
+            "property": self.property,
+            "message": self.message,
+            "blocking": self.blocking,
+        }
+
+
+async def init_workspace(
+    client: AsyncClient, parent_page_id: str | None = None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Make what is missing of the four databases under a page; their ids by setting.
+
+    Without a page the only page that is shared with the integration at the top is taken: in the sandbox there is one.
+    A database that ``known`` names (ids by setting), whatever it is called now, and otherwise one of the same title
+    under the page, is kept and given the properties and options that it lacks. Raises InputError if the page or a known
+    database cannot be found or a property there has another type, NotionError if Notion cannot be reached.
+    """
+    try:
+        parent = await _parent(client, parent_page_id)
+        present = await _databases_under(client, parent)
+        found: dict[str, str] = {}
+        for spec in DATABASES:
+            same = (known or {}).get(spec.setting) or present.get(spec.title)
+            found[spec.setting] = await (_complete(client, spec, same) if same else _create(client, spec, parent))
+    except (NotionClientErrorBase, httpx.TransportError) as problem:
+        raise _as_notion_error(problem) from problem
+    return found
+
+
+async def databases_there(client: AsyncClient, parent_page_id: str, known: Mapping[str, str]) -> dict[str, str]:
+    """Ids by setting of the databases that ``known`` names or that are under the page by their titles; writes nothing.
+
+    Raises NotionError if Notion cannot be reached.
+    """
+    try:
+        present = await _databases_under(client, parent_page_id)
+    except (NotionClientErrorBase, httpx.TransportError) as problem:
+        raise _as_notion_error(problem) from problem
+    found = {spec.setting: known.get(spec.setting) or present.get(spec.title) for spec in DATABASES}
+    return {setting: database_id for setting, database_id in found.items() if database_id}
+
+
+async def doctor(client: AsyncClient, settings: Named) -> list[Finding]:
+    """What is wrong with each of the four databases, in their order; nothing if all is well.
+
+    Raises NotionError if Notion cannot be reached at all.
+    """
+    findings: list[Finding] = []
+    for spec in DATABASES:
+        findings.extend(await _examine(client, spec, settings))
+    return findings
+
+
+async def _parent(client: AsyncClient, page_id: str | None) -> str:
+    if page_id is not None:
+        try:
+            page: Object = await client.pages.retrieve(page_id)
+        except HTTPResponseError as problem:
+            if problem.status in (400, 404):
+                raise InputError(
+                    f"The page {page_id} cannot be found. Give the id of a page, and share that page with the "
+                    f"integration (··· → Connections). Notion says: {problem}"
+                ) from problem
+            raise
+        if page.get("in_trash"):
+            raise InputError(f"The page {page_id} is in the trash. Restore it, or give another one.")
+        return str(page["id"])
+    answer: Object = await client.search(filter={"property": "object", "value": "page"}, page_size=100)
+    tops = [page for page in answer["results"] if page["parent"]["type"] == "workspace"]
+    if len(tops) != 1:
+        raise InputError(f"{len(tops)} pages at the top are shared with the integration. Name one: --parent PAGE_ID")
+    return str(tops[0]["id"])
+
+
+async def _databases_under(client: AsyncClient, page_id: str) -> dict[str, str]:
+    """Ids of the databases under a page by title; of several with one title the first, which is the oldest."""
+    found: dict[str, str] = {}
+    cursor: str | None = None
+    paging = Paging(f"the blocks of Notion's page {page_id}", NotionError)
+    while True:
+        more = {"start_cursor": cursor} if cursor else {}
+        answer: Object = await client.blocks.children.list(page_id, page_size=100, **more)
+        for block in answer["results"]:
+            if block["type"] == "child_database" and not block.get("in_trash"):
+                found.setdefault(block["child_database"]["title"], block["id"])
+        if not answer.get("has_more"):
+            return found
+        cursor = answer.get("next_cursor")
+        paging.follow(cursor, [block["id"] for block in answer["results"]])
+
+
+async def _create(client: AsyncClient, spec: DatabaseSpec, parent: str) -> str:
+    database: Object = await client.databases.create(
+        parent={"type": "page_id", "page_id": parent},
+        title=[{"type": "text", "text": {"content": spec.title}}],
+        description=[{"type": "text", "text": {"content": spec.description}}],
+        icon={"type": "emoji", "emoji": spec.emoji},
+        initial_data_source={"properties": spec.schema()},
+    )
+    return str(database["id"])
+
+
+async def _complete(client: AsyncClient, spec: DatabaseSpec, database_id: str) -> str:
+    try:
+        database: Object = await client.databases.retrieve(database_id)
+    except HTTPResponseError as problem:
+        if problem.status in (400, 404):
+            raise InputError(_no_access(spec, database_id, problem).message) from problem
+        raise
+    sources = database["data_sources"]
+    if len(sources) != 1:
+        raise InputError(
+            f"{spec.title} ({spec.setting}) has {len(sources)} data sources: {_listed(sources)}. "
+            "Only a database with one can be completed; move the others to a database of their own."
+        )
+    source: Object = await client.data_sources.retrieve(sources[0]["id"])
+    present: dict[str, Object] = source["properties"]
+    wrong = [
+        f"{item.name} is {present[item.name]['type']}, expected {item.type}"
+        for item in spec.properties
+        if item.type != "title" and item.name in present and present[item.name]["type"] != item.type
+    ]
+    if wrong:
+        raise InputError(
+            f"{spec.title} ({spec.setting}): {'; '.join(wrong)}. Change the type in Notion, or rename the property, "
+            "and run init again."
+        )
+    missing = {item.name: config for item in spec.properties if (config := _completion(item, present.get(item.name)))}
+    if missing:
+        await client.data_sources.update(source["id"], properties=missing)
+    return database_id
+
+
+def _completion(wanted: Property, present: Object | None) -> Object | None:
+    """What to send for a property: all of it if it is missing, its options with the new ones added, or nothing."""
+    if wanted.type == "title":
+        return None
+    if present is None:
+        return wanted.config()
+    if wanted.type != "select":
+        return None
+    options = present["select"]["options"]
+    names = {option["name"] for option in options}
+    added = [{"name": name, "color": color} for name, color in wanted.options if name not in names]
+    if not added:
+        return None
+    # An update replaces the list of options, so that those already there go along, by id.
+    kept = [{"id": option["id"], "name": option["name"], "color": option["color"]} for option in options]
+    return {"select": {"options": [*kept, *added]}}
+
+
+async def _examine(client: AsyncClient, spec: DatabaseSpec, settings: Named) -> list[Finding]:
+    database_id = settings.database_ids.get(spec.setting)
+    if not database_id:
+        return [_finding(spec, "not_configured", f"{spec.title} has no id set. Run: csm notion init --parent PAGE_ID")]
+    try:
+        database: Object = await client.databases.retrieve(database_id)
+        if database.get("in_trash"):
+            return [
+                _finding(spec, "in_trash", f"{spec.title} is in the trash. Restore it, or set {spec.setting} anew.")
+            ]
+        source_id, problems = _choose_source(spec, database, settings.data_source_ids.get(spec.data_source_setting))
+        if source_id is None:
+            return problems
+        source: Object = await client.data_sources.retrieve(source_id)
+    except HTTPResponseError as problem:
+        if problem.status in (400, 401, 403, 404):
+            return [_no_access(spec, database_id, problem)]
+        raise _as_notion_error(problem) from problem
+    except (NotionClientErrorBase, httpx.TransportError) as problem:
+        raise _as_notion_error(problem) from problem
+    return [finding for item in spec.properties for finding in _examine_property(spec, item, source["properties"])]
+
+
+def _choose_source(spec: DatabaseSpec, database: Object, chosen: str | None) -> tuple[str | None, list[Finding]]:
+    sources = database["data_sources"]
+    if chosen is not None:
+        bare = chosen.replace("-", "").lower()
+        for source in sources:
+            if source["id"].replace("-", "") == bare:
+                return source["id"], []
+        message = (
+            f"{spec.data_source_setting} is {chosen}, which is not a data source of {spec.title}: {_listed(sources)}"
+        )
+        return None, [_finding(spec, "several_data_sources", message)]
+    if len(sources) == 1:
+        return sources[0]["id"], []
+    message = (
+        f"{spec.title} has {len(sources)} data sources: {_listed(sources)}. Choose one: {spec.data_source_setting}=ID"
+    )
+    return None, [_finding(spec, "several_data_sources", message)]
+
+
+def _examine_property(spec: DatabaseSpec, wanted: Property, present: Mapping[str, Object]) -> list[Finding]:
+    if wanted.type == "title":
+        return []
+    config = present.get(wanted.name)
+    if config is None:
+        message = f"{spec.title} has no property {wanted.name} ({wanted.type}). Run csm notion init, or add it."
+        return [_finding(spec, "missing_property", message, wanted.name)]
+    if config["type"] != wanted.type:
+        message = (
+            f"{wanted.name} of {spec.title} is {config['type']}, expected {wanted.type}. Change its type in Notion."
+        )
+        return [_finding(spec, "wrong_type", message, wanted.name)]
+    return _examine_options(spec, wanted, config) if wanted.type == "select" else []
+
+
+def _examine_options(spec: DatabaseSpec, wanted: Property, config: Object) -> list[Finding]:
+    options = config["select"]["options"]
+    names = {option["name"] for option in options}
+    missing = [name for name, _ in wanted.options if name not in names]
+    if not missing:
+        return []
+    listed = ", ".join(missing)
+    if len(options) + len(missing) > MAX_SELECT_OPTIONS:
+        message = (
+            f"{wanted.name} of {spec.title} has {len(options)} options and no room for {listed}. "
+            "Remove options that no page uses."
+        )
+        return [_finding(spec, "options_full", message, wanted.name)]
+    message = f"{wanted.name} of {spec.title} lacks the options {listed}. Publishing adds them as they are needed."
+    return [_finding(spec, "missing_option", message, wanted.name, blocking=False)]
+
+
+def _no_access(spec: DatabaseSpec, database_id: str, problem: HTTPResponseError) -> Finding:
+    if problem.status == 401:
+        advice = "Notion does not know the token. Set NOTION_TOKEN to the integration's secret."
+    elif problem.status == 404:
+        advice = (
+            f"No database {database_id} that the integration may see. Correct {spec.setting}, or share the database "
+            "with the integration (··· → Connections)."
+        )
+    elif problem.status == 403:
+        advice = "The integration lacks the capability to read content. Give it that in the integration's settings."
+    else:
+        advice = f"{spec.setting} is not a database id."
+    return _finding(spec, "no_access", f"{spec.title}: {advice} Notion says: {problem}")
+
+
+def _finding(
+    spec: DatabaseSpec, problem: str, message: str, name: str | None = None, *, blocking: bool = True
+) -> Finding:
+    return Finding(spec.setting, spec.title, problem, name, message, blocking)
+
+
+def _listed(sources: list[Object]) -> str:
+    return ", ".join(f"{source['name']} ({source['id']})" for source in sources) or "none"
+
+
+def _as_notion_error(problem: Exception) -> NotionError:
+    if isinstance(problem, HTTPResponseError):
+        return NotionError(f"Notion answered {problem.status}: {problem}")
+    return NotionError(f"Notion cannot be reached: {type(problem).__name__}. Check the network and NOTION_BASE_URL.")

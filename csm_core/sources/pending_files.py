@@ -1,0 +1,78 @@
+"""Which files of the sources have not been loaded as they are now: what a run would find new, told without loading."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from csm_core.errors import SourceError
+from csm_core.sources.files import readable_files
+from csm_core.sources.settings_base import LandingPlace, SourceSettings
+from csm_core.warehouse.database import table_exists
+
+LEDGER = "raw.loads"
+
+
+@dataclass(frozen=True)
+class WaitingFiles:
+    """Files that are new or changed since they were loaded, each as path, bytes and time of change in nanoseconds."""
+
+    files: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ for another set, or another state, of files."""
+        return hashlib.sha256(repr(self.files).encode()).hexdigest()[:12]
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """When the last of them was written, UTC."""
+        newest = max((mtime for _, _, mtime in self.files), default=None)
+        return None if newest is None else datetime.fromtimestamp(newest / 1e9, UTC)
+
+    def __bool__(self) -> bool:
+        return bool(self.files)
+
+
+def waiting_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[SourceSettings]) -> WaitingFiles:
+    """What the folders and files of the sources hold that the ledger of loads does not know in this state.
+
+    A source that is asked over an API has none, nor has a folder that is not there: a run will say so. Files that no
+    source takes count as well, since only loading tells which those are; their fingerprint stays the same, though.
+    """
+    known: set[tuple[str, int, int]] = set()
+    if table_exists(connection, LEDGER):
+        known = set(
+            connection.execute(
+                f"select path, file_size, file_mtime_ns from {LEDGER} where status = 'loaded' "
+                "qualify row_number() over (partition by raw_table, path order by load_id desc) = 1"
+            ).fetchall()
+        )
+    found = {state for source in sources for path in _watched(source) if (state := _state_of(path)) is not None}
+    return WaitingFiles(tuple(sorted(found - known)))
+
+
+def _watched(source: SourceSettings) -> list[Path]:
+    landed = getattr(source, "tables", None)
+    path = landed.path if isinstance(landed, LandingPlace) else getattr(source, "path", None)
+    if not isinstance(path, Path):
+        return []
+    if not path.is_dir():
+        return [path]
+    try:
+        return readable_files(path)
+    except SourceError:
+        return []
+
+
+def _state_of(path: Path) -> tuple[str, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return (str(path), state.st_size, state.st_mtime_ns)

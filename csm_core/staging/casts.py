@@ -1,0 +1,289 @@
+"""SQL expressions that cast the values of staging models to the types of the contract, and reject records.
+
+Text is read by the macros of ``csm_core.warehouse.text_macros``; columns that already have a suitable type take
+a fast path without patterns. Cast rules:
+
+- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null; an identifier
+  that is a floating point number without a fraction (``7.0``) is read as the integer;
+- times are full ISO 8601: a date, or a date and a time, with an optional fraction and offset; without an offset they
+  are UTC; more than six digits of a fraction are cut off; times before 1900 or after 9999 are rejected;
+- integers are digits with an optional sign (``12.0`` is 12), decimals may have a fraction (rounded to cents); a
+  thousands separator, an exponent, a fraction in an integer column, NaN and infinities are rejected;
+- levels and currencies are compared without regard to case and stored as the contract writes them.
+
+A value that does not parse never counts as missing: the record is rejected, in optional columns as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from csm_core.contract import (
+    ACCOUNT_COLUMN,
+    BOOKKEEPING,
+    EXTERNAL_ACCOUNT,
+    IGNORED,
+    UPDATED,
+    VERSION,
+    Column,
+    Entity,
+    Kind,
+    Reason,
+)
+from csm_core.warehouse.models import literal
+from csm_core.warehouse.text_macros import BLANKS, FIRST_TIME, LAST_TIME, in_time, utc_time
+
+_INTEGER = r"^[+-]?[0-9]+(\.0+)?$"
+_DECIMAL = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+_CURRENCY = r"^[A-Z]{3}$"
+_WHOLE_IDENTIFIER = r"^([+-]?[0-9]+)\.0+$"
+_INTEGER_TYPES = frozenset(
+    ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+)
+_SMALL_INTEGER_TYPES = _INTEGER_TYPES - {"HUGEINT", "UBIGINT", "UHUGEINT"}
+_FLOAT_TYPES = frozenset(("FLOAT", "DOUBLE"))
+_TIME_TYPES = frozenset(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"))
+_NANOSECOND_TYPES = frozenset(("TIMESTAMP_NS", "TIMESTAMPTZ_NS"))
+_ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
+_EXACT_FLOATS, _EXACT_SINGLES = 2**53, 2**24
+_KEPT_OF_VALUE = 1000
+_NOT_KNOWN = frozenset((Reason.MISSING_REQUIRED, Reason.UNKNOWN_ACCOUNT, Reason.UNMATCHED))
+_VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A SELECT that casts and validates: the columns of the contract, bookkeeping, ``_version``, and the outcome.
+
+    ``_ignored`` is the name of the setting or rule that leaves the record out. ``_problem`` is null for an acceptable
+    or ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the
+    text that does not parse.
+    """
+
+    sql: str
+    problems: tuple[tuple[str, Reason], ...]
+
+
+@dataclass(frozen=True)
+class _Cast:
+    clean: str
+    value: str
+    problems: tuple[tuple[str, Reason], ...]
+
+
+def judge(entity: Entity, model: str, types: Mapping[str, str], system: str) -> Judged:
+    """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
+
+    A contract column that the model leaves out is null for every record. A record without an account but with an
+    ``external_account_id`` is unmatched.
+    """
+    matched = EXTERNAL_ACCOUNT in types
+    columns = (*entity.columns, _VERSION_COLUMN)
+    casts = {column.name: _cast(column, types.get(column.name, "")) for column in columns}
+    problems: list[tuple[str, Reason]] = []
+    branches: list[tuple[Reason, str]] = []
+    texts: list[str] = []
+    for column in columns:
+        checks = list(casts[column.name].problems)
+        if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
+            checks.append(("_known_account is null", Reason.UNKNOWN_ACCOUNT))
+        if matched and column.name == ACCOUNT_COLUMN:
+            unmatched = f"c_{ACCOUNT_COLUMN} is null and c_{EXTERNAL_ACCOUNT} is not null"
+            checks.insert(0, (unmatched, Reason.UNMATCHED))
+        for condition, reason in checks:
+            problems.append((UPDATED if column.name == VERSION else column.name, reason))
+            branches.append((reason, f"when {condition} then {len(problems)}"))
+            offending = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
+            texts.append(f"when {len(problems)} then left(cast(c_{offending} as varchar), {_KEPT_OF_VALUE})")
+    problem = f"case {' '.join(branch for _, branch in branches)} end"
+    nothing = [
+        f"when v_{column.name} = {column.ignored_at} then {literal(f'{column.name} {column.ignored_at}')}"
+        for column in entity.columns
+        if column.ignored_at is not None
+    ]
+    by_rule = f"case {' '.join(nothing)} end" if nothing else "null::varchar"
+    if nothing:
+        # A record that states that nothing happened may lack required values, but its values must parse.
+        unparsed = " ".join(branch for reason, branch in branches if reason not in _NOT_KNOWN)
+        problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
+    kept = ", ".join(BOOKKEEPING)
+    cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
+    valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
+    named = ", ".join(f"v_{name} as {name}" for name in casts)
+    carried = ", ".join(f"v_{name}, c_{name}" for name in casts)
+    cleaned += f", {IGNORED if IGNORED in types else 'null::varchar'} as _left_out"
+    if matched:
+        cleaned += f", nullif(trim(cast({EXTERNAL_ACCOUNT} as varchar)), '') as c_{EXTERNAL_ACCOUNT}"
+        valued += f", c_{EXTERNAL_ACCOUNT}"
+        carried += f", c_{EXTERNAL_ACCOUNT}"
+    accounts = (
+        "left join (select account_id as _known_account from staging.stg_accounts) "
+        f"on _known_account = v_{ACCOUNT_COLUMN}"
+        if entity.refers_to_accounts
+        else ""
+    )
+    sql = (
+        f"select {literal(system)} as _system, {named}, {kept}, _problem, "
+        f"case _problem {' '.join(texts)} end as _value, "
+        f"coalesce(_left_out, case when _problem is null then {by_rule} end) as {IGNORED} "
+        f"from (select {carried}, {kept}, _left_out, case when _left_out is null then {problem} end as _problem "
+        f"from (select {valued}, {kept}, _left_out from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
+        f"as valued {accounts}) as judged"
+    )
+    return Judged(sql, tuple(problems))
+
+
+@dataclass(frozen=True)
+class AsTheyAre:
+    """How to take over records whose columns have fitting types, without looking at each value twice.
+
+    ``values`` are the contract's columns and ``_version``; ``suspect`` is true for a record that must be validated,
+    since it may have to be cleaned, rejected or ignored; it is never null for such a record.
+    """
+
+    values: str
+    suspect: str
+
+
+def as_they_are(entity: Entity, types: Mapping[str, str]) -> AsTheyAre | None:
+    """The quick way for typed sources, or None where a column has to be cast. An account's existence is not looked at.
+
+    Text is above suspicion when it begins and ends with a printable ASCII character: the comparisons are answered from
+    the storage's statistics and dictionaries, where stripping would copy every value.
+    """
+    values: list[str] = []
+    suspects: list[str] = []
+    for column in entity.columns:
+        name, kind = column.name, types.get(column.name, "").upper()
+        if column.kind is Kind.TEXT and kind == "VARCHAR" and not column.levels and not column.currency:
+            suspects.append(f"{name} < '!' or {name} >= chr(127) or {name}[-1] not between '!' and '~'")
+            suspects += [f"ends_with({name}, '.0')"] if column.identifier else []
+            values.append(name if column.default is None else f"coalesce({name}, {literal(column.default)}) as {name}")
+        elif column.kind is Kind.INTEGER and kind in _SMALL_INTEGER_TYPES:
+            suspects += [f"{name} < {column.minimum}"] if column.minimum is not None else []
+            suspects += [f"{name} > {column.maximum}"] if column.maximum is not None else []
+            suspects += [f"{name} = {column.ignored_at}"] if column.ignored_at is not None else []
+            value = f"cast({name} as {column.kind})"
+            values.append(f"{value if column.default is None else f'coalesce({value}, {column.default})'} as {name}")
+        elif column.kind is Kind.TIMESTAMP and kind == "TIMESTAMP":
+            suspects.append(_beyond(name))
+            values.append(name)
+        else:
+            return None
+        if column.required:
+            suspects.append(f"{name} is null")
+    if IGNORED in types:
+        suspects.append(f"{IGNORED} is not null")
+    if VERSION not in types:
+        values.append(f"null::timestamp as {VERSION}")
+    elif types[VERSION].upper() == "TIMESTAMP":
+        suspects.append(_beyond(VERSION))
+        values.append(VERSION)
+    else:
+        suspects.append(f"{VERSION} is not null")
+        values.append(f"null::timestamp as {VERSION}")
+    return AsTheyAre(", ".join(values), f"({' or '.join(suspects)})")
+
+
+def _cast(column: Column, type_name: str) -> _Cast:
+    kind = type_name.upper()
+    if not kind:
+        cast = _Cast(f"cast(null as {column.kind})", f"c_{column.name}", ())
+    elif column.kind is Kind.TIMESTAMP:
+        cast = _timestamp(column, kind)
+    elif column.kind is Kind.TEXT:
+        cast = _text(column, kind)
+    else:
+        cast = _number(column, kind)
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    problems = list(cast.problems)
+    if column.required:
+        problems.insert(0, (f"{clean} is null", Reason.MISSING_REQUIRED))
+    if column.minimum is not None:
+        problems.append((f"{value} < {column.minimum}", Reason.OUT_OF_RANGE))
+    if column.maximum is not None:
+        problems.append((f"{value} > {column.maximum}", Reason.OUT_OF_RANGE))
+    expression = cast.value
+    if column.default is not None:
+        default = literal(column.default) if isinstance(column.default, str) else str(column.default)
+        # Not coalesce: a value that did not parse must stay null, to be seen as refused.
+        expression = f"case when {clean} is null then cast({default} as {column.kind}) else {expression} end"
+    return _Cast(cast.clean, expression, tuple(problems))
+
+
+def _text(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    if column.levels:
+        matches = " ".join(f"when {literal(level.lower())} then {literal(level)}" for level in column.levels)
+        levels = f"case lower({clean}) {matches} end"
+        return _Cast(_clean(column, kind), levels, ((_unparsed(clean, value), Reason.INVALID_LEVEL),))
+    if column.currency:
+        code = f"case when regexp_matches(upper({clean}), '{_CURRENCY}') then upper({clean}) end"
+        return _Cast(_clean(column, kind), code, ((_unparsed(clean, value), Reason.INVALID_CURRENCY),))
+    if kind in _FLOAT_TYPES:
+        # Larger floating point numbers are not exact, so the identifier is lost already.
+        exact = _EXACT_FLOATS if kind == "DOUBLE" else _EXACT_SINGLES
+        whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) < {exact}"
+        text = f"case when {whole} then cast(cast({clean} as bigint) as varchar) end"
+        return _Cast(column.name, text, ((_unparsed(clean, value), Reason.INVALID_NUMBER),))
+    if column.identifier:
+        name = (
+            f"case when ends_with({clean}, '0') then regexp_replace({clean}, '{_WHOLE_IDENTIFIER}', '\\1') "
+            f"else {clean} end"
+        )
+        return _Cast(_clean(column, kind), name, ())
+    return _Cast(_clean(column, kind), clean, ())
+
+
+def _timestamp(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    unparsed = (_unparsed(clean, value), Reason.INVALID_TIMESTAMP)
+    if kind in _TIME_TYPES:
+        return _Cast(column.name, in_time(f"cast({clean} as timestamp)"), (unparsed,))
+    if kind in _ZONED_TYPES:
+        return _Cast(column.name, in_time(f"cast({clean} at time zone 'UTC' as timestamp)"), (unparsed,))
+    if kind in _NANOSECOND_TYPES:
+        # A cast would round, and the last nanoseconds of a day would be the next day's.
+        nanoseconds = f"epoch_ns({clean})"
+        whole = f"({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000"
+        coarser = "timestamptz" if kind.startswith("TIMESTAMPTZ") else "timestamp"
+        cut = in_time(f"case when isfinite(cast({clean} as {coarser})) then make_timestamp({whole}) end")
+        return _Cast(column.name, cut, (unparsed,))
+    return _Cast(_clean(column, kind), utc_time(clean), (unparsed,))
+
+
+def _number(column: Column, kind: str) -> _Cast:
+    clean, value = f"c_{column.name}", f"v_{column.name}"
+    too_large = (_unparsed(clean, value), Reason.OUT_OF_RANGE)
+    if kind in _INTEGER_TYPES:
+        return _Cast(column.name, f"try_cast({clean} as {column.kind})", (too_large,))
+    if kind in _FLOAT_TYPES or kind.startswith("DECIMAL"):
+        finite = f"isfinite(cast({clean} as double))"
+        whole = f" and {clean} = floor({clean})" if column.kind is Kind.INTEGER else ""
+        return _Cast(
+            column.name,
+            f"case when {finite}{whole} then try_cast({clean} as {column.kind}) end",
+            ((f"not ({finite}{whole})", Reason.INVALID_NUMBER), too_large),
+        )
+    pattern = _INTEGER if column.kind is Kind.INTEGER else _DECIMAL
+    return _Cast(
+        _clean(column, kind),
+        f"case when regexp_matches({clean}, '{pattern}') then try_cast({clean} as {column.kind}) end",
+        ((f"not regexp_matches({clean}, '{pattern}')", Reason.INVALID_NUMBER), too_large),
+    )
+
+
+def _clean(column: Column, kind: str) -> str:
+    text = column.name if kind == "VARCHAR" else f"cast({column.name} as varchar)"
+    # Stripping copies every value and is dear; few need it.
+    bare = f"{text} >= '!' and {text} < chr(127) and ({text})[-1] between '!' and '~'"
+    return f"case when {bare} then {text} else nullif(trim({text}, {literal(BLANKS)}), '') end"
+
+
+def _beyond(name: str) -> str:
+    return f"{name} not between timestamp '{FIRST_TIME}' and timestamp '{LAST_TIME}'"
+
+
+def _unparsed(clean: str, value: str) -> str:
+    return f"{value} is null and {clean} is not null"

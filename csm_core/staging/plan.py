@@ -1,0 +1,230 @@
+"""What there is to do for an entity: its sources, their loads taken and pending, and whether all is staged again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
+from csm_core.errors import WarehouseError
+from csm_core.staging.casts import Judged, judge
+from csm_core.warehouse.database import has_rows
+
+_RAW_TABLE = re.compile(r"\braw\s*\.\s*\"?([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What a system's models read by way of other tables: the raw tables behind them, and a version of all that.
+
+    ``stating`` are those of the tables whose rows say, in ``_first_load_id``, since which load they hold: for an entity
+    that is taken load by load, a load changes what was staged before only if it is named there.
+    """
+
+    raw_tables: frozenset[str] = frozenset()
+    version: str = ""
+    stating: frozenset[str] = frozenset()
+
+
+@dataclass
+class Source:
+    """One system's staging model and the loads that it can be fed from."""
+
+    system: str
+    sql: str
+    fingerprint: str
+    raw_tables: tuple[str, ...]
+    types: Mapping[str, str]
+    judged: Judged
+    loads: tuple[int, ...] = ()
+    pending: tuple[int, ...] = ()
+
+
+@dataclass
+class Counts:
+    """Counts of records by outcome: rejected records also by reason, ignored ones by setting or rule."""
+
+    read: int = 0
+    loaded: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    ignored: int = 0
+    closed: int = 0
+    by_reason: dict[str, int] = field(default_factory=dict)
+    by_rule: dict[str, int] = field(default_factory=dict)
+
+    def count_ignored(self, found: Iterable[tuple[str, int]]) -> None:
+        """Add ignored records, given by the name of their setting or rule."""
+        for rule, records in found:
+            self.ignored += records
+            self.by_rule[rule] = self.by_rule.get(rule, 0) + records
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limit of rejected records: a load fails with more than ``percent``, and at least ``records`` or all of it."""
+
+    percent: float
+    records: int
+    closed_percent: float = 100.0
+
+    def exceeded(self, rejected: int, read: int) -> bool:
+        """Whether the rejected records exceed the limit; ``records`` does not apply if all records are rejected."""
+        return rejected * 100 > self.percent * read and (rejected >= self.records or rejected == read)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How staging ended: the message of a refusal, in which case only quarantine was written, or the days changed."""
+
+    refusal: str | None = None
+    days: tuple[date, ...] = ()
+
+
+class Scope:
+    """One entity in one run of the gate.
+
+    ``restages_all`` says whether all its records are staged again, or only those of pending loads.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        entity: Entity,
+        models: Sequence[tuple[str, str]],
+        staged_at: datetime,
+        behind: Mapping[str, Behind],
+    ) -> None:
+        self.connection = connection
+        self.entity = entity
+        self.staged_at = staged_at
+        self._behind = behind
+        self.sources = [self._source(system, sql) for system, sql in models]
+        self._find_loads()
+        self.restages_all = self._restages_all()
+
+    @property
+    def pending(self) -> list[int]:
+        """The loads of all sources that have not been staged."""
+        return [load_id for source in self.sources for load_id in source.pending]
+
+    def outdated(self) -> bool:
+        """Collect the versions of files that a later load of the same file has taken over from."""
+        self.connection.execute(
+            "create or replace temp table gate_outdated as select load_id, path, raw_table from raw.loads "
+            "where status = 'loaded' and list_contains(?, raw_table) "
+            "qualify row_number() over (partition by raw_table, path order by load_id desc) > 1",
+            [[table for source in self.sources for table in source.raw_tables]],
+        )
+        return has_rows(self.connection, "temp.gate_outdated")
+
+    def remember_loads(self) -> None:
+        """Write down that the loads in scope have been staged."""
+        connection = self.connection
+        if self.restages_all:
+            connection.execute("delete from run.staged_loads where entity = ?", [self.entity.name])
+        for source in self.sources:
+            taken = source.loads if self.restages_all else source.pending
+            connection.execute(
+                "insert into run.staged_loads select ?, ?, load_id, ?, ? "
+                "from (select unnest(cast(? as bigint[])) as load_id)",
+                [self.entity.name, source.system, source.fingerprint, self.staged_at, list(taken)],
+            )
+
+    def row(self, sql: str) -> tuple[int, ...]:
+        """The first row of a query of whole numbers."""
+        row = self.connection.execute(sql).fetchone()
+        return tuple(int(value) for value in row) if row else ()
+
+    def one(self, sql: str) -> int:
+        """The one number that a query gives, or the count of rows that a change was made to."""
+        return self.row(sql)[0]
+
+    def _source(self, system: str, sql: str) -> Source:
+        unordered = _without_order(self.connection, sql)
+        described = self.connection.execute(f"describe {unordered}").fetchall()
+        types = {name: kind for name, kind, *_ in described}
+        missing = [name for name in BOOKKEEPING if name not in types]
+        if missing:
+            message = f"the staging model of {system} for {self.entity.name} does not pass on {', '.join(missing)}"
+            raise WarehouseError(message)
+        behind = self._behind.get(system, Behind())
+        read = {f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)} | behind.raw_tables
+        return Source(
+            system,
+            unordered,
+            hashlib.sha256((sql + behind.version).encode()).hexdigest()[:16],
+            tuple(sorted(read)),
+            types,
+            judge(self.entity, unordered, types, system),
+        )
+
+    def _find_loads(self) -> None:
+        for source in self.sources:
+            rows = self.connection.execute(
+                "select distinct load_id, load_id in (select load_id from run.staged_loads where entity = ? "
+                "and system = ? and model_hash = ?) from raw.loads "
+                "where status = 'loaded' and list_contains(?, raw_table) order by load_id",
+                [self.entity.name, source.system, source.fingerprint, list(source.raw_tables)],
+            ).fetchall()
+            source.loads = tuple(load_id for load_id, _ in rows)
+            source.pending = tuple(load_id for load_id, staged in rows if not staged)
+
+    def _restages_all(self) -> bool:
+        if self.entity.name != USAGE_EVENTS or not has_rows(self.connection, self.entity.table):
+            return True
+        for source in self.sources:
+            known = self.connection.execute(
+                "select count(*), count(*) filter (where model_hash <> ?) from run.staged_loads "
+                "where entity = ? and system = ?",
+                [source.fingerprint, self.entity.name, source.system],
+            ).fetchone()
+            if known and known[1]:
+                return True
+            if source.pending and self._depends_on_others(source):
+                return True
+        gone = self.connection.execute(
+            "select 1 from run.staged_loads where entity = ? and not list_contains(?, system) limit 1",
+            [self.entity.name, [source.system for source in self.sources]],
+        ).fetchone()
+        return gone is not None
+
+    def _depends_on_others(self, source: Source) -> bool:
+        """Whether what is pending changes records beside its own: in a joined table or step, or by replacing a file."""
+        found = self.connection.execute(
+            "select 1 from raw.loads as pending where list_contains(?, pending.load_id) and pending.status = 'loaded' "
+            "and (pending.entity <> ? or exists (select 1 from raw.loads as earlier "
+            "where earlier.raw_table = pending.raw_table and earlier.status = 'replaced')) limit 1",
+            [list(source.pending), self.entity.name],
+        ).fetchone()
+        stating = self._behind.get(source.system, Behind()).stating
+        return found is not None or any(
+            has_rows(self.connection, f"{table} where {among(FIRST_LOAD, source.pending)}") for table in sorted(stating)
+        )
+
+
+def among(column: str, numbers: Sequence[int]) -> str:
+    """A condition: the column is one of the numbers."""
+    if not numbers:
+        return "false"
+    return f"{column} in ({', '.join(str(number) for number in numbers)})"
+
+
+def _without_order(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The SELECT without its final ``order by``: the gate brings its own order, and sorting millions twice is dear."""
+    row = connection.execute("select json_serialize_sql(?)", [sql.rstrip().rstrip(";")]).fetchone()
+    parsed: dict[str, Any] = json.loads(row[0] if row else '{"error": true}')
+    if parsed["error"] or len(parsed["statements"]) != 1:
+        message = f"a staging model is not one SELECT: {parsed.get('error_message', sql[:80])}"
+        raise WarehouseError(message)
+    node = parsed["statements"][0]["node"]
+    node["modifiers"] = [one for one in node["modifiers"] if one["type"] != "ORDER_MODIFIER"]
+    text = connection.execute("select json_deserialize_sql(cast(? as json))", [json.dumps(parsed)]).fetchone()
+    return str(text[0]) if text else sql

@@ -1,0 +1,135 @@
+"""The refused records: how many and why, to look at, and to export for repair.
+
+An exported file has the columns of the raw records, so a repaired one can be put back into the source's folder as it
+is: the further columns (``rejected_…``) are kept in raw and ignored. They also tell the loader that a CSV file is such
+an export, so that it takes the apostrophes away again that keep a spreadsheet from running a value as a formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from csm_core.contract import ENTITIES, EXPORT_COLUMNS, Reason
+from csm_core.errors import InputError
+from csm_core.warehouse.database import table_exists
+from csm_core.warehouse.export import require_writable, write_export
+from csm_core.warehouse.models import literal
+
+_WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_TOO_LONG)
+
+
+@dataclass(frozen=True)
+class QuarantineCount:
+    """How many records of an entity are refused for one reason in one field; ``field`` is None for broken rows."""
+
+    entity: str
+    system: str
+    field: str | None
+    reason: str
+    records: int
+    example: str | None
+
+
+@dataclass(frozen=True)
+class QuarantinedRecord:
+    """One refused record, where it came from, what offended, and its raw text."""
+
+    load_id: int
+    system: str
+    source_file: str
+    source_line: int
+    field: str | None
+    reason: str
+    value: str | None
+    raw_text: str | None
+    rejected_at: datetime
+
+
+def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
+    """Refused records by entity, system, field and reason, in the contract's order of entities, most first."""
+    counts: list[QuarantineCount] = []
+    for entity in ENTITIES.values():
+        if not table_exists(connection, entity.quarantine_table):
+            continue
+        rows = connection.execute(
+            "select system, field, reason, count(*) as records, min(left(value, 80)) "
+            f"from {entity.quarantine_table} group by system, field, reason "
+            "order by records desc, system, reason, field nulls last"
+        ).fetchall()
+        counts += [QuarantineCount(entity.name, system, name, *rest) for system, name, *rest in rows]
+    return counts
+
+
+def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) -> list[QuarantinedRecord]:
+    """Refused records of an entity, by file and line, at most ``limit``. Raises InputError for an unknown entity."""
+    table = _table(connection, entity)
+    if table is None:
+        return []
+    found = connection.execute(
+        "select load_id, system, source_file, source_line, field, reason, value, raw_text, rejected_at "
+        f"from {table} order by source_file, source_line, load_id limit ?",
+        [limit],
+    ).fetchall()
+    return [QuarantinedRecord(*row) for row in found]
+
+
+def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> int:
+    """Write an entity's refused records to a CSV, JSON lines or Parquet file; returns how many there are.
+
+    The raw columns come first, then ``rejected_field``, ``rejected_reason``, ``rejected_value``, ``rejected_file``,
+    ``rejected_line`` and, for rows that could not be split into columns, ``rejected_text``. In CSV a value that a
+    spreadsheet would take for a formula gets an apostrophe in front, which ``csm_core.ingest.loader`` takes away when
+    the file comes back with its ``rejected_…`` columns; JSON lines and Parquet hold the value as it came.
+
+    Raises InputError for an unknown entity, another kind of file, or a folder that is not there. An existing file is
+    replaced when the new one is complete.
+    """
+    require_writable(path)
+    table = _table(connection, entity)
+    if table is None:
+        message = f"nothing has been staged for {entity} yet, so there is nothing to export; run `csm run` first"
+        raise InputError(message)
+    columns = export_columns(connection, table)
+    return write_export(connection, columns, f"{table} order by source_file, source_line, load_id", path)
+
+
+def export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
+    """The columns of an export of a quarantine table, as (name, expression)."""
+    whole = f"reason in ({', '.join(literal(str(reason)) for reason in _WITHOUT_COLUMNS)})"
+    keys = _raw_columns(connection, table, whole)
+    pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
+    return [
+        *(
+            (key, f"json_extract_string(if({whole}, null, raw_text), [{pointers}])[{number}]")
+            for number, key in enumerate(keys, start=1)
+        ),
+        *zip(EXPORT_COLUMNS, ("field", "reason", "value", "source_file", "source_line"), strict=True),
+        ("rejected_text", f"if({whole}, raw_text, null)"),
+    ]
+
+
+def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) -> Sequence[str]:
+    # The order of the keys is that of the raw table, so the first record of each shape gives it.
+    found: list[Any] = connection.execute(
+        f"select json_keys(raw_text) as names from {table} where not {whole} and raw_text is not null "
+        "group by names order by min(source_file), min(source_line)"
+    ).fetchall()
+    names: dict[str, str] = {}
+    for (keys,) in found:
+        for key in keys:
+            names.setdefault(str(key).lower(), str(key))
+    return [name for name in names.values() if not name.lower().startswith("rejected_")]
+
+
+def _table(connection: duckdb.DuckDBPyConnection, entity: str) -> str | None:
+    if entity not in ENTITIES:
+        message = f"not an entity: {entity!r}; expected one of {', '.join(ENTITIES)}"
+        raise InputError(message)
+    table = ENTITIES[entity].quarantine_table
+    return table if table_exists(connection, table) else None

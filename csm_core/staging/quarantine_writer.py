@@ -1,0 +1,197 @@
+"""Rejected records: quarantine with the raw text, unparseable lines, and the limit for a load."""
+
+from __future__ import annotations
+
+from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
+from csm_core.staging.plan import Counts, Limits, Scope, Source, among
+from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS
+from csm_core.system.terminal import printable
+from csm_core.warehouse.database import columns_of, table_exists
+from csm_core.warehouse.models import literal, quoted
+
+
+class Refused:
+    """The rejected records of a scope; counts go into ``counts`` (all in scope) and ``new`` (pending loads)."""
+
+    def __init__(self, scope: Scope, counts: Counts, new: Counts) -> None:
+        self._scope = scope
+        self._connection = scope.connection
+        self._entity = scope.entity
+        self._sources = scope.sources
+        self._counts = counts
+        self._new = new
+
+    def write(self, refused: str | None) -> None:
+        """Replace the quarantine in scope with the rejected records and the unparseable lines."""
+        connection, entity = self._connection, self._entity
+        table = entity.quarantine_table
+        if self._scope.restages_all:
+            connection.execute(f"delete from {table}")
+        else:
+            pending = self._scope.pending
+            connection.execute(
+                f"delete from {table} where {among('load_id', pending)} "
+                "or (load_id, source_file) in (select (load_id, path) from raw.loads where status <> 'loaded') "
+                "or (load_id, source_file, source_line) in "
+                "(select (load_id, source_file, source_line) from temp.gate_retries)"
+            )
+        written = 0
+        if refused:
+            written += self._insert_refused(refused)
+        written += self._scope.one(
+            f"insert into {table} select load_id, system, source_file, source_line, null, reason, detail, null, "
+            f"raw_text, loaded_at from raw.unparseable_rows where {self._pending_of_systems()} "
+            "order by load_id, source_file, source_line"
+        )
+        written += self._scope.one(
+            f"insert into {table} select load_id, system, source_file, source_line, field, reason, value, record_key, "
+            f"raw_text, loaded_at from {REJECTED_RECORDS} where {self._pending_of_systems()} "
+            "order by load_id, source_file, source_line"
+        )
+        self._counts.rejected = written
+        scope = "true" if self._scope.restages_all else self._in_scope_of_quarantine()
+        self._counts.by_reason = dict(
+            connection.execute(f"select reason, count(*) from {table} where {scope} group by reason").fetchall()
+        )
+
+    def too_much(self, limits: Limits) -> str | None:
+        """Compare the rejected new records of each system, and of each of its raw tables, with the limits."""
+        for source in self._sources:
+            if not source.pending:
+                continue
+            new = f"{among('load_id', source.pending)} and system = {literal(source.system)}"
+            own = f"{new} and entity = {literal(self._entity.name)}"
+            read = self._scope.one(f"select count(*) from ({source.sql}) where {among('_load_id', source.pending)}")
+            read += self._scope.one(f"select count(*) from raw.unparseable_rows where {own}")
+            read += self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {own}")
+            reasons = self._connection.execute(
+                f"select reason, count(*) as records from {self._entity.quarantine_table} "
+                f"where {new} group by reason order by records desc, reason"
+            ).fetchall()
+            rejected = sum(count for _, count in reasons)
+            self._new.read += read
+            self._new.rejected += rejected
+            # Records that only help a model, such as a vendor's customers, count once here: as records or as rejected.
+            read = max(read, self._raw_records(source))
+            if limits.exceeded(rejected, read):
+                return self._message(f"{self._entity.name} from {source.system}", rejected, read, limits, new)
+            for table, of_table in self._rejected_by_table(source, own):
+                stored = self._scope.one(f"select count(*) from {table} where {among('_load_id', source.pending)}")
+                if of_table == stored and limits.exceeded(of_table, stored):
+                    scope = f"{new} and source_file in (select path from raw.loads where raw_table = {literal(table)})"
+                    return self._message(table, of_table, stored, limits, scope)
+        return None
+
+    def _raw_records(self, source: Source) -> int:
+        """The new records in the raw tables of the entity."""
+        tables = self._connection.execute(
+            "select distinct raw_table from raw.loads where list_contains(?, load_id) and entity = ? and system = ? "
+            "and status = 'loaded' order by raw_table",
+            [list(source.pending), self._entity.name, source.system],
+        ).fetchall()
+        return sum(
+            self._scope.one(f"select count(*) from {table} where {among('_load_id', source.pending)}")
+            for (table,) in tables
+            if table_exists(self._connection, table)
+        )
+
+    def _rejected_by_table(self, source: Source, own: str) -> list[tuple[str, int]]:
+        """Records of each raw table that were rejected before the models."""
+        return self._connection.execute(
+            f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
+            "group by raw_table order by raw_table",
+            [list(source.raw_tables)],
+        ).fetchall()
+
+    def _message(self, of: str, rejected: int, read: int, limits: Limits, scope: str) -> str:
+        table = self._entity.quarantine_table
+        reasons = self._connection.execute(
+            f"select reason, count(*) as records from {table} where {scope} group by reason "
+            "order by records desc, reason"
+        ).fetchall()
+        first = self._connection.execute(
+            f"select source_file, source_line, field, value from {table} where {scope} "
+            "order by source_file, source_line limit 1"
+        ).fetchone()
+        shown = f", {first[2]} {printable(str(first[3]))!r}" if first and first[2] and first[3] is not None else ""
+        where = f" The first is line {first[1]} of {first[0]}{shown}." if first else ""
+        return (
+            f"{of}: {rejected} of {read} new records rejected ({rejected * 100 / read:.1f} %, limit "
+            f"{limits.percent:g} %): {', '.join(f'{reason} {count}' for reason, count in reasons)}.{where} "
+            f"Nothing of this load is used. See `csm quarantine {self._entity.name}`, correct the files and run again, "
+            "or raise max_rejected_percent in csm.yaml."
+        )
+
+    def beside_models(self) -> int:
+        """How many records in scope do not reach a model: unparseable lines, and records rejected before the models."""
+        lines = self._scope.one(f"select count(*) from raw.unparseable_rows where {self._pending_of_systems()}")
+        return lines + self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {self._pending_of_systems()}")
+
+    def superseded_by_steps(self) -> int:
+        """How many records were superseded by a later version before the models."""
+        if not self._scope.restages_all:
+            return 0
+        return self._scope.one(f"select coalesce(sum(superseded), 0) from {RECORD_COUNTS} where {self._of_systems()}")
+
+    def _insert_refused(self, refused: str) -> int:
+        connection, entity = self._connection, self._entity
+        # Systems differ in the types of their columns and so in what can be wrong: each has its own list.
+        listed = ", ".join(
+            f"({literal(source.system)}, {number}, {literal(name)}, {literal(str(reason))})"
+            for source in self._sources
+            for number, (name, reason) in enumerate(source.judged.problems, start=1)
+        )
+        if not listed:
+            return 0
+        connection.execute(
+            f"create or replace temp table gate_refused as select refused.*, problem.field, problem.reason "
+            f"from ({refused}) as refused join (values {listed}) as problem(system, number, field, reason) "
+            f"on problem.system = refused._system and problem.number = refused._problem"
+        )
+        texts = " union all ".join(self._raw_texts()) or (
+            "select null::bigint as _load_id, null::varchar as _source_file, null::bigint as _source_line, "
+            "null::varchar as raw_text limit 0"
+        )
+        return self._scope.one(
+            f"insert into {entity.quarantine_table} select refused._load_id, refused._system, refused._source_file, "
+            f"refused._source_line, refused.field, refused.reason, refused._value, refused._key, found.raw_text, "
+            f"refused._loaded_at from temp.gate_refused as refused left join ({texts}) as found "
+            f"on (found._load_id, found._source_file, found._source_line) "
+            f"= (refused._load_id, refused._source_file, refused._source_line) "
+            "order by refused._load_id, refused._source_file, refused._source_line"
+        )
+
+    def _raw_texts(self) -> list[str]:
+        tables = self._connection.execute(
+            "select distinct raw_table from raw.loads where load_id in (select _load_id from temp.gate_refused) "
+            "and status = 'loaded' order by raw_table"
+        ).fetchall()
+        selects: list[str] = []
+        for (table,) in tables:
+            if not table_exists(self._connection, table):
+                continue
+            columns = [name for name in columns_of(self._connection, table) if name not in BOOKKEEPING]
+            pairs = ", ".join(f"{literal(name)}, cast({quoted(name)} as varchar)" for name in columns)
+            text = RECORD if {RECORD, SOURCE} <= set(columns) else f"cast(json_object({pairs}) as varchar)"
+            selects.append(
+                f"select _load_id, _source_file, _source_line, {text} as raw_text "
+                f"from {table} where _load_id in (select _load_id from temp.gate_refused) and "
+                "(_load_id, _source_file, _source_line) in "
+                "(select (_load_id, _source_file, _source_line) from temp.gate_refused)"
+            )
+        return selects
+
+    def _of_systems(self) -> str:
+        systems = ", ".join(literal(source.system) for source in self._sources) or "''"
+        return f"entity = {literal(self._entity.name)} and system in ({systems})"
+
+    def _pending_of_systems(self) -> str:
+        own = self._of_systems()
+        return own if self._scope.restages_all else f"{own} and {among('load_id', self._scope.pending)}"
+
+    def _in_scope_of_quarantine(self) -> str:
+        pending = self._scope.pending
+        return (
+            f"{among('load_id', pending)} or (load_id, source_file, source_line) in "
+            "(select (load_id, source_file, source_line) from temp.gate_retries)"
+        )

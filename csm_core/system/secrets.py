@@ -1,0 +1,35 @@
+"""Reads secrets and other variables from the environment, and checks them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from csm_core.errors import ConfigError
+from csm_core.system.redaction import hide_variable
+
+
+def secret(name: str, holds: str, environment: Mapping[str, str] | None = None, *, required: bool = True) -> str:
+    """The secret in the environment variable ``name``, from now on hidden in all output. Checked as ``variable``."""
+    hide_variable(name)
+    return variable(name, holds, environment, required=required)
+
+
+def variable(name: str, holds: str, environment: Mapping[str, str] | None = None, *, required: bool = True) -> str:
+    """What the environment variable ``name`` holds, without blanks around it; empty if it is not set.
+
+    Raises ConfigError, which never holds the value, for a variable that is not set though it is ``required`` (the
+    message says what it ``holds``), and for a value with a line break, a control character, or a character outside
+    ASCII.
+    """
+    value = (os.environ if environment is None else environment).get(name, "").strip()
+    if not value:
+        if not required:
+            return ""
+        message = f"{name} is not set. Set it to {holds}."
+        raise ConfigError(message)
+    if not value.isascii() or not value.isprintable():
+        kind = "a line break" if "\n" in value or "\r" in value else "a control character or a character outside ASCII"
+        message = f"{name} contains {kind}. Set it to {holds}, on one line. The value is not shown."
+        raise ConfigError(message)
+    return value

@@ -1,0 +1,144 @@
+"""Runs the checks that a model's yml states over the rows that a run built; what fails is named with its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from csm_core.warehouse.models import Check, SqlModel
+
+SAMPLE_ROWS = 10
+NOT_NULL = "not_null"
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One check: how many rows failed it, the keys of the first ten, and a message for the person who looks."""
+
+    name: str
+    passed: bool
+    failed_rows: int
+    message: str
+    sample: tuple[Mapping[str, Any], ...] = ()
+
+    def text(self) -> str:
+        """The message with the first rows, for where there is no table to show them in."""
+        rows = "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in self.sample)
+        return f"{self.message} First rows: {rows}" if rows else self.message
+
+
+def check_names(model: SqlModel) -> list[tuple[str, str]]:
+    """Name and description of every check of the model, in the order in which ``run_checks`` answers."""
+    unique = [("key_unique", f"One row per {', '.join(model.grain)}.")] if model.grain else []
+    return unique + [(check.name, check.description) for check in _all(model)]
+
+
+def run_checks(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    days: tuple[date, date] | None = None,
+    queued_days: Sequence[date] | None = None,
+) -> list[CheckOutcome]:
+    """Check the model's table in one pass over it, or only the days that were built.
+
+    These are ``days``, both included, for a partitioned model and ``queued_days`` for an incremental one: the others
+    were checked when they were built.
+    """
+    scope = ""
+    values: dict[str, Any] = {}
+    if model.partitioned and days:
+        scope = " where as_of_date between $first_date and $last_date"
+        values = {"first_date": days[0], "last_date": days[1]}
+    elif model.incremental and queued_days is not None:
+        # The plain bounds are answered from the storage's statistics, the list is not.
+        column = model.incremental.column
+        scope = f" where {column} between $first_date and $last_date and list_contains($queued_days, {column})"
+        values = {
+            "first_date": min(queued_days, default=None),
+            "last_date": max(queued_days, default=None),
+            "queued_days": list(queued_days),
+        }
+    outcomes: list[CheckOutcome] = []
+    if model.grain:
+        outcomes.append(_unique(connection, model, scope, values))
+    checks = _all(model)
+    if checks:
+        counts = ", ".join(f"count(*) filter (where not ({check.predicate}))" for check in checks)
+        row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
+        for check, failed in zip(checks, row, strict=True):
+            said = _where_null(connection, model, scope, values) if failed and check.name == NOT_NULL else check
+            outcomes.append(_outcome(connection, model, said, int(failed), scope, values))
+    return outcomes
+
+
+def _all(model: SqlModel) -> list[Check]:
+    """The checks of single rows. All columns that are never null are one of them: each check costs Dagster far more
+    than it costs DuckDB.
+    """
+    return [*([_none_null(model.never_null)] if model.never_null else []), *model.checks]
+
+
+def _none_null(columns: Sequence[str], counted: Mapping[str, int] | None = None) -> Check:
+    named = [f"{column} (null in {counted[column]:,})" if counted else column for column in columns]
+    return Check(
+        NOT_NULL, f"never null: {', '.join(named)}.", " and ".join(f"{column} is not null" for column in columns)
+    )
+
+
+def _where_null(connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]) -> Check:
+    """The check of only those columns that do have nulls, which its message counts."""
+    counts = ", ".join(f"count(*) filter (where {column} is null)" for column in model.never_null)
+    row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
+    counted = {column: int(nulls) for column, nulls in zip(model.never_null, row, strict=True) if nulls}
+    return _none_null(list(counted), counted)
+
+
+def _unique(
+    connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]
+) -> CheckOutcome:
+    key = ", ".join(model.grain)
+    doubled = f"from {model.table}{scope} group by {key} having count(*) > 1"
+    row = connection.execute(f"select count(*) from (select {key} {doubled})", values or None).fetchone()
+    failed = int(row[0]) if row else 0
+    if not failed:
+        return CheckOutcome("key_unique", True, 0, f"{model.table}: one row per {key}")
+    sample = _sample(connection, f"select {key}, count(*) as rows {doubled} order by all limit {SAMPLE_ROWS}", values)
+    return CheckOutcome(
+        "key_unique", False, failed, f"{model.table}: {failed:,} keys ({key}) have more than one row", sample
+    )
+
+
+def _outcome(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    check: Check,
+    failed: int,
+    scope: str,
+    values: Mapping[str, Any],
+) -> CheckOutcome:
+    if not failed:
+        return CheckOutcome(check.name, True, 0, f"{model.table}: {check.description}")
+    where = f"{scope} and" if scope else " where"
+    columns = ", ".join(dict.fromkeys([*model.grain, *_mentioned(model, check)]))
+    sample = _sample(
+        connection,
+        f"select {columns} from {model.table}{where} not ({check.predicate}) order by all limit {SAMPLE_ROWS}",
+        values,
+    )
+    return CheckOutcome(
+        check.name, False, failed, f"{model.table}: {failed:,} rows break the rule: {check.description}", sample
+    )
+
+
+def _mentioned(model: SqlModel, check: Check) -> list[str]:
+    return [column for column in model.columns if column in check.predicate]
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    cursor = connection.execute(sql, values or None)
+    names = [column[0] for column in cursor.description or []]
+    return tuple(dict(zip(names, row, strict=True)) for row in cursor.fetchall())

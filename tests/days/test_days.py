@@ -1,0 +1,142 @@
+"""Which days count, whatever order they are built, held, accepted and killed in: transitions never read another day."""
+
+import itertools
+from datetime import date, timedelta
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csm_core.config import Config
+from csm_core.days.finished_days import (
+    CURRENT_MODEL,
+    DAYS_MODEL,
+    finish,
+    model_parameters,
+    show_counted_days,
+    take_back,
+)
+from csm_core.errors import InputError
+from csm_core.warehouse import day_status
+from csm_core.warehouse.database import build_model
+from csm_core.warehouse.models import load_models
+from tests.sql.harness import fresh
+from tests.sql.test_model_cases import prepare
+
+FIRST = date(2026, 6, 1)
+CONFIG = Config()
+MARTS = load_models("marts")
+TRANSITIONS, CURRENT = MARTS["csm_rag_transitions"], MARTS[CURRENT_MODEL]
+OF_THE_DAY = ("marts.csm_health_signals", "intermediate.int_account_days")
+
+# A run of some days from a first one on: how it ends, and what the accounts of its days are.
+ENDS = ("complete", "held", "accepted", "killed before the checks", "killed after them")
+RUNS = st.tuples(
+    st.integers(0, 7),
+    st.integers(1, 3),
+    st.sampled_from(ENDS),
+    st.lists(st.sampled_from("RAG"), min_size=3, max_size=3),
+)
+NAMES = {"R": "RED", "A": "AMBER", "G": "GREEN"}
+
+
+def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int, int, str, list[str]]) -> None:
+    """What a run does to scores, statuses and transitions, up to its end or its kill."""
+    offset, length, end, rags = run
+    span = [FIRST + timedelta(days=offset + one) for one in range(length)]
+    run_id = f"run {number}"
+    day_status.begin_days(connection, (span[0], span[-1]), run_id)
+    for day, rag in zip(span, rags, strict=False):
+        connection.execute("delete from marts.csm_health_scores where as_of_date = ?", [day])
+        connection.execute(
+            "insert into marts.csm_health_scores (tenant_id, account_id, as_of_date, score, rag) "
+            "values ('t', 'a', ?, 1, ?)",
+            [day, NAMES[rag]],
+        )
+        for table in OF_THE_DAY:
+            connection.execute(f"delete from {table} where as_of_date = ?", [day])
+            connection.execute(f"insert into {table} (tenant_id, account_id, as_of_date) values ('t', 'a', ?)", [day])
+    if end == "killed before the checks":
+        return
+    day_status.pass_days(connection, span[:-1])
+    if end == "held":
+        day_status.hold_day(connection, span[-1], {"portfolio_swing": "too far"})
+        take_back(connection, CONFIG, span[-1])
+        return
+    day_status.pass_days(connection, span[-1:], {"portfolio_swing": "too far"} if end == "accepted" else None, "anna")
+    build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))
+    if end in ("complete", "accepted"):
+        finish(connection, CONFIG, day_status.passed_days(connection, run_id))
+    build_model(connection, CURRENT, model_parameters(CONFIG))
+
+
+def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, str, str]]:
+    """The transitions of the days that count, each compared with the one before it."""
+    ordered = sorted(counted)
+    return [
+        (day, scored[before], scored[day])
+        for before, day in itertools.pairwise(ordered)
+        if scored[before] != scored[day]
+    ]
+
+
+@pytest.fixture(scope="module")
+def warehouse():
+    with fresh() as connection:
+        for table in TRANSITIONS.dependencies | CURRENT.dependencies:
+            prepare(connection, table)
+        build_model(connection, TRANSITIONS, model_parameters(CONFIG), (FIRST, FIRST))
+        for name in (DAYS_MODEL, CURRENT_MODEL):
+            build_model(connection, MARTS[name], model_parameters(CONFIG))
+        yield connection
+
+
+@settings(max_examples=25)
+@given(st.lists(RUNS, min_size=1, max_size=5))
+def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
+    run_tables = (day_status.STATUS_TABLE, day_status.UNCOUNTED_TABLE)
+    for table in (
+        *run_tables,
+        day_status.SCORES_TABLE,
+        TRANSITIONS.table,
+        *OF_THE_DAY,
+        CURRENT.table,
+        day_status.DAYS_TABLE,
+    ):
+        warehouse.execute(f"delete from {table}")
+    wanted: dict[date, str] = {}
+    for number, run in enumerate(runs):
+        carry_out(warehouse, number, run)
+        shown = warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall()
+        show_counted_days(warehouse)
+        assert day_status.listed(warehouse) == day_status.statuses(warehouse)
+        newest = day_status.newest_counted_day(warehouse)
+        assert warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall() == [(newest,)]
+        offset, length, end, _ = run
+        if end != "killed before the checks":
+            # The model itself reads no day that does not count.
+            assert shown == [(newest,)]
+        span = [FIRST + timedelta(days=offset + one) for one in range(length)]
+        wanted |= dict.fromkeys(span, {"complete": "complete", "accepted": "complete"}.get(end, "building"))
+        if end in ("held", "accepted"):
+            wanted[span[-1]] = end
+    found = day_status.statuses(warehouse)
+    assert {day: status.status for day, status in found.items()} == dict(sorted(wanted.items()))
+    assert day_status.newest_counted_day(warehouse) == max(
+        (day for day, one in found.items() if one.counts), default=None
+    )
+    for day, status in found.items():
+        if status.counts:
+            day_status.require_counted(warehouse, day)
+        else:
+            with pytest.raises(InputError, match=f"{day} is (held|unfinished)"):
+                day_status.require_counted(warehouse, day)
+
+    # What was killed is run again, in any order; what is held stays held.
+    for number, day in enumerate(day for day, status in wanted.items() if status == "building"):
+        carry_out(warehouse, 100 + number, ((day - FIRST).days, 1, "complete", ["R"]))
+    counted = {day for day, status in day_status.statuses(warehouse).items() if status.counts}
+    scored = dict(warehouse.execute("select as_of_date, rag from marts.csm_health_scores").fetchall())
+    rows = warehouse.execute("select as_of_date, from_rag, to_rag from marts.csm_rag_transitions order by 1").fetchall()
+    assert [row for row in rows if row[0] in counted] == expected(scored, counted)

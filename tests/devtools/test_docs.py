@@ -1,0 +1,124 @@
+"""The documentation is what the code says: generated parts, commands, links, environment variables."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer
+
+from csm_core import cli
+from csm_core.config import PROJECT_ROOT
+from csm_core.devtools.docs import generated_files, render
+from csm_core.publishing.notion.databases import DATABASES
+from csm_core.rubric import SIGNAL_NAMES
+
+
+@pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
+def test_generated_parts_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert render(text) == text, "run make docs"
+
+
+def test_every_signal_is_in_the_readme():
+    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in SIGNAL_NAMES)
+
+
+@pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_setting_of_notion_is_documented():
+    text = (PROJECT_ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for name in [
+        "NOTION_TOKEN",
+        "NOTION_BASE_URL",
+        "NOTION_REQUESTS_PER_MINUTE",
+        *(spec.setting for spec in DATABASES),
+    ]:
+        assert f"`{name}`" in text
+
+
+def commands() -> list[list[str]]:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", "--help"], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT
+    ).stdout
+    names = re.findall(r"^  ([a-z]+) ", help_text.split("Commands:")[1], re.MULTILINE)
+    return [[name] for name in names] + [["notion", name] for name in ("init", "doctor", "sandbox", "plan", "apply")]
+
+
+def test_the_version_is_the_one_that_is_installed():
+    said = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PROJECT_ROOT,
+    )
+    assert said.stdout == f"csm-health {version('csm-health')}\n"
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", *command, "--help"], capture_output=True, text=True, cwd=PROJECT_ROOT
+    )
+    assert done.returncode == 0
+    assert "Example" in done.stdout or command == ["notion"]
+
+
+def said_commands(program: str) -> list[tuple[str, list[str]]]:
+    """Every call of a program that the documentation shows, as its words, with the page."""
+    found = []
+    for page in generated_files():
+        text = page.read_text(encoding="utf-8")
+        fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+        for line in [*(line for block in fenced for line in block.splitlines()), *inline]:
+            for part in " ".join(line.split()).split("&&"):
+                called = re.fullmatch(rf"\s*(?:[A-Z_]+=\S+ )*{program} (.+)", part)
+                if called:
+                    found.append((page.name, shlex.split(called[1], comments=True)))
+    return found
+
+
+def test_the_commands_of_the_documentation_are_there_with_their_options():
+    shown = said_commands("csm")
+    assert len(shown) > 20
+    for page, words in shown:
+        command = typer.main.get_command(cli.app)
+        while isinstance(command, typer.core.TyperGroup) and words and not words[0].startswith("-"):
+            name, *words = words
+            assert name in command.commands, f"{page}: csm has no command {name}"
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known, f"{page}: csm {command.name} has no option {word}"
+
+
+def test_the_targets_of_the_documentation_are_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = said_commands("make")
+    assert shown
+    for page, words in shown:
+        assert words[-1] in targets, f"{page}: make has no target {words[-1]}"
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "deploy/requirements.lock"])
+def test_locks_name_no_address(file):
+    lock = (PROJECT_ROOT / file).read_text(encoding="utf-8")
+    assert "://" not in lock
+    assert "--hash=sha256:" in lock
+
+
+def test_the_domain_imports_no_upper_layer():
+    for module in sorted(Path(PROJECT_ROOT / "csm_core").rglob("*.py")):
+        found = re.findall(r"^\s*(?:from|import) (dagster|assets|pipelines)\b", module.read_text(), re.MULTILINE)
+        assert not found, module

@@ -1,0 +1,359 @@
+"""What is no longer in a full list is closed from that load on, and counted; earlier days keep it."""
+
+from __future__ import annotations
+
+import gzip
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from csm_core.contract import ENTITIES
+from csm_core.errors import SourceError
+from csm_core.ingest.full_lists import DatedList, dated_list, replaced_at
+from csm_core.sources.registry import get_system
+from csm_core.sources.settings import FilesSettings
+from csm_core.staging.gate import stage_entity
+from tests.way_in import new_way_in, straight
+
+INVOICES = "invoice_id,account_id,amount_due,issued_at\n"
+
+
+def run(
+    way_in,
+    *entities: str,
+    full: tuple[str, ...] = ("invoices",),
+    incremental: tuple[str, ...] = (),
+    dates: tuple[str, ...] = (),
+):
+    way_in.now += timedelta(hours=1)
+    source = FilesSettings(system="files", path=way_in.folder, full=full, incremental=incremental, dates=dates)
+    get_system("files").load(way_in.connection, [source], loaded_at=way_in.now, folder=way_in.folder, log=way_in.log)
+    return {
+        name: stage_entity(
+            way_in.connection,
+            name,
+            [("files", straight(name))],
+            staged_at=way_in.now,
+            max_closed_percent=20,
+            min_rejected=20,
+        )
+        for name in ENTITIES
+        if name in ("accounts", "features", *entities)
+    }
+
+
+def at(month: int, day: int) -> datetime:
+    return datetime(2026, month, day, tzinfo=UTC).replace(tzinfo=None)
+
+
+def instant(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).replace(tzinfo=None)
+
+
+def times(way_in, table: str, key: str, column: str) -> dict[object, object]:
+    return dict(way_in.rows(f"select {key}, {column} from staging.stg_{table}"))
+
+
+def test_a_record_that_left_the_full_list_is_closed_from_that_load_on_until_it_is_back(way_in):
+    way_in.write_company()
+    way_in.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\ni2,a2,5,2026-06-01\n")
+    assert run(way_in, "invoices")["invoices"].closed == 0
+    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    way_in.write("features.csv", "feature,module\nexport,core\n")
+    way_in.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
+    reports = run(way_in, "invoices")
+    left_at = way_in.now.replace(tzinfo=None)
+    assert {name: report.closed for name, report in reports.items()} == {"accounts": 1, "features": 1, "invoices": 1}
+    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+    assert times(way_in, "features", "feature", "_closed_at") == {"export": None, "reports": left_at}
+    assert times(way_in, "invoices", "invoice_id", "voided_at") == {"i1": left_at, "i2": None}
+    # Nothing new: the same state, whenever it is staged again.
+    assert run(way_in, "invoices")["accounts"].closed == 1
+    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\na2,Back\n")
+    assert run(way_in, "invoices")["accounts"].closed == 0
+    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": None}
+
+
+def test_another_setting_keeps_what_a_full_list_has_closed_and_since_when(way_in):
+    way_in.write_company()
+    run(way_in)
+    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    run(way_in)
+    left_at = way_in.now.replace(tzinfo=None)
+    for dates in (("%d/%m/%Y",), ("%m/%d/%Y",), ()):
+        assert run(way_in, dates=dates)["accounts"].closed == 1
+        assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": left_at}
+
+
+def test_an_end_that_the_record_states_itself_stays(way_in):
+    way_in.write_company(accounts="account_id,account_name,churned_at\na1,Ahlers,\na2,Bolt,2026-03-01\n")
+    run(way_in)
+    way_in.write("accounts.csv", "account_id,account_name,churned_at\na1,Ahlers,\n")
+    run(way_in)
+    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(3, 1)}
+
+
+def test_what_is_no_full_list_loses_nothing(way_in):
+    way_in.write_company()
+    way_in.write("invoices.csv", INVOICES + "i1,a1,5,2026-06-01\n")
+    run(way_in, "invoices", full=(), incremental=("accounts",))
+    way_in.write("accounts.csv", "account_id,account_name\na1,Ahlers\n")
+    way_in.write("invoices.csv", INVOICES + "i2,a2,5,2026-06-01\n")
+    reports = run(way_in, "invoices", full=(), incremental=("accounts",))
+    assert {name: report.closed for name, report in reports.items()} == {"accounts": 0, "features": 0, "invoices": 0}
+    assert set(times(way_in, "invoices", "invoice_id", "voided_at").values()) == {None}
+
+
+def test_a_rejected_record_is_in_the_list_and_an_unreadable_line_closes_nothing(way_in):
+    way_in.write_company()
+    run(way_in)
+    way_in.write("accounts.csv", "account_id,account_name,created_at\na1,Ahlers,\na2,Bolt,someday\n")
+    assert run(way_in)["accounts"].closed == 0
+    way_in.write("accounts.csv", 'account_id,account_name\na1,Ahlers\na2,"Bo\n')
+    assert run(way_in)["accounts"].closed == 0
+    assert set(times(way_in, "accounts", "account_id", "churned_at").values()) == {None}
+
+
+def test_each_file_of_a_dated_series_is_the_full_list_of_its_day(way_in):
+    way_in.write_company()
+    (way_in.folder / "accounts.csv").unlink()
+    way_in.write("accounts/2026-06-01.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
+    way_in.write("accounts/2026-06-02.csv", "account_id,account_name\na1,Ahlers\na2,Bolt\n")
+    way_in.write("accounts/2026-06-04.csv", "account_id,account_name\na1,Ahlers\n")
+    assert run(way_in)["accounts"].closed == 1
+    assert times(way_in, "accounts", "account_id", "churned_at") == {"a1": None, "a2": at(6, 4)}
+
+
+def accounts(**names: str) -> str:
+    return "account_id,account_name\n" + "".join(f"{key},{name}\n" for key, name in names.items())
+
+
+def dated_company(way_in, **lists: str) -> None:
+    way_in.write_company()
+    (way_in.folder / "accounts.csv").unlink()
+    for name, content in lists.items():
+        way_in.write(name, content)
+
+
+def staged_accounts(way_in) -> list[tuple[object, ...]]:
+    return way_in.rows("select account_id, account_name, churned_at from staging.stg_accounts order by 1")
+
+
+@pytest.mark.parametrize("folder", ["", "accounts/"])
+@pytest.mark.parametrize("change", ["packed", "amended", "amended without the closed one", "other format"])
+def test_an_older_list_that_is_delivered_once_more_changes_nothing(way_in, folder, change):
+    older, newer = f"{folder}accounts-2026-06-28.csv", f"{folder}accounts-2026-06-29.csv"
+    dated_company(way_in)
+    way_in.write(older, accounts(a1="Old", a2="Bolt"))
+    run(way_in)
+    way_in.write(newer, accounts(a1="New"))
+    run(way_in)
+    expected = [("a1", "New", None), ("a2", "Bolt", at(6, 29))]
+    assert staged_accounts(way_in) == expected
+    path = way_in.folder / older
+    if change == "packed":
+        way_in.write(f"{older}.gz", gzip.compress(path.read_bytes()))
+        path.unlink()
+    elif change == "other format":
+        way_in.connection.execute(f"copy (from '{path}') to '{path.with_suffix('.parquet')}'")
+        path.unlink()
+    else:
+        way_in.write(older, accounts(a1="Older", **({"a2": "Bolt"} if change == "amended" else {})))
+    for _ in range(2):
+        assert run(way_in)["accounts"].closed == 1
+        assert staged_accounts(way_in) == expected
+    way_in.write(f"{newer}.gz", gzip.compress((way_in.folder / newer).read_bytes()))
+    (way_in.folder / newer).unlink()
+    run(way_in)
+    assert staged_accounts(way_in) == expected
+
+
+def test_a_list_that_is_gone_when_the_next_one_comes_is_replaced_at_the_day_of_the_next(way_in):
+    dated_company(way_in)
+    for day, content in ((28, accounts(a1="1", a2="1")), (29, accounts(a1="2", a2="2")), (30, accounts(a1="3"))):
+        way_in.write(f"accounts/2026-06-{day}.csv", content)
+        (way_in.folder / f"accounts/2026-06-{day - 1}.csv").unlink(missing_ok=True)
+        run(way_in)
+    assert staged_accounts(way_in) == [("a1", "3", None), ("a2", "2", at(6, 30))]
+
+
+def test_an_undated_list_that_dated_ones_follow_is_older_than_these(way_in):
+    way_in.write_company()
+    run(way_in)
+    (way_in.folder / "accounts.csv").unlink()
+    way_in.write("accounts-2026-07-02.csv", accounts(a1="1", a2="2"))
+    run(way_in)
+    way_in.write("accounts-2026-07-03.csv", accounts(a1="3"))
+    run(way_in)
+    assert staged_accounts(way_in) == [("a1", "3", None), ("a2", "2", at(7, 3))]
+
+
+def test_all_files_of_one_day_are_one_list(way_in):
+    dated_company(way_in)
+    way_in.write("accounts/2026-06-29_0.csv", accounts(a1="Ahlers"))
+    way_in.write("accounts/2026-06-29_1.csv", accounts(a2="Bolt"))
+    assert run(way_in)["accounts"].closed == 0
+    way_in.write("accounts/2026-06-30_0.csv", accounts(a1="Ahlers"))
+    assert run(way_in)["accounts"].closed == 1
+    assert staged_accounts(way_in) == [("a1", "Ahlers", None), ("a2", "Bolt", at(6, 30))]
+
+
+def test_a_warning_says_that_dated_and_undated_files_are_one_list(way_in):
+    way_in.write_company()
+    run(way_in)
+    assert not [event for event, _ in way_in.log.events if "one full list" in event]
+    path = way_in.write("accounts-2026-06-29.csv", accounts(a2="Bolt"))
+    run(way_in)
+    fields = next(fields for event, fields in way_in.log.events if "one full list" in event)
+    assert (fields["entity"], fields["latest_dated"]) == ("accounts", str(path))
+    assert fields["without_date"] == str(way_in.folder / "accounts.csv")
+
+
+NAMES = ("a1", "a2", "a3")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lists=st.dictionaries(
+        st.integers(1, 6), st.sets(st.sampled_from(NAMES), min_size=1).map(sorted), min_size=2, max_size=4
+    ),
+    loads=st.data(),
+)
+def test_the_state_depends_on_the_lists_alone_and_not_on_when_and_how_each_was_loaded(tmp_path_factory, lists, loads):
+    with new_way_in(tmp_path_factory.mktemp("lists")) as way_in:
+        dated_company(way_in)
+        for day in loads.draw(st.permutations(sorted(lists))):
+            names = lists[day]
+            content = accounts(**{name: f"{name} on {day}" for name in names})
+            packed = loads.draw(st.booleans())
+            text = content.encode()
+            way_in.write(f"accounts-2026-06-0{day}.csv{'.gz' * packed}", gzip.compress(text) if packed else text)
+            if loads.draw(st.booleans()):
+                with suppress(SourceError):
+                    run(way_in)
+        days = sorted(lists)
+        again = loads.draw(st.sampled_from(days))
+        for path in way_in.folder.glob(f"accounts-2026-06-0{again}.*"):
+            path.unlink()
+        content = accounts(**{name: f"{name} on {again}" for name in lists[again]})
+        way_in.write(f"accounts/date=2026-06-0{again}/part-0.csv", content)
+        run(way_in)
+        expected = []
+        for name in NAMES:
+            held = [day for day in days if name in lists[day]]
+            if held:
+                end = next((at(6, day) for day in days if day > held[-1]), None)
+                expected.append((name, f"{name} on {held[-1]}", end))
+        assert staged_accounts(way_in) == expected
+
+
+def test_a_list_that_would_close_too_much_changes_nothing(way_in):
+    names = [f"a{n}" for n in range(100)]
+    lines = "".join(f"{name},Account\n" for name in names)
+    way_in.write_company(accounts="account_id,account_name\n" + lines)
+    run(way_in)
+    way_in.write("accounts.csv", "account_id,account_name\n" + "".join(f"{name},Account\n" for name in names[:70]))
+    for _ in range(2):
+        with pytest.raises(
+            SourceError, match=r"30 of 100 accounts are no longer in the full list .*30\.0 %, limit 20 %"
+        ):
+            run(way_in)
+        assert set(times(way_in, "accounts", "account_id", "churned_at").values()) == {None}
+    way_in.write("accounts.csv", "account_id,account_name\n")
+    with pytest.raises(SourceError, match="100 of 100 accounts"):
+        run(way_in)
+
+
+def test_a_dated_list_that_would_close_too_much_changes_nothing(way_in):
+    names = [f"a{n}" for n in range(100)]
+    dated_company(way_in)
+    # Lists that were replaced long ago are history: later lists confirm what they lack.
+    way_in.write("accounts/2026-06-01.csv", accounts(**dict.fromkeys([*names, *(f"old{n}" for n in range(60))], "A")))
+    way_in.write("accounts/2026-06-02.csv", accounts(**dict.fromkeys([*names[1:], "a100"], "A")))
+    way_in.write("accounts/2026-06-03.csv", accounts(**dict.fromkeys([*names[2:], "a100"], "A")))
+    assert run(way_in)["accounts"].closed == 62
+    before = staged_accounts(way_in)
+    cut = way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:70], "A")))
+    for _ in range(2):
+        with pytest.raises(
+            SourceError, match=r"31 of 99 accounts are no longer in the full list .*31\.3 %, limit 20 %"
+        ):
+            run(way_in)
+        assert staged_accounts(way_in) == before
+    cut.unlink()
+    way_in.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:], "A")))
+    assert run(way_in)["accounts"].closed == 63
+
+
+def test_the_days_of_a_series_are_read_from_its_names():
+    paths = [Path(f"a/{name}") for name in ("x-20260601.csv", "x-20260603.csv", "y_2026-06-02.csv", "part-00001.csv")]
+    assert replaced_at(paths) == {paths[0]: at(6, 3)}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("accounts-2026-06-29.csv", instant(2026, 6, 29)),
+        ("accounts_20260629.csv.gz", instant(2026, 6, 29)),
+        ("accounts.2026.06.29.parquet", instant(2026, 6, 29)),
+        ("accounts-2026_06_29.jsonl", instant(2026, 6, 29)),
+        ("accounts/2026-06-29_1.csv", instant(2026, 6, 29)),
+        ("accounts/2026-06-29_000001.csv", instant(2026, 6, 29)),
+        ("accounts/2026-06-29/part-00000-4f8c.snappy.parquet", instant(2026, 6, 29)),
+        ("accounts/date=2026-06-29/part-0.csv", instant(2026, 6, 29)),
+        ("accounts/dt=20260629/0.csv", instant(2026, 6, 29)),
+        ("accounts/year=2026/month=06/day=29/part-0.csv", instant(2026, 6, 29)),
+        ("accounts/2026/06/29/part-0.csv", instant(2026, 6, 29)),
+        ("accounts/2026-05/2026-06-29.csv", instant(2026, 6, 29)),
+        ("accounts-20260629T020000Z.csv", instant(2026, 6, 29, 2)),
+        ("accounts-2026-06-29T02.csv", instant(2026, 6, 29, 2)),
+        ("accounts-2026-06-29T02-03-04.csv", instant(2026, 6, 29, 2, 3, 4)),
+        ("accounts-20260629_020304.csv", instant(2026, 6, 29, 2, 3, 4)),
+        ("accounts-20260629020304.csv", instant(2026, 6, 29, 2, 3, 4)),
+        ("accounts-2026-05.csv", instant(2026, 5, 1)),
+        ("accounts.2026-05.v2.csv", instant(2026, 5, 1)),
+        ("accounts/2026/05/part-0.parquet", instant(2026, 5, 1)),
+        ("accounts.csv", None),
+        ("accounts-2026.csv", None),
+        ("accounts-2026-13.csv", None),
+        ("accounts-20260231.csv", None),
+        ("accounts/part-00001.csv", None),
+        ("accounts/part-1202606291.csv", None),
+        ("accounts-v2.csv", None),
+    ],
+)
+def test_the_date_of_a_list_is_anywhere_in_its_path_below_the_folder_of_the_source(path, expected):
+    folder = Path("exports/2020-01-01")
+    found = dated_list(folder / path, folder)
+    assert (found and found.at) == expected
+    if found:
+        assert found.series == ("accounts",)
+
+
+@given(
+    day=st.datetimes(instant(2000, 1, 1), instant(2099, 12, 31)).map(lambda one: one.replace(microsecond=0)),
+    form=st.sampled_from(
+        ["%Y-%m-%d", "%Y%m%d", "%Y.%m.%d", "%Y_%m_%d", "%Y-%m", "%Y/%m/%d", "%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H:%M:%S"]
+    ),
+    shape=st.sampled_from(["x-{}", "x/{}", "x/{}/part-0", "x/date={}/0", "x-{}-part1"]),
+    ending=st.sampled_from([".csv", ".csv.gz", ".tsv.zst", ".jsonl", ".parquet"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_date_is_read_back_whatever_is_around_it(day, form, shape, ending):
+    assume(form != "%Y/%m/%d" or shape in ("x/{}", "x/{}/part-0"))
+    text = day.strftime(form)
+    expected = datetime.strptime(text, form).replace(tzinfo=UTC).replace(tzinfo=None)
+    assert dated_list(Path(shape.format(text) + ending)) == DatedList(("x",), expected)
+
+
+def test_only_what_has_an_end_can_be_a_full_list():
+    with pytest.raises(ValidationError, match="records of usage_events have no end"):
+        FilesSettings(system="files", path="x", full=("usage_events",))
+    with pytest.raises(ValidationError, match="invoices is in both `full` and `incremental`"):
+        FilesSettings(system="files", path="x", full=("invoices",), incremental=("invoices",))

@@ -1,0 +1,165 @@
+"""What the tests of publishing share: marts of made-up accounts, an adapter that never waits, and what Notion holds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from csm_core.notion_adapter import NotionCSMAdapter
+from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.publishing.notion.apply import Report, apply_plan
+from csm_core.publishing.notion.databases import CSM_LAST_SCAN, DATABASES, KINDS
+from csm_core.publishing.notion.ledger import Ledger
+from csm_core.publishing.notion.plan import Plan, make_plan
+from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.retry import Caller
+from csm_core.publishing.notion.settings import NotionSettings
+from csm_core.publishing.notion.setup import init_workspace
+from csm_core.publishing.notion.workspace import new_client
+from csm_core.rubric import SIGNAL_NAMES
+
+DAY = date(2026, 6, 30)
+TITLES = tuple(spec.title for spec in DATABASES)
+
+
+def fill(
+    connection: duckdb.DuckDBPyConnection,
+    accounts: int,
+    *,
+    day: date = DAY,
+    score: float = 80.0,
+    reviews: int = 0,
+    opportunities: int = 0,
+    features: int = 3,
+) -> None:
+    """Marts of one day, replacing those of another: accounts A0, A1, …, the first of them with reviews, opportunities.
+
+    A review of ``features`` features has about as many blocks.
+    """
+    for schema in ("intermediate", "marts", "sync"):
+        connection.execute(f"create schema if not exists {schema}")
+    points = ", ".join(f"1.0 as {name}_points" for name in SIGNAL_NAMES)
+    given = {"day": day, "score": score, "accounts": accounts}
+    connection.execute(
+        "create or replace table intermediate.int_account_days as select 'default' as tenant_id, "
+        "'A' || i as account_id, cast(? as date) as as_of_date, 'Account ' || i as account_name "
+        "from range(?) as numbers(i)",
+        [day, accounts],
+    )
+    connection.execute(
+        "create or replace table marts.csm_health_scores as select 'default' as tenant_id, 'A' || i as account_id, "
+        "cast($day as date) as as_of_date, cast($score as double) as score, cast($score as double) as raw_score, "
+        "case when $score >= 70 then 'GREEN' else 'RED' end as rag, "
+        "case when $score >= 70 then 'low' else 'critical' end as churn_risk_level, "
+        f"cast(null as varchar) as churn_triggered_by, {points} from range($accounts) as numbers(i)",
+        given,
+    )
+    connection.execute(
+        "create or replace table marts.csm_expansion_opportunities as select 'default' as tenant_id, "
+        "'A' || i as account_id, cast(? as date) as as_of_date, 'module' as opportunity_type, 'reports' as subject, "
+        "'Evidence at ' || ? as evidence, cast(10 as double) as estimated_arr_impact, 'EUR' as currency, "
+        "'high' as confidence, 'Talk of it.' as recommended_talk_track from range(?) as numbers(i)",
+        [day, str(score), opportunities],
+    )
+    connection.execute(
+        "create or replace table marts.csm_feature_adoption as select 'default' as tenant_id, 'A' || i as account_id, "
+        "cast(? as date) as as_of_date, 'feature ' || lpad(cast(f as varchar), 4, '0') as feature, 'core' as module, "
+        "true as in_plan, 28 as window_days, f as users_in_window, f * 2 as events_in_window, f > 0 as adopted, "
+        "cast(0.5 as double) as portfolio_adoption_rate from range(?) as numbers(i), range(?) as more(f)",
+        [day, reviews, features],
+    )
+    connection.execute(
+        "create or replace table marts.csm_qbr as select 'default' as tenant_id, 'A' || i as account_id, "
+        "'Q2 2026' as period, 'quarterly' as trigger, cast($day as date) as as_of_date, "
+        "'Account ' || i as account_name, cast(null as varchar) as segment, cast(null as varchar) as plan, "
+        "cast('2026-04-01' as date) as period_start, cast($day as date) as period_end, "
+        "cast(null as date) as renewal_date, cast(null as integer) as days_to_renewal, 10 as seats, "
+        "cast(100 as decimal(18, 2)) as mrr, 'EUR' as currency, cast('2026-04-01' as date) as health_start_date, "
+        "cast($day as date) as health_end_date, cast(50 as double) as score_start, "
+        "cast($score as double) as score_end, 'AMBER' as rag_start, "
+        "case when $score >= 70 then 'GREEN' else 'RED' end as rag_end, "
+        "'AMBER → GREEN' as rag_path, cast(45 as double) as lowest_score, "
+        "cast(90 as double) as highest_score, 'usage_trend' as up_signal_1, "
+        "cast(12 as double) as up_points_1, cast(null as varchar) as up_signal_2, cast(null as double) as up_points_2, "
+        "cast(null as varchar) as down_signal_1, cast(null as double) as down_points_1, "
+        "cast(null as varchar) as down_signal_2, cast(null as double) as down_points_2, "
+        "'nps_score' as weak_signal_1, cast(null as varchar) as weak_signal_2, cast(null as varchar) as weak_signal_3, "
+        "7 as active_users, 5 as active_users_previous, 700 as events, 500 as events_previous, 3 as adopted_features, "
+        "2 as adopted_features_previous, 4 as tickets_solved, 0 as tickets_solved_previous, "
+        "cast(5.5 as double) as median_hours_to_solve, cast(null as double) as median_hours_to_solve_previous "
+        "from range($reviews) as numbers(i)",
+        {"day": day, "score": score, "reviews": reviews},
+    )
+
+
+async def at_once(_seconds: float) -> None:
+    """A wait that is over."""
+
+
+@asynccontextmanager
+async def adapter_of(server: SandboxServer, **more: Any) -> AsyncGenerator[NotionCSMAdapter]:
+    """An adapter on the four databases of a sandbox, made if they are not there; it never waits between attempts."""
+    client = new_client(NotionSettings.of({"NOTION_TOKEN": server.token, "NOTION_BASE_URL": server.url}))
+    ids = await init_workspace(client, server.root_page_id)
+    more.setdefault("caller", Caller(RequestBudget(1_000_000), sleep=at_once))
+    try:
+        yield NotionCSMAdapter(client, database_ids=ids, data_source_ids={}, **more)
+    finally:
+        await client.aclose()
+
+
+async def publish(
+    connection: duckdb.DuckDBPyConnection,
+    adapter: NotionCSMAdapter,
+    *,
+    day: date = DAY,
+    kinds: Sequence[str] = KINDS,
+    run_id: str = "run",
+    **more: Any,
+) -> tuple[Plan, Report]:
+    """Plan and apply."""
+    ledger = Ledger(connection)
+    plan = await make_plan(connection, adapter, ledger, day, kinds=kinds, **more)
+    return plan, await apply_plan(plan, adapter, ledger, run_id=run_id)
+
+
+def held(file: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every page of the four databases by their titles: properties by name and blocks, without ids and times."""
+    found: dict[str, list[dict[str, Any]]] = {title: [] for title in TITLES}
+    with closing(sqlite3.connect(file)) as store:
+        store.row_factory = sqlite3.Row
+        sources = {row["seq"]: row for row in store.execute("select * from sources")}
+        blocks: dict[str, list[tuple[str, str]]] = {}
+        for row in store.execute("select * from blocks where in_trash = 0 order by parent, position"):
+            content = json.loads(row["content"])
+            text = "".join(run["plain_text"] for run in content.get("rich_text", []))
+            blocks.setdefault(row["parent"], []).append((row["type"], text))
+        for row in store.execute("select * from pages where source is not null order by title"):
+            source = sources[row["source"]]
+            values = json.loads(row["properties"])
+            page: dict[str, Any] = {"in_trash": bool(row["in_trash"]), "blocks": blocks.get(row["id"], [])}
+            for name, config in json.loads(source["properties"]).items():
+                if name != CSM_LAST_SCAN:
+                    options = {one["id"]: one["name"] for one in config.get("select", {}).get("options", [])}
+                    page[name] = _shown(values.get(config["id"]), options)
+            title = "".join(run["plain_text"] for run in json.loads(source["title"]))
+            found[title].append(page)
+    return {
+        title: sorted(pages, key=lambda page: json.dumps(page, sort_keys=True, default=str))
+        for title, pages in found.items()
+    }
+
+
+def _shown(value: Any, options: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return "".join(run.get("plain_text", "") for run in value)
+    if isinstance(value, dict):
+        return value.get("start")
+    return options.get(value, value) if isinstance(value, str) else value

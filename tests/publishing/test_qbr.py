@@ -1,0 +1,146 @@
+"""The text of a business review says what its row says, for rows with everything and rows with nothing."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from csm_core.config import Config
+from csm_core.publishing.qbr import LABELS, NEXT_STEPS, compose, load_qbrs
+from csm_core.rubric import SIGNAL_NAMES
+from csm_core.warehouse.database import Warehouse
+from tests.publishing.notion.publication import DAY, fill
+
+ROW: dict[str, Any] = {
+    "account_id": "A1",
+    "account_name": "One",
+    "period": "Q2 2026",
+    "trigger": "quarterly",
+    "as_of_date": date(2026, 7, 1),
+    "period_start": date(2026, 4, 1),
+    "period_end": date(2026, 6, 30),
+    "renewal_date": None,
+    "days_to_renewal": None,
+    "seats": None,
+    "mrr": None,
+    "currency": None,
+    "health_start_date": date(2026, 4, 1),
+    "health_end_date": date(2026, 6, 30),
+    "score_start": 72.0,
+    "score_end": 64.5,
+    "rag_start": "GREEN",
+    "rag_end": "AMBER",
+    "rag_path": "GREEN → AMBER",
+    "lowest_score": 60.0,
+    "highest_score": 74.0,
+    **{
+        f"{direction}_{what}_{place}": None
+        for direction in ("up", "down")
+        for what in ("signal", "points")
+        for place in (1, 2)
+    },
+    **{f"weak_signal_{place}": None for place in (1, 2, 3)},
+    "active_users": 7,
+    "active_users_previous": 0,
+    "events": 110,
+    "events_previous": 100,
+    "adopted_features": 4,
+    "adopted_features_previous": 4,
+    "tickets_solved": 2,
+    "tickets_solved_previous": 0,
+    "median_hours_to_solve": 20.95,
+    "median_hours_to_solve_previous": None,
+}
+
+
+def test_a_fall_is_said_with_its_numbers_and_path():
+    content = compose({**ROW, "down_signal_1": "usage_trend", "down_points_1": -7.0}, [], [])
+    assert "fell from 72.0 (GREEN) to 64.5 (AMBER), 7.5 points" in content.health_summary
+    assert "Band changes: GREEN → AMBER; scores between 60.0 and 74.0." in content.health_summary
+    assert "lost most from usage trend (-7.0)" in content.health_summary
+    assert content.health_rag == "AMBER"
+
+
+def test_an_account_that_was_not_scored_is_said_not_to_be():
+    nothing = dict.fromkeys(
+        ["score_start", "score_end", "rag_start", "rag_end", "rag_path", "health_start_date", "health_end_date"]
+    )
+    content = compose({**ROW, **nothing}, [], [])
+    assert content.health_summary == "The account was not scored between 2026-04-01 and 2026-06-30."
+    assert content.health_rag is None
+
+
+def test_metrics_are_against_the_period_before():
+    metrics = compose(ROW, [], []).roi_metrics
+    assert metrics == {
+        "Active users": "7, none the period before",
+        "Events": "110, 100 the period before (+10 %)",
+        "Features used": "4, as many as the period before",
+        "Tickets solved": "2, none the period before",
+        "Median hours to solve a ticket": "20.9",
+    }
+
+
+def test_users_are_left_out_where_nobody_says_who_used_it():
+    nobody = {**ROW, "active_users": 0, "active_users_previous": 0}
+    assert "Active users" not in compose(nobody, [], []).roi_metrics
+    assert compose({**nobody, "events": 0}, [], []).roi_metrics["Active users"] == "none"
+    left = compose({**nobody, "active_users_previous": 5}, [], []).roi_metrics
+    assert left["Active users"] == "0, 5 the period before (-100 %)"
+
+
+def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
+    with Warehouse.from_config(Config(warehouse=tmp_path / "w.duckdb")).connect() as marts:
+        fill(marts, 1, reviews=1, features=5)
+        marts.execute(
+            "update marts.csm_feature_adoption set adopted = false, events_in_window = 0, portfolio_adoption_rate = "
+            "case feature when 'feature 0003' then 0.9 when 'feature 0002' then 0.4 end where feature >= 'feature 0002'"
+        )
+        marts.execute("update marts.csm_feature_adoption set adopted = true where feature = 'feature 0000'")
+        (review,) = load_qbrs(marts, DAY)
+    order = [feature[-1] for feature in review.content.feature_adoption_scorecard]
+    assert order == ["1", "0", "3", "2", "4"]
+
+
+def test_the_scorecard_says_use_and_others():
+    entry = {
+        "feature": "api",
+        "adopted": True,
+        "users_in_window": 1,
+        "events_in_window": 12,
+        "window_days": 28,
+        "portfolio_adoption_rate": 0.555,
+    }
+    idle = {
+        "feature": "chat",
+        "adopted": False,
+        "users_in_window": 0,
+        "events_in_window": 0,
+        "window_days": None,
+        "portfolio_adoption_rate": None,
+    }
+    scorecard = compose(ROW, [entry, idle], []).feature_adoption_scorecard
+    assert scorecard["api"] == {"used": "12 times by 1 user in 28 days", "in use at": "56 % of customers"}
+    assert scorecard["chat"] == {"not used": "in the adoption window"}
+
+
+def test_next_steps_come_from_opportunities_and_then_from_weak_signals():
+    opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
+    content = compose({**ROW, "weak_signal_1": "nps_score"}, [], [opportunity])
+    assert content.expansion_next_steps == ("Offer seats. 18 users on 20 seats.", NEXT_STEPS["nps_score"])
+
+
+def test_a_renewal_is_named_with_its_date():
+    near = {
+        "trigger": "contract_proximity",
+        "period": "Renewal 2026-09-15",
+        "days_to_renewal": 76,
+        "renewal_date": date(2026, 9, 15),
+    }
+    assert "renews on 2026-09-15, in 76 days" in compose({**ROW, **near}, [], []).health_summary
+
+
+@pytest.mark.parametrize("signal", SIGNAL_NAMES)
+def test_every_signal_has_a_name_and_a_step(signal):
+    assert LABELS[signal]
+    assert NEXT_STEPS[signal].endswith(".")

@@ -1,0 +1,153 @@
+"""Refused records: counted, shown, exported, repaired and put back."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import duckdb
+import pytest
+
+from csm_core.errors import InputError
+from csm_core.staging import quarantine
+
+HEADER = "event_id,account_id,event_name,quantity,occurred_at,note\n"
+
+
+@pytest.fixture
+def refused(way_in):
+    way_in.write_company()
+    way_in.write(
+        "usage_events/1.csv",
+        HEADER
+        + "q1,a1,x,many,2026-06-01,=HYPERLINK(1)\n"
+        + "q2,nobody,x,-5,2026-06-01,-5\n"
+        + "q3,a1,x,1e3,2026-06-01,plain\n"
+        + "broken\n",
+    )
+    way_in.run()
+    return way_in
+
+
+def test_the_summary_counts_by_reason(refused):
+    found = quarantine.summary(refused.connection)
+    assert [(one.entity, one.system, one.field, one.reason, one.records) for one in found] == [
+        ("usage_events", "files", "quantity", "invalid_number", 2),
+        ("usage_events", "files", "account_id", "unknown_account", 1),
+        ("usage_events", "files", None, "unparseable_row", 1),
+    ]
+    assert found[0].example == "1e3"
+
+
+def test_rows_show_where_they_come_from(refused):
+    records = quarantine.rows(refused.connection, "usage_events", limit=2)
+    assert [(one.source_line, one.field, one.value) for one in records] == [
+        (2, "quantity", "many"),
+        (3, "account_id", "nobody"),
+    ]
+    assert records[0].source_file.endswith("usage_events/1.csv")
+    assert json.loads(records[0].raw_text or "")["note"] == "=HYPERLINK(1)"
+
+
+def test_a_warehouse_without_quarantine_has_nothing_to_show(way_in):
+    assert quarantine.summary(way_in.connection) == []
+    assert quarantine.rows(way_in.connection, "tickets") == []
+
+
+def test_csv_export_is_safe_in_a_spreadsheet(refused, tmp_path):
+    path = tmp_path / "out.csv"
+    assert quarantine.export(refused.connection, "usage_events", path) == 4
+    with path.open(newline="") as file:
+        records = list(csv.DictReader(file))
+    assert [(one["event_id"], one["note"], one["quantity"], one["rejected_reason"]) for one in records] == [
+        ("q1", "'=HYPERLINK(1)", "many", "invalid_number"),
+        ("q2", "-5", "-5", "unknown_account"),
+        ("q3", "plain", "1e3", "invalid_number"),
+        ("", "", "", "unparseable_row"),
+    ]
+    assert records[3]["rejected_text"] == "broken"
+    assert records[3]["rejected_line"] == "5"
+
+
+def test_a_csv_export_repaired_in_a_spreadsheet_goes_back_in_with_every_value_as_it_was(way_in, tmp_path):
+    awkward = {
+        "r1": "=1+1",
+        "r2": "'=1+1",
+        "r3": "''=1+1",
+        "r4": "-5",
+        "r5": "-five",
+        "r6": "it's",
+        "r7": "@all",
+        "r8": "'plain'",
+        "r9": '+ "a", b',
+    }
+    way_in.write_company()
+    with (way_in.folder / "accounts.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["account_id", "account_name", "created_at"])
+        writer.writerows([["a1", "Ahlers", ""], ["a2", "Bolt", ""]])
+        writer.writerows([[key, value, "1.6.2026"] for key, value in awkward.items()])
+    way_in.run()
+    path = tmp_path / "repair.csv"
+    assert quarantine.export(way_in.connection, "accounts", path) == len(awkward)
+    with path.open(encoding="utf-8", newline="") as file:
+        exported = list(csv.DictReader(file))
+    assert [row["account_name"][0] for row in exported if row["account_name"] not in ("-5", "it's", "'plain'")] == (
+        ["'"] * 6
+    )
+    (way_in.folder / "accounts").mkdir()
+    (way_in.folder / "accounts.csv").rename(way_in.folder / "accounts" / "first.csv")
+    with (way_in.folder / "accounts" / "repaired.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, exported[0])
+        writer.writeheader()
+        writer.writerows(row | {"created_at": "2026-06-01"} for row in exported)
+    way_in.run()
+    names = "select account_id, account_name from staging.stg_accounts where account_id like 'r%'"
+    assert dict(way_in.rows(names)) == awkward
+    assert quarantine.rows(way_in.connection, "accounts") == []
+
+
+def test_only_an_export_loses_apostrophes(way_in):
+    way_in.write_company(accounts="account_id,account_name,rejected_field\na1,'=Ahlers,x\na2,Bolt,\n")
+    way_in.run()
+    assert way_in.rows("select account_name from staging.stg_accounts where account_id = 'a1'") == [("'=Ahlers",)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_other_exports_are_exact_and_go_back_in_once_repaired(refused, tmp_path, form):
+    path = tmp_path / f"out.{form}"
+    quarantine.export(refused.connection, "usage_events", path)
+    other = duckdb.connect()
+    assert other.execute(f"select note from '{path}' where event_id = 'q1'").fetchall() == [("=HYPERLINK(1)",)]
+    target = refused.folder / "usage_events" / f"repaired.{form}"
+    other.execute(
+        f"copy (select * replace ('7' as quantity, 'a1' as account_id) from '{path}' where event_id is not null) "
+        f"to '{target}' (format {'json' if form == 'jsonl' else 'parquet'})"
+    )
+    report = refused.run()["usage_events"]
+    assert (report.read, report.loaded) == (3, 3)
+    assert refused.rows("select quantity from staging.stg_usage_events where event_id like 'q%'") == [(7,)] * 3
+    # What has come right is no longer in quarantine; the broken row is.
+    assert [one.reason for one in quarantine.rows(refused.connection, "usage_events")] == ["unparseable_row"]
+
+
+@pytest.mark.parametrize(
+    ("entity", "name", "expected"),
+    [
+        ("orders", "out.csv", "not an entity: 'orders'"),
+        ("usage_events", "out.xlsx", r"use one of \.csv, \.jsonl, \.parquet"),
+        ("usage_events", "nowhere/out.csv", "not a folder"),
+        ("tickets", "out.csv", "nothing has been staged for tickets"),
+    ],
+)
+def test_what_cannot_be_exported_is_an_error(refused, tmp_path, entity, name, expected):
+    with pytest.raises(InputError, match=expected):
+        quarantine.export(refused.connection, entity, tmp_path / name)
+
+
+def test_an_export_that_fails_leaves_the_earlier_file(refused, tmp_path):
+    folder = tmp_path / "out.csv"
+    folder.mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        quarantine.export(refused.connection, "usage_events", folder)
+    assert list(tmp_path.glob(".out*")) == []

@@ -1,0 +1,70 @@
+"""How far a built day is said to be complete: by the changes of what its table reads, and by nothing else."""
+
+from datetime import UTC, date, datetime
+
+import duckdb
+import pytest
+
+from csm_core.contract import ENTITIES
+from csm_core.warehouse.late_changes import days_touched_by_late_records, mark_built, note_changes, prepare
+
+ANSWERS = ENTITIES["nps_responses"]
+EARLIER, LATER = date(2026, 6, 29), date(2026, 6, 30)
+INPUTS = {
+    "intermediate.int_account_days": ["staging.stg_accounts"],
+    "intermediate.int_account_nps": ["intermediate.int_account_days", "staging.stg_nps_responses"],
+}
+
+
+@pytest.fixture
+def connection():
+    with duckdb.connect() as opened:
+        opened.execute("create schema run")
+        prepare(opened)
+        for model in INPUTS:
+            build(opened, model, EARLIER)
+        yield opened
+
+
+def build(connection: duckdb.DuckDBPyConnection, model: str, day: date) -> None:
+    mark_built(connection, model, INPUTS[model], (day, day))
+
+
+def note_an_answer(connection: duckdb.DuckDBPyConnection) -> None:
+    for table in ("before", "after"):
+        connection.execute(f"create temp table {table} ({ANSWERS.definition})")
+    connection.execute(
+        "insert into after by name select 'r1' as response_id, 'a1' as account_id, 'p1' as respondent_id, 9 as score, "
+        "timestamp '2026-06-28 12:00:00' as responded_at"
+    )
+    note_changes(connection, ANSWERS, "temp.before", "temp.after", datetime(2026, 7, 1, tzinfo=UTC))
+
+
+def marks(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
+    return connection.execute("select model, as_of_date, change_id from run.model_marks order by all").fetchall()
+
+
+def test_a_mark_is_the_same_whether_others_changed_before_or_after(connection):
+    population, answers = INPUTS
+    build(connection, population, LATER)
+    note_an_answer(connection)
+    build(connection, answers, LATER)
+    undisturbed = marks(connection)
+    # As after a kill: everything is there already when the day is built once more.
+    build(connection, population, LATER)
+    build(connection, answers, LATER)
+    assert marks(connection) == undisturbed
+    assert (answers, LATER, 1) in undisturbed
+    assert (population, LATER, 0) in undisturbed
+
+
+def test_what_reads_the_change_lacks_it_until_it_is_built_again(connection):
+    _, answers = INPUTS
+    note_an_answer(connection)
+
+    def lacking() -> tuple[date, ...]:
+        return days_touched_by_late_records(connection, LATER, 3, table=answers).days
+
+    assert lacking() == (EARLIER,)
+    build(connection, answers, EARLIER)
+    assert lacking() == ()
