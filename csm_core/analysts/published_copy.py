@@ -61,8 +61,9 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
         finally:
             connection.execute(f"detach {_COPY}")
         views = _views_of_marts(connection)
+        comments = _comments_of(connection, [name for name, *_ in views])
         with duckdb.connect(str(fresh)) as copy:
-            _replace_views(copy, views)
+            _replace_views(copy, views, comments)
             _replace_macros(copy, macros)
             copy.execute("checkpoint")
         checksum = _checksum_of(sha256_of(fresh))
@@ -209,13 +210,28 @@ def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, st
     ).fetchall()
 
 
-def _replace_views(copy: duckdb.DuckDBPyConnection, views: Sequence[tuple[str, str, str | None]]) -> None:
+def _comments_of(connection: duckdb.DuckDBPyConnection, views: Sequence[str]) -> list[tuple[str, str, str]]:
+    """View, column and comment of every commented column of the views."""
+    return connection.execute(
+        "select table_name, column_name, comment from duckdb_columns() where database_name = current_database() "
+        "and schema_name = 'marts' and list_contains(?, table_name) and comment is not null order by all",
+        [list(views)],
+    ).fetchall()
+
+
+def _replace_views(
+    copy: duckdb.DuckDBPyConnection,
+    views: Sequence[tuple[str, str, str | None]],
+    comments: Sequence[tuple[str, str, str]],
+) -> None:
     for name, *_ in _views_of_marts(copy):
         copy.execute(f"drop view marts.{identifier(name)}")
     for name, definition, text in views:
         copy.execute(definition)
         if text:
             copy.execute(f"comment on view marts.{identifier(name)} is {literal(text)}")
+    for name, column, text in comments:
+        copy.execute(f"comment on column marts.{identifier(name)}.{identifier(column)} is {literal(text)}")
 
 
 def _replace_macros(

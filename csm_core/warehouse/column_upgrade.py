@@ -64,6 +64,9 @@ def show_previous_names(connection: duckdb.DuckDBPyConnection, model: SqlModel) 
     connection.execute(f"create or replace view {view} as select {listed} from {model.table}")
     text = f"{model.table} with the column names of the previous version; the next version removes this view."
     connection.execute(f"comment on view {view} is {literal(text)}")
+    for name, description in model.columns.items():
+        column = quoted(model.renamed.get(name, name))
+        connection.execute(f"comment on column {view}.{column} is {literal(description)}")
 
 
 @cache

@@ -64,6 +64,8 @@ def test_a_mart_with_renamed_columns_has_a_view_with_the_previous_names_in_the_c
         copy = publish_copy(warehouse)
         with duckdb.connect(str(copy), read_only=True) as connection:
             assert connection.execute("select number from marts.daily_v0 order by 1").fetchall() == [(1,), (2,)]
+            uncommented = "select column_name from duckdb_columns() where schema_name = 'marts' and comment is null"
+            assert connection.execute(uncommented).fetchall() == []
         with duckdb.connect() as connection:
             connection.execute(f"attach '{copy}' as analytics (read_only)")
             assert connection.execute("select max(number) from analytics.marts.daily_v0").fetchall() == [(2,)]
