@@ -135,12 +135,14 @@ signals as (
             when usage_facts.ever_logged_in then cast($login_window_days + 1 as bigint)
         end as login_frequency_days,
         interactions.days_since_last_interaction,
+        -- The levels of the scoring table: to 30 days, to 89 days, and from 90 days past due.
         case
             when invoices.days_past_due is null or invoices.days_past_due <= 0 then 'current'
             when invoices.days_past_due <= 30 then 'overdue_30'
             when invoices.days_past_due <= 89 then 'overdue_60'
             else 'overdue_90_plus'
         end as invoice_payment_status,
+        -- By the mean sentiment: above 0.25, from -0.25, from -1.25, and below, in whole numbers.
         case
             when support.scoped_sentiments = 0 then 'neutral'
             when 4 * support.sentiment_sum > support.scoped_sentiments then 'positive'
@@ -151,6 +153,7 @@ signals as (
         support.open_tickets as open_ticket_count,
         subscriptions.days_to_renewal,
         case
+            -- 0.5 is the default of the scoring table, 2 its maximum.
             when subscriptions.seats is null or not usage_facts.shows_users then cast(0.5 as double)
             else
                 least(
