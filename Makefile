@@ -46,15 +46,17 @@ test: setup-dev ## the suite, under 8 minutes on 2 cores
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup-dev ## ruff (format and rules), import-linter, and pyright in strict mode for csm_core
+lint: setup ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/sqlfluff lint --processes 2 sql
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/basedpyright --level error
 
-format: setup-dev ## let ruff put the code in order
+format: setup ## let ruff and sqlfluff format the code and the SQL
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix --processes 2 sql
 
 bench: setup-dev ## ratios against floors, in one run
 	$(BIN)/python -m benchmarks

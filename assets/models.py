@@ -29,6 +29,7 @@ from csm_core.warehouse.late_changes import span_text
 from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import check_names, run_checks
 from csm_core.warehouse.models import SqlModel
+from csm_core.warehouse.new_inputs import build_new_inputs
 from csm_core.warehouse.rows import fetch_dicts
 
 PREVIEW_ROWS = 5
@@ -95,6 +96,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
                 require_population(connection, days)
                 begin_days(connection, days, days_run_id(context))
             parameters = model_parameters(pipeline.config)
+            if days:
+                build_new_inputs(connection, model, parameters, days)
             if model.name == REVIEWS and (early := quarter_of(context)):
                 result = build_reviews_early(connection, model, parameters, days, early)
             else:

@@ -7,13 +7,14 @@ import dagster as dg
 from assets.analytics import NAME as ANALYTICS
 from assets.context import DAY_AFTER, QUARTER
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, QBR_PAGES
+from csm_core.days.quarter_reviews import INTERMEDIATE_STEPS, MART_STEPS
 
 BACKFILL_SCORES = "backfill_scores"
 LATE_DAYS = "late_days"
 LOAD_RECORDS = "load_records"
 DAYS = "csm_days"
 
-_REVIEWS = dg.AssetSelection.assets("csm_qbr", QBR_PAGES)
+_REVIEWS = dg.AssetSelection.assets(*INTERMEDIATE_STEPS, *MART_STEPS, "csm_qbr", QBR_PAGES)
 _PUBLISH = dg.AssetSelection.assets(HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
 
 

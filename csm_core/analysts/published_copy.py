@@ -40,7 +40,7 @@ _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
 # Of the others only complete and accepted days are copied. These list statuses and the latest of such days; a review
 # is about the days before the one in which it falls due.
-_WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr")
+_WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr", "marts.csm_review_signals")
 
 
 def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
@@ -62,7 +62,10 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
             _bring_up_to_date(connection, lacking)
         finally:
             connection.execute(f"detach {_COPY}")
+        views = _views_of_marts(connection)
+        comments = _comments_of(connection, [name for name, *_ in views])
         with duckdb.connect(str(fresh)) as copy:
+            _replace_views(copy, views, comments)
             _replace_macros(copy, macros)
             copy.execute("checkpoint")
         checksum = _checksum_of(sha256_of(fresh))
@@ -199,6 +202,38 @@ def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: st
         [schema, table],
     ).fetchall():
         connection.execute(f"comment on column {_COPY}.{schema}.{table}.{identifier(column)} is {literal(text)}")
+
+
+def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str | None]]:
+    """Name, definition and comment of every view that is beside the marts."""
+    return connection.execute(
+        "select view_name, sql, comment from duckdb_views() where database_name = current_database() "
+        "and schema_name = 'marts' and not internal order by view_name"
+    ).fetchall()
+
+
+def _comments_of(connection: duckdb.DuckDBPyConnection, views: Sequence[str]) -> list[tuple[str, str, str]]:
+    """View, column and comment of every commented column of the views."""
+    return connection.execute(
+        "select table_name, column_name, comment from duckdb_columns() where database_name = current_database() "
+        "and schema_name = 'marts' and list_contains(?, table_name) and comment is not null order by all",
+        [list(views)],
+    ).fetchall()
+
+
+def _replace_views(
+    copy: duckdb.DuckDBPyConnection,
+    views: Sequence[tuple[str, str, str | None]],
+    comments: Sequence[tuple[str, str, str]],
+) -> None:
+    for name, *_ in _views_of_marts(copy):
+        copy.execute(f"drop view marts.{identifier(name)}")
+    for name, definition, text in views:
+        copy.execute(definition)
+        if text:
+            copy.execute(f"comment on view marts.{identifier(name)} is {literal(text)}")
+    for name, column, text in comments:
+        copy.execute(f"comment on column marts.{identifier(name)}.{identifier(column)} is {literal(text)}")
 
 
 def _replace_macros(

@@ -21,11 +21,12 @@ from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import CheckOutcome, run_checks
 from csm_core.warehouse.models import SqlModel, load_models
+from csm_core.warehouse.new_inputs import build_new_inputs
 
 DAYS_MODEL = "csm_days"
 CURRENT_MODEL = "csm_health_current"
 # These compare a day with days before it, the first by at most so many days.
-LOOKING_BACK = ("csm_rag_transitions", "csm_qbr")
+LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
 LOOK_BACK_DAYS = 28
 
 
@@ -152,6 +153,8 @@ def _acceptable(status: day_status.DayStatus | None, day: date, checks: Collecti
 def _build(
     connection: duckdb.DuckDBPyConnection, config: Config, model: SqlModel, span: tuple[date, date]
 ) -> ModelResult:
+    if model.partitioned:
+        build_new_inputs(connection, model, model_parameters(config), span)
     result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
     failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
     if failed:

@@ -13,8 +13,11 @@ from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 
-# What a review takes of its own day: who the account is, and what its subscriptions say.
+# What a review reads of the account on its own day.
 OF_THE_DAY = ("int_account_days", "int_account_subscriptions")
+# The steps of a review, each after those that it reads; the review itself is the mart csm_qbr.
+INTERMEDIATE_STEPS = ("int_review_periods", "int_review_usage", "int_review_tickets")
+MART_STEPS = ("csm_review_signals",)
 
 
 def build_reviews_early(
@@ -30,11 +33,18 @@ def build_reviews_early(
     renewals, when it has ended.
     """
     result = build_model(connection, reviews, parameters, days)
-    models = load_models("intermediate")
-    for name in OF_THE_DAY:
-        build_model(connection, models[name], parameters, (first_of_quarter, first_of_quarter))
-    early = build_model(connection, reviews, parameters, (first_of_quarter, first_of_quarter))
-    for outcome in run_checks(connection, reviews, (first_of_quarter, first_of_quarter)):
+    models = {**load_models("intermediate"), **load_models("marts")}
+    for name in (*OF_THE_DAY, *INTERMEDIATE_STEPS, *MART_STEPS):
+        _build_early(connection, models[name], parameters, first_of_quarter)
+    early = _build_early(connection, reviews, parameters, first_of_quarter)
+    return ModelResult(result.table, result.rows + early.rows, result.seconds + early.seconds)
+
+
+def _build_early(
+    connection: duckdb.DuckDBPyConnection, model: SqlModel, parameters: Mapping[str, Any], day: date
+) -> ModelResult:
+    result = build_model(connection, model, parameters, (day, day))
+    for outcome in run_checks(connection, model, (day, day)):
         if not outcome.passed:
             raise WarehouseError(outcome.text())
-    return ModelResult(result.table, result.rows + early.rows, result.seconds + early.seconds)
+    return result

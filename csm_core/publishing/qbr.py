@@ -1,6 +1,6 @@
 """Business reviews of a day: mart rows become text and figures, two or three sentences a section.
 
-The text is composed from the numbers; nothing is said that a column does not say.
+The text is composed from the numbers: every statement comes from a column.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LABELS: dict[str, str] = {
     "nps_score": "NPS",
     "escalation_count_90_days": "escalations",
 }
-"""How a signal is called in a sentence."""
+"""Names of the signals in a sentence."""
 
 NEXT_STEPS: dict[str, str] = {
     "feature_adoption_rate": "Pick two features of the plan that are not used yet and plan a short training for each.",
@@ -51,12 +51,12 @@ NEXT_STEPS: dict[str, str] = {
     "invoice_payment_status": "Clear the open invoices with their finance team.",
     "support_sentiment": "Go through the open and badly rated tickets together with support.",
     "days_to_renewal": "Start the renewal conversation, with terms and dates in writing.",
-    "seats_utilization_rate": "Compare seats and active users and fit one to the other.",
-    "stakeholder_engagement": "Widen the circle: meet an executive sponsor and two further contacts.",
-    "nps_score": "Call the respondents with the lowest answers and tell them what follows.",
+    "seats_utilization_rate": "Compare seats with active users and adjust the seat count.",
+    "stakeholder_engagement": "Engage an executive sponsor and two more contacts.",
+    "nps_score": "Call the respondents with the lowest answers and close the loop with them.",
     "escalation_count_90_days": "Review the escalated tickets and agree on what prevents the next one.",
 }
-"""What to do about a weak signal."""
+"""Next step for a weak signal."""
 
 
 def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | None = None) -> list[QBRRecord]:
@@ -113,11 +113,13 @@ def compose(
 def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str]:
     rate = entry["portfolio_adoption_rate"]
     others = {} if rate is None else {"in use at": f"{100 * rate:.0f} % of customers"}
+    window = "the adoption window" if entry["window_days"] is None else f"{entry['window_days']} days"
     if not entry["adopted"]:
-        return {"not used": "in 28 days", **others}
-    users = f" by {counted(entry['users_28d'], 'user')}" if entry["users_28d"] else ""
-    times = "once" if entry["events_28d"] == 1 else f"{entry['events_28d']:,} times"
-    return {"used": f"{times}{users} in 28 days", **others}
+        return {"not used": f"in {window}", **others}
+    count, events = entry["users_in_window"], entry["events_in_window"]
+    users = f" by {count:,} user{'' if count == 1 else 's'}" if count else ""
+    times = "once" if events == 1 else f"{events:,} times"
+    return {"used": f"{times}{users} in {window}", **others}
 
 
 def _health_summary(row: Mapping[str, Any]) -> str:
@@ -127,7 +129,8 @@ def _health_summary(row: Mapping[str, Any]) -> str:
     change = end - start
     if row["health_start_date"] == row["health_end_date"]:
         opening = (
-            f"The health score stands at {end:.1f} ({row['rag_end']}); it was first scored on {row['health_end_date']}."
+            f"The health score is {end:.1f} ({row['rag_end']}); the account was first scored on "
+            f"{row['health_end_date']}."
         )
     elif abs(change) < 0.05:
         opening = f"The health score stayed at {end:.1f} ({row['rag_end']}) from {row['health_start_date']} on."
@@ -140,7 +143,7 @@ def _health_summary(row: Mapping[str, Any]) -> str:
     sentences = [opening]
     if row["rag_path"] and "→" in row["rag_path"]:
         sentences.append(
-            f"On the way it went {row['rag_path']}, between {row['lowest_score']:.1f} and {row['highest_score']:.1f}."
+            f"Band changes: {row['rag_path']}; scores between {row['lowest_score']:.1f} and {row['highest_score']:.1f}."
         )
     up, down = _moved(row, "up"), _moved(row, "down")
     if up and down:
@@ -211,13 +214,13 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
                 and adoption.as_of_date >= reviews.period_end - 28
             group by reviews.account_id, reviews.period
         )
-        select latest.period, adoption.account_id, adoption.feature, adoption.adopted, adoption.users_28d,
-            adoption.events_28d, adoption.portfolio_adoption_rate
+        select latest.period, adoption.account_id, adoption.feature, adoption.adopted, adoption.window_days,
+            adoption.users_in_window, adoption.events_in_window, adoption.portfolio_adoption_rate
         from latest
         inner join marts.csm_feature_adoption as adoption
             on latest.account_id = adoption.account_id and latest.as_of_date = adoption.as_of_date
         where adoption.in_plan
-        order by adoption.account_id, adoption.adopted desc, adoption.events_28d desc,
+        order by adoption.account_id, adoption.adopted desc, adoption.events_in_window desc,
             adoption.portfolio_adoption_rate desc nulls last, adoption.feature
         """,
         {"day": day},

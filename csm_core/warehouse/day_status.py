@@ -289,9 +289,10 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
     if not spans:
         return
     for (table,) in connection.execute(
-        "select distinct table_name from duckdb_columns() where database_name = current_database() "
-        "and schema_name = ? and column_name = 'as_of_date' and table_name not in ('csm_days', 'csm_health_current') "
-        "order by table_name",
+        "select table_name from duckdb_tables() "
+        "inner join duckdb_columns() using (database_name, schema_name, table_name) "
+        "where database_name = current_database() and schema_name = ? and column_name = 'as_of_date' "
+        "and table_name not in ('csm_days', 'csm_health_current') order by table_name",
         [COPIED_LAYER],
     ).fetchall():
         for span in spans:

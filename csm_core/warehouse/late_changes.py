@@ -205,6 +205,14 @@ def note_changes(
         _forget_what_all_hold(connection)
 
 
+def days_built(connection: duckdb.DuckDBPyConnection, table: str, days: tuple[date, date]) -> frozenset[date]:
+    """Which of ``days`` (the first and the last of them) a partitioned table has been built for."""
+    found: list[Any] = connection.execute(
+        "select as_of_date from run.model_marks where model = ? and as_of_date between ? and ?", [table, *days]
+    ).fetchall()
+    return frozenset(day for (day,) in found)
+
+
 def mark_built(
     connection: duckdb.DuckDBPyConnection, table: str, inputs: Iterable[str], days: tuple[date, date] | None
 ) -> None:

@@ -19,6 +19,7 @@ from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
 from csm_core.warehouse.late_changes import mark_built
 from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_select
+from csm_core.warehouse.previous_names import show_previous_names
 from csm_core.warehouse.text_macros import create_macros
 
 # Bounds of an empty range: the days of a roll-up without queued days.
@@ -94,6 +95,8 @@ def build_table(
                     values.update(first_date=queued[0], last_date=queued[-1])
             rows = _replace(connection, model, sql, values)
             comment(connection, model)
+            if model.layer == COPIED_LAYER:
+                show_previous_names(connection, model)
             inputs = parse_select(sql, model.path)[0]
             built = days if model.partitioned else None
             mark_built(connection, model.table, inputs, built)

@@ -46,7 +46,8 @@ def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migratio
     for migration in lacking:
         try:
             with transaction(connection):
-                connection.execute(migration.sql)
+                if migration.sql:
+                    connection.execute(migration.sql)
                 if migration.change:
                     migration.change(connection)
                 connection.execute(
@@ -282,6 +283,36 @@ BASELINE = (
 )
 
 # The first part of a natural key, which is a JSON list of texts; null where the page states no account.
+_WINDOWS = {
+    "int_account_features": {"users_28d": "users_in_window", "events_28d": "events_in_window"},
+    "int_account_support": {"escalations_90d": "escalations_in_window"},
+    "int_account_usage": {
+        "events_28d": "events_in_window",
+        "events_prior_28d": "events_in_window_before",
+        "active_users_28d": "active_users_in_window",
+        "login_days_90d": "login_days_in_window",
+    },
+    "csm_feature_adoption": {"users_28d": "users_in_window", "events_28d": "events_in_window"},
+}
+
+
+def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
+    # Past days keep their values. A warehouse may lack a model's table, or columns that it had in other versions.
+    rows = connection.execute(
+        "select schema_name, table_name, column_name from duckdb_columns() "
+        "where database_name = current_database() and list_contains(?, table_name)",
+        [list(_WINDOWS)],
+    ).fetchall()
+    stored = {(table, column) for _, table, column in rows}
+    for schema, table, column in rows:
+        name = _WINDOWS[table].get(column)
+        if name and (table, name) not in stored:
+            connection.execute(f"alter table {schema}.{table} rename column {column} to {name}")
+    if any(table == "csm_feature_adoption" for table, _ in stored):
+        # `csm notion plan` reads it before a run builds the table again.
+        connection.execute("alter table marts.csm_feature_adoption add column if not exists window_days integer")
+
+
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
 MIGRATIONS = (
@@ -304,4 +335,5 @@ MIGRATIONS = (
         "rename the table of marts that changed since they were copied",
         "alter table run.uncopied rename to changed_marts",
     ),
+    Migration(10, "name columns of a configured window in_window", "", _name_windows),
 )

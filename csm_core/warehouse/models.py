@@ -52,6 +52,7 @@ class SqlModel:
     """One SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is the schema as well.
 
     ``never_null`` are the columns of the key, its nullable ones aside, and those that the yml states as such.
+    ``renamed`` maps columns to the names that they had in the previous version.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SqlModel:
     partitioned: bool
     incremental: Incremental | None
     columns: Mapping[str, str]
+    renamed: Mapping[str, str]
     never_null: tuple[str, ...]
     checks: tuple[Check, ...]
 
@@ -71,6 +73,11 @@ class SqlModel:
     def table(self) -> str:
         """The schema-qualified table that the model fills."""
         return f"{self.layer}.{self.name}"
+
+    @property
+    def view_of_previous_names(self) -> str:
+        """The view that shows a mart with the column names of the previous version, if any column was renamed."""
+        return f"{self.table}_v0"
 
     @property
     def version(self) -> str:
@@ -126,6 +133,7 @@ def load_model(path: Path, layer: str) -> SqlModel:
         partitioned=bool(stated.get("partitioned", False)),
         incremental=Incremental(**cast("dict[str, str]", incremental)) if incremental else None,
         columns=cast("dict[str, str]", stated.get("columns") or {}),
+        renamed=cast("dict[str, str]", stated.get("renamed") or {}),
         never_null=tuple(dict.fromkeys([*(key for key in grain if key not in nullable_grain), *_not_null(checks)])),
         checks=tuple(_checks(checks)),
     )

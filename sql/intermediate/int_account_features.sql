@@ -60,7 +60,9 @@ active_users as (
         on
             run_days.as_of_date >= user_days.usage_date
             and run_days.as_of_date < user_days.usage_date + $adoption_window_days
-            and (user_days.next_usage_date is null or run_days.as_of_date < user_days.next_usage_date)
+            and (
+                user_days.next_usage_date is null or run_days.as_of_date < user_days.next_usage_date
+            )
     where user_days.user_id is not null
     group by user_days.account_id, user_days.feature, run_days.as_of_date
 ),
@@ -95,9 +97,10 @@ select
     account_days.as_of_date,
     features.feature,
     features.module,
-    features.plan is null or (account_days.plan is not null and features.plan = account_days.plan) as in_plan,
-    coalesce(active_users.users, 0) as users_28d,
-    coalesce(feature_usage.events, 0) as events_28d,
+    features.plan is null
+    or (account_days.plan is not null and features.plan = account_days.plan) as in_plan,
+    coalesce(active_users.users, 0) as users_in_window,
+    coalesce(feature_usage.events, 0) as events_in_window,
     feature_usage.events is not null as adopted
 from account_days
 inner join features

@@ -43,7 +43,7 @@ interaction_spans as (
     from interaction_days
 ),
 
-latest as (
+latest_interactions as (
     select
         account_days.account_id,
         account_days.as_of_date,
@@ -59,12 +59,13 @@ latest as (
             )
 ),
 
-engaged as (
+engaged_contacts as (
     select
         account_days.account_id,
         account_days.as_of_date,
         count(distinct interactions.contact_id) as contacts,
-        count(distinct case when interactions.is_key_role then interactions.contact_id end) as key_contacts
+        count(distinct case when interactions.is_key_role then interactions.contact_id end)
+            as key_contacts
     from account_days
     inner join interactions
         on
@@ -79,16 +80,17 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    cast(date_diff('day', latest.interaction_date, account_days.as_of_date) as bigint) as days_since_last_interaction,
-    coalesce(engaged.contacts, 0) as contacts,
-    coalesce(engaged.key_contacts, 0) as key_contacts
+    cast(date_diff('day', latest_interactions.interaction_date, account_days.as_of_date) as bigint)
+        as days_since_last_interaction,
+    coalesce(engaged_contacts.contacts, 0) as contacts,
+    coalesce(engaged_contacts.key_contacts, 0) as key_contacts
 from account_days
-left join latest
+left join latest_interactions
     on
-        account_days.account_id = latest.account_id
-        and account_days.as_of_date = latest.as_of_date
-left join engaged
+        account_days.account_id = latest_interactions.account_id
+        and account_days.as_of_date = latest_interactions.as_of_date
+left join engaged_contacts
     on
-        account_days.account_id = engaged.account_id
-        and account_days.as_of_date = engaged.as_of_date
+        account_days.account_id = engaged_contacts.account_id
+        and account_days.as_of_date = engaged_contacts.as_of_date
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

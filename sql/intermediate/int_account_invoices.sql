@@ -24,7 +24,7 @@ invoices as (
     where cast(issued_at as date) <= $last_date
 ),
 
-first_issued as (
+first_issue_dates as (
     select
         account_id,
         min(issued_date) as first_issued_date
@@ -32,7 +32,7 @@ first_issued as (
     group by account_id
 ),
 
-unpaid as (
+unpaid_totals as (
     select
         account_days.account_id,
         account_days.as_of_date,
@@ -53,14 +53,15 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    coalesce(unpaid.unpaid_invoices, 0) as unpaid_invoices,
-    cast(date_diff('day', unpaid.oldest_due_date, account_days.as_of_date) as bigint) as days_past_due,
-    coalesce(first_issued.first_issued_date <= account_days.as_of_date, false) as ever_invoiced
+    coalesce(unpaid_totals.unpaid_invoices, 0) as unpaid_invoices,
+    cast(date_diff('day', unpaid_totals.oldest_due_date, account_days.as_of_date) as bigint)
+        as days_past_due,
+    coalesce(first_issue_dates.first_issued_date <= account_days.as_of_date, false) as ever_invoiced
 from account_days
-left join unpaid
+left join unpaid_totals
     on
-        account_days.account_id = unpaid.account_id
-        and account_days.as_of_date = unpaid.as_of_date
-left join first_issued
-    on account_days.account_id = first_issued.account_id
+        account_days.account_id = unpaid_totals.account_id
+        and account_days.as_of_date = unpaid_totals.as_of_date
+left join first_issue_dates
+    on account_days.account_id = first_issue_dates.account_id
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -27,7 +27,7 @@ responses as (
         and cast(responded_at as date) > $first_date - $nps_window_days
 ),
 
-summed as (
+score_sums as (
     select
         account_days.account_id,
         account_days.as_of_date,
@@ -50,11 +50,14 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    coalesce(summed.respondents, 0) as respondents,
-    cast((2 * summed.score_sum + summed.respondents) // (2 * summed.respondents) as bigint) as nps_score
+    coalesce(score_sums.respondents, 0) as respondents,
+    cast(
+        (2 * score_sums.score_sum + score_sums.respondents) // (2 * score_sums.respondents)
+        as bigint
+    ) as nps_score
 from account_days
-left join summed
+left join score_sums
     on
-        account_days.account_id = summed.account_id
-        and account_days.as_of_date = summed.as_of_date
+        account_days.account_id = score_sums.account_id
+        and account_days.as_of_date = score_sums.as_of_date
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

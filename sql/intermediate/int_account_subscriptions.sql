@@ -28,7 +28,7 @@ subscriptions as (
     where cast(started_at as date) <= $last_date
 ),
 
-live as (
+live_subscriptions as (
     select
         account_days.account_id,
         account_days.as_of_date,
@@ -44,10 +44,13 @@ live as (
         on
             account_days.account_id = subscriptions.account_id
             and subscriptions.started_date <= account_days.as_of_date
-            and (subscriptions.ended_date is null or subscriptions.ended_date > account_days.as_of_date)
+            and (
+                subscriptions.ended_date is null
+                or subscriptions.ended_date > account_days.as_of_date
+            )
 ),
 
-summed as (
+subscription_totals as (
     select
         account_id,
         as_of_date,
@@ -58,7 +61,7 @@ summed as (
         ) as mrr,
         min(leading_currency) as currency,
         min(renewal_date) as renewal_date
-    from live
+    from live_subscriptions
     group by account_id, as_of_date
 )
 
@@ -66,15 +69,16 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    coalesce(summed.subscriptions, 0) as subscriptions,
-    summed.seats,
-    summed.mrr,
-    summed.currency,
-    summed.renewal_date,
-    cast(date_diff('day', account_days.as_of_date, summed.renewal_date) as bigint) as days_to_renewal
+    coalesce(subscription_totals.subscriptions, 0) as subscriptions,
+    subscription_totals.seats,
+    subscription_totals.mrr,
+    subscription_totals.currency,
+    subscription_totals.renewal_date,
+    cast(date_diff('day', account_days.as_of_date, subscription_totals.renewal_date) as bigint)
+        as days_to_renewal
 from account_days
-left join summed
+left join subscription_totals
     on
-        account_days.account_id = summed.account_id
-        and account_days.as_of_date = summed.as_of_date
+        account_days.account_id = subscription_totals.account_id
+        and account_days.as_of_date = subscription_totals.as_of_date
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -38,7 +38,8 @@ ticket_days as (
         tickets.opened_date > account_days.as_of_date - $sentiment_window_days as is_recent,
         tickets.escalated_date is not null
         and tickets.escalated_date <= account_days.as_of_date
-        and tickets.escalated_date > account_days.as_of_date - $escalation_window_days as is_escalated
+        and tickets.escalated_date
+        > account_days.as_of_date - $escalation_window_days as is_escalated
     from account_days
     inner join tickets
         on
@@ -52,14 +53,14 @@ ticket_days as (
             )
 ),
 
-summed as (
+ticket_totals as (
     select
         account_id,
         as_of_date,
         count(*) filter (where is_open) as open_tickets,
         count(sentiment_value) filter (where is_open or is_recent) as scoped_sentiments,
         cast(sum(sentiment_value) filter (where is_open or is_recent) as bigint) as sentiment_sum,
-        count(*) filter (where is_escalated) as escalations_90d
+        count(*) filter (where is_escalated) as escalations_in_window
     from ticket_days
     group by account_id, as_of_date
 )
@@ -68,13 +69,13 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    coalesce(summed.open_tickets, 0) as open_tickets,
-    coalesce(summed.scoped_sentiments, 0) as scoped_sentiments,
-    coalesce(summed.sentiment_sum, 0) as sentiment_sum,
-    coalesce(summed.escalations_90d, 0) as escalations_90d
+    coalesce(ticket_totals.open_tickets, 0) as open_tickets,
+    coalesce(ticket_totals.scoped_sentiments, 0) as scoped_sentiments,
+    coalesce(ticket_totals.sentiment_sum, 0) as sentiment_sum,
+    coalesce(ticket_totals.escalations_in_window, 0) as escalations_in_window
 from account_days
-left join summed
+left join ticket_totals
     on
-        account_days.account_id = summed.account_id
-        and account_days.as_of_date = summed.as_of_date
+        account_days.account_id = ticket_totals.account_id
+        and account_days.as_of_date = ticket_totals.as_of_date
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

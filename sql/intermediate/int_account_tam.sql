@@ -30,7 +30,7 @@ assessments as (
         and cast(assessed_at as date) > $first_date - $tam_window_days
 ),
 
-latest as (
+latest_assessments as (
     select
         account_days.account_id,
         account_days.as_of_date,
@@ -51,10 +51,10 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    latest.rag as tam_health_rag
+    latest_assessments.rag as tam_health_rag
 from account_days
-left join latest
+left join latest_assessments
     on
-        account_days.account_id = latest.account_id
-        and account_days.as_of_date = latest.as_of_date
+        account_days.account_id = latest_assessments.account_id
+        and account_days.as_of_date = latest_assessments.as_of_date
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

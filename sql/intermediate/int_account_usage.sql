@@ -2,7 +2,8 @@
 -- Definition (signals.md): the facts behind usage_trend, login_frequency_days and seats_utilization_rate: events of the
 -- trend window and of the window before it, login days and active users. Beside them, what events before T can show:
 -- whether an event of the account names a user, and whether an event of the tenant names a feature.
--- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_28d 5, events_prior_28d 7.
+-- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_in_window 5,
+-- events_in_window_before 7.
 
 with account_days as (
     select
@@ -37,7 +38,7 @@ recent_days as (
         and usage_date <= $last_date
 ),
 
-windows as (
+usage_windows as (
     select
         recent_days.account_id,
         run_days.as_of_date,
@@ -45,19 +46,19 @@ windows as (
             sum(recent_days.events) filter (
                 where recent_days.usage_date > run_days.as_of_date - $trend_window_days
             ) as bigint
-        ) as events_28d,
+        ) as events_in_window,
         cast(
             sum(recent_days.events) filter (
                 where
-                    recent_days.usage_date <= run_days.as_of_date - $trend_window_days
-                    and recent_days.usage_date > run_days.as_of_date - 2 * $trend_window_days
+                recent_days.usage_date <= run_days.as_of_date - $trend_window_days
+                and recent_days.usage_date > run_days.as_of_date - 2 * $trend_window_days
             ) as bigint
-        ) as events_prior_28d,
+        ) as events_in_window_before,
         count(*) filter (
             where
-                recent_days.logins > 0
-                and recent_days.usage_date > run_days.as_of_date - $login_window_days
-        ) as login_days_90d
+            recent_days.logins > 0
+            and recent_days.usage_date > run_days.as_of_date - $login_window_days
+        ) as login_days_in_window
     from recent_days
     inner join run_days
         on
@@ -67,7 +68,7 @@ windows as (
     group by recent_days.account_id, run_days.as_of_date
 ),
 
-first_seen as (
+first_days as (
     select
         account_id,
         min(usage_date) as first_usage_date,
@@ -79,13 +80,13 @@ first_seen as (
 ),
 
 -- Of all accounts of the tenant, those outside the population included.
-tenant_first_seen as (
+tenant_first_days as (
     select
         accounts.tenant_id,
-        min(first_seen.first_feature_date) as first_feature_date
-    from first_seen
+        min(first_days.first_feature_date) as first_feature_date
+    from first_days
     inner join accounts
-        on first_seen.account_id = accounts.account_id
+        on first_days.account_id = accounts.account_id
     group by accounts.tenant_id
 ),
 
@@ -124,7 +125,10 @@ active_users as (
         on
             run_days.as_of_date >= user_spans.usage_date
             and run_days.as_of_date < user_spans.usage_date + $active_user_window_days
-            and (user_spans.next_usage_date is null or run_days.as_of_date < user_spans.next_usage_date)
+            and (
+                user_spans.next_usage_date is null
+                or run_days.as_of_date < user_spans.next_usage_date
+            )
     group by user_spans.account_id, run_days.as_of_date
 )
 
@@ -132,25 +136,26 @@ select
     account_days.tenant_id,
     account_days.account_id,
     account_days.as_of_date,
-    coalesce(windows.events_28d, 0) as events_28d,
-    coalesce(windows.events_prior_28d, 0) as events_prior_28d,
-    coalesce(active_users.users, 0) as active_users_28d,
-    coalesce(windows.login_days_90d, 0) as login_days_90d,
-    coalesce(first_seen.first_usage_date <= account_days.as_of_date, false) as ever_active,
-    coalesce(first_seen.first_login_date <= account_days.as_of_date, false) as ever_logged_in,
-    coalesce(first_seen.first_user_date <= account_days.as_of_date, false) as ever_named_user,
-    coalesce(tenant_first_seen.first_feature_date <= account_days.as_of_date, false) as tenant_ever_named_feature
+    coalesce(usage_windows.events_in_window, 0) as events_in_window,
+    coalesce(usage_windows.events_in_window_before, 0) as events_in_window_before,
+    coalesce(active_users.users, 0) as active_users_in_window,
+    coalesce(usage_windows.login_days_in_window, 0) as login_days_in_window,
+    coalesce(first_days.first_usage_date <= account_days.as_of_date, false) as ever_active,
+    coalesce(first_days.first_login_date <= account_days.as_of_date, false) as ever_logged_in,
+    coalesce(first_days.first_user_date <= account_days.as_of_date, false) as ever_named_user,
+    coalesce(tenant_first_days.first_feature_date <= account_days.as_of_date, false)
+        as tenant_ever_named_feature
 from account_days
-left join windows
+left join usage_windows
     on
-        account_days.account_id = windows.account_id
-        and account_days.as_of_date = windows.as_of_date
+        account_days.account_id = usage_windows.account_id
+        and account_days.as_of_date = usage_windows.as_of_date
 left join active_users
     on
         account_days.account_id = active_users.account_id
         and account_days.as_of_date = active_users.as_of_date
-left join first_seen
-    on account_days.account_id = first_seen.account_id
-left join tenant_first_seen
-    on account_days.tenant_id = tenant_first_seen.tenant_id
+left join first_days
+    on account_days.account_id = first_days.account_id
+left join tenant_first_days
+    on account_days.tenant_id = tenant_first_days.tenant_id
 order by account_days.as_of_date, account_days.tenant_id, account_days.account_id

@@ -3,7 +3,7 @@
 -- show no other day. A scored day without a status was scored before there were statuses, and is complete.
 -- Worked example: portfolio_swing fails on 2026-06-30 with 200 accounts scored => held, portfolio_swing, 200.
 
-with scored as (
+with scored_days as (
     select
         as_of_date,
         count(*) as accounts,
@@ -24,14 +24,14 @@ statuses as (
 )
 
 select
-    coalesce(statuses.as_of_date, scored.as_of_date) as as_of_date,
+    coalesce(statuses.as_of_date, scored_days.as_of_date) as as_of_date,
     coalesce(statuses.status, 'complete') as status,
     coalesce(statuses.failed_checks, '') as failed_checks,
     coalesce(statuses.message, '') as message,
     statuses.accepted_by,
-    coalesce(scored.accounts, 0) as accounts,
-    coalesce(statuses.changed_at, scored.scored_at) as changed_at
+    coalesce(scored_days.accounts, 0) as accounts,
+    coalesce(statuses.changed_at, scored_days.scored_at) as changed_at
 from statuses
-full join scored
-    on statuses.as_of_date = scored.as_of_date
-order by coalesce(statuses.as_of_date, scored.as_of_date)
+full join scored_days
+    on statuses.as_of_date = scored_days.as_of_date
+order by coalesce(statuses.as_of_date, scored_days.as_of_date)

@@ -40,7 +40,7 @@ peers as (
         account_days.account_id,
         account_days.as_of_date,
         account_days.segment,
-        usage_facts.events_28d > 0 as is_in_use
+        usage_facts.events_in_window > 0 as is_in_use
     from intermediate.int_account_days as account_days
     inner join intermediate.int_account_usage as usage_facts
         on
@@ -69,9 +69,10 @@ seats as (
         candidates.tenant_id,
         candidates.account_id,
         candidates.as_of_date,
-        usage_facts.active_users_28d as users,
+        usage_facts.active_users_in_window as users,
         subscriptions.seats,
-        (100 * usage_facts.active_users_28d + $seats_percent - 1) // $seats_percent as seats_wanted,
+        (100 * usage_facts.active_users_in_window + $seats_percent - 1) // $seats_percent
+            as seats_wanted,
         subscriptions.mrr,
         subscriptions.currency
     from candidates
@@ -85,7 +86,8 @@ seats as (
             and candidates.as_of_date = subscriptions.as_of_date
     where
         subscriptions.seats > 0
-        and 100 * usage_facts.active_users_28d >= $seats_percent * cast(subscriptions.seats as decimal(30, 0))
+        and 100 * usage_facts.active_users_in_window
+        >= $seats_percent * cast(subscriptions.seats as decimal(30, 0))
 ),
 
 seat_opportunities as (
@@ -95,10 +97,14 @@ seat_opportunities as (
         as_of_date,
         'seats' as opportunity_type,
         '' as subject,
-        cast(users as varchar) || ' active users in 28 days on ' || cast(seats as varchar) || ' seats ('
-        || cast(100 * users // seats as varchar) || ' %). ' || cast(seats_wanted as varchar)
-        || ' seats would bring utilisation to ' || cast($seats_percent as varchar) || ' %.' as evidence,
-        cast(seats_wanted - seats as double) * 12 * cast(mrr as double) / seats as estimated_arr_impact,
+        cast(users as varchar) || ' active users in '
+        || cast($active_user_window_days as varchar) || ' days on '
+        || cast(seats as varchar) || ' seats (' || cast(100 * users // seats as varchar) || ' %). '
+        || cast(seats_wanted as varchar) || ' seats would bring utilisation to '
+        || cast($seats_percent as varchar) || ' %.' as evidence,
+        -- MRR is monthly: 12 months make a year.
+        cast(seats_wanted - seats as double) * 12 * cast(mrr as double) / seats
+            as estimated_arr_impact,
         currency,
         case
             when 100 * users > $seats_high_percent * cast(seats as decimal(30, 0)) then 'high'
@@ -107,8 +113,8 @@ seat_opportunities as (
         end as confidence,
         case
             when users > seats
-                then 'More people work with the product than the contract has seats for. Seats to agree on: '
-            else 'The team is close to its limit: offer room before it is reached. Seats to offer: '
+                then 'The account has more active users than seats. Seats to propose: '
+            else 'The account is close to its seat limit. Seats to propose: '
         end || cast(seats_wanted - seats as varchar) || '.' as recommended_talk_track
     from seats
 ),
@@ -163,20 +169,25 @@ module_opportunities as (
         candidates.as_of_date,
         'module' as opportunity_type,
         account_modules.module as subject,
-        cast(module_peers.accounts_using as varchar) || ' of ' || cast(module_peers.accounts as varchar)
+        cast(module_peers.accounts_using as varchar)
+        || ' of ' || cast(module_peers.accounts as varchar)
         || ' accounts of the same segment that have ' || account_modules.module || ' use it ('
         || cast(100 * module_peers.accounts_using // module_peers.accounts as varchar)
         || ' %). The account uses ' || cast(own_adoption.features_adopted as varchar) || ' of the '
-        || cast(own_adoption.features_in_plan as varchar) || ' features it has.' as evidence,
+        || cast(own_adoption.features_in_plan as varchar) || ' features in its plan.' as evidence,
         cast(null as double) as estimated_arr_impact,
         cast(null as varchar) as currency,
         case
-            when 100 * module_peers.accounts_using >= $peers_high_percent * module_peers.accounts then 'high'
-            when 100 * module_peers.accounts_using >= $peers_medium_percent * module_peers.accounts then 'medium'
+            when
+                100 * module_peers.accounts_using >= $peers_high_percent * module_peers.accounts
+                then 'high'
+            when
+                100 * module_peers.accounts_using >= $peers_medium_percent * module_peers.accounts
+                then 'medium'
             else 'low'
         end as confidence,
-        'They already use most of what they have: show what ' || account_modules.module
-        || ' would add, with an example from a similar customer.' as recommended_talk_track
+        'The account uses most features in its plan. Show what ' || account_modules.module
+        || ' adds, with an example from a similar customer.' as recommended_talk_track
     from candidates
     inner join account_modules
         on
@@ -195,7 +206,8 @@ module_opportunities as (
     where
         account_modules.features_in_plan = 0
         and 100 * module_peers.accounts_using >= $peers_percent * module_peers.accounts
-        and 100 * own_adoption.features_adopted >= $own_adoption_percent * own_adoption.features_in_plan
+        and 100 * own_adoption.features_adopted
+        >= $own_adoption_percent * own_adoption.features_in_plan
 ),
 
 segment_sizes as (
@@ -233,20 +245,28 @@ integration_opportunities as (
         candidates.as_of_date,
         'integration' as opportunity_type,
         account_features.feature as subject,
-        cast(integration_users.accounts_using as varchar) || ' of ' || cast(segment_sizes.accounts as varchar)
+        cast(integration_users.accounts_using as varchar)
+        || ' of ' || cast(segment_sizes.accounts as varchar)
         || ' accounts of the segment use ' || account_features.feature || ' ('
         || cast(100 * integration_users.accounts_using // segment_sizes.accounts as varchar)
-        || ' %). It is in the account''s plan and was not used in 28 days.' as evidence,
+        || ' %). It is in the account''s plan and was not used in '
+        || cast($adoption_window_days as varchar) || ' days.' as evidence,
         cast(null as double) as estimated_arr_impact,
         cast(null as varchar) as currency,
         case
-            when 100 * integration_users.accounts_using >= $peers_high_percent * segment_sizes.accounts then 'high'
-            when 100 * integration_users.accounts_using >= $peers_medium_percent * segment_sizes.accounts
+            when
+                100 * integration_users.accounts_using
+                >= $peers_high_percent * segment_sizes.accounts
+                then 'high'
+            when
+                100 * integration_users.accounts_using
+                >= $peers_medium_percent * segment_sizes.accounts
                 then 'medium'
             else 'low'
         end as confidence,
-        'It is paid for and not connected: offer help with setting up ' || account_features.feature
-        || '.' as recommended_talk_track
+        account_features.feature
+        || ' is included in the plan but not set up. Offer help with the setup.'
+            as recommended_talk_track
     from candidates
     inner join account_features
         on

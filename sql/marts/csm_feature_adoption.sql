@@ -11,8 +11,8 @@ with account_features as (
         feature,
         module,
         in_plan,
-        users_28d,
-        events_28d,
+        users_in_window,
+        events_in_window,
         adopted
     from intermediate.int_account_features
     where as_of_date between $first_date and $last_date
@@ -36,14 +36,20 @@ select
     account_features.feature,
     account_features.module,
     account_features.in_plan,
-    account_features.users_28d,
-    account_features.events_28d,
+    cast($adoption_window_days as integer) as window_days,
+    account_features.users_in_window,
+    account_features.events_in_window,
     account_features.adopted,
-    cast(portfolio.accounts_adopted as double) / nullif(portfolio.accounts_with_feature, 0) as portfolio_adoption_rate
+    cast(portfolio.accounts_adopted as double)
+    / nullif(portfolio.accounts_with_feature, 0) as portfolio_adoption_rate
 from account_features
 inner join portfolio
     on
         account_features.tenant_id = portfolio.tenant_id
         and account_features.as_of_date = portfolio.as_of_date
         and account_features.feature = portfolio.feature
-order by account_features.as_of_date, account_features.tenant_id, account_features.account_id, account_features.feature
+order by
+    account_features.as_of_date,
+    account_features.tenant_id,
+    account_features.account_id,
+    account_features.feature

@@ -45,7 +45,7 @@ previous_days as (
     group by csm_health_scores.tenant_id, csm_health_scores.account_id
 ),
 
-previous as (
+previous_scores as (
     select
         csm_health_scores.tenant_id,
         csm_health_scores.account_id,
@@ -59,7 +59,7 @@ previous as (
             and csm_health_scores.as_of_date = previous_days.as_of_date
 ),
 
-month_before as (
+scores_28_days_before as (
     select
         csm_health_scores.tenant_id,
         csm_health_scores.account_id,
@@ -171,9 +171,9 @@ select
     scores.churn_risk_level,
     scores.churn_triggered_by,
     scores.should_alert,
-    previous.score as previous_score,
-    previous.rag as previous_rag,
-    scores.score - month_before.score as score_change_28d,
+    previous_scores.score as previous_score,
+    previous_scores.rag as previous_rag,
+    scores.score - scores_28_days_before.score as score_change_28d,
     signals.feature_adoption_rate,
     signals.usage_trend,
     signals.login_frequency_days,
@@ -214,12 +214,12 @@ inner join account_days
     on
         scores.tenant_id = account_days.tenant_id
         and scores.account_id = account_days.account_id
-left join previous
+left join previous_scores
     on
-        scores.tenant_id = previous.tenant_id
-        and scores.account_id = previous.account_id
-left join month_before
+        scores.tenant_id = previous_scores.tenant_id
+        and scores.account_id = previous_scores.account_id
+left join scores_28_days_before
     on
-        scores.tenant_id = month_before.tenant_id
-        and scores.account_id = month_before.account_id
+        scores.tenant_id = scores_28_days_before.tenant_id
+        and scores.account_id = scores_28_days_before.account_id
 order by scores.tenant_id, scores.account_id

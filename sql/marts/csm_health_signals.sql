@@ -30,10 +30,10 @@ usage_facts as (
     select
         account_id,
         as_of_date,
-        events_28d,
-        events_prior_28d,
-        active_users_28d,
-        login_days_90d,
+        events_in_window,
+        events_in_window_before,
+        active_users_in_window,
+        login_days_in_window,
         ever_active,
         ever_logged_in,
         -- Without events the seats are not used; with events that name no user, the users are not known.
@@ -71,7 +71,7 @@ support as (
         open_tickets,
         scoped_sentiments,
         sentiment_sum,
-        escalations_90d
+        escalations_in_window
     from intermediate.int_account_support
     where as_of_date between $first_date and $last_date
 ),
@@ -114,33 +114,35 @@ signals as (
             cast(0 as double)
         ) as feature_adoption_rate,
         case
-            when usage_facts.events_28d = 0 then 'inactive'
+            when usage_facts.events_in_window = 0 then 'inactive'
             when
                 account_days.created_at
                 > cast(account_days.as_of_date + 1 - 2 * $trend_window_days as timestamp)
                 then 'stable'
             when
-                100 * cast(usage_facts.events_28d as decimal(30, 0))
-                >= $growing_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                100 * cast(usage_facts.events_in_window as decimal(30, 0))
+                >= $growing_percent * cast(usage_facts.events_in_window_before as decimal(30, 0))
                 then 'growing'
             when
-                100 * cast(usage_facts.events_28d as decimal(30, 0))
-                <= $declining_percent * cast(usage_facts.events_prior_28d as decimal(30, 0))
+                100 * cast(usage_facts.events_in_window as decimal(30, 0))
+                <= $declining_percent * cast(usage_facts.events_in_window_before as decimal(30, 0))
                 then 'declining'
             else 'stable'
         end as usage_trend,
         case
-            when usage_facts.login_days_90d > 0
-                then cast($login_window_days // usage_facts.login_days_90d as bigint)
+            when usage_facts.login_days_in_window > 0
+                then cast($login_window_days // usage_facts.login_days_in_window as bigint)
             when usage_facts.ever_logged_in then cast($login_window_days + 1 as bigint)
         end as login_frequency_days,
         interactions.days_since_last_interaction,
+        -- The levels of the scoring table: to 30 days, to 89 days, and from 90 days past due.
         case
             when invoices.days_past_due is null or invoices.days_past_due <= 0 then 'current'
             when invoices.days_past_due <= 30 then 'overdue_30'
             when invoices.days_past_due <= 89 then 'overdue_60'
             else 'overdue_90_plus'
         end as invoice_payment_status,
+        -- By the mean sentiment: above 0.25, from -0.25, from -1.25, and below, in whole numbers.
         case
             when support.scoped_sentiments = 0 then 'neutral'
             when 4 * support.sentiment_sum > support.scoped_sentiments then 'positive'
@@ -151,10 +153,11 @@ signals as (
         support.open_tickets as open_ticket_count,
         subscriptions.days_to_renewal,
         case
+            -- 0.5 is the default of the scoring table, 2 its maximum.
             when subscriptions.seats is null or not usage_facts.shows_users then cast(0.5 as double)
             else
                 least(
-                    cast(usage_facts.active_users_28d as double) / subscriptions.seats,
+                    cast(usage_facts.active_users_in_window as double) / subscriptions.seats,
                     cast(2 as double)
                 )
         end as seats_utilization_rate,
@@ -167,9 +170,10 @@ signals as (
             else 'low'
         end as stakeholder_engagement,
         nps.nps_score,
-        support.escalations_90d as escalation_count_90_days,
+        support.escalations_in_window as escalation_count_90_days,
         tam.tam_health_rag,
-        not usage_facts.shows_features or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
+        not usage_facts.shows_features
+        or coalesce(adoption.features_in_plan, 0) = 0 as lacks_adoption,
         not usage_facts.ever_active as lacks_usage,
         not usage_facts.ever_logged_in as lacks_logins,
         interactions.days_since_last_interaction is null as lacks_interactions,

@@ -5,7 +5,7 @@
 -- whole millionths, so that they do not depend on the order of the rows.
 -- Worked example: scores 70.0 and 71.0, the second at high risk with 100 USD => mean_score 70.5, mrr_at_risk 100.
 
-with scored as (
+with scored_accounts as (
     select
         csm_health_scores.tenant_id,
         csm_health_scores.account_id,
@@ -15,8 +15,10 @@ with scored as (
         csm_health_scores.churn_risk_level,
         csm_health_scores.churn_risk_level in ('high', 'critical') as is_at_risk,
         csm_health_scores.should_alert,
-        cast(floor(csm_health_scores.score * 1000000 + cast(0.5 as double)) as bigint) as score_millionths,
-        cast(floor(signals.signal_coverage * 1000000 + cast(0.5 as double)) as bigint) as coverage_millionths,
+        cast(floor(csm_health_scores.score * 1000000 + cast(0.5 as double)) as bigint)
+            as score_millionths,
+        cast(floor(signals.signal_coverage * 1000000 + cast(0.5 as double)) as bigint)
+            as coverage_millionths,
         subscriptions.mrr,
         subscriptions.currency
     from marts.csm_health_scores
@@ -44,66 +46,72 @@ with scored as (
         )
 ),
 
-billed as (
+accounts_by_currency as (
     select
         tenant_id,
         as_of_date,
         segment,
         currency,
         count(*) as accounts
-    from scored
+    from scored_accounts
     where mrr is not null and currency is not null
     group by tenant_id, as_of_date, segment, currency
 ),
 
-leading_currency as (
+leading_currencies as (
     select
         tenant_id,
         as_of_date,
         segment,
         currency
-    from billed
+    from accounts_by_currency
     qualify row_number() over (
         partition by tenant_id, as_of_date, segment
-        order by accounts desc, currency
+        order by accounts desc, currency asc
     ) = 1
 ),
 
-summed as (
+segment_totals as (
     select
-        scored.tenant_id,
-        scored.as_of_date,
-        scored.segment,
-        leading_currency.currency,
+        scored_accounts.tenant_id,
+        scored_accounts.as_of_date,
+        scored_accounts.segment,
+        leading_currencies.currency,
         count(*) as accounts,
-        count(*) filter (where scored.rag = 'GREEN') as green_accounts,
-        count(*) filter (where scored.rag = 'AMBER') as amber_accounts,
-        count(*) filter (where scored.rag = 'RED') as red_accounts,
-        count(*) filter (where scored.churn_risk_level = 'low') as low_risk_accounts,
-        count(*) filter (where scored.churn_risk_level = 'medium') as medium_risk_accounts,
-        count(*) filter (where scored.churn_risk_level = 'high') as high_risk_accounts,
-        count(*) filter (where scored.churn_risk_level = 'critical') as critical_risk_accounts,
-        count(*) filter (where scored.should_alert) as alerts,
-        cast(sum(scored.score_millionths) as bigint) as score_millionths,
-        cast(sum(scored.coverage_millionths) as bigint) as coverage_millionths,
+        count(*) filter (where scored_accounts.rag = 'GREEN') as green_accounts,
+        count(*) filter (where scored_accounts.rag = 'AMBER') as amber_accounts,
+        count(*) filter (where scored_accounts.rag = 'RED') as red_accounts,
+        count(*) filter (where scored_accounts.churn_risk_level = 'low') as low_risk_accounts,
+        count(*) filter (where scored_accounts.churn_risk_level = 'medium') as medium_risk_accounts,
+        count(*) filter (where scored_accounts.churn_risk_level = 'high') as high_risk_accounts,
+        count(*) filter (where scored_accounts.churn_risk_level = 'critical')
+            as critical_risk_accounts,
+        count(*) filter (where scored_accounts.should_alert) as alerts,
+        cast(sum(scored_accounts.score_millionths) as bigint) as score_millionths,
+        cast(sum(scored_accounts.coverage_millionths) as bigint) as coverage_millionths,
         cast(
-            sum(scored.mrr) filter (
-                where scored.is_at_risk and scored.currency = leading_currency.currency
+            sum(scored_accounts.mrr) filter (
+                where scored_accounts.is_at_risk
+                and scored_accounts.currency = leading_currencies.currency
             ) as decimal(38, 2)
         ) as mrr_at_risk,
         count(*) filter (
             where
-                scored.is_at_risk
-                and scored.mrr is not null
-                and scored.currency is distinct from leading_currency.currency
+            scored_accounts.is_at_risk
+            and scored_accounts.mrr is not null
+            and scored_accounts.currency is distinct from leading_currencies.currency
         ) as at_risk_in_other_currencies
-    from scored
-    left join leading_currency
+    from scored_accounts
+    left join leading_currencies
         on
-            scored.tenant_id = leading_currency.tenant_id
-            and scored.as_of_date = leading_currency.as_of_date
-            and scored.segment = leading_currency.segment
-    group by scored.tenant_id, scored.as_of_date, scored.segment, leading_currency.currency
+            scored_accounts.tenant_id = leading_currencies.tenant_id
+            and scored_accounts.as_of_date = leading_currencies.as_of_date
+            and scored_accounts.segment = leading_currencies.segment
+    group by
+        scored_accounts.tenant_id,
+        scored_accounts.as_of_date,
+        scored_accounts.segment,
+        leading_currencies.currency
 )
 
 select
@@ -124,5 +132,5 @@ select
     currency,
     at_risk_in_other_currencies,
     cast(coverage_millionths as double) / accounts / 1000000 as mean_coverage
-from summed
+from segment_totals
 order by as_of_date, tenant_id, segment

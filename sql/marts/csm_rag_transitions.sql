@@ -45,16 +45,21 @@ changes as (
         previous.rag as from_rag,
         today.rag as to_rag,
         today.score - previous.score as score_change,
-        today.feature_adoption_rate_points - previous.feature_adoption_rate_points as feature_adoption_rate,
+        today.feature_adoption_rate_points
+        - previous.feature_adoption_rate_points as feature_adoption_rate,
         today.usage_trend_points - previous.usage_trend_points as usage_trend,
-        today.login_frequency_days_points - previous.login_frequency_days_points as login_frequency_days,
+        today.login_frequency_days_points
+        - previous.login_frequency_days_points as login_frequency_days,
         today.days_since_last_interaction_points
         - previous.days_since_last_interaction_points as days_since_last_interaction,
-        today.invoice_payment_status_points - previous.invoice_payment_status_points as invoice_payment_status,
+        today.invoice_payment_status_points
+        - previous.invoice_payment_status_points as invoice_payment_status,
         today.support_sentiment_points - previous.support_sentiment_points as support_sentiment,
         today.days_to_renewal_points - previous.days_to_renewal_points as days_to_renewal,
-        today.seats_utilization_rate_points - previous.seats_utilization_rate_points as seats_utilization_rate,
-        today.stakeholder_engagement_points - previous.stakeholder_engagement_points as stakeholder_engagement,
+        today.seats_utilization_rate_points
+        - previous.seats_utilization_rate_points as seats_utilization_rate,
+        today.stakeholder_engagement_points
+        - previous.stakeholder_engagement_points as stakeholder_engagement,
         today.nps_score_points - previous.nps_score_points as nps_score,
         today.escalation_count_90_days_points
         - previous.escalation_count_90_days_points as escalation_count_90_days
@@ -70,7 +75,7 @@ changes as (
         and today.rag <> previous.rag
 ),
 
-largest as (
+largest_changes as (
     select
         tenant_id,
         account_id,
@@ -140,5 +145,5 @@ select
         when abs(nps_score) = largest_change then nps_score
         else escalation_count_90_days
     end as top_signal_change
-from largest
+from largest_changes
 order by as_of_date, tenant_id, account_id

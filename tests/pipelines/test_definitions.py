@@ -16,6 +16,7 @@ from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 
 PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records"}
+REVIEWS = {"int_review_periods", "int_review_usage", "int_review_tickets", "csm_review_signals", "csm_qbr"}
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +109,10 @@ def test_jobs_publish_what_they_should(definitions):
         assert selected[quiet]
         assert selected[quiet] & PUBLISHED == set()
     # A review that a late record changed is published by the renewal check, which builds it.
-    assert selected["backfill_scores"] - selected["late_days"] == {"csm_qbr"}
+    assert selected["backfill_scores"] - selected["late_days"] == REVIEWS
     assert selected["daily_health"] & PUBLISHED == {"notion_health_updates", "notion_expansion_records"}
     assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
-    assert selected["renewal_check"] == {"csm_qbr", "notion_qbr_pages", "csm_analytics", "csm_days"}
+    assert selected["renewal_check"] == REVIEWS | {"notion_qbr_pages", "csm_analytics", "csm_days"}
     # Whatever builds scores ends with the status of the day.
     assert all("csm_days" in names for names in selected.values() if "csm_health_scores" in names)
 

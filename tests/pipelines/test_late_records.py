@@ -19,6 +19,7 @@ from csm_core.operations.run_report import run_report
 from csm_core.operations.run_report_text import report_lines
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, TouchedDays, days_touched_by_late_records
+from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 from pipelines.run import run_days
 from tests.conftest import Company, make_company, tables
@@ -27,6 +28,9 @@ FILES = {
     "accounts.csv": "account_id,account_name,plan,created_at,churned_at\n"
     "a1,Ahlers,pro,2025-01-01,\na2,Bolt,pro,2025-01-01,\n",
     "features.csv": "feature,module\nreports,core\n",
+    # The renewal's review falls due on 2026-06-28, the first day within 90 days.
+    "subscriptions.csv": "subscription_id,account_id,seats,mrr,currency,started_at,renews_at\n"
+    "s1,a1,5,100,USD,2025-09-26,2026-09-26\n",
     "tickets.csv": "ticket_id,account_id,opened_at,solved_at,sentiment\nt1,a1,2026-05-01,,neutral\n",
     "usage_events.csv": "event_id,account_id,user_id,event_name,feature,occurred_at\n"
     + "".join(f"e{day},a1,u1,login,reports,2026-06-{day:02}T10:00:00Z\n" for day in range(1, 31)),
@@ -124,6 +128,40 @@ def test_a_late_event_is_taken_up_by_the_next_daily_run_which_says_so(late, tmp_
     straight = make_company(tmp_path, records_of(late))
     ran(straight, "2026-06-24", "2026-06-30")
     assert tables(late.config.warehouse) == tables(straight.config.warehouse)
+
+
+@pytest.mark.slow
+def test_a_warehouse_of_the_previous_version_goes_on_with_all_its_days(late, tmp_path):
+    adoption = "select * exclude (window_days) from marts.csm_feature_adoption order by all"
+    with duckdb.connect(str(late.config.warehouse)) as connection:
+        as_the_previous_version_left_it(connection)
+    arrive(late, "tickets", "t2,a1,2026-06-27T08:00:00Z,,critical\n")
+    ran(late, "2026-06-30")
+    straight = make_company(tmp_path, records_of(late))
+    ran(straight, "2026-06-24", "2026-06-30")
+    reviews = late.query("from marts.csm_qbr")
+    assert [(row[1], row[2], str(row[4])) for row in reviews] == [("a1", "Renewal 2026-09-26", "2026-06-28")]
+    for query in ("from marts.csm_qbr", "from marts.csm_review_signals order by all", adoption):
+        assert late.query(query) == straight.query(query)
+    assert late.query("select as_of_date, sum(users_28d) from marts.csm_feature_adoption_v0 group by 1 order by 1") == [
+        (date(2026, 6, day), 1) for day in range(24, 31)
+    ]
+
+
+def as_the_previous_version_left_it(connection: duckdb.DuckDBPyConnection) -> None:
+    """Take the steps of a review out of a warehouse, and give renamed columns their previous names."""
+    models = [*load_models("intermediate").values(), *load_models("marts").values()]
+    for model in models:
+        if "_review_" in model.name:
+            connection.execute(f"drop table {model.table}")
+            connection.execute("delete from run.model_marks where model = ?", [model.table])
+            connection.execute("delete from run.model_inputs where ? in (model, input)", [model.table])
+        for name, previous in model.renamed.items():
+            connection.execute(f"alter table {model.table} rename column {name} to {previous}")
+    reads = ["staging.stg_subscriptions", "staging.stg_tickets", "marts.csm_health_scores"]
+    connection.execute("insert into run.model_inputs select 'marts.csm_qbr', unnest(?::varchar[])", [reads])
+    connection.execute("drop view marts.csm_feature_adoption_v0")
+    connection.execute("alter table marts.csm_feature_adoption drop column window_days")
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ ROW: dict[str, Any] = {
 def test_a_fall_is_said_with_its_numbers_and_path():
     content = compose({**ROW, "down_signal_1": "usage_trend", "down_points_1": -7.0}, [], [])
     assert "fell from 72.0 (GREEN) to 64.5 (AMBER), 7.5 points" in content.health_summary
-    assert "GREEN → AMBER, between 60.0 and 74.0" in content.health_summary
+    assert "Band changes: GREEN → AMBER; scores between 60.0 and 74.0." in content.health_summary
     assert "lost most from usage trend (-7.0)" in content.health_summary
     assert content.health_rag == "AMBER"
 
@@ -93,7 +93,7 @@ def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
     with Warehouse.from_config(Config(warehouse=tmp_path / "w.duckdb")).connect() as marts:
         fill(marts, 1, reviews=1, features=5)
         marts.execute(
-            "update marts.csm_feature_adoption set adopted = false, events_28d = 0, portfolio_adoption_rate = "
+            "update marts.csm_feature_adoption set adopted = false, events_in_window = 0, portfolio_adoption_rate = "
             "case feature when 'feature 0003' then 0.9 when 'feature 0002' then 0.4 end where feature >= 'feature 0002'"
         )
         marts.execute("update marts.csm_feature_adoption set adopted = true where feature = 'feature 0000'")
@@ -103,11 +103,25 @@ def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
 
 
 def test_the_scorecard_says_use_and_others():
-    entry = {"feature": "api", "adopted": True, "users_28d": 1, "events_28d": 12, "portfolio_adoption_rate": 0.555}
-    idle = {"feature": "chat", "adopted": False, "users_28d": 0, "events_28d": 0, "portfolio_adoption_rate": None}
+    entry = {
+        "feature": "api",
+        "adopted": True,
+        "users_in_window": 1,
+        "events_in_window": 12,
+        "window_days": 28,
+        "portfolio_adoption_rate": 0.555,
+    }
+    idle = {
+        "feature": "chat",
+        "adopted": False,
+        "users_in_window": 0,
+        "events_in_window": 0,
+        "window_days": None,
+        "portfolio_adoption_rate": None,
+    }
     scorecard = compose(ROW, [entry, idle], []).feature_adoption_scorecard
     assert scorecard["api"] == {"used": "12 times by 1 user in 28 days", "in use at": "56 % of customers"}
-    assert scorecard["chat"] == {"not used": "in 28 days"}
+    assert scorecard["chat"] == {"not used": "in the adoption window"}
 
 
 def test_next_steps_come_from_opportunities_and_then_from_weak_signals():

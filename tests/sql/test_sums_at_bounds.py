@@ -52,8 +52,11 @@ def test_sums_of_many_records_are_exact(copies: int, quantity: int, quantity_bef
         usage = run_model(connection, "intermediate/int_account_usage", [DAY])[0]
         features = run_model(connection, "intermediate/int_account_features", [DAY])[0]
         paid = run_model(connection, "intermediate/int_account_subscriptions", [DAY])[0]
-    assert (usage["events_28d"], usage["events_prior_28d"]) == (copies * quantity, copies * quantity_before)
-    assert features["events_28d"] == copies * quantity
+    assert (usage["events_in_window"], usage["events_in_window_before"]) == (
+        copies * quantity,
+        copies * quantity_before,
+    )
+    assert features["events_in_window"] == copies * quantity
     assert (paid["seats"], paid["mrr"]) == (copies * seats, copies * mrr)
     assert row["usage_trend"] == trend(copies * quantity, copies * quantity_before)
     assert row["seats_utilization_rate"] == (min(1 / (copies * seats), 2.0) if seats else 0.5)
@@ -113,10 +116,10 @@ def test_the_trend_is_exact_at_any_count(pairs: list[tuple[int, int]]) -> None:
             *(
                 {
                     **key,
-                    "events_28d": now,
-                    "events_prior_28d": before,
-                    "active_users_28d": 1,
-                    "login_days_90d": 0,
+                    "events_in_window": now,
+                    "events_in_window_before": before,
+                    "active_users_in_window": 1,
+                    "login_days_in_window": 0,
                     "ever_active": True,
                     "ever_logged_in": True,
                     "ever_named_user": True,
@@ -158,7 +161,10 @@ def test_seats_are_compared_exactly(accounts: list[tuple[int, int, Decimal]]) ->
         fill(
             connection,
             "intermediate.int_account_usage",
-            *({**key, "events_28d": 1, "active_users_28d": one[0]} for key, one in zip(keys, accounts, strict=True)),
+            *(
+                {**key, "events_in_window": 1, "active_users_in_window": one[0]}
+                for key, one in zip(keys, accounts, strict=True)
+            ),
         )
         fill(
             connection,

@@ -75,7 +75,7 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     blocks += _section(
         "What to talk about next, the most promising first.",
         [(None, step) for step in qbr.expansion_next_steps],
-        "There is no particular step to take.",
+        "No next steps suggested.",
     )
     return blocks
 

@@ -77,7 +77,7 @@ def fill(
     connection.execute(
         "create or replace table marts.csm_feature_adoption as select 'default' as tenant_id, 'A' || i as account_id, "
         "cast(? as date) as as_of_date, 'feature ' || lpad(cast(f as varchar), 4, '0') as feature, 'core' as module, "
-        "true as in_plan, f as users_28d, f * 2 as events_28d, f > 0 as adopted, "
+        "true as in_plan, 28 as window_days, f as users_in_window, f * 2 as events_in_window, f > 0 as adopted, "
         "cast(0.5 as double) as portfolio_adoption_rate from range(?) as numbers(i), range(?) as more(f)",
         [day, reviews, features],
     )

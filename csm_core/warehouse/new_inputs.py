@@ -1,0 +1,61 @@
+"""Steps that a newer version added: built for the past days of the models that read them, before those are rebuilt.
+
+A warehouse of an earlier version has days of a mart, but no days of a step that the mart reads since. Rebuilt from an
+empty step, such a day would lose its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+
+from csm_core.warehouse.late_changes import days_built
+from csm_core.warehouse.materialize import build_model
+from csm_core.warehouse.models import SqlModel, load_models
+
+LAYERS = ("intermediate", "marts")
+
+
+def build_new_inputs(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    parameters: Mapping[str, Any],
+    days: tuple[date, date],
+) -> None:
+    """Build the partitioned inputs of ``model`` for those of ``days`` that the model has and the input never had."""
+    built = days_built(connection, model.table, days)
+    if built:
+        models = {one.table: one for layer in LAYERS for one in load_models(layer).values()}
+        _build(connection, model, models, parameters, built)
+
+
+def _build(
+    connection: duckdb.DuckDBPyConnection,
+    model: SqlModel,
+    models: Mapping[str, SqlModel],
+    parameters: Mapping[str, Any],
+    built: frozenset[date],
+) -> None:
+    for table in sorted(model.dependencies & models.keys()):
+        step = models[table]
+        if not step.sql or not step.partitioned:
+            continue
+        missing = built - days_built(connection, table, (min(built), max(built)))
+        if missing:
+            _build(connection, step, models, parameters, missing)
+            for span in _spans(missing):
+                build_model(connection, step, parameters, span)
+
+
+def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The days as spans of consecutive ones, first and last included."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and spans[-1][1] + timedelta(days=1) == day:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans

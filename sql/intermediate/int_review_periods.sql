@@ -1,0 +1,140 @@
+-- Grain: one row per account, period and trigger, in the partition in which a business review falls due.
+-- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter
+-- that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day.
+-- Each period is compared with the period of equal length before it.
+-- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days from 2025-12-31.
+
+with account_days as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+renewals as (
+    select
+        account_id,
+        as_of_date,
+        renewal_date,
+        days_to_renewal
+    from intermediate.int_account_subscriptions
+    where as_of_date between $first_date and $last_date
+),
+
+-- The day before is read from the records, so that a review does not depend on which days were materialised.
+renewals_day_before as (
+    select
+        account_days.account_id,
+        account_days.as_of_date,
+        min(date_diff('day', account_days.as_of_date - 1, cast(subscriptions.renews_at as date)))
+            as days_to_renewal
+    from account_days
+    inner join staging.stg_accounts as accounts
+        on
+            account_days.account_id = accounts.account_id
+            and (
+                accounts.created_at is null
+                or cast(accounts.created_at as date) <= account_days.as_of_date - 1
+            )
+    inner join staging.stg_subscriptions as subscriptions
+        on
+            account_days.account_id = subscriptions.account_id
+            and cast(subscriptions.started_at as date) <= account_days.as_of_date - 1
+            and (
+                subscriptions.ended_at is null
+                or cast(subscriptions.ended_at as date) > account_days.as_of_date - 1
+            )
+            and (
+                subscriptions.term_months is null or subscriptions.term_months >= $min_term_months
+            )
+    group by account_days.account_id, account_days.as_of_date
+),
+
+-- A quarter begins in month 1, 4, 7 or 10; the quarter before it begins three months earlier.
+quarterly_reviews as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        'Q' || cast(extract(quarter from as_of_date - 1) as varchar)
+        || ' ' || cast(extract(year from as_of_date - 1) as varchar) as period,
+        case
+            when extract(month from as_of_date) = 1
+                then make_date(cast(extract(year from as_of_date) as integer) - 1, 10, 1)
+            else
+                make_date(
+                    cast(extract(year from as_of_date) as integer),
+                    cast(extract(month from as_of_date) as integer) - 3,
+                    1
+                )
+        end as period_start,
+        as_of_date - 1 as period_end
+    from account_days
+    where
+        extract(day from as_of_date) = 1
+        and extract(month from as_of_date) in (1, 4, 7, 10)
+),
+
+-- The period has 90 days, its last day included: it begins 89 days before that day.
+renewal_reviews as (
+    select
+        account_days.tenant_id,
+        account_days.account_id,
+        account_days.as_of_date,
+        'Renewal ' || cast(renewals.renewal_date as varchar) as period,
+        account_days.as_of_date - 89 as period_start,
+        account_days.as_of_date as period_end
+    from account_days
+    inner join renewals
+        on
+            account_days.account_id = renewals.account_id
+            and account_days.as_of_date = renewals.as_of_date
+    left join renewals_day_before
+        on
+            account_days.account_id = renewals_day_before.account_id
+            and account_days.as_of_date = renewals_day_before.as_of_date
+    where
+        renewals.days_to_renewal between 0 and 90
+        and (
+            account_days.as_of_date = $partitions_start
+            or renewals_day_before.days_to_renewal is null
+            or renewals_day_before.days_to_renewal > 90
+        )
+),
+
+reviews as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        period,
+        'quarterly' as trigger,
+        period_start,
+        period_end
+    from quarterly_reviews
+    union all
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        period,
+        'contract_proximity' as trigger,
+        period_start,
+        period_end
+    from renewal_reviews
+)
+
+select
+    tenant_id,
+    account_id,
+    as_of_date,
+    period,
+    trigger,
+    period_start,
+    period_end,
+    period_start
+    - cast(date_diff('day', period_start, period_end) + 1 as integer) as previous_start
+from reviews
+order by as_of_date, tenant_id, account_id, period, trigger
