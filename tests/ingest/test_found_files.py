@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csm_core.ingest import text_reader
 from csm_core.contract import ENTITIES
 from csm_core.errors import SourceError
+from csm_core.ingest import text_reader
 from csm_core.ingest.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
