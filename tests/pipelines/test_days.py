@@ -278,7 +278,8 @@ def test_a_day_whose_run_failed_is_unfinished_and_asked_for_again(company):
 
 
 def test_a_run_killed_after_the_checks_leaves_the_copy_and_the_newest_day_as_they_were(company):
-    killed_before = ("csm_days", "csm_analytics", "csm_feature_adoption", "csm_expansion_opportunities", "csm_qbr")
+    reviews = ("csm_review_signals", "csm_qbr")
+    killed_before = ("csm_days", "csm_analytics", "csm_feature_adoption", "csm_expansion_opportunities", *reviews)
     steps = [*load_models("intermediate"), *(name for name in load_models("marts") if name not in killed_before)]
     ran(company, AFTER, select=steps, publish=False)
     assert statuses(company)[AFTER][0] == "building"
@@ -311,7 +312,7 @@ def test_a_held_day_is_accepted_by_a_tag_of_the_run(company):
 @pytest.mark.slow
 def test_a_run_that_goes_on_from_the_failure_of_another_completes_its_days(company):
     first = [*load_models("intermediate"), "csm_health_signals", "csm_health_scores"]
-    rest = [name for name in load_models("marts") if name not in (*first, "csm_qbr")]
+    rest = [name for name in load_models("marts") if name not in (*first, "csm_review_signals", "csm_qbr")]
     with shared_instance(company.config) as instance:
         failed = carried_out(company, instance, AFTER, select=first)
         assert failed.success
