@@ -36,8 +36,8 @@ demo: setup ## score and publish both bundled companies, and print where to look
 dev: setup ## the Dagster UI on the bundled sample
 	@$(BIN)/python -m pipelines.dev
 
-# A file's tests share what it took long to make, and so a process. As collected, the files that take longest come first:
-# those with the most tests first, as xdist would have it, leaves whole runs to the end and a core without work.
+# A file's tests share what it took long to make, and so a process. They run as collected: tests/conftest.py puts the
+# longest first. Those with the most tests first, as xdist would have it, leaves whole runs to the end.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: setup-dev ## the suite, under 8 minutes on 2 cores
@@ -46,14 +46,14 @@ test: setup-dev ## the suite, under 8 minutes on 2 cores
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
+lint: setup-dev ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint --processes 2 sql
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/basedpyright --level error
 
-format: setup ## let ruff and sqlfluff format the code and the SQL
+format: setup-dev ## let ruff and sqlfluff format the code and the SQL
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --processes 2 sql

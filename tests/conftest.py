@@ -74,13 +74,19 @@ class Company:
             return connection.execute(sql).fetchall()
 
 
+_LONGEST = {name: place for place, name in enumerate(("crash", "pipelines", "publishing", "operations", "sources"))}
 _SHOWN: pytest.StashKey[list[str]] = pytest.StashKey()
 CSM = [sys.executable, "-m", "pipelines.main"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--update-golden`` writes the golden files anew; look at the difference before it is committed."""
-    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+    """``--update-golden`` writes the golden files again; look at the difference before it is committed."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files again")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders with the longest tests first, so that no process is left with whole runs at the end."""
+    items.sort(key=lambda item: _LONGEST.get(item.path.relative_to(PROJECT_ROOT / "tests").parts[0], len(_LONGEST)))
 
 
 @pytest.fixture(scope="session")
