@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.context import days_between, days_of, days_run_id, pipeline_of
-from assets.models import asset_arguments, report
+from assets.models import report, sql_asset
 from csm_core.days.finished_days import finish
 from csm_core.warehouse import day_status
 from csm_core.warehouse.late_changes import span_text
@@ -16,7 +16,7 @@ from csm_core.warehouse.models import SqlModel
 def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """``csm_days``: the run's days become complete or accepted, and the table of all statuses is rebuilt."""
 
-    @dg.asset(**asset_arguments(model, partitions), deps=marts)
+    @sql_asset(model, partitions, marts)
     def _days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline, own = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:

@@ -1,6 +1,6 @@
 """One asset per SQL model of the intermediate and marts layers, made from the file and its yml."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -53,38 +53,45 @@ def upstream(model: SqlModel) -> list[dg.AssetKey]:
     return [dg.AssetKey(asset_name(table)) for table in sorted(tables) if not table.startswith("run.")]
 
 
-def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
-    """What Dagster's UI shows of a model: description, columns, version, group, checks.
+def sql_asset(
+    model: SqlModel,
+    partitions: dg.PartitionsDefinition | None,
+    deps: Sequence[dg.AssetKey | str],
+    code_version: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The decorator of the function that builds a model, with what Dagster's UI shows of it.
 
-    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run.
+    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run. The code
+    version is the model's own unless one is given.
     """
     key = dg.AssetKey(model.name)
-    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if partitions else {}
-    return {
-        "key": key,
-        "description": model.description,
-        "group_name": model.layer,
-        "kinds": {"duckdb", "sql"},
-        "owners": OWNERS,
-        "code_version": model.version,
-        **by_day,
-        "required_resource_keys": {RESOURCE},
-        "metadata": {
+    return dg.asset(
+        key=key,
+        deps=deps,
+        description=model.description,
+        group_name=model.layer,
+        kinds={"duckdb", "sql"},
+        owners=OWNERS,
+        code_version=code_version or model.version,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL if partitions else None,
+        required_resource_keys={RESOURCE},
+        metadata={
             # The UI takes the types from the last materialisation, and the descriptions from here.
             "dagster/column_schema": _table_schema(model, {}),
             "dagster/table_name": model.table,
         },
-        "check_specs": [
+        check_specs=[
             dg.AssetCheckSpec(name, asset=key, description=description, blocking=True)
             for name, description in check_names(model)
         ],
-    }
+    )
 
 
 def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
     """The asset of one SQL model."""
 
-    @dg.asset(**asset_arguments(model, partitions if model.partitioned else None), deps=upstream(model))
+    @sql_asset(model, partitions if model.partitioned else None, upstream(model))
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
@@ -98,7 +105,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
             parameters = model_parameters(pipeline.config)
             if days:
                 build_new_inputs(connection, model, parameters, days)
-            if model.name == REVIEWS and (early := quarter_of(context)):
+            early = quarter_of(context) if model.name == REVIEWS else None
+            if days and early:
                 result = build_reviews_early(connection, model, parameters, days, early)
             else:
                 result = build_model(connection, model, parameters, days)
