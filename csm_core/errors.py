@@ -6,7 +6,7 @@ The command line turns ``exit_status`` into the process's own: 2 for input or co
 
 from __future__ import annotations
 
-from csm_core.system.redaction import without_secrets
+from csm_core.redaction import without_secrets
 
 
 class CSMError(Exception):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
-from csm_core.system.redaction import SECRET_WORDS, without_secrets, without_secrets_inside
+from csm_core.redaction import SECRET_WORDS, without_secrets, without_secrets_inside
 from csm_core.system.terminal import clean, write_controls
 
 # Attribute of a log record with everything that was said, by name.

@@ -11,7 +11,7 @@ from assets.context import ACCEPT, days_between
 from csm_core import errors
 from csm_core.days import portfolio_checks
 from csm_core.operations.run_outcome import StepFailure
-from csm_core.system.redaction import without_secrets
+from csm_core.redaction import without_secrets
 from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
 
 

@@ -13,7 +13,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEnt
 from dagster import __version__ as dagster_version
 from dagster_shared.serdes import pack_value, serialize_value, unpack_value
 
-from csm_core.system.redaction import anything_to_hide, without_secrets, without_secrets_inside
+from csm_core.redaction import anything_to_hide, without_secrets, without_secrets_inside
 
 
 class Instance(DagsterInstance):

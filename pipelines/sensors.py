@@ -10,8 +10,8 @@ from assets.context import LATE, Pipeline
 from csm_core.config import Config
 from csm_core.logging import get_logger
 from csm_core.operations.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
+from csm_core.redaction import without_secrets
 from csm_core.sources.pending_files import waiting_files
-from csm_core.system.redaction import without_secrets
 from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import BUILDING, statuses
 from csm_core.warehouse.late_changes import TouchedDays, days_touched_by_late_records, late_text

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from csm_core.errors import CSMError, InputError
+from csm_core.redaction import without_secrets_inside
 from csm_core.system.addresses import checked_address
-from csm_core.system.redaction import without_secrets_inside
 from csm_core.system.secrets import secret
 
 WEBHOOK_VARIABLE = "CSM_ALERT_WEBHOOK"

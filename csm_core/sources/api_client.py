@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any, cast
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.redaction import without_secrets
 from csm_core.sources.settings_base import ApiSettings
 from csm_core.system.project_files import extra_missing
-from csm_core.system.redaction import without_secrets
 from csm_core.system.secrets import secret
 
 EXTRA = "sources"

@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
+from csm_core.redaction import without_secrets
 from csm_core.sources.settings import PostgresSettings
 from csm_core.system.addresses import checked_host, checked_port
 from csm_core.system.project_files import extra_missing
-from csm_core.system.redaction import without_secrets
 from csm_core.system.secrets import secret
 
 if TYPE_CHECKING:

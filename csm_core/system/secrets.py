@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from csm_core.errors import ConfigError
-from csm_core.system.redaction import hide_variable
+from csm_core.redaction import hide_variable
 
 
 def secret(name: str, holds: str, environment: Mapping[str, str] | None = None, *, required: bool = True) -> str:

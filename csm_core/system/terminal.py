@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import IO, Any
 
-from csm_core.system.redaction import without_secrets
+from csm_core.redaction import without_secrets
 
 ERASE_LINE = "\r\033[K"
 

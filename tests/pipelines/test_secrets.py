@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csm_core.errors import ConfigError
-from csm_core.system.redaction import without_secrets, without_secrets_inside
+from csm_core.redaction import without_secrets, without_secrets_inside
 from csm_core.system.secrets import secret
 from tests.attack.planted import (
     ID,

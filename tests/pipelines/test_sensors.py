@@ -16,7 +16,7 @@ import pytest
 from assets.context import Pipeline
 from csm_core.errors import InputError
 from csm_core.operations.alerts import AlertError, post, slack_message
-from csm_core.system.redaction import without_secrets
+from csm_core.redaction import without_secrets
 from csm_core.warehouse.database import Warehouse
 from pipelines.build import build_defs
 from pipelines.instance import shared_instance

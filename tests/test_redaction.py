@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csm_core.system.redaction import anything_to_hide, hide_variable, without_secrets
+from csm_core.redaction import anything_to_hide, hide_variable, without_secrets
 
 NAMES = st.sampled_from(["HOME", "NOTION_TOKEN", "db_password", "My_Api_Key", "PATH", "SHORT_SECRET", "WEBHOOK_URL"])
 
