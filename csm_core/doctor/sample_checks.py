@@ -41,7 +41,7 @@ from csm_core.sources.files import mixed_lists, readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.settings import FilesSettings, PostgresSettings
 from csm_core.sources.settings_base import LandingPlace, SourceSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.sources.unread_files import unread_below, unread_files
 from csm_core.staging.gate import prepare
 from csm_core.staging.vendor_records import build_records
@@ -242,7 +242,7 @@ class _Examination:
                 get_system(system).load(
                     self._connection, sources, loaded_at=self._at, folder=self._folder / "sources", log=_NoLog()
                 )
-                remember_sources(self._connection, system, sources)
+                write_source_settings(self._connection, system, sources)
             except CSMError as error:
                 message = str(error)
                 wrong = next((one for one in _longest_first(there) if str(one.copy) in message), None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from csm_core.notion_sandbox.blocks import clean_children, may_have_children, merge_content
 from csm_core.notion_sandbox.errors import MISSING, invalid
-from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.page_endpoints import PageEndpoints
 from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
@@ -24,7 +24,7 @@ class BlockEndpoints:
     def __init__(self, look: Lookup, pages: PageEndpoints) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
         self._pages = pages
 
     def retrieve(self, call: Call) -> Answer:
@@ -38,7 +38,7 @@ class BlockEndpoints:
         body = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
         as_choice(body.get("type", row["type"]), "body.type", (row["type"],))
         columns: dict[str, Any] = {}
-        trash = trash_word(body)
+        trash = trash_flag(body)
         if row["in_trash"] and trash is not False:
             raise invalid(TRASHED)
         if trash is not None:
@@ -51,7 +51,7 @@ class BlockEndpoints:
             columns["content"] = to_json(content)
         row = self._store.blocks.update(row, **columns)
         self._store.pages.touch_page_of(row["parent"], self._store.meta("bot"))
-        return self._shapes.block(row)
+        return self._serializer.block(row)
 
     def delete(self, call: Call) -> Answer:
         """DELETE /v1/blocks/{id}: to the trash; pages and databases are blocks here."""
@@ -70,7 +70,7 @@ class BlockEndpoints:
         if row["in_trash"]:
             raise invalid(TRASHED)
         self._store.pages.touch_page_of(row["parent"], self._store.meta("bot"))
-        return self._shapes.block(self._store.blocks.update(row, in_trash=1))
+        return self._serializer.block(self._store.blocks.update(row, in_trash=1))
 
     def list_children(self, call: Call) -> Answer:
         """GET /v1/blocks/{id}/children."""
@@ -87,7 +87,7 @@ class BlockEndpoints:
         more = len(rows) > size
         return {
             "object": "list",
-            "results": [self._shapes.block(row) for row in rows[:size]],
+            "results": [self._serializer.block(row) for row in rows[:size]],
             "next_cursor": rows[size]["id"] if more else None,
             "has_more": more,
             "type": "block",
@@ -108,7 +108,7 @@ class BlockEndpoints:
         self._store.pages.touch_page_of(parent, self._store.meta("bot"))
         return {
             "object": "list",
-            "results": [self._shapes.block(self._look.block(block_id)) for block_id in ids],
+            "results": [self._serializer.block(self._look.block(block_id)) for block_id in ids],
             "next_cursor": None,
             "has_more": False,
             "type": "block",

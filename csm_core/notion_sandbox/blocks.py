@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from csm_core.notion_sandbox.errors import MISSING, invalid, misfit
+from csm_core.notion_sandbox.errors import MISSING, invalid, invalid_parameter
 from csm_core.notion_sandbox.rich_text import clean_rich_text
 from csm_core.notion_sandbox.validation import (
     MAX_BLOCKS,
@@ -59,7 +59,7 @@ def clean_children(value: Any, path: str) -> list[NewBlock]:
     blocks = _clean_array(value, path, depth=1)
     total = _count(blocks)
     if total > MAX_BLOCKS:
-        raise misfit(f"{path}.length", f"≤ `{MAX_BLOCKS}` blocks in all", total)
+        raise invalid_parameter(f"{path}.length", f"≤ `{MAX_BLOCKS}` blocks in all", total)
     return blocks
 
 
@@ -90,7 +90,7 @@ def type_of(block: dict[str, Any], path: str) -> str:
         listed = ", ".join(f"`{block_type}`" for block_type in _TYPES)
         raise invalid(f"body failed validation: {path} should have exactly one of {listed}.")
     if block.get("type", named[0]) != named[0]:
-        raise misfit(f"{path}.type", f'`"{named[0]}"`', block["type"])
+        raise invalid_parameter(f"{path}.type", f'`"{named[0]}"`', block["type"])
     return named[0]
 
 
@@ -109,7 +109,7 @@ def _clean_block(item: Any, path: str, depth: int) -> NewBlock:
     children: list[NewBlock] = []
     if "children" in raw:
         if depth >= MAX_DEPTH or block_type not in _PARENTS:
-            raise misfit(f"{place}.children", "not present", raw["children"])
+            raise invalid_parameter(f"{place}.children", "not present", raw["children"])
         children = _clean_array(raw.pop("children"), f"{place}.children", depth + 1)
     content = clean_content(block_type, raw, place)
     if block_type == "table":
@@ -165,7 +165,7 @@ def _clean_table(raw: dict[str, Any], path: str) -> dict[str, Any]:
     as_object(raw, path, ("table_width", "has_column_header", "has_row_header"))
     width = raw.get("table_width")
     if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= MAX_TABLE_WIDTH:
-        raise misfit(f"{path}.table_width", f"a number from 1 to {MAX_TABLE_WIDTH}", width)
+        raise invalid_parameter(f"{path}.table_width", f"a number from 1 to {MAX_TABLE_WIDTH}", width)
     return {
         "table_width": width,
         "has_column_header": as_bool(raw.get("has_column_header", False), f"{path}.has_column_header"),
@@ -181,10 +181,10 @@ def _clean_row(raw: dict[str, Any], path: str) -> dict[str, Any]:
 
 def _check_table(content: dict[str, Any], rows: list[NewBlock], path: str) -> None:
     if not rows:
-        raise misfit(f"{path}.children", "defined, instead was `undefined`")
+        raise invalid_parameter(f"{path}.children", "defined, instead was `undefined`")
     for position, row in enumerate(rows):
         if row.type != "table_row":
-            raise misfit(f"{path}.children[{position}].type", '`"table_row"`', row.type)
+            raise invalid_parameter(f"{path}.children[{position}].type", '`"table_row"`', row.type)
         if len(row.content["cells"]) != content["table_width"]:
             raise invalid(
                 "Content creation Failed. Fix the following: Number of cells in table row must match table width."

@@ -19,15 +19,15 @@ from starlette.types import Receive, Scope, Send
 from csm_core.notion_sandbox.errors import ApiError
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.service import Service, parse_body, read_body
-from csm_core.notion_sandbox.user_actions import People
+from csm_core.notion_sandbox.user_actions import UserActions
 
 
 class Controls:
     """The controls of one server."""
 
-    def __init__(self, service: Service, people: People, token: str) -> None:
+    def __init__(self, service: Service, actions: UserActions, token: str) -> None:
         self._service = service
-        self._people = people
+        self._actions = actions
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,5 +65,5 @@ class Controls:
             requests.clear()
             return JSONResponse({"requests": []})
         if what == "people" and method == "POST" and isinstance(given, dict):
-            return JSONResponse(self._people.act(given))
+            return JSONResponse(self._actions.act(given))
         return JSONResponse({"message": f"no control answers {method} {what}"}, 404)

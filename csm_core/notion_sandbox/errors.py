@@ -41,7 +41,7 @@ def invalid(message: str, additional_data: dict[str, Any] | None = None) -> ApiE
     return ApiError(400, "validation_error", message, additional_data)
 
 
-def misfit(path: str, expectation: str, value: Any = MISSING) -> ApiError:
+def invalid_parameter(path: str, expectation: str, value: Any = MISSING) -> ApiError:
     """400 for one place of the request, worded as Notion words it: ``body.x should be …, instead was …``."""
     part = path.split(".", 1)[0].split("[", 1)[0]
     shown = "" if value is MISSING else f", instead was `{_shown(value)}`"

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class RequestBudget:
+class SimulatedRateLimit:
     """Counts requests over a sliding window. Used by one thread."""
 
     def __init__(self, requests: int, window_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from csm_core.notion_sandbox.errors import MISSING, ApiError, invalid, misfit, not_found
-from csm_core.notion_sandbox.objects import Shapes
+from csm_core.notion_sandbox.errors import MISSING, ApiError, invalid, invalid_parameter, not_found
+from csm_core.notion_sandbox.objects import Serializer
 from csm_core.notion_sandbox.properties import Schema
 from csm_core.notion_sandbox.store import Store
 from csm_core.notion_sandbox.store_file import Row
@@ -35,7 +35,7 @@ class Lookup:
 
     def __init__(self, store: Store, address: str) -> None:
         self.store = store
-        self.shapes = Shapes(store, address)
+        self.serializer = Serializer(store, address)
 
     def page(self, identifier: str) -> Row:
         """A page by the id of a path; 404 if it is not there."""
@@ -92,7 +92,7 @@ class Lookup:
         parent = as_object(value, "body.parent", ("type", "data_source_id", "database_id", "page_id"))
         named = [word for word in ("data_source_id", "database_id", "page_id") if word in parent]
         if len(named) != 1:
-            raise misfit("body.parent", "exactly one of data_source_id, database_id, page_id", value)
+            raise invalid_parameter("body.parent", "exactly one of data_source_id, database_id, page_id", value)
         as_choice(parent.get("type", named[0]), "body.parent.type", named)
         if "data_source_id" in parent:
             source_id = as_id(parent["data_source_id"], "body.parent.data_source_id")
@@ -135,11 +135,11 @@ class Lookup:
         """A block, or a page shown as the block that it is."""
         row = self.store.blocks.find(block_id)
         if row is not None:
-            return self.shapes.block(row)
+            return self.serializer.block(row)
         page = self.store.pages.find(block_id)
         if page is None or self.hidden(page):
             raise not_found("block", block_id)
-        shown = self.shapes.page(page, *self.source_of(page))
+        shown = self.serializer.page(page, *self.source_of(page))
         kept = (
             "id",
             "parent",
@@ -159,7 +159,7 @@ class Lookup:
         }
 
 
-def trash_word(given: dict[str, Any]) -> bool | None:
+def trash_flag(given: dict[str, Any]) -> bool | None:
     """Whether a request moves something to the trash, takes it out, or says nothing of it."""
     for word in ("in_trash", "archived"):
         if given.get(word) is not None:
@@ -182,7 +182,7 @@ def offset_of(cursor: Any, total: int) -> int:
         return 0
     match = re.match(r"item-(\d{1,9})\Z", cursor) if isinstance(cursor, str) else None
     if match is None or int(match[1]) > total:
-        raise misfit("start_cursor", "a cursor of an earlier answer", cursor)
+        raise invalid_parameter("start_cursor", "a cursor of an earlier answer", cursor)
     return int(match[1])
 
 

@@ -1,6 +1,6 @@
 """Pages, databases, data sources and blocks as the API shows them.
 
-Shapes: https://developers.notion.com/reference/page, /database, /data-source and /block, at Notion-Version 2025-09-03.
+JSON objects of version 2025-09-03: https://developers.notion.com/reference/page, /database, /data-source and /block.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from csm_core.notion_sandbox.store import Store
 from csm_core.notion_sandbox.store_file import Row
 
 
-class Shapes:
+class Serializer:
     """Turns rows of the store into the API's objects; ``address`` is where people see the pages."""
 
     def __init__(self, store: Store, address: str) -> None:

@@ -20,7 +20,7 @@ class OtherEndpoints:
     def __init__(self, look: Lookup) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
 
     def search(self, call: Call) -> Answer:
         """POST /v1/search: by words of the title."""
@@ -40,14 +40,14 @@ class OtherEndpoints:
                 if database["hidden"]:
                     continue
                 for source in self._store.sources.of_database(database["id"]):
-                    shown = self._shapes.source(source, database)
+                    shown = self._serializer.source(source, database)
                     if words.lower() in plain(shown["title"]).lower():
                         found.append(shown)
         if kind != "data_source":
             where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
             rows = self._store.pages.where(where, (words,), "seq desc", MOST_FOUND)
             found.extend(
-                self._shapes.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
+                self._serializer.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
             )
         start = offset_of(body.get("start_cursor"), len(found))
         more = start + size < len(found)
@@ -62,13 +62,13 @@ class OtherEndpoints:
 
     def me(self, _call: Call) -> Answer:
         """GET /v1/users/me."""
-        return self._shapes.user()
+        return self._serializer.user()
 
     def list_users(self, _call: Call) -> Answer:
         """GET /v1/users."""
         return {
             "object": "list",
-            "results": [self._shapes.user()],
+            "results": [self._serializer.user()],
             "next_cursor": None,
             "has_more": False,
             "type": "user",

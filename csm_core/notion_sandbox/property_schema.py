@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from csm_core.notion_sandbox.errors import invalid, misfit
+from csm_core.notion_sandbox.errors import invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import OPTION_CONFIGS, PROPERTY_TYPES, TITLE_ID, Schema, find_property
 from csm_core.notion_sandbox.validation import (
     COLORS,
@@ -78,7 +78,7 @@ def as_option_name(value: Any, path: str) -> str:
     """The name of an option: 1 to 100 characters, no comma."""
     name = as_text(value, path, MAX_OPTION_NAME)
     if not name:
-        raise misfit(f"{path}.length", "≥ `1`", 0)
+        raise invalid_parameter(f"{path}.length", "≥ `1`", 0)
     if "," in name:
         raise invalid(f"Invalid select option, commas not allowed: {name}")
     return name
@@ -124,7 +124,7 @@ def _clean_config(name: str, raw: Any, path: str, old: dict[str, Any] | None, id
     kind = named[0]
     as_object(asked, path, ("id", "name", "description", "type", kind))
     if asked.get("type", kind) != kind:
-        raise misfit(f"{path}.type", f'`"{kind}"`', asked["type"])
+        raise invalid_parameter(f"{path}.type", f'`"{kind}"`', asked["type"])
     if old is not None and (old["type"] == "title") != (kind == "title"):
         raise invalid("Cannot change the type of the title property, or make another property the title.")
     config = as_object(asked[kind], f"{path}.{kind}")

@@ -26,12 +26,12 @@ from csm_core.notion_sandbox.api import QUERY_RESULT_LIMIT, Api
 from csm_core.notion_sandbox.controls import Controls
 from csm_core.notion_sandbox.errors import ApiError
 from csm_core.notion_sandbox.faults import Faults
-from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.service import Request, Service
 from csm_core.notion_sandbox.store import Store
-from csm_core.notion_sandbox.user_actions import People
+from csm_core.notion_sandbox.user_actions import UserActions
 from csm_core.notion_sandbox.validation import as_id
-from csm_core.notion_sandbox.web_ui import Pages
+from csm_core.notion_sandbox.web_ui import WebUi
 from csm_core.system.addresses import MAX_PORT
 
 START_PATIENCE_SECONDS = 15.0
@@ -70,12 +70,12 @@ class SandboxServer:
         self.token = token
         self.store = _store(path, clock)
         self._api = Api(self.store, view_address, query_result_limit)
-        self.people = People(self._api)
+        self.user_actions = UserActions(self._api)
         self._transports: dict[Any, asyncio.Transport] = {}
-        budget = None if requests_per_window is None else RequestBudget(requests_per_window, window_seconds)
+        budget = None if requests_per_window is None else SimulatedRateLimit(requests_per_window, window_seconds)
         self.service = Service(self._api, token, budget, self._transport_of)
-        self._controls = Controls(self.service, self.people, token)
-        self._pages = Pages(self.store, path)
+        self._controls = Controls(self.service, self.user_actions, token)
+        self._web_ui = WebUi(self.store, path)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -170,7 +170,7 @@ class SandboxServer:
         """The application: which part a request is for."""
         if scope["type"] != "http":
             return
-        part: ASGIApp = self._pages
+        part: ASGIApp = self._web_ui
         # A page of the web must not reach the sandbox by a name of its own that points to loopback.
         if not self._is_own_host(_header(scope, b"host")):
             part = _rejected(421, "this sandbox answers to 127.0.0.1 and localhost only")

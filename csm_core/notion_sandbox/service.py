@@ -24,7 +24,7 @@ from csm_core.logging import get_logger
 from csm_core.notion_sandbox.api import Api
 from csm_core.notion_sandbox.errors import ApiError, error_body
 from csm_core.notion_sandbox.faults import WRITES_FIRST, Fault, Faults
-from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.validation import MAX_PAYLOAD_BYTES
 
 NOTION_VERSION = "2025-09-03"
@@ -81,7 +81,7 @@ class Service:
         self,
         api: Api,
         token: str,
-        budget: RequestBudget | None,
+        budget: SimulatedRateLimit | None,
         transport_of: Callable[[Scope], asyncio.Transport | None],
     ) -> None:
         self._api = api

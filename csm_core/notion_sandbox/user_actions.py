@@ -12,7 +12,7 @@ from csm_core.notion_sandbox.validation import as_id
 Answer = dict[str, Any]
 
 
-class People:
+class UserActions:
     """Acts on the workspace as a person, past faults, request budget and request log."""
 
     def __init__(self, api: Api) -> None:

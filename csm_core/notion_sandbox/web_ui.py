@@ -40,7 +40,7 @@ _HEADERS = {
 Values = dict[str, Any]
 
 
-class Pages:
+class WebUi:
     """The browser view of one store, kept in the file ``path``."""
 
     def __init__(self, store: Store, path: Path) -> None:

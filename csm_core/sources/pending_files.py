@@ -19,7 +19,7 @@ LEDGER = "raw.loads"
 
 
 @dataclass(frozen=True)
-class WaitingFiles:
+class PendingFiles:
     """Files that are new or changed since they were loaded, each as path, bytes and time of change in nanoseconds."""
 
     files: tuple[tuple[str, int, int], ...] = ()
@@ -39,7 +39,7 @@ class WaitingFiles:
         return bool(self.files)
 
 
-def waiting_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[SourceSettings]) -> WaitingFiles:
+def pending_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[SourceSettings]) -> PendingFiles:
     """What the folders and files of the sources hold that the ledger of loads does not know in this state.
 
     A source that is asked over an API has none, nor has a folder that is not there: a run will say so. Files that no
@@ -54,7 +54,7 @@ def waiting_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[Sourc
             ).fetchall()
         )
     found = {state for source in sources for path in _watched(source) if (state := _state_of(path)) is not None}
-    return WaitingFiles(tuple(sorted(found - known)))
+    return PendingFiles(tuple(sorted(found - known)))
 
 
 def _watched(source: SourceSettings) -> list[Path]:

@@ -29,7 +29,7 @@ from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
 from csm_core.ingest.source_files import require_columns
 from csm_core.sources.files import contract_tables
 from csm_core.sources.postgres_database import Database, opened
-from csm_core.sources.pull import Told
+from csm_core.sources.pull import ProgressLog
 from csm_core.sources.settings import PostgresQuery, PostgresSettings
 
 SYSTEM = "postgres"
@@ -87,7 +87,7 @@ def _pulled(settings: PostgresSettings, folder: Path, log: Log) -> dict[str, lis
     """The files of each raw table that this pull and the earlier ones of the same queries have brought."""
     folder.mkdir(parents=True, exist_ok=True)
     done: dict[str, list[Path]] = {}
-    told = Told(settings.label, log)
+    told = ProgressLog(settings.label, log)
     for attempt in Retrying(
         retry=retry_if_exception_type(SourceUnavailableError),
         wait=wait_exponential(max=30),
@@ -151,7 +151,7 @@ class _Pull:
             raise SourceError(message)
         return types
 
-    def run(self, told: Told) -> list[Path]:
+    def run(self, told: ProgressLog) -> list[Path]:
         """Bring what is new to files; all files of the query."""
         types = self.columns()
         column = self._incremental_by(types)
@@ -167,7 +167,7 @@ class _Pull:
             return None
         return asked if asked in set(names) else by_key(names).get(column_key(asked))
 
-    def _whole(self, told: Told) -> Path:
+    def _whole(self, told: ProgressLog) -> Path:
         path = self._folder / f"{self._stem}.csv"
         rows = self._database.rows(self._name, f"select * from (\n{self._sql}\n) as query")
         header = next(rows)
@@ -185,7 +185,7 @@ class _Pull:
         written.keep(path)
         return path
 
-    def _increments(self, column: str, kind: str, told: Told) -> None:
+    def _increments(self, column: str, kind: str, told: ProgressLog) -> None:
         before = self._mark()
         mark = _Mark(before.packages, before.newest, self._database.now())
         rows = self._database.rows(self._name, self._select(column, kind, before))

@@ -59,7 +59,7 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pag
         destination=dlt.destinations.filesystem(bucket_url=(folder / "files").resolve().as_uri()),
         dataset_name=_DATASET,
     )
-    told = Told(label, log)
+    told = ProgressLog(label, log)
     _finish(pipeline, label)
     more = True
     while more:
@@ -69,7 +69,7 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pag
     return told.records
 
 
-def _package(dlt: Any, pipeline: Any, stream: Stream, told: Told, files: _Files, pages: int) -> bool:
+def _package(dlt: Any, pipeline: Any, stream: Stream, told: ProgressLog, files: _Files, pages: int) -> bool:
     """Bring so many pages to files, with the state; whether something of the pull is left."""
     left: list[bool] = []
     label = told.label
@@ -140,7 +140,7 @@ class _Files:
         self._closing.close()
 
 
-class Told:
+class ProgressLog:
     """Says how far a pull is."""
 
     def __init__(self, label: str, log: Log) -> None:

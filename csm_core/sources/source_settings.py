@@ -17,7 +17,9 @@ def settings_text(settings: SourceSettings) -> str:
     return json.dumps(settings.model_dump(mode="json", by_alias=True), sort_keys=True)
 
 
-def remember_sources(connection: duckdb.DuckDBPyConnection, system: str, sources: Sequence[SourceSettings]) -> None:
+def write_source_settings(
+    connection: duckdb.DuckDBPyConnection, system: str, sources: Sequence[SourceSettings]
+) -> None:
     """Write a system's sources: ``system``, ``_source`` (the name that its records carry), ``settings`` (JSON)."""
     connection.execute(f"delete from {TABLE} where system = ?", [system])
     for source in sources:

@@ -205,7 +205,7 @@ def look_loosely(server: SandboxServer, path: str) -> Reader:
 
 def test_a_page_in_the_trash_says_so(server: SandboxServer, notion: Client, database: dict[str, Any]) -> None:
     page: Any = notion.pages.create(parent={"database_id": database["id"]}, properties={})
-    server.people.trash(page["id"])
+    server.user_actions.trash(page["id"])
     assert "in the trash" in look(server, at(page["id"])).text
 
 

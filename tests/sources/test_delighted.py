@@ -18,7 +18,7 @@ from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.settings import DelightedApi, DelightedSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.vendor_records import build_records
 from csm_core.warehouse.materialize import build_model
@@ -148,7 +148,7 @@ def stage(source_loads, source: DelightedSettings, folder: Path, percent: float 
     connection, config = source_loads.connection, Config(sources=(source,))
     source_loads.now += timedelta(hours=1)
     load(source_loads, source, folder)
-    remember_sources(connection, "delighted", [source])
+    write_source_settings(connection, "delighted", [source])
     build_records(connection, "delighted", DELIGHTED.kinds, DELIGHTED.raw_tables)
     steps, models = staging_steps("delighted"), staging_models("delighted")
     for step in in_order(steps):

@@ -18,10 +18,10 @@ from csm_core.accounts import account_map
 from csm_core.config import Config, IdentitySettings, load_config
 from csm_core.errors import ConfigError, SourceError
 from csm_core.ingest.record_kinds import FieldKind
-from csm_core.sources.pending_files import waiting_files
+from csm_core.sources.pending_files import pending_files
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.vendor_records import build_records
 from csm_core.warehouse.materialize import build_model
@@ -70,7 +70,7 @@ def stage(
     connection = source_loads.connection
     config = Config(sources=sources, identity=identity_settings or IdentitySettings())
     steps, models = staging_steps("segment"), staging_models("segment")
-    remember_sources(connection, "segment", sources)
+    write_source_settings(connection, "segment", sources)
     build_records(connection, "segment", SEGMENT.kinds, SEGMENT.raw_tables)
     for step in in_order(steps):
         build_model(connection, step, {})
@@ -162,7 +162,7 @@ def test_a_call_is_opened_whatever_it_comes_in(source_loads, shape, table):
     folder = source_loads.folder.parent / "segment"
     source = SegmentSettings.model_validate({"system": "segment", **write_shape(shape, folder)})
     assert "tracks" in SEGMENT.check(source) or "events" in SEGMENT.check(source)
-    assert len(waiting_files(source_loads.connection, [source]).files) == 1
+    assert len(pending_files(source_loads.connection, [source]).files) == 1
     load(source_loads, source)
     (found,) = source_loads.rows(
         f"select {OPENED} from raw.segment__{table} where call_type is null or call_type = 'track'"
