@@ -83,7 +83,7 @@ class SampleGate:
         for system, found in models.items():
             for name, model in found.items():
                 try:
-                    self._judge(ENTITIES[name], system, model, known_accounts=known)
+                    self._validate(ENTITIES[name], system, model, known_accounts=known)
                     self._report(ENTITIES[name], system, model, queried)
                 except duckdb.Error as error:
                     # A run fails with the same message.
@@ -124,7 +124,7 @@ class SampleGate:
         described = self._connection.execute(f"describe {_select(model)}").fetchall()
         return {name: kind for name, kind, *_ in described}
 
-    def _judge(self, entity: Entity, system: str, model: SqlModel, *, known_accounts: bool) -> None:
+    def _validate(self, entity: Entity, system: str, model: SqlModel, *, known_accounts: bool) -> None:
         types = self._types(model)
         # With no column selected, only the version is validated.
         for columns in (*((column,) for column in entity.columns), ()):

@@ -71,10 +71,10 @@ def test_every_source_is_reached(company, tmp_path):
     )
     done = made.csm("doctor", environment={"STRIPE_API_KEY": ""})
     assert done.returncode == 2
-    assert "is not there" in done.stdout
+    assert "does not exist" in done.stdout
     assert "STRIPE_API_KEY is not set" in done.stdout
     done = made.csm("doctor", environment={"STRIPE_API_KEY": "sk_live_secret"})
-    # The folder that is not there must be fixed; the server may answer later.
+    # The missing folder must be fixed; the server may answer later.
     assert done.returncode == 2
     assert "cannot be reached" in done.stdout
     assert "sk_live_secret" not in done.stdout + done.stderr

@@ -401,13 +401,13 @@ def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(source_lo
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        ({"features": [{"event": "Used"}]}, r"sources\.0\.features\.0: give `feature`, `property` or `quantity`"),
+        ({"features": [{"event": "Used"}]}, r"sources\.0\.features\.0: the rule has no effect; set `feature`"),
         ({"features": [{"event": "Used", "feature": "f", "values": {"a": "b"}}]}, "give `property`"),
         ({"features": [{"event": "Used", "property": "a[0]"}]}, r"features\.0\.property: String should match"),
         ({"features": [{"event": "Used", "faeture": "f"}]}, "did you mean 'feature'"),
         ({"without_group": "drop"}, "'match' or 'ignore'"),
         ({"login_event": ["x"]}, "did you mean 'login_events'"),
-        ({"tables": {"path": "x"}}, "exactly one of path, tables; path and tables given"),
+        ({"tables": {"path": "x"}}, "exactly one of path, tables; found path and tables"),
         ({"clock_skew_seconds": -1}, "greater than or equal to 0"),
     ],
 )
@@ -420,9 +420,9 @@ def test_settings_that_make_no_sense_are_told(tmp_path, stated, said):
 
 def test_what_is_not_segments_is_told(tmp_path):
     write_lines(tmp_path / "identifies.jsonl", {"userId": "u1"})
-    with pytest.raises(SourceError, match=r"no records of segment.*one of events, tracks\. Found: identifies"):
+    with pytest.raises(SourceError, match=r"no segment records found.*events, tracks\. Found: identifies"):
         SEGMENT.check(SegmentSettings(system="segment", path=tmp_path))
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         SEGMENT.check(SegmentSettings(system="segment", path=tmp_path / "nowhere"))
 
 
