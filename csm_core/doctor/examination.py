@@ -1,9 +1,9 @@
 """`csm doctor`: reads the first records of every source and reports all problems at once, before any run.
 
-Every source is reached first. Then copies of the first records of its files and tables are loaded by the real loader
-into a warehouse in a temporary folder, and the rules of the gate are applied to each column there. A problem in one
-file does not hide problems of others: the copy is corrected if the correction is known, else left out, and the rest is
-examined. The configured warehouse is neither read nor written.
+First, each source is checked. Then the loader loads copies of the first records of its files and tables into a
+warehouse in a temporary folder, and the rules of the gate are applied to each column. A problem in one file does not
+hide problems in others: the copy is corrected if possible, else left out, and the rest is examined. The configured
+warehouse is neither read nor written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEEDS_FIX = 2
 class Finding:
     """The result for one source. ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now.
 
-    ``message`` states what the source holds, or why it cannot be read.
+    ``message`` describes the contents of the source, or the reason why it cannot be read.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Applies the rules of the gate to samples: which values of which columns are rejected, why, and the first of them."""
+"""Applies the rules of the gate to samples and reports rejected values by column and reason."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class SampleGate:
                 )
 
     def accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
-        """Whether the samples hold every account; only then an account can be reported as unknown."""
+        """Whether the samples have all accounts; only then can an account be reported as unknown."""
         if any(source.label not in self._samples for source in self._config.sources):
             return False
         if not any(ACCOUNTS in found for found in models.values()):
@@ -282,7 +282,7 @@ def _message(
 
 
 def format_hint(connection: duckdb.DuckDBPyConnection, found: Rejection) -> str:
-    """Which setting would read the values, if one does."""
+    """The hint about a setting that reads the values; empty if there is none."""
     hints = [_form_hint(connection, found)]
     nulls = null_texts(found.values)
     if nulls:

@@ -1,4 +1,4 @@
-"""The endpoints of blocks. See https://developers.notion.com/reference/block"""
+"""The endpoints for blocks. See https://developers.notion.com/reference/block"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from csm_core.notion_sandbox.validation import (
 
 
 class BlockEndpoints:
-    """``/v1/blocks``; ``pages`` throws away the pages that are blocks."""
+    """``/v1/blocks``; ``pages`` moves child pages to the trash."""
 
     def __init__(self, look: Lookup, pages: PageEndpoints) -> None:
         self._look = look
@@ -45,7 +45,7 @@ class BlockEndpoints:
             columns["in_trash"] = int(trash)
         if row["type"] in body:
             if row["type"] in ("child_page", "child_database"):
-                raise invalid(f"A block of the type {row['type']} is updated as the page or the database that it is.")
+                raise invalid(f"A block of the type {row['type']} can only be updated as a page or a database.")
             changed = as_object(body[row["type"]], f"body.{row['type']}")
             content = merge_content(row["type"], json.loads(row["content"]), changed, f"body.{row['type']}")
             columns["content"] = to_json(content)
@@ -54,7 +54,7 @@ class BlockEndpoints:
         return self._serializer.block(row)
 
     def delete(self, call: Call) -> Answer:
-        """DELETE /v1/blocks/{id}: to the trash; pages and databases are blocks here."""
+        """DELETE /v1/blocks/{id}: moves a block, a child page or a child database to the trash."""
         block_id = as_id(call.id, "path.block_id")
         page = self._store.pages.find(block_id)
         if page is not None:
@@ -95,7 +95,7 @@ class BlockEndpoints:
         }
 
     def append_children(self, call: Call) -> Answer:
-        """PATCH /v1/blocks/{id}/children: at the end, or behind a named block."""
+        """PATCH /v1/blocks/{id}/children: appends blocks at the end or after a block."""
         parent = as_id(call.id, "path.block_id")
         kind, trashed = self._look.container(parent)
         body = as_object(call.body, "body", ("children", "after", "position"))

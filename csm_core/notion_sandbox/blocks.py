@@ -1,4 +1,4 @@
-"""Blocks of pages: which types there are, what each holds, how deep one request may nest them."""
+"""The types of blocks, their content, and the limits of one request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FRAME = ("object", "type", "id")
 
 @dataclass
 class NewBlock:
-    """A block that was accepted but has no id yet."""
+    """A validated block without an id."""
 
     type: str
     content: dict[str, Any]
@@ -54,7 +54,7 @@ class NewBlock:
 def clean_children(value: Any, path: str) -> list[NewBlock]:
     """The blocks of one request.
 
-    Raises a 400 for more than 100 in an array, 1,000 in all, more than two levels, or an unknown type.
+    Raises a 400 for more than 100 blocks in an array or 1,000 in total, more than two levels, or an unknown type.
     """
     blocks = _clean_array(value, path, depth=1)
     total = _count(blocks)
@@ -69,7 +69,7 @@ def may_have_children(block_type: str) -> bool:
 
 
 def clean_content(block_type: str, raw: dict[str, Any], path: str) -> dict[str, Any]:
-    """What a block of this type holds, as it will be read back; children apart."""
+    """The content of a block of this type in the format of responses, without children."""
     if block_type in _TEXT_TYPES:
         return _clean_text_block(block_type, raw, path)
     if block_type in _EMPTY_TYPES:
@@ -79,12 +79,12 @@ def clean_content(block_type: str, raw: dict[str, Any], path: str) -> dict[str, 
 
 
 def merge_content(block_type: str, old: dict[str, Any], raw: dict[str, Any], path: str) -> dict[str, Any]:
-    """An update of a block: what is not named stays."""
+    """The content of a block after an update; fields that are not in the update are unchanged."""
     return clean_content(block_type, {**old, **raw}, path)
 
 
 def type_of(block: dict[str, Any], path: str) -> str:
-    """The one type that a block's keys name."""
+    """The type that the keys of a block name."""
     named = [key for key in block if key in _TYPES]
     if len(named) != 1:
         listed = ", ".join(f"`{block_type}`" for block_type in _TYPES)

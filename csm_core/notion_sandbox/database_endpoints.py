@@ -1,4 +1,4 @@
-"""The endpoints of databases. See https://developers.notion.com/reference/database"""
+"""The endpoints for databases. See https://developers.notion.com/reference/database"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DatabaseEndpoints:
         self._serializer = look.serializer
 
     def create(self, call: Call) -> Answer:
-        """POST /v1/databases: a database and its first data source."""
+        """POST /v1/databases: creates a database and its first data source."""
         allowed = ("parent", "title", "description", "is_inline", "initial_data_source", "icon", "cover")
         body = as_object(call.body, "body", allowed)
         parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "page_id"))
@@ -56,7 +56,7 @@ class DatabaseEndpoints:
         return self._serializer.database(self._look.database(as_id(call.id, "path.database_id")))
 
     def update(self, call: Call) -> Answer:
-        """PATCH /v1/databases/{id}: the container; properties are updated on the data source."""
+        """PATCH /v1/databases/{id}: updates the database; properties are updated on the data source."""
         row = self._look.database(as_id(call.id, "path.database_id"))
         allowed = ("title", "description", "is_inline", "icon", "cover", "in_trash", "archived", "is_locked")
         body = as_object(call.body, "body", allowed)

@@ -1,4 +1,4 @@
-"""Filters and sorts of a query, turned into SQL over the cells of pages; every value is a bind parameter."""
+"""Compiles filters and sorts of a query to SQL over the cells of pages; every value is a bind parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from csm_core.notion_sandbox.errors import MISSING, invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import COMPUTED, SELECTS, TEXTS, Schema, comparable, find_property, moment
 from csm_core.notion_sandbox.validation import as_bool, as_choice, as_list, as_object, as_text
 
-# Stands in parameters for the number of the queried data source.
+# A placeholder in parameters for the number of the queried data source.
 SOURCE = object()
 
 MAX_CONDITIONS = 100
@@ -28,7 +28,7 @@ _NUMBER = {
 
 @dataclass(frozen=True)
 class Condition:
-    """A piece of a where clause with its parameters."""
+    """A condition of a where clause with its parameters."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
@@ -36,7 +36,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Sort:
-    """One term of an order by clause; ``timestamp`` is the column if it sorts by a time of the page."""
+    """One term of an order by clause; ``timestamp`` is the column of a timestamp sort."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
@@ -45,10 +45,10 @@ class Sort:
 
 
 def compile_filter(value: Any, schema: Schema, path: str = "body.filter") -> Condition:
-    """The condition that a filter states.
+    """The condition of a filter.
 
-    Raises a 400 for an unknown property, a type that is not the property's, an option that does not exist, more than
-    100 conditions in a group, or groups nested deeper than two.
+    Raises a 400 for an unknown property, a wrong type, an option that does not exist, more than 100 conditions in a
+    group, or more than two levels of nested groups.
     """
     if value is None or value == {}:
         return Condition("true")
@@ -56,7 +56,7 @@ def compile_filter(value: Any, schema: Schema, path: str = "body.filter") -> Con
 
 
 def compile_sorts(value: Any, schema: Schema) -> list[Sort]:
-    """The order that is asked for; none means the order of creation."""
+    """The requested sorts; an empty list means the order of creation."""
     if value is None:
         return []
     return [
@@ -145,7 +145,7 @@ def _property_condition(config: dict[str, Any], value: Any, path: str) -> Condit
         inner = _moment_condition(column, value, path)
         repeats = inner.sql.count(column)
         return Condition(inner.sql, (*([config["id"]] * repeats), *inner.parameters))
-    raise invalid(f"{path}: this sandbox cannot filter by a property of the type {kind}.")
+    raise invalid(f"{path}: the sandbox does not support filters for properties of the type {kind}.")
 
 
 def _one(value: Any, path: str) -> tuple[str, Any]:

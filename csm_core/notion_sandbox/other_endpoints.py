@@ -1,4 +1,4 @@
-"""The endpoints of search and of users."""
+"""The endpoints for search and users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OtherEndpoints:
         self._serializer = look.serializer
 
     def search(self, call: Call) -> Answer:
-        """POST /v1/search: by words of the title."""
+        """POST /v1/search: searches titles."""
         body = as_object(
             {} if call.body is None else call.body, "body", ("query", "filter", "sort", "start_cursor", "page_size")
         )

@@ -1,4 +1,4 @@
-"""The endpoints of pages. See https://developers.notion.com/reference/page"""
+"""The endpoints for pages. See https://developers.notion.com/reference/page"""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PageEndpoints:
         return self.change(row, body, self._store.meta("bot"))
 
     def change(self, row: Row, body: dict[str, Any], edited_by: str) -> Answer:
-        """An update of a page on behalf of a user."""
+        """Update a page on behalf of a user."""
         source, schema = self._look.source_of(row)
         trash = trash_flag(body)
         columns: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class PageEndpoints:
         return self._serializer.page(row, source, schema)
 
     def retrieve_property(self, call: Call) -> Answer:
-        """GET /v1/pages/{id}/properties/{property_id}: all of a long value, by pages."""
+        """GET /v1/pages/{id}/properties/{property_id}: the complete value of a property, in pages."""
         row = self._look.page(call.id)
         _, schema = self._look.source_of(row)
         config = find_property(schema, call.property_id)

@@ -1,4 +1,4 @@
-"""The schema of a data source: properties are added, changed, renamed and removed, and their options kept."""
+"""Changes the schema of a data source: adds, changes, renames and removes properties and options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLOR_RING = ("blue", "green", "orange", "purple", "pink", "yellow", "brown", "
 
 
 def default_schema() -> Schema:
-    """What a data source has when nothing is asked for: a title named Name."""
+    """The default schema of a data source: a title property with the name Name."""
     return {"Name": {"id": TITLE_ID, "name": "Name", "description": None, "type": "title", "title": {}}}
 
 
@@ -48,7 +48,7 @@ def clean_schema(value: Any, path: str) -> Schema:
 
 
 def update_schema(schema: Schema, value: Any, path: str) -> Schema:
-    """The schema after an update: named properties are added, changed, renamed, or with null removed."""
+    """The schema after an update, which adds, changes or renames properties; null removes a property."""
     updated = {name: dict(config) for name, config in schema.items()}
     for key, raw in as_object(value, path).items():
         old = find_property(updated, key)
@@ -90,7 +90,7 @@ def option_id_of(name: str) -> str:
 
 
 def next_color(options: list[dict[str, Any]]) -> str:
-    """The color of an option that is added to others without a color of its own."""
+    """The color of a new option without a color, after existing options."""
     return _COLOR_RING[len(options) % len(_COLOR_RING)]
 
 

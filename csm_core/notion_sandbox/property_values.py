@@ -1,4 +1,4 @@
-"""Values of pages, checked against the schema of their data source."""
+"""Validates property values of pages against the schema of their data source."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from csm_core.notion_sandbox.validation import (
 
 
 def clean_values(schema: Schema, value: Any, path: str) -> tuple[Values, bool]:
-    """Values by property id, and whether the schema took new options on the way (it is changed in place).
+    """Values by property id, and whether options were added to the schema (it is changed in place).
 
-    Raises a 400, and takes nothing, for an unknown property or a value of another type.
+    Raises a 400 for an unknown property or a value of another type.
     """
     problems: list[str] = []
     found: list[tuple[dict[str, Any], Any, str]] = []
@@ -149,7 +149,7 @@ def _clean_relation(value: Any, path: str) -> list[dict[str, str]]:
 
 
 def _clean_unsupported(_value: Any, path: str) -> Any:
-    raise invalid(f"{path}: this sandbox does not take values of this type.")
+    raise invalid(f"{path}: the sandbox does not support values of this type.")
 
 
 def _clean_email(value: Any, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The endpoints of data sources. See https://developers.notion.com/reference/data-source"""
+"""The endpoints for data sources. See https://developers.notion.com/reference/data-source"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from csm_core.notion_sandbox.validation import (
 
 
 class SourceEndpoints:
-    """``/v1/data_sources``; a query stops being paged at ``limit`` results."""
+    """``/v1/data_sources``; a query returns at most ``limit`` results."""
 
     def __init__(self, look: Lookup, limit: int) -> None:
         self._look = look
@@ -31,7 +31,7 @@ class SourceEndpoints:
         self._limit = limit
 
     def create(self, call: Call) -> Answer:
-        """POST /v1/data_sources: a further one in a database."""
+        """POST /v1/data_sources: adds a data source to a database."""
         body = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
         parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "database_id"))
         as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
@@ -47,7 +47,7 @@ class SourceEndpoints:
         return self._serializer.source(*self._look.source(call.id))
 
     def update(self, call: Call) -> Answer:
-        """PATCH /v1/data_sources/{id}: its title and properties."""
+        """PATCH /v1/data_sources/{id}: updates title and properties."""
         row, database = self._look.source(call.id)
         body = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
         columns: dict[str, Any] = {}

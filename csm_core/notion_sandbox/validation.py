@@ -1,4 +1,4 @@
-"""Checks that every request goes through: kinds of values, sizes, ids, paging."""
+"""Validates values of requests: types, sizes, ids and paging."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f
 
 
 def as_id(value: Any, path: str) -> str:
-    """An id in its dashed lower-case form; with or without dashes it is the same id."""
+    """An id in lower case with dashes; dashes are optional in requests."""
     if not isinstance(value, str) or not _UUID.match(value):
         raise invalid_parameter(path, "a valid uuid", value)
     bare = value.replace("-", "").lower()
@@ -36,7 +36,7 @@ def as_id(value: Any, path: str) -> str:
 
 
 def as_object(value: Any, path: str, allowed: Collection[str] | None = None) -> dict[str, Any]:
-    """A JSON object, refused if it has a key that is not allowed."""
+    """A JSON object; raises an error for a key that is not allowed."""
     if value is MISSING:
         raise invalid_parameter(path, "defined, instead was `undefined`")
     if not isinstance(value, dict):
@@ -48,19 +48,19 @@ def as_object(value: Any, path: str, allowed: Collection[str] | None = None) -> 
     return value
 
 
-def as_list(value: Any, path: str, most: int) -> list[Any]:
-    """A JSON array of at most ``most`` items."""
+def as_list(value: Any, path: str, maximum: int) -> list[Any]:
+    """A JSON array of at most ``maximum`` items."""
     if value is MISSING:
         raise invalid_parameter(path, "defined, instead was `undefined`")
     if not isinstance(value, list):
         raise invalid_parameter(path, "an array", value)
-    if len(value) > most:
-        raise invalid_parameter(f"{path}.length", f"≤ `{most}`", len(value))
+    if len(value) > maximum:
+        raise invalid_parameter(f"{path}.length", f"≤ `{maximum}`", len(value))
     return value
 
 
-def as_text(value: Any, path: str, most: int | None = MAX_TEXT_UNITS) -> str:
-    """A string of at most ``most`` UTF-16 units that can be stored."""
+def as_text(value: Any, path: str, maximum: int | None = MAX_TEXT_UNITS) -> str:
+    """A valid string of at most ``maximum`` UTF-16 units."""
     if not isinstance(value, str):
         raise invalid_parameter(path, "a string", value)
     try:
@@ -69,20 +69,20 @@ def as_text(value: Any, path: str, most: int | None = MAX_TEXT_UNITS) -> str:
         raise invalid_parameter(path, "valid Unicode; it has half a surrogate pair") from None
     if "\x00" in value:
         raise invalid_parameter(path, "text without the character U+0000")
-    if most is not None and units > most:
-        raise invalid_parameter(f"{path}.length", f"≤ `{most}`", units)
+    if maximum is not None and units > maximum:
+        raise invalid_parameter(f"{path}.length", f"≤ `{maximum}`", units)
     return value
 
 
 def as_bool(value: Any, path: str) -> bool:
-    """True or false."""
+    """A boolean."""
     if not isinstance(value, bool):
         raise invalid_parameter(path, "a boolean", value)
     return value
 
 
 def as_choice(value: Any, path: str, choices: Collection[str]) -> str:
-    """One of a fixed set of words."""
+    """One of a fixed set of values."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(f'`"{choice}"`' for choice in sorted(choices))
         raise invalid_parameter(path, listed, value)
@@ -90,7 +90,7 @@ def as_choice(value: Any, path: str, choices: Collection[str]) -> str:
 
 
 def as_url(value: Any, path: str) -> str:
-    """An address that a reader can follow."""
+    """An http, https or mailto URL."""
     text = as_text(value, path, MAX_URL)
     try:
         parts = urlsplit(text)
@@ -103,7 +103,7 @@ def as_url(value: Any, path: str) -> str:
 
 
 def as_icon(value: Any, path: str) -> dict[str, Any] | None:
-    """An icon: an emoji or an external image, or none."""
+    """An icon: an emoji, an external image, or None."""
     if value is None:
         return None
     icon = as_object(value, path, ("type", "emoji", "external"))
@@ -118,7 +118,7 @@ def as_icon(value: Any, path: str) -> dict[str, Any] | None:
 
 
 def as_page_size(value: Any, path: str, *, textual: bool = True) -> int:
-    """Results to a page: 1 to 100, 100 if nothing is said. Query strings carry it as text, bodies do not."""
+    """The number of results per page: 1 to 100, by default 100. It is text in a query string and a number in a body."""
     if value is None or value is MISSING:
         return MAX_PAGE_SIZE
     if textual and isinstance(value, str) and value.isdecimal():

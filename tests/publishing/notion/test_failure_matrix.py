@@ -144,7 +144,7 @@ class Matrix:
         assert pages == self._undisturbed
         # What passes within three attempts fails nothing; what is final fails its record, with Notion's own words.
         assert bool(failures) == (kind in FINAL), failures
-        assert all("This connection is blocked." in said or "A fault on purpose." in said for said in failures)
+        assert all("This connection is blocked." in said or "An injected fault." in said for said in failures)
         self._table[kind, often, write] = f"refused {len(failures)}" if failures else "ok"
 
 
