@@ -74,11 +74,11 @@ def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Map
             for position, column in enumerate(unused)
         ),
     )
-    found: dict[str, str] = {}
+    hints: dict[str, str] = {}
     for negative, _, _, name, column in scored:
-        if -negative >= _SIMILAR and name not in found and column not in found.values():
-            found[name] = column
-    return found
+        if -negative >= _SIMILAR and name not in hints and column not in hints.values():
+            hints[name] = column
+    return hints
 
 
 def _likeness(entity: str, name: str, column: str) -> float:

@@ -64,10 +64,10 @@ class ContractSamples:
 
     def files(self, source: FilesSettings) -> list[Path]:
         """The files of the source that are read."""
-        found = entity_files(source)
-        for entity, paths in found.read.items():
+        files = entity_files(source)
+        for entity, paths in files.read.items():
             self._entities |= dict.fromkeys(paths, entity)
-        return [path for paths in found.read.values() for path in paths]
+        return [path for paths in files.read.values() for path in paths]
 
     def examine(self, source: FilesSettings, samples: Sequence[Sample]) -> None:
         """Report problems in the format of the files, and correct them in the samples."""
@@ -75,22 +75,22 @@ class ContractSamples:
         for sample in samples:
             expected = _delimiter(source, sample)
             if sample.form == CSV:
-                found = separator_of(sample, expected)
-                if found:
-                    self._report_separator(source, sample, found)
-                    separate(sample, found, expected)
+                delimiter = separator_of(sample, expected)
+                if delimiter:
+                    self._report_separator(source, sample, delimiter)
+                    separate(sample, delimiter, expected)
             with suppress(duckdb.Error):
                 # The loader reports files that DuckDB cannot read.
                 self._examine_columns(source, sample, expected)
 
-    def _report_separator(self, source: FilesSettings, sample: Sample, found: str) -> None:
-        self._suggested[source.label].delimiters.add(found)
-        setting = "tab" if found == "\t" else found
+    def _report_separator(self, source: FilesSettings, sample: Sample, delimiter: str) -> None:
+        self._suggested[source.label].delimiters.add(delimiter)
+        setting = "tab" if delimiter == "\t" else delimiter
         self._problems.add(
             source.label,
             ERROR,
             "delimiter",
-            f'{sample.path}: the columns are separated by {_SEPARATORS[found]}. Set `delimiter: "{setting}"` '
+            f'{sample.path}: the columns are separated by {_SEPARATORS[delimiter]}. Set `delimiter: "{setting}"` '
             f"for this source.",
             file=str(sample.path),
             entity=self._entities[sample.path],
@@ -238,11 +238,11 @@ def _settings_text(
 ) -> str:
     settings: dict[str, Any] = {}
     comments: list[str] = []
-    columns = {entity: {**source.columns.get(entity, {}), **found} for entity, found in suggested.columns.items()}
+    columns = {entity: {**source.columns.get(entity, {}), **mapping} for entity, mapping in suggested.columns.items()}
     if columns:
         settings["columns"] = {
-            entity: {name: found[name] for name in mappable_columns(entity) if name in found}
-            for entity, found in {**source.columns, **columns}.items()
+            entity: {name: mapping[name] for name in mappable_columns(entity) if name in mapping}
+            for entity, mapping in {**source.columns, **columns}.items()
         }
     comments += [
         f"# columns: {entity}: {column} matches no column by its name"

@@ -44,19 +44,19 @@ def examine(config: Config) -> list[Finding]:
         except CSMError as error:
             reached[source.label] = (error.exit_status, str(error))
     problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for label, (status, message) in reached.items():
         own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
         errors = [problem for problem in own if problem.level == ERROR]
         if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
             # The check of a source stops at the first problem, which is also among the problems of all files.
             message = counted(len(errors), "error")
-        found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
-    found += _access(config)
+        findings.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    findings += _access(config)
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
-        found.append(Finding(label, worst, "", tuple(own)))
-    return found
+        findings.append(Finding(label, worst, "", tuple(own)))
+    return findings
 
 
 def _access(config: Config) -> list[Finding]:

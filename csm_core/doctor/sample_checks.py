@@ -282,7 +282,7 @@ class _Examination:
                 build_records(self._connection, system, kinds, get_system(system).raw_tables)
             if self._build_steps(system, steps[system]):
                 models[system] = staging_models(system)
-        mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
+        mapped = any(ACCOUNT_MAP in model.dependencies for by_entity in models.values() for model in by_entity.values())
         if mapped:
             try:
                 # Without configured files, this creates the empty tables of the map.
@@ -293,8 +293,10 @@ class _Examination:
             except CSMError as error:
                 self._problems.add("identity", ERROR, "unreadable", str(error))
                 return {
-                    system: {entity: model for entity, model in found.items() if ACCOUNT_MAP not in model.dependencies}
-                    for system, found in models.items()
+                    system: {
+                        entity: model for entity, model in by_entity.items() if ACCOUNT_MAP not in model.dependencies
+                    }
+                    for system, by_entity in models.items()
                 }
         return models
 

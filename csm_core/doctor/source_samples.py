@@ -216,9 +216,9 @@ def _width(line: str, delimiter: str) -> int:
         return 0
 
 
-def separate(sample: Sample, found: str, expected: str) -> None:
+def separate(sample: Sample, actual: str, expected: str) -> None:
     """Rewrite the copy with the delimiter that the loader expects."""
-    _rewrite_csv(sample, found, expected, lambda row, _: row)
+    _rewrite_csv(sample, actual, expected, lambda row, _: row)
 
 
 # -- columns ------------------------------------------------------------------------------------------------------
@@ -248,22 +248,22 @@ def values_of_sample(
     connection: duckdb.DuckDBPyConnection, sample: Sample, delimiter: str, column: str, limit: int = 200
 ) -> list[str]:
     """The non-empty values of one column as text."""
-    found: list[str] = []
+    values: list[str] = []
     if sample.form == PARQUET:
         rows = connection.execute(
             f"select cast({sql_quoted(column)} as varchar) from read_parquet(?, hive_partitioning = false) limit ?",
             [glob_escaped(str(sample.copy)), limit],
         ).fetchall()
-        found = [str(value) for (value,) in rows if value is not None]
+        values = [str(value) for (value,) in rows if value is not None]
     elif (text := text_of(sample)) is not None and sample.form == CSV:
         with suppress(csv.Error, StopIteration):
             rows = csv.reader(io.StringIO(_table_of(text), newline=""), delimiter=delimiter)
             place = [name.strip() for name in next(rows)].index(column)
-            found = [row[place] for row, _ in zip(rows, range(limit), strict=False) if place < len(row)]
+            values = [row[place] for row, _ in zip(rows, range(limit), strict=False) if place < len(row)]
     elif text is not None:
         records = (record for record, _ in zip(_json_records(text), range(limit), strict=False))
-        found = [str(record[column]) for record in records if record.get(column) is not None]
-    return [value for value in found if value.strip()]
+        values = [str(record[column]) for record in records if record.get(column) is not None]
+    return [value for value in values if value.strip()]
 
 
 def rename_and_add(
@@ -306,16 +306,16 @@ def rename_and_add(
         write_text(sample.copy, "\n".join([*lines, ""]).encode("utf-8", errors="surrogateescape"))
 
 
-def _rewrite_csv(sample: Sample, found: str, wanted: str, change: Any) -> None:
+def _rewrite_csv(sample: Sample, actual: str, expected: str, change: Any) -> None:
     text = text_of(sample)
     if text is None:
         return
     table = _table_of(text)
     target = io.StringIO(newline="")
     target.write(text.removesuffix(table))
-    written = csv.writer(target, delimiter=wanted, lineterminator="\n")
+    written = csv.writer(target, delimiter=expected, lineterminator="\n")
     try:
-        for number, row in enumerate(csv.reader(io.StringIO(table, newline=""), delimiter=found)):
+        for number, row in enumerate(csv.reader(io.StringIO(table, newline=""), delimiter=actual)):
             written.writerow(change(row, number)) if row else target.write("\n")
     except csv.Error:
         return
@@ -360,7 +360,7 @@ def sampled_folder(
     If an entity or table has many files, some of them are chosen and fewer records of each are read.
     """
     copies.mkdir(parents=True, exist_ok=True)
-    found = FolderSample()
+    result = FolderSample()
     groups: dict[str, list[Path]] = {}
     for path in files:
         groups.setdefault(Path(os.path.relpath(path, folder)).parts[0], []).append(path)
@@ -373,15 +373,15 @@ def sampled_folder(
     )
     for path in chosen:
         try:
-            found.samples.append(take_sample(connection, path, copies / os.path.relpath(path, folder), limits))
+            result.samples.append(take_sample(connection, path, copies / os.path.relpath(path, folder), limits))
         except SourceError as error:
-            found.errors.append(error)
+            result.errors.append(error)
     for name, group in groups.items():
         if len(group) > FILES_OF_ONE:
-            found.left_out[name] = len(group) - FILES_OF_ONE
-            for sample in found.samples:
+            result.left_out[name] = len(group) - FILES_OF_ONE
+            for sample in result.samples:
                 sample.whole = sample.whole and sample.path not in group
-    return found
+    return result
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:

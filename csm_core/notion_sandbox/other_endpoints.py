@@ -34,7 +34,7 @@ class OtherEndpoints:
             asked = as_object(body["filter"], "body.filter", ("property", "value"))
             as_choice(asked.get("property"), "body.filter.property", ("object",))
             kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
-        found: list[Answer] = []
+        results: list[Answer] = []
         if kind != "page":
             for database in self._store.databases.all():
                 if database["hidden"]:
@@ -42,18 +42,18 @@ class OtherEndpoints:
                 for source in self._store.sources.of_database(database["id"]):
                     shown = self._serializer.source(source, database)
                     if words.lower() in plain(shown["title"]).lower():
-                        found.append(shown)
+                        results.append(shown)
         if kind != "data_source":
             where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
             rows = self._store.pages.where(where, (words,), "seq desc", MOST_FOUND)
-            found.extend(
+            results.extend(
                 self._serializer.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
             )
-        start = offset_of(body.get("start_cursor"), len(found))
-        more = start + size < len(found)
+        start = offset_of(body.get("start_cursor"), len(results))
+        more = start + size < len(results)
         return {
             "object": "list",
-            "results": found[start : start + size],
+            "results": results[start : start + size],
             "next_cursor": f"item-{start + size}" if more else None,
             "has_more": more,
             "type": "page_or_data_source",

@@ -42,18 +42,18 @@ def clean_values(schema: Schema, value: Any, path: str) -> tuple[Values, bool]:
     Raises a 400 for an unknown property or a value of another type.
     """
     problems: list[str] = []
-    found: list[tuple[dict[str, Any], Any, str]] = []
+    items: list[tuple[dict[str, Any], Any, str]] = []
     for key, raw in as_object(value, path).items():
         config = find_property(schema, key)
         if config is None:
             problems.append(f"{key} is not a property that exists.")
         else:
-            found.append((config, raw, key))
+            items.append((config, raw, key))
     if problems:
         raise invalid(" ".join(problems))
     values: Values = {}
     grew = False
-    for config, raw, key in found:
+    for config, raw, key in items:
         cleaned, new_options = _clean_value(config, raw, f"{path}.{key}")
         values[config["id"]] = cleaned
         grew = grew or new_options

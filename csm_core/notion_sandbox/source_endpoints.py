@@ -85,16 +85,16 @@ class SourceEndpoints:
         if body.get("result_type") is not None:
             as_choice(body["result_type"], "body.result_type", ("page", "data_source"))
         schema = json.loads(row["properties"])
-        found = run_query(self._store, row, schema, asked)
+        result = run_query(self._store, row, schema, asked)
         only = call.query.get("filter_properties")
         answer: Answer = {
             "object": "list",
-            "results": [self._serializer.page(page, row, schema, only) for page in found.rows],
-            "next_cursor": found.next_cursor,
-            "has_more": found.next_cursor is not None,
+            "results": [self._serializer.page(page, row, schema, only) for page in result.rows],
+            "next_cursor": result.next_cursor,
+            "has_more": result.next_cursor is not None,
             "type": "page_or_data_source",
             "page_or_data_source": {},
         }
-        if found.incomplete:
+        if result.incomplete:
             answer["request_status"] = {"type": "incomplete", "incomplete_reason": "query_result_limit_reached"}
         return answer

@@ -27,10 +27,10 @@ class StoredBlocks:
 
     def has_children(self, parent: str) -> bool:
         """Whether this block has children."""
-        found = self._file.execute(
+        child = self._file.execute(
             "select 1 from blocks where parent = ? and in_trash = 0 limit 1", (parent,)
         ).fetchone()
-        return found is not None
+        return child is not None
 
     def append(self, parent: str, blocks: list[NewBlock], after: int | None = None) -> list[str]:
         """Add blocks with children at the end of a parent or after a position; return the ids of the first level."""
@@ -77,5 +77,5 @@ class StoredBlocks:
         self._file.execute("update blocks set in_trash = ? where id = ?", (trashed, block_id))
 
     def _last_position(self, parent: str) -> int:
-        found = self._file.execute("select max(position) from blocks where parent = ?", (parent,)).fetchone()[0]
-        return -1 if found is None else found
+        last = self._file.execute("select max(position) from blocks where parent = ?", (parent,)).fetchone()[0]
+        return -1 if last is None else last

@@ -109,8 +109,8 @@ class StoredPages:
             parent = block["parent"]
         return parent
 
-    def _add_cells(self, page_seq: int, source: int, found: list[Cell]) -> None:
+    def _add_cells(self, page_seq: int, source: int, cells: list[Cell]) -> None:
         self._file.executemany(
             "insert into cells (page_seq, source, property_id, text, number) values (?, ?, ?, ?, ?)",
-            [(page_seq, source, cell.property_id, cell.text, cell.number) for cell in found],
+            [(page_seq, source, cell.property_id, cell.text, cell.number) for cell in cells],
         )

@@ -42,9 +42,9 @@ def as_object(value: Any, path: str, allowed: Collection[str] | None = None) -> 
     if not isinstance(value, dict):
         raise invalid_parameter(path, "an object", value)
     if allowed is not None:
-        for key, found in value.items():
+        for key, item in value.items():
             if key not in allowed:
-                raise invalid_parameter(f"{path}.{key}", "not present", found)
+                raise invalid_parameter(f"{path}.{key}", "not present", item)
     return value
 
 

@@ -44,11 +44,11 @@ class FilesSource:
         Raises SourceError for a missing folder or entity, and for a file without the columns of its entity.
         """
         folder = source_folder(settings.path, SYSTEM)
-        found = entity_files(settings).read
-        _require(folder, found, settings.entities)
+        files = entity_files(settings).read
+        _require(folder, files, settings.entities)
         tables = {table.name: table for table in self.raw_tables}
-        require_files([(tables[name], path) for name, paths in found.items() for path in paths], readings_of(settings))
-        return f"{folder}: " + ", ".join(f"{name} ({len(found[name])})" for name in ENTITIES if found[name])
+        require_files([(tables[name], path) for name, paths in files.items() for path in paths], readings_of(settings))
+        return f"{folder}: " + ", ".join(f"{name} ({len(files[name])})" for name in ENTITIES if files[name])
 
     def load(
         self,
@@ -63,21 +63,21 @@ class FilesSource:
 
         Raises SourceError for a missing folder, a missing required entity, and a file that cannot be loaded.
         """
-        found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        files: dict[str, list[Path]] = {name: [] for name in ENTITIES}
         full: dict[str, dict[Path, list[Path]]] = {name: {} for name in ENTITIES}
         readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
-                found[name] += paths
+                files[name] += paths
                 if name in settings.full_entities:
                     full[name].setdefault(settings.path, []).extend(paths)
                     _warn_of_mixed(log, name, paths, settings.path)
                 readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
         results = load_tables(
             connection,
-            [(table, found[table.entity]) for table in self.raw_tables],
+            [(table, files[table.entity]) for table in self.raw_tables],
             loaded_at=loaded_at,
             log=log,
             readings=readings,
@@ -107,8 +107,8 @@ def mixed_lists(settings: FilesSettings) -> dict[str, tuple[Path, Path]]:
     Raises SourceError for a folder that cannot be read.
     """
     read = entity_files(settings).read
-    found = {name: mixed(read[name], settings.path) for name in settings.full_entities}
-    return {name: files for name, files in found.items() if files}
+    mixed_files = {name: mixed(read[name], settings.path) for name in settings.full_entities}
+    return {name: files for name, files in mixed_files.items() if files}
 
 
 def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
@@ -164,9 +164,9 @@ def entity_files(settings: FilesSettings) -> FoundFiles:
     return find_files(folder, ENTITIES, called="an entity", numbered=True)
 
 
-def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
+def _require(folder: Path, files: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
     for name in entities:
-        if not found[name]:
+        if not files[name]:
             raise SourceError(_nothing_for(folder, name))
 
 

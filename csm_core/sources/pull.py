@@ -112,8 +112,8 @@ def _translated_errors(label: str) -> Generator[None]:
 
 def pulled_files(folder: Path, table: str) -> list[Path]:
     """The files of a table that this pull and earlier ones wrote below ``folder``."""
-    found = folder / "files" / _DATASET / table
-    return readable_files(found) if found.is_dir() else []
+    table_folder = folder / "files" / _DATASET / table
+    return readable_files(table_folder) if table_folder.is_dir() else []
 
 
 class _Files:

@@ -136,10 +136,10 @@ class RavenStackSource:
         log: Log,
     ) -> list[LoadResult]:
         """Load the five files, all or none. Raises SourceError for a missing or unreadable file."""
-        found = [data_files(settings).read for settings in sources]
+        by_source = [data_files(settings).read for settings in sources]
         return load_tables(
             connection,
-            [(table, [path for files in found for path in files[table.name]]) for table in RAW_TABLES],
+            [(table, [path for files in by_source for path in files[table.name]]) for table in RAW_TABLES],
             loaded_at=loaded_at,
             log=log,
         )

@@ -101,18 +101,18 @@ class VendorSource:
         if self.derived:
             self.derived.check(settings)
         if settings.tables:
-            found = found_tables(settings.tables, self._landed(settings.tables))
-            self._require(settings.tables.path, found)
+            names = found_tables(settings.tables, self._landed(settings.tables))
+            self._require(settings.tables.path, names)
             required = {table.name: table for table in self.raw_tables}
             by = settings.tables.by
-            require_landed(settings.tables, {name: required[f"{by}_{name}"] for name in found})
-            return f"{settings.tables.path}: tables {', '.join(found)}"
+            require_landed(settings.tables, {name: required[f"{by}_{name}"] for name in names})
+            return f"{settings.tables.path}: tables {', '.join(names)}"
         if settings.path:
             folder = source_folder(settings.path, self.name)
-            found = [name for name in self.records if files_of(folder, name)]
-            self._require(folder, found)
+            names = [name for name in self.records if files_of(folder, name)]
+            self._require(folder, names)
             require_files([(table, path) for table in self.raw_tables for path in files_of(folder, table.name)])
-            return f"{folder}: {', '.join(found)}"
+            return f"{folder}: {', '.join(names)}"
         if self.reach is None:
             raise AssertionError(self.name)  # the settings require one of the inputs that the system has
         return self.reach(settings)
@@ -182,10 +182,10 @@ class VendorSource:
     def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:
         return {"airbyte": self.airbyte, "fivetran": self.fivetran}.get(landed.by, self.own)
 
-    def _require(self, place: Path, found: Sequence[str]) -> None:
-        if not set(found) & set(self.needed):
+    def _require(self, place: Path, names: Sequence[str]) -> None:
+        if not set(names) & set(self.needed):
             message = (
                 f"{place}: no {self.name} records found; expected a file or table with one of these "
-                f"names: {', '.join(self.needed)}. Found: {', '.join(found) or 'nothing'}."
+                f"names: {', '.join(self.needed)}. Found: {', '.join(names) or 'nothing'}."
             )
             raise SourceError(message)
