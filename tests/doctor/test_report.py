@@ -54,7 +54,7 @@ def test_a_note_says_that_only_some_files_of_a_full_list_have_a_date(tmp_path):
     found = examined(tmp_path / "some", dated)
     (note,) = of_kind(found, "mixed_list")
     assert (note.level, note.entity, Path(str(note.file)).name) == ("note", "accounts", "accounts.csv")
-    assert "with accounts-2026-06-29.csv, the file of the latest date" in note.message
+    assert "with accounts-2026-06-29.csv, the file with the latest date" in note.message
     assert exit_status(found) == 0
     assert not of_kind(examined(tmp_path / "none", {}), "mixed_list")
     assert not of_kind(examined(tmp_path / "batch", dated, incremental=("accounts",)), "mixed_list")
