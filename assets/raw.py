@@ -12,7 +12,7 @@ from csm_core.logging import get_logger
 from csm_core.operations.backup_content import SOURCES
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings_base import SourceSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.sources.unread_files import unread_files
 
 _LISTED = 100
@@ -58,7 +58,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
             results = system.load(
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
             )
-            remember_sources(connection, system.name, sources)
+            write_source_settings(connection, system.name, sources)
             rows = {
                 result.table: connection.execute(f"select count(*) from {result.table}").fetchall()[0][0]
                 for result in results

@@ -11,7 +11,7 @@ from csm_core.config import Config
 from csm_core.logging import get_logger
 from csm_core.operations.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
 from csm_core.redaction import without_secrets
-from csm_core.sources.pending_files import waiting_files
+from csm_core.sources.pending_files import pending_files
 from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import BUILDING, statuses
 from csm_core.warehouse.late_changes import TouchedDays, days_touched_by_late_records, late_text
@@ -48,19 +48,19 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
             newest = max((day for day, one in statuses(connection).items() if one.status != BUILDING), default=None)
             if newest is None:
                 return dg.SkipReason("no day has been scored yet, so nothing can be late")
-            waiting = waiting_files(connection, pipeline.config.sources)
+            pending = pending_files(connection, pipeline.config.sources)
             lacking = days_touched_by_late_records(
                 connection, newest + timedelta(days=1), pipeline.config.late_arrival_days
             )
         requests = _requests_for(lacking)
-        if waiting.changed_at and pipeline.clock() - waiting.changed_at >= QUIET:
+        if pending.changed_at and pipeline.clock() - pending.changed_at >= QUIET:
             requests.append(
-                _range_request(LOAD_RECORDS, (newest, newest), f"files-{waiting.fingerprint}", f"{len(waiting.files)}")
+                _range_request(LOAD_RECORDS, (newest, newest), f"files-{pending.fingerprint}", f"{len(pending.files)}")
             )
         if requests:
             return requests
-        if waiting:
-            return dg.SkipReason(f"{counted(len(waiting.files), 'file')} written just now; the next tick checks again")
+        if pending:
+            return dg.SkipReason(f"{counted(len(pending.files), 'file')} written just now; the next tick checks again")
         return dg.SkipReason(f"every file has been loaded, and no day up to {newest} lacks a record")
 
     return _late_files

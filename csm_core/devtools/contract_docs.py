@@ -13,7 +13,7 @@ from csm_core.contract import ENTITIES, UPDATED, Column, Kind
 
 @dataclass(frozen=True)
 class Meaning:
-    """One column for a reader: what it means, an example value, and its unit if it has one."""
+    """The documentation of one column: its meaning, an example value, and its unit if it has one."""
 
     text: str
     example: str
@@ -32,13 +32,13 @@ ENTITY_MEANINGS: dict[str, str] = {
     "`churned_at`.",
     "features": "One row per feature of your product.",
     "usage_events": "One row per action of a user, or per count of actions.",
-    "subscriptions": "One row per subscription and change of it. A change of seats or price is a new row with a "
-    "`subscription_id` of its own; the `ended_at` of the earlier row is the `started_at` of the new one.",
+    "subscriptions": "One row per subscription and change of it. A change of seats or price is a new row with its "
+    "own `subscription_id`; the `ended_at` of the earlier row is the `started_at` of the new one.",
     "invoices": "One row per invoice.",
     "tickets": "One row per support ticket.",
-    "nps_responses": "One row per answer to an NPS survey.",
-    "interactions": "One row per call, meeting, e-mail or other contact with the customer. If several contact "
-    "persons took part: one row per person, each with an `interaction_id` of its own.",
+    "nps_responses": "One row per response to an NPS survey.",
+    "interactions": "One row per call, meeting, e-mail or other contact with the customer. If several "
+    "contacts took part, one row per contact, each with its own `interaction_id`.",
     "tam_assessments": "One row per assessment of an account by its technical account manager.",
 }
 
@@ -53,7 +53,9 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "created_at": Meaning(
             "When the account became a customer. Empty: the account is scored on all days.", "2024-01-15"
         ),
-        "churned_at": Meaning("When the account stopped being a customer. Empty: it is a customer.", "2026-03-31"),
+        "churned_at": Meaning(
+            "When the account stopped being a customer. Empty: it is still a customer.", "2026-03-31"
+        ),
     },
     "features": {
         "feature": Meaning("The name of the feature, as `usage_events.feature` names it.", "dashboards"),
@@ -64,29 +66,29 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
     "usage_events": {
         "event_id": Meaning("The identifier of the event.", "E000184"),
         "account_id": _ACCOUNT,
-        "user_id": Meaning("The user. Seat utilisation counts distinct users. Empty: counts for no user.", "A0001.u3"),
-        "event_name": Meaning("What happened. A login is `login`.", "login"),
-        "feature": Meaning(
-            "The feature that was used. Empty: the event counts as usage, but of no feature.", "exports"
+        "user_id": Meaning(
+            "The user. Seat utilisation counts distinct users. Empty: the event counts without a user.", "A0001.u3"
         ),
-        "quantity": Meaning("How many actions the row stands for. A row with 0 is ignored.", "3", "actions"),
+        "event_name": Meaning("What happened. A login is `login`.", "login"),
+        "feature": Meaning("The feature that was used. Empty: the event counts as usage without a feature.", "exports"),
+        "quantity": Meaning("The number of actions that the row counts for. A row with 0 is ignored.", "3", "actions"),
         "occurred_at": Meaning("When it happened.", "2026-06-02T10:00:00Z"),
     },
     "subscriptions": {
         "subscription_id": Meaning("The identifier of this row of the subscription.", "S0001-2"),
         "account_id": _ACCOUNT,
-        "seats": Meaning("How many users are paid for. Empty: not known.", "25", "users"),
+        "seats": Meaning("The number of paid users. Empty: not known.", "25", "users"),
         "mrr": Meaning(
             "Monthly recurring revenue, in euros or dollars, not cents. Divide an annual amount by 12.",
             "1250.00",
             "currency units per month",
         ),
         "currency": _CURRENCY,
-        "started_at": Meaning("From when this row applies.", "2025-12-07"),
+        "started_at": Meaning("The time from which this row applies.", "2025-12-07"),
         "renews_at": Meaning("When the subscription is due for renewal.", "2026-12-07"),
-        "ended_at": Meaning("Until when this row applies. Empty: it applies now.", "2026-03-20"),
+        "ended_at": Meaning("The time until which this row applies. Empty: it is current.", "2026-03-20"),
         "term_months": Meaning(
-            "How many months one term has: 12 for an annual contract, 0 for less than one month. Empty: not known.",
+            "The months of one term: 12 for an annual contract, 0 for less than one month. Empty: not known.",
             "12",
             "months",
         ),
@@ -113,21 +115,23 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "escalated_at": Meaning("When the ticket was escalated. Empty: it was not.", "2026-06-03T15:00:00Z"),
     },
     "nps_responses": {
-        "response_id": Meaning("The identifier of the answer.", "N0183-1"),
+        "response_id": Meaning("The identifier of the response.", "N0183-1"),
         "account_id": _ACCOUNT,
-        "respondent_id": Meaning("The person who answered. Only the latest answer of each person counts.", "A0183.c1"),
+        "respondent_id": Meaning(
+            "The person who responded. Only the latest response of each person counts.", "A0183.c1"
+        ),
         "score": Meaning("The answer to “How likely are you to recommend us?”.", "9"),
-        "responded_at": Meaning("When the person answered.", "2026-06-11T06:11:07Z"),
+        "responded_at": Meaning("When the person responded.", "2026-06-11T06:11:07Z"),
     },
     "interactions": {
         "interaction_id": Meaning("The identifier of the row.", "C0076-h20"),
         "account_id": _ACCOUNT,
-        "contact_id": Meaning("The contact person of the customer. Empty: counts for no person.", "A0076.c1"),
+        "contact_id": Meaning("The contact of the customer. Empty: the row counts without a contact.", "A0076.c1"),
         "contact_role": Meaning(
             "The role of the contact. `executive_sponsor`, `champion` and `decision_maker` are key contacts.",
             "executive_sponsor",
         ),
-        "kind": Meaning("The kind of contact. `automated` and `internal` are not counted as contact.", "call"),
+        "kind": Meaning("The kind of interaction. `automated` and `internal` interactions do not count.", "call"),
         "occurred_at": Meaning("When it happened.", "2026-06-12T15:12:40Z"),
     },
     "tam_assessments": {

@@ -1,4 +1,4 @@
-"""Suggests which column of a file a column of the staged contract may be. A hint is shown, never applied to records."""
+"""Suggests columns of a file for columns of the staged contract. Hints are only shown, never applied to records."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 
 
 def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Mapping[str, str]) -> dict[str, str]:
-    """The unused column suggested for each absent column of the contract; each unused column at most once.
+    """The suggested unused column for each missing column of the contract; each unused column at most once.
 
-    ``key`` gives the comparable form of each unused name.
+    ``key`` has the normalised form of each unused name.
     """
     wanted = list(absent)
     scored = sorted(
@@ -74,17 +74,17 @@ def assigned(entity: str, absent: Iterable[str], unused: Sequence[str], key: Map
             for position, column in enumerate(unused)
         ),
     )
-    found: dict[str, str] = {}
+    hints: dict[str, str] = {}
     for negative, _, _, name, column in scored:
-        if -negative >= _SIMILAR and name not in found and column not in found.values():
-            found[name] = column
-    return found
+        if -negative >= _SIMILAR and name not in hints and column not in hints.values():
+            hints[name] = column
+    return hints
 
 
 def _likeness(entity: str, name: str, column: str) -> float:
     if column == name:
         return 3.0
-    # Exports often call the key and the name of the entity just `id` and `name`.
+    # In exports, the columns of the key and the name are often `id` and `name`.
     own = entity.removesuffix("s")
     if column == "id" and name == ENTITIES[entity].key:
         return 2.5

@@ -1,7 +1,7 @@
-"""Samples of files in the form of the staged contract: separators, names of columns, and missing settings.
+"""Checks samples of the source ``files``: delimiters, column names, and missing settings.
 
-Each problem is reported and then corrected in the sample, so that the values of a file with other names or separators
-are examined as well. A guessed column is marked as guessed in its sample.
+Each problem is reported and then corrected in the sample, so that the values of a file with other column names or
+delimiters are examined as well. A guessed column is marked as guessed in its sample.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SHOWN_COLUMNS = 20
 
 @dataclass
 class _Suggested:
-    """The settings that one source needs and does not have."""
+    """The missing settings of one source."""
 
     columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     open_columns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -54,7 +54,7 @@ class _Suggested:
 
 
 class ContractSamples:
-    """Examines the samples of files sources."""
+    """Examines the samples of sources of the system ``files``."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, problems: Problems) -> None:
         self._connection = connection
@@ -64,33 +64,33 @@ class ContractSamples:
 
     def files(self, source: FilesSettings) -> list[Path]:
         """The files of the source that are read."""
-        found = entity_files(source)
-        for entity, paths in found.read.items():
+        files = entity_files(source)
+        for entity, paths in files.read.items():
             self._entities |= dict.fromkeys(paths, entity)
-        return [path for paths in found.read.values() for path in paths]
+        return [path for paths in files.read.values() for path in paths]
 
     def examine(self, source: FilesSettings, samples: Sequence[Sample]) -> None:
-        """Report what is wrong with the form of the files, and correct it in the samples."""
+        """Report problems in the format of the files, and correct them in the samples."""
         self._suggested[source.label] = _Suggested()
         for sample in samples:
             expected = _delimiter(source, sample)
             if sample.form == CSV:
-                found = separator_of(sample, expected)
-                if found:
-                    self._report_separator(source, sample, found)
-                    separate(sample, found, expected)
+                delimiter = separator_of(sample, expected)
+                if delimiter:
+                    self._report_separator(source, sample, delimiter)
+                    separate(sample, delimiter, expected)
             with suppress(duckdb.Error):
                 # The loader reports files that DuckDB cannot read.
                 self._examine_columns(source, sample, expected)
 
-    def _report_separator(self, source: FilesSettings, sample: Sample, found: str) -> None:
-        self._suggested[source.label].delimiters.add(found)
-        setting = "tab" if found == "\t" else found
+    def _report_separator(self, source: FilesSettings, sample: Sample, delimiter: str) -> None:
+        self._suggested[source.label].delimiters.add(delimiter)
+        setting = "tab" if delimiter == "\t" else delimiter
         self._problems.add(
             source.label,
             ERROR,
             "delimiter",
-            f'{sample.path}: the columns are separated by {_SEPARATORS[found]}. Set `delimiter: "{setting}"` '
+            f'{sample.path}: the columns are separated by {_SEPARATORS[delimiter]}. Set `delimiter: "{setting}"` '
             f"for this source.",
             file=str(sample.path),
             entity=self._entities[sample.path],
@@ -205,7 +205,7 @@ class ContractSamples:
     # -- missing settings -----------------------------------------------------------------------------------------
 
     def suggest(self, sources: Iterable[SourceSettings], rejections: Sequence[Rejection]) -> None:
-        """Report, for each source with problems, the settings that solve them, as csm.yaml has them."""
+        """Report, for each source with problems, the settings that solve them, in the format of csm.yaml."""
         for source in sources:
             if not isinstance(source, FilesSettings) or source.label not in self._suggested:
                 continue
@@ -238,11 +238,11 @@ def _settings_text(
 ) -> str:
     settings: dict[str, Any] = {}
     comments: list[str] = []
-    columns = {entity: {**source.columns.get(entity, {}), **found} for entity, found in suggested.columns.items()}
+    columns = {entity: {**source.columns.get(entity, {}), **mapping} for entity, mapping in suggested.columns.items()}
     if columns:
         settings["columns"] = {
-            entity: {name: found[name] for name in mappable_columns(entity) if name in found}
-            for entity, found in {**source.columns, **columns}.items()
+            entity: {name: mapping[name] for name in mappable_columns(entity) if name in mapping}
+            for entity, mapping in {**source.columns, **columns}.items()
         }
     comments += [
         f"# columns: {entity}: {column} matches no column by its name"
@@ -277,26 +277,26 @@ def _settings_text(
 
 
 def _chosen(candidates: Sequence[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """The settings that all columns together need, and the choices that are left to the user."""
-    waiting = [found for found in candidates if found]
+    """The settings that all columns require, and the alternatives between which the user must choose."""
+    alternatives = [options for options in candidates if options]
     chosen: list[str] = []
     doubtful: list[list[str]] = []
-    for found in sorted(waiting, key=len):
-        if len(found) == 1 and found[0] not in chosen:
-            chosen.append(found[0])
-    for found in waiting:
-        if len(found) > 1 and not set(found) & set(chosen):
+    for options in sorted(alternatives, key=len):
+        if len(options) == 1 and options[0] not in chosen:
+            chosen.append(options[0])
+    for options in alternatives:
+        if len(options) > 1 and not set(options) & set(chosen):
             # Another column of the same source shows whether the day or the month comes first.
-            near = [form for form in found if any(_same_order(form, one) for one in chosen)]
-            if len(near) == 1:
-                chosen.append(near[0])
-            elif found not in doubtful:
-                doubtful.append(found)
+            matching = [form for form in options if any(_same_order(form, one) for one in chosen)]
+            if len(matching) == 1:
+                chosen.append(matching[0])
+            elif options not in doubtful:
+                doubtful.append(options)
     return chosen, doubtful
 
 
 def _same_order(form: str, other: str) -> bool:
-    """Whether two formats agree on whether the day comes before the month."""
+    """Whether two formats have day and month in the same order."""
     return ("%d" in form and "%m" in form and "%d" in other and "%m" in other) and (
         (form.index("%d") < form.index("%m")) == (other.index("%d") < other.index("%m"))
     )
@@ -307,10 +307,10 @@ def _either(forms: Sequence[str]) -> str:
 
 
 def _plain(values: Sequence[str]) -> bool:
-    """Whether the values are plain numbers already."""
+    """Whether all values are plain numbers."""
     return all(value.strip().lstrip("+-").replace(".", "", 1).isdigit() for value in values)
 
 
 def _delimiter(source: FilesSettings, sample: Sample) -> str:
-    """The separator that the loader expects in a file."""
+    """The delimiter that the loader expects in a file."""
     return source.delimiter or delimiter_of_sample(sample)

@@ -1,9 +1,9 @@
 """`csm doctor`: reads the first records of every source and reports all problems at once, before any run.
 
-Every source is reached first. Then copies of the first records of its files and tables are loaded by the real loader
-into a warehouse in a temporary folder, and the rules of the gate are applied to each column there. A problem in one
-file does not hide problems of others: the copy is corrected if the correction is known, else left out, and the rest is
-examined. The configured warehouse is neither read nor written.
+First, each source is checked. Then the loader loads copies of the first records of its files and tables into a
+warehouse in a temporary folder, and the rules of the gate are applied to each column. A problem in one file does not
+hide problems in others: the copy is corrected if possible, else left out, and the rest is examined. The configured
+warehouse is neither read nor written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEEDS_FIX = 2
 class Finding:
     """The result for one source. ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now.
 
-    ``message`` states what the source holds, or why it cannot be read.
+    ``message`` describes the contents of the source, or the reason why it cannot be read.
     """
 
     source: str
@@ -44,19 +44,19 @@ def examine(config: Config) -> list[Finding]:
         except CSMError as error:
             reached[source.label] = (error.exit_status, str(error))
     problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for label, (status, message) in reached.items():
         own = tuple(problem for problem in problems.pop(label, []) if problem.file or problem.message != message)
         errors = [problem for problem in own if problem.level == ERROR]
         if status and any(problem.file and message.startswith(f"{problem.file}:") for problem in errors):
             # The check of a source stops at the first problem, which is also among the problems of all files.
             message = counted(len(errors), "error")
-        found.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
-    found += _access(config)
+        findings.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    findings += _access(config)
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
-        found.append(Finding(label, worst, "", tuple(own)))
-    return found
+        findings.append(Finding(label, worst, "", tuple(own)))
+    return findings
 
 
 def _access(config: Config) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Files with one JSON document in place of JSON lines: their content, and their sample as JSON lines."""
+"""Reads files with one JSON document instead of JSON lines, and rewrites their samples as JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DOCUMENT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class JsonDocument:
-    """A file that is one JSON document: ``under`` is the key that holds its records, None for an array."""
+    """A file that is one JSON document; ``under`` is the key of its records, None for an array."""
 
     under: str | None
     records: tuple[dict[str, Any], ...]
@@ -47,7 +47,7 @@ def json_document(sample: Sample, required: Sequence[str] = ()) -> JsonDocument 
 
 
 def write_json_lines(sample: Sample, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the copy again as JSON lines."""
+    """Rewrite the copy as JSON lines."""
     kept = records[:SAMPLE_RECORDS]
     sample.whole = len(kept) == len(records)
     lines = [json.dumps(record) for record in kept]

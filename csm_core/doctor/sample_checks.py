@@ -1,9 +1,8 @@
-"""Finds problems of the first records of the sources with the loader and the rules of the gate.
+"""Finds problems in the first records of the sources with the loader and the rules of the gate.
 
-``check_samples`` works in a temporary folder: copies of the first records
-(``csm_core.doctor.source_samples``) are loaded by each system's own loader, the system's staging steps are built, and
-``csm_core.staging.casts`` validates each column of each staging model on its own, so that one wrong column does not
-hide another.
+``check_samples`` works in a temporary folder: each system loads copies of the first records
+(``csm_core.doctor.source_samples``), its staging steps are built, and ``csm_core.staging.casts`` validates each column
+of each staging model separately, so that one invalid column does not hide another.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from csm_core.sources.files import mixed_lists, readable_files
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.settings import FilesSettings, PostgresSettings
 from csm_core.sources.settings_base import LandingPlace, SourceSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.sources.unread_files import unread_below, unread_files
 from csm_core.staging.gate import prepare
 from csm_core.staging.vendor_records import build_records
@@ -62,16 +61,16 @@ def check_samples(config: Config, unreachable: Collection[str] = ()) -> dict[str
 
 
 class _NoLog:
-    """Drops the messages of the loader: the relevant ones are reported as problems."""
+    """Discards log messages of the loader; the relevant ones are reported as problems."""
 
     def debug(self, event: str, **fields: object) -> None:
-        """Not shown."""
+        """Discard a message."""
 
     def info(self, event: str, **fields: object) -> None:
-        """Not shown."""
+        """Discard a message."""
 
     def warning(self, event: str, **fields: object) -> None:
-        """Not shown."""
+        """Discard a message."""
 
 
 class _Examination:
@@ -112,7 +111,7 @@ class _Examination:
         return self._problems.by_source
 
     def _report_unknown_accounts(self, gate: SampleGate, models: Mapping[str, Mapping[str, SqlModel]]) -> None:
-        """Report accounts that only the list of domains names, if all accounts are known."""
+        """Report accounts that are only in the list of domains, if the samples have all accounts."""
         unknown = account_map.unknown_accounts(self._connection) if gate.accounts_are_whole(models) else []
         if unknown:
             file, line, account = unknown[0]
@@ -143,8 +142,9 @@ class _Examination:
             with suppress(SourceError):  # reported for the source as a whole
                 for entity, (dated, undated) in mixed_lists(source).items():
                     message = (
-                        f"{undated}: has no date in its name, and is one full list of {entity} with {dated.name}, the "
-                        "file of the latest date. Name all files of the list by its date, or remove the others."
+                        f"{undated}: has no date in its name and is read as one full list of {entity} with "
+                        f"{dated.name}, the file with the latest date. Add the date to the names of all files of the "
+                        "list, or remove the other files."
                     )
                     self._problems.add(source.label, NOTE, "mixed_list", message, entity=entity, file=str(undated))
 
@@ -235,20 +235,20 @@ class _Examination:
 
     def _load(self, system: str, sources: Sequence[SourceSettings]) -> bool:
         """Load the samples of a system. A file that the loader rejects is reported and left out."""
-        there = [sample for source in sources for sample in self._samples.get(source.label, ())]
+        remaining = [sample for source in sources for sample in self._samples.get(source.label, ())]
         left_out = 0
         while True:
             try:
                 get_system(system).load(
                     self._connection, sources, loaded_at=self._at, folder=self._folder / "sources", log=_NoLog()
                 )
-                remember_sources(self._connection, system, sources)
+                write_source_settings(self._connection, system, sources)
             except CSMError as error:
                 message = str(error)
-                wrong = next((one for one in _longest_first(there) if str(one.copy) in message), None)
+                wrong = next((one for one in _longest_first(remaining) if str(one.copy) in message), None)
                 label = self._label_of(wrong) if wrong else sources[0].label
                 if wrong is None and left_out:
-                    # The remaining files are not enough for the system, because of a problem that is reported already.
+                    # Files with reported problems are missing, so the source cannot be loaded.
                     return False
                 if isinstance(error, SourceUnavailableError):
                     self._problems.add(label, NOTE, "not_sampled", f"no records examined: {message}")
@@ -257,7 +257,7 @@ class _Examination:
                 if wrong is None:
                     return False
                 wrong.copy.unlink(missing_ok=True)
-                there.remove(wrong)
+                remaining.remove(wrong)
                 left_out += 1
             else:
                 return True
@@ -274,7 +274,7 @@ class _Examination:
             self._problems.add("identity", ERROR, "unreadable", str(error))
 
     def _models(self, systems: Sequence[str]) -> dict[str, dict[str, SqlModel]]:
-        """The staging models of the systems by entity, with the steps before them built."""
+        """The staging models of the systems by entity; builds the steps before them."""
         models: dict[str, dict[str, SqlModel]] = {}
         steps = {system: staging_steps(system) for system in systems}
         for system in systems:
@@ -282,7 +282,7 @@ class _Examination:
                 build_records(self._connection, system, kinds, get_system(system).raw_tables)
             if self._build_steps(system, steps[system]):
                 models[system] = staging_models(system)
-        mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
+        mapped = any(ACCOUNT_MAP in model.dependencies for by_entity in models.values() for model in by_entity.values())
         if mapped:
             try:
                 # Without configured files, this creates the empty tables of the map.
@@ -293,8 +293,10 @@ class _Examination:
             except CSMError as error:
                 self._problems.add("identity", ERROR, "unreadable", str(error))
                 return {
-                    system: {entity: model for entity, model in found.items() if ACCOUNT_MAP not in model.dependencies}
-                    for system, found in models.items()
+                    system: {
+                        entity: model for entity, model in by_entity.items() if ACCOUNT_MAP not in model.dependencies
+                    }
+                    for system, by_entity in models.items()
                 }
         return models
 
@@ -311,7 +313,7 @@ class _Examination:
 
 
 def _limited(source: PostgresSettings) -> PostgresSettings:
-    """The source with queries that return their first rows only."""
+    """The source with queries that return only their first rows."""
     queries = {
         entity: query.model_copy(
             update={
@@ -334,7 +336,7 @@ def _longest_first(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def _in_order(steps: Iterable[SqlModel]) -> list[SqlModel]:
-    """Steps after those that they read."""
+    """The steps in the order of their dependencies."""
     waiting = {step.table: step for step in steps}
     ordered: list[SqlModel] = []
     while waiting:

@@ -1,4 +1,4 @@
-"""Applies the rules of the gate to samples: which values of which columns are rejected, why, and the first of them."""
+"""Applies the rules of the gate to samples and reports rejected values by column and reason."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class SampleGate:
                 [copy, label, sorted(sample.added), sorted(sample.guessed)],
             )
         self._note_accounts(models)
-        known = self.accounts_are_whole(models)
-        for system, found in models.items():
-            for name, model in found.items():
+        complete = self.accounts_are_whole(models)
+        for system, by_entity in models.items():
+            for name, model in by_entity.items():
                 try:
-                    self._judge(ENTITIES[name], system, model, known_accounts=known)
+                    self._validate(ENTITIES[name], system, model, known_accounts=complete)
                     self._report(ENTITIES[name], system, model, queried)
                 except duckdb.Error as error:
                     # A run fails with the same message.
@@ -94,19 +94,19 @@ class SampleGate:
         """Put the account ids of the samples, including rejected records, into the staged accounts."""
         accounts = ENTITIES[ACCOUNTS]
         only_key = replace(accounts, columns=(accounts.columns[0],))
-        for system, found in models.items():
-            if ACCOUNTS in found:
-                validated = validate(only_key, _select(found[ACCOUNTS]), self._types(found[ACCOUNTS]), system)
+        for system, by_entity in models.items():
+            if ACCOUNTS in by_entity:
+                validated = validate(only_key, _select(by_entity[ACCOUNTS]), self._types(by_entity[ACCOUNTS]), system)
                 self._connection.execute(
                     f"insert into {accounts.table} ({ACCOUNT_COLUMN}) select distinct {ACCOUNT_COLUMN} "
                     f"from ({validated.sql}) where {ACCOUNT_COLUMN} is not null"
                 )
 
     def accounts_are_whole(self, models: Mapping[str, Mapping[str, SqlModel]]) -> bool:
-        """Whether the samples hold every account; only then an account can be reported as unknown."""
+        """Whether the samples have all accounts; only then can an account be reported as unknown."""
         if any(source.label not in self._samples for source in self._config.sources):
             return False
-        if not any(ACCOUNTS in found for found in models.values()):
+        if not any(ACCOUNTS in by_entity for by_entity in models.values()):
             return False
         files = self._connection.execute(
             "select distinct path from raw.loads where entity = ? and status = 'loaded'", [ACCOUNTS]
@@ -124,7 +124,7 @@ class SampleGate:
         described = self._connection.execute(f"describe {_select(model)}").fetchall()
         return {name: kind for name, kind, *_ in described}
 
-    def _judge(self, entity: Entity, system: str, model: SqlModel, *, known_accounts: bool) -> None:
+    def _validate(self, entity: Entity, system: str, model: SqlModel, *, known_accounts: bool) -> None:
         types = self._types(model)
         # With no column selected, only the version is validated.
         for columns in (*((column,) for column in entity.columns), ()):
@@ -200,7 +200,7 @@ class SampleGate:
         types = self._types(model)
         for label, field, reason, is_guess, count, values, first in rows:
             named = label or self._queried_label(system, queried)
-            found = Rejection(
+            rejection = Rejection(
                 named,
                 entity.name,
                 field,
@@ -211,7 +211,7 @@ class SampleGate:
                 self._problems.named(str(first["file"])),
                 first["line"],
             )
-            self.rejections.append(found)
+            self.rejections.append(rejection)
             column = VERSION if field == UPDATED else field
             wholly = column in types and reason != Reason.MISSING_REQUIRED
             if wholly:
@@ -222,14 +222,14 @@ class SampleGate:
                 named,
                 level,
                 "rejected_values",
-                _message(connection, found, read, is_guess=is_guess, settable=system == FILES),
-                file=found.file,
+                _message(connection, rejection, read, is_guess=is_guess, settable=system == FILES),
+                file=rejection.file,
                 entity=entity.name,
                 column=field,
                 reason=reason,
                 records=count,
-                value=found.value,
-                line=found.line,
+                value=rejection.value,
+                line=rejection.line,
             )
 
     def _report_broken(self, entity: Entity, broken: str, *, too_many: bool) -> None:
@@ -267,39 +267,40 @@ def _select(model: SqlModel) -> str:
 
 
 def _message(
-    connection: duckdb.DuckDBPyConnection, found: Rejection, read: int, *, is_guess: bool, settable: bool
+    connection: duckdb.DuckDBPyConnection, rejection: Rejection, read: int, *, is_guess: bool, settable: bool
 ) -> str:
-    subject = f"{found.entity}.{found.column}" if found.column else found.entity
+    subject = f"{rejection.entity}.{rejection.column}" if rejection.column else rejection.entity
     if is_guess:
         subject = f"if the hint for {subject} is right: {subject}"
-    value = "" if found.value is None else f"{printable(found.value, 80)!r}, "
+    value = "" if rejection.value is None else f"{printable(rejection.value, 80)!r}, "
+    reason = rejection.reason
     text = (
-        f"{subject}: {found.records:,} of {counted(read, 'record')} rejected: {found.reason} ({found.reason.meaning}). "
-        f"First: {value}line {found.line} of {found.file}."
+        f"{subject}: {rejection.records:,} of {counted(read, 'record')} rejected: {reason} ({reason.meaning}). "
+        f"First: {value}line {rejection.line} of {rejection.file}."
     )
-    hint = format_hint(connection, found) if settable else ""
+    hint = format_hint(connection, rejection) if settable else ""
     return f"{text} {hint}" if hint else text
 
 
-def format_hint(connection: duckdb.DuckDBPyConnection, found: Rejection) -> str:
-    """Which setting would read the values, if one does."""
-    hints = [_form_hint(connection, found)]
-    nulls = null_texts(found.values)
+def format_hint(connection: duckdb.DuckDBPyConnection, rejection: Rejection) -> str:
+    """The hint about a setting that reads the values; empty if there is none."""
+    hints = [_form_hint(connection, rejection)]
+    nulls = null_texts(rejection.values)
     if nulls:
         hints.append(f"If {', '.join(map(repr, nulls))} means null, add it to `null_values` for this source.")
     return " ".join(filter(None, hints))
 
 
-def _form_hint(connection: duckdb.DuckDBPyConnection, found: Rejection) -> str:
-    if found.reason is Reason.INVALID_TIMESTAMP:
-        forms = date_formats(connection, found.values)
+def _form_hint(connection: duckdb.DuckDBPyConnection, rejection: Rejection) -> str:
+    if rejection.reason is Reason.INVALID_TIMESTAMP:
+        forms = date_formats(connection, rejection.values)
         if len(forms) == 1:
             return f'Set `dates: "{forms[0]}"` for this source.'
         if forms:
             listed = " or ".join(f'`dates: "{form}"`' for form in forms)
             return f"Set {listed}: the values do not show which of them is right."
-    if found.reason is Reason.INVALID_NUMBER:
-        marks = decimal_marks(connection, found.values)
+    if rejection.reason is Reason.INVALID_NUMBER:
+        marks = decimal_marks(connection, rejection.values)
         if len(marks) == 1:
             return f'Set `decimal: "{marks[0]}"` for this source.'
         if marks:

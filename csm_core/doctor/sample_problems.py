@@ -1,4 +1,4 @@
-"""Problems that `csm doctor` reports: what is wrong, where, how often, and what to do."""
+"""The problems that `csm doctor` reports, with location, number of records and hints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 FILE_NOT_READ = "file_not_read"
-# The file that holds the result of a query.
+# The file with the result of a query.
 _QUERY_FILE = re.compile(r"/queries/([a-z_]+)-[0-9a-f]{12}(?:-[0-9]+)?\.csv")
 
 
@@ -33,18 +33,18 @@ class Problem:
 
 
 class Problems:
-    """Collects problems by source. Names of sample files in messages are replaced by those of the files."""
+    """Collects problems by source. In messages, the names of sample files are replaced by the names of the files."""
 
     def __init__(self, labels: Iterable[str]) -> None:
         self.by_source: dict[str, list[Problem]] = {label: [] for label in labels}
         self._names: dict[str, str] = {}
 
     def replaces(self, copy: str, name: str) -> None:
-        """State that ``copy`` is a sample of ``name``."""
+        """Register ``copy`` as a sample of ``name``."""
         self._names[copy] = name
 
     def named(self, text: str) -> str:
-        """The text with the names of the files in place of the names of their samples."""
+        """The text with the names of sample files replaced by the names of the files."""
         for copy in sorted(self._names, key=len, reverse=True):
             text = text.replace(copy, self._names[copy])
         return _QUERY_FILE.sub(r": query \1", text)

@@ -1,8 +1,8 @@
 """Copies of the first records of a source's files, in a separate folder, for `csm doctor`.
 
-The copies have the names and formats of the files, so that the real loader reads them like the files. A small file is
-copied completely. If a file does not have the form that the loader expects (other separators, missing columns, a JSON
-array), the copy can be rewritten, so that the rest of it is examined as well. The files of a source are never changed.
+The copies have the names and formats of the files, so that the loader reads them like the files. A small file is copied
+completely. If a file does not have the format that the loader expects (other delimiters, missing columns, JSON array),
+the copy is rewritten, so that the rest of it is examined as well. The files of a source are never changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _DELIMITERS = (";", "\t", "|", ",")
 
 @dataclass
 class Sample:
-    """The first records of one file. ``whole`` says whether the copy holds every record of the file.
+    """The first records of one file. ``whole`` is true if the copy has all records of the file.
 
     ``added`` are required columns that are missing in the file and null in the copy; ``guessed`` are optional columns
     that the copy has from a column with another name.
@@ -185,23 +185,23 @@ def text_of(sample: Sample) -> str | None:
     return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="surrogateescape")
 
 
-# -- how the fields of a text file are separated ------------------------------------------------------------------
+# -- delimiters ---------------------------------------------------------------------------------------------------
 
 
 def delimiter_of_sample(sample: Sample) -> str:
-    """What separates the columns by the first line of a CSV file, such as ``sep=;``, else by its name."""
+    """The delimiter in the first line of a CSV file, such as ``sep=;``, else the one for its file name."""
     stated = separator_line(text_of(sample) or "") if sample.form == CSV else None
     return stated[1] if stated else delimiter_of(sample.path)
 
 
 def _table_of(text: str) -> str:
-    """The text of a CSV file from the line of column names on."""
+    """The text of a CSV file without a first line such as ``sep=;``."""
     stated = separator_line(text)
     return text[stated.end() :] if stated else text
 
 
 def separator_of(sample: Sample, expected: str) -> str | None:
-    """The character that separates the columns of a CSV file, if it is another one than expected."""
+    """The delimiter of a CSV file, if it is not the expected one."""
     text = _table_of(text_of(sample) or "")
     first = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
     if not first or _width(first, expected) > 1:
@@ -216,9 +216,9 @@ def _width(line: str, delimiter: str) -> int:
         return 0
 
 
-def separate(sample: Sample, found: str, expected: str) -> None:
-    """Write the copy again with the separator that the loader expects."""
-    _rewrite_csv(sample, found, expected, lambda row, _: row)
+def separate(sample: Sample, actual: str, expected: str) -> None:
+    """Rewrite the copy with the delimiter that the loader expects."""
+    _rewrite_csv(sample, actual, expected, lambda row, _: row)
 
 
 # -- columns ------------------------------------------------------------------------------------------------------
@@ -248,22 +248,22 @@ def values_of_sample(
     connection: duckdb.DuckDBPyConnection, sample: Sample, delimiter: str, column: str, limit: int = 200
 ) -> list[str]:
     """The non-empty values of one column as text."""
-    found: list[str] = []
+    values: list[str] = []
     if sample.form == PARQUET:
         rows = connection.execute(
             f"select cast({sql_quoted(column)} as varchar) from read_parquet(?, hive_partitioning = false) limit ?",
             [glob_escaped(str(sample.copy)), limit],
         ).fetchall()
-        found = [str(value) for (value,) in rows if value is not None]
+        values = [str(value) for (value,) in rows if value is not None]
     elif (text := text_of(sample)) is not None and sample.form == CSV:
         with suppress(csv.Error, StopIteration):
             rows = csv.reader(io.StringIO(_table_of(text), newline=""), delimiter=delimiter)
             place = [name.strip() for name in next(rows)].index(column)
-            found = [row[place] for row, _ in zip(rows, range(limit), strict=False) if place < len(row)]
+            values = [row[place] for row, _ in zip(rows, range(limit), strict=False) if place < len(row)]
     elif text is not None:
         records = (record for record, _ in zip(_json_records(text), range(limit), strict=False))
-        found = [str(record[column]) for record in records if record.get(column) is not None]
-    return [value for value in found if value.strip()]
+        values = [str(record[column]) for record in records if record.get(column) is not None]
+    return [value for value in values if value.strip()]
 
 
 def rename_and_add(
@@ -273,14 +273,14 @@ def rename_and_add(
     renamed: Mapping[str, str],
     added: Sequence[str],
 ) -> None:
-    """Write the copy again with renamed columns and with added columns that are null."""
+    """Rewrite the copy with renamed columns and with added columns that are null."""
     if sample.form == CSV:
         width = len(columns_of_sample(connection, sample, delimiter))
 
         def _changed(row: list[str], number: int) -> list[str]:
             if number == 0:
                 return [*(renamed.get(name.strip(), name) for name in row), *added]
-            # A row with another number of values stays as it is; the loader rejects it.
+            # A row with a wrong number of values is unchanged; the loader rejects it.
             return [*row, *([""] * len(added) if len(row) == width else [])]
 
         _rewrite_csv(sample, delimiter, delimiter, _changed)
@@ -306,16 +306,16 @@ def rename_and_add(
         write_text(sample.copy, "\n".join([*lines, ""]).encode("utf-8", errors="surrogateescape"))
 
 
-def _rewrite_csv(sample: Sample, found: str, wanted: str, change: Any) -> None:
+def _rewrite_csv(sample: Sample, actual: str, expected: str, change: Any) -> None:
     text = text_of(sample)
     if text is None:
         return
     table = _table_of(text)
     target = io.StringIO(newline="")
     target.write(text.removesuffix(table))
-    written = csv.writer(target, delimiter=wanted, lineterminator="\n")
+    written = csv.writer(target, delimiter=expected, lineterminator="\n")
     try:
-        for number, row in enumerate(csv.reader(io.StringIO(table, newline=""), delimiter=found)):
+        for number, row in enumerate(csv.reader(io.StringIO(table, newline=""), delimiter=actual)):
             written.writerow(change(row, number)) if row else target.write("\n")
     except csv.Error:
         return
@@ -330,7 +330,7 @@ def _json_records(text: str) -> Iterator[dict[str, Any]]:
 
 
 def object_of(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line holds, if it holds one."""
+    """The JSON object in a line; None if the line is not a JSON object."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -360,7 +360,7 @@ def sampled_folder(
     If an entity or table has many files, some of them are chosen and fewer records of each are read.
     """
     copies.mkdir(parents=True, exist_ok=True)
-    found = FolderSample()
+    result = FolderSample()
     groups: dict[str, list[Path]] = {}
     for path in files:
         groups.setdefault(Path(os.path.relpath(path, folder)).parts[0], []).append(path)
@@ -373,15 +373,15 @@ def sampled_folder(
     )
     for path in chosen:
         try:
-            found.samples.append(take_sample(connection, path, copies / os.path.relpath(path, folder), limits))
+            result.samples.append(take_sample(connection, path, copies / os.path.relpath(path, folder), limits))
         except SourceError as error:
-            found.errors.append(error)
+            result.errors.append(error)
     for name, group in groups.items():
         if len(group) > FILES_OF_ONE:
-            found.left_out[name] = len(group) - FILES_OF_ONE
-            for sample in found.samples:
+            result.left_out[name] = len(group) - FILES_OF_ONE
+            for sample in result.samples:
                 sample.whole = sample.whole and sample.path not in group
-    return found
+    return result
 
 
 def _spread(files: Sequence[Path]) -> list[Path]:

@@ -1,6 +1,6 @@
-"""Finds the setting that reads dates and numbers of another form, for the hints of `csm doctor`. Converts no value.
+"""Finds the settings that read dates and numbers in other formats, for the hints of `csm doctor`.
 
-The SQL of the loader decides whether a setting reads a value.
+It converts no values; the SQL of the loader determines whether a setting reads a value.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ _NULLS = frozenset(
         "<na>",
     )
 )
-_MOST = 0.8
-"""The share of values that a setting must read to be suggested: the others are wrong in another way."""
+_MINIMUM_SHARE = 0.8
+"""The minimum share of values that a suggested setting must read; the others may be invalid for another reason."""
 
 
 def date_formats(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) -> list[str]:
-    """The formats that read values which the gate does not accept as they are.
+    """The formats that read values that the gate does not accept unchanged.
 
-    Several where day and month cannot be distinguished, none for other texts and for times that the gate rejects.
+    Several formats if day and month cannot be distinguished; none for other texts and for times that the gate rejects.
     """
     texts = [value.strip() for value in values if value.strip()]
-    # Trying every format on every value takes long: those that read no value of any shape are excluded first.
+    # Testing every format on every value is slow, so formats that read no shape of value are excluded first.
     shapes = {_shape(text): text for text in texts}
     possible = [form for form in _FORMATS if any(_reads(form, text) for text in shapes.values())]
     accepted = _count(connection, "value", _IS_TIME, texts)
@@ -75,7 +75,7 @@ def decimal_marks(connection: duckdb.DuckDBPyConnection, values: Sequence[str]) 
 
 
 def _count(connection: duckdb.DuckDBPyConnection, read: str, accepted: str, texts: Sequence[str]) -> int:
-    """How many of the texts the loader's SQL turns into what the gate accepts, given as a condition of ``read``."""
+    """The number of texts that the SQL of the loader converts to values that meet the condition ``accepted``."""
     row = connection.execute(
         f"select count(*) from (select {read} as read from (select unnest(cast(? as varchar[])) as value)) "
         f"where {accepted}",
@@ -85,13 +85,15 @@ def _count(connection: duckdb.DuckDBPyConnection, read: str, accepted: str, text
 
 
 def null_texts(values: Sequence[str]) -> list[str]:
-    """The values that programs write in place of null."""
+    """The values that programs write instead of null."""
     return sorted({value.strip() for value in values if value.strip().lower() in _NULLS})
 
 
 def _most(read: Mapping[str, int], total: int) -> list[str]:
     best = max(read.values(), default=0)
-    return [setting for setting, count in read.items() if count == best] if best and best >= _MOST * total else []
+    return (
+        [setting for setting, count in read.items() if count == best] if best and best >= _MINIMUM_SHARE * total else []
+    )
 
 
 def _shape(text: str) -> str:

@@ -1,5 +1,5 @@
-"""The local Notion: the API's shapes, limits and errors over a file, and its pages in a browser, on loopback.
+"""A local Notion server on loopback: endpoints, limits and errors of the API over a SQLite file, and a browser view.
 
-Not here: the client and what it publishes (``csm_core.publishing.notion``), where only ``local_notion`` imports this
-package. See https://developers.notion.com/reference/intro.
+The client is in ``csm_core.publishing.notion``, where only ``local_notion`` imports this package.
+See https://developers.notion.com/reference/intro.
 """

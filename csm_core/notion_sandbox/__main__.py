@@ -13,11 +13,11 @@ from csm_core.system.paths import checked_path, shown
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the address, then serve; the exit status."""
+    """Print the address, then serve; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m csm_core.notion_sandbox", description="A Notion sandbox on loopback."
+        prog="python -m csm_core.notion_sandbox", description="Run a Notion sandbox on loopback."
     )
-    parser.add_argument("--file", type=Path, default=Path("data") / SANDBOX_FILE, help="where the workspace is kept")
+    parser.add_argument("--file", type=Path, default=Path("data") / SANDBOX_FILE, help="file of the workspace")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
     options = parser.parse_args(arguments)
     try:

@@ -1,6 +1,6 @@
-"""The endpoints: a method, a path and a body in; an object out, or an :class:`ApiError`. Nothing of HTTP.
+"""The endpoints: map a method, a path and a body to a response object or an :class:`ApiError`, independent of HTTP.
 
-The endpoints that csm-health uses of https://developers.notion.com/reference/intro, at Notion-Version 2025-09-03.
+These are the endpoints of https://developers.notion.com/reference/intro, version 2025-09-03, that csm-health uses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ QUERY_RESULT_LIMIT = 10_000
 
 
 class Api:
-    """The workspace behind the endpoints. ``address`` is where people see the pages."""
+    """The endpoints of one workspace. ``address`` is the base URL of the browser view."""
 
     def __init__(self, store: Store, address: str, query_result_limit: int = QUERY_RESULT_LIMIT) -> None:
         self.store = store
@@ -58,10 +58,10 @@ class Api:
         self._routes = [(method, _pattern(path), endpoint) for method, path, endpoint in routes]
 
     def handle(self, method: str, path: str, query: dict[str, Any], body: Any) -> Answer:
-        """The answer of one request, whose changes are committed when this returns.
+        """The response to one request; its changes are committed before this returns.
 
-        ``path`` is without the leading ``/v1/``; ``query`` holds the last value of each name, and
-        ``filter_properties`` as a list. Raises :class:`ApiError`, after which nothing has changed.
+        ``path`` is without the leading ``/v1/``; ``query`` has the last value of each name, and ``filter_properties``
+        as a list. Raises :class:`ApiError`; the workspace is then unchanged.
         """
         for allowed, pattern, endpoint in self._routes:
             match = pattern.match(path) if allowed == method else None

@@ -1,4 +1,4 @@
-"""The endpoints of blocks. See https://developers.notion.com/reference/block"""
+"""The endpoints for blocks. See https://developers.notion.com/reference/block"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from csm_core.notion_sandbox.blocks import clean_children, may_have_children, merge_content
 from csm_core.notion_sandbox.errors import MISSING, invalid
-from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.page_endpoints import PageEndpoints
 from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
@@ -19,12 +19,12 @@ from csm_core.notion_sandbox.validation import (
 
 
 class BlockEndpoints:
-    """``/v1/blocks``; ``pages`` throws away the pages that are blocks."""
+    """``/v1/blocks``; ``pages`` moves child pages to the trash."""
 
     def __init__(self, look: Lookup, pages: PageEndpoints) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
         self._pages = pages
 
     def retrieve(self, call: Call) -> Answer:
@@ -38,23 +38,23 @@ class BlockEndpoints:
         body = as_object(call.body, "body", ("type", "archived", "in_trash", row["type"]))
         as_choice(body.get("type", row["type"]), "body.type", (row["type"],))
         columns: dict[str, Any] = {}
-        trash = trash_word(body)
+        trash = trash_flag(body)
         if row["in_trash"] and trash is not False:
             raise invalid(TRASHED)
         if trash is not None:
             columns["in_trash"] = int(trash)
         if row["type"] in body:
             if row["type"] in ("child_page", "child_database"):
-                raise invalid(f"A block of the type {row['type']} is updated as the page or the database that it is.")
+                raise invalid(f"A block of the type {row['type']} can only be updated as a page or a database.")
             changed = as_object(body[row["type"]], f"body.{row['type']}")
             content = merge_content(row["type"], json.loads(row["content"]), changed, f"body.{row['type']}")
             columns["content"] = to_json(content)
         row = self._store.blocks.update(row, **columns)
         self._store.pages.touch_page_of(row["parent"], self._store.meta("bot"))
-        return self._shapes.block(row)
+        return self._serializer.block(row)
 
     def delete(self, call: Call) -> Answer:
-        """DELETE /v1/blocks/{id}: to the trash; pages and databases are blocks here."""
+        """DELETE /v1/blocks/{id}: moves a block, a child page or a child database to the trash."""
         block_id = as_id(call.id, "path.block_id")
         page = self._store.pages.find(block_id)
         if page is not None:
@@ -70,7 +70,7 @@ class BlockEndpoints:
         if row["in_trash"]:
             raise invalid(TRASHED)
         self._store.pages.touch_page_of(row["parent"], self._store.meta("bot"))
-        return self._shapes.block(self._store.blocks.update(row, in_trash=1))
+        return self._serializer.block(self._store.blocks.update(row, in_trash=1))
 
     def list_children(self, call: Call) -> Answer:
         """GET /v1/blocks/{id}/children."""
@@ -87,7 +87,7 @@ class BlockEndpoints:
         more = len(rows) > size
         return {
             "object": "list",
-            "results": [self._shapes.block(row) for row in rows[:size]],
+            "results": [self._serializer.block(row) for row in rows[:size]],
             "next_cursor": rows[size]["id"] if more else None,
             "has_more": more,
             "type": "block",
@@ -95,7 +95,7 @@ class BlockEndpoints:
         }
 
     def append_children(self, call: Call) -> Answer:
-        """PATCH /v1/blocks/{id}/children: at the end, or behind a named block."""
+        """PATCH /v1/blocks/{id}/children: appends blocks at the end or after a block."""
         parent = as_id(call.id, "path.block_id")
         kind, trashed = self._look.container(parent)
         body = as_object(call.body, "body", ("children", "after", "position"))
@@ -108,7 +108,7 @@ class BlockEndpoints:
         self._store.pages.touch_page_of(parent, self._store.meta("bot"))
         return {
             "object": "list",
-            "results": [self._shapes.block(self._look.block(block_id)) for block_id in ids],
+            "results": [self._serializer.block(self._look.block(block_id)) for block_id in ids],
             "next_cursor": None,
             "has_more": False,
             "type": "block",

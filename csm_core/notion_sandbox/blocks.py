@@ -1,11 +1,11 @@
-"""Blocks of pages: which types there are, what each holds, how deep one request may nest them."""
+"""The types of blocks, their content, and the limits of one request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from csm_core.notion_sandbox.errors import MISSING, invalid, misfit
+from csm_core.notion_sandbox.errors import MISSING, invalid, invalid_parameter
 from csm_core.notion_sandbox.rich_text import clean_rich_text
 from csm_core.notion_sandbox.validation import (
     MAX_BLOCKS,
@@ -44,7 +44,7 @@ _FRAME = ("object", "type", "id")
 
 @dataclass
 class NewBlock:
-    """A block that was accepted but has no id yet."""
+    """A validated block without an id."""
 
     type: str
     content: dict[str, Any]
@@ -54,12 +54,12 @@ class NewBlock:
 def clean_children(value: Any, path: str) -> list[NewBlock]:
     """The blocks of one request.
 
-    Raises a 400 for more than 100 in an array, 1,000 in all, more than two levels, or an unknown type.
+    Raises a 400 for more than 100 blocks in an array or 1,000 in total, more than two levels, or an unknown type.
     """
     blocks = _clean_array(value, path, depth=1)
     total = _count(blocks)
     if total > MAX_BLOCKS:
-        raise misfit(f"{path}.length", f"≤ `{MAX_BLOCKS}` blocks in all", total)
+        raise invalid_parameter(f"{path}.length", f"≤ `{MAX_BLOCKS}` blocks in all", total)
     return blocks
 
 
@@ -69,7 +69,7 @@ def may_have_children(block_type: str) -> bool:
 
 
 def clean_content(block_type: str, raw: dict[str, Any], path: str) -> dict[str, Any]:
-    """What a block of this type holds, as it will be read back; children apart."""
+    """The content of a block of this type in the format of responses, without children."""
     if block_type in _TEXT_TYPES:
         return _clean_text_block(block_type, raw, path)
     if block_type in _EMPTY_TYPES:
@@ -79,18 +79,18 @@ def clean_content(block_type: str, raw: dict[str, Any], path: str) -> dict[str, 
 
 
 def merge_content(block_type: str, old: dict[str, Any], raw: dict[str, Any], path: str) -> dict[str, Any]:
-    """An update of a block: what is not named stays."""
+    """The content of a block after an update; fields that are not in the update are unchanged."""
     return clean_content(block_type, {**old, **raw}, path)
 
 
 def type_of(block: dict[str, Any], path: str) -> str:
-    """The one type that a block's keys name."""
+    """The type that the keys of a block name."""
     named = [key for key in block if key in _TYPES]
     if len(named) != 1:
         listed = ", ".join(f"`{block_type}`" for block_type in _TYPES)
         raise invalid(f"body failed validation: {path} should have exactly one of {listed}.")
     if block.get("type", named[0]) != named[0]:
-        raise misfit(f"{path}.type", f'`"{named[0]}"`', block["type"])
+        raise invalid_parameter(f"{path}.type", f'`"{named[0]}"`', block["type"])
     return named[0]
 
 
@@ -109,7 +109,7 @@ def _clean_block(item: Any, path: str, depth: int) -> NewBlock:
     children: list[NewBlock] = []
     if "children" in raw:
         if depth >= MAX_DEPTH or block_type not in _PARENTS:
-            raise misfit(f"{place}.children", "not present", raw["children"])
+            raise invalid_parameter(f"{place}.children", "not present", raw["children"])
         children = _clean_array(raw.pop("children"), f"{place}.children", depth + 1)
     content = clean_content(block_type, raw, place)
     if block_type == "table":
@@ -165,7 +165,7 @@ def _clean_table(raw: dict[str, Any], path: str) -> dict[str, Any]:
     as_object(raw, path, ("table_width", "has_column_header", "has_row_header"))
     width = raw.get("table_width")
     if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= MAX_TABLE_WIDTH:
-        raise misfit(f"{path}.table_width", f"a number from 1 to {MAX_TABLE_WIDTH}", width)
+        raise invalid_parameter(f"{path}.table_width", f"a number from 1 to {MAX_TABLE_WIDTH}", width)
     return {
         "table_width": width,
         "has_column_header": as_bool(raw.get("has_column_header", False), f"{path}.has_column_header"),
@@ -181,10 +181,10 @@ def _clean_row(raw: dict[str, Any], path: str) -> dict[str, Any]:
 
 def _check_table(content: dict[str, Any], rows: list[NewBlock], path: str) -> None:
     if not rows:
-        raise misfit(f"{path}.children", "defined, instead was `undefined`")
+        raise invalid_parameter(f"{path}.children", "defined, instead was `undefined`")
     for position, row in enumerate(rows):
         if row.type != "table_row":
-            raise misfit(f"{path}.children[{position}].type", '`"table_row"`', row.type)
+            raise invalid_parameter(f"{path}.children[{position}].type", '`"table_row"`', row.type)
         if len(row.content["cells"]) != content["table_width"]:
             raise invalid(
                 "Content creation Failed. Fix the following: Number of cells in table row must match table width."

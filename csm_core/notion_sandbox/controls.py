@@ -1,7 +1,7 @@
-"""Controls at ``/_sandbox`` for other processes: faults, the request log, people's actions. They need the token.
+"""Controls at ``/_sandbox`` for other processes: faults, request log and user actions. They require the token.
 
 - ``GET /_sandbox/faults``, ``POST`` one fault or a list of them, ``DELETE`` all;
-- ``GET /_sandbox/requests``, ``DELETE`` to forget them;
+- ``GET /_sandbox/requests``, ``DELETE`` to clear the log;
 - ``POST /_sandbox/people``: ``{"action": "trash", "id": …}``, see ``csm_core.notion_sandbox.user_actions``.
 """
 
@@ -19,51 +19,51 @@ from starlette.types import Receive, Scope, Send
 from csm_core.notion_sandbox.errors import ApiError
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.service import Service, parse_body, read_body
-from csm_core.notion_sandbox.user_actions import People
+from csm_core.notion_sandbox.user_actions import UserActions
 
 
 class Controls:
     """The controls of one server."""
 
-    def __init__(self, service: Service, people: People, token: str) -> None:
+    def __init__(self, service: Service, actions: UserActions, token: str) -> None:
         self._service = service
-        self._people = people
+        self._actions = actions
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         request = HttpRequest(scope, receive)
-        given_token = request.headers.get("authorization", "").encode("latin-1", "replace")
-        if not secrets.compare_digest(given_token, f"Bearer {self._token}".encode()):
-            response = JSONResponse({"message": "the controls need the sandbox's token"}, 401)
+        token = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if not secrets.compare_digest(token, f"Bearer {self._token}".encode()):
+            response = JSONResponse({"message": "the controls require the token of the sandbox"}, 401)
         else:
             try:
                 body = await read_body(receive)
-                given: Any = parse_body(body) if request.method == "POST" else None
-                # Half a surrogate pair can be in no answer.
-                json.dumps(given, ensure_ascii=False).encode()
-                response = self._act(request.method, request.url.path.removeprefix("/_sandbox/"), given)
-            except ApiError as refusal:
-                response = JSONResponse({"message": refusal.message}, refusal.status)
+                value: Any = parse_body(body) if request.method == "POST" else None
+                # Half a surrogate pair cannot be encoded in a response.
+                json.dumps(value, ensure_ascii=False).encode()
+                response = self._act(request.method, request.url.path.removeprefix("/_sandbox/"), value)
+            except ApiError as error:
+                response = JSONResponse({"message": error.message}, error.status)
             except (ValueError, TypeError, KeyError, AttributeError, re.error, OverflowError) as problem:
                 response = JSONResponse({"message": f"the body is not valid: {problem}"}, 400)
         await response(scope, receive, send)
 
-    def _act(self, method: str, what: str, given: Any) -> JSONResponse:
+    def _act(self, method: str, control: str, value: Any) -> JSONResponse:
         faults, requests = self._service.faults, self._service.requests
-        if what == "faults" and method == "GET":
+        if control == "faults" and method == "GET":
             return JSONResponse({"faults": faults.armed()})
-        if what == "faults" and method == "POST":
-            faults.add(*(Fault.of(item) for item in (given if isinstance(given, list) else [given])))
+        if control == "faults" and method == "POST":
+            faults.add(*(Fault.of(item) for item in (value if isinstance(value, list) else [value])))
             return JSONResponse({"faults": faults.armed()})
-        if what == "faults" and method == "DELETE":
+        if control == "faults" and method == "DELETE":
             faults.clear()
             return JSONResponse({"faults": []})
-        if what == "requests" and method == "GET":
+        if control == "requests" and method == "GET":
             return JSONResponse({"requests": [request.as_dict() for request in list(requests)]})
-        if what == "requests" and method == "DELETE":
+        if control == "requests" and method == "DELETE":
             requests.clear()
             return JSONResponse({"requests": []})
-        if what == "people" and method == "POST" and isinstance(given, dict):
-            return JSONResponse(self._people.act(given))
-        return JSONResponse({"message": f"no control answers {method} {what}"}, 404)
+        if control == "people" and method == "POST" and isinstance(value, dict):
+            return JSONResponse(self._actions.act(value))
+        return JSONResponse({"message": f"unknown control: {method} {control}"}, 404)

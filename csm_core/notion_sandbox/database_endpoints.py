@@ -1,11 +1,11 @@
-"""The endpoints of databases. See https://developers.notion.com/reference/database"""
+"""The endpoints for databases. See https://developers.notion.com/reference/database"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING, invalid
-from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.property_schema import clean_schema, default_schema
 from csm_core.notion_sandbox.rich_text import clean_rich_text, plain
 from csm_core.notion_sandbox.store_file import to_json
@@ -24,10 +24,10 @@ class DatabaseEndpoints:
     def __init__(self, look: Lookup) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
 
     def create(self, call: Call) -> Answer:
-        """POST /v1/databases: a database and its first data source."""
+        """POST /v1/databases: creates a database and its first data source."""
         allowed = ("parent", "title", "description", "is_inline", "initial_data_source", "icon", "cover")
         body = as_object(call.body, "body", allowed)
         parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "page_id"))
@@ -49,20 +49,20 @@ class DatabaseEndpoints:
         }
         row = self._store.databases.add(page_id, columns, plain(title))
         self._store.sources.add(row["id"], title, schema)
-        return self._shapes.database(row)
+        return self._serializer.database(row)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/databases/{id}."""
-        return self._shapes.database(self._look.database(as_id(call.id, "path.database_id")))
+        return self._serializer.database(self._look.database(as_id(call.id, "path.database_id")))
 
     def update(self, call: Call) -> Answer:
-        """PATCH /v1/databases/{id}: the container; properties are updated on the data source."""
+        """PATCH /v1/databases/{id}: updates the database; properties are updated on the data source."""
         row = self._look.database(as_id(call.id, "path.database_id"))
         allowed = ("title", "description", "is_inline", "icon", "cover", "in_trash", "archived", "is_locked")
         body = as_object(call.body, "body", allowed)
         columns: dict[str, Any] = {}
         title_text = None
-        trash = trash_word(body)
+        trash = trash_flag(body)
         if row["in_trash"] and trash is not False:
             raise invalid(TRASHED)
         if trash is not None:
@@ -77,4 +77,4 @@ class DatabaseEndpoints:
         if "icon" in body:
             icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
-        return self._shapes.database(self._store.databases.update(row, columns, title_text))
+        return self._serializer.database(self._store.databases.update(row, columns, title_text))

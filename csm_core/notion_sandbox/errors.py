@@ -1,4 +1,4 @@
-"""The refusals of the API, in the shape and with the codes of Notion's own.
+"""The errors of the API, with the format and the codes of Notion.
 
 Source: https://developers.notion.com/reference/status-codes
 """
@@ -11,7 +11,7 @@ MISSING = object()
 
 
 class ApiError(Exception):
-    """An answer that is not 200: HTTP status, Notion's code, a message, and sometimes further data."""
+    """An error response: HTTP status, Notion's code, a message, and optional additional data."""
 
     def __init__(self, status: int, code: str, message: str, additional_data: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class ApiError(Exception):
         self.additional_data = additional_data
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The JSON object of the answer."""
+        """The JSON object of the response."""
         return error_body(self.status, self.code, self.message, request_id, self.additional_data)
 
 
@@ -37,19 +37,19 @@ def error_body(
 
 
 def invalid(message: str, additional_data: dict[str, Any] | None = None) -> ApiError:
-    """400: what was sent does not fit; nothing of it was taken."""
+    """400: the request is invalid and has no effect."""
     return ApiError(400, "validation_error", message, additional_data)
 
 
-def misfit(path: str, expectation: str, value: Any = MISSING) -> ApiError:
-    """400 for one place of the request, worded as Notion words it: ``body.x should be …, instead was …``."""
+def invalid_parameter(path: str, expectation: str, value: Any = MISSING) -> ApiError:
+    """400 for one part of the request, in Notion's words: ``body.x should be …, instead was …``."""
     part = path.split(".", 1)[0].split("[", 1)[0]
     shown = "" if value is MISSING else f", instead was `{_shown(value)}`"
     return invalid(f"{part} failed validation: {path} should be {expectation}{shown}.")
 
 
 def not_found(kind: str, identifier: str) -> ApiError:
-    """404: no such object, or none that the integration may see; the two look alike on purpose."""
+    """404: the object does not exist or is not shared with the integration; both have the same response."""
     return ApiError(
         404,
         "object_not_found",

@@ -1,15 +1,15 @@
-"""Filters and sorts of a query, turned into SQL over the cells of pages; every value is a bind parameter."""
+"""Compiles filters and sorts of a query to SQL over the cells of pages; every value is a bind parameter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from csm_core.notion_sandbox.errors import MISSING, invalid, misfit
+from csm_core.notion_sandbox.errors import MISSING, invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import COMPUTED, SELECTS, TEXTS, Schema, comparable, find_property, moment
 from csm_core.notion_sandbox.validation import as_bool, as_choice, as_list, as_object, as_text
 
-# Stands in parameters for the number of the queried data source.
+# A placeholder in parameters for the number of the queried data source.
 SOURCE = object()
 
 MAX_CONDITIONS = 100
@@ -28,7 +28,7 @@ _NUMBER = {
 
 @dataclass(frozen=True)
 class Condition:
-    """A piece of a where clause with its parameters."""
+    """A condition of a where clause with its parameters."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
@@ -36,7 +36,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Sort:
-    """One term of an order by clause; ``timestamp`` is the column if it sorts by a time of the page."""
+    """One term of an order by clause; ``timestamp`` is the column of a timestamp sort."""
 
     sql: str
     parameters: tuple[Any, ...] = ()
@@ -45,10 +45,10 @@ class Sort:
 
 
 def compile_filter(value: Any, schema: Schema, path: str = "body.filter") -> Condition:
-    """The condition that a filter states.
+    """The condition of a filter.
 
-    Raises a 400 for an unknown property, a type that is not the property's, an option that does not exist, more than
-    100 conditions in a group, or groups nested deeper than two.
+    Raises a 400 for an unknown property, a wrong type, an option that does not exist, more than 100 conditions in a
+    group, or more than two levels of nested groups.
     """
     if value is None or value == {}:
         return Condition("true")
@@ -56,7 +56,7 @@ def compile_filter(value: Any, schema: Schema, path: str = "body.filter") -> Con
 
 
 def compile_sorts(value: Any, schema: Schema) -> list[Sort]:
-    """The order that is asked for; none means the order of creation."""
+    """The requested sorts; an empty list means the order of creation."""
     if value is None:
         return []
     return [
@@ -87,7 +87,7 @@ def _compile(value: Any, schema: Schema, path: str, depth: int) -> Condition:
         if word in raw:
             as_object(raw, path, (word,))
             if depth >= MAX_NESTING:
-                raise misfit(f"{path}.{word}", "not present", raw[word])
+                raise invalid_parameter(f"{path}.{word}", "not present", raw[word])
             items = as_list(raw[word], f"{path}.{word}", MAX_CONDITIONS)
             parts = [_compile(item, schema, f"{path}.{word}[{i}]", depth + 1) for i, item in enumerate(items)]
             sql = f" {word} ".join(f"({part.sql})" for part in parts) or "true"
@@ -119,7 +119,7 @@ def _property_condition(config: dict[str, Any], value: Any, path: str) -> Condit
     operator, operand = _one(value, path)
     if operator in ("is_empty", "is_not_empty"):
         if operand is not True:
-            raise misfit(f"{path}.{operator}", "`true`", operand)
+            raise invalid_parameter(f"{path}.{operator}", "`true`", operand)
         word = "not in" if operator == "is_empty" else "in"
         return Condition(
             f"pages.seq {word} (select page_seq from cells where source = ? and property_id = ?)",
@@ -145,13 +145,13 @@ def _property_condition(config: dict[str, Any], value: Any, path: str) -> Condit
         inner = _moment_condition(column, value, path)
         repeats = inner.sql.count(column)
         return Condition(inner.sql, (*([config["id"]] * repeats), *inner.parameters))
-    raise invalid(f"{path}: this sandbox cannot filter by a property of the type {kind}.")
+    raise invalid(f"{path}: the sandbox does not support filters for properties of the type {kind}.")
 
 
 def _one(value: Any, path: str) -> tuple[str, Any]:
     raw = as_object(value, path)
     if len(raw) != 1:
-        raise misfit(path, "exactly one condition", raw)
+        raise invalid_parameter(path, "exactly one condition", raw)
     return next(iter(raw.items()))
 
 
@@ -184,7 +184,7 @@ def _text_condition(property_id: str, operator: str, operand: str, path: str) ->
 
 def _number_condition(property_id: str, operator: str, operand: Any, path: str) -> Condition:
     if isinstance(operand, bool) or not isinstance(operand, (int, float)):
-        raise misfit(path, "a number", operand)
+        raise invalid_parameter(path, "a number", operand)
     if operator == "does_not_equal":
         return _cell(property_id, "number = ?", operand, without=True)
     return _cell(property_id, f"number {_NUMBER[as_choice(operator, path, _NUMBER)]} ?", operand)
@@ -201,7 +201,7 @@ def _moment_condition(column: str, value: Any, path: str) -> Condition:
     as_choice(operator, place, ("equals", *_ORDER))
     text = as_text(operand, place, 40)
     if moment(text) is None:
-        raise misfit(place, "a valid ISO 8601 date string", text)
+        raise invalid_parameter(place, "a valid ISO 8601 date string", text)
     day_only = len(text) == 10
     left = f"substr({column}, 1, 10)" if day_only else column
     right = text if day_only else comparable(text)

@@ -1,4 +1,4 @@
-"""Finding what a request names, and refusing what is not there, hidden, or in the trash."""
+"""Finds the objects that a request names; raises errors for objects that are missing, hidden or in the trash."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from csm_core.notion_sandbox.errors import MISSING, ApiError, invalid, misfit, not_found
-from csm_core.notion_sandbox.objects import Shapes
+from csm_core.notion_sandbox.errors import MISSING, ApiError, invalid, invalid_parameter, not_found
+from csm_core.notion_sandbox.objects import Serializer
 from csm_core.notion_sandbox.properties import Schema
 from csm_core.notion_sandbox.store import Store
 from csm_core.notion_sandbox.store_file import Row
@@ -22,7 +22,7 @@ PLAIN_PAGE: Schema = {"title": {"id": "title", "name": "title", "description": N
 
 @dataclass(frozen=True)
 class Call:
-    """A request as an endpoint sees it; ``id`` and ``property_id`` are of the path, ``query`` of the query string."""
+    """A request to an endpoint; ``id`` and ``property_id`` are from the path, ``query`` is the query string."""
 
     body: Any = None
     query: dict[str, Any] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class Call:
 
 
 class Lookup:
-    """What is in the workspace, as far as the integration may see it."""
+    """The objects of the workspace that are shared with the integration."""
 
     def __init__(self, store: Store, address: str) -> None:
         self.store = store
-        self.shapes = Shapes(store, address)
+        self.serializer = Serializer(store, address)
 
     def page(self, identifier: str) -> Row:
-        """A page by the id of a path; 404 if it is not there."""
+        """A page by the id in a path; 404 if it does not exist."""
         page_id = as_id(identifier, "path.page_id")
         row = self.store.pages.find(page_id)
         if row is None or self.hidden(row):
@@ -46,14 +46,14 @@ class Lookup:
         return row
 
     def hidden(self, row: Row) -> bool:
-        """Whether a page lies in a database that is not shared with the integration."""
+        """Whether a page is in a database that is not shared with the integration."""
         if row["source"] is None:
             return False
         database = self.store.databases.find(self.store.sources.by_seq(row["source"])["database_id"])
         return database is None or bool(database["hidden"])
 
     def open_page(self, page_id: str) -> Row:
-        """A page that something may be put under: there, and not in the trash."""
+        """A page that can be a parent: it exists and is not in the trash."""
         row = self.store.pages.find(page_id)
         if row is None:
             raise not_found("page", page_id)
@@ -62,14 +62,14 @@ class Lookup:
         return row
 
     def database(self, database_id: str) -> Row:
-        """A database; 404 if it is not there."""
+        """A database; 404 if it does not exist."""
         row = self.store.databases.find(database_id)
         if row is None or row["hidden"]:
             raise not_found("database", database_id)
         return row
 
     def source(self, identifier: str) -> tuple[Row, Row]:
-        """A data source by the id of a path, and its database; 404 if it is not there."""
+        """A data source by the id in a path, and its database; 404 if it does not exist."""
         source_id = as_id(identifier, "path.data_source_id")
         row = self.store.sources.find(source_id)
         database = self.store.databases.find(row["database_id"]) if row is not None else None
@@ -78,21 +78,21 @@ class Lookup:
         return row, database
 
     def source_of(self, row: Row) -> tuple[Row | None, Schema]:
-        """The data source that a page is a row of, if it is one, and the schema of its properties."""
+        """The data source of a page, if it has one, and the schema of its properties."""
         if row["source"] is None:
             return None, PLAIN_PAGE
         source = self.store.sources.by_seq(row["source"])
         return source, json.loads(source["properties"])
 
     def parent_of_new_page(self, value: Any) -> tuple[Row | None, str | None]:
-        """The data source, or else the page, that a new page goes under.
+        """The data source, or else the page, that is the parent of a new page.
 
-        A database stands for its data source as long as it has only one.
+        A database means its data source, if it has only one.
         """
         parent = as_object(value, "body.parent", ("type", "data_source_id", "database_id", "page_id"))
         named = [word for word in ("data_source_id", "database_id", "page_id") if word in parent]
         if len(named) != 1:
-            raise misfit("body.parent", "exactly one of data_source_id, database_id, page_id", value)
+            raise invalid_parameter("body.parent", "exactly one of data_source_id, database_id, page_id", value)
         as_choice(parent.get("type", named[0]), "body.parent.type", named)
         if "data_source_id" in parent:
             source_id = as_id(parent["data_source_id"], "body.parent.data_source_id")
@@ -111,20 +111,20 @@ class Lookup:
         return source, None
 
     def check_relations(self, schema: Schema) -> None:
-        """Refuse relations to data sources that are not there."""
+        """Raise an error for relations to data sources that do not exist."""
         for config in schema.values():
             if config["type"] == "relation" and self.store.sources.find(config["relation"]["data_source_id"]) is None:
                 raise not_found("data_source", config["relation"]["data_source_id"])
 
     def block(self, block_id: str) -> Row:
-        """A block; 404 if it is not there."""
+        """A block; 404 if it does not exist."""
         row = self.store.blocks.find(block_id)
         if row is None:
             raise not_found("block", block_id)
         return row
 
     def container(self, parent: str) -> tuple[str, bool]:
-        """The type of what blocks are listed or put under, and whether it is in the trash."""
+        """The type of a parent of blocks, and whether it is in the trash."""
         page = self.store.pages.find(parent)
         if page is not None and not self.hidden(page):
             return "child_page", bool(page["in_trash"])
@@ -132,14 +132,14 @@ class Lookup:
         return block["type"], bool(block["in_trash"])
 
     def block_answer(self, block_id: str) -> Answer:
-        """A block, or a page shown as the block that it is."""
+        """A block, or a page in the form of a block."""
         row = self.store.blocks.find(block_id)
         if row is not None:
-            return self.shapes.block(row)
+            return self.serializer.block(row)
         page = self.store.pages.find(block_id)
         if page is None or self.hidden(page):
             raise not_found("block", block_id)
-        shown = self.shapes.page(page, *self.source_of(page))
+        shown = self.serializer.page(page, *self.source_of(page))
         kept = (
             "id",
             "parent",
@@ -159,11 +159,11 @@ class Lookup:
         }
 
 
-def trash_word(given: dict[str, Any]) -> bool | None:
-    """Whether a request moves something to the trash, takes it out, or says nothing of it."""
-    for word in ("in_trash", "archived"):
-        if given.get(word) is not None:
-            return as_bool(given[word], f"body.{word}")
+def trash_flag(body: dict[str, Any]) -> bool | None:
+    """Whether a request moves an object to the trash (True) or restores it (False); None if it does neither."""
+    for key in ("in_trash", "archived"):
+        if body.get(key) is not None:
+            return as_bool(body[key], f"body.{key}")
     return None
 
 
@@ -177,12 +177,12 @@ def as_cover(value: Any, path: str) -> dict[str, Any] | None:
 
 
 def offset_of(cursor: Any, total: int) -> int:
-    """Where a cursor of a counted list points to."""
+    """The position that a cursor of a list points to."""
     if cursor is None:
         return 0
     match = re.match(r"item-(\d{1,9})\Z", cursor) if isinstance(cursor, str) else None
     if match is None or int(match[1]) > total:
-        raise misfit("start_cursor", "a cursor of an earlier answer", cursor)
+        raise invalid_parameter("start_cursor", "a cursor of an earlier response", cursor)
     return int(match[1])
 
 

@@ -1,6 +1,6 @@
-"""Pages, databases, data sources and blocks as the API shows them.
+"""Converts pages, databases, data sources and blocks to the JSON objects of the API.
 
-Shapes: https://developers.notion.com/reference/page, /database, /data-source and /block, at Notion-Version 2025-09-03.
+JSON objects of version 2025-09-03: https://developers.notion.com/reference/page, /database, /data-source and /block.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from csm_core.notion_sandbox.store import Store
 from csm_core.notion_sandbox.store_file import Row
 
 
-class Shapes:
-    """Turns rows of the store into the API's objects; ``address`` is where people see the pages."""
+class Serializer:
+    """Converts rows of the store to objects of the API; ``address`` is the base URL of the browser view."""
 
     def __init__(self, store: Store, address: str) -> None:
         self._store = store
         self._address = address.rstrip("/")
 
     def page(self, row: Row, source: Row | None, schema: Schema, only: list[str] | None = None) -> dict[str, Any]:
-        """A page; its properties come ordered by their ids, as a service with its own mind would give them."""
+        """A page; its properties are ordered by id, because the order in the API is unspecified."""
         created, edited = f"{row['created_at']}:00.000Z", f"{row['edited_at']}:00.000Z"
         values = json.loads(row["properties"])
         if source is None:
@@ -54,7 +54,7 @@ class Shapes:
         }
 
     def database(self, row: Row) -> dict[str, Any]:
-        """A database: a container that names its data sources; properties are theirs."""
+        """A database with its data sources; the data sources have the properties."""
         trashed = bool(row["in_trash"])
         return {
             "object": "database",
@@ -104,7 +104,7 @@ class Shapes:
         }
 
     def block(self, row: Row) -> dict[str, Any]:
-        """A block; what is under it is read by its own request."""
+        """A block without its children, which have their own endpoint."""
         bot = self._store.meta("bot")
         trashed = bool(row["in_trash"])
         has_children = row["type"] != "child_database" and self._store.blocks.has_children(row["id"])
@@ -124,7 +124,7 @@ class Shapes:
         }
 
     def user(self) -> dict[str, Any]:
-        """The integration that calls."""
+        """The user of the integration."""
         return {
             "object": "user",
             "id": self._store.meta("bot"),
@@ -139,7 +139,7 @@ class Shapes:
         }
 
     def url(self, identifier: str) -> str:
-        """Where a person sees a page or a database."""
+        """The address of a page or a database in the browser view."""
         return f"{self._address}/{identifier.replace('-', '')}"
 
     def _page_parent(self, row: Row, source: Row | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The endpoints of search and of users."""
+"""The endpoints for search and users."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class OtherEndpoints:
     def __init__(self, look: Lookup) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
 
     def search(self, call: Call) -> Answer:
-        """POST /v1/search: by words of the title."""
+        """POST /v1/search: searches titles."""
         body = as_object(
             {} if call.body is None else call.body, "body", ("query", "filter", "sort", "start_cursor", "page_size")
         )
@@ -34,26 +34,26 @@ class OtherEndpoints:
             asked = as_object(body["filter"], "body.filter", ("property", "value"))
             as_choice(asked.get("property"), "body.filter.property", ("object",))
             kind = as_choice(asked.get("value"), "body.filter.value", ("page", "data_source"))
-        found: list[Answer] = []
+        results: list[Answer] = []
         if kind != "page":
             for database in self._store.databases.all():
                 if database["hidden"]:
                     continue
                 for source in self._store.sources.of_database(database["id"]):
-                    shown = self._shapes.source(source, database)
+                    shown = self._serializer.source(source, database)
                     if words.lower() in plain(shown["title"]).lower():
-                        found.append(shown)
+                        results.append(shown)
         if kind != "data_source":
             where = "in_trash = 0 and instr(lower(title), lower(?)) > 0"
             rows = self._store.pages.where(where, (words,), "seq desc", MOST_FOUND)
-            found.extend(
-                self._shapes.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
+            results.extend(
+                self._serializer.page(row, *self._look.source_of(row)) for row in rows if not self._look.hidden(row)
             )
-        start = offset_of(body.get("start_cursor"), len(found))
-        more = start + size < len(found)
+        start = offset_of(body.get("start_cursor"), len(results))
+        more = start + size < len(results)
         return {
             "object": "list",
-            "results": found[start : start + size],
+            "results": results[start : start + size],
             "next_cursor": f"item-{start + size}" if more else None,
             "has_more": more,
             "type": "page_or_data_source",
@@ -62,13 +62,13 @@ class OtherEndpoints:
 
     def me(self, _call: Call) -> Answer:
         """GET /v1/users/me."""
-        return self._shapes.user()
+        return self._serializer.user()
 
     def list_users(self, _call: Call) -> Answer:
         """GET /v1/users."""
         return {
             "object": "list",
-            "results": [self._shapes.user()],
+            "results": [self._serializer.user()],
             "next_cursor": None,
             "has_more": False,
             "type": "user",

@@ -1,4 +1,4 @@
-"""The endpoints of pages. See https://developers.notion.com/reference/page"""
+"""The endpoints for pages. See https://developers.notion.com/reference/page"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from csm_core.notion_sandbox.blocks import clean_children
 from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
-from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_word
+from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_flag
 from csm_core.notion_sandbox.properties import Values, empty_value, find_property, shown_value
 from csm_core.notion_sandbox.property_values import clean_values
 from csm_core.notion_sandbox.store_file import Row, to_json
@@ -25,7 +25,7 @@ class PageEndpoints:
     def __init__(self, look: Lookup) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
 
     def create(self, call: Call) -> Answer:
         """POST /v1/pages."""
@@ -41,13 +41,13 @@ class PageEndpoints:
         row = self._store.pages.add(parent_page, source, schema, values, icon, cover)
         if children:
             self._store.blocks.append(row["id"], children)
-        return self._shapes.page(row, source, schema)
+        return self._serializer.page(row, source, schema)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/pages/{id}."""
         row = self._look.page(call.id)
         source, schema = self._look.source_of(row)
-        return self._shapes.page(row, source, schema, call.query.get("filter_properties"))
+        return self._serializer.page(row, source, schema, call.query.get("filter_properties"))
 
     def update(self, call: Call) -> Answer:
         """PATCH /v1/pages/{id}."""
@@ -57,9 +57,9 @@ class PageEndpoints:
         return self.change(row, body, self._store.meta("bot"))
 
     def change(self, row: Row, body: dict[str, Any], edited_by: str) -> Answer:
-        """An update of a page on behalf of a user."""
+        """Update a page on behalf of a user."""
         source, schema = self._look.source_of(row)
-        trash = trash_word(body)
+        trash = trash_flag(body)
         columns: dict[str, Any] = {}
         if trash is not None:
             columns["in_trash"] = int(trash)
@@ -83,10 +83,10 @@ class PageEndpoints:
         if source is not None and grew:
             source = self._store.sources.update(source, {"properties": to_json(schema)})
         row = self._store.pages.update(row, schema, values, edited_by, **columns)
-        return self._shapes.page(row, source, schema)
+        return self._serializer.page(row, source, schema)
 
     def retrieve_property(self, call: Call) -> Answer:
-        """GET /v1/pages/{id}/properties/{property_id}: all of a long value, by pages."""
+        """GET /v1/pages/{id}/properties/{property_id}: the complete value of a property, in pages."""
         row = self._look.page(call.id)
         _, schema = self._look.source_of(row)
         config = find_property(schema, call.property_id)

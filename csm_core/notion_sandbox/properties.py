@@ -1,8 +1,8 @@
-"""Properties as they are stored and read: the schema of a data source, and the values of its pages.
+"""The schema of a data source and the property values of its pages.
 
-A schema maps a property's name to its configuration (``id``, ``name``, ``type`` and what the type needs). Values are
-kept by property id in the shape in which they are read, so that a renamed property keeps its values. Changes of a
-schema are in ``property_schema``, checks of values in ``property_values``.
+A schema maps the name of a property to its configuration (``id``, ``name``, ``type`` and the fields of the type).
+Values are stored by property id in the format of responses, so that a renamed property keeps its values.
+``property_schema`` changes schemas, ``property_values`` validates values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 @dataclass(frozen=True)
 class Cell:
-    """What a filter or a sort looks at: the text or the number that a value amounts to."""
+    """The text or number of a property value that filters and sorts use."""
 
     property_id: str
     text: str | None
@@ -50,14 +50,14 @@ class Cell:
 
 
 def find_property(schema: Schema, key: str) -> dict[str, Any] | None:
-    """A property by its name or, failing that, by its id."""
+    """A property by its name, or else by its id."""
     if key in schema:
         return schema[key]
     return next((config for config in schema.values() if config["id"] == key), None)
 
 
 def empty_value(config: dict[str, Any]) -> Any:
-    """What an untouched property reads as."""
+    """The value of a property that is not set."""
     kind = config["type"]
     if kind in (*TEXTS, "multi_select", "relation", "people", "files"):
         return []
@@ -65,9 +65,9 @@ def empty_value(config: dict[str, Any]) -> Any:
 
 
 def shown_value(config: dict[str, Any], values: Values, times: tuple[str, str]) -> dict[str, Any]:
-    """A property of a page as reads give it: at most 25 runs or relations; options with their present names.
+    """A property of a page in a response: at most 25 runs or relations; options with their current names.
 
-    ``times`` are the page's created and last edited times, for the properties that show them.
+    ``times`` are the created and last edited times of the page, for the properties of these types.
     """
     kind = config["type"]
     value = values.get(config["id"], empty_value(config))
@@ -88,7 +88,7 @@ def shown_value(config: dict[str, Any], values: Values, times: tuple[str, str]) 
 
 
 def option_by_id(config: dict[str, Any], option_id: str) -> dict[str, Any] | None:
-    """An option as pages show it, or none once it is gone."""
+    """An option in the format of a page, or None if it was removed."""
     for option in config[config["type"]]["options"]:
         if option["id"] == option_id:
             return {"id": option["id"], "name": option["name"], "color": option["color"]}
@@ -96,12 +96,12 @@ def option_by_id(config: dict[str, Any], option_id: str) -> dict[str, Any] | Non
 
 
 def cells(schema: Schema, values: Values) -> list[Cell]:
-    """What filters and sorts can see of these values; nothing for an empty one."""
-    seen: list[Cell] = []
+    """The cells of property values for filters and sorts; empty values have none."""
+    found: list[Cell] = []
     for config in schema.values():
         if config["id"] in values:
-            seen.extend(_cells(config, values[config["id"]]))
-    return seen
+            found.extend(_cells(config, values[config["id"]]))
+    return found
 
 
 def title_of(schema: Schema, values: Values) -> str:
@@ -113,7 +113,7 @@ def title_of(schema: Schema, values: Values) -> str:
 
 
 def moment(text: str) -> datetime | None:
-    """An instant of an ISO 8601 text (UTC if it names no zone), or none."""
+    """The instant of an ISO 8601 text, in UTC if it has no time zone; None for other text."""
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -122,7 +122,7 @@ def moment(text: str) -> datetime | None:
 
 
 def comparable(text: str) -> str:
-    """A date or time as a text that sorts: minutes in UTC; a day alone is its first minute."""
+    """A date or time as a sortable text, in minutes and UTC; a date is its first minute."""
     if DATE.match(text):
         return f"{text}T00:00"
     instant = moment(text)

@@ -1,11 +1,11 @@
-"""The schema of a data source: properties are added, changed, renamed and removed, and their options kept."""
+"""Changes the schema of a data source: adds, changes, renames and removes properties and options."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any
 
-from csm_core.notion_sandbox.errors import invalid, misfit
+from csm_core.notion_sandbox.errors import invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import OPTION_CONFIGS, PROPERTY_TYPES, TITLE_ID, Schema, find_property
 from csm_core.notion_sandbox.validation import (
     COLORS,
@@ -34,7 +34,7 @@ _COLOR_RING = ("blue", "green", "orange", "purple", "pink", "yellow", "brown", "
 
 
 def default_schema() -> Schema:
-    """What a data source has when nothing is asked for: a title named Name."""
+    """The default schema of a data source: a title property with the name Name."""
     return {"Name": {"id": TITLE_ID, "name": "Name", "description": None, "type": "title", "title": {}}}
 
 
@@ -48,7 +48,7 @@ def clean_schema(value: Any, path: str) -> Schema:
 
 
 def update_schema(schema: Schema, value: Any, path: str) -> Schema:
-    """The schema after an update: named properties are added, changed, renamed, or with null removed."""
+    """The schema after an update, which adds, changes or renames properties; null removes a property."""
     updated = {name: dict(config) for name, config in schema.items()}
     for key, raw in as_object(value, path).items():
         old = find_property(updated, key)
@@ -78,7 +78,7 @@ def as_option_name(value: Any, path: str) -> str:
     """The name of an option: 1 to 100 characters, no comma."""
     name = as_text(value, path, MAX_OPTION_NAME)
     if not name:
-        raise misfit(f"{path}.length", "≥ `1`", 0)
+        raise invalid_parameter(f"{path}.length", "≥ `1`", 0)
     if "," in name:
         raise invalid(f"Invalid select option, commas not allowed: {name}")
     return name
@@ -90,7 +90,7 @@ def option_id_of(name: str) -> str:
 
 
 def next_color(options: list[dict[str, Any]]) -> str:
-    """The color of an option that is added to others without a color of its own."""
+    """The color of a new option without a color, after existing options."""
     return _COLOR_RING[len(options) % len(_COLOR_RING)]
 
 
@@ -124,7 +124,7 @@ def _clean_config(name: str, raw: Any, path: str, old: dict[str, Any] | None, id
     kind = named[0]
     as_object(asked, path, ("id", "name", "description", "type", kind))
     if asked.get("type", kind) != kind:
-        raise misfit(f"{path}.type", f'`"{kind}"`', asked["type"])
+        raise invalid_parameter(f"{path}.type", f'`"{kind}"`', asked["type"])
     if old is not None and (old["type"] == "title") != (kind == "title"):
         raise invalid("Cannot change the type of the title property, or make another property the title.")
     config = as_object(asked[kind], f"{path}.{kind}")

@@ -1,4 +1,4 @@
-"""Values of pages, checked against the schema of their data source."""
+"""Validates property values of pages against the schema of their data source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from csm_core.notion_sandbox.errors import invalid, misfit
+from csm_core.notion_sandbox.errors import invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import (
     COMPUTED,
     DATE,
@@ -37,23 +37,23 @@ from csm_core.notion_sandbox.validation import (
 
 
 def clean_values(schema: Schema, value: Any, path: str) -> tuple[Values, bool]:
-    """Values by property id, and whether the schema took new options on the way (it is changed in place).
+    """Values by property id, and whether options were added to the schema (it is changed in place).
 
-    Raises a 400, and takes nothing, for an unknown property or a value of another type.
+    Raises a 400 for an unknown property or a value of another type.
     """
     problems: list[str] = []
-    found: list[tuple[dict[str, Any], Any, str]] = []
+    items: list[tuple[dict[str, Any], Any, str]] = []
     for key, raw in as_object(value, path).items():
         config = find_property(schema, key)
         if config is None:
             problems.append(f"{key} is not a property that exists.")
         else:
-            found.append((config, raw, key))
+            items.append((config, raw, key))
     if problems:
         raise invalid(" ".join(problems))
     values: Values = {}
     grew = False
-    for config, raw, key in found:
+    for config, raw, key in items:
         cleaned, new_options = _clean_value(config, raw, f"{path}.{key}")
         values[config["id"]] = cleaned
         grew = grew or new_options
@@ -77,7 +77,7 @@ def _clean_value(config: dict[str, Any], raw: Any, path: str) -> tuple[Any, bool
         return clean_rich_text(inner, place), False
     if inner is None:
         if kind == "checkbox":
-            raise misfit(place, "a boolean", inner)
+            raise invalid_parameter(place, "a boolean", inner)
         return empty_value(config), False
     if kind in SELECTS:
         return _take_option(config, inner, place)
@@ -112,7 +112,7 @@ def _take_option(config: dict[str, Any], raw: Any, path: str) -> tuple[str, bool
 
 def _clean_number(value: Any, path: str) -> float | int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise misfit(path, "a number", value)
+        raise invalid_parameter(path, "a number", value)
     as_float = float(value)
     return int(as_float) if as_float.is_integer() and abs(as_float) < 2**53 else as_float
 
@@ -129,15 +129,15 @@ def _clean_date(value: Any, path: str) -> dict[str, Any]:
 
 def _clean_moment(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise misfit(path, "a valid ISO 8601 date string", value)
+        raise invalid_parameter(path, "a valid ISO 8601 date string", value)
     if DATE.match(value):
         try:
             return date.fromisoformat(value).isoformat()
         except ValueError:
-            raise misfit(path, "a valid ISO 8601 date string", value) from None
+            raise invalid_parameter(path, "a valid ISO 8601 date string", value) from None
     instant = moment(value)
     if instant is None or "T" not in value.upper():
-        raise misfit(path, "a valid ISO 8601 date string", value)
+        raise invalid_parameter(path, "a valid ISO 8601 date string", value)
     floored = instant.replace(second=0, microsecond=0)
     offset = floored.utcoffset() or timedelta(0)
     return floored.isoformat(timespec="milliseconds") if offset else f"{floored:%Y-%m-%dT%H:%M}:00.000+00:00"
@@ -149,7 +149,7 @@ def _clean_relation(value: Any, path: str) -> list[dict[str, str]]:
 
 
 def _clean_unsupported(_value: Any, path: str) -> Any:
-    raise invalid(f"{path}: this sandbox does not take values of this type.")
+    raise invalid(f"{path}: the sandbox does not support values of this type.")
 
 
 def _clean_email(value: Any, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Queries of a data source: filter, order, paging by opaque cursors, and the cap on how far paging goes."""
+"""Queries of a data source: filter, order, paging with opaque cursors, and the limit on the number of results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from csm_core.notion_sandbox.store_file import Row
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked: ``size`` results to a page, at most ``limit`` over all pages."""
+    """A query with ``size`` results per page and at most ``limit`` results on all pages."""
 
     filter: Any
     sorts: Any
@@ -29,25 +29,25 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """One page of results; ``incomplete`` on every page of a query that more pages match than it lists."""
+    """One page of results; ``incomplete`` is true on every page if more results match than the query lists."""
 
     rows: list[Row]
     next_cursor: str | None
     incomplete: bool
 
 
-def run_query(store: Store, source: Row, schema: Schema, asked: Query) -> Found:
+def run_query(store: Store, source: Row, schema: Schema, query: Query) -> Found:
     """One page of a query.
 
-    In the order of creation, and by one time of the page, paging goes by key and every page costs the same; any
-    other order is paged by counting.
+    A query in order of creation, or with one timestamp sort, uses keyset paging, in which every page costs the same;
+    any other order uses an offset.
     """
-    condition = compile_filter(asked.filter, schema)
-    sorts = compile_sorts(asked.sorts, schema)
+    condition = compile_filter(query.filter, schema)
+    sorts = compile_sorts(query.sorts, schema)
     column, descending = _paging_key(sorts)
-    state = _read_cursor(asked.cursor, source["id"])
+    state = _read_cursor(query.cursor, source["id"])
     where = f"source = ? and in_trash = ? and ({condition.sql})"
-    parameters: list[Any] = [source["seq"], int(asked.in_trash), *(_bound(condition.parameters, source["seq"]))]
+    parameters: list[Any] = [source["seq"], int(query.in_trash), *(_bound(condition.parameters, source["seq"]))]
     offset = 0
     if column is None:
         offset = state["seen"]
@@ -61,13 +61,13 @@ def run_query(store: Store, source: Row, schema: Schema, asked: Query) -> Found:
             parameters.extend(state["key"])
     capped = state["capped"]
     if state["seen"] == 0:
-        capped = bool(store.pages.where(where, parameters, order, 1, asked.limit))
-    room = min(asked.size, asked.limit - state["seen"])
+        capped = bool(store.pages.where(where, parameters, order, 1, query.limit))
+    room = min(query.size, query.limit - state["seen"])
     rows = store.pages.where(where, parameters, order, room + 1, offset)
     more = len(rows) > room
     rows = rows[:room]
     seen = state["seen"] + len(rows)
-    if not more or seen >= asked.limit:
+    if not more or seen >= query.limit:
         return Found(rows, None, incomplete=capped or more)
     key = None if column is None else [rows[-1][column.removeprefix("pages.")], rows[-1]["seq"]]
     return Found(rows, _write_cursor(source["id"], seen, key, capped), incomplete=capped)

@@ -1,4 +1,4 @@
-"""Values and blocks made ready to be shown: texts as styled runs, dates in words, list items gathered into lists."""
+"""Prepares values and blocks for the browser view: styled runs, formatted dates, list items grouped into lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLAGS = ("bold", "italic", "strikethrough", "underline", "code")
 
 
 def read_value(shown: Values) -> Values:
-    """A value by the way it is shown: runs, chips, text, number, moment, check or empty."""
+    """A value with the kind of its display: runs, chips, text, number, moment, check or empty."""
     kind = shown["type"]
     value = shown[kind]
     if kind == "checkbox":
@@ -43,7 +43,7 @@ def read_value(shown: Values) -> Values:
 
 
 def read_moment(text: str) -> str:
-    """A date or a time in words; times in UTC."""
+    """A formatted date or time; times are in UTC."""
     instant = moment(text)
     if instant is None:
         return text
@@ -54,7 +54,7 @@ def read_moment(text: str) -> str:
 
 
 def read_runs(runs: list[Values]) -> list[Values]:
-    """Runs of text with the classes that style them."""
+    """Runs of text with their CSS classes."""
     return [
         {
             "text": run["plain_text"],
@@ -68,7 +68,7 @@ def read_runs(runs: list[Values]) -> list[Values]:
 
 
 def block_tree(store: Store, rows: list[Row]) -> list[Values]:
-    """Blocks with what is under them; neighbouring list items become one list."""
+    """Blocks with their children; adjacent list items become one list."""
     shown: list[Values] = []
     for row in rows:
         block = _block(store, row)

@@ -1,4 +1,4 @@
-"""Rich text: what may be sent, and what is given back (equal neighbours merged, empty runs gone)."""
+"""Validates rich text of requests; in responses, adjacent runs of one style are merged and empty runs are removed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FLAGS = ("bold", "italic", "strikethrough", "underline", "code")
 
 
 def clean_rich_text(value: Any, path: str) -> list[dict[str, Any]]:
-    """The runs as they will be read back.
+    """The runs in the format of responses.
 
-    Raises a 400 for more than 100 runs, more than 2,000 UTF-16 units in one, or any other thing than text.
+    Raises a 400 for more than 100 runs, more than 2,000 UTF-16 units in a run, or another type than text.
     """
     runs = [_clean_run(item, f"{path}[{position}]") for position, item in enumerate(as_list(value, path, MAX_RUNS))]
     merged: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ def clean_rich_text(value: Any, path: str) -> list[dict[str, Any]]:
 
 
 def plain(runs: list[dict[str, Any]]) -> str:
-    """The text alone."""
+    """The text without styles."""
     return "".join(run["plain_text"] for run in runs)
 
 
@@ -50,7 +50,7 @@ def _style(run: dict[str, Any]) -> tuple[Any, Any]:
 def _clean_run(item: Any, path: str) -> dict[str, Any]:
     run = as_object(item, path, ("type", "text", "annotations", "plain_text", "href", "mention", "equation"))
     if run.get("type", "text") != "text" or "mention" in run or "equation" in run:
-        raise invalid(f"{path}: this sandbox takes rich text of the type text only.")
+        raise invalid(f"{path}: the sandbox only supports rich text of the type text.")
     text = as_object(run.get("text", MISSING), f"{path}.text", ("content", "link"))
     content = as_text(text.get("content"), f"{path}.text.content")
     link = text.get("link")

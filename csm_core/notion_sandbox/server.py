@@ -1,4 +1,4 @@
-"""The sandbox as a server on loopback: the API under ``/v1``, pages for people at ``/``, controls at ``/_sandbox``."""
+"""The sandbox server on loopback: the API under ``/v1``, the browser view at ``/``, controls at ``/_sandbox``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from csm_core.notion_sandbox.api import QUERY_RESULT_LIMIT, Api
 from csm_core.notion_sandbox.controls import Controls
 from csm_core.notion_sandbox.errors import ApiError
 from csm_core.notion_sandbox.faults import Faults
-from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.service import Request, Service
 from csm_core.notion_sandbox.store import Store
-from csm_core.notion_sandbox.user_actions import People
+from csm_core.notion_sandbox.user_actions import UserActions
 from csm_core.notion_sandbox.validation import as_id
-from csm_core.notion_sandbox.web_ui import Pages
+from csm_core.notion_sandbox.web_ui import WebUi
 from csm_core.system.addresses import MAX_PORT
 
 START_PATIENCE_SECONDS = 15.0
@@ -42,14 +42,14 @@ _HOSTS = frozenset(("127.0.0.1", "localhost"))
 
 
 class SandboxServer:
-    """A Notion of one's own, in a thread of this process.
+    """A local Notion server in a thread of this process.
 
-    ``path`` is the file that it keeps; ``port`` 0 takes any free port. ``requests_per_window`` in ``window_seconds``
-    is the request budget, without which there is none. ``query_result_limit`` is where a query stops being paged.
-    ``view_address`` is where pages say that people can see them, by default where ``csm notion sandbox`` shows them.
-    ``clock`` gives the time that pages get.
+    ``path`` is its file; ``port`` 0 selects a free port. ``requests_per_window`` requests are allowed per
+    ``window_seconds``; None means no rate limit. ``query_result_limit`` is the maximum number of results of a query.
+    ``view_address`` is the base URL of the pages' addresses, by default that of ``csm notion sandbox``. ``clock``
+    returns the time for new and edited pages.
 
-    A context manager: started on entry, stopped on exit, its file one file again.
+    A context manager that starts the server on entry and stops it on exit.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class SandboxServer:
         self.token = token
         self.store = _store(path, clock)
         self._api = Api(self.store, view_address, query_result_limit)
-        self.people = People(self._api)
+        self.user_actions = UserActions(self._api)
         self._transports: dict[Any, asyncio.Transport] = {}
-        budget = None if requests_per_window is None else RequestBudget(requests_per_window, window_seconds)
-        self.service = Service(self._api, token, budget, self._transport_of)
-        self._controls = Controls(self.service, self.people, token)
-        self._pages = Pages(self.store, path)
+        limit = None if requests_per_window is None else SimulatedRateLimit(requests_per_window, window_seconds)
+        self.service = Service(self._api, token, limit, self._transport_of)
+        self._controls = Controls(self.service, self.user_actions, token)
+        self._web_ui = WebUi(self.store, path)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -92,7 +92,7 @@ class SandboxServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the server."""
         return self._port
 
     @property
@@ -102,11 +102,11 @@ class SandboxServer:
 
     @property
     def root_page_id(self) -> str:
-        """The page that is there from the start."""
+        """The root page of the workspace."""
         return self.store.root_id
 
     def has_database(self, database_id: str) -> bool:
-        """Whether there is such a database, outside of the trash; any text may be asked for."""
+        """Whether a database exists and is not in the trash; False for a text that is not an id."""
         try:
             row = self.store.databases.find(as_id(database_id, "id"))
         except ApiError:
@@ -115,7 +115,7 @@ class SandboxServer:
 
     @property
     def faults(self) -> Faults:
-        """Faults on purpose."""
+        """The injected faults."""
         return self.service.faults
 
     @property
@@ -124,7 +124,7 @@ class SandboxServer:
         return self.service.requests
 
     def start(self) -> SandboxServer:
-        """Serve from a thread; returns once it answers."""
+        """Serve from a thread; return when the server accepts requests."""
         server = self._new_server()
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [self._socket]}, name="notion-sandbox", daemon=True
@@ -142,14 +142,14 @@ class SandboxServer:
         """Serve from this thread until Ctrl-C."""
         self._server = self._new_server()
         try:
-            # uvicorn gives Ctrl-C back once it has ended; here that is the ordinary end.
+            # uvicorn raises KeyboardInterrupt again after its shutdown; here this is the normal end.
             with suppress(KeyboardInterrupt):
                 self._server.run(sockets=[self._socket])
         finally:
             self.store.close()
 
     def stop(self) -> None:
-        """Stop serving and leave one file behind."""
+        """Stop serving and close the file."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._server.force_exit = True
@@ -167,15 +167,15 @@ class SandboxServer:
         self.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application: which part a request is for."""
+        """Pass a request to the API, the controls or the browser view."""
         if scope["type"] != "http":
             return
-        part: ASGIApp = self._pages
-        # A page of the web must not reach the sandbox by a name of its own that points to loopback.
+        part: ASGIApp = self._web_ui
+        # A web page must not reach the sandbox by a host name that resolves to loopback (DNS rebinding).
         if not self._is_own_host(_header(scope, b"host")):
-            part = _rejected(421, "this sandbox answers to 127.0.0.1 and localhost only")
+            part = _rejected(421, "the sandbox only accepts the hosts 127.0.0.1 and localhost")
         elif not self._is_own_origin(scope):
-            part = _rejected(403, "this sandbox answers no requests of other web pages")
+            part = _rejected(403, "the sandbox does not accept requests from other web pages")
         elif scope["path"].startswith("/v1/"):
             part = self.service
         elif scope["path"].startswith("/_sandbox/"):
@@ -183,12 +183,12 @@ class SandboxServer:
         await part(scope, receive, send)
 
     def _is_own_host(self, host: str) -> bool:
-        """Whether a Host header names loopback. Through a forwarded port, the port may be another one."""
+        """Whether a Host header names loopback. With port forwarding, the port may differ."""
         name, _, port = host.lower().partition(":")
         return name in _HOSTS and (port.isdecimal() or not port)
 
     def _is_own_origin(self, scope: Scope) -> bool:
-        """Whether a request has no Origin, or the sandbox's own: the address that the browser shows."""
+        """Whether a request has no Origin header, or the address of the sandbox as the browser shows it."""
         origin = _header(scope, b"origin").lower()
         return not origin or origin == f"http://{_header(scope, b'host').lower()}"
 
@@ -218,25 +218,25 @@ def _store(path: Path, clock: Callable[[], datetime] | None) -> Store:
     except (OSError, sqlite3.Error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise NotionError(
-            f"the Notion sandbox's file {path} cannot be opened: {reason}. Free space if its disk is full; if the file "
-            "is damaged, move it away: the sandbox starts again with an empty workspace."
+            f"the file {path} of the Notion sandbox cannot be opened: {reason}. If the disk is full, free space. If "
+            "the file is damaged, move it to another folder; the sandbox then starts with an empty workspace."
         ) from None
 
 
 class _PromptServer(uvicorn.Server):
-    """A server that looks every few milliseconds whether it should end, so that a run does not wait for it."""
+    """A server that checks every few milliseconds whether it should stop, so that a run does not wait for it."""
 
     async def main_loop(self) -> None:
-        """Serve until told to end."""
-        looks = 0
-        while not await self.on_tick(looks):
-            looks = (looks + 1) % TICKS_A_DAY
+        """Serve until the server should stop."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % TICKS_A_DAY
             await asyncio.sleep(TICK_SECONDS)
 
 
 def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:
     class TrackedProtocol(H11Protocol):
-        """HTTP/1.1 that remembers the transport of every peer, for faults that reset it."""
+        """HTTP/1.1 that stores the transport of every peer, for faults that reset the connection."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -250,7 +250,7 @@ def _protocol(transports: dict[Any, asyncio.Transport]) -> type[H11Protocol]:
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
-    """The values of a header, joined: a header that is given twice is none of ours."""
+    """The joined values of a header: a repeated header never equals an expected value."""
     return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == wanted)
 
 
@@ -265,8 +265,8 @@ def _rejected(status: int, message: str) -> ASGIApp:
 
 
 def ensure_sandbox(data_dir: Path) -> SandboxServer:
-    """A started sandbox over the file ``notion_sandbox.sqlite`` in ``data_dir``; the caller stops it.
+    """A started sandbox with the file ``notion_sandbox.sqlite`` in ``data_dir``; the caller stops it.
 
-    Any number of processes may have one over the same file.
+    Several processes may use the same file.
     """
     return SandboxServer(data_dir / SANDBOX_FILE).start()

@@ -1,6 +1,6 @@
-"""The API over HTTP: authorisation, version, size, budget, faults; then the endpoint; then the answer.
+"""The API over HTTP: checks authorisation, version, size and rate limit, injects faults, and calls the endpoint.
 
-An ASGI application, so that a fault can break off an answer in the middle, or reset the connection under it.
+It is an ASGI application, so that a fault can truncate a response or reset the connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from csm_core.logging import get_logger
 from csm_core.notion_sandbox.api import Api
 from csm_core.notion_sandbox.errors import ApiError, error_body
 from csm_core.notion_sandbox.faults import WRITES_FIRST, Fault, Faults
-from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.validation import MAX_PAYLOAD_BYTES
 
 NOTION_VERSION = "2025-09-03"
@@ -43,9 +43,9 @@ _HTML = (
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the log keeps it: ``at`` seconds since the epoch, ``seconds`` taken, ``fault`` struck or none.
+    """A request in the log: ``at`` is the time in seconds since the epoch, ``seconds`` the duration.
 
-    ``status`` is 0 where the connection was reset.
+    ``fault`` is the kind of the injected fault, or None. ``status`` is 0 if the connection was reset.
     """
 
     method: str
@@ -57,7 +57,7 @@ class Request:
 
     @property
     def is_write(self) -> bool:
-        """Whether it asked for a change."""
+        """Whether the request changes data."""
         return self.method in ("PATCH", "DELETE") or (
             self.method == "POST" and not self.path.endswith(("/query", "/search"))
         )
@@ -75,18 +75,18 @@ class _Answer:
 
 
 class Service:
-    """Everything under ``/v1``. ``transport_of`` gives the connection's transport, so that it can be reset."""
+    """All paths under ``/v1``. ``transport_of`` returns the transport of a connection, which a fault can reset."""
 
     def __init__(
         self,
         api: Api,
         token: str,
-        budget: RequestBudget | None,
+        rate_limit: SimulatedRateLimit | None,
         transport_of: Callable[[Scope], asyncio.Transport | None],
     ) -> None:
         self._api = api
         self._token = token
-        self._budget = budget
+        self._rate_limit = rate_limit
         self._transport_of = transport_of
         self.faults = Faults()
         self.requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
@@ -94,7 +94,7 @@ class Service:
         self.after_request: Callable[[Request], None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         started, at = time.perf_counter(), time.time()
         method, path = scope["method"], scope["path"]
         body = await read_body(receive)
@@ -133,7 +133,7 @@ class Service:
     def _answer(self, scope: Scope, method: str, path: str, body: bytes | None, request_id: str) -> _Answer:
         try:
             self._authorise(scope)
-            self._spend()
+            self._check_rate_limit()
             result = self._api.handle(method, path.removeprefix("/v1/"), _query(scope), parse_body(body))
             return _json_answer(200, {**result, "request_id": request_id})
         except ApiError as refusal:
@@ -142,7 +142,7 @@ class Service:
                 answer.headers.append((b"retry-after", str(refusal.additional_data["retry_after"]).encode()))
             return answer
         except UnicodeEncodeError:
-            # Checked where a text is a property's or a block's; it may also be anywhere else.
+            # Texts of properties and blocks are checked before; this is for all other texts.
             message = "body failed validation: a text in it is not valid Unicode; it has half a surrogate pair."
             return _json_answer(400, error_body(400, "validation_error", message, request_id))
         except Exception:
@@ -152,8 +152,8 @@ class Service:
 
     def _authorise(self, scope: Scope) -> None:
         headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"notion-version")}
-        given = headers.get(b"authorization", b"")
-        if not secrets.compare_digest(given, f"Bearer {self._token}".encode()):
+        received = headers.get(b"authorization", b"")
+        if not secrets.compare_digest(received, f"Bearer {self._token}".encode()):
             raise ApiError(401, "unauthorized", _UNKNOWN)
         version = headers.get(b"notion-version")
         if version is None:
@@ -171,8 +171,8 @@ class Service:
                 f'instead was `"{version.decode("latin-1")}"`.',
             )
 
-    def _spend(self) -> None:
-        wait = self._budget.wait() if self._budget is not None else 0
+    def _check_rate_limit(self) -> None:
+        wait = self._rate_limit.wait() if self._rate_limit is not None else 0
         if wait:
             raise ApiError(
                 429,
@@ -186,7 +186,7 @@ class Service:
         if transport is not None:
             connection = transport.get_extra_info("socket")
             if connection is not None:
-                # Lingering for no time makes the kernel send RST instead of FIN: a real reset for the client.
+                # With a linger time of 0 the kernel sends RST instead of FIN, so the client gets a reset.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         return 0
@@ -201,7 +201,7 @@ class Service:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The body, or None if it is larger than is taken."""
+    """The body, or None if it exceeds the maximum size."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -217,8 +217,8 @@ async def read_body(receive: Receive) -> bytes | None:
 def parse_body(body: bytes | None) -> Any:
     """The JSON value of a request's body; None for an empty one.
 
-    Raises ApiError with 413 for a body (None) that was too large to be taken, and with 400 for one that is not JSON or
-    is nested too deeply.
+    Raises ApiError with status 413 for a body that exceeds the maximum size (None), and with 400 for a body that is not
+    JSON or is nested too deeply.
     """
     if body is None:
         message = f"body failed validation: body should be ≤ `{MAX_PAYLOAD_BYTES}` bytes."
@@ -226,15 +226,15 @@ def parse_body(body: bytes | None) -> Any:
     if not body:
         return None
     try:
-        given = json.loads(body, parse_constant=_no_constant)
-        _require_shallow(given)
+        value = json.loads(body, parse_constant=_no_constant)
+        _require_shallow(value)
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "Error parsing JSON body.") from None
-    return given
+    return value
 
 
-def _require_shallow(given: Any) -> None:
-    level: list[Any] = [given]
+def _require_shallow(value: Any) -> None:
+    level: list[Any] = [value]
     for _ in range(MAX_NESTING):
         if not level:
             return
@@ -260,7 +260,7 @@ def _query(scope: Scope) -> dict[str, Any]:
 
 def _json_answer(status: int, body: dict[str, Any]) -> _Answer:
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    # A path or a header may quote half a surrogate pair.
+    # A message may quote half a surrogate pair from a path or a header.
     return _Answer(status, text.encode(errors="replace"), [(b"content-type", b"application/json; charset=utf-8")])
 
 
@@ -277,7 +277,7 @@ async def _send(send: Send, answer: _Answer, request_id: str) -> None:
 def _faulty(fault: Fault, method: str, path: str, answer: _Answer | None, request_id: str) -> _Answer:
     if fault.kind == "bad_gateway":
         return _Answer(502, _HTML.encode(), [(b"content-type", b"text/html")])
-    status, code, message = _WORDS.get(fault.kind, (fault.status, fault.code, fault.message))
+    status, code, message = _ERRORS.get(fault.kind, (fault.status, fault.code, fault.message))
     data: dict[str, Any] = {}
     headers: list[tuple[bytes, bytes]] = []
     if fault.kind in ("rate_limited", "blocked", "overloaded") and fault.retry_after is not None:
@@ -311,7 +311,7 @@ def _committed(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 _UNAVAILABLE = (503, "service_unavailable", "Notion is unavailable, please try again later.")
-_WORDS: dict[str, tuple[int, str, str]] = {
+_ERRORS: dict[str, tuple[int, str, str]] = {
     "rate_limited": (429, "rate_limited", "You have been rate limited. Please try again in a few minutes."),
     "blocked": (429, "rate_limited", "This connection is blocked."),
     "overloaded": (529, "service_overload", "Notion is overloaded, please try again later."),

@@ -1,4 +1,4 @@
-"""The endpoints of data sources. See https://developers.notion.com/reference/data-source"""
+"""The endpoints for data sources. See https://developers.notion.com/reference/data-source"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING
-from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_word
+from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.properties import Schema
 from csm_core.notion_sandbox.property_schema import clean_schema, update_schema
 from csm_core.notion_sandbox.queries import Query, run_query
@@ -22,16 +22,16 @@ from csm_core.notion_sandbox.validation import (
 
 
 class SourceEndpoints:
-    """``/v1/data_sources``; a query stops being paged at ``limit`` results."""
+    """``/v1/data_sources``; a query returns at most ``limit`` results."""
 
     def __init__(self, look: Lookup, limit: int) -> None:
         self._look = look
         self._store = look.store
-        self._shapes = look.shapes
+        self._serializer = look.serializer
         self._limit = limit
 
     def create(self, call: Call) -> Answer:
-        """POST /v1/data_sources: a further one in a database."""
+        """POST /v1/data_sources: adds a data source to a database."""
         body = as_object(call.body, "body", ("parent", "properties", "title", "icon"))
         parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "database_id"))
         as_choice(parent.get("type", "database_id"), "body.parent.type", ("database_id",))
@@ -40,18 +40,18 @@ class SourceEndpoints:
         self._look.check_relations(schema)
         title = clean_rich_text(body.get("title", []), "body.title")
         icon = as_icon(body.get("icon"), "body.icon")
-        return self._shapes.source(self._store.sources.add(database["id"], title, schema, icon), database)
+        return self._serializer.source(self._store.sources.add(database["id"], title, schema, icon), database)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/data_sources/{id}."""
-        return self._shapes.source(*self._look.source(call.id))
+        return self._serializer.source(*self._look.source(call.id))
 
     def update(self, call: Call) -> Answer:
-        """PATCH /v1/data_sources/{id}: its title and properties."""
+        """PATCH /v1/data_sources/{id}: updates title and properties."""
         row, database = self._look.source(call.id)
         body = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
         columns: dict[str, Any] = {}
-        trash = trash_word(body)
+        trash = trash_flag(body)
         if trash is not None:
             columns["in_trash"] = int(trash)
         if "title" in body:
@@ -67,7 +67,7 @@ class SourceEndpoints:
             kept = {config["id"]: config["type"] for config in schema.values()}
             gone = [config["id"] for config in old.values() if kept.get(config["id"]) != config["type"]]
             self._store.sources.forget_values(row, gone)
-        return self._shapes.source(self._store.sources.update(row, columns), database)
+        return self._serializer.source(self._store.sources.update(row, columns), database)
 
     def query(self, call: Call) -> Answer:
         """POST /v1/data_sources/{id}/query."""
@@ -79,22 +79,22 @@ class SourceEndpoints:
             sorts=body.get("sorts"),
             cursor=body.get("start_cursor"),
             size=as_page_size(body.get("page_size"), "body.page_size", textual=False),
-            in_trash=bool(trash_word(body)),
+            in_trash=bool(trash_flag(body)),
             limit=self._limit,
         )
         if body.get("result_type") is not None:
             as_choice(body["result_type"], "body.result_type", ("page", "data_source"))
         schema = json.loads(row["properties"])
-        found = run_query(self._store, row, schema, asked)
+        result = run_query(self._store, row, schema, asked)
         only = call.query.get("filter_properties")
         answer: Answer = {
             "object": "list",
-            "results": [self._shapes.page(page, row, schema, only) for page in found.rows],
-            "next_cursor": found.next_cursor,
-            "has_more": found.next_cursor is not None,
+            "results": [self._serializer.page(page, row, schema, only) for page in result.rows],
+            "next_cursor": result.next_cursor,
+            "has_more": result.next_cursor is not None,
             "type": "page_or_data_source",
             "page_or_data_source": {},
         }
-        if found.incomplete:
+        if result.incomplete:
             answer["request_status"] = {"type": "incomplete", "incomplete_reason": "query_result_limit_reached"}
         return answer

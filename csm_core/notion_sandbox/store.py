@@ -1,7 +1,7 @@
-"""Where the sandbox keeps its workspace: one SQLite file that outlives a killed process.
+"""The workspace of the sandbox in one SQLite file, which survives a killed process.
 
-Every request is one transaction, committed before its answer is sent. Processes that share a file take turns by
-SQLite's own locks.
+Every request is one transaction, which is committed before the response is sent. SQLite's locks coordinate processes
+that share a file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from csm_core.notion_sandbox.stored_pages import StoredPages
 
 
 class Store:
-    """The workspace in its file: pages, databases, their data sources, and blocks."""
+    """The workspace in its file: pages, databases, data sources and blocks."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class Store:
 
     @property
     def root_id(self) -> str:
-        """The page under which everything of the sandbox lives."""
+        """The root page of the workspace."""
         return self.meta("root")
 
     def meta(self, key: str) -> str:
@@ -44,13 +44,13 @@ class Store:
         return self._file.meta(key)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, and no other thread or process in between; nests."""
+        """An exclusive write transaction; an inner one joins the outer one."""
         return self._file.transaction()
 
     def reading(self) -> AbstractContextManager[None]:
-        """The workspace as it was at one instant; writers of other processes do not wait for it."""
+        """A read transaction on one snapshot; it does not block writers of other processes."""
         return self._file.reading()
 
     def close(self) -> None:
-        """Leave one file behind; a second time does nothing."""
+        """Merge the write-ahead log into the file and close it; a second call has no effect."""
         self._file.close()

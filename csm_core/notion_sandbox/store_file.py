@@ -57,24 +57,24 @@ def new_id() -> str:
 
 
 def to_json(value: Any) -> str:
-    """The compact text in which the file keeps values."""
+    """The compact JSON text of a value in the file."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_or_none(value: Any) -> str | None:
-    """The text in which the file keeps a value; null for none."""
+    """The JSON text of a value; None for None."""
     return None if value is None else to_json(value)
 
 
 def must(row: Row | None) -> Row:
-    """A row that is present, because the same transaction wrote or read it."""
+    """A row that must exist, because the same transaction wrote or read it."""
     if row is None:
-        raise LookupError("a row of the sandbox vanished inside its own transaction")
+        raise LookupError("a row of the sandbox is missing within its own transaction")
     return row
 
 
 class StoreFile:
-    """One connection to the file, used by one thread at a time."""
+    """One connection to the file; a lock allows one thread at a time."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.path = path
@@ -91,7 +91,7 @@ class StoreFile:
         self._db.execute("pragma synchronous = normal")
 
     def create_tables(self) -> None:
-        """Create what a new file, or one of an earlier version, lacks; runs inside a transaction."""
+        """Create missing tables and columns of a new or older file; runs inside a transaction."""
         for statement in _TABLES.split(";"):
             self._db.execute(statement)
         self._complete("blocks", ("created_by", "edited_by"))
@@ -101,19 +101,19 @@ class StoreFile:
         self._set_default("person", new_id())
 
     def now(self) -> str:
-        """The present minute, as the times of pages show it."""
+        """The current minute, in the format of the times of pages."""
         return self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
 
     def meta(self, key: str) -> str:
         """A constant of this workspace: ``root``, ``bot``, ``person``, ``version``."""
         if key not in self._constants:
-            found = self._db.execute("select value from meta where key = ?", (key,)).fetchone()
-            self._constants[key] = str(must(found)["value"])
+            row = self._db.execute("select value from meta where key = ?", (key,)).fetchone()
+            self._constants[key] = str(must(row)["value"])
         return self._constants[key]
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All or nothing, and nobody else in between; nests."""
+        """An exclusive write transaction; an inner one joins the outer one."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -128,7 +128,7 @@ class StoreFile:
 
     @contextmanager
     def reading(self) -> Generator[None]:
-        """The workspace as it was at one instant; writers of other processes are not kept waiting."""
+        """A read transaction on one snapshot; it does not block writers of other processes."""
         with self._lock:
             self._db.execute("begin")
             try:
@@ -137,13 +137,13 @@ class StoreFile:
                 self._db.execute("rollback")
 
     def close(self) -> None:
-        """Leave one file behind; a second time does nothing."""
+        """Merge the write-ahead log into the file and close it; a second call has no effect."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             try:
-                # On a full disk the changes stay in the log beside the file, and are read from there.
+                # On a full disk the changes stay in the write-ahead log next to the file.
                 with suppress(sqlite3.Error):
                     self._db.execute("pragma wal_checkpoint(truncate)")
             finally:
@@ -158,7 +158,7 @@ class StoreFile:
         self._db.executemany(statement, rows)
 
     def insert(self, table: str, fields: dict[str, Any]) -> int:
-        """Add a row; returns its number."""
+        """Add a row; return its number."""
         marks = ", ".join("?" * len(fields))
         cursor = self._db.execute(f"insert into {table} ({', '.join(fields)}) values ({marks})", tuple(fields.values()))
         return int(cursor.lastrowid or 0)
@@ -169,7 +169,7 @@ class StoreFile:
         self._db.execute(f"update {table} set {settings} where seq = ?", (*fields.values(), seq))
 
     def _complete(self, table: str, columns: tuple[str, ...]) -> None:
-        """Give a table of an older file the text columns that it lacks."""
+        """Add missing text columns to a table of an older file."""
         present = {row["name"] for row in self._db.execute(f"pragma table_info({table})")}
         for column in columns:
             if column not in present:

@@ -1,4 +1,4 @@
-"""The blocks of the workspace: the content of pages, with the pages and databases under a page."""
+"""The blocks of the workspace: the content of pages, including child pages and child databases."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class StoredBlocks:
         self._file = file
 
     def find(self, block_id: str) -> Row | None:
-        """A block; pages and databases under a page are blocks of it too."""
+        """A block; child pages and child databases of a page are also blocks."""
         return self._file.execute("select * from blocks where id = ?", (block_id,)).fetchone()
 
     def children(self, parent: str, after: int = -1, limit: int = -1) -> list[Row]:
-        """The blocks under a page or a block, in their order, from behind a position."""
+        """The children of a page or a block, in order, after a position."""
         return self._file.execute(
             "select * from blocks where parent = ? and in_trash = 0 and position > ? order by position limit ?",
             (parent, after, limit),
         ).fetchall()
 
     def has_children(self, parent: str) -> bool:
-        """Whether anything is under this block."""
-        found = self._file.execute(
+        """Whether this block has children."""
+        child = self._file.execute(
             "select 1 from blocks where parent = ? and in_trash = 0 limit 1", (parent,)
         ).fetchone()
-        return found is not None
+        return child is not None
 
     def append(self, parent: str, blocks: list[NewBlock], after: int | None = None) -> list[str]:
-        """Put blocks at the end of a parent, or behind a position, children with them; the ids of the first level."""
+        """Add blocks with children at the end of a parent or after a position; return the ids of the first level."""
         if after is None:
             start = self._last_position(parent) + 1
         else:
@@ -58,12 +58,12 @@ class StoredBlocks:
         return ids
 
     def update(self, row: Row, *, edited_by: str | None = None, **columns: Any) -> Row:
-        """Set columns of a block; without ``edited_by`` on behalf of the integration."""
+        """Set columns of a block; without ``edited_by`` the editor is the integration."""
         self._file.update("blocks", row["seq"], {**columns, "edited_at": self._file.now(), "edited_by": edited_by})
         return must(self.find(row["id"]))
 
     def place(self, parent: str, block_id: str, block_type: str, content: dict[str, Any]) -> None:
-        """Put a page or a database at the end of a parent."""
+        """Add the block of a page or a database at the end of a parent."""
         now = self._file.now()
         fields = {"id": block_id, "parent": parent, "position": self._last_position(parent) + 1, "type": block_type}
         self._file.insert("blocks", {**fields, "content": to_json(content), "created_at": now, "edited_at": now})
@@ -73,9 +73,9 @@ class StoredBlocks:
         self._file.execute("update blocks set content = ? where id = ?", (to_json(content), block_id))
 
     def set_trashed(self, block_id: str, trashed: int) -> None:
-        """Put the block of a page or a database in the trash, or take it out."""
+        """Move the block of a page or a database to the trash, or restore it."""
         self._file.execute("update blocks set in_trash = ? where id = ?", (trashed, block_id))
 
     def _last_position(self, parent: str) -> int:
-        found = self._file.execute("select max(position) from blocks where parent = ?", (parent,)).fetchone()[0]
-        return -1 if found is None else found
+        last = self._file.execute("select max(position) from blocks where parent = ?", (parent,)).fetchone()[0]
+        return -1 if last is None else last

@@ -22,7 +22,7 @@ class StoredDatabases:
         return self._file.execute("select * from databases where id = ?", (database_id,)).fetchone()
 
     def all(self) -> list[Row]:
-        """Every database that is not in the trash, oldest first."""
+        """All databases that are not in the trash, oldest first."""
         return self._file.execute("select * from databases where in_trash = 0 order by seq").fetchall()
 
     def add(self, parent_page: str, columns: dict[str, Any], title_text: str) -> Row:
@@ -86,7 +86,7 @@ class StoredSources:
         return must(self.find(row["id"]))
 
     def forget_values(self, source: Row, property_ids: Iterable[str]) -> None:
-        """Drop the values of properties that are gone, or have another type now."""
+        """Delete the values of properties that were removed or have another type."""
         for property_id in property_ids:
             self._file.execute("delete from cells where source = ? and property_id = ?", (source["seq"], property_id))
             self._file.execute(

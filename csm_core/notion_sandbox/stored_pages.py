@@ -1,4 +1,4 @@
-"""The pages of the workspace: their values, and the cells by which queries find them."""
+"""The pages of the workspace: their values, and the cells that queries use."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class StoredPages:
         self._blocks = blocks
 
     def find(self, page_id: str) -> Row | None:
-        """A page, trashed or not."""
+        """A page, also if it is in the trash."""
         return self._file.execute("select * from pages where id = ?", (page_id,)).fetchone()
 
     def add(
         self, parent_page: str | None, source: Row | None, schema: Schema, values: Values, icon: Any, cover: Any
     ) -> Row:
-        """A new page of a data source, or under another page."""
+        """Add a page to a data source or under another page."""
         page_id = new_id()
         title = title_of(schema, values)
         seq = self.add_with_id(page_id, parent_page, source["seq"] if source else None, title, values, icon, cover)
@@ -45,7 +45,7 @@ class StoredPages:
         icon: Any = None,
         cover: Any = None,
     ) -> int:
-        """A new page with a given id; returns its number."""
+        """Add a page with this id; return its number."""
         now = self._file.now()
         bot = self._file.meta("bot")
         return self._file.insert(
@@ -66,7 +66,7 @@ class StoredPages:
         )
 
     def update(self, row: Row, schema: Schema, changed: Values, edited_by: str, **columns: Any) -> Row:
-        """Set values and columns of a page; what is not named stays."""
+        """Set values and columns of a page; others keep their values."""
         values = {**json.loads(row["properties"]), **changed}
         fields = {"properties": to_json(values), "edited_at": self._file.now(), "edited_by": edited_by, **columns}
         if changed:
@@ -89,11 +89,11 @@ class StoredPages:
         return self._file.execute(statement, tuple(parameters)).fetchall()
 
     def count(self, where: str, parameters: Iterable[Any]) -> int:
-        """How many pages a query has."""
+        """The number of pages of a query."""
         return self._file.execute(f"select count(*) from pages where {where}", tuple(parameters)).fetchone()[0]
 
     def touch_page_of(self, block_parent: str, edited_by: str) -> None:
-        """Mark the page that holds a block as edited."""
+        """Mark the page of a block as edited."""
         page_id = self.page_of(block_parent)
         if page_id is not None:
             self._file.execute(
@@ -101,7 +101,7 @@ class StoredPages:
             )
 
     def page_of(self, parent: str) -> str | None:
-        """The page that a block's parent belongs to."""
+        """The page of a block's parent."""
         while self.find(parent) is None:
             block = self._blocks.find(parent)
             if block is None:
@@ -109,8 +109,8 @@ class StoredPages:
             parent = block["parent"]
         return parent
 
-    def _add_cells(self, page_seq: int, source: int, found: list[Cell]) -> None:
+    def _add_cells(self, page_seq: int, source: int, cells: list[Cell]) -> None:
         self._file.executemany(
             "insert into cells (page_seq, source, property_id, text, number) values (?, ?, ?, ?, ?)",
-            [(page_seq, source, cell.property_id, cell.text, cell.number) for cell in found],
+            [(page_seq, source, cell.property_id, cell.text, cell.number) for cell in cells],
         )

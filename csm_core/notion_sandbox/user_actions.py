@@ -1,4 +1,4 @@
-"""What people do in the workspace meanwhile: edit a property, write in a page, throw a page away, withdraw access."""
+"""Actions of users in the workspace, for tests: edit properties and blocks, trash pages, revoke access."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from csm_core.notion_sandbox.validation import as_id
 Answer = dict[str, Any]
 
 
-class People:
-    """Acts on the workspace as a person, past faults, request budget and request log."""
+class UserActions:
+    """Changes the workspace as a user, without faults, rate limit and request log."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._store = api.store
 
-    def act(self, given: dict[str, Any]) -> Answer:
-        """One action of a JSON object: ``action``, ``id`` and what the action needs besides."""
-        identifier = str(given.get("id"))
-        action = given.get("action")
+    def act(self, values: dict[str, Any]) -> Answer:
+        """Run one action from a JSON object with ``action``, ``id`` and the parameters of the action."""
+        identifier = str(values.get("id"))
+        action = values.get("action")
         if action == "trash":
             return self.trash(identifier)
         if action == "restore":
             return self.restore(identifier)
         if action == "edit":
-            return self.edit(identifier, given.get("properties", {}))
+            return self.edit(identifier, values.get("properties", {}))
         if action == "write":
-            return self.write(identifier, str(given.get("text", "")))
+            return self.write(identifier, str(values.get("text", "")))
         if action == "rewrite":
-            return self.rewrite(identifier, str(given.get("text", "")))
+            return self.rewrite(identifier, str(values.get("text", "")))
         if action == "strike":
             return self.strike(identifier)
         if action in ("hide", "share"):
             self.hide(identifier, hidden=action == "hide")
             return {"id": identifier, "hidden": action == "hide"}
-        raise invalid("action is one of trash, restore, edit, write, rewrite, strike, hide, share")
+        raise invalid("action must be one of trash, restore, edit, write, rewrite, strike, hide, share")
 
     def trash(self, page_id: str) -> Answer:
-        """Throw a page away."""
+        """Move a page to the trash."""
         return self._change(page_id, {"in_trash": True})
 
     def restore(self, page_id: str) -> Answer:
-        """Take a page out of the trash."""
+        """Restore a page from the trash."""
         return self._change(page_id, {"in_trash": False})
 
     def edit(self, page_id: str, properties: dict[str, Any]) -> Answer:
-        """Change properties; values as the API takes them."""
+        """Change properties; values have the format of the API."""
         return self._change(page_id, {"properties": properties})
 
     def write(self, page_id: str, text: str) -> Answer:
@@ -60,7 +60,7 @@ class People:
             return self._sign(answer["results"][0]["id"], created=True)
 
     def rewrite(self, block_id: str, text: str) -> Answer:
-        """Put other words into a block."""
+        """Replace the text of a block."""
         with self._store.transaction():
             kind = self._api.blocks.retrieve(Call(None, id=block_id))["type"]
             self._api.blocks.update(Call({kind: {"rich_text": [{"text": {"content": text}}]}}, id=block_id))
@@ -82,16 +82,16 @@ class People:
         return self._api.blocks.retrieve(Call(None, id=block_id))
 
     def hide(self, database_id: str, *, hidden: bool = True) -> None:
-        """Withdraw a database from the integration, or share it again."""
+        """Revoke the integration's access to a database, or share the database again."""
         with self._store.transaction():
             row = self._store.databases.find(as_id(database_id, "id"))
             if row is None:
                 raise not_found("database", database_id)
             self._store.databases.update(row, {"hidden": int(hidden)})
 
-    def _change(self, page_id: str, given: dict[str, Any]) -> Answer:
+    def _change(self, page_id: str, values: dict[str, Any]) -> Answer:
         with self._store.transaction():
             row = self._store.pages.find(as_id(page_id, "id"))
             if row is None:
                 raise not_found("page", page_id)
-            return self._api.pages.change(row, given, self._store.meta("person"))
+            return self._api.pages.change(row, values, self._store.meta("person"))

@@ -1,4 +1,4 @@
-"""Checks that every request goes through: kinds of values, sizes, ids, paging."""
+"""Validates values of requests: types, sizes, ids and paging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from csm_core.notion_sandbox.errors import MISSING, misfit
+from csm_core.notion_sandbox.errors import MISSING, invalid_parameter
 
 MAX_TEXT_UNITS = 2_000
 MAX_RUNS = 100
@@ -28,82 +28,82 @@ _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f
 
 
 def as_id(value: Any, path: str) -> str:
-    """An id in its dashed lower-case form; with or without dashes it is the same id."""
+    """An id in lower case with dashes; dashes are optional in requests."""
     if not isinstance(value, str) or not _UUID.match(value):
-        raise misfit(path, "a valid uuid", value)
+        raise invalid_parameter(path, "a valid uuid", value)
     bare = value.replace("-", "").lower()
     return f"{bare[:8]}-{bare[8:12]}-{bare[12:16]}-{bare[16:20]}-{bare[20:]}"
 
 
 def as_object(value: Any, path: str, allowed: Collection[str] | None = None) -> dict[str, Any]:
-    """A JSON object, refused if it has a key that is not allowed."""
+    """A JSON object; raises an error for a key that is not allowed."""
     if value is MISSING:
-        raise misfit(path, "defined, instead was `undefined`")
+        raise invalid_parameter(path, "defined, instead was `undefined`")
     if not isinstance(value, dict):
-        raise misfit(path, "an object", value)
+        raise invalid_parameter(path, "an object", value)
     if allowed is not None:
-        for key, found in value.items():
+        for key, item in value.items():
             if key not in allowed:
-                raise misfit(f"{path}.{key}", "not present", found)
+                raise invalid_parameter(f"{path}.{key}", "not present", item)
     return value
 
 
-def as_list(value: Any, path: str, most: int) -> list[Any]:
-    """A JSON array of at most ``most`` items."""
+def as_list(value: Any, path: str, maximum: int) -> list[Any]:
+    """A JSON array of at most ``maximum`` items."""
     if value is MISSING:
-        raise misfit(path, "defined, instead was `undefined`")
+        raise invalid_parameter(path, "defined, instead was `undefined`")
     if not isinstance(value, list):
-        raise misfit(path, "an array", value)
-    if len(value) > most:
-        raise misfit(f"{path}.length", f"≤ `{most}`", len(value))
+        raise invalid_parameter(path, "an array", value)
+    if len(value) > maximum:
+        raise invalid_parameter(f"{path}.length", f"≤ `{maximum}`", len(value))
     return value
 
 
-def as_text(value: Any, path: str, most: int | None = MAX_TEXT_UNITS) -> str:
-    """A string of at most ``most`` UTF-16 units that can be stored."""
+def as_text(value: Any, path: str, maximum: int | None = MAX_TEXT_UNITS) -> str:
+    """A valid string of at most ``maximum`` UTF-16 units."""
     if not isinstance(value, str):
-        raise misfit(path, "a string", value)
+        raise invalid_parameter(path, "a string", value)
     try:
         units = len(value.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
-        raise misfit(path, "valid Unicode; it has half a surrogate pair") from None
+        raise invalid_parameter(path, "valid Unicode; it has half a surrogate pair") from None
     if "\x00" in value:
-        raise misfit(path, "text without the character U+0000")
-    if most is not None and units > most:
-        raise misfit(f"{path}.length", f"≤ `{most}`", units)
+        raise invalid_parameter(path, "text without the character U+0000")
+    if maximum is not None and units > maximum:
+        raise invalid_parameter(f"{path}.length", f"≤ `{maximum}`", units)
     return value
 
 
 def as_bool(value: Any, path: str) -> bool:
-    """True or false."""
+    """A boolean."""
     if not isinstance(value, bool):
-        raise misfit(path, "a boolean", value)
+        raise invalid_parameter(path, "a boolean", value)
     return value
 
 
 def as_choice(value: Any, path: str, choices: Collection[str]) -> str:
-    """One of a fixed set of words."""
+    """One of a fixed set of values."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(f'`"{choice}"`' for choice in sorted(choices))
-        raise misfit(path, listed, value)
+        raise invalid_parameter(path, listed, value)
     return value
 
 
 def as_url(value: Any, path: str) -> str:
-    """An address that a reader can follow."""
+    """An http, https or mailto URL."""
     text = as_text(value, path, MAX_URL)
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise misfit(path, "a valid URL", text) from None
+        raise invalid_parameter(path, "a valid URL", text) from None
     reachable = (parts.scheme in {"http", "https"} and parts.netloc) or (parts.scheme == "mailto" and parts.path)
     if not reachable:
-        raise misfit(path, "a valid URL", text)
+        raise invalid_parameter(path, "a valid URL", text)
     return text
 
 
 def as_icon(value: Any, path: str) -> dict[str, Any] | None:
-    """An icon: an emoji or an external image, or none."""
+    """An icon: an emoji, an external image, or None."""
     if value is None:
         return None
     icon = as_object(value, path, ("type", "emoji", "external"))
@@ -111,22 +111,22 @@ def as_icon(value: Any, path: str) -> dict[str, Any] | None:
         emoji = as_text(icon["emoji"], f"{path}.emoji", 40)
         symbol = any(unicodedata.category(char) in {"So", "Sm", "Sk"} or char in "#*0123456789" for char in emoji)
         if not emoji or not symbol or any(char.isspace() or char.isalpha() for char in emoji):
-            raise misfit(f"{path}.emoji", "an emoji", emoji)
+            raise invalid_parameter(f"{path}.emoji", "an emoji", emoji)
         return {"type": "emoji", "emoji": emoji}
     external = as_object(icon.get("external", MISSING), f"{path}.external", ("url",))
     return {"type": "external", "external": {"url": as_url(external.get("url"), f"{path}.external.url")}}
 
 
 def as_page_size(value: Any, path: str, *, textual: bool = True) -> int:
-    """Results to a page: 1 to 100, 100 if nothing is said. Query strings carry it as text, bodies do not."""
+    """The number of results per page: 1 to 100, by default 100. It is text in a query string and a number in a body."""
     if value is None or value is MISSING:
         return MAX_PAGE_SIZE
     if textual and isinstance(value, str) and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise misfit(path, "a number", value)
+        raise invalid_parameter(path, "a number", value)
     if value < 1:
-        raise misfit(path, "≥ `1`", value)
+        raise invalid_parameter(path, "≥ `1`", value)
     if value > MAX_PAGE_SIZE:
-        raise misfit(path, f"≤ `{MAX_PAGE_SIZE}`", value)
+        raise invalid_parameter(path, f"≤ `{MAX_PAGE_SIZE}`", value)
     return value

@@ -1,7 +1,7 @@
-"""The workspace as a person sees it: databases as tables, pages with their properties and blocks.
+"""The browser view of the workspace: databases as tables, pages with their properties and blocks.
 
-``/`` is the workspace, ``/<id>`` a page or a database. Nothing is changed here. Every text comes from outside and is
-escaped by the templates; addresses were checked when they were written.
+``/`` is the workspace, ``/<id>`` a page or a database. The view is read-only. Templates escape all text; URLs are
+validated when they are written.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _HEADERS = {
 Values = dict[str, Any]
 
 
-class Pages:
-    """The browser view of one store, kept in the file ``path``."""
+class WebUi:
+    """The browser view of one store, with the file ``path``."""
 
     def __init__(self, store: Store, path: Path) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class Pages:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         request = Request(scope)
         with self._store.reading():
             response = self._respond(request)
@@ -65,7 +65,7 @@ class Pages:
     def _respond(self, request: Request) -> Response:
         path = request.url.path
         if request.method not in ("GET", "HEAD"):
-            return self._missing("This view only shows pages.", HTTPStatus.METHOD_NOT_ALLOWED)
+            return self._missing("This view is read-only.", HTTPStatus.METHOD_NOT_ALLOWED)
         if path == "/":
             return self._workspace()
         if path == _STYLE_PATH:
@@ -73,13 +73,13 @@ class Pages:
         try:
             identifier = as_id(path.strip("/"), "path")
         except ApiError:
-            return self._missing("There is no such page.")
+            return self._missing("Page not found.")
         database = self._store.databases.find(identifier)
         if database is not None:
             return self._database(database, request)
         page = self._store.pages.find(identifier)
         if page is None:
-            return self._missing("There is no such page.")
+            return self._missing("Page not found.")
         return self._workspace() if page["id"] == self._store.root_id else self._page(page)
 
     def _workspace(self) -> Response:
@@ -200,7 +200,7 @@ class Pages:
         return self._store.pages.count("source = ? and in_trash = 0", (source["seq"],))
 
     def _missing(self, message: str, status: HTTPStatus = HTTPStatus.NOT_FOUND) -> Response:
-        return self._render("missing.html", status, title="Not here", message=message)
+        return self._render("missing.html", status, title="Not found", message=message)
 
     def _render(self, template: str, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Response:
         page = self._templates.get_template(template).render(style=_STYLE_PATH, file=self._file, **values)

@@ -1,7 +1,7 @@
-"""A made-up company of any size, in the format of the source system ``files``: for the example, tests and benchmarks.
+"""A fictional company of any size, in the format of the source system ``files``, for the example, tests and benchmarks.
 
-Belongs here: what the company looks like, as SQL, and writing it to a folder. Not here: reading it, which the source
-system ``files`` does as with any company's. The contract of the files is the staged contract of signals.md.
+This package generates the records with SQL and writes them to a folder. The source system ``files`` reads them like the
+files of any company. Their columns are those of the staged contract in signals.md.
 
 ``python -m csm_core.sample_company examples/acme --format mixed`` writes the bundled example.
 """

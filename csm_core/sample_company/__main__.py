@@ -1,4 +1,4 @@
-"""``python -m csm_core.sample_company FOLDER``: write a made-up company from the command line."""
+"""``python -m csm_core.sample_company FOLDER``: generates a fictional company on the command line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from csm_core.sample_company.generator import FORMATS, generate
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write a company from the command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m csm_core.sample_company", description="Write a made-up company.")
+    """Generate a company; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m csm_core.sample_company", description="Generate a fictional company."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--accounts", type=int, default=200)
     parser.add_argument("--days", type=int, default=275)

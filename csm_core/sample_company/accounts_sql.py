@@ -1,6 +1,6 @@
-"""Who the accounts of the made-up company are: macros for drawing, lives, names, the feature catalogue.
+"""The accounts of the fictional company: macros for random draws, archetypes, names, and the feature catalogue.
 
-All arithmetic is on whole numbers and every draw is an MD5 of the seed and an id, so that the same seed gives the same
+All calculations use integers, and every draw is the MD5 hash of the seed and an id, so that a seed generates the same
 company with any number of threads and any version of DuckDB. The session variables are ``seed`` (text), ``accounts``,
 ``start_date``, ``end_date``, ``total_events`` and ``odd``.
 """
@@ -11,7 +11,7 @@ MACROS = """
 create macro draw(id_text, below) as
     cast(md5_number_lower(getvariable('seed') || ':' || id_text) % cast(below as ubigint) as bigint);
 create macro at_second(day, seconds) as cast(day as timestamp) + to_seconds(seconds);
--- The same instant in the ways in which exports write it: with Z, without a zone, with offsets, with milliseconds.
+-- The same instant in the formats of different exports: with Z, without a zone, with offsets, with milliseconds.
 create macro iso_text(moment, shape) as case shape
     when 0 then strftime(moment, '%Y-%m-%dT%H:%M:%S') || 'Z'
     when 1 then strftime(moment, '%Y-%m-%d %H:%M:%S')
@@ -35,7 +35,7 @@ create macro wide_id(prefix, number) as
 create macro pick(words, id_text) as words[1 + draw(id_text, len(words))];
 """
 
-# Of 50 consecutive accounts, how many live which life. The rest of the company follows from it.
+# The number of accounts of each archetype among 50 consecutive accounts. All records depend on the archetype.
 ARCHETYPES: tuple[tuple[str, int], ...] = (
     ("thriving", 14),
     ("stable", 14),
@@ -50,7 +50,7 @@ ARCHETYPES: tuple[tuple[str, int], ...] = (
     ("recovering", 2),
 )
 
-# Names that break careless code: separators, quotes, markup, SQL, spreadsheet formulas, other scripts, white space.
+# Names that need correct escaping: separators, quotes, markup, SQL, spreadsheet formulas, other scripts, white space.
 ODD_NAMES: tuple[tuple[int, str], ...] = (
     (5, '"Quoted" & Sons, Ltd.'),
     (13, "Łódź Kwiaty — Żółć S.A."),
@@ -160,7 +160,7 @@ sizes as (
 ends as (
     select
         *,
-        -- Some leave well before the end, one in the last day, one in the very first instant after it.
+        -- Some churn well before the end, one on the last day, one at the first instant after it.
         case when archetype = 'churned' then case v
             when 1 then at_second(getvariable('end_date'), 36000)
             when 4 then at_second(getvariable('end_date') + 1, 0)
@@ -200,7 +200,7 @@ ends as (
             when 'brand_new' then if(v % 2 = 0, 'automated_only', 'medium')
             else 'medium'
         end as touch_style,
-        -- Days from the end to the next renewal. Two stable accounts come within 90 days on the last two days.
+        -- Days from the end to the next renewal. Two stable accounts reach 90 days on the last two days.
         case archetype
             when 'thriving' then case v % 6 when 0 then 61 + draw('renewal' || i, 30)
                 when 1 then 91 + draw('renewal' || i, 90) else 181 + draw('renewal' || i, 180) end
@@ -224,9 +224,9 @@ ends as (
             when 'no_subscription' then if(v % 2 = 0, 1, 25)
             else 1
         end as login_every_days,
-        -- The last days in which nobody logs in any more, counted back from the end.
+        -- The number of days before the end without a login.
         case archetype when 'sinking' then if(v % 3 = 0, 97, 0) else 0 end as no_login_days,
-        -- Accounts that never did anything at all: no signal of theirs has anything to compute from.
+        -- Accounts without any activity: all of their signals lack data.
         (archetype = 'never_logged_in' and v % 4 = 3) or (archetype = 'brand_new' and v % 4 = 0) as never_active
     from sizes
 )

@@ -1,4 +1,4 @@
-"""The tickets, NPS responses, interactions and TAM assessments of the made-up company: one query per entity.
+"""The tickets, NPS responses, interactions and TAM assessments of the fictional company: one query per entity.
 
 Each ends in ``part`` and ``sort_key``, by which the file is sorted; both are left out of it.
 """
@@ -43,7 +43,7 @@ opened as (
     select
         *,
         i || '/' || k as ticket_key,
-        -- Trouble comes late: sinking accounts write most of their tickets in the last 100 days.
+        -- Sinking accounts open most of their tickets in the last 100 days.
         last_date - cast(
             if(archetype in ('sinking', 'churned') and k % 4 > 0,
                 draw('opened' || i || '/' || k, least(100, last_date - first_date + 1)),
@@ -113,7 +113,7 @@ ENTITIES["nps_responses"] = """
 with asked as (
     select
         *,
-        -- Nobody answers at every fifth account, up to four people at the others, every 80 days or so.
+        -- Every fifth account has no respondents, the others have up to four, who respond about every 80 days.
         unnest(range(if(draw('nps' || i, 5) = 0, 0, 1 + draw('nps2' || i, 3)))) as person
     from account
     where archetype not in ('brand_new', 'trial', 'never_logged_in')

@@ -1,4 +1,4 @@
-"""The accounts, features, subscriptions and invoices of the made-up company: one query per entity.
+"""The accounts, features, subscriptions and invoices of the fictional company: one query per entity.
 
 Each ends in ``part`` and ``sort_key``, by which the file is sorted; both are left out of it.
 """
@@ -66,7 +66,7 @@ starts as (
     union
     select i, renewal_date - 365 from terms where renewal_date - 365 > created_date
     union
-    -- Seats or price change once for half of the accounts, between 20 and 260 days before the end.
+    -- For half of the accounts, seats or price change once, 20 to 260 days before the end.
     select i, getvariable('end_date') - cast(20 + draw('change' || i, 240) as integer)
     from terms
     where archetype in ('thriving', 'stable', 'sinking', 'recovering') and draw('changes' || i, 2) = 0
@@ -84,7 +84,7 @@ chained as (
     inner join terms on starts.i = terms.i
 ),
 
--- Walking back from the newest row: thriving accounts had fewer seats, sinking ones more, others another price.
+-- Earlier rows are derived from the latest one: thriving accounts had fewer seats, sinking ones more.
 priced as (
     select
         *,
@@ -117,7 +117,7 @@ select
     i * 10 + position as sort_key
 from priced
 union all
--- Add-ons beside the main contract, without seats; some of them in another currency.
+-- Add-ons to the main subscription, without seats, some of them in another currency.
 select
     'S' || substr(account_id, 2) || '-x',
     account_id,
@@ -164,7 +164,7 @@ kinds as (
         draw('void' || invoice_key, 1000) < 25 as is_void,
         draw('zero' || invoice_key, 1000) < 15 as is_zero,
         draw('no_due' || invoice_key, 1000) < 7 as has_no_due_date,
-        -- From this many days before the end on, whatever falls due stays unpaid.
+        -- Invoices that fall due within this number of days before the end are not paid.
         case pay_style when 'overdue_30' then 29 when 'overdue_60' then 84 when 'overdue_90' then 200 else -1000 end
             as stopped_days
     from billed

@@ -1,4 +1,4 @@
-"""Drawing the made-up company in DuckDB and writing it to a folder; what it looks like is in the modules beside."""
+"""Generates the fictional company with DuckDB and writes it to a folder; the SQL is in the other modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTITY_NAMES = (*_RECORDS, "usage_events")
 
 FORMATS = ("parquet", "csv", "jsonl", "mixed")
 
-# Fewer accounts than this get no broken records: a handful of them would be more than a load may have.
+# A smaller company has no broken records, because they would exceed the limit for rejected records.
 BROKEN_FROM_ACCOUNTS = 100
 
 _MIXED = {
@@ -43,7 +43,7 @@ _COPY_OPTIONS = {
 
 @dataclass(frozen=True)
 class GeneratedCompany:
-    """What was written: the folder, the days covered (both included), and how many records per entity."""
+    """A generated company: its folder, the first and last day (inclusive), and the number of records per entity."""
 
     folder: Path
     first_date: date
@@ -59,27 +59,27 @@ def generate(
     end: date = date(2026, 9, 30),
     seed: int = 7,
     events_per_account_day: float = 1.8,
-    format: str = "parquet",  # noqa: A002  the word that a caller would look for
+    format: str = "parquet",  # noqa: A002  the usual name of this option
     per_day_files: bool = False,
     odd_records: bool = True,
     memory_limit: str | None = None,
     threads: int | None = None,
 ) -> GeneratedCompany:
-    """Write a company to ``folder``, one file per entity and a folder of files, by month or day, of usage events.
+    """Write a company to ``folder``: one file per entity, and for usage events a folder with one file per month or day.
 
-    The same arguments give the same records in the same order, whatever the machine. Accounts live one of eleven
-    lives (thriving, sinking, dormant, churned …, see ``accounts_sql.ARCHETYPES``), each signal follows from it.
+    The same arguments generate the same records in the same order on every machine. Each account has one of eleven
+    archetypes (thriving, sinking, dormant, churned …, see ``accounts_sql.ARCHETYPES``), which determines its signals.
 
-    :param accounts: how many accounts; the share of each life stays the same.
-    :param days: length of the recorded time in days; its last day is ``end``.
-    :param events_per_account_day: usage events ÷ (accounts × days), met within a percent or so.
-    :param format: ``parquet``, ``csv`` or ``jsonl`` for all entities, or ``mixed`` as the bundled example has it.
-    :param per_day_files: usage events as one file a day instead of one a month; both sorted by time.
-    :param odd_records: with awkward names, corrections and duplicates; and, from 100 accounts on, a handful of broken
-        records that a load has to quarantine.
-    :param memory_limit: of DuckDB, such as ``2GB``; beyond it the sort of a month spills to a temporary folder.
-    :param threads: of DuckDB; the result does not depend on it.
-    :raises InputError: an argument outside its range.
+    :param accounts: number of accounts; the share of each archetype is constant.
+    :param days: number of days with records; the last day is ``end``.
+    :param events_per_account_day: usage events ÷ (accounts × days), accurate to about one percent.
+    :param format: ``parquet``, ``csv`` or ``jsonl`` for all entities, or ``mixed`` as in the bundled example.
+    :param per_day_files: write usage events as one file per day instead of one per month; both are sorted by time.
+    :param odd_records: include unusual names, corrections and duplicates; and, with 100 or more accounts, a few broken
+        records that are quarantined.
+    :param memory_limit: memory limit of DuckDB, such as ``2GB``; larger sorts spill to a temporary folder.
+    :param threads: number of threads of DuckDB; the result does not depend on it.
+    :raises InputError: for an argument outside its range.
     """
     _check(accounts=accounts, days=days, events_per_account_day=events_per_account_day, format=format)
     target = Path(folder)
@@ -121,15 +121,15 @@ def generate(
 
 def _check(*, accounts: int, days: int, events_per_account_day: float, format: str) -> None:  # noqa: A002
     if format not in FORMATS:
-        raise InputError(f"A sample company cannot be written as {format!r}; allowed: {', '.join(FORMATS)}.")
+        raise InputError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     if accounts < 1 or days < 1:
-        raise InputError(f"A sample company needs at least 1 account and 1 day, not {accounts} and {days}.")
+        raise InputError(f"accounts and days must be at least 1, got {accounts} and {days}")
     if not 0 <= events_per_account_day <= 100_000:
-        raise InputError(f"Events per account and day must be from 0 to 100000, not {events_per_account_day}.")
+        raise InputError(f"events per account and day must be from 0 to 100000, got {events_per_account_day}")
 
 
 def _remove_earlier(folder: Path) -> None:
-    """Remove what an earlier run wrote, so that no file of another format or length of time is left beside."""
+    """Remove the files of an earlier run, so that no files of another format or period are left."""
     for entity in ENTITY_NAMES:
         for suffix in ("parquet", "csv", "jsonl"):
             (folder / f"{entity}.{suffix}").unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def _write_entity(
     connection: duckdb.DuckDBPyConnection, folder: Path, entity: str, file_format: str, *, odd: bool, broken: bool
 ) -> int:
     connection.execute(f"create or replace temp table drawn_row as {_RECORDS[entity]}")
-    # Parts 0, 1 and 2 are the records, the later ones about the same things, and the broken ones, in this order.
+    # The order is: the regular records, then later versions of some of them, then the broken ones.
     connection.execute(
         "create or replace temp table entity_row as select * exclude (part, sort_key) from drawn_row order by sort_key"
     )
@@ -212,7 +212,7 @@ def _write_usage(
         " where getvariable('end_date') - days_before_end between getvariable('first_day') and getvariable('last_day')"
         for statement in further
     ]
-    # The number in the id breaks ties of time as the events were drawn; a repeated id keeps its larger quantity first.
+    # Events at the same time are ordered by id; of a repeated id, the larger quantity comes first.
     query = (
         "select event_id, account_id, user_id, event_name, feature, quantity, occurred_at from ("
         + " union all ".join(parts)
@@ -227,19 +227,19 @@ def _write_usage(
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, file_format: str) -> int:
-    """Write the rows of ``query`` in their order; the number of rows written."""
+    """Write the rows of ``query`` in their order; return the number of rows."""
     quoted = str(path).replace("'", "''")
     options = _COPY_OPTIONS[file_format]
     names = {name for name, *_ in connection.execute(f"describe {query}").fetchall()}
     if file_format == "csv" and "account_name" in names:
-        # One account is called NULL, which means null in a text file unless it is quoted.
+        # The name of one account is NULL, which is read as null unless it is quoted.
         options = f"{options}, force_quote (account_name)"
     row = connection.execute(f"copy ({query}) to '{quoted}' ({options})").fetchone()
     return int(row[0]) if row is not None else 0
 
 
 def _chunks(first: date, end: date, *, by_day: bool) -> Iterator[tuple[str, date, date]]:
-    """File name without suffix, first and last day of each chunk, in the order of time."""
+    """File name without suffix, first and last day of each chunk, in time order."""
     day = first
     while day <= end:
         if by_day:

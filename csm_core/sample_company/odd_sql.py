@@ -1,9 +1,9 @@
-"""Awkward records of the made-up company: what real exports have and careless pipelines trip over."""
+"""Unusual records of the fictional company, as they appear in real exports."""
 
 from __future__ import annotations
 
-# Records of the same shape as the entity's, after all others in the file: corrections of earlier ones (the later
-# record counts), ties, and things that are planned but have not happened yet.
+# Records after all others in the file, with the same columns: corrections of earlier records (the later record counts),
+# ties, and planned events.
 ODD: dict[str, str] = {
     "accounts": """
 select account_id, account_name, tenant_id, segment, plan, 'Grace Liu', created_at, churned_at, country
@@ -48,7 +48,7 @@ from (values ('GREEN'), ('AMBER')) as tie (rag)
 """,
 }
 
-# Records that must end up in quarantine, each for its own reason.
+# Records that must be quarantined, each for a different reason.
 BROKEN: dict[str, str] = {
     "accounts": """
 values

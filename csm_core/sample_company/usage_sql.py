@@ -1,8 +1,8 @@
-"""What the accounts of the made-up company do: how much on which day, and each event of it."""
+"""The usage of the fictional company's accounts: the number of events per day, and the events."""
 
 from __future__ import annotations
 
-# Which features an account has taken up and since when, numbered from 0 so that an event can pick one.
+# The features that an account uses and since when, numbered from 0 so that an event can pick one.
 ADOPTIONS = """
 create table adoption as
 with chances as (
@@ -38,7 +38,7 @@ where draw('adopts' || i || feature, 10000) < chance
 order by i, k;
 """
 
-# Events per account and day. The weights are scaled so that they add up to the number of events asked for.
+# Events per account and day. The weights are scaled so that they add up to the requested number of events.
 ACCOUNT_DAYS = """
 create table account_day as
 with days as (
@@ -67,7 +67,7 @@ lived as (
     where not account.never_active
 ),
 
--- Activity in thousandths of the account's usual, t days before the end: straight lines, no powers, so exact.
+-- Activity in thousandths of the account's usual activity, t days before the end: linear functions, which are exact.
 curves as (
     select
         *,
@@ -135,7 +135,7 @@ window
 order by day, i;
 """
 
-# $first_day and $last_day bound a chunk; a chunk is sorted by time, so the chunks together are too.
+# first_day and last_day are the bounds of a chunk; each chunk is sorted by time.
 USAGE_EVENTS = """
 with numbered as (
     select
@@ -159,7 +159,7 @@ drawn as (
     from numbered
 ),
 
--- Half of the events go round the users and the features in turn (everybody shows up), half favour the first ones.
+-- Half of the events use the users and features in turn, so that each appears; half prefer the first ones.
 picked as (
     select
         i,
@@ -214,7 +214,7 @@ from used
 inner join account on used.i = account.i
 """
 
-# Usage records that somebody has to deal with: delivered twice, corrected, of features nobody knows, or broken.
+# Unusual usage records: duplicates, corrections, unknown features, and broken records.
 ODD_USAGE_EVENTS = """
 select *
 from (values

@@ -1,5 +1,4 @@
-"""The source systems: their settings, their web APIs and databases, and which raw tables each of them loads.
+"""The source systems: their settings, web APIs, databases and raw tables.
 
-How files are read is in ``csm_core.ingest``; how records become staged tables is in ``csm_core.staging`` and
-``sql/staging``.
+``csm_core.ingest`` reads files; ``csm_core.staging`` and ``sql/staging`` turn records into staged tables.
 """

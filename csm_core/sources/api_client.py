@@ -1,8 +1,8 @@
-"""Asking a vendor's web API: patience, and errors that say what is wrong and never hold the key.
+"""A client for web APIs with timeouts and retries, whose error messages never contain the key.
 
-The HTTP session is dlt's: it times out, tries again after what may pass (429, 5xx, dropped connections), and waits as
-long as `Retry-After` says, at most five minutes. Only what reads is asked for: a search that is posted changes nothing,
-so it can be asked again as well.
+It uses the HTTP session of dlt, which retries temporary errors (429, 5xx, dropped connections) and waits for the time
+in `Retry-After`, at most five minutes. All requests only read data: a search sent with POST changes nothing, so it can
+be retried as well.
 """
 
 from __future__ import annotations
@@ -17,39 +17,40 @@ from csm_core.redaction import without_secrets
 from csm_core.sources.settings_base import ApiSettings
 from csm_core.system.project_files import extra_missing
 from csm_core.system.secrets import secret
+from csm_core.system.text_table import counted
 
 EXTRA = "sources"
 _LONGEST_WAIT_SECONDS = 300
-_REFUSED = (401, 403)
+_KEY_REJECTED = (401, 403)
 _MISSING = 404
-_FOR_NOW = (408, 429)
+_TEMPORARY = (408, 429)
 _TOO_MANY = 429
 
 
 def require_dlt(system: str) -> ModuleType:
-    """The dlt library. Raises ConfigError naming the extra where it is not installed."""
+    """The dlt library. Raises ConfigError with the name of the extra if it is not installed."""
     try:
         import dlt
     except ImportError:
         missing = extra_missing(f"reading {system} by API", EXTRA)
-        message = f"{missing} Files and landed tables are read without it."
+        message = f"{missing} Files and landed tables do not need it."
         raise ConfigError(message) from None
     return dlt
 
 
 def key_of(settings: ApiSettings, system: str) -> str:
-    """The secret that the settings name. Raises ConfigError where the environment does not have it."""
+    """The API key from the environment. Raises ConfigError if its variable is not set."""
     return secret(settings.key_variable, f"the key of {system}'s API")
 
 
 def decoded(text: bytes) -> Any:
-    """What JSON says. Raises ValueError for what is none."""
+    """The value of a JSON text. Raises ValueError for text that is not JSON."""
     import orjson
 
     try:
         return orjson.loads(text)
     except ValueError:
-        # Half of an emoji, escaped, is no Unicode; some APIs cut texts so.
+        # orjson rejects half of an escaped surrogate pair. Some APIs truncate text within an emoji.
         return json.loads(text)
 
 
@@ -64,9 +65,9 @@ def encoded(record: Any) -> bytes:
 
 
 class WebApi:
-    """Questions to one API. ``headers`` carry the key; they and ``secrets`` appear in no message.
+    """A client for one API. ``headers`` contain the key; no message contains them or ``secrets``.
 
-    ``used_up`` tells from the text of an answer 429 that waiting is no help, and says why.
+    ``used_up`` gets the text of a response with status 429 and returns the reason if a retry cannot succeed.
     """
 
     def __init__(
@@ -99,23 +100,23 @@ class WebApi:
     def get(
         self, path: str, parameters: Mapping[str, Any] | None = None, *, may_be_missing: bool = False
     ) -> dict[str, Any]:
-        """The JSON object at a path below the base URL; empty for one that may be missing, and is.
+        """The JSON object at a path below the base URL; an empty one for status 404 if it ``may_be_missing``.
 
-        Raises ConfigError when the key is refused, SourceError when the request is, and SourceUnavailableError when the
-        API cannot be reached or keeps failing.
+        Raises ConfigError if the API rejects the key, SourceError if it rejects the request, and SourceUnavailableError
+        if it cannot be reached or all attempts fail.
         """
-        answer = self._ask("GET", path, dict, may_be_missing=may_be_missing, params=dict(parameters or {}))
-        return cast("dict[str, Any]", answer)
+        response = self._request("GET", path, dict, may_be_missing=may_be_missing, params=dict(parameters or {}))
+        return cast("dict[str, Any]", response)
 
     def get_list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The JSON list at a path. Raises as ``get``."""
-        return cast("list[dict[str, Any]]", self._ask("GET", path, list, params=dict(parameters or {})))
+        return cast("list[dict[str, Any]]", self._request("GET", path, list, params=dict(parameters or {})))
 
     def search(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What the API answers to a search that is posted as JSON. Raises as ``get``."""
-        return cast("dict[str, Any]", self._ask("POST", path, dict, json=dict(body)))
+        """The response to a search that is sent as JSON with POST. Raises as ``get``."""
+        return cast("dict[str, Any]", self._request("POST", path, dict, json=dict(body)))
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
@@ -130,20 +131,20 @@ class WebApi:
         try:
             response = self._client.request(method, url, headers=self._headers, **more)
             status = int(response.status_code)
-            found: Any = decoded(response.content) if status < 300 else None
+            value: Any = decoded(response.content) if status < 300 else None
         except RequestException as error:
             message = (
-                f"{self._system}: {url} cannot be reached or breaks off, tried {self._settings.attempts} times: "
-                f"{type(error).__name__}"
+                f"{self._system}: {url} cannot be reached or the connection was lost "
+                f"({counted(self._settings.attempts, 'attempt')}): {type(error).__name__}"
             )
             raise SourceUnavailableError(message) from None
         except ValueError:
-            message = f"{self._system}: {url} does not answer with JSON: is `base_url` right?"
+            message = f"{self._system}: the response of {url} is not JSON; check `base_url`"
             raise SourceUnavailableError(message) from None
-        if status in _REFUSED:
+        if status in _KEY_REJECTED:
             message = (
-                f"{self._system} refuses the key in {self._settings.key_variable} for {path} (status {status}): "
-                "it has to be valid and allowed to read this"
+                f"{self._system} rejects the key in {self._settings.key_variable} for {path} (status {status}); "
+                "set a valid key that has permission to read this path"
             )
             raise ConfigError(message)
         if status == _MISSING and may_be_missing:
@@ -152,19 +153,20 @@ class WebApi:
         if reason:
             message = f"{self._system}: {reason}"
             raise SourceUnavailableError(message)
-        if status in _FOR_NOW or status >= 500:
-            message = f"{self._system}: {url} answers with status {status}, tried {self._settings.attempts} times"
+        if status in _TEMPORARY or status >= 500:
+            attempts = counted(self._settings.attempts, "attempt")
+            message = f"{self._system}: {url} returned status {status} ({attempts})"
             raise SourceUnavailableError(message)
         if status >= 300:
-            message = f"{self._system} refuses {path} (status {status}): {self._said(response.text)}"
+            message = f"{self._system} rejects the request {path} (status {status}): {self._masked(response.text)}"
             raise SourceError(message)
-        if not isinstance(found, kind):
-            wanted = "object" if kind is dict else "list"
-            message = f"{self._system}: {url} answers with something else than a JSON {wanted}: is `base_url` right?"
+        if not isinstance(value, kind):
+            expected = "object" if kind is dict else "list"
+            message = f"{self._system}: the response of {url} is not a JSON {expected}; check `base_url`"
             raise SourceUnavailableError(message)
-        return found
+        return value
 
-    def _said(self, text: str) -> str:
+    def _masked(self, text: str) -> str:
         for value in self._secrets:
             text = text.replace(value, "…")
         return " ".join(without_secrets(text).split())[:300]

@@ -1,4 +1,4 @@
-"""The source system ``delighted``: NPS answers, by files of its exports, landed tables or its API."""
+"""The source system ``delighted``: NPS responses from exported files, landed tables or its API."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DELIGHTED = VendorSource(
     needed=(TABLE,),
     reach=lambda source: reach(source.api),
     stream=lambda source: DelightedStream(connect(source.api)),
-    # The headings of an export differ from the names of the API.
+    # The column names of an export differ from the field names of the API.
     required=(),
     kinds=(
-        # Settings name the columns of an answer, so the model reads its times and score and the gate validates them;
-        # the gate also chooses the latest version.
+        # The settings name the columns of a response, so the model reads its times and score. The gate validates them
+        # and chooses the latest version.
         RecordKind("responses", (TABLE, f"airbyte_{TABLE}"), key=(), fields=objects("person_properties"), versions=()),
         RecordKind("people", ("people", "airbyte_people"), versions=()),
     ),

@@ -1,7 +1,7 @@
-"""Delighted's API: answers to surveys as they come in, and those that were changed since.
+"""Delighted's API: new survey responses, and those that changed since the last pull.
 
-Answers are read in order of time. Each page is asked for as the first one since the last second read, so that nothing
-is passed over when answers come in meanwhile; only a second with more answers than a page holds is read page by page.
+Responses are read in time order. Each request is for the first page since the last second that was read, so no response
+is skipped if others arrive in between. Page numbers are used only within a second that has more than one page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SYSTEM = "delighted"
 PATH = "/v1/survey_responses.json"
 TABLE = "survey_responses"
 PER_PAGE = 100
-# By which field answers are told, the parameter that it is limited by, and the order.
+# The field by which responses are read, the parameter for its lower bound, and the order.
 _BY = (("created_at", "since", "asc"), ("updated_at", "updated_since", "asc:updated_at"))
 
 
@@ -33,13 +33,13 @@ def connect(settings: DelightedApi) -> WebApi:
 
 
 def reach(settings: DelightedApi) -> str:
-    """Ask for one answer, to see whether address and key are right. Raises as ``WebApi.get``."""
+    """Request one response to check the address and the key. Raises as ``WebApi.get``."""
     connect(settings).get_list(PATH, {"per_page": 1})
-    return f"{settings.base_url} answers, {settings.key_variable} is accepted"
+    return f"{settings.base_url} is reachable, the key in {settings.key_variable} is valid"
 
 
 class DelightedStream:
-    """What a pull brings. Its state: ``until`` (seconds) up to which each field is known, ``step`` and ``page``."""
+    """The stream of a pull. Its state: ``until``, the time in seconds read per field, ``step`` and ``page``."""
 
     def __init__(self, api: WebApi) -> None:
         self._api = api
@@ -49,42 +49,42 @@ class DelightedStream:
         if not state.get("more"):
             state.update(step=0, page=1, more=True)
         for step in range(state["step"], len(_BY)):
-            going = True
-            paging = Paging(f"{SYSTEM}: the list of answers", SourceUnavailableError)
-            while going:
-                records, going = self._next(state, step)
-                if going:
+            more = True
+            paging = Paging(f"{SYSTEM}: the list of responses", SourceUnavailableError)
+            while more:
+                records, more = self._next(state, step)
+                if more:
                     # A page is a time and a number; a service that ignores them repeats its records.
                     place = (state["page"], *sorted((state.get("until") or {}).items()))
                     paging.follow(place, [record.get("id") for record in records])
-                if not going:
+                if not more:
                     state.update(step=step + 1, page=1, more=step + 1 < len(_BY))
                 yield TABLE, records
 
     def _next(self, state: State, step: int) -> tuple[list[dict[str, Any]], bool]:
-        """One page, noted in the state, and whether there is more."""
+        """The next page, which is written to the state, and whether there are more."""
         field, parameter, order = _BY[step]
-        known: dict[str, int] = dict(state.get("until") or {})
-        since = known.get(field, 0)
-        asked = {parameter: since, "order": order, "per_page": PER_PAGE, "page": state["page"], "expand[]": "person"}
-        records = self._api.get_list(PATH, asked)
+        read_until: dict[str, int] = dict(state.get("until") or {})
+        since = read_until.get(field, 0)
+        query = {parameter: since, "order": order, "per_page": PER_PAGE, "page": state["page"], "expand[]": "person"}
+        records = self._api.get_list(PATH, query)
         reached = max((_seconds(record, field) for record in records), default=0)
         if reached > since:
-            state.update(until={**known, field: reached}, page=1)
+            state.update(until={**read_until, field: reached}, page=1)
         else:
             state["page"] += 1
         return records, len(records) == PER_PAGE
 
 
 def _seconds(record: Mapping[str, Any], field: str) -> int:
-    """The time of an answer in seconds since 1970; 0 without one. Raises SourceError for another value."""
+    """The time of a response in seconds since 1970; 0 without one. Raises SourceError for another value."""
     value = record.get(field)
     try:
         return int(float(value)) if value is not None and str(value).strip() else 0
     except (TypeError, ValueError, OverflowError):
         message = (
-            f"{SYSTEM}: the API answered with {field} {printable(str(value))!r} in response "
-            f"{printable(str(record.get('id')))!r}; expected seconds since 1970. Nothing of this page is used. "
+            f"{SYSTEM}: the API returned {field} {printable(str(value))!r} in response "
+            f"{printable(str(record.get('id')))!r}; expected seconds since 1970. This page is not used. "
             "Check `base_url` of the source in csm.yaml, or report it to Delighted."
         )
         raise SourceError(message) from None

@@ -39,16 +39,16 @@ class FilesSource:
         return contract_tables(SYSTEM, adjustable=True)
 
     def check(self, settings: FilesSettings) -> str:
-        """Say which entities the folder has files for.
+        """Report the entities that the folder has files for.
 
         Raises SourceError for a missing folder or entity, and for a file without the columns of its entity.
         """
         folder = source_folder(settings.path, SYSTEM)
-        found = entity_files(settings).read
-        _require(folder, found, settings.entities)
+        files = entity_files(settings).read
+        _require(folder, files, settings.entities)
         tables = {table.name: table for table in self.raw_tables}
-        require_files([(tables[name], path) for name, paths in found.items() for path in paths], readings_of(settings))
-        return f"{folder}: " + ", ".join(f"{name} ({len(found[name])})" for name in ENTITIES if found[name])
+        require_files([(tables[name], path) for name, paths in files.items() for path in paths], readings_of(settings))
+        return f"{folder}: " + ", ".join(f"{name} ({len(files[name])})" for name in ENTITIES if files[name])
 
     def load(
         self,
@@ -61,23 +61,23 @@ class FilesSource:
     ) -> list[LoadResult]:
         """Load every new or changed file of the folders into ``raw.files__<entity>``, all of them or none.
 
-        Raises SourceError for a folder or mandatory entity that is not there, and for what ``load_tables`` refuses.
+        Raises SourceError for a missing folder, a missing required entity, and a file that cannot be loaded.
         """
-        found: dict[str, list[Path]] = {name: [] for name in ENTITIES}
+        files: dict[str, list[Path]] = {name: [] for name in ENTITIES}
         full: dict[str, dict[Path, list[Path]]] = {name: {} for name in ENTITIES}
         readings: dict[tuple[str, Path], Reading] = {}
         for settings in sources:
             here = entity_files(settings).read
             _require(settings.path, here, settings.entities)
             for name, paths in here.items():
-                found[name] += paths
+                files[name] += paths
                 if name in settings.full_entities:
                     full[name].setdefault(settings.path, []).extend(paths)
                     _warn_of_mixed(log, name, paths, settings.path)
                 readings |= dict.fromkeys([(name, path) for path in paths], reading_of(settings, name))
         results = load_tables(
             connection,
-            [(table, found[table.entity]) for table in self.raw_tables],
+            [(table, files[table.entity]) for table in self.raw_tables],
             loaded_at=loaded_at,
             log=log,
             readings=readings,
@@ -107,8 +107,8 @@ def mixed_lists(settings: FilesSettings) -> dict[str, tuple[Path, Path]]:
     Raises SourceError for a folder that cannot be read.
     """
     read = entity_files(settings).read
-    found = {name: mixed(read[name], settings.path) for name in settings.full_entities}
-    return {name: files for name, files in found.items() if files}
+    mixed_files = {name: mixed(read[name], settings.path) for name in settings.full_entities}
+    return {name: files for name, files in mixed_files.items() if files}
 
 
 def readings_of(settings: FilesSettings) -> Mapping[str, Reading]:
@@ -142,11 +142,11 @@ def contract_tables(
 
 
 def source_folder(path: Path, system: str) -> Path:
-    """``path`` if it is a folder that can be read. Raises SourceError if it is not."""
+    """``path`` if it is a readable folder. Raises SourceError otherwise."""
     try:
         if path.is_dir():
             return path
-        state = "is a file, not a folder" if path.exists() else "is not there"
+        state = "is a file, not a folder" if path.exists() else "does not exist"
     except OSError as error:
         state = f"cannot be read: {error.strerror or error}"
     message = f"the folder of source {system} {state}: {path}. Set `path` under `sources:` in csm.yaml."
@@ -154,7 +154,7 @@ def source_folder(path: Path, system: str) -> Path:
 
 
 def readable_files(folder: Path) -> list[Path]:
-    """The files below a folder that have a readable format, in the order of their names."""
+    """The files below a folder that have a supported format, in the order of their names."""
     return files_below(folder).read[""]
 
 
@@ -164,9 +164,9 @@ def entity_files(settings: FilesSettings) -> FoundFiles:
     return find_files(folder, ENTITIES, called="an entity", numbered=True)
 
 
-def _require(folder: Path, found: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
+def _require(folder: Path, files: Mapping[str, Sequence[Path]], entities: Sequence[str]) -> None:
     for name in entities:
-        if not found[name]:
+        if not files[name]:
             raise SourceError(_nothing_for(folder, name))
 
 
@@ -185,9 +185,9 @@ def _warn_of_mixed(log: Log, entity: str, paths: Sequence[Path], folder: Path) -
 
 def _nothing_for(folder: Path, entity: str) -> str:
     entries = sorted(entry for entry in folder.iterdir() if not never_data(entry.name))
-    near = [entry.name for entry in entries if column_key(name_without_form(entry)) == entity]
-    near = near or [entry.name for entry in entries]
-    shown = ", ".join(near[:10]) + (f", and {len(near) - 10} more" if len(near) > 10 else "")
+    names = [entry.name for entry in entries if column_key(name_without_form(entry)) == entity]
+    names = names or [entry.name for entry in entries]
+    shown = ", ".join(names[:10]) + (f", and {len(names) - 10} more" if len(names) > 10 else "")
     wanted = ", ".join(f"{entity}{suffix}" for suffix in sorted(SUFFIXES))
     return (
         f"{folder}: no records for {entity}, which are required. Expected one of {wanted}, or a folder {entity}/ of "

@@ -25,7 +25,7 @@ def mappable_columns(entity: str) -> tuple[str, ...]:
 
 
 def require_known(message: str, name: str, known: Iterable[str]) -> None:
-    """Raise ValueError with the message and the nearest known name if the name is not known."""
+    """Raise ValueError with the message and the most similar known name if the name is not known."""
     names = list(known)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -80,13 +80,13 @@ def require_date_format(form: str) -> None:
 
 
 class FilesSettings(SourceSettings, frozen=True):
-    """Files in the form of the staged contract. ``entities`` are required; other sources may deliver the others.
+    """Files in the format of the staged contract. ``entities`` are required; other sources may have the others.
 
-    ``columns`` maps columns of the contract, by entity, to the names in the files. ``dates`` are formats of strptime
-    for columns of time, ``decimal`` is the decimal separator of formatted numbers, ``delimiter`` separates values (one
+    ``columns`` maps columns of the contract, by entity, to the names in the files. ``dates`` are strptime formats for
+    timestamp columns, ``decimal`` is the decimal separator of formatted numbers, ``delimiter`` separates values (one
     character, or ``tab``), ``null_values`` are texts that mean null when they are not quoted.
 
-    ``full`` lists entities whose files hold the full list: a record that is no longer in the list is closed.
+    ``full`` lists entities whose files contain the full list: a record that is no longer in the list is closed.
     ``accounts`` and ``features`` are full lists unless ``incremental`` lists them.
     """
 
@@ -103,7 +103,7 @@ class FilesSettings(SourceSettings, frozen=True):
 
     @property
     def full_entities(self) -> tuple[str, ...]:
-        """The entities whose files hold the full list."""
+        """The entities whose files contain the full list."""
         named = {*FULL_BY_NATURE, *self.full} - set(self.incremental)
         return tuple(name for name in ENTITIES if name in named)
 

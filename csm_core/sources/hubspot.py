@@ -1,4 +1,4 @@
-"""The source system ``hubspot``: companies, contacts and engagements, by files, landed tables or its API."""
+"""The source system ``hubspot``: companies, contacts and engagements from files, landed tables or its API."""
 
 from __future__ import annotations
 

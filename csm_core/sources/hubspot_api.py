@@ -1,9 +1,9 @@
-"""HubSpot's API: everything once, by lists; then what was changed, by search, and what was archived.
+"""HubSpot's API: the first pull lists all records; later pulls search for changes and list archived records.
 
-A search gives no more than its first 10,000 results, and every page of a list of results is a place in them. So each
-page is asked for as the first one after the highest number (``hs_object_id``) read so far: there is no limit to reach,
-and a record that is changed meanwhile is in the next pull. Search does not tell associations; they are asked for a page
-at a time. Lists of archived records can only be read whole; what was known before is not kept again.
+A search returns at most its first 10,000 results. Therefore each request asks for the first page after the highest
+``hs_object_id`` read so far: this never reaches the limit, and a record that changes during the pull is in the next
+pull. Search results have no associations; these are requested for each page. A list of archived records can only be
+read completely; records that an earlier pull has read are dropped.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ENGAGEMENTS: Mapping[str, tuple[str, ...]] = {
     "tasks": (),
     "communications": ("hs_communication_channel_type",),
 }
-"""The kinds of engagement, and the properties of each beside its time."""
+"""The kinds of engagement and the properties of each, besides its time."""
 OBJECTS = ("companies", "contacts", *ENGAGEMENTS)
 PAGES_PER_PACKAGE = 100
 _LIST_PAGE = 100
 _SEARCH_PAGE = 200
-# What was changed moments ago is not found by search yet.
+# The search index lags behind: it does not find the latest changes yet.
 _OVERLAP_SECONDS = 600
 
 
@@ -48,24 +48,26 @@ def connect(settings: HubSpotApi) -> WebApi:
 
 
 def reach(settings: HubSpotApi) -> str:
-    """Ask for one company, to see whether address and key are right. Raises as ``WebApi.get``."""
+    """Request one company to check the address and the key. Raises as ``WebApi.get``."""
     connect(settings).get("/crm/v3/objects/companies", {"limit": 1})
-    return f"{settings.base_url} answers, {settings.key_variable} is accepted"
+    return f"{settings.base_url} is reachable, the key in {settings.key_variable} is valid"
 
 
 def daily_limit(text: str) -> str | None:
-    """Why waiting is no help, if an answer 429 is about the requests of a whole day."""
+    """The message for a response with status 429 that concerns the daily limit; None for any other limit."""
     try:
         policy = str(json.loads(text).get("policyName"))
     except (ValueError, AttributeError):
         return None
     if policy != "DAILY":
         return None
-    return "the requests that it allows a day are used up: run again after midnight of its time zone. Nothing is lost."
+    return (
+        "the daily request limit is used up; run again after midnight in the time zone of the account. No data is lost."
+    )
 
 
 def properties_of(settings: HubSpotSettings) -> dict[str, tuple[str, ...]]:
-    """The properties that are read, by kind of object."""
+    """The requested properties by object type."""
     accounts = settings.accounts.properties if settings.accounts else ()
     companies = ("name", "domain", "lifecyclestage", "hs_merged_object_ids", settings.account_key, *accounts)
     contacts = ("email", "lifecyclestage", "hs_merged_object_ids", "associatedcompanyid", settings.role_property)
@@ -75,10 +77,11 @@ def properties_of(settings: HubSpotSettings) -> dict[str, tuple[str, ...]]:
 
 
 class HubSpotStream:
-    """What a pull brings.
+    """The stream of a pull.
 
-    The state of a pull: ``mode`` while it goes on, ``step`` in the parts, ``after`` in the list of a part, ``started``
-    and ``since`` in seconds, ``properties`` that earlier pulls have read. Other properties: all is read again.
+    Its state: ``mode`` during a pull, ``step`` (the current part), ``after`` (the position in the list of a part),
+    ``started`` and ``since`` in seconds, and the ``properties`` of earlier pulls. If the properties change, all records
+    are read again.
     """
 
     def __init__(self, api: WebApi, settings: HubSpotSettings, clock: Callable[[], float] = time.time) -> None:
@@ -97,7 +100,7 @@ class HubSpotStream:
         for step in range(state["step"], len(parts)):
             name, pages = parts[step]
             for page, after in pages(state, name):
-                # What the state says has to be true once the page is written.
+                # The state must be correct for the time after the page is written.
                 state.update(step=step if after else step + 1, after=after)
                 yield name, page
         for page, after in self._pages("/crm/v3/owners", {"limit": _LIST_PAGE}, None):
@@ -109,12 +112,12 @@ class HubSpotStream:
         if state["mode"] == "changes":
             yield from self._changed(state, name)
             return
-        asked: dict[str, Any] = {"limit": _LIST_PAGE, "properties": ",".join(self._properties[name])}
+        query: dict[str, Any] = {"limit": _LIST_PAGE, "properties": ",".join(self._properties[name])}
         if name in ENGAGEMENTS:
-            asked["associations"] = "companies,contacts"
-        for page, after in self._pages(f"/crm/v3/objects/{name}", asked, state.get("after")):
-            cut = [record for record in page if _is_cut(record)]
-            self._associate(name, cut)
+            query["associations"] = "companies,contacts"
+        for page, after in self._pages(f"/crm/v3/objects/{name}", query, state.get("after")):
+            incomplete = [record for record in page if _has_more_associations(record)]
+            self._associate(name, incomplete)
             yield page, after
 
     def _changed(self, state: State, name: str) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
@@ -141,15 +144,15 @@ class HubSpotStream:
             yield page, last
 
     def _archived(self, state: State, name: str) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
-        asked = {"limit": _LIST_PAGE, "archived": "true"}
-        known = datetime.fromtimestamp(state.get("since") or 0, UTC).isoformat()[:19]
-        for page, after in self._pages(f"/crm/v3/objects/{name}", asked, state.get("after")):
-            yield [record for record in page if str(record.get("archivedAt") or "9999")[:19] >= known], after
+        query = {"limit": _LIST_PAGE, "archived": "true"}
+        since = datetime.fromtimestamp(state.get("since") or 0, UTC).isoformat()[:19]
+        for page, after in self._pages(f"/crm/v3/objects/{name}", query, state.get("after")):
+            yield [record for record in page if str(record.get("archivedAt") or "9999")[:19] >= since], after
 
     def _pages(
         self, path: str, parameters: Mapping[str, Any], after: str | None
     ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
-        """The pages of a list, each with what the next one is asked for by."""
+        """The pages of a list, each with the cursor of the next one."""
         more = True
         paging = Paging(f"{SYSTEM}: {path}", SourceUnavailableError)
         while more:
@@ -163,19 +166,19 @@ class HubSpotStream:
             yield page, after
 
     def _associate(self, name: str, records: Sequence[dict[str, Any]]) -> None:
-        """Give engagements all of their companies and contacts, as a list of engagements has them."""
+        """Add all companies and contacts to engagements, in the form that a list of engagements has."""
         if name not in ENGAGEMENTS or not records:
             return
         for other in ("companies", "contacts"):
-            found: dict[str, list[dict[str, str]]] = {str(record["id"]): [] for record in records}
-            inputs: list[dict[str, str]] = [{"id": record} for record in found]
+            associated: dict[str, list[dict[str, str]]] = {str(record["id"]): [] for record in records}
+            inputs: list[dict[str, str]] = [{"id": record} for record in associated]
             pagings: dict[str, Paging] = {}
             while inputs:
                 answer = self._api.search(f"/crm/v4/associations/{name}/{other}/batch/read", {"inputs": inputs})
                 inputs = []
                 for result in _records(answer):
                     record = str(result["from"]["id"])
-                    found[record] += [{"id": str(one["toObjectId"])} for one in result.get("to") or []]
+                    associated[record] += [{"id": str(one["toObjectId"])} for one in result.get("to") or []]
                     following = ((result.get("paging") or {}).get("next") or {}).get("after")
                     if following:
                         what = f"{SYSTEM}: the {other} of {name} {record}"
@@ -183,14 +186,14 @@ class HubSpotStream:
                         paging.follow(str(following), [str(one["toObjectId"]) for one in result.get("to") or []])
                         inputs.append({"id": record, "after": str(following)})
             for record in records:
-                record.setdefault("associations", {})[other] = {"results": found[str(record["id"])]}
+                record.setdefault("associations", {})[other] = {"results": associated[str(record["id"])]}
 
 
 def _records(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", answer.get("results") or [])
 
 
-def _is_cut(record: Mapping[str, Any]) -> bool:
-    """Whether a list tells only the first associations of a record."""
+def _has_more_associations(record: Mapping[str, Any]) -> bool:
+    """Whether a list has only the first associations of a record."""
     kinds: Mapping[str, Any] = record.get("associations") or {}
     return any(kind.get("paging") for kind in kinds.values())

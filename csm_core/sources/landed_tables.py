@@ -1,7 +1,7 @@
-"""Tables that Fivetran, Airbyte or the like land, brought to files that the loader takes.
+"""Finds tables that Fivetran, Airbyte or a similar tool lands, as files for the loader.
 
-A folder holds one file (CSV, JSON lines or Parquet) or one folder of files per table. A DuckDB file is opened
-read-only and its tables are copied to Parquet below the source's own folder, as they are, without going through Python.
+A folder has one file (CSV, JSON lines or Parquet) or one folder of files per table. A DuckDB file is opened read-only,
+and DuckDB copies its tables unchanged to Parquet files below the folder of the source.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from csm_core.warehouse.models import literal, quoted
 
 
 def landed_files(landed: LandingPlace, tables: Iterable[str], folder: Path) -> dict[str, list[Path]]:
-    """The files of each table that is there, by the table's name; ``folder`` takes copies of database tables.
+    """The files of each existing table, by table name; tables of a database are copied to ``folder``.
 
     Raises SourceError for a path that is neither a folder nor a DuckDB file, SourceUnavailableError for a file that
-    another program holds.
+    another program has locked.
     """
     if landed.path.is_dir():
         return {table: files for table in tables if (files := _landed_files(landed.path, table))}
@@ -33,29 +33,29 @@ def landed_files(landed: LandingPlace, tables: Iterable[str], folder: Path) -> d
 
 
 def found_tables(landed: LandingPlace, tables: Iterable[str]) -> list[str]:
-    """The names among ``tables`` that are there. Raises as ``landed_files``."""
+    """The names among ``tables`` that exist. Raises as ``landed_files``."""
     if landed.path.is_dir():
         return [table for table in tables if _landed_files(landed.path, table)]
     with _opened(landed) as connection:
-        there = _tables_of(connection, landed)
-    return [table for table in tables if column_key(table) in there]
+        existing = _tables_of(connection, landed)
+    return [table for table in tables if column_key(table) in existing]
 
 
 def require_landed(landed: LandingPlace, tables: Mapping[str, RawTable]) -> None:
-    """Raise SourceError for a table without a column that its raw table, given by name, requires."""
+    """Raise SourceError for a table that lacks a column that its raw table requires; ``tables`` is by table name."""
     if landed.path.is_dir():
         require_files([(raw, path) for name, raw in tables.items() for path in _landed_files(landed.path, name)])
         return
     with _opened(landed) as connection:
-        there = _tables_of(connection, landed)
+        existing = _tables_of(connection, landed)
         for name, raw in tables.items():
-            stored = there[column_key(name)]
+            stored = existing[column_key(name)]
             described = connection.execute(f"describe {quoted(landed.schema_name)}.{quoted(stored)}").fetchall()
             require_columns(f"{landed.path}: table {stored}", raw.required, [str(column) for column, *_ in described])
 
 
 def files_of(folder: Path, table: str) -> list[Path]:
-    """The files of records with the name of a table, or in a folder of that name."""
+    """The files of records that have the name of a table or are in a folder of that name."""
     return find_files(folder, [table], numbered=True, others=False).read[table]
 
 
@@ -68,9 +68,9 @@ def _copied(landed: LandingPlace, tables: list[str], folder: Path) -> dict[str, 
     copies: dict[str, list[Path]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(landed) as connection:
-        there = _tables_of(connection, landed)
+        existing = _tables_of(connection, landed)
         for table in tables:
-            stored = there.get(column_key(table))
+            stored = existing.get(column_key(table))
             if stored is None:
                 continue
             target = folder / f"{table}.parquet"
@@ -91,7 +91,7 @@ def _opened(landed: LandingPlace) -> duckdb.DuckDBPyConnection:
     except duckdb.IOException as error:
         first = str(error).splitlines()[0]
         if "lock" in first.lower():
-            message = f"{landed.path}: held by another program. Run again when it has finished."
+            message = f"{landed.path}: locked by another program. Run again when it has finished."
             raise SourceUnavailableError(message) from None
         message = f"{landed.path}: cannot be opened as a DuckDB file: {first}"
         raise SourceError(message) from None

@@ -1,4 +1,4 @@
-"""Which files of the sources have not been loaded as they are now: what a run would find new, told without loading."""
+"""Finds the files of the sources that are new or changed since they were loaded, without loading them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LEDGER = "raw.loads"
 
 
 @dataclass(frozen=True)
-class WaitingFiles:
-    """Files that are new or changed since they were loaded, each as path, bytes and time of change in nanoseconds."""
+class PendingFiles:
+    """Files that are new or changed since they were loaded: path, size in bytes, modification time in nanoseconds."""
 
     files: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that differ for another set, or another state, of files."""
+        """Twelve hexadecimal digits that identify this set of files and their state."""
         return hashlib.sha256(repr(self.files).encode()).hexdigest()[:12]
 
     @property
     def changed_at(self) -> datetime | None:
-        """When the last of them was written, UTC."""
+        """The latest modification time, in UTC; None without files."""
         newest = max((mtime for _, _, mtime in self.files), default=None)
         return None if newest is None else datetime.fromtimestamp(newest / 1e9, UTC)
 
@@ -39,22 +39,22 @@ class WaitingFiles:
         return bool(self.files)
 
 
-def waiting_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[SourceSettings]) -> WaitingFiles:
-    """What the folders and files of the sources hold that the ledger of loads does not know in this state.
+def pending_files(connection: duckdb.DuckDBPyConnection, sources: Iterable[SourceSettings]) -> PendingFiles:
+    """The files of the sources that ``raw.loads`` does not have in their current state.
 
-    A source that is asked over an API has none, nor has a folder that is not there: a run will say so. Files that no
-    source takes count as well, since only loading tells which those are; their fingerprint stays the same, though.
+    A source that is read over an API has no files. A missing folder has none either; a run reports it. Files that no
+    source reads are included, because only loading determines them; their fingerprint does not change.
     """
-    known: set[tuple[str, int, int]] = set()
+    loaded: set[tuple[str, int, int]] = set()
     if table_exists(connection, LEDGER):
-        known = set(
+        loaded = set(
             connection.execute(
                 f"select path, file_size, file_mtime_ns from {LEDGER} where status = 'loaded' "
                 "qualify row_number() over (partition by raw_table, path order by load_id desc) = 1"
             ).fetchall()
         )
-    found = {state for source in sources for path in _watched(source) if (state := _state_of(path)) is not None}
-    return WaitingFiles(tuple(sorted(found - known)))
+    present = {state for source in sources for path in _watched(source) if (state := _state_of(path)) is not None}
+    return PendingFiles(tuple(sorted(present - loaded)))
 
 
 def _watched(source: SourceSettings) -> list[Path]:

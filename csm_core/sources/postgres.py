@@ -1,9 +1,8 @@
-"""The source system ``postgres``: queries whose rows have the columns of the staged contract, brought to files.
+"""The source system ``postgres``: writes the rows of queries that have the columns of the staged contract to files.
 
-A query that is read whole has one file, which the next pull replaces. One that is read by increments is read in the
-order of its column and brings a file for every so many bytes; how far it is, is written down after each. What is not in
-a file yet is therefore read again, a killed pull goes on after its last file, and as every load takes all files that
-are there, nothing counts as read that does not reach raw.
+A query that is read completely has one file, which the next pull replaces. An incremental query is read in the order of
+its column and written to files of a fixed size; its position is saved after each file. Rows that are not in a file yet
+are read again, an interrupted pull resumes after its last file, and every load reads all files that are new.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
 from csm_core.ingest.source_files import require_columns
 from csm_core.sources.files import contract_tables
 from csm_core.sources.postgres_database import Database, opened
-from csm_core.sources.pull import Told
+from csm_core.sources.pull import ProgressLog
 from csm_core.sources.settings import PostgresQuery, PostgresSettings
 
 SYSTEM = "postgres"
@@ -46,7 +45,7 @@ class PostgresSource:
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
-        """Two raw tables per entity: of queries that are read by increments, and of those that are read whole."""
+        """Two raw tables per entity: for incremental queries, and for queries that are read completely."""
         # PostgreSQL writes null as an empty value, so NULL is ordinary text.
         return (
             *contract_tables(SYSTEM, null_values=()),
@@ -54,12 +53,12 @@ class PostgresSource:
         )
 
     def check(self, settings: PostgresSettings) -> str:
-        """Connect and look at the columns of every query. Raises as ``load``."""
+        """Connect and check the columns of every query. Raises as ``load``."""
         with opened(settings) as database:
-            found = database.described()
+            server = database.described()
             for entity, query in settings.queries.items():
                 _Pull(database, settings, entity, query, Path()).columns()
-        return f"{found}; the queries for {', '.join(settings.queries)} have their columns"
+        return f"{server}; the queries for {', '.join(settings.queries)} have the required columns"
 
     def load(
         self,
@@ -70,10 +69,10 @@ class PostgresSource:
         folder: Path,
         log: Log,
     ) -> list[LoadResult]:
-        """Run the queries and load what they bring, all of it or nothing; what was fetched until then is kept.
+        """Run the queries and load their rows, all or none; files that are already written are kept after an error.
 
-        Raises ConfigError without address or library, SourceError for a query that the server refuses or that lacks a
-        column, SourceUnavailableError for a server that cannot be reached.
+        Raises ConfigError without address or library, SourceError for a query that fails or lacks a column, and
+        SourceUnavailableError for a server that cannot be reached.
         """
         files: dict[str, list[Path]] = {table.name: [] for table in self.raw_tables}
         for settings in sources:
@@ -84,10 +83,10 @@ class PostgresSource:
 
 
 def _pulled(settings: PostgresSettings, folder: Path, log: Log) -> dict[str, list[Path]]:
-    """The files of each raw table that this pull and the earlier ones of the same queries have brought."""
+    """The files of each raw table, from this pull and earlier pulls of the same queries."""
     folder.mkdir(parents=True, exist_ok=True)
     done: dict[str, list[Path]] = {}
-    told = Told(settings.label, log)
+    progress = ProgressLog(settings.label, log)
     for attempt in Retrying(
         retry=retry_if_exception_type(SourceUnavailableError),
         wait=wait_exponential(max=30),
@@ -98,14 +97,14 @@ def _pulled(settings: PostgresSettings, folder: Path, log: Log) -> dict[str, lis
             for entity, query in settings.queries.items():
                 table = entity if query.incremental_by else f"{entity}{WHOLE}"
                 if table not in done:
-                    done[table] = _Pull(database, settings, entity, query, folder).run(told)
-    told.end()
+                    done[table] = _Pull(database, settings, entity, query, folder).run(progress)
+    progress.end()
     return done
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """How far a query has been read: files written, the newest value seen, and when the last pull saw the database."""
+    """The position of a query: number of files, the maximum of its column, and the time of the last pull."""
 
     packages: int = 0
     newest: str | None = None
@@ -125,17 +124,17 @@ class _Pull:
         self._query = query
         self._sql = query.sql.strip().rstrip(";")
         self._folder = folder
-        # Another text, or another column, is another query: it is read from the beginning.
-        said = json.dumps([self._sql, query.incremental_by])
-        self._stem = f"{entity}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+        # If the text or the column changes, it is another query, which is read from the beginning.
+        identity = json.dumps([self._sql, query.incremental_by])
+        self._stem = f"{entity}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def columns(self) -> Mapping[str, str]:
-        """The types of the result's columns. Raises SourceError where it is not what the entity needs."""
-        found = self._database.columns(self._name, self._sql)
-        names = [name for name, _ in found]
+        """The types of the result's columns. Raises SourceError if it lacks a column that the entity requires."""
+        described = self._database.columns(self._name, self._sql)
+        names = [name for name, _ in described]
         require_distinct(self._where, names)
         require_columns(self._where, self._entity.required_columns, names)
-        types = dict(found)
+        types = dict(described)
         column = self._incremental_by(types)
         if self._query.incremental_by and column is None:
             message = (
@@ -145,29 +144,29 @@ class _Pull:
             raise SourceError(message)
         if column and types[column] not in _TIMES | _NUMBERS:
             message = (
-                f"{self._where}: incremental_by: {column!r} is of type {types[column]}; it has to be a time, a date or "
-                "a whole number, by which new and changed rows come last"
+                f"{self._where}: incremental_by: {column!r} has the type {types[column]}; expected a timestamp, a date "
+                "or an integer that is greater for new and changed rows"
             )
             raise SourceError(message)
         return types
 
-    def run(self, told: Told) -> list[Path]:
-        """Bring what is new to files; all files of the query."""
+    def run(self, progress: ProgressLog) -> list[Path]:
+        """Write new rows to files; return all files of the query."""
         types = self.columns()
         column = self._incremental_by(types)
         if column is None:
-            return [self._whole(told)]
-        self._increments(column, types[column], told)
+            return [self._whole(progress)]
+        self._increments(column, types[column], progress)
         return sorted(self._folder.glob(f"{self._stem}-*.csv"))
 
     def _incremental_by(self, names: Iterable[str]) -> str | None:
         """The column of the result named by ``incremental_by``, in its own spelling."""
-        asked = self._query.incremental_by
-        if asked is None:
+        configured = self._query.incremental_by
+        if configured is None:
             return None
-        return asked if asked in set(names) else by_key(names).get(column_key(asked))
+        return configured if configured in set(names) else by_key(names).get(column_key(configured))
 
-    def _whole(self, told: Told) -> Path:
+    def _whole(self, progress: ProgressLog) -> Path:
         path = self._folder / f"{self._stem}.csv"
         rows = self._database.rows(self._name, f"select * from (\n{self._sql}\n) as query")
         header = next(rows)
@@ -177,32 +176,32 @@ class _Pull:
         if not written.rows and not self._query.may_be_empty and path.is_file() and path.stat().st_size > len(header):
             written.discard()
             message = (
-                f"{self._where}: gives no row, and gave some before. Nothing was taken. If that is right, set "
-                "`may_be_empty: true` for it; if not, look at the query and at what its user may see."
+                f"{self._where}: returned no rows, but had rows before. Nothing was loaded. If this is correct, set "
+                "`may_be_empty: true` for the query; otherwise check the query and the permissions of its user."
             )
             raise SourceError(message)
-        told.add(self._entity.name, written.rows)
+        progress.add(self._entity.name, written.rows)
         written.keep(path)
         return path
 
-    def _increments(self, column: str, kind: str, told: Told) -> None:
+    def _increments(self, column: str, kind: str, progress: ProgressLog) -> None:
         before = self._mark()
         mark = _Mark(before.packages, before.newest, self._database.now())
         rows = self._database.rows(self._name, self._select(column, kind, before))
         header = next(rows)
         position = next(csv.reader([header.decode()])).index(column)
         for package in self._packages(header, rows):
-            told.add(self._entity.name, package.rows)
+            progress.add(self._entity.name, package.rows)
             path, last = self._path(mark.packages), self._path(mark.packages - 1)
             newest = next(csv.reader([package.last.decode()]))[position] or mark.newest
             if package.same_as(last):
-                # The overlap alone: nothing has come since.
+                # Only the rows of the overlap: there are no new rows.
                 package.discard()
                 mark = _Mark(mark.packages, newest, mark.seen_at)
             else:
                 package.keep(path)
                 mark = _Mark(mark.packages + 1, newest, mark.seen_at)
-            # A mark holds up to the last row in a file, and as of when the database was seen.
+            # The mark covers the rows up to the last one in a file, as of the time of this transaction.
             self._write_mark(mark)
 
     def _packages(self, header: bytes, rows: Iterator[bytes]) -> Iterator[_Package]:
@@ -221,15 +220,15 @@ class _Pull:
         name = '"' + column.replace('"', '""') + '"'
         where = ""
         if mark.newest is not None:
-            # Rows without a value cannot be told to be old: they are read each time.
+            # A row without a value may be new, so such rows are read by every pull.
             where = f" where {name} >= {self._bound(kind, mark)} or {name} is null"
-        # Nulls first, so that the last row of every file says how far it goes.
+        # Nulls first, so that the last row of every file has its maximum.
         return f"select * from (\n{self._sql}\n) as query{where} order by {name} nulls first"
 
     def _bound(self, kind: str, mark: _Mark) -> str:
         if kind in _NUMBERS:
             return f"{int(mark.newest or 0)} - {self._query.lookback}"
-        # A time in the future says nothing of what has been read: the database was seen only until then.
+        # A time in the future must not move the position beyond the time of the transaction.
         newest = f"least(cast({_text(mark.newest)} as timestamptz), cast({_text(mark.seen_at)} as timestamptz))"
         return f"cast({newest} - {self._query.lookback} * interval '1 second' as {kind})"
 
@@ -242,7 +241,7 @@ class _Pull:
         except FileNotFoundError:
             return _Mark()
         except (ValueError, TypeError):
-            # Unreadable means unknown: everything is read again, and replaces what it already is.
+            # Without a valid mark, all rows are read again; they replace the rows that were loaded before.
             return _Mark()
 
     def _write_mark(self, mark: _Mark) -> None:
@@ -251,7 +250,7 @@ class _Pull:
 
 
 class _Package:
-    """A file in the making, which is there whole or not at all."""
+    """A file that gets its final name only when it is complete."""
 
     def __init__(self, folder: Path, header: bytes) -> None:
         self._path = folder / ".package.new"
@@ -269,19 +268,19 @@ class _Package:
         self.last = row
 
     def same_as(self, path: Path) -> bool:
-        """Whether a file holds the same."""
+        """Whether a file has the same content."""
         self._file.flush()
         return path.is_file() and filecmp.cmp(self._path, path, shallow=False)
 
     def keep(self, path: Path) -> None:
-        """Give it its name, on disk for good."""
+        """Flush the file to disk and give it its final name."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         self._path.replace(path)
 
     def discard(self) -> None:
-        """Leave no trace."""
+        """Delete the file."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 

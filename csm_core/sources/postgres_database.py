@@ -1,7 +1,7 @@
-"""A PostgreSQL database as a source: one read-only transaction, rows as CSV, errors that never hold the password.
+"""A PostgreSQL database as a source: one read-only transaction, rows as CSV, error messages without the password.
 
-Rows come by ``copy (query) to stdout``. The server gives them out as they come, as a cursor does, so neither side holds
-more than a piece; other than with a cursor, nothing is made of a row on this side but the bytes that go to a file.
+Rows are read with ``copy (query) to stdout``. As with a cursor, the server streams them, so neither side keeps the
+result in memory. Unlike with a cursor, rows are not converted to Python objects: their bytes are written to a file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import psycopg
 
 EXTRA = "postgres"
-# What a server says to whom it knows but does not let in; it gives no code before there is a connection.
-_TO_MEND = (
+# Messages about a wrong address or login. libpq returns no error code before there is a connection.
+_CONFIGURATION_ERRORS = (
     "authentication failed",
     "no password supplied",
     "does not exist",
@@ -34,7 +34,7 @@ _SETTINGS = {"timezone": "UTC", "datestyle": "ISO", "intervalstyle": "iso_8601",
 
 
 def require_psycopg() -> ModuleType:
-    """The library. Raises ConfigError naming the extra where it is not installed."""
+    """The psycopg library. Raises ConfigError with the name of the extra if it is not installed."""
     try:
         import psycopg
     except ImportError:
@@ -43,7 +43,7 @@ def require_psycopg() -> ModuleType:
 
 
 class Database:
-    """A source's database, opened for one transaction that can only read and sees everything as of one moment."""
+    """The database of a source in one read-only transaction, which sees one snapshot."""
 
     def __init__(self, connection: psycopg.Connection[Any], settings: PostgresSettings, secrets: list[str]) -> None:
         self._connection = connection
@@ -52,33 +52,33 @@ class Database:
         self._secrets = secrets
 
     def begin(self) -> None:
-        """Say how times are written and how long a query may take."""
+        """Set the formats of times and the timeout of queries."""
         settings = {**_SETTINGS, "statement_timeout": f"{self._seconds}s", "default_transaction_read_only": "on"}
-        with self.told("the start of the transaction"):
+        with self.translated_errors("starting the transaction"):
             for name, value in settings.items():
                 self._connection.execute(f"set local {name} to '{value}'".encode())
 
     def described(self) -> str:
-        """Which server that is, for `csm doctor`. Raises SourceError if it would let us write."""
-        with self.told("the look at the server"):
+        """Server version and database, for `csm doctor`. Raises SourceError if the transaction can write."""
+        with self.translated_errors("querying the server version"):
             row = self._connection.execute(
                 "select current_setting('server_version'), current_setting('transaction_read_only'), current_database()"
             ).fetchone()
         version, read_only, name = row or ("", "", "")
         if read_only != "on":
-            message = f"{self._label}: the server does not keep the transaction read-only"
+            message = f"{self._label}: the server did not start a read-only transaction"
             raise SourceError(message)
         return f"PostgreSQL {str(version).split()[0]}, database {name}, read-only"
 
     def now(self) -> str:
-        """The moment of which the transaction sees everything, as text with its zone."""
-        with self.told("the look at the server"):
+        """The start time of the transaction, as text with its time zone."""
+        with self.translated_errors("querying the server time"):
             row = self._connection.execute("select cast(now() as text)").fetchone()
         return str(row[0]) if row else ""
 
     def columns(self, name: str, query: str) -> list[tuple[str, str]]:
-        """Name and type of each column of a query's result; nothing of it is read. ``name`` is for messages."""
-        with self.told(name), self._connection.cursor() as cursor:
+        """Name and type of each column of a query's result, without reading rows. ``name`` is for messages."""
+        with self.translated_errors(name), self._connection.cursor() as cursor:
             cursor.execute(f"select * from (\n{query}\n) as query limit 0".encode())
             types = self._connection.adapters.types
             return [
@@ -87,46 +87,46 @@ class Database:
             ]
 
     def rows(self, name: str, query: str) -> Iterator[bytes]:
-        """The result as CSV: the line of column names, then each row by itself."""
+        """The result as CSV: the line of column names, then one item per row."""
         statement = f"copy ({query}) to stdout (format csv, header)".encode()
-        with self.told(name), self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+        with self.translated_errors(name), self._connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in copy:
                 yield bytes(row)
 
     @contextmanager
-    def told(self, name: str) -> Generator[None]:
-        """Turn what the library raises into what a person can read; ``name`` says in what it happened."""
+    def translated_errors(self, name: str) -> Generator[None]:
+        """Turn errors of psycopg into errors of this project; ``name`` is the query or step in the message."""
         psycopg = require_psycopg()
         where = f"{self._label}: {name}"
         try:
             yield
         except psycopg.errors.QueryCanceled as error:
             message = (
-                f"{where}: stopped by the server: {self._said(error)}. It may take {self._seconds} s "
-                "(statement_timeout_seconds): make it faster, read it by increments, or give it more time."
+                f"{where}: cancelled by the server: {self._message(error)}. The limit is {self._seconds} s: make the "
+                "query faster, set `incremental_by`, or increase `statement_timeout_seconds`."
             )
             raise SourceError(message) from None
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            message = f"{where}: may only read: {self._said(error)}"
+            message = f"{where}: the transaction is read-only: {self._message(error)}"
             raise SourceError(message) from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            message = f"{where}: the connection failed: {self._said(error)}"
+            message = f"{where}: the connection failed: {self._message(error)}"
             raise SourceUnavailableError(message) from None
         except psycopg.Error as error:
-            message = f"{where}: refused by the server: {self._said(error)}"
+            message = f"{where}: the query failed: {self._message(error)}"
             raise SourceError(message) from None
 
-    def _said(self, error: psycopg.Error) -> str:
+    def _message(self, error: psycopg.Error) -> str:
         text = error.diag.message_primary or str(error)
         return hidden(text, self._secrets)
 
 
 @contextmanager
 def opened(settings: PostgresSettings) -> Generator[Database]:
-    """A source's database in a read-only transaction, rolled back and closed in the end.
+    """The database of a source in a read-only transaction, which is rolled back and closed at the end.
 
-    Raises ConfigError where the address is missing, is none, or is not let in, and SourceUnavailableError where the
-    server cannot be reached.
+    Raises ConfigError if the address is missing or invalid or the login fails, and SourceUnavailableError if the server
+    cannot be reached.
     """
     psycopg = require_psycopg()
     address = secret(settings.dsn_variable, "the address of the database, postgresql://user:password@host/database")
@@ -136,11 +136,11 @@ def opened(settings: PostgresSettings) -> Generator[Database]:
     try:
         connection = psycopg.connect(**{"application_name": "csm-health", **parts, **wanted})
     except psycopg.Error as error:
-        said = hidden(str(error), secrets)
-        if any(known in said for known in _TO_MEND):
-            message = f"{settings.label}: {settings.dsn_variable} is not let in: {said}"
+        reported = hidden(str(error), secrets)
+        if any(text in reported for text in _CONFIGURATION_ERRORS):
+            message = f"{settings.label}: login with {settings.dsn_variable} failed: {reported}"
             raise ConfigError(message) from None
-        message = f"{settings.label}: the database cannot be reached: {said}"
+        message = f"{settings.label}: the database cannot be reached: {reported}"
         raise SourceUnavailableError(message) from None
     try:
         connection.read_only = True
@@ -153,7 +153,7 @@ def opened(settings: PostgresSettings) -> Generator[Database]:
 
 
 def hidden(text: str, secrets: list[str]) -> str:
-    """One line of a message without what must not be shown."""
+    """A message on one line, without the secrets."""
     for value in secrets:
         text = text.replace(value, "…")
     return " ".join(without_secrets(text).split())[:500]
@@ -165,13 +165,13 @@ def _parts_of(address: str, settings: PostgresSettings) -> Mapping[str, Any]:
         parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(address)
     except psycopg.ProgrammingError:
         message = (
-            f"{settings.label}: {settings.dsn_variable} does not hold the address of a PostgreSQL database: expected "
-            "postgresql://user:password@host/database, special characters of the password as %40 and the like"
+            f"{settings.label}: {settings.dsn_variable} is not the address of a PostgreSQL database; expected "
+            "postgresql://user:password@host/database, with special characters percent-encoded (@ as %40)"
         )
         raise ConfigError(message) from None
     try:
         for host in str(parts.get("host") or "").split(","):
-            # A folder is where the server's socket is.
+            # A folder is the location of a Unix socket.
             if host and not host.startswith(("/", "@")):
                 checked_host(f"[{host}]" if ":" in host else host)
         for port in str(parts["port"]).split(",") if parts.get("port") is not None else ():

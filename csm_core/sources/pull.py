@@ -1,8 +1,9 @@
-"""Records of web APIs brought to files, by dlt: it keeps the cursor, and packages that a killed run left behind.
+"""Writes records of web APIs to files, with dlt. dlt stores the cursor and the packages of an interrupted run.
 
-A stream gives pages of records and notes in its state where it is. Every so many pages are a package of their own,
-brought to files together with the state: a run that is killed goes on from the last one. The files are JSON lines, each
-record as it came, and are then loaded as any others are. dlt moves whole files and looks into no record.
+A stream yields pages of records and writes its position to its state. A fixed number of pages form a package, which dlt
+writes to files together with the state: an interrupted pull resumes after its last package. The files are JSON lines
+with the unchanged records, and the loader loads them like any other files. dlt moves whole files and does not parse
+records.
 """
 
 from __future__ import annotations
@@ -24,33 +25,33 @@ from csm_core.sources.files import readable_files
 Page = tuple[str, Sequence[MutableMapping[str, Any]]]
 State = MutableMapping[str, Any]
 Stream = Callable[[State], Iterator[Page]]
-"""Gives (table, records); what it has noted in its state by then has to be true once the page is written. ``state`` has
-``more`` set as long as there is something left of this pull."""
+"""Yields (table, records). When it yields a page, its state must be correct for the time after that page is written.
+``state`` has ``more`` set until the pull is complete."""
 
 PAGES_PER_PACKAGE = 500
 _DATASET = "records"
-_SAY_EVERY = 20_000
+_LOG_EVERY = 20_000
 _SETTINGS = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "RUNTIME__LOG_LEVEL": "ERROR",
-    # What has arrived in the files need not be kept a second time.
+    # The files have the records; dlt does not need to keep a second copy.
     "LOAD__DELETE_COMPLETED_JOBS": "true",
 }
-# The fastest: the files are read a few times and then only kept.
+# The fastest level: the files are read a few times and then only stored.
 _GZIP_LEVEL = 1
 
 
 def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pages: int | None = None) -> int:
-    """Bring what a stream gives to files below ``folder``, so many ``pages`` at a time; returns the number of records.
+    """Write the records of a stream to files below ``folder``, ``pages`` pages per package; return their number.
 
-    Raises what the stream raises, ConfigError without dlt, and SourceUnavailableError when writing fails.
+    Raises the errors of the stream, ConfigError without dlt, and SourceUnavailableError if writing fails.
     """
     dlt = require_dlt(system)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     folder.mkdir(parents=True, exist_ok=True)
     fetched = folder / "fetched"
-    # What a killed pull had fetched since its last package is fetched again.
+    # An interrupted pull fetches the pages after its last package again.
     shutil.rmtree(fetched, ignore_errors=True)
     fetched.mkdir()
     pipeline = dlt.pipeline(
@@ -59,20 +60,20 @@ def pull(system: str, label: str, stream: Stream, folder: Path, log: Log, *, pag
         destination=dlt.destinations.filesystem(bucket_url=(folder / "files").resolve().as_uri()),
         dataset_name=_DATASET,
     )
-    told = Told(label, log)
+    progress = ProgressLog(label, log)
     _finish(pipeline, label)
     more = True
     while more:
         with tempfile.TemporaryDirectory(dir=fetched) as place:
-            more = _package(dlt, pipeline, stream, told, _Files(Path(place)), pages or PAGES_PER_PACKAGE)
-    told.end()
-    return told.records
+            more = _package(dlt, pipeline, stream, progress, _Files(Path(place)), pages or PAGES_PER_PACKAGE)
+    progress.end()
+    return progress.records
 
 
-def _package(dlt: Any, pipeline: Any, stream: Stream, told: Told, files: _Files, pages: int) -> bool:
-    """Bring so many pages to files, with the state; whether something of the pull is left."""
+def _package(dlt: Any, pipeline: Any, stream: Stream, progress: ProgressLog, files: _Files, pages: int) -> bool:
+    """Write up to ``pages`` pages and the state to files; return whether pages of the pull are left."""
     left: list[bool] = []
-    label = told.label
+    label = progress.label
 
     @dlt.resource(name=label)
     def records() -> Iterator[Any]:
@@ -80,7 +81,7 @@ def _package(dlt: Any, pipeline: Any, stream: Stream, told: Told, files: _Files,
             state = dlt.current.resource_state()
             for number, (table, page) in enumerate(stream(state), start=1):
                 files.add(table, page)
-                told.add(table, len(page))
+                progress.add(table, len(page))
                 if number >= pages and state.get("more"):
                     left.append(True)
                     break
@@ -88,35 +89,35 @@ def _package(dlt: Any, pipeline: Any, stream: Stream, told: Told, files: _Files,
             named = dlt.mark.make_hints(table_name=table, columns={"id": {"data_type": "text"}})
             yield dlt.mark.with_file_import(str(path), "jsonl", count, hints=named)
 
-    with _told_as_ours(label):
+    with _translated_errors(label):
         pipeline.run(records(), loader_file_format="jsonl")
     return bool(left)
 
 
 def _finish(pipeline: Any, label: str) -> None:
-    """Bring the packages to files that a killed pull had fetched: with these left, dlt would fetch nothing new."""
-    with _told_as_ours(label):
+    """Write the packages of an interrupted pull to files; while packages are pending, dlt fetches nothing new."""
+    with _translated_errors(label):
         if pipeline.has_pending_data:
             pipeline.normalize()
             pipeline.load()
 
 
 @contextmanager
-def _told_as_ours(label: str) -> Generator[None]:
+def _translated_errors(label: str) -> Generator[None]:
     try:
         yield
-    except Exception as error:  # noqa: BLE001  # whatever dlt made of it, told in our own words
+    except Exception as error:  # noqa: BLE001  # dlt wraps the errors of the stream in errors of its own
         raise _cause(error, label) from None
 
 
 def pulled_files(folder: Path, table: str) -> list[Path]:
-    """The files of a table that earlier pulls and this one have brought below ``folder``."""
-    found = folder / "files" / _DATASET / table
-    return readable_files(found) if found.is_dir() else []
+    """The files of a table that this pull and earlier ones wrote below ``folder``."""
+    table_folder = folder / "files" / _DATASET / table
+    return readable_files(table_folder) if table_folder.is_dir() else []
 
 
 class _Files:
-    """One file of JSON lines for each table of a package, in a folder that is there."""
+    """One file of JSON lines per table of a package, in an existing folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -140,29 +141,29 @@ class _Files:
         self._closing.close()
 
 
-class Told:
-    """Says how far a pull is."""
+class ProgressLog:
+    """Logs the progress of a pull."""
 
     def __init__(self, label: str, log: Log) -> None:
         self.label = label
         self._log = log
-        self._next = _SAY_EVERY
+        self._next = _LOG_EVERY
         self.records = 0
 
     def add(self, table: str, records: int) -> None:
-        """Count records of a table, and say so from time to time."""
+        """Count records of a table; log the total every 20,000 records."""
         self.records += records
         if self.records >= self._next:
-            self._next = self.records + _SAY_EVERY
+            self._next = self.records + _LOG_EVERY
             self._log.info("records fetched", source=self.label, records=self.records, table=table)
 
     def end(self) -> None:
-        """Say that the source has been read."""
+        """Log that the pull is complete."""
         self._log.info("source read", source=self.label, records=self.records)
 
 
 def _cause(error: BaseException, label: str) -> CSMError:
-    """Our own error inside what dlt made of it; dlt's own message may quote what must not be shown."""
+    """The project's own error inside an error of dlt; the message of dlt may contain secrets."""
     inner: BaseException | None = error
     seen: set[int] = set()
     while inner is not None and id(inner) not in seen:
@@ -170,4 +171,4 @@ def _cause(error: BaseException, label: str) -> CSMError:
         if isinstance(inner, CSMError):
             return inner
         inner = inner.__cause__ or inner.__context__
-    return SourceUnavailableError(f"{label}: what was fetched cannot be written: {type(error).__name__}")
+    return SourceUnavailableError(f"{label}: the fetched records cannot be written: {type(error).__name__}")

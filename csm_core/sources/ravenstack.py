@@ -1,6 +1,6 @@
-"""The source system ``ravenstack``: a third-party data set of five CSV files in its own format, loaded as it is.
+"""The source system ``ravenstack``: a third-party data set of five CSV files, loaded unchanged.
 
-What its columns mean is the business of the staging models in ``sql/staging/ravenstack``.
+The staging models in ``sql/staging/ravenstack`` map its columns.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class RavenStackSource:
         return RAW_TABLES
 
     def check(self, settings: RavenStackSettings) -> str:
-        """Say that the five files are there. Raises SourceError for one that is not."""
+        """Report that the five files exist. Raises SourceError for a missing file."""
         return f"{settings.path}: {counted(len(data_files(settings).read), 'file')}"
 
     def load(
@@ -135,11 +135,11 @@ class RavenStackSource:
         folder: Path,  # noqa: ARG002  # nothing is fetched
         log: Log,
     ) -> list[LoadResult]:
-        """Load the five files, all or none. Raises SourceError for one that is not there or cannot be read."""
-        found = [data_files(settings).read for settings in sources]
+        """Load the five files, all or none. Raises SourceError for a missing or unreadable file."""
+        by_source = [data_files(settings).read for settings in sources]
         return load_tables(
             connection,
-            [(table, [path for files in found for path in files[table.name]]) for table in RAW_TABLES],
+            [(table, [path for files in by_source for path in files[table.name]]) for table in RAW_TABLES],
             loaded_at=loaded_at,
             log=log,
         )

@@ -27,11 +27,11 @@ from csm_core.sources.zendesk import ZENDESK
 
 
 class SourceSystem(Protocol):
-    """How the records of one vendor reach raw tables."""
+    """A source system: loads the records of one vendor into raw tables."""
 
     @property
     def name(self) -> str:
-        """The name under ``sources:`` and of the folder of staging models."""
+        """The name of the system under ``sources:`` and of its folder of staging models."""
         ...
 
     @property
@@ -40,9 +40,9 @@ class SourceSystem(Protocol):
         ...
 
     def check(self, settings: Any) -> str:
-        """Look whether a source can be read, without loading: what was found, in one line, for `csm doctor`.
+        """Check that a source can be read, without loading it; return one line for `csm doctor`.
 
-        Raises ConfigError or SourceError for what a person has to mend, SourceUnavailableError for what may pass.
+        Raises ConfigError or SourceError for problems that must be fixed, SourceUnavailableError for temporary ones.
         """
         ...
 
@@ -55,9 +55,9 @@ class SourceSystem(Protocol):
         folder: Path,
         log: Log,
     ) -> list[LoadResult]:
-        """Bring what is new of all sources of the system into the raw tables, all of it or nothing.
+        """Load the new records of all sources of the system into the raw tables, all or none.
 
-        ``sources`` are settings of the system, ``folder`` is where it may keep what it fetched (it outlives runs). One
+        ``sources`` are settings of the system. ``folder`` is for fetched files; it is kept between runs. Returns one
         result per raw table.
         """
         ...
@@ -84,12 +84,12 @@ def record_kinds(name: str) -> tuple[RecordKind, ...]:
 
 
 def system_names() -> tuple[str, ...]:
-    """The names of the systems that there are."""
+    """The names of all systems."""
     return tuple(_SYSTEMS)
 
 
 def get_system(name: str) -> SourceSystem:
-    """The system of that name. Raises ConfigError, with the nearest name, for one that there is not."""
+    """The system with this name. Raises ConfigError, with the most similar name, for an unknown one."""
     if name in _SYSTEMS:
         return _SYSTEMS[name]
     near = difflib.get_close_matches(name, _SYSTEMS, n=1, cutoff=0.5)

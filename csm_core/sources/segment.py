@@ -1,9 +1,8 @@
-"""The source system ``segment``: events in Segment's shape, from files or from the tables of its warehouse schema.
+"""The source system ``segment``: events in Segment's format, from files or from the tables of its warehouse schema.
 
-Keys are read as the HTTP API writes them (``messageId``), as the warehouse writes them (``message_id``), in lower case,
-and as RudderStack and Jitsu write them, from every kind of source. The user, event and time of a call are extracted
-when it is loaded, since there are too many calls to parse their JSON in every run. Identify and group calls are few;
-they are records of the kinds ``identify`` and ``group``.
+All inputs may use the keys of the HTTP API (``messageId``), of the warehouse (``message_id``), in lower case, or of
+RudderStack and Jitsu. The loader extracts the user, event and time of a call, since there are too many calls to parse
+their JSON in every run. Identify and group calls are few; they are records of the kinds ``identify`` and ``group``.
 """
 
 from __future__ import annotations
@@ -40,24 +39,24 @@ def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, 
     )
 
 
-# A user may be the id, and a company the name, instead of an object.
+# Instead of an object, a user may be an id, and a company a name.
 _OR_TEXT = ("user", "eventn_ctx.user", "context.traits.company")
 
 
 def _json_texts(where: str = "") -> tuple[JsonText, ...]:
-    """The objects of a call, an outer one before those in it."""
+    """The objects of a call, each before the objects inside it."""
     return (
         *(JsonText(path, where) for path in ("properties", "traits", "context", "context.traits", "eventn_ctx")),
         *(JsonText(path, where, may_be_text=True) for path in _OR_TEXT),
     )
 
 
-# Identify and group calls are records of a kind, which names their fields.
+# The fields of identify and group calls are declared by their record kinds.
 _NO_HELPER = "(call_type is null or lower(trim(call_type)) not in ('identify', 'user_identify', 'group'))"
 
 SEGMENT = VendorSource(
     name=SYSTEM,
-    # Dumps have calls of all types in one file.
+    # Segment's dumps have calls of all types in one file.
     records={"events": USAGE_EVENTS, **_CALLS},
     own=_CALLS,
     landed_required=dict.fromkeys([f"{SYSTEM}_{name}" for name in _CALLS], ("id|message_id|messageId",)),

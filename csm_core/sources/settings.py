@@ -1,8 +1,7 @@
-"""What an entry under ``sources:`` may say, one model per source system, told apart by ``system``.
+"""The settings of an entry under ``sources:``, one model per source system, selected by ``system``.
 
-Three ways in, of which a system offers those that make sense for it: ``path`` (a folder of files), ``tables`` (tables
-that another tool lands in a warehouse) and ``api``. Secrets are never settings: an ``api`` names the environment
-variable that holds its key.
+A system supports one or more of three inputs: ``path`` (a folder of files), ``tables`` (tables that another tool lands
+in a warehouse) and ``api``. Secrets are never settings: an ``api`` names the environment variable with its key.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from csm_core.sources.settings_base import (
     ApiSettings,
     BaseUrl,
     LandingPlace,
-    SeveralWaysIn,
+    SeveralInputs,
     SourceSettings,
     VendorSettings,
     require_entities,
@@ -44,9 +43,9 @@ class StripeApi(ApiSettings, frozen=True):
 
 
 class StripeSettings(VendorSettings, frozen=True):
-    """Stripe. ``account_key`` is the key of a customer's metadata that holds the account's id.
+    """Stripe. ``account_key`` is the key of the customer's metadata with the account id.
 
-    Only billing periods of at least ``renewal_months`` months end with a decision to renew.
+    Only billing periods of at least ``renewal_months`` months have a renewal date.
     """
 
     system: Literal["stripe"]
@@ -57,9 +56,9 @@ class StripeSettings(VendorSettings, frozen=True):
 
 
 class ZendeskApi(ApiSettings, frozen=True):
-    """Zendesk's API. ``{subdomain}`` in ``base_url`` is filled from ``subdomain``, else from its variable.
+    """Zendesk's API. ``{subdomain}`` in ``base_url`` is replaced by ``subdomain``, or else by its variable.
 
-    ``login`` says what the key is: an API token, which belongs to an e-mail address, or an OAuth access token.
+    ``login`` is the type of the key: an API token, which belongs to an e-mail address, or an OAuth access token.
     """
 
     base_url: BaseUrl = "https://{subdomain}.zendesk.com"
@@ -71,7 +70,7 @@ class ZendeskApi(ApiSettings, frozen=True):
 
 
 class ZendeskEscalation(ConfigModel, frozen=True):
-    """What makes a ticket an escalation: any of these tags or priorities, or a field (with one of the values)."""
+    """The conditions for an escalation: one of these tags or priorities, or a field (with one of the values)."""
 
     tags: tuple[str, ...] = ("escalated",)
     priorities: tuple[Literal["low", "normal", "high", "urgent"], ...] = ()
@@ -80,10 +79,10 @@ class ZendeskEscalation(ConfigModel, frozen=True):
 
 
 class ZendeskSettings(VendorSettings, frozen=True):
-    """Zendesk Support. ``account_key``: ``external_id``, or the key of an organisation field with the account's id.
+    """Zendesk Support. ``account_key``: ``external_id``, or the key of an organisation field with the account id.
 
-    ``without_organization`` says whether requesters who belong to no organisation are customers to be matched,
-    ``sentiment`` whether what nobody rated gets a sentiment by the words of its text.
+    ``without_organization`` sets whether requesters without an organisation are matched with accounts or ignored.
+    ``sentiment`` sets whether tickets without a rating get a sentiment from their text.
     """
 
     system: Literal["zendesk"]
@@ -96,16 +95,16 @@ class ZendeskSettings(VendorSettings, frozen=True):
 
 
 class SegmentTables(LandingPlace, frozen=True):
-    """The tables of Segment's own warehouse schema, whoever lands them."""
+    """The tables of Segment's warehouse schema, landed by any tool."""
 
     by: Literal["segment"] = "segment"
 
 
 class SegmentRule(ConfigModel, frozen=True):
-    """What an event says of a feature. ``event`` is its name; ``*`` stands for any text.
+    """A rule that maps events to a feature. ``event`` is the name of the event; ``*`` matches any text.
 
-    The feature is what the event's ``property`` holds, by way of ``values`` where there are any, else ``feature``.
-    ``quantity`` is the property with how many events one stands for.
+    The feature is the value of ``property``, translated by ``values`` if they are set, or else ``feature``.
+    ``quantity`` is the property with the number of events that an event counts for.
     """
 
     event: str = Field(min_length=1)
@@ -115,22 +114,22 @@ class SegmentRule(ConfigModel, frozen=True):
     quantity: str | None = Field(default=None, pattern=PROPERTY)
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_an_effect(self) -> Self:
         if self.feature is None and self.property is None and self.quantity is None:
-            message = "give `feature`, `property` or `quantity`: the rule says nothing of the event"
+            message = "the rule has no effect; set `feature`, `property` or `quantity`"
             raise ValueError(message)
         if self.values and self.property is None:
-            message = "`values` are those of a property: give `property`"
+            message = "`values` requires `property`; set the property that has the values"
             raise ValueError(message)
         return self
 
 
-class SegmentSettings(SeveralWaysIn, frozen=True):
-    """Events in Segment's shape. ``account_key``: the trait of a group with the account's id, or ``group_id``.
+class SegmentSettings(SeveralInputs, frozen=True):
+    """Events in Segment's format. ``account_key``: the trait of a group with the account id, or ``group_id``.
 
-    ``features`` are looked through in order, the first that names an event decides. ``without_group`` says whether
-    users who belong to no group are customers to be matched, ``pages`` whether page views are usage. An event that is
-    dated more than ``clock_skew_seconds`` after it was received happened when it was received.
+    The first rule in ``features`` that matches an event applies. ``without_group`` sets whether users without a group
+    are matched with accounts or ignored, ``pages`` whether page views count as usage. An event with a time more than
+    ``clock_skew_seconds`` after it was received gets the time at which it was received.
     """
 
     system: Literal["segment"]
@@ -165,7 +164,7 @@ class HubSpotApi(ApiSettings, frozen=True):
 
 
 class HubSpotAccounts(ConfigModel, frozen=True):
-    """Which property of a company becomes which column of ``accounts``; none: the column stays empty."""
+    """The property of a company for each column of ``accounts``; without one, the column is null."""
 
     account_name: str = Field(default="name", pattern=HUBSPOT_PROPERTY)
     tenant_id: str | None = Field(default=None, pattern=HUBSPOT_PROPERTY)
@@ -177,17 +176,17 @@ class HubSpotAccounts(ConfigModel, frozen=True):
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """The names of the properties that are asked for."""
+        """The names of the configured properties."""
         return tuple(name for name in self.model_dump().values() if name)
 
 
 class HubSpotSettings(VendorSettings, frozen=True):
-    """HubSpot. ``account_key`` is the property of a company that holds the account's id.
+    """HubSpot. ``account_key`` is the property of a company with the account id.
 
-    Companies, and contacts of no company, are customers in these lifecycle stages, or without one, or once they are
-    matched with an account; an empty list: all are. ``roles`` says what the values of a contact's ``role_property``
-    mean. ``internal`` are the engagements that are no contact with the customer. With ``accounts`` companies become
-    accounts as well.
+    Companies, and contacts without a company, are customers if their lifecycle stage is empty or in
+    ``customer_stages``, or if they are matched with an account; with an empty list, all are customers. ``roles`` maps
+    the values of ``role_property`` to roles. ``internal`` lists engagement types that do not count as contact with the
+    customer. With ``accounts``, companies also become accounts.
     """
 
     system: Literal["hubspot"]
@@ -201,8 +200,8 @@ class HubSpotSettings(VendorSettings, frozen=True):
 
     @field_validator("accounts", mode="before")
     @classmethod
-    def _asked_for(cls, value: object) -> object:
-        """``true`` asks for accounts with the usual properties."""
+    def _defaults_for_true(cls, value: object) -> object:
+        """Replace ``true`` by the default properties."""
         if isinstance(value, bool):
             return {} if value else None
         return value
@@ -216,7 +215,7 @@ class DelightedApi(ApiSettings, frozen=True):
 
 
 class DelightedColumns(ConfigModel, frozen=True):
-    """How the columns of an export are called, where they are called otherwise than the fields of the API."""
+    """The column names of an export, if they differ from the field names of the API."""
 
     id: str = "id"
     person: str = "person"
@@ -228,9 +227,9 @@ class DelightedColumns(ConfigModel, frozen=True):
 
 
 class DelightedSettings(VendorSettings, frozen=True):
-    """Delighted: NPS answers. ``account_key`` is the property of a person that holds the account's id.
+    """Delighted: NPS responses. ``account_key`` is the property of a person with the account id.
 
-    ``without_account`` applies to an answer that names no account and whose respondent is not in the account map: it is
+    ``without_account`` applies to a response without an account id if the respondent is not in the account map: it is
     rejected as unmatched (``match``) or ignored (``ignore``).
     """
 
@@ -242,11 +241,11 @@ class DelightedSettings(VendorSettings, frozen=True):
 
 
 class PostgresQuery(ConfigModel, frozen=True):
-    """A query whose rows are records of one entity, with the columns of the staged contract.
+    """A query that returns the records of one entity, with the columns of the staged contract.
 
-    Read whole each time, the rows take the place of the earlier ones; no row at all where there were some is an error,
-    unless it ``may_be_empty``. With ``incremental_by``, a column of the result, only rows are read that are not older
-    than the newest one before, less ``lookback``: seconds of a time, else in the column's own unit.
+    By default every run reads all rows, which replace the earlier ones; an empty result after a result with rows is an
+    error, unless ``may_be_empty`` is set. With ``incremental_by``, a column of the result, a run reads only rows whose
+    value is at least the maximum read before, minus ``lookback`` (seconds for times, else the unit of the column).
     """
 
     sql: str = Field(pattern=r"\S")
@@ -256,7 +255,7 @@ class PostgresQuery(ConfigModel, frozen=True):
 
 
 class PostgresSettings(SourceSettings, frozen=True):
-    """A PostgreSQL database, whose address with user and password is in the environment; ``queries`` by entity."""
+    """A PostgreSQL database; ``dsn_variable`` names the variable with its address. ``queries`` are by entity."""
 
     system: Literal["postgres"]
     dsn_variable: str = Field(default="CSM_POSTGRES_DSN", pattern=VARIABLE)
@@ -283,4 +282,4 @@ AnySource = Annotated[
     | RavenStackSettings,
     Field(discriminator="system"),
 ]
-"""Every system's settings; a new system adds its model here."""
+"""The settings of all systems. To add a system, add its model here."""

@@ -1,4 +1,4 @@
-"""What the settings of several source systems share: names, ways in, and how a web API is reached."""
+"""Base classes for the settings of source systems: names, inputs, and web APIs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 
 
 def _address(value: str) -> str:
-    # Zendesk's address has a placeholder that is filled when the API is called.
+    # Zendesk's address has a placeholder that is replaced when the API is called.
     checked_address(value.replace("{subdomain}", "subdomain"))
     return value
 
@@ -25,19 +25,19 @@ BaseUrl = Annotated[str, AfterValidator(_address)]
 
 
 class SourceSettings(ConfigModel, frozen=True):
-    """What all systems share. ``name`` tells several sources of one system apart and defaults to the system."""
+    """Settings of all systems. ``name`` distinguishes several sources of one system; default: the system."""
 
     system: str
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,40}$")
 
     @property
     def label(self) -> str:
-        """The name that the records of this source carry as ``_source``."""
+        """The name of the source, which its records have in ``_source``."""
         return self.name or self.system
 
 
 class LandingPlace(ConfigModel, frozen=True):
-    """Where tables land: in a DuckDB file (``schema`` names where in it), or in a folder as a file or folder each."""
+    """The location of landed tables: a schema of a DuckDB file, or a folder with one file or folder per table."""
 
     path: Path
     schema_name: str = Field(default="main", alias="schema")
@@ -49,28 +49,28 @@ class LandedTables(LandingPlace, frozen=True):
     by: Literal["fivetran", "airbyte"]
 
 
-class SeveralWaysIn(SourceSettings, frozen=True):
-    """A system with more than one way in: exactly one of those among ``path``, ``tables`` and ``api`` is given."""
+class SeveralInputs(SourceSettings, frozen=True):
+    """A system with several inputs: exactly one of ``path``, ``tables`` and ``api`` must be set."""
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
-        ways = [name for name in ("path", "tables", "api") if name in type(self).model_fields]
-        given = [name for name in ways if getattr(self, name) is not None]
-        if len(given) != 1:
-            message = f"give exactly one of {', '.join(ways)}; {' and '.join(given) or 'none'} given"
+    def _one_input(self) -> Self:
+        inputs = [name for name in ("path", "tables", "api") if name in type(self).model_fields]
+        present = [name for name in inputs if getattr(self, name) is not None]
+        if len(present) != 1:
+            message = f"set exactly one of {', '.join(inputs)}; found {' and '.join(present) or 'none'}"
             raise ValueError(message)
         return self
 
 
-class VendorSettings(SeveralWaysIn, frozen=True):
-    """A system read from files of its records, from tables that another tool lands, or by its API."""
+class VendorSettings(SeveralInputs, frozen=True):
+    """A system that is read from files of its records, from tables that another tool lands, or from its API."""
 
     path: Path | None = None
     tables: LandedTables | None = None
 
 
 class ApiSettings(ConfigModel, frozen=True):
-    """How a web API is asked: address, the environment variable with the key, patience."""
+    """Settings of a web API: address, environment variable with the key, timeout and attempts."""
 
     base_url: BaseUrl
     key_variable: str = Field(pattern=VARIABLE)

@@ -1,4 +1,4 @@
-"""``run.sources``: the configured sources and their settings, for the SQL that has to know them."""
+"""``run.sources``: the configured sources and their settings, for SQL models that use them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ TABLE = "run.sources"
 
 
 def settings_text(settings: SourceSettings) -> str:
-    """What a source is told by its configuration, as JSON text; the same for the same settings."""
+    """The settings of a source as JSON text; equal settings have equal text."""
     return json.dumps(settings.model_dump(mode="json", by_alias=True), sort_keys=True)
 
 
-def remember_sources(connection: duckdb.DuckDBPyConnection, system: str, sources: Sequence[SourceSettings]) -> None:
-    """Write a system's sources: ``system``, ``_source`` (the name that its records carry), ``settings`` (JSON)."""
+def write_source_settings(
+    connection: duckdb.DuckDBPyConnection, system: str, sources: Sequence[SourceSettings]
+) -> None:
+    """Write the sources of a system: ``system``, ``_source`` (the name in its records), ``settings`` (JSON)."""
     connection.execute(f"delete from {TABLE} where system = ?", [system])
     for source in sources:
         connection.execute(f"insert into {TABLE} values (?, ?, ?)", [system, source.label, settings_text(source)])

@@ -1,9 +1,9 @@
-"""Stripe's API: everything once, then what changed, by its events; invoices that were open are read again every time.
+"""Stripe's API: the first pull lists all records, later pulls read events and request open invoices again.
 
-The first pull lists all customers, subscriptions, invoices, credit notes and prices. Later ones read the events since
-the last pull: each holds the object at that time, and the newest version of an object counts. Stripe keeps events for
-30 days: after a longer pause everything is listed again. Events of subscriptions are stored as well: they are the
-history of seats and of new prices. A truncated list inside a record is fetched completely.
+The first pull lists all customers, subscriptions, invoices, credit notes and prices. Later pulls read the events since
+the last pull: each event contains the object at that time, and the latest version of an object is used. Stripe keeps
+events for 30 days; after a longer pause all records are listed again. Events of subscriptions are stored as well: they
+are the history of seats and prices. A truncated list inside a record is fetched completely.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ KEPT_DAYS = 25
 PAGE = 100
 _DAY = 86_400
 _CLOCKS_APART = 600
-"""Seconds that this machine's clock may be ahead of Stripe's without an event being missed."""
+"""The number of seconds by which the local clock may be ahead of Stripe's clock without missing an event."""
 
 
 def connect(settings: StripeApi) -> WebApi:
@@ -61,16 +61,16 @@ def connect(settings: StripeApi) -> WebApi:
 
 
 def reach(settings: StripeApi) -> str:
-    """Ask for one customer, to see whether address and key are right. Raises as ``WebApi.get``."""
+    """Request one customer to check the address and the key. Raises as ``WebApi.get``."""
     connect(settings).get("/v1/customers", {"limit": 1})
-    return f"{settings.base_url} answers, {settings.key_variable} is accepted"
+    return f"{settings.base_url} is reachable, the key in {settings.key_variable} is valid"
 
 
 class StripeStream:
-    """What a pull brings.
+    """The stream of a pull.
 
-    The state of a pull: ``mode`` while it goes on, ``step`` and ``after`` in the lists, ``since`` (seconds) up to which
-    changes are known, ``open`` the ids of invoices that were open.
+    Its state: ``mode`` during a pull, ``step`` and ``after`` (the position in the lists), ``since`` (the time in
+    seconds up to which changes are read), and ``open`` (the ids of invoices that were open).
     """
 
     def __init__(self, api: WebApi, clock: Callable[[], float] = time.time) -> None:
@@ -81,8 +81,8 @@ class StripeStream:
         """Pages of records by table; see ``csm_core.sources.pull.Stream``."""
         now = int(self._clock())
         if not state.get("mode"):
-            known = state.get("since")
-            whole = known is None or now - known > KEPT_DAYS * _DAY
+            since = state.get("since")
+            whole = since is None or now - since > KEPT_DAYS * _DAY
             state.update(mode="whole" if whole else "changes", step=0, after=None, started=now, more=True)
         if state["mode"] == "whole":
             yield from self._lists(state)
@@ -103,13 +103,16 @@ class StripeStream:
                     state["after"] = after
                     yield table, page
             except ConfigError:
-                # A restricted key may lack access to prices. Some earlier prices are then not known.
+                # A restricted key may lack access to prices; then the interval of some earlier prices is missing.
                 if table != OPTIONAL:
                     raise
         state["step"] = len(LISTS)
 
     def _events(self, state: State, *, since: int, objects: bool) -> Iterator[Page]:
-        """Events are newest first: an object's first is its latest. Not cut into packages, so that this stays true."""
+        """The objects of events. Events are newest first, so the first one of an object counts.
+
+        The events of a pull are one package, so that this holds across pages.
+        """
         seen: set[str] = set()
         unsettled: set[str] = set()
         gathered: dict[str, list[dict[str, Any]]] = {}
@@ -124,15 +127,15 @@ class StripeStream:
                 if changed.get("id") in seen or changed.get("id") in unsettled:
                     continue
                 if table == "invoices" and changed.get("status") in UNSETTLED:
-                    # It is read again anyway, and may be further by now.
+                    # The invoice is requested again below; its state may have changed since the event.
                     unsettled.add(changed["id"])
                     continue
                 seen.add(changed["id"])
                 gathered.setdefault(table, []).append(self._completed(changed))
         if objects:
-            asked = unsettled.union(state.get("open", []))
-            gathered.setdefault("invoices", []).extend(self._open_again(asked, seen))
-            # An invoice that no longer exists was a draft that was deleted: only drafts can be.
+            requested = unsettled.union(state.get("open", []))
+            gathered.setdefault("invoices", []).extend(self._open_again(requested, seen))
+            # An invoice that no longer exists was a draft: Stripe can delete only drafts.
             state["open"] = sorted(set(state.get("open", [])) & seen)
         for table, records in gathered.items():
             self._note_open(state, table, records)
@@ -143,7 +146,7 @@ class StripeStream:
         try:
             first = next(pages)
         except SourceError:
-            # An API that does not know the filter gives all events.
+            # An API without this filter returns all events.
             pages = self._pages("/v1/events", {"created[gte]": since}, None)
             first = next(pages)
         yield first[0]
@@ -151,20 +154,19 @@ class StripeStream:
             yield page
 
     def _open_again(self, unsettled: set[str], seen: set[str]) -> Iterator[dict[str, Any]]:
-        """Invoices that are or were open, since some changes have no event."""
-        known = unsettled - seen
+        """Invoices that are or were open; some changes of invoices have no event."""
+        remaining = unsettled - seen
         try:
             for page, _ in self._pages("/v1/invoices", {"status": "open"}, None):
                 for invoice in page:
                     if invoice["id"] not in seen:
-                        known.discard(invoice["id"])
+                        remaining.discard(invoice["id"])
                         seen.add(invoice["id"])
                         yield invoice
         except (SourceError, SourceUnavailableError):
-            # If the API does not support the filter, each invoice is requested; an API that is down fails there as
-            # well.
-            known = unsettled - seen
-        for name in sorted(known):
+            # If the API does not support the filter, each invoice is requested; an unavailable API fails there as well.
+            remaining = unsettled - seen
+        for name in sorted(remaining):
             invoice = self._api.get(f"/v1/invoices/{name}", may_be_missing=True)
             if invoice and not invoice.get("deleted"):
                 seen.add(name)
@@ -184,13 +186,13 @@ class StripeStream:
     def _pages(
         self, path: str, parameters: dict[str, Any], after: str | None
     ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
-        """The pages of a list, each with the id that the next one begins after."""
+        """The pages of a list, each with the id after which the next one begins."""
         more = True
         paging = Paging(f"{SYSTEM}: {path}", SourceUnavailableError)
         while more:
-            asked = {**parameters, "limit": PAGE, **({"starting_after": after} if after else {})}
-            # Not every emulator and proxy has credit notes and prices.
-            answer = self._api.get(path, asked, may_be_missing=path in ("/v1/credit_notes", f"/v1/{OPTIONAL}"))
+            query = {**parameters, "limit": PAGE, **({"starting_after": after} if after else {})}
+            # Some emulators and proxies have no credit notes and prices.
+            answer = self._api.get(path, query, may_be_missing=path in ("/v1/credit_notes", f"/v1/{OPTIONAL}"))
             page = cast("list[dict[str, Any]]", answer.get("data") or [])
             more = bool(answer.get("has_more"))
             after = str(page[-1]["id"]) if page else None
@@ -199,16 +201,16 @@ class StripeStream:
             yield [self._completed(record) for record in page], after
 
     def _completed(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record with all of its lines and items: a list inside a record has only the first."""
+        """The record with all of its lines and items; a list inside a record may be truncated."""
         for name, default in LISTS_INSIDE.items():
             inner = record.get(name)
             if isinstance(inner, dict) and inner.get("has_more"):
-                held = cast("dict[str, Any]", inner)
-                path, asked = default(record)
-                if held.get("url"):
-                    path, _, query = str(held["url"]).partition("?")
+                truncated = cast("dict[str, Any]", inner)
+                path, parameters = default(record)
+                if truncated.get("url"):
+                    path, _, query = str(truncated["url"]).partition("?")
                     # The address of items does not name the subscription in every version of the API.
-                    asked |= dict(part.split("=", 1) for part in query.split("&") if "=" in part)
-                entries = [entry for page, _ in self._pages(path, asked, None) for entry in page]
-                record = {**record, name: {**held, "data": entries, "has_more": False}}
+                    parameters |= dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+                entries = [entry for page, _ in self._pages(path, parameters, None) for entry in page]
+                record = {**record, name: {**truncated, "data": entries, "has_more": False}}
         return record

@@ -1,8 +1,8 @@
-"""What a ticket's text says of its writer's mood, by a lexicon of English words: scored once, then kept as records.
+"""Scores the sentiment of ticket texts with a lexicon of English words, once per ticket, and stores the scores.
 
-Only the number is kept (``compound``, from -1 to 1); what counts as positive or negative is said in SQL. The texts are
-subject and description as the ticket was opened, their first 1,000 characters: a lexicon takes long for more, and long
-texts mostly quote logs.
+Only the score is stored (``compound``, from -1 to 1); SQL models turn it into levels. The text is the first 1,000
+characters of the subject and description in the first version of a ticket: scoring longer texts is slow, and long texts
+mostly quote logs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Analyzer(Protocol):
 
 
 class TextSentiment:
-    """Scores the texts of tickets that sources ask for, out of raw tables of records into one of the same system."""
+    """Scores the tickets in raw tables of a system, for sources that have it enabled."""
 
     def __init__(self, system: str, tickets: Sequence[str]) -> None:
         self._system = system
@@ -39,39 +39,39 @@ class TextSentiment:
 
     @property
     def table(self) -> RawTable:
-        """Where the scores go: ``ticket_id``, ``compound`` and ``method``, which is ``lexicon``."""
+        """The raw table of the scores: ``ticket_id``, ``compound`` and ``method``, which is ``lexicon``."""
         return RawTable(self._system, "text_sentiments", "tickets", ("ticket_id",), records=True)
 
     def check(self, settings: Any) -> None:
-        """Raise ConfigError where the settings ask for it and the library is not installed."""
+        """Raise ConfigError if the settings enable it and the library is not installed."""
         if settings.sentiment == "lexicon":
             _analyzer()
 
     def files(self, connection: duckdb.DuckDBPyConnection, settings: Any, folder: Path, log: Log) -> list[Path]:
-        """Score what has not been scored yet, a file a batch below ``folder``; all files of the source.
+        """Score new tickets and write one file per batch below ``folder``; return all files of the source.
 
         Raises ConfigError without the library.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if settings.sentiment == "lexicon":
-            waiting = self._waiting(connection, str(settings.label))
+            unscored = self._unscored(connection, str(settings.label))
             analyzer = _analyzer()
             scored = 0
-            while batch := waiting.fetchmany(BATCH_TICKETS):
+            while batch := unscored.fetchmany(BATCH_TICKETS):
                 _write(folder / f"{len(readable_files(folder)):06}.jsonl", _scored(analyzer, batch))
                 scored += len(batch)
-                log.info("texts of tickets scored", source=settings.label, tickets=scored)
+                log.info("ticket texts scored", source=settings.label, tickets=scored)
         return readable_files(folder)
 
-    def _waiting(self, connection: duckdb.DuckDBPyConnection, source: str) -> duckdb.DuckDBPyConnection:
-        """Tickets with a text that is not scored yet: id and text, on a cursor of its own."""
+    def _unscored(self, connection: duckdb.DuckDBPyConnection, source: str) -> duckdb.DuckDBPyConnection:
+        """Id and text of the tickets that have a text but no score, as a separate cursor."""
         records = " union all ".join(
             f"select record, _loaded_at, _load_id, _source_line from {table} where {SOURCE} = $source"
             for table in self._tickets
         )
-        known = "select null where false"
+        scored = "select null where false"
         if table_exists(connection, self.table.table):
-            known = (
+            scored = (
                 f"select record ->> '$.ticket_id' from {self.table.table} "
                 f"where {SOURCE} = $source and record ->> '$.ticket_id' is not null"
             )
@@ -84,7 +84,7 @@ class TextSentiment:
             )
             select ticket_id, arg_min(left(body, {_KEPT_CHARACTERS}), (_loaded_at, _load_id, _source_line)) as body
             from texts
-            where body <> '' and ticket_id is not null and ticket_id not in ({known})
+            where body <> '' and ticket_id is not null and ticket_id not in ({scored})
             group by ticket_id order by ticket_id
             """,
             {"source": source},

@@ -1,7 +1,7 @@
-"""A vendor with the usual ways in, as data: files of its records, tables that land in a warehouse, its API if any.
+"""The source class of most vendors: files of records, tables that another tool lands in a warehouse, or an API.
 
-What the records mean is the business of ``sql/staging/<system>``. Here they only reach raw: records of files and of the
-API by their kind, landed tables as snapshots of their own.
+It loads records into raw tables: records of files and of the API by their kind, landed tables as snapshots. The models
+in ``sql/staging/<system>`` map the records.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from csm_core.sources.settings_base import LandedTables
 
 
 class Derived(Protocol):
-    """What is worked out of a vendor's records outside of SQL, once, and then loaded as records are."""
+    """Records that Python code derives from a vendor's records, once, and that are then loaded like them."""
 
     @property
     def table(self) -> RawTable:
-        """The raw table of the system that it goes to."""
+        """The raw table of the derived records."""
         ...
 
     def check(self, settings: Any) -> None:
-        """Raise ConfigError where what the settings ask for cannot be done."""
+        """Raise ConfigError if the settings cannot be applied."""
         ...
 
     def files(self, connection: duckdb.DuckDBPyConnection, settings: Any, folder: Path, log: Log) -> list[Path]:
-        """Work out what is new of a source's raw records; all files below ``folder`` that have come of it."""
+        """Process new raw records of a source; return all files of derived records below ``folder``."""
         ...
 
 
@@ -48,12 +48,13 @@ class Derived(Protocol):
 class VendorSource:
     """One source system.
 
-    ``records`` and the landed tables are names by the entity that their broken lines count for; ``own`` are those that
-    the vendor lands itself. Of ``needed`` at least one has to be there. From a source's settings ``reach`` looks
-    whether the API answers, and ``stream`` is what a pull of it brings; ``pages`` are how many a package has.
-    ``required`` and ``opened`` apply to the raw tables; ``landed_required`` are the columns that a landed table needs,
-    by the name of its raw table, if they differ from those of its kind. ``json_texts`` are objects that may be JSON
-    text, by raw table. ``derived`` is computed from the records in raw. ``kinds`` declare the parts of the records that
+    ``records``, ``airbyte``, ``fivetran`` and ``own`` (tables that the vendor itself lands) map table names to the
+    entity for which unparseable lines are counted. At least one table of ``needed`` must exist.
+
+    ``reach`` checks the API with the settings of a source; ``stream`` creates the stream of a pull, with ``pages``
+    pages per package. ``required`` and ``opened`` apply to the raw tables; ``landed_required`` has the required columns
+    of a landed table by its raw table, if they differ from those of its kind. ``json_texts`` lists objects that may be
+    JSON text, by raw table. ``derived`` is computed from raw records. ``kinds`` declare the parts of records that
     staging models read.
     """
 
@@ -75,7 +76,7 @@ class VendorSource:
 
     @property
     def raw_tables(self) -> tuple[RawTable, ...]:
-        """Records as the vendor has them, and the tables that others land."""
+        """The raw tables for records of files and the API, for landed tables, and for derived records."""
         landed = [
             (f"{by}_{name}", entity, self._landed_required(f"{by}_{name}"))
             for by, tables in (("airbyte", self.airbyte), ("fivetran", self.fivetran), (self.name, self.own))
@@ -96,24 +97,24 @@ class VendorSource:
         )
 
     def check(self, settings: Any) -> str:
-        """Say what there is to read. Raises SourceError where nothing needed is there, else as the API has it."""
+        """Report the tables or files that exist. Raises SourceError if none of ``needed`` exists; else as ``reach``."""
         if self.derived:
             self.derived.check(settings)
         if settings.tables:
-            found = found_tables(settings.tables, self._landed(settings.tables))
-            self._require(settings.tables.path, found)
+            names = found_tables(settings.tables, self._landed(settings.tables))
+            self._require(settings.tables.path, names)
             required = {table.name: table for table in self.raw_tables}
             by = settings.tables.by
-            require_landed(settings.tables, {name: required[f"{by}_{name}"] for name in found})
-            return f"{settings.tables.path}: tables {', '.join(found)}"
+            require_landed(settings.tables, {name: required[f"{by}_{name}"] for name in names})
+            return f"{settings.tables.path}: tables {', '.join(names)}"
         if settings.path:
             folder = source_folder(settings.path, self.name)
-            found = [name for name in self.records if files_of(folder, name)]
-            self._require(folder, found)
+            names = [name for name in self.records if files_of(folder, name)]
+            self._require(folder, names)
             require_files([(table, path) for table in self.raw_tables for path in files_of(folder, table.name)])
-            return f"{folder}: {', '.join(found)}"
+            return f"{folder}: {', '.join(names)}"
         if self.reach is None:
-            raise AssertionError(self.name)  # the settings give one of the ways that there are
+            raise AssertionError(self.name)  # the settings require one of the inputs that the system has
         return self.reach(settings)
 
     def load(
@@ -125,10 +126,10 @@ class VendorSource:
         folder: Path,
         log: Log,
     ) -> list[LoadResult]:
-        """Load what is new of all sources of the system, all of it or nothing.
+        """Load the new records of all sources of the system, all or none.
 
-        Raises SourceError for a folder, a table or a file that is not as it should be, ConfigError and
-        SourceUnavailableError as the API has it; what was fetched until then is kept.
+        Raises SourceError for a missing or invalid folder, table or file, and ConfigError and SourceUnavailableError as
+        the API client; files that are already fetched are kept.
         """
         tables = [table for table in self.raw_tables if not self.derived or table != self.derived.table]
         if self.derived:
@@ -143,16 +144,16 @@ class VendorSource:
             connection, [(table, files[table.name]) for table in tables], loaded_at=loaded_at, log=log
         )
         if self.derived:
-            worked_out = {
+            derived = {
                 path: str(source.label)
                 for source in sources
                 for path in self.derived.files(connection, source, folder / source.label / "derived", log)
             }
-            results += load_tables(connection, [(self.derived.table, worked_out)], loaded_at=loaded_at, log=log)
+            results += load_tables(connection, [(self.derived.table, derived)], loaded_at=loaded_at, log=log)
         return results
 
     def _files(self, source: Any, kept: Path, log: Log) -> dict[str, list[Path]]:
-        """Files by the raw table that they belong to."""
+        """The files of a source by raw table."""
         if source.tables:
             found = landed_files(source.tables, self._landed(source.tables), kept / "tables")
             self._require(source.tables.path, list(found))
@@ -181,10 +182,10 @@ class VendorSource:
     def _landed(self, landed: LandedTables | SegmentTables) -> Mapping[str, str]:
         return {"airbyte": self.airbyte, "fivetran": self.fivetran}.get(landed.by, self.own)
 
-    def _require(self, place: Path, found: Sequence[str]) -> None:
-        if not set(found) & set(self.needed):
+    def _require(self, place: Path, names: Sequence[str]) -> None:
+        if not set(names) & set(self.needed):
             message = (
-                f"{place}: no records of {self.name} are there: expected a file or table named one of "
-                f"{', '.join(self.needed)}. Found: {', '.join(found) or 'nothing'}."
+                f"{place}: no {self.name} records found; expected a file or table with one of these "
+                f"names: {', '.join(self.needed)}. Found: {', '.join(names) or 'nothing'}."
             )
             raise SourceError(message)

@@ -1,4 +1,4 @@
-"""The source system ``zendesk``: tickets and who asks, by files, landed tables or its API's incremental exports."""
+"""The source system ``zendesk``: tickets and requesters from files, landed tables or the API's incremental exports."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _FIVETRAN = ("ticket", "organization", "user", "domain_name", "ticket_tag", "tic
 
 _STATUSES = ("new", "open", "pending", "hold", "on-hold", "on hold", "solved", "closed", "deleted")
 _PRIORITIES = ("low", "normal", "high", "urgent")
-# As the API, its filters and exports write them.
+# The spellings of the API, its filters and its exports.
 _RATINGS = ("offered", "unoffered", "not offered", "received*", "good*", "bad*")
 
 
 def _changed(path: str, *levels: str) -> Field:
-    """The value of one field among an audit's events that change fields, or in a row of a field's history."""
+    """The new value of a field, in the change events of an audit or in a row of the field history."""
     is_audit = path.startswith("[")
     name = "status" if "solved" in levels else "satisfaction_score"
-    # Notifications and other events of an audit may have a value as well, of anything.
+    # Notifications and other events of an audit may have a `value` with another meaning.
     when = (("field_name", name), *((("type", "Create", "Change"),) if is_audit else ()))
     return Field(path, FieldKind.LEVEL, "events" if is_audit else "", levels, when)
 

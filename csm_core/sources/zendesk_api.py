@@ -1,8 +1,8 @@
-"""Zendesk's API by its incremental exports: what changed since the last pull, deleted tickets included.
+"""Zendesk's API: reads the changes since the last pull, including deleted tickets, from the incremental exports.
 
-Tickets are read by cursor. Organisations, users and ticket events, which tell every change of a ticket's status, by
-time: the end of one page is the start of the next. Satisfaction ratings are listed since the last pull; the ticket
-itself holds the newest rating, so one that is changed later is known, too.
+Tickets are read with a cursor. Organisations, users and ticket events (the changes of a ticket's status) are read by
+time: the end time of one page is the start time of the next. Satisfaction ratings are listed since the last pull; a
+rating that changes later is read with its ticket.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from csm_core.system.secrets import variable
 SYSTEM = "zendesk"
 EXPORTS = ("organizations", "users", "tickets", "ticket_events", "satisfaction_ratings")
 BEGINNING = 946_684_800
-"""2000-01-01, before there was any ticket."""
+"""2000-01-01, before the first ticket."""
 PAGES_PER_PACKAGE = 20
-"""Two minutes of exports, of which Zendesk allows ten a minute."""
+"""Two minutes of requests: Zendesk allows ten exports per minute."""
 _RATINGS_A_PAGE = 100
 _TOO_RECENT_SECONDS = 120
 
@@ -45,10 +45,10 @@ def connect(settings: ZendeskApi | None) -> WebApi:
 
 
 def reach(settings: ZendeskApi | None) -> str:
-    """Ask for one ticket, to see whether address and key are right. Raises as ``WebApi.get``."""
+    """Request one ticket to check the address and the key. Raises as ``WebApi.get``."""
     stated = settings or ZendeskApi()
     connect(stated).get("/api/v2/tickets.json", {"page[size]": 1})
-    return f"{_address(stated)} answers, {stated.key_variable} is accepted"
+    return f"{_address(stated)} is reachable, the key in {stated.key_variable} is valid"
 
 
 def _address(settings: ZendeskApi) -> str:
@@ -64,10 +64,10 @@ def _address(settings: ZendeskApi) -> str:
 
 
 class ZendeskStream:
-    """What a pull brings.
+    """The stream of a pull.
 
-    The state of a pull: ``step`` in the exports while it goes on, ``cursor`` of the tickets, ``until`` (seconds) up to
-    which each of the others is known, ``after`` in the list of ratings, ``started`` (seconds).
+    Its state: ``step`` (the current export), ``cursor`` of the tickets, ``until`` (the time in seconds up to which each
+    other export is read), ``after`` (the position in the list of ratings), ``started`` (seconds).
     """
 
     def __init__(self, api: WebApi, clock: Callable[[], float] = time.time) -> None:
@@ -89,67 +89,67 @@ class ZendeskStream:
                 yield from self._by_time(state, name)
 
     def _tickets(self, state: State) -> Iterator[Page]:
-        going = True
+        more = True
         paging = Paging(f"{SYSTEM}: the export of tickets", SourceUnavailableError)
-        while going:
+        while more:
             cursor = state.get("cursor")
             asked = {"cursor": cursor} if cursor else {"start_time": BEGINNING}
             answer = self._api.get("/api/v2/incremental/tickets/cursor.json", asked)
             following = answer.get("after_cursor")
-            going = not answer.get("end_of_stream", True)
-            if going:
+            more = not answer.get("end_of_stream", True)
+            if more:
                 paging.follow(following if following != cursor else None, _ids(answer, "tickets"))
             state["cursor"] = following or cursor
-            if not going:
+            if not more:
                 state["step"] += 1
             yield "tickets", answer.get("tickets") or []
 
     def _by_time(self, state: State, name: str) -> Iterator[Page]:
-        going = True
+        more = True
         paging = Paging(f"{SYSTEM}: the export of {name}", SourceUnavailableError)
-        while going:
-            # What is younger than a minute is not told, and asking for it is refused.
-            since = min(self._known(state, name), state["started"] - _TOO_RECENT_SECONDS)
+        while more:
+            # Zendesk rejects a start time within the last minute.
+            since = min(self._read_until(state, name), state["started"] - _TOO_RECENT_SECONDS)
             answer = self._api.get(f"/api/v2/incremental/{name}.json", {"start_time": since})
             until = answer.get("end_time")
-            going = not answer.get("end_of_stream", True)
+            more = not answer.get("end_of_stream", True)
             reached = until if isinstance(until, int) and until > since else None
-            if going:
+            if more:
                 paging.follow(reached, _ids(answer, name))
             if reached is not None:
-                self._know(state, name, reached)
-            if not going:
+                self._set_read_until(state, name, reached)
+            if not more:
                 state["step"] += 1
             yield name, answer.get(name) or []
 
     def _ratings(self, state: State) -> Iterator[Page]:
         name = "satisfaction_ratings"
         paging = Paging(f"{SYSTEM}: the list of {name}", SourceUnavailableError)
-        going = True
-        while going:
-            asked: dict[str, Any] = {"start_time": self._known(state, name), "page[size]": _RATINGS_A_PAGE}
+        more = True
+        while more:
+            asked: dict[str, Any] = {"start_time": self._read_until(state, name), "page[size]": _RATINGS_A_PAGE}
             if state.get("after"):
                 asked["page[after]"] = state["after"]
-            # Not every plan has them.
+            # Some plans do not have ratings.
             answer = self._api.get(f"/api/v2/{name}.json", asked, may_be_missing=True)
             meta: dict[str, Any] = answer.get("meta") or {}
-            going = bool(meta.get("has_more"))
-            after = meta.get("after_cursor") if going else None
-            if going:
+            more = bool(meta.get("has_more"))
+            after = meta.get("after_cursor") if more else None
+            if more:
                 paging.follow(after if after != state.get("after") else None, _ids(answer, name))
             state["after"] = after
-            if not going:
-                # The last page of the last export: nothing of this pull is left once it is written.
-                self._know(state, name, state["started"] - _TOO_RECENT_SECONDS)
+            if not more:
+                # The last page of the last export: once it is written, the pull is complete.
+                self._set_read_until(state, name, state["started"] - _TOO_RECENT_SECONDS)
                 state.update(step=0, more=False)
             yield name, answer.get(name) or []
 
     @staticmethod
-    def _known(state: State, name: str) -> int:
+    def _read_until(state: State, name: str) -> int:
         return int((state.get("until") or {}).get(name, BEGINNING))
 
     @staticmethod
-    def _know(state: State, name: str, until: int) -> None:
+    def _set_read_until(state: State, name: str, until: int) -> None:
         state["until"] = {**(state.get("until") or {}), name: until}
 
 

@@ -54,7 +54,7 @@ def test_a_note_says_that_only_some_files_of_a_full_list_have_a_date(tmp_path):
     found = examined(tmp_path / "some", dated)
     (note,) = of_kind(found, "mixed_list")
     assert (note.level, note.entity, Path(str(note.file)).name) == ("note", "accounts", "accounts.csv")
-    assert "with accounts-2026-06-29.csv, the file of the latest date" in note.message
+    assert "with accounts-2026-06-29.csv, the file with the latest date" in note.message
     assert exit_status(found) == 0
     assert not of_kind(examined(tmp_path / "none", {}), "mixed_list")
     assert not of_kind(examined(tmp_path / "batch", dated, incremental=("accounts",)), "mixed_list")
@@ -71,10 +71,10 @@ def test_every_source_is_reached(company, tmp_path):
     )
     done = made.csm("doctor", environment={"STRIPE_API_KEY": ""})
     assert done.returncode == 2
-    assert "is not there" in done.stdout
+    assert "does not exist" in done.stdout
     assert "STRIPE_API_KEY is not set" in done.stdout
     done = made.csm("doctor", environment={"STRIPE_API_KEY": "sk_live_secret"})
-    # The folder that is not there must be fixed; the server may answer later.
+    # The missing folder must be fixed; the server may answer later.
     assert done.returncode == 2
     assert "cannot be reached" in done.stdout
     assert "sk_live_secret" not in done.stdout + done.stderr

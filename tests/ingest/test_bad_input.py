@@ -165,9 +165,9 @@ def test_a_missing_mandatory_entity_is_an_error(source_loads, entity):
 @pytest.mark.parametrize("system", ["files", "ravenstack"])
 def test_a_missing_folder_is_an_error(source_loads, system):
     source_loads.folder = source_loads.folder / "nowhere"
-    with pytest.raises(SourceError, match=r"is not there: .*nowhere.*csm\.yaml"):
+    with pytest.raises(SourceError, match=r"does not exist: .*nowhere.*csm\.yaml"):
         source_loads.load(system)
-    with pytest.raises(SourceError, match=r"is not there: .*nowhere.*csm\.yaml"):
+    with pytest.raises(SourceError, match=r"does not exist: .*nowhere.*csm\.yaml"):
         get_system(system).check(SYSTEMS[system](system=system, path=source_loads.folder))
 
 

@@ -12,7 +12,7 @@ import pytest
 from notion_client import Client
 
 from csm_core.notion_sandbox.faults import KINDS, Fault
-from csm_core.notion_sandbox.limits import RequestBudget
+from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.server import SandboxServer
 
 LIVING = "parent_page is not null and in_trash = 0"
@@ -32,7 +32,7 @@ def server(running: SandboxServer) -> Generator[SandboxServer]:
     running.requests.clear()
     running.service.before_request = running.service.after_request = None
     for row in running.store.pages.where(LIVING, (), "seq", 1_000):
-        running.people.trash(row["id"])
+        running.user_actions.trash(row["id"])
 
 
 @pytest.fixture
@@ -237,12 +237,12 @@ def test_a_database_that_is_not_shared_is_not_there(server: SandboxServer, http:
     page = http.post("/v1/pages", json={"parent": {"database_id": database["id"]}, "properties": {}}).json()
     source = database["data_sources"][0]["id"]
     paths = [f"/v1/databases/{database['id']}", f"/v1/data_sources/{source}", f"/v1/pages/{page['id']}"]
-    server.people.hide(database["id"])
+    server.user_actions.hide(database["id"])
     assert [http.get(path).status_code for path in paths] == [404, 404, 404]
     assert (
         http.post("/v1/search", json={"filter": {"property": "object", "value": "data_source"}}).json()["results"] == []
     )
-    server.people.hide(database["id"], hidden=False)
+    server.user_actions.hide(database["id"], hidden=False)
     assert [http.get(path).status_code for path in paths] == [200, 200, 200]
 
 
@@ -256,7 +256,7 @@ def test_hooks_see_every_request(server: SandboxServer, http: httpx.Client) -> N
 
 def test_the_budget_holds_over_any_window() -> None:
     now = 0.0
-    budget = RequestBudget(3, 60.0, lambda: now)
+    budget = SimulatedRateLimit(3, 60.0, lambda: now)
     assert [budget.wait() for _ in range(4)] == [0, 0, 0, 60]
     now = 59.5
     assert budget.wait() == 1

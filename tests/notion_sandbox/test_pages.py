@@ -116,7 +116,7 @@ def test_a_database_is_a_table_of_fifty_rows_a_page(server: SandboxServer, datab
     first = look(server, at(database["id"]))
     assert first.tags.count("tr") == 51
     assert "1–50 of 120" in first.text
-    for word in ("Company 000", "RED", "1 March 2026, 06:30 UTC", "Later →"):
+    for word in ("Company 000", "RED", "1 March 2026, 06:30 UTC", "Next →"):
         assert word in first.text
     last = look(server, at(database["id"]) + "?page=3")
     assert last.tags.count("tr") == 21
@@ -205,13 +205,13 @@ def look_loosely(server: SandboxServer, path: str) -> Reader:
 
 def test_a_page_in_the_trash_says_so(server: SandboxServer, notion: Client, database: dict[str, Any]) -> None:
     page: Any = notion.pages.create(parent={"database_id": database["id"]}, properties={})
-    server.people.trash(page["id"])
+    server.user_actions.trash(page["id"])
     assert "in the trash" in look(server, at(page["id"])).text
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/" + "0" * 32, "/../etc/passwd", "/_assets/base.html"])
 def test_what_is_not_there(server: SandboxServer, path: str) -> None:
-    assert "There is no such page" in look(server, path, 404).text
+    assert "Page not found" in look(server, path, 404).text
 
 
 def test_nothing_is_changed_here(server: SandboxServer) -> None:

@@ -144,7 +144,9 @@ def test_stopping_twice_frees_the_port(tmp_path: Path) -> None:
 def test_a_damaged_file_and_a_wrong_path_are_named(tmp_path: Path) -> None:
     damaged = tmp_path / "notion.sqlite"
     damaged.write_bytes(b"garbage " * 1000)
-    with pytest.raises(NotionError, match=r"notion\.sqlite cannot be opened: file is not a database"):
+    with pytest.raises(
+        NotionError, match=r"notion\.sqlite of the Notion sandbox cannot be opened: file is not a database"
+    ):
         SandboxServer(damaged)
     with pytest.raises(NotionError, match="cannot be opened"):
         SandboxServer(damaged / "below")

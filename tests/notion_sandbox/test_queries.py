@@ -209,10 +209,10 @@ def test_cursors_of_nothing_are_refused(notion: Client, source: str, cursor: Any
 
 def test_what_is_in_the_trash_is_found_when_asked_for(server: SandboxServer, notion: Client, source: str) -> None:
     (page,) = notion.data_sources.query(source, filter=where("title", "Name", equals="Gamma"))["results"]  # type: ignore[index]
-    server.people.trash(page["id"])
+    server.user_actions.trash(page["id"])
     assert "Gamma" not in names(notion.data_sources.query(source))
     assert names(notion.data_sources.query(source, in_trash=True)) == ["Gamma"]
-    server.people.restore(page["id"])
+    server.user_actions.restore(page["id"])
     assert "Gamma" in names(notion.data_sources.query(source))
 
 

@@ -27,7 +27,7 @@ def expect_refused(result, *said: str, status: int = 2) -> None:
 
 def test_a_missing_folder(company, tmp_path):
     one = company(tmp_path / "nowhere")
-    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "is not there", "csm.yaml")
+    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "does not exist", "csm.yaml")
 
 
 def test_a_missing_entity_that_is_needed(company, records):

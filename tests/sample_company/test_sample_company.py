@@ -1,4 +1,4 @@
-"""The made-up company: the same again for the same arguments, any size and format, and every level of every signal."""
+"""The fictional company: repeatable for the same arguments, any size and format, and every level of every signal."""
 
 from __future__ import annotations
 

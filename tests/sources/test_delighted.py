@@ -18,7 +18,7 @@ from csm_core.config import Config
 from csm_core.errors import ConfigError, SourceError, SourceUnavailableError
 from csm_core.sources.delighted import DELIGHTED
 from csm_core.sources.settings import DelightedApi, DelightedSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.vendor_records import build_records
 from csm_core.warehouse.materialize import build_model
@@ -118,7 +118,7 @@ def test_an_answer_whose_time_is_not_a_number_is_an_error_that_names_it(vendor, 
 def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_path, monkeypatch):
     monkeypatch.setattr("csm_core.sources.pull.PAGES_PER_PACKAGE", 1)
     vendor.refuse_since = JUNE + 49
-    with pytest.raises(SourceError, match=r"refuses /v1/survey_responses.json \(status 422\)") as caught:
+    with pytest.raises(SourceError, match=r"rejects the request /v1/survey_responses.json \(status 422\)") as caught:
         load(source_loads, settings(vendor), tmp_path)
     assert KEY not in str(caught.value)
     vendor.refuse_since = None
@@ -128,18 +128,18 @@ def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_
 
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
-    assert DELIGHTED.check(settings(vendor)) == f"{vendor.url} answers, DELIGHTED_API_KEY is accepted"
+    assert DELIGHTED.check(settings(vendor)) == f"{vendor.url} is reachable, the key in DELIGHTED_API_KEY is valid"
     vendor.failures = [refuse(401, {"message": f"bad key {KEY}"})]
-    with pytest.raises(ConfigError, match="refuses the key in DELIGHTED_API_KEY") as refused:
+    with pytest.raises(ConfigError, match="rejects the key in DELIGHTED_API_KEY") as rejected:
         DELIGHTED.check(settings(vendor))
-    assert KEY not in str(refused.value)
+    assert KEY not in str(rejected.value)
     vendor.failures = [refuse(200, {"an": "object"})]
-    with pytest.raises(SourceUnavailableError, match="something else than a JSON list"):
+    with pytest.raises(SourceUnavailableError, match="not a JSON list; check `base_url`"):
         DELIGHTED.check(settings(vendor))
     monkeypatch.delenv("DELIGHTED_API_KEY")
     with pytest.raises(ConfigError, match="DELIGHTED_API_KEY is not set"):
         DELIGHTED.check(settings(vendor))
-    with pytest.raises(SourceError, match=r"no records of delighted.*survey_responses\. Found: nothing"):
+    with pytest.raises(SourceError, match=r"no delighted records found.*survey_responses\. Found: nothing"):
         DELIGHTED.check(DelightedSettings(system="delighted", path=tmp_path))
 
 
@@ -148,7 +148,7 @@ def stage(source_loads, source: DelightedSettings, folder: Path, percent: float 
     connection, config = source_loads.connection, Config(sources=(source,))
     source_loads.now += timedelta(hours=1)
     load(source_loads, source, folder)
-    remember_sources(connection, "delighted", [source])
+    write_source_settings(connection, "delighted", [source])
     build_records(connection, "delighted", DELIGHTED.kinds, DELIGHTED.raw_tables)
     steps, models = staging_steps("delighted"), staging_models("delighted")
     for step in in_order(steps):

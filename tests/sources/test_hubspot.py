@@ -223,7 +223,7 @@ def test_the_limit_of_a_day_is_not_waited_out(vendor, source_loads, tmp_path):
     vendor.asked.clear()
     vendor.failures = [refuse(429, {"policyName": "DAILY", "message": f"no more, {TOKEN}"}, Retry_After="60")]
     begun = time.monotonic()
-    with pytest.raises(SourceUnavailableError, match="requests that it allows a day are used up: run again") as caught:
+    with pytest.raises(SourceUnavailableError, match="daily request limit is used up; run again") as caught:
         load(source_loads, settings(vendor), tmp_path)
     assert time.monotonic() - begun < 30
     assert len(vendor.asked) == 1
@@ -269,19 +269,19 @@ def test_a_pull_that_is_killed_goes_on_where_it_was(vendor, source_loads, tmp_pa
 
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
-    assert HUBSPOT.check(settings(vendor)) == f"{vendor.url} answers, HUBSPOT_TOKEN is accepted"
+    assert HUBSPOT.check(settings(vendor)) == f"{vendor.url} is reachable, the key in HUBSPOT_TOKEN is valid"
     vendor.failures = [refuse(401, {"message": f"The token {TOKEN} is expired"})]
-    with pytest.raises(ConfigError, match="refuses the key in HUBSPOT_TOKEN") as refused:
+    with pytest.raises(ConfigError, match="rejects the key in HUBSPOT_TOKEN") as rejected:
         HUBSPOT.check(settings(vendor))
-    assert TOKEN not in str(refused.value)
+    assert TOKEN not in str(rejected.value)
     vendor.failures = [refuse(429)]
-    with pytest.raises(SourceUnavailableError, match="answers with status 429, tried 1 times"):
+    with pytest.raises(SourceUnavailableError, match=r"returned status 429 \(1 attempt\)"):
         HUBSPOT.check(settings(vendor, api={"attempts": 1}))
     monkeypatch.delenv("HUBSPOT_TOKEN")
     with pytest.raises(ConfigError, match="HUBSPOT_TOKEN is not set"):
         HUBSPOT.check(settings(vendor))
     (tmp_path / "contacts.jsonl").write_text("{}")
-    with pytest.raises(SourceError, match=r"no records of hubspot.*companies, company, calls.*Found: contacts"):
+    with pytest.raises(SourceError, match=r"no hubspot records found.*companies, company, calls.*Found: contacts"):
         HUBSPOT.check(HubSpotSettings(system="hubspot", path=tmp_path))
 
 

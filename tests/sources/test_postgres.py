@@ -127,7 +127,7 @@ def test_a_query_that_is_read_whole_takes_the_place_of_what_it_gave_before(produ
 def test_a_query_that_suddenly_gives_nothing_is_an_error_unless_it_may(product):
     product.load()
     product.execute("delete from customers")
-    with pytest.raises(SourceError, match="query accounts: gives no row, and gave some before"):
+    with pytest.raises(SourceError, match="query accounts: returned no rows, but had rows before"):
         product.load()
     assert product.stage("accounts") == ["a1", "a2", "a3"]
     product.load(product.source(accounts={**ACCOUNTS, "may_be_empty": True}))
@@ -276,14 +276,26 @@ def test_a_lost_connection_is_tried_again(product, postgres_server, monkeypatch)
             r"query accounts: required column missing: account_name \(is it 'name'\?\)\. Found: account_id, name",
         ),
         ("accounts", {"sql": "select id, id from customers"}, "the column 'id' occurs twice"),
-        ("accounts", {"sql": "select id as account_id frm customers"}, "query accounts: refused by the server: syntax"),
+        ("accounts", {"sql": "select id as account_id frm customers"}, "query accounts: the query failed: syntax"),
         ("accounts", {"sql": "select * from nowhere"}, 'relation "nowhere" does not exist'),
-        ("accounts", {"sql": "select nextval('counter') as account_id, '' as account_name"}, "may only read"),
-        ("accounts", {"sql": "with gone as (delete from customers returning *) select * from gone"}, "refused"),
+        (
+            "accounts",
+            {"sql": "select nextval('counter') as account_id, '' as account_name"},
+            "the transaction is read-only",
+        ),
+        (
+            "accounts",
+            {"sql": "with gone as (delete from customers returning *) select * from gone"},
+            "the query failed",
+        ),
         ("accounts", {"sql": "select 1; drop table customers"}, "syntax error"),
-        ("accounts", {"sql": "select 'a' as account_id, pg_sleep(9)::text as account_name"}, "stopped by the server"),
+        ("accounts", {"sql": "select 'a' as account_id, pg_sleep(9)::text as account_name"}, "cancelled by the server"),
         ("usage_events", {**EVENTS, "incremental_by": "updated"}, "no column 'updated' in the result. Found: event_id"),
-        ("usage_events", {**EVENTS, "incremental_by": "event_id"}, "'event_id' is of type text; it has to be a time"),
+        (
+            "usage_events",
+            {**EVENTS, "incremental_by": "event_id"},
+            "'event_id' has the type text; expected a timestamp",
+        ),
     ],
 )
 def test_a_query_that_cannot_be_taken_says_which_and_why(product, entity, query, said):
@@ -299,14 +311,14 @@ def test_a_query_that_cannot_be_taken_says_which_and_why(product, entity, query,
 def test_what_is_wrong_with_the_address_is_told_without_the_password(product, postgres_server, monkeypatch):
     system, source = get_system("postgres"), product.source()
     said = system.check(source)
-    assert said.endswith("read-only; the queries for accounts, usage_events have their columns")
+    assert said.endswith("read-only; the queries for accounts, usage_events have the required columns")
     assert said.startswith("PostgreSQL 1")
     secret = "hunter2secret"
     host = f"{postgres_server.host}:{postgres_server.port}"
     cases: list[tuple[str, type[Exception], str]] = [
         (f"postgresql://{postgres_server.user}:{secret}@{host}/postgres", ConfigError, "authentication failed"),
         (postgres_server.url("nowhere"), ConfigError, '"nowhere" does not exist'),
-        (f"host=127.0.0.1 {secret}", ConfigError, "does not hold the address of a PostgreSQL database"),
+        (f"host=127.0.0.1 {secret}", ConfigError, "is not the address of a PostgreSQL database"),
         (f"postgresql://csm:{secret}@127.0.0.1:9/postgres", SourceUnavailableError, "cannot be reached"),
         ("", ConfigError, f"{VARIABLE} is not set"),
     ]

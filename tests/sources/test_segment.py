@@ -18,10 +18,10 @@ from csm_core.accounts import account_map
 from csm_core.config import Config, IdentitySettings, load_config
 from csm_core.errors import ConfigError, SourceError
 from csm_core.ingest.record_kinds import FieldKind
-from csm_core.sources.pending_files import waiting_files
+from csm_core.sources.pending_files import pending_files
 from csm_core.sources.segment import SEGMENT
 from csm_core.sources.settings import SegmentSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.vendor_records import build_records
 from csm_core.warehouse.materialize import build_model
@@ -70,7 +70,7 @@ def stage(
     connection = source_loads.connection
     config = Config(sources=sources, identity=identity_settings or IdentitySettings())
     steps, models = staging_steps("segment"), staging_models("segment")
-    remember_sources(connection, "segment", sources)
+    write_source_settings(connection, "segment", sources)
     build_records(connection, "segment", SEGMENT.kinds, SEGMENT.raw_tables)
     for step in in_order(steps):
         build_model(connection, step, {})
@@ -162,7 +162,7 @@ def test_a_call_is_opened_whatever_it_comes_in(source_loads, shape, table):
     folder = source_loads.folder.parent / "segment"
     source = SegmentSettings.model_validate({"system": "segment", **write_shape(shape, folder)})
     assert "tracks" in SEGMENT.check(source) or "events" in SEGMENT.check(source)
-    assert len(waiting_files(source_loads.connection, [source]).files) == 1
+    assert len(pending_files(source_loads.connection, [source]).files) == 1
     load(source_loads, source)
     (found,) = source_loads.rows(
         f"select {OPENED} from raw.segment__{table} where call_type is null or call_type = 'track'"
@@ -401,13 +401,13 @@ def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(source_lo
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        ({"features": [{"event": "Used"}]}, r"sources\.0\.features\.0: give `feature`, `property` or `quantity`"),
+        ({"features": [{"event": "Used"}]}, r"sources\.0\.features\.0: the rule has no effect; set `feature`"),
         ({"features": [{"event": "Used", "feature": "f", "values": {"a": "b"}}]}, "give `property`"),
         ({"features": [{"event": "Used", "property": "a[0]"}]}, r"features\.0\.property: String should match"),
         ({"features": [{"event": "Used", "faeture": "f"}]}, "did you mean 'feature'"),
         ({"without_group": "drop"}, "'match' or 'ignore'"),
         ({"login_event": ["x"]}, "did you mean 'login_events'"),
-        ({"tables": {"path": "x"}}, "exactly one of path, tables; path and tables given"),
+        ({"tables": {"path": "x"}}, "exactly one of path, tables; found path and tables"),
         ({"clock_skew_seconds": -1}, "greater than or equal to 0"),
     ],
 )
@@ -420,9 +420,9 @@ def test_settings_that_make_no_sense_are_told(tmp_path, stated, said):
 
 def test_what_is_not_segments_is_told(tmp_path):
     write_lines(tmp_path / "identifies.jsonl", {"userId": "u1"})
-    with pytest.raises(SourceError, match=r"no records of segment.*one of events, tracks\. Found: identifies"):
+    with pytest.raises(SourceError, match=r"no segment records found.*events, tracks\. Found: identifies"):
         SEGMENT.check(SegmentSettings(system="segment", path=tmp_path))
-    with pytest.raises(SourceError, match="is not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         SEGMENT.check(SegmentSettings(system="segment", path=tmp_path / "nowhere"))
 
 

@@ -99,7 +99,7 @@ def test_records_in_files_give_the_signals_of_each_day_and_follow_what_changes(t
 def test_what_is_not_stripes_is_told(tmp_path):
     stripe = get_system("stripe")
     (tmp_path / "customers.jsonl").write_text("{}")
-    with pytest.raises(SourceError, match=r"no records of stripe.*subscriptions, invoices.*Found: customers"):
+    with pytest.raises(SourceError, match=r"no stripe records found.*subscriptions, invoices.*Found: customers"):
         stripe.check(StripeSettings(system="stripe", path=tmp_path))
     with duckdb.connect(str(tmp_path / "l.duckdb")) as connection:
         connection.execute("create table subscription_history as select 1 as id, 2 as CUSTOMER_ID, 'x' as status")
@@ -112,7 +112,7 @@ def test_what_is_not_stripes_is_told(tmp_path):
 
 
 def test_exactly_one_way_in_is_given(tmp_path):
-    with pytest.raises(ValueError, match="exactly one of path, tables, api; none given"):
+    with pytest.raises(ValueError, match="exactly one of path, tables, api; found none"):
         StripeSettings(system="stripe")
     with pytest.raises(ValueError, match="path and api given"):
         StripeSettings.model_validate({"system": "stripe", "path": tmp_path, "api": {}})

@@ -257,7 +257,7 @@ def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_
     monkeypatch.setattr(pull, "PAGES_PER_PACKAGE", 2)
     vendor.lists["/v1/customers"] = [{"id": f"cus_{n:03}"} for n in range(700)]
     vendor.refuse_after = "cus_499"
-    with pytest.raises(SourceError, match=r"refuses /v1/customers \(status 400\)") as caught:
+    with pytest.raises(SourceError, match=r"rejects the request /v1/customers \(status 400\)") as caught:
         load(source_loads, settings(vendor), tmp_path)
     assert KEY not in str(caught.value)
     vendor.refuse_after = None
@@ -306,17 +306,17 @@ def test_a_draft_that_was_deleted_is_forgotten(vendor, source_loads, tmp_path):
 
 def test_what_is_wrong_is_told_without_the_key(vendor, monkeypatch, tmp_path):
     stripe = get_system("stripe")
-    assert stripe.check(settings(vendor)) == f"{vendor.url} answers, STRIPE_API_KEY is accepted"
+    assert stripe.check(settings(vendor)) == f"{vendor.url} is reachable, the key in STRIPE_API_KEY is valid"
     vendor.failures = [refuse(401, {"error": {"message": f"Invalid API Key: {KEY}"}})]
-    with pytest.raises(ConfigError, match="refuses the key in STRIPE_API_KEY") as refused:
+    with pytest.raises(ConfigError, match="rejects the key in STRIPE_API_KEY") as rejected:
         stripe.check(settings(vendor))
     vendor.failures = [refuse(503, Retry_After="0")] * 2
-    with pytest.raises(SourceUnavailableError, match="status 503, tried 2 times") as failing:
+    with pytest.raises(SourceUnavailableError, match=r"status 503 \(2 attempts\)") as failing:
         stripe.check(settings(vendor, attempts=2))
     closed = StripeSettings(system="stripe", api=StripeApi(base_url=f"http://127.0.0.1:{free_port()}", attempts=1))
     with pytest.raises(SourceUnavailableError, match="cannot be reached") as gone:
         stripe.check(closed)
-    assert all(KEY not in str(one.value) for one in (refused, failing, gone))
+    assert all(KEY not in str(one.value) for one in (rejected, failing, gone))
     monkeypatch.delenv("STRIPE_API_KEY")
     with pytest.raises(ConfigError, match="STRIPE_API_KEY is not set"):
         stripe.check(settings(vendor))

@@ -23,7 +23,7 @@ from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, Reco
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.settings import StripeSettings
 from csm_core.sources.settings_base import LandedTables
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS, build_records
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import staging_models, staging_steps
@@ -356,7 +356,7 @@ def staged(source_loads, source: StripeSettings, entity: str) -> dict[Any, dict[
         folder=source_loads.folder.parent / "kept",
         log=source_loads.log,
     )
-    remember_sources(connection, "stripe", [source])
+    write_source_settings(connection, "stripe", [source])
     build_records(connection, "stripe", KINDS, stripe.raw_tables)
     for step in in_order(staging_steps("stripe")):
         build_model(connection, step, {})
@@ -442,7 +442,7 @@ def test_spans_of_a_subscription_follow_each_other_and_have_the_seats_that_were_
                 "_source_line bigint, _loaded_at timestamp, _load_id bigint)"
             )
         source = StripeSettings(system="stripe", path=Path("in"))
-        remember_sources(connection, "stripe", [source])
+        write_source_settings(connection, "stripe", [source])
         insert(connection, "raw.stripe__subscriptions", 1, [current])
         insert(connection, "raw.stripe__invoices", 1, invoices)
         build(connection, KINDS)

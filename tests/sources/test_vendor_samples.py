@@ -11,7 +11,7 @@ from csm_core.contract import IGNORED
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import StripeSettings, ZendeskSettings
 from csm_core.sources.settings_base import LandedTables, VendorSettings
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.vendor_records import REJECTED_RECORDS
 from csm_core.warehouse.models import staging_models
 from tests.sources.test_stripe import write_lines
@@ -32,7 +32,7 @@ def loaded(source_loads, system: str, sources: tuple[VendorSettings, ...]) -> di
         connection, sources, loaded_at=source_loads.now, folder=folder, log=source_loads.log
     )
     assert all(result.read == result.loaded for result in results)
-    remember_sources(connection, system, sources)
+    write_source_settings(connection, system, sources)
     build_steps(connection, system)
     assert source_loads.rows(f"select field, reason, value from {REJECTED_RECORDS} where system = '{system}'") == []
     given_identity(connection, {})

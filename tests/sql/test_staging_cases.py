@@ -25,7 +25,7 @@ from csm_core.contract import ENTITIES, IGNORED
 from csm_core.ingest.raw_tables import opened_columns
 from csm_core.sources.registry import get_system, record_kinds, system_names
 from csm_core.sources.settings import AnySource
-from csm_core.sources.source_settings import remember_sources
+from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
 from csm_core.warehouse.catalog import identifier
 from csm_core.warehouse.materialize import build_model
@@ -64,7 +64,7 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
             connection.execute(f"create table {table.table} as select {columns} from given")
         unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
         assert not unknown, unknown
-        remember_sources(connection, system, config.sources)
+        write_source_settings(connection, system, config.sources)
         build_steps(connection, system)
         given_identity(connection, case.get("identity", {}))
         account_map.build(connection, config, [system])

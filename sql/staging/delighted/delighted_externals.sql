@@ -1,7 +1,7 @@
--- Grain: one row per account, address or person that answers name.
--- Definition: the step that the account map is made of. The domain is that of the respondent's address. Answers to
--- other surveys than NPS are left out.
--- Worked example: an answer of x@one.example without an account => x@one.example, domain one.example.
+-- Grain: one row per account, e-mail address or person that responses name.
+-- Definition: input of the account map. The domain is that of the respondent's e-mail address. Responses to surveys
+-- other than NPS are left out.
+-- Worked example: a response from x@one.example without an account => x@one.example, domain one.example.
 
 select
     _source,

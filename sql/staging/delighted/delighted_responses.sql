@@ -1,8 +1,8 @@
--- Grain: one row per record of an answer.
--- Definition: names of columns are compared without regard to case, blanks as underscores; those that the settings
--- name come before the usual ones. Whose answer it is: the account that the person's property `account_key` names, as
--- account/<id>, else the person's address, else the person, as person/<id>. The respondent is a person by id, else by
--- address, else the answer itself. A time that does not parse is passed on as text.
+-- Grain: one row per record of a response.
+-- Definition: column names are compared without regard to case, with blanks as underscores; names from the settings
+-- come before the default names. The external id is the account in the person's property `account_key`, as
+-- account/<id>; without it the person's e-mail address; without it the person, as person/<id>. The respondent is the
+-- person's id, else the e-mail address, else the response itself. A time that does not parse is passed on as text.
 -- Worked example: {"id": 1, "person": 10, "person_properties": {"account_id": "A"}} => external_id account/A, person
 -- 10.
 

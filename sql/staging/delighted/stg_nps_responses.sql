@@ -1,9 +1,9 @@
--- Grain: one row per record of an answer.
--- Definition (signals.md, "Staged contract"): an answer is of the account that the account map says, and dated at
--- when it was given; the latest version is the one changed last. `_ignored`: answers to other surveys than NPS, of
--- respondents that the account map ignores, and with `without_account: ignore` of those who name no account and are
--- matched with none.
--- Worked example: answer 1 of person 10, score 9, created_at 1780272000 => delighted/1, 9, 2026-06-01 00:00:00.
+-- Grain: one row per record of a response.
+-- Definition (signals.md, "Staged contract"): a response belongs to the account in the account map and has the time
+-- at which it was given; the latest version is the one that was changed last. `_ignored`: responses to surveys other
+-- than NPS, responses of respondents that the account map ignores, and with `without_account: ignore` responses that
+-- name no account and match none.
+-- Worked example: response 1 of person 10, score 9, created_at 1780272000 => delighted/1, 9, 2026-06-01 00:00:00.
 
 select
     responses._source || '/' || responses.response_id as response_id,

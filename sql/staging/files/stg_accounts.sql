@@ -1,6 +1,6 @@
--- Grain: one row per customer account and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- A blank tenant_id stays blank here; the gate turns it into 'default'.
+-- Grain: one row per record of an account.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A blank tenant_id
+-- stays blank here; the gate replaces it by 'default'.
 -- Worked example: a row without account_name => rejected by the gate, missing_required.
 
 select

@@ -1,6 +1,6 @@
--- Grain: one row per feature of the catalogue and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- A feature counts for an account if it has no plan or the account's, and from its release on.
+-- Grain: one row per record of a feature.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A feature counts
+-- for an account if it has no plan or the plan of the account, from its release on.
 -- Worked example: released_at 2026-04-29 => counts from the partition 2026-04-29 on.
 
 select

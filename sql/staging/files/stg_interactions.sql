@@ -1,7 +1,7 @@
--- Grain: one row per conversation with an account and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- Kinds and roles are the source's words; configuration says which count.
--- Worked example: a meeting planned for next week => staged, and counts from next week on.
+-- Grain: one row per record of an interaction.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Kinds and roles are
+-- those of the source; the configuration selects which ones count.
+-- Worked example: a meeting planned for next week => staged; it counts from next week on.
 
 select
     interaction_id,

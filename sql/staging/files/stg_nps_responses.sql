@@ -1,6 +1,6 @@
--- Grain: one row per answer to a Net Promoter survey and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- Scores are whole numbers from 0 to 10, as they were given.
+-- Grain: one row per record of a response to an NPS survey.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Scores are integers
+-- from 0 to 10, unchanged.
 -- Worked example: score 11 => rejected by the gate, out_of_range.
 
 select

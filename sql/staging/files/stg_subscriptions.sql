@@ -1,7 +1,7 @@
--- Grain: one row per record of a subscription, or of a period of it with the same seats and price.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- A change ends one row and starts another; nothing is changed in place, so every past day can be told.
--- Worked example: ended_at 2026-03-20 of S0001-2 = started_at of S0001-3 => one of them counts on any day.
+-- Grain: one row per record of a subscription period with the same seats and price.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A change ends one
+-- row and starts another, so every past day can be reconstructed.
+-- Worked example: ended_at 2026-03-20 of S0001-2 = started_at of S0001-3 => one of the two rows applies on any day.
 
 select
     subscription_id,

@@ -1,6 +1,6 @@
--- Grain: one row per assessment by the technical account manager and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- Several at the same instant are all kept; the worse counts.
+-- Grain: one row per record of an assessment by the technical account manager.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Assessments at the
+-- same instant are all kept; the worst one counts.
 -- Worked example: rag 'PURPLE' => rejected by the gate, invalid_level.
 
 select

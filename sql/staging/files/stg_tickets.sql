@@ -1,6 +1,6 @@
--- Grain: one row per support ticket and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- Whether a ticket is open on a day follows from its times, never from a status.
+-- Grain: one row per record of a support ticket.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Whether a ticket is
+-- open on a day is derived from its times, never from a status.
 -- Worked example: sentiment 'furious' => rejected by the gate, invalid_level.
 
 select

@@ -1,7 +1,7 @@
--- Grain: one row per usage event and record of it, as it came.
--- Definition (signals.md, "Staged contract"): the columns of the contract; files carry them under their own names.
--- Not sorted: of all entities this is the one that may have hundreds of millions of rows.
--- Worked example: quantity 0 => ignored by the gate, as `quantity 0`.
+-- Grain: one row per record of a usage event.
+-- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Not sorted, because
+-- this entity may have hundreds of millions of rows.
+-- Worked example: quantity 0 => ignored by the gate as `quantity 0`.
 
 select
     event_id,

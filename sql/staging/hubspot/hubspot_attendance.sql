@@ -1,8 +1,8 @@
--- Grain: one row per engagement, company and contact; a company without a contact has one row, with none.
--- Definition: merged contacts and companies are those that they were merged into. Where the contact's own company
--- takes part, the contact is there for it alone, else for all companies of the engagement, else for its own company,
--- else for itself, as contact/<id>. Archived contacts count for nobody, archived companies are left out.
--- Worked example: companies X and Y, contact 1 of X, contact 2 of none => X with 1, X with 2, Y with 2.
+-- Grain: one row per engagement, company and contact; a company without contacts has one row with a null contact.
+-- Definition: merged contacts and companies are replaced by the record that they were merged into. If the contact's
+-- own company takes part, the contact is assigned to that company only; else to all companies of the engagement;
+-- else to its own company; else to itself, as contact/<id>. Archived contacts and companies are left out.
+-- Worked example: companies X and Y, contact 1 of X, contact 2 without a company => X with 1, X with 2, Y with 2.
 
 with engagements as (
     select

@@ -1,10 +1,10 @@
--- Grain: one row per company that is there by itself, latest record of it.
--- Definition: `ignored` is the reason why a company is left out: merged into another one, or archived. It is a customer
--- in the lifecycle stages of the settings, or where none is described. Account facts are the properties that `accounts`
--- of the settings names; an owner is known by name, else by address. What Fivetran and Airbyte call property_x or
--- properties_x is x.
--- Worked example: lifecyclestage lead => is_customer false; hubspot_owner_id 7, owner 7 is Ann Lee => csm_owner Ann
--- Lee.
+-- Grain: one row per company that was not merged into another one, with its latest record.
+-- Definition: `ignored` is the reason for leaving a company out: merged or archived. A company is a customer if its
+-- lifecycle stage is in the settings or empty. The account columns come from the properties that `accounts` in the
+-- settings names; the owner is given by name, else by e-mail address. Columns property_x and properties_x of
+-- Fivetran and Airbyte are read as x.
+-- Worked example: lifecyclestage lead => is_customer false; hubspot_owner_id 7, name of owner 7 Ann Lee => csm_owner
+-- Ann Lee.
 
 with companies as (
     select

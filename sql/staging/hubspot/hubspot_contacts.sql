@@ -1,8 +1,7 @@
--- Grain: one row per contact that is there by itself, latest record of it.
--- Definition: a contact that was merged into another one is not there any more. Its company is the primary one, else
--- the first that it is associated with. The role is the most important one that the values of the settings'
--- `role_property` (several are parted by semicolons) mean: executive_sponsor, champion, decision_maker, any other; a
--- value that is not in the settings is taken as it is.
+-- Grain: one row per contact that was not merged into another one, with its latest record.
+-- Definition: the company is the primary one, else the first associated one. The role is the most important one
+-- among the values of `role_property` (separated by semicolons), mapped by the settings: executive_sponsor,
+-- champion, decision_maker, then any other. A value that is not in the settings is kept unchanged.
 -- Worked example: hs_buying_role END_USER;DECISION_MAKER;CHAMPION => champion.
 
 with contacts as (

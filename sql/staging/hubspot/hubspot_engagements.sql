@@ -1,9 +1,9 @@
--- Grain: one row per engagement that took place or will, latest record of it.
--- Definition: `ignored` is the reason why an engagement is left out: archived; a type that is not a contact; a meeting
--- that was cancelled, moved or missed; an unanswered call; an e-mail that was not sent. `kind` is automated for what
--- sequences, workflows and out-of-office notes send, internal for the kinds that the settings name, else call, email,
--- meeting, note, task or communication. A meeting is dated at its start, all else at its own time. Of Fivetran's table
--- engagement those count that no other table has.
+-- Grain: one row per engagement, with its latest record.
+-- Definition: `ignored` is the reason for leaving an engagement out: archived; a type that is not a contact; a
+-- meeting that was cancelled, moved or missed; an unanswered call; an e-mail that was not sent. `kind` is automated
+-- for messages from sequences and workflows and for out-of-office replies, internal for the kinds in the settings,
+-- else call, email, meeting, note, task or communication. A meeting has the time of its start, any other engagement
+-- its own time. Rows of Fivetran's table engagement count if no other table has the engagement.
 -- Worked example: an e-mail with a sequence => automated; a meeting with outcome NO_SHOW => ignored: outcome.
 
 with generic_engagements as (
@@ -219,7 +219,7 @@ select
             )
             then 'outcome'
         when
-            -- The dispositions that every HubSpot has: busy, no answer, wrong number.
+            -- The default dispositions of HubSpot: busy, no answer, wrong number.
             kind = 'call'
             and disposition in (
                 '9d9162e7-6cf3-4944-bf63-4dff82258764',

@@ -1,6 +1,6 @@
--- Grain: one row per company, and per contact of no company that took part in an engagement.
--- Definition: the step that the account map is made of. A company names its account by the property that
--- `account_key` of the source's settings says. Archived companies, and those merged into others, are none.
+-- Grain: one row per company, and per contact without a company that took part in an engagement.
+-- Definition: input of the account map. The property `account_key` of a company, from the settings of the source,
+-- names its account. Archived and merged companies are left out.
 -- Worked example: company 5, account_id A-1, domain one.example => 5, A-1, one.example.
 
 with lone_contacts as (

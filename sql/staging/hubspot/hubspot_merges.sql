@@ -1,7 +1,7 @@
 -- Grain: one row per contact or company that was merged into another one.
--- Definition: from what the surviving record says of itself, and from the audits of merges that others land. Where
--- the surviving one was merged again, it is the last one that counts. In a circle all are there by themselves.
--- Worked example: contact 3 says hs_merged_object_ids 1;2, contact 4 says 3 => 1, 2 and 3 are 4.
+-- Definition: from the properties of the surviving record, and from landed tables of merge audits. If the surviving
+-- record was merged again, the last one counts. Records that were merged in a circle are not merged.
+-- Worked example: contact 3 has hs_merged_object_ids 1;2, contact 4 has 3 => contacts 1, 2 and 3 are replaced by 4.
 
 with recursive records as (
     select

@@ -1,7 +1,7 @@
--- Grain: one row per company of the sources whose settings ask for accounts.
--- Definition (signals.md, "Staged contract"): a company that is matched with an account is that account, with the
--- properties that the settings name. A customer that is matched with none is rejected as unmatched; other companies
--- are ignored, as are archived and merged ones.
+-- Grain: one row per company of the sources with `accounts` in their settings.
+-- Definition (signals.md, "Staged contract"): a company that is matched with an account becomes that account, with
+-- the properties in the settings. A customer without a match is rejected as unmatched; other companies without a
+-- match, and archived and merged companies, are ignored.
 -- Worked example: account_id A-1, accounts: {segment: industry} => A-1 with the company's industry as segment.
 
 select

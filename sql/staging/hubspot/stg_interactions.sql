@@ -1,8 +1,9 @@
 -- Grain: one row per engagement, company and contact.
--- Definition (signals.md, "Staged contract"): what HubSpot calls engagements, by whom they were with. Those with
--- nobody are none. Companies and contacts that are matched with no account and are no customers by the settings are
--- left out.
--- Worked example: call 9 with contact 4, a champion of company 5, which is account A => hubspot/9/5/4, A, champion.
+-- Definition (signals.md, "Staged contract"): HubSpot's engagements by the companies and contacts that took part.
+-- Engagements without company and contact are ignored, as are companies and contacts that match no account and are
+-- not customers by the settings.
+-- Worked example: call 9 with contact 4, a champion of company 5, which is matched with account A => hubspot/9/5/4,
+-- A, champion.
 
 select
     engagements._source

@@ -1,7 +1,7 @@
--- Grain: one row per assessment that was read from an account's page in Notion, and record of it.
--- Definition (signals.md, "Staged contract"): the columns of the contract; the id is of page, day and level, the time
--- is that of reading, since Notion does not tell when a person chose an option.
--- Worked example: RED chosen on Monday, first read on Tuesday at 07:00 => RED, assessed on Tuesday at 07:00.
+-- Grain: one row per record of an assessment that was read from an account page in Notion.
+-- Definition (signals.md, "Staged contract"): the columns of the contract. The id consists of page, day and level.
+-- The time is that of reading, since Notion does not record when an option was selected.
+-- Worked example: RED selected on Monday, first read on Tuesday at 07:00 => RED, assessed on Tuesday at 07:00.
 
 select
     assessment_id,

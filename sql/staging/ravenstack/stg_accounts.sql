@@ -1,8 +1,8 @@
 -- Grain: one row per account.
 -- Definition: an account starts on its signup_date and ends with its latest churn event, unless one of its
--- subscriptions started after that day (it came back). Neither accounts.churn_flag nor the subscriptions agree with the
--- churn events, and only the events have a date. Segment is the industry, the one grouping of customers that there is.
--- Identifiers are compared without surrounding blanks.
+-- subscriptions started after that day (the account returned). accounts.churn_flag and the subscriptions do not
+-- agree with the churn events, and only the events have a date. The segment is the industry, the only grouping of
+-- customers in the data. Identifiers are compared without surrounding blanks.
 -- Worked example: churned 2024-03-01 and 2024-05-01, last subscription started 2024-04-10 => churned_at 2024-05-01;
 -- last subscription started 2024-05-02 => churned_at null.
 

@@ -1,8 +1,8 @@
--- Grain: one row per feature name that any usage row has.
--- Definition: there is no catalogue, so the features are those ever used; they count as part of every plan and as
--- released before the records begin (each is used within their first days). is_beta_feature is no property of a
--- feature: every feature has rows of both kinds. A usage row without a feature name makes no feature.
--- Worked example: feature_20 in 600 usage rows => one feature, with the file and line of the first of them.
+-- Grain: one row per feature name in the usage rows.
+-- Definition: the data set has no catalogue, so the features are those that were used. They are part of every plan
+-- and were released before the first record (each is used within the first days). is_beta_feature is not a property
+-- of a feature: every feature has rows of both kinds. A usage row without a feature name creates no feature.
+-- Worked example: feature_20 in 600 usage rows => one feature, with file and line of its first row.
 
 with usage_rows as (
     select

@@ -1,13 +1,12 @@
 -- Grain: one row per term of a subscription.
--- Definition: a subscription that is billed annually, does not renew by itself and is no trial has terms of 365 days;
--- if it runs on past the end of one, it was renewed, and the next term is a row of its own. All others have one term
--- without a renewal date: nobody has to decide anything. Terms that would begin after the last start of any
--- subscription are not made up: the records do not tell whether they came about.
--- seats stay null: who uses the product is not recorded, so a share of seats in use cannot be known, while seats
--- without users would claim that nobody uses any. Amounts are US dollars (churn_events calls its own
--- refund_amount_usd).
--- Worked example: S-1, annual, not renewing by itself, from 2023-03-01 without an end => 'S-1' from 2023-03-01, renews
--- and ends 2024-02-29; 'S-1/2' from 2024-02-29, renews 2025-02-28 and runs.
+-- Definition: a subscription that is billed annually, does not renew automatically and is not a trial has terms of
+-- 365 days; if it continues after the end of a term, it was renewed, and the next term is a separate row. All others
+-- have one term without a renewal date, because nobody decides about a renewal. Terms that would start after the
+-- last start of any subscription are left out: the records do not show whether they happened. seats are null: the
+-- data has no users, so seat utilisation is not known, while seats without users would give a utilisation of 0.
+-- Amounts are in US dollars (as in the name of churn_events.refund_amount_usd).
+-- Worked example: S-1, annual, no automatic renewal, from 2023-03-01 without an end => 'S-1' from 2023-03-01, renews
+-- and ends 2024-02-29; 'S-1/2' from 2024-02-29, renews 2025-02-28, active.
 
 with records as (
     select
@@ -37,7 +36,7 @@ horizon as (
     from records
 ),
 
--- The records cover two years; ten terms are ten years.
+-- The records cover two years, so ten yearly terms are enough.
 terms (term) as (
     values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)
 ),

@@ -1,7 +1,7 @@
 -- Grain: one row per ticket.
--- Definition: opened on submitted_at (a day, so its first instant), solved at closed_at. The satisfaction of the
--- customer with the ticket, 1 to 5, is its sentiment: 1 critical, 2 negative, 3 neutral, 4 and 5 positive. When a
--- ticket was escalated is not told: escalated_at is the opening, the one time that is never later than the fact.
+-- Definition: opened on submitted_at (a day, so its first instant), solved at closed_at. The satisfaction score from
+-- 1 to 5 becomes the sentiment: 1 critical, 2 negative, 3 neutral, 4 and 5 positive. The time of an escalation is
+-- not recorded: escalated_at is the opening, the only time that is never too late.
 -- Worked example: satisfaction_score '3.0', escalation_flag 'True', submitted 2023-05-19 => neutral, escalated
 -- 2023-05-19.
 

@@ -1,10 +1,10 @@
--- Grain: one row per usage row, which is a count per subscription, feature and day.
--- Definition: the account is that of the subscription; nobody is named, so user_id is null; the hour is not told, so it
--- is the day's first instant. 21 usage_ids stand on two rows that differ in subscription, day and count: different rows
--- whose short random ids met by chance, so the id is usage_id and subscription_id together. Rows outside their
--- subscription's life are kept: the account used the product on that day. Identifiers are compared without surrounding
--- blanks. A row of a subscription that is not among the subscriptions, or has no account, is rejected before this
--- model.
+-- Grain: one row per usage row, which has the count of a subscription, feature and day.
+-- Definition: the account is that of the subscription. Users are not recorded, so user_id is null; hours are not
+-- recorded, so the time is the first instant of the day. 21 values of usage_id appear on two rows that differ in
+-- subscription, day and count: these are different rows whose random ids are equal by chance, so the key is usage_id
+-- and subscription_id. Rows outside the life of their subscription are kept: the account used the product on that
+-- day. Identifiers are compared without surrounding blanks. A row of a subscription that does not exist or has no
+-- account is rejected before this model.
 -- Worked example: U-1c6c24 of S-0fcf7d, feature_20, 2023-07-27, 9 => event 'U-1c6c24/S-0fcf7d', quantity 9.
 
 with usage_rows as (

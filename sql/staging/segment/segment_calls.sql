@@ -1,11 +1,11 @@
--- Grain: one row per identify and group call, the latest version of each message.
--- Definition: what the calls state of users and groups. The latest version of a message is the one received last, then
--- the one loaded last. A call happened at its timestamp; without one, at its original timestamp as far before the
--- reception as it was before the sending, else when it was received; so did a call that is dated later than received by
--- more than the source's `clock_skew_seconds`. A call without any time applies from the beginning. Traits are those of
--- `traits`, of columns of their own, or of `context.traits`; in a group call `context.traits` describes the user, so
--- the group's name does not come from there. An identify call may name a group in its context, or in its trait
--- `company`.
+-- Grain: one row per identify or group call, with the latest version of each message.
+-- Definition: the statements of calls about users and groups. The latest version of a message is the one received
+-- last, then the one loaded last. The time of a call is its timestamp; without it, received_at - (sent_at -
+-- original_timestamp); without these, the time at which it was received. If a time is more than `clock_skew_seconds`
+-- after the call was received, the time of receipt is used. A call without any time applies from the beginning.
+-- Traits are read from `traits`, from separate columns, or from `context.traits`; in a group call `context.traits`
+-- describes the user, so the name of the group is not read from it. An identify call may name a group in its context
+-- or in its trait `company`.
 -- Worked example: {"type": "group", "userId": "u1", "groupId": "g1", "traits": {"name": "One"}} => u1, g1, One.
 
 with call_fields as (

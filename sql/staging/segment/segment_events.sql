@@ -1,7 +1,7 @@
--- Grain: one row per event that there is, by name.
--- Definition: what the settings say of an event. Names are compared without regard to case, and `_` counts as a blank,
--- since the warehouse's tables write report_viewed for Report Viewed; `*` matches any text. Of the rules under
--- `features` the first that names the event decides.
+-- Grain: one row per event name.
+-- Definition: the settings for each event. Names are compared without regard to case, and `_` equals a blank,
+-- because the warehouse tables have report_viewed for Report Viewed; `*` matches any text. The first rule under
+-- `features` that matches the event applies.
 -- Worked example: rule {event: "Report *", feature: reports}, event report_viewed => reports.
 
 with calls as (
@@ -56,7 +56,7 @@ event_names as (
         _source,
         case
             when call = 'track' then called
-            -- Jitsu's page views have no name but their type.
+            -- Jitsu's page views have only a type, no name.
             when
                 called is null or (called = call_type and record ->> '$.type' is null)
                 then 'Loaded a Page'

@@ -1,9 +1,10 @@
 -- Grain: one row per group, and per user without one.
--- Definition: the step that the account map is made of. Of each trait the value loaded last counts. Groups that only
--- users or events name are listed as well. A user without a group is matched by the domain of the e-mail address, or of
--- the user id where that is one, unless the settings ignore such users. `_first_load_id` is the load since which the
--- traits that decide the account are as they are now.
--- Worked example: group g1 with traits {"name": "One", "domain": "one.example", "account_id": "A-1"} => g1, One, A-1.
+-- Definition: input of the account map. Of each trait the value loaded last counts. Groups that only users or events
+-- name are included. A user without a group is matched by the domain of the e-mail address, or of the user id if
+-- that is an address, unless the settings ignore such users. `_first_load_id` is the first load with the current
+-- values of the traits that determine the account.
+-- Worked example: group g1 with traits {"name": "One", "domain": "one.example", "account_id": "A-1"} => g1, One,
+-- A-1.
 
 with group_calls as (
     select

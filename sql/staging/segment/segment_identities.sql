@@ -1,7 +1,7 @@
--- Grain: one row per anonymous id and span of time in which it is the same user.
--- Definition: the user is that of the latest call at or before a moment which has both ids; before the first such call,
--- that of the first. Of calls of the same instant the one loaded last counts.
--- Worked example: a1 is u1 on the 2nd and u2 on the 5th => a1 u1 until the 5th, a1 u2 from the 5th on.
+-- Grain: one row per anonymous id and period in which it belongs to the same user.
+-- Definition: the user is that of the latest call with both ids at or before a moment; before the first such call,
+-- that of the first. Of calls at the same instant, the one loaded last counts.
+-- Worked example: a1 belongs to u1 on the 2nd and to u2 on the 5th => a1 u1 until the 5th, a1 u2 from the 5th on.
 
 with user_statements as (
     select

@@ -1,7 +1,7 @@
--- Grain: one row per user and span of time in which the user belongs to the same group.
--- Definition: the group is that of the latest call at or before a moment which names one; before the first such call,
--- that of the first. Of calls of the same instant the one loaded last counts. Who is only known by an anonymous id that
--- never became a user is a member under it.
+-- Grain: one row per user and period in which the user belongs to the same group.
+-- Definition: the group is that of the latest call with a group at or before a moment; before the first such call,
+-- that of the first. Of calls at the same instant, the one loaded last counts. A visitor whose anonymous id never
+-- belonged to a user is a member under that id.
 -- Worked example: group calls name g1 for u1 on the 2nd and g2 on the 5th => u1 g1 until the 5th, u1 g2 from the 5th
 -- on.
 

@@ -1,5 +1,5 @@
--- Grain: one row per rule of the settings and value of its property.
--- Definition: the feature that a value means, from `values` of the rules under `features`.
+-- Grain: one row per rule in the settings and value of its property.
+-- Definition: the feature for each value, from `values` of the rules under `features`.
 -- Worked example: {event: Page Viewed, property: section, values: {bills: invoicing}} => 1, bills, invoicing.
 
 with rules as (

@@ -1,14 +1,14 @@
--- Grain: one row per event and record of it.
--- Definition (signals.md, "Staged contract"): track calls, and page views if the settings count them. An event happened
--- at its timestamp; without one, at its original timestamp as far before the reception as it was before the sending,
--- else when it was received; so did an event that is dated later than received by more than `clock_skew_seconds`. A
--- time that does not parse is passed on as text, whichever of the four it is, so that the record is rejected with it.
--- It is of the group that it names, else of the one that its user belongs to at that moment, else of the user alone, as
--- `user/<id>`. An anonymous id is the user with whom it was identified at that moment. `_ignored`: visitors who are not
--- identified and of no group (anonymous), and what the settings leave out. The latest version of an event is the one
--- received last.
--- Worked example: {"messageId": "m1", "userId": "u1", "event": "Signed In", "timestamp": "2026-06-01T10:00:00Z"}, u1 of
--- g1 => event segment/m1 of g1's account, login.
+-- Grain: one row per record of an event.
+-- Definition (signals.md, "Staged contract"): track calls, and page views if the settings count them. The time of an
+-- event is its timestamp; without it, received_at - (sent_at - original_timestamp); without these, the time at which
+-- it was received. If a time is more than `clock_skew_seconds` after the event was received, the time of receipt is
+-- used. If one of the four times does not parse, its text is passed on, so that the record is rejected with it. An
+-- event belongs to the group that it names, else to the group of its user at that time, else to the user, as
+-- `user/<id>`. An anonymous id belongs to the user with whom it was identified at that time. `_ignored`: visitors
+-- who are not identified and have no group (anonymous), and events that the settings leave out. The latest version
+-- of an event is the one received last.
+-- Worked example: {"messageId": "m1", "userId": "u1", "event": "Signed In", "timestamp": "2026-06-01T10:00:00Z"}, u1
+-- of g1 => event segment/m1 of g1's account, login.
 
 with settings as (
     select
@@ -105,7 +105,7 @@ calls as (
         case
             when call_type is null or lower(trim(call_type)) = 'track' then 'track'
             when lower(trim(call_type)) in ('page', 'screen', 'pageview') then 'page'
-            -- Jitsu's type of an event is the name of what happened.
+            -- In Jitsu's format the type of an event is its name.
             when record ->> '$.type' is null then 'track'
             when lower(trim(call_type)) = 'alias' then 'alias'
             else 'other'
@@ -134,7 +134,7 @@ calls_with_times as (
     select
         case
             when call = 'track' then called
-            -- Jitsu's page views have no name but their type.
+            -- Jitsu's page views have only a type, no name.
             when
                 called is null or (called = call_type and record ->> '$.type' is null)
                 then 'Loaded a Page'
@@ -228,7 +228,7 @@ dated_events as (
         anonymous_id,
         group_id,
         coalesce(invalid_time, cast(occurred_at as varchar)) as occurred_at,
-        -- An event that is not dated is rejected; it is of the account of its user as known last.
+        -- An event without a time is rejected; it counts for the latest account of its user.
         coalesce(occurred_at, timestamp '9999-12-31 00:00:00') as known_at,
         received_at,
         without_group,

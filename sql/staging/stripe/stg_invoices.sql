@@ -1,8 +1,8 @@
 -- Grain: one row per invoice.
--- Definition (signals.md, "Staged contract"): issued when it was finalised. What was due on issue is what is due now
--- and what credit notes took off before payment. Amounts are in minor units of the currency, see stripe_currencies. An
--- invoice is settled when it was paid or credited in full, withdrawn when it was voided or given up as uncollectible;
--- each by its own time. A paid one without a time of payment counts as paid on issue.
+-- Definition (signals.md, "Staged contract"): issued when it was finalised. The amount due on issue is the current
+-- amount due plus the credit notes before payment. Amounts are in minor units of the currency, see
+-- stripe_currencies. An invoice is settled when it was paid or credited in full, and withdrawn when it was voided or
+-- marked uncollectible, each at its own time. A paid invoice without a time of payment counts as paid on issue.
 -- Worked example: amount_due 1500 in JPY => 1500; in USD => 15.00; in KWD => 1.50.
 
 with invoices as (

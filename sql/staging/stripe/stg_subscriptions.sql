@@ -1,9 +1,10 @@
--- Grain: one row per subscription and span of time in which its seats, price and renewal stayed the same.
--- Definition (signals.md, "Staged contract"): seats are the quantities of all items together, mrr their prices per
--- month before discounts. The first span begins with the subscription, later ones are named after their start. Monthly
--- and other short periods renew by themselves: only periods of at least `renewal_months` have a
--- renewal date, the earliest end of such an item's period. A subscription that is to end has its end as renewal date
--- from when that was asked for; its term is then null where it is shorter than `renewal_months`, as it does not renew.
+-- Grain: one row per subscription and period with the same seats, price and renewal.
+-- Definition (signals.md, "Staged contract"): seats are the sum of the quantities of all items, mrr the sum of their
+-- monthly prices before discounts. The first period starts with the subscription; later ones are named after their
+-- start. Short billing periods, such as monthly ones, renew automatically: only periods of at least `renewal_months`
+-- have a renewal date, which is the earliest end of the period of such an item. If an end of the subscription was
+-- requested, that end is the renewal date from the time of the request on; a term shorter than `renewal_months` is
+-- then null, as it does not renew.
 -- Worked example: sub_1 from 1 January with 5 seats, 8 from 15 January => 'sub_1' with 5, ended 15 January, and
 -- 'sub_1/2026-01-15 00:00:00' with 8.
 

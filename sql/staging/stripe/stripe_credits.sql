@@ -1,7 +1,8 @@
--- Grain: one row per invoice that has credit notes which lower what is to be paid.
--- Definition: issued credit notes written before payment; refunds and credits after payment change nothing of what was
--- owed. A voided credit note has no effect. An invoice and its credit notes have one currency.
--- Worked example: credit notes of 300 and 700 on one invoice => credited 1000, last on the later of their days.
+-- Grain: one row per invoice with credit notes that reduce the amount to pay.
+-- Definition: issued credit notes from before payment. Refunds and credits after payment do not change the amount
+-- that was due. A voided credit note has no effect. An invoice and its credit notes have the same currency.
+-- Worked example: credit notes of 300 and 700 on one invoice => credited 1000, last credited on the later of their
+-- days.
 
 with credit_notes as (
     select

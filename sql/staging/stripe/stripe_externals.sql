@@ -1,8 +1,7 @@
 -- Grain: one row per Stripe customer.
--- Definition: the step that the account map is made of. The domain is that of the e-mail address; what the customer's
--- metadata say under the key `account_key` of the source's settings is the account that Stripe itself names. A customer
--- that was deleted keeps what was known of it. Customers of the test mode are left out unless the source's settings
--- include them.
+-- Definition: input of the account map. The domain is that of the e-mail address. The claimed account is the value
+-- of the metadata key `account_key` from the settings of the source. A deleted customer keeps its last values.
+-- Customers in test mode are left out unless the settings of the source include them.
 -- Worked example: metadata {"account_id": "A-1"} with account_key account_id => claimed_account_id A-1.
 
 with customers as (

@@ -1,8 +1,8 @@
 -- Grain: one row per invoice; amounts in minor units.
--- Definition: `ignored` names what leaves an invoice out: `include_test_mode` (a record of the test mode whose source
--- does not include it), `draft` (not an invoice yet), `deleted` (which only drafts can be). The status transitions are
--- an object in Stripe's own records, and columns where Fivetran landed them. A record of before there were statuses is
--- paid if its flag `paid` says so.
+-- Definition: `ignored` is the rule that leaves an invoice out: `include_test_mode` (test mode, which the source
+-- does not include), `draft` (not issued yet), `deleted` (only drafts can be deleted). The status transitions are an
+-- object in Stripe's records and columns in tables that Fivetran lands. A record of an API version without statuses
+-- is paid if its flag `paid` is set.
 -- Worked example: status draft => ignored draft; status_transitions.finalized_at 1700000000 => 2023-11-14 22:13:20.
 
 with records as (

@@ -1,11 +1,11 @@
--- Grain: one row per subscription, item and time from which its seats and price hold until the next row of the item.
--- Definition: statements of stripe_item_states, the best one of each moment. A statement that names all items ends the
--- others. An invoice ends items whose last billed period was over when its own began: a yearly item does not end
--- because a monthly invoice does not name it. Nothing is stated before the subscription begins. The current record is
--- dated by the latest of its periods, or by the last other statement. Before the first statement the items were the
--- same, in a period that ended when the stated one began.
--- Worked example: a yearly item billed in January and a monthly one billed in January and February, an invoice of March
--- that names neither => the monthly one has 0 seats from March on, the yearly one is unchanged.
+-- Grain: one row per subscription, item and start time; its seats and price apply until the next row of the item.
+-- Definition: the statements of stripe_item_states, the one with the highest priority at each time. A statement that
+-- names all items ends the others. An invoice ends items with a last billed period that was over when the period of
+-- the invoice started: a yearly item does not end because a monthly invoice does not name it. No row starts before
+-- the subscription. The current record has the time of the latest of its periods, or of the last other statement.
+-- Before the first statement, the items were the same, in a period that ended when the stated one started.
+-- Worked example: a yearly item billed in January and a monthly one billed in January and February, an invoice in
+-- March that names neither => the monthly one has 0 seats from March on, the yearly one is unchanged.
 
 with last_statement_times as (
     select

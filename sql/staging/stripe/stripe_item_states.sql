@@ -1,11 +1,11 @@
--- Grain: one row per statement that an item of a subscription had a quantity and a price from a time on.
+-- Grain: one row per statement that a subscription item has a quantity and a price from a time on.
 -- Definition: a statement has one of four sources. The current record (`current_record`) and each version of it in
--- Stripe's events (`event`) state all items of the subscription. A line of a regular invoice (`invoice_line`) and of a
--- proration (`proration`) state their item only, from the start of the period that they bill; lines that give money
--- back state nothing. Of statements of the same time the one with the highest `priority` counts. What a statement does
--- not state of its price is looked up by the price's id, then by the item, if the line's period fits the item's
--- interval. Metered items have no seats and no price per month. A price without a unit amount, such as a tiered one, is
--- not known. The current record does not state when it became valid: its `stated_at` is null.
+-- Stripe's events (`event`) state all items of the subscription. A line of a regular invoice (`invoice_line`) or of
+-- a proration (`proration`) states only its own item, from the start of the billed period; lines with a refund state
+-- nothing. Of statements at the same time, the one with the highest `priority` counts. Price data that a statement
+-- lacks is looked up by the id of the price, then by the item, if the period of the line fits the interval of the
+-- item. Metered items have no seats and no monthly price. A price without a unit amount, such as a tiered one, is
+-- null. The current record does not state when it became valid: its `stated_at` is null.
 -- Worked example: a line "5 seats, 1 January to 1 February" => quantity 5 from 1 January; a proration "8 seats, 15
 -- January to 1 February" => quantity 8 from 15 January.
 

@@ -1,7 +1,8 @@
--- Grain: one row per item and statement about it: the current record of its subscription, or an event.
--- Definition: the `statement_source` is `current_record` or `event`. Each holds the complete subscription at its time.
--- `names_all_items` is false for an event whose list of items is cut off: it states only the items that it has. A price or plan may be an object or only its id. The unit amount is the price's in the price's currency. Deleted
--- items of landed tables are left out.
+-- Grain: one row per item and statement: the current record of its subscription, or an event.
+-- Definition: the `statement_source` is `current_record` or `event`. Each contains the complete subscription at its
+-- time. `names_all_items` is false for an event with a truncated list of items: it states only the items that it
+-- has. A price or plan may be an object or only its id. The unit amount is that of the price, in the currency of the
+-- price. Deleted items of landed tables are left out.
 -- Worked example: price {id: p1, unit_amount: 2000, recurring: {interval: month}} => price_id p1, unit_amount 2000,
 -- billing_interval month, interval_count 1.
 

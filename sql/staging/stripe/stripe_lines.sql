@@ -1,10 +1,10 @@
--- Grain: one row per line of an invoice that bills an item of a subscription.
--- Definition: lines of ignored and of void invoices are left out, since they are not to be paid. A line has its price
--- as an object (`price`, `plan`) or, since version 2025-03-31.basil of Stripe's API, only by id in `pricing` with the
--- unit amount; its subscription is in `parent` then. Amounts are in minor units of the line's currency. The line of
--- a period that was over when the invoice was made bills use.
--- Worked example: pricing {unit_amount_decimal: "2000", price_details: {price: p1}} => price_id p1, unit_amount 2000,
--- billing_interval null.
+-- Grain: one row per invoice line that bills an item of a subscription.
+-- Definition: lines of ignored and void invoices are left out, since they are not payable. A line has its price as
+-- an object (`price`, `plan`) or, since version 2025-03-31.basil of Stripe's API, only its id in `pricing` with the
+-- unit amount; its subscription is then in `parent`. Amounts are in minor units of the currency of the line. A line
+-- is in arrears if its period had ended when the invoice was created.
+-- Worked example: pricing {unit_amount_decimal: "2000", price_details: {price: p1}} => price_id p1, unit_amount
+-- 2000, billing_interval null.
 
 with invoice_lines as (
     select

@@ -1,10 +1,11 @@
 -- Grain: one row per price (or plan) and currency in which it was charged.
--- Definition: what is known of a price, the best first: its own record, the items of current subscriptions, those of
--- events, and lines of invoices that still carry it. Interval, use and packages are those of the price whatever the
--- currency; the unit amount is the one in the row's currency, null where none is known and for tiers. `is_default`
--- marks the price's own currency. Stripe's prices do not change: a current record applies to earlier periods as well.
--- Worked example: a line of today has only price p1 and 2000 usd; an item of the current subscription has p1 with its
--- interval month => p1, usd, 2000, month.
+-- Definition: price data from several sources, in this order: the record of the price, items of current
+-- subscriptions, items in events, and invoice lines that contain it. Interval, usage type and package size are the
+-- same in all currencies; the unit amount is in the currency of the row, and null for tiers or if it is not known.
+-- `is_default` marks the currency of the price itself. Stripe's prices do not change, so a current record also
+-- applies to earlier periods.
+-- Worked example: a current invoice line has only price p1 and 2000 usd; an item of the current subscription has p1
+-- with the interval month => p1, usd, 2000, month.
 
 with price_records as (
     select

@@ -1,10 +1,10 @@
 -- Grain: one row per subscription.
--- Definition: `ignored` names what leaves a subscription out: `include_test_mode` (a record of the test mode whose
--- source does not include it), `_fivetran_active` (Fivetran's history has no row that holds now), `deleted` (deleted
--- without an end; one that was canceled has its end), `incomplete` (the first payment never came: incomplete_expired,
--- and incomplete ones that are no trial). It ended when Stripe ended it. `ends_at` is when it is to end, if that was
--- asked for; `end_asked_at` is since when. `items` is the JSON list of its items, where the shape has it; a record of
--- before there were items is an item itself.
+-- Definition: `ignored` is the rule that leaves a subscription out: `include_test_mode` (test mode, which the source
+-- does not include), `_fivetran_active` (Fivetran's history has no current row), `deleted` (deleted without an end;
+-- a cancelled subscription has an end), `incomplete` (the first payment was never made: incomplete_expired, and
+-- incomplete without a trial). `ended_at` is the end that Stripe records. `ends_at` is the requested end;
+-- `end_asked_at` is the time of the request. `items` is the JSON list of items, if the record has one; a record of
+-- an API version without items is itself an item.
 -- Worked example: cancel_at_period_end true, current_period_end 2026-12-31 => ends_at 2026-12-31, ended_at null.
 
 with landed_periods as (

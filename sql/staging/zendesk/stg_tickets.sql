@@ -1,11 +1,12 @@
 -- Grain: one row per opening of a ticket.
--- Definition (signals.md, "Staged contract"): a ticket that is opened again is from then on a row of its own, named
--- after that moment, so that every day sees it as it was. It is open until solved or closed; what the history does not
--- tell is taken from the record, as of its solving or last change. A rating belongs to the opening that it followed,
--- good is positive, bad negative, and critical where the ticket is urgent; what nobody rated may have one by its text.
--- It is escalated when it first gets what makes it an escalation; one of which no change is known, on opening.
--- Worked example: opened on the 1st, solved on the 5th, open again on the 9th => zendesk/7 from the 1st to the 5th, and
--- zendesk/7/2026-06-09 00:00:00, open.
+-- Definition (signals.md, "Staged contract"): if a ticket is reopened, a new row starts at that time, named after
+-- it, so that every day sees the state of that day. A ticket is open until it is solved or closed; if the history
+-- lacks this, the record is used, at the time at which it was solved or last changed. A rating belongs to the
+-- opening before it: good is positive, bad is negative, and critical if the ticket is urgent. A ticket without a
+-- rating may have a sentiment from its text. A ticket is escalated when it first meets a condition for an
+-- escalation; if that change is not recorded, when it was opened.
+-- Worked example: opened on the 1st, solved on the 5th, reopened on the 9th => zendesk/7 from the 1st to the 5th,
+-- and zendesk/7/2026-06-09 00:00:00, open.
 
 with tickets as (
     select

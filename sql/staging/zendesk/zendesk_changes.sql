@@ -1,7 +1,7 @@
--- Grain: one row per change of a ticket's status, satisfaction, or of what makes it an escalation.
--- Definition: from the exports of ticket events, from audits, and from the history of fields that Fivetran lands.
--- `escalates` says whether the value makes the ticket an escalation by the source's settings. A ticket's first values
--- are changes, too.
+-- Grain: one row per change of a ticket's status, satisfaction score, or a field with a condition for an escalation.
+-- Definition: from the export of ticket events, from audits, and from the field history that Fivetran lands.
+-- `escalates` is true if the value makes the ticket an escalation by the settings of the source. The first values of
+-- a ticket are also changes.
 -- Worked example: child event {"status": "open", "previous_value": "solved"} => field status, value open.
 
 with event_changes as (

@@ -1,6 +1,6 @@
--- Grain: one row per organisation, and per requester without one who has a ticket.
--- Definition: the step that the account map is made of. An organisation's domain is the first that it names. What its
--- `account_key` of the source's settings holds, its external id or an organisation field, is the account.
+-- Grain: one row per organisation, and per requester without an organisation who has a ticket.
+-- Definition: input of the account map. The domain of an organisation is its first one. The claimed account is its
+-- external id or an organisation field, as set by `account_key` in the settings of the source.
 -- Worked example: organisation 5, external_id A-1, domain_names ["one.example"] => 5, A-1, one.example.
 
 with organizations as (

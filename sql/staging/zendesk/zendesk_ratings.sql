@@ -1,7 +1,7 @@
--- Grain: one row per rating of a ticket, good or bad.
--- Definition: from the ratings that Zendesk lists and from the history of the ticket. What the ticket's own record says
--- is the newest: it takes the place of the latest dated one, or stands alone without a date.
--- Worked example: rated bad on 1 June, the record says good => good, 1 June.
+-- Grain: one row per good or bad rating of a ticket.
+-- Definition: from Zendesk's list of ratings and from the history of the ticket. The rating in the record of the
+-- ticket is the newest: it replaces the latest dated rating; without a dated rating, it has no date.
+-- Worked example: rated bad on 1 June, good in the record => good, 1 June.
 
 with rating_records as (
     select

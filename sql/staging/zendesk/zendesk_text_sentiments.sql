@@ -1,8 +1,7 @@
--- Grain: one row per ticket that nobody rated and whose text was scored by words.
--- Definition: only where the source's settings ask for `sentiment: lexicon`; a rating, whenever it comes, takes its
--- place. From 0.5 on a text is positive, up to -0.5 negative, else neutral: polite requests ("please", "thanks") score
--- up to about 0.4, and plain reports of an error down to about -0.4. None is critical: only a customer's rating says
--- that.
+-- Grain: one row per ticket without a rating that has a score for its text.
+-- Definition: only for sources with `sentiment: lexicon`; a later rating replaces the sentiment. A score of 0.5 or
+-- more is positive, of -0.5 or less negative, else neutral: polite requests ("please", "thanks") score up to about
+-- 0.4, and plain error reports down to about -0.4. No text is critical: only a customer's rating can be.
 -- Worked example: compound -0.78, no rating => negative, lexicon.
 
 with scored_texts as (

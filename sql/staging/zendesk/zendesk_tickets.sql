@@ -1,9 +1,9 @@
--- Grain: one row per ticket, latest record of it.
--- Definition: a deleted ticket is ignored, on every day; so is one with an excluded tag, which is how Zendesk marks
--- the ones that were closed by being merged, one that another ticket names as merged into it, and one of a requester
--- without an organisation where the settings ignore those. `ignored` names the reason. The customer of a ticket is its
--- organisation, else the requester's, else the requester, as `user/<id>`.
--- Worked example: organization_id null, requester 7 of no organisation => external_id user/7.
+-- Grain: one row per ticket, with its latest record.
+-- Definition: `ignored` is the reason for leaving a ticket out on all days: deleted; an excluded tag, such as the
+-- one that Zendesk gives to merged tickets; named by another ticket as merged into it; or a requester without an
+-- organisation, if the settings ignore those. The customer of a ticket is its organisation, else the organisation of
+-- its requester, else the requester, as `user/<id>`.
+-- Worked example: organization_id null, requester 7 without an organisation => external_id user/7.
 
 with tickets as (
     select

@@ -69,7 +69,7 @@ def test_get_account(server: SandboxServer) -> None:
         assert await adapter.get_account("A1") == {}
         page_id = await adapter.create_account("A1", "Ada's Account", 83.3, "GREEN")
         await adapter.create_account("A10", "Another", 10.0, "RED")
-        server.people.edit(page_id, {"Health Status": {"select": {"name": "AMBER"}}})
+        server.user_actions.edit(page_id, {"Health Status": {"select": {"name": "AMBER"}}})
         found = await adapter.get_account("A1")
         assert (found["id"], found["account_id"]) == (page_id, "A1")
         assert found["name"] == "Ada's Account"
@@ -103,7 +103,7 @@ def test_query_all_accounts_goes_through_every_page_of_results(server: SandboxSe
 def test_update_health_score_writes_three_properties_and_nothing_else(server: SandboxServer) -> None:
     async def work(adapter: NotionCSMAdapter) -> None:
         page_id = await adapter.create_account("A1", "One", 10.0, "RED")
-        server.people.edit(page_id, {"Health Status": {"select": {"name": "RED"}}})
+        server.user_actions.edit(page_id, {"Health Status": {"select": {"name": "RED"}}})
         await adapter.update_health_score(page_id, 83.3, "GREEN")
         (page,) = await adapter.reader.query_all(ACCOUNTS)
         facts = page_facts(ACCOUNTS, page)

@@ -169,7 +169,7 @@ def test_a_choice_in_notion_is_a_signal_of_the_next_day_and_of_no_day_before(
     page_of = {account_of(key): page_id for key, page_id in pages}
     with SandboxServer(sandbox_file(one.config)) as server:
         for account, said in ((red, "RED"), (amber, "Yellow"), (other, "On holiday")):
-            server.people.edit(page_of[account], {"Health Status": {"select": {"name": said}}})
+            server.user_actions.edit(page_of[account], {"Health Status": {"select": {"name": said}}})
 
     published = run(second).published
     (read,) = [report.read_back for report in published if report.read_back]

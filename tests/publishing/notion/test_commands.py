@@ -106,7 +106,7 @@ def test_doctor_names_everything_that_is_wrong(workspace: Workspace) -> None:
     statuses = [{"name": f"Status {number}"} for number in range(100)]
     workspace.change(ACCOUNTS.setting, {"Health Status": {"select": {"options": statuses}}, "CSM Last Scan": None})
     workspace.change(ACCOUNTS.setting, {"CSM Health Score": {"rich_text": {}}})
-    workspace.server.people.hide(workspace.environment[HEALTH_RECORDS.setting])
+    workspace.server.user_actions.hide(workspace.environment[HEALTH_RECORDS.setting])
     parent = {"type": "database_id", "database_id": workspace.environment[QBRS.setting]}
     second: Any = workspace.notion.data_sources.create(
         parent=parent, properties={"Name": {"title": {}}}, title=[{"text": {"content": "Archive"}}]
@@ -144,7 +144,7 @@ def test_doctor_names_everything_that_is_wrong(workspace: Workspace) -> None:
     assert f"{QBRS.data_source_setting}=ID" in said[4]
 
     # What is advised helps: the second data source is chosen, and init completes what is missing.
-    workspace.server.people.hide(workspace.environment[HEALTH_RECORDS.setting], hidden=False)
+    workspace.server.user_actions.hide(workspace.environment[HEALTH_RECORDS.setting], hidden=False)
     wrong = workspace.csm("init", "--parent", workspace.server.root_page_id)
     assert wrong.returncode == 2
     assert "CSM Health Score is rich_text, expected number" in wrong.stderr
@@ -166,7 +166,7 @@ def test_a_plan_tells_drift_the_trash_and_orphans_and_apply_does_what_it_can(wor
     assert (unchanged["steps"], unchanged["drift"]) == ([], [])
 
     # Meanwhile people rename, retype, tidy up and throw away; one account leaves and one comes.
-    workspace.server.people.trash(workspace.page_of("A1"))
+    workspace.server.user_actions.trash(workspace.page_of("A1"))
     workspace.change(HEALTH_RECORDS.setting, {"as_of_date": {"name": "Day"}})
     workspace.change(EXPANSIONS.setting, {"estimated_arr_impact": {"rich_text": {}}})
     workspace.change(ACCOUNTS.setting, {"CSM Health RAG": {"select": {"options": [{"name": "GREEN"}]}}})

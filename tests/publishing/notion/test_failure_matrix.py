@@ -144,7 +144,7 @@ class Matrix:
         assert pages == self._undisturbed
         # What passes within three attempts fails nothing; what is final fails its record, with Notion's own words.
         assert bool(failures) == (kind in FINAL), failures
-        assert all("This connection is blocked." in said or "A fault on purpose." in said for said in failures)
+        assert all("This connection is blocked." in said or "An injected fault." in said for said in failures)
         self._table[kind, often, write] = f"refused {len(failures)}" if failures else "ok"
 
 
@@ -305,9 +305,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         asyncio.run(run())
         pages = dict(marts.execute("select key, page_id from sync.notion_pages").fetchall())
-        server.people.write(pages['["A0", "module", "reports"]'], "Called them.")
-        server.people.edit(pages['["A1"]'], {"Health Status": {"select": {"name": "RED"}}})
-        server.people.trash(pages['["A2"]'])
+        server.user_actions.write(pages['["A0", "module", "reports"]'], "Called them.")
+        server.user_actions.edit(pages['["A1"]'], {"Health Status": {"select": {"name": "RED"}}})
+        server.user_actions.trash(pages['["A2"]'])
         # The colour stays, so that only new accounts get a record.
         fill(marts, 33, day=NEXT, score=85.0, opportunities=19, reviews=2, features=240)
     return folder

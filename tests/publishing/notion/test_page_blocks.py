@@ -174,7 +174,7 @@ def test_every_block_is_revised_once_whatever_happens(server: SandboxServer, kin
 
     async def work(adapter: Any, page_id: str) -> list[str]:
         await adapter.blocks.append_rest(page_id, old, 0)
-        note = server.people.write(page_id, "A note.")
+        note = server.user_actions.write(page_id, "A note.")
         for pattern in ("/children$", "^/v1/blocks/[^/]+$"):
             server.faults.add(Fault(kind, path=pattern, nth=2, times=2, retry_after=0))
         await adapter.blocks.revise(page_id, new, [mark(one) for one in old])
@@ -211,8 +211,8 @@ def test_what_people_rewrote_and_struck_shows_who_did_it(server: SandboxServer) 
     async def work(adapter: Any, page_id: str) -> None:
         await adapter.blocks.append_rest(page_id, numbered(3), 0)
         first, second, _ = await adapter.blocks.children(page_id)
-        server.people.rewrite(first["id"], "in my words")
-        server.people.strike(second["id"])
+        server.user_actions.rewrite(first["id"], "in my words")
+        server.user_actions.strike(second["id"])
         present = await adapter.blocks.children(page_id)
         assert [mark(one) for one in present] == ["paragraph:in my words", "paragraph:line 2"]
         assert [one["last_edited_by"]["id"] == one["created_by"]["id"] for one in present] == [False, True]

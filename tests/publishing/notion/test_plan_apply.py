@@ -227,13 +227,13 @@ def test_what_people_wrote_in_our_pages_stays(
     async def work(adapter: NotionCSMAdapter) -> None:
         await publish(marts, adapter)
         (opportunity,) = page_ids(marts, "expansion").values()
-        server.people.write(opportunity, "Called them: they want it in autumn.")
+        server.user_actions.write(opportunity, "Called them: they want it in autumn.")
         blocks = await adapter.blocks.children(opportunity)
         talk = next(one for one in blocks if "Talk of it." in str(one))
-        server.people.rewrite(talk["id"], "Do not talk of it before autumn.")
+        server.user_actions.rewrite(talk["id"], "Do not talk of it before autumn.")
         (account,) = page_ids(marts, "health").values()
-        server.people.edit(account, {"Health Status": {"select": {"name": "RED"}}})
-        server.people.write(account, "Our most loyal customer.")
+        server.user_actions.edit(account, {"Health Status": {"select": {"name": "RED"}}})
+        server.user_actions.write(account, "Our most loyal customer.")
         fill(marts, 1, day=NEXT, score=71.0, opportunities=1, reviews=1)
         await publish(marts, adapter, day=NEXT)
 
@@ -258,7 +258,7 @@ def test_a_property_that_a_person_changed_is_put_right_at_the_next_change(
     async def work(adapter: NotionCSMAdapter) -> None:
         await publish(marts, adapter, kinds=["health"])
         (account,) = page_ids(marts, "health").values()
-        server.people.edit(account, {"CSM Health Score": {"number": 1}})
+        server.user_actions.edit(account, {"CSM Health Score": {"number": 1}})
         _, same = await publish(marts, adapter, kinds=["health"])
         assert same.skipped["health"] == 1
         fill(marts, 1, day=NEXT, score=79.0)
@@ -277,14 +277,14 @@ def test_trashed_pages_are_reported_not_made_again_and_go_on_when_they_are_back(
         await publish(marts, adapter)
         account, opportunity = page_ids(marts, "health")['["A0"]'], next(iter(page_ids(marts, "expansion").values()))
         for page in (account, opportunity):
-            server.people.trash(page)
+            server.user_actions.trash(page)
         for day, score in ((NEXT, 78.0), (LATER, 77.0)):
             fill(marts, 2, day=day, score=score, opportunities=2)
             _, report = await publish(marts, adapter, day=day, kinds=["health", "expansion"])
             assert (report.trashed, report.failures) == (2, ())
             assert (report.updated, sum(report.created.values())) == ({"health": 1, "expansion": 1}, 0)
         for page in (account, opportunity):
-            server.people.restore(page)
+            server.user_actions.restore(page)
         # Times of pages have minutes only, so a page that came back within one may be seen only at a later reading.
         marts.execute("update sync.notion_sources set read_until = read_until - interval 2 minutes")
         fill(marts, 2, day=LATER, score=76.0, opportunities=2)
@@ -328,7 +328,7 @@ def test_a_lost_ledger_makes_no_page_twice_and_puts_old_pages_right(
     async def work(adapter: NotionCSMAdapter) -> None:
         await publish(marts, adapter)
         opportunity = page_ids(marts, "expansion")['["A0", "module", "reports"]']
-        server.people.write(opportunity, "A note.")
+        server.user_actions.write(opportunity, "A note.")
         before = held(file)
         lose_ledger(marts)
         await publish(marts, adapter)
@@ -603,7 +603,7 @@ def test_the_plan_of_the_command_tells_schema_drift(tmp_path: Path) -> None:
 
 def set_account_id(server: SandboxServer, page_id: str, value: str) -> None:
     text = [{"text": {"content": value}}] if value else []
-    server.people.edit(page_id, {"account_id": {"rich_text": text}})
+    server.user_actions.edit(page_id, {"account_id": {"rich_text": text}})
 
 
 def test_an_account_id_that_a_person_emptied_or_changed_is_reported_and_the_page_is_updated(

@@ -176,7 +176,7 @@ def test_doctor_names_missing_and_mistyped_properties(server: SandboxServer, not
 
 def test_doctor_names_what_cannot_be_seen(server: SandboxServer, notion: Client) -> None:
     ids = make(server)
-    server.people.hide(ids[ACCOUNTS.setting])
+    server.user_actions.hide(ids[ACCOUNTS.setting])
     notion.databases.update(ids[HEALTH_RECORDS.setting], in_trash=True)
     missing = {key: value for key, value in ids.items() if "EXPANSION" not in key}
     problems = [(finding.setting, finding.problem) for finding in examine(server, missing)]
