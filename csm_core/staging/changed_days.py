@@ -7,7 +7,7 @@ from datetime import date
 from csm_core.contract import USAGE_EVENTS
 from csm_core.staging.plan import Scope
 from csm_core.warehouse.catalog import has_rows
-from csm_core.warehouse.late_changes import note_changes
+from csm_core.warehouse.late_changes import record_changes
 
 PENDING_DAYS = "run.pending_usage_days"
 
@@ -19,7 +19,7 @@ def note_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]
     """
     connection, entity = scope.connection, scope.entity
     if entity.name != USAGE_EVENTS:
-        note_changes(connection, entity, before, after, scope.staged_at)
+        record_changes(connection, entity, before, after, scope.staged_at)
         return ()
     names = ", ".join(entity.column_names)
     summed = (
@@ -41,5 +41,5 @@ def note_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]
             f"where usage_date not in (select usage_date from {PENDING_DAYS}) order by usage_date",
             [list(days)],
         )
-        note_changes(connection, entity, before, after, scope.staged_at, days)
+        record_changes(connection, entity, before, after, scope.staged_at, days)
     return days

@@ -224,7 +224,7 @@ def test_what_is_written_decides_nothing_until_somebody_has_filled_it_in(custome
 
 
 def test_a_file_that_cannot_be_written_is_an_error(customers, tmp_path):
-    with pytest.raises(InputError, match=r"use one of \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(InputError, match=r"expected one of \.csv, \.jsonl, \.parquet"):
         account_suggestions.export_unmatched(customers.connection, tmp_path / "map.xlsx")
     decided = tmp_path / "map.csv"
     decided.write_text("system,external_id,account_id\nfiles,c1,a1\n")

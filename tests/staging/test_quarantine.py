@@ -135,8 +135,8 @@ def test_other_exports_are_exact_and_go_back_in_once_repaired(refused, tmp_path,
     ("entity", "name", "expected"),
     [
         ("orders", "out.csv", "not an entity: 'orders'"),
-        ("usage_events", "out.xlsx", r"use one of \.csv, \.jsonl, \.parquet"),
-        ("usage_events", "nowhere/out.csv", "not a folder"),
+        ("usage_events", "out.xlsx", r"expected one of \.csv, \.jsonl, \.parquet"),
+        ("usage_events", "nowhere/out.csv", "the folder does not exist"),
         ("tickets", "out.csv", "nothing has been staged for tickets"),
     ],
 )
