@@ -74,7 +74,10 @@ def opened(path: Path) -> Generator[BinaryIO]:
         raise SourceError(message) from None
     except OSError as error:
         if error.errno is None and path.name.lower().endswith(ZSTD):
-            message = f"{path}: the zstd file is damaged ({error}). Transfer it again, or remove .zst if it is not compressed."
+            message = (
+                f"{path}: the zstd file is damaged ({error}). "
+                "Transfer it again, or remove .zst if it is not compressed."
+            )
         else:
             message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from None

@@ -1,4 +1,4 @@
-"""The days whose usage comes out different, queued for the daily rollup."""
+"""Queues the days with changed usage for the daily rollup."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from csm_core.warehouse.late_changes import record_changes
 PENDING_DAYS = "run.pending_usage_days"
 
 
-def note_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]:
-    """Note what came out different between two tables of an entity; the days of usage, which are queued, are returned.
+def record_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]:
+    """Record the differences between two tables of an entity; queues and returns the changed days of usage.
 
-    A table is named as in SQL. Materialised days that are touched are noted as late.
+    Tables are given as in SQL. Changes of materialised days are recorded as late.
     """
     connection, entity = scope.connection, scope.entity
     if entity.name != USAGE_EVENTS:

@@ -270,7 +270,7 @@ def test_a_list_of_domains_that_names_an_unknown_account_is_a_warning(tmp_path):
     (unknown,) = of_kind(examine(config), "unknown_account")
     assert (unknown.file, unknown.line, unknown.value) == (str(domains), 3, "a9")
     assert unknown.message == (
-        f"{domains}: 1 line with an account_id that is not among the accounts. "
+        f"{domains}: 1 line with an unknown account_id. "
         "First: line 3, 'a9'. Correct the account_id, or remove the line."
     )
 
