@@ -11,7 +11,7 @@ from csm_core.analysts.charts import rag_over_time, score_distributions
 from csm_core.analysts.day_figures import DayFigures, day_figures
 from csm_core.scoring.score_days import other_configurations, score_days, scores_sql
 from csm_core.warehouse.day_status import begin_days
-from csm_core.warehouse.late_changes import days_touched_by_late_records, lacking_text, span_text
+from csm_core.warehouse.late_changes import days_touched_by_late_records, span_text, stale_days_text
 from csm_core.warehouse.models import SqlModel, version_of
 
 
@@ -37,7 +37,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
             lacking = days_touched_by_late_records(connection, days[1], limit)
             more: dict[str, Any] = {}
             if lacking:
-                said = lacking_text(lacking, days[1], limit)
+                said = stale_days_text(lacking, days[1], limit)
                 context.log.warning(said)
                 pipeline.notes.append(said)
                 more["days_lacking_late_records"] = span_text((lacking.days[0], lacking.days[-1]))

@@ -1,7 +1,6 @@
-"""The errors of the domain: what is wrong, where, and what to do; never a secret, never a traceback for users.
+"""The errors of csm-health. A message states what is wrong, where, and what to do, and contains no secret.
 
-The command line turns ``exit_status`` into the process's own: 2 for input or configuration that a person can fix,
-1 for a run that failed.
+The command line exits with ``exit_status``: 2 for input or configuration that the user can fix, 1 for a failed run.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from csm_core.redaction import without_secrets
 
 
 class CSMError(Exception):
-    """Anything that csm-health rejects or fails at, with a message meant for a person and without secrets."""
+    """The base class of all errors, with a message for users that contains no secret."""
 
     exit_status = 1
 
@@ -19,13 +18,13 @@ class CSMError(Exception):
 
 
 class InputError(CSMError):
-    """Input that has to be fixed: a file, a column, an argument."""
+    """Invalid input: a file, a column, an argument."""
 
     exit_status = 2
 
 
 class ConfigError(InputError):
-    """A configuration that is wrong; names file, key, value and what is allowed."""
+    """An invalid configuration; names file, key, value and the allowed values."""
 
 
 class SignalError(InputError):
@@ -33,11 +32,11 @@ class SignalError(InputError):
 
 
 class SourceError(InputError):
-    """A source that cannot be read as its contract says; names the file and what was found instead."""
+    """A source that does not follow its contract; names the file and the actual content."""
 
 
 class SourceUnavailableError(CSMError):
-    """A source that cannot be reached now, or does not answer as it should; never holds its key."""
+    """A source that is unreachable or returned an unexpected response. The message never contains its key."""
 
 
 class WarehouseError(CSMError):
@@ -45,12 +44,12 @@ class WarehouseError(CSMError):
 
 
 class WarehouseInputError(InputError):
-    """A warehouse path that is no DuckDB file, or one of another version."""
+    """A warehouse path that is not a DuckDB file, or is a file of another version."""
 
 
 class RunError(CSMError):
-    """A run that ended failed."""
+    """A run that failed."""
 
 
 class NotionError(CSMError):
-    """Notion refused, or could not be reached; never holds the token."""
+    """Notion rejected a request or is unreachable. The message never contains the token."""

@@ -1,4 +1,4 @@
-"""Removes the values of secrets from every text that is shown."""
+"""Removes the values of secrets from all output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "AUTHORIZATION", "WEBHOOK", "DSN")
 _VARIABLE_WORDS = (*SECRET_WORDS, "_KEY", "PASSWD", "PASSPHRASE", "CREDENTIAL")
-# Shorter values are part of ordinary words; no real secret is that short.
+# Shorter values occur in ordinary words; real secrets are longer.
 _SECRET_LENGTH = 6
 # Characters of base64 that identify a value inside a longer text.
 _BASE64_LENGTH = 8
@@ -22,20 +22,20 @@ _PATH_LENGTH = 8
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-=")
 _HIDDEN = "(hidden)"
 
-# Variables that were read as secrets in this process, whatever their name.
-_read: set[str] = set()
+# Variables that this process read as secrets, whatever their name.
+_secret_variables: set[str] = set()
 
 
 def hide_variable(name: str) -> None:
-    """Hide the value of an environment variable from now on, whatever its name."""
-    _read.add(name)
+    """Treat an environment variable as a secret, whatever its name."""
+    _secret_variables.add(name)
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """``text`` without the values of secret variables, as they are or encoded.
+    """Return ``text`` without the values of secret variables, plain or encoded.
 
-    Encoded forms are Python's and JSON's escapes, URL and HTML encoding, and base64, also of a longer text such as
-    ``user:secret``.
+    Encoded forms are Python and JSON escapes, URL and HTML encoding, and base64, including base64 of a longer text
+    such as ``user:secret``.
     """
     forms, cores = _patterns(_values(os.environ if environment is None else environment))
     if cores is not None:
@@ -44,14 +44,14 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
 
 
 def without_secrets_inside(value: Any, environment: Mapping[str, str] | None = None) -> Any:
-    """A value of JSON's types, with every text in it (keys included) as ``without_secrets`` returns it."""
+    """Return a JSON value with ``without_secrets`` applied to every string in it, keys included."""
     if isinstance(value, str):
         return without_secrets(value, environment)
     if isinstance(value, Mapping):
-        found = cast("Mapping[Any, Any]", value)
+        mapping = cast("Mapping[Any, Any]", value)
         return {
             without_secrets_inside(key, environment): without_secrets_inside(one, environment)
-            for key, one in found.items()
+            for key, one in mapping.items()
         }
     if isinstance(value, list | tuple):
         items = cast("list[Any] | tuple[Any, ...]", value)
@@ -61,7 +61,7 @@ def without_secrets_inside(value: Any, environment: Mapping[str, str] | None = N
 
 
 def anything_to_hide(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the environment has any secret, so that a text may contain one."""
+    """Whether the environment contains any secret."""
     return bool(_values(os.environ if environment is None else environment))
 
 
@@ -69,11 +69,11 @@ def _values(environment: Mapping[str, str]) -> frozenset[str]:
     return frozenset(
         value
         for name, value in environment.items()
-        if len(value) >= _SECRET_LENGTH and (name in _read or _is_secret(name))
+        if len(value) >= _SECRET_LENGTH and (name in _secret_variables or _is_secret(name))
     )
 
 
-# A run redacts thousands of texts, each with the environment of that moment: only its names are the same every time.
+# A run redacts thousands of texts with the current environment; only the names can be cached.
 @lru_cache(maxsize=4096)
 def _is_secret(name: str) -> bool:
     upper = name.upper()
@@ -82,7 +82,7 @@ def _is_secret(name: str) -> bool:
 
 @lru_cache(maxsize=32)
 def _patterns(values: frozenset[str]) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-    """What finds the written forms of the values, and what finds them inside base64; None for no value."""
+    """Return patterns for the written forms of the values and for their base64 parts; None without values."""
     forms: set[str] = set()
     cores: set[str] = set()
     for value in values:
@@ -98,7 +98,7 @@ def _any_of(texts: set[str]) -> re.Pattern[str] | None:
 
 
 def _without_base64(text: str, cores: re.Pattern[str]) -> str:
-    """``text`` without the whole base64 texts that contain a secret."""
+    """Return ``text`` without the complete base64 strings that contain a secret."""
     kept: list[str] = []
     end = 0
     for found in cores.finditer(text):
@@ -115,14 +115,14 @@ def _without_base64(text: str, cores: re.Pattern[str]) -> str:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """What must not be shown of a value: all of it, its lines, and the password and path of an address."""
+    """Yield the secret parts of a value: the value, its lines, and the password and path of an address."""
     candidates = [value, value.strip(), " ".join(value.split()), *value.splitlines()]
     address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://(?:([^/]*)@)?[^/]*(/.*)?", value)
     if address:
         password = (address[1] or "").partition(":")[2]
         candidates += [password, unquote(password)]
         if not value.lower().startswith("postgres"):
-            # The end of the path of a webhook is secret.
+            # The last part of a webhook path is secret.
             segments = (address[2] or "").strip("/").split("/")
             endings = ["/".join(segments[place:]) for place in range(len(segments))]
             candidates += [ending for ending in endings if len(ending) >= _PATH_LENGTH]
@@ -144,13 +144,13 @@ def _forms(value: str) -> set[str]:
     }
     for encoded in (quote(raw), quote(raw, safe=""), quote_plus(raw)):
         forms |= {encoded, re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)}
-    # Each form may be written once more as JSON or with Python's escapes, as in a message inside of a log line.
+    # Each form may be escaped again, for example in a message inside a log line.
     forms |= {json.dumps(form)[1:-1] for form in forms} | {repr(form)[1:-1] for form in forms}
     return {form for form in forms if len(form) >= _SECRET_LENGTH}
 
 
 def _base64_cores(value: str) -> set[str]:
-    """The characters of base64 that a value always gives, for each of the three places at which it can begin."""
+    """Return the base64 characters that a value always produces, for each of its three possible offsets."""
     raw = value.encode("utf-8", "surrogatepass")
     cores: set[str] = set()
     for before, skipped in ((0, 0), (1, 2), (2, 3)):

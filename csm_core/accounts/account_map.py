@@ -1,20 +1,20 @@
-"""Which account a vendor's customer is: one table, ``staging.account_map``, that staging models join.
+"""Maps vendors' customers to accounts in ``staging.account_map``, which staging models join.
 
 A system's step ``<system>_externals`` lists its customers (``_source``, ``external_id``, ``external_name``,
-``external_domain``, ``claimed_account_id``). Each becomes one row of the map. The first of these that applies decides:
+``external_domain``, ``claimed_account_id``). Each becomes one row of the map. The first matching rule applies:
 
-1. ``file``: the configured map names the customer; a blank ``account_id`` there means that it is not an account, and
-   its records are ignored.
-2. ``column``: the vendor's own record holds an ``account_id``.
-3. ``domain``: its domain is the domain of exactly one account in the configured list of domains.
+1. ``file``: the configured map contains the customer. If its ``account_id`` is blank, the customer is not an account,
+   and its records are ignored.
+2. ``column``: the vendor's record contains an ``account_id``.
+3. ``domain``: its domain belongs to exactly one account in the configured list of domains.
 
 A line of the map with ``?`` as the account is undecided and has no effect.
 
-A customer to whom none of them applies has a null ``account_id``: its records are rejected as unmatched. Nothing is
-matched by similarity; `csm identity` only lists candidates.
+A customer without a matching rule has a null ``account_id``, and its records are rejected as unmatched. Customers are
+never matched by similarity; `csm identity` only lists candidates.
 
-Domains in the list and in the vendors' records are read by ``csm_core.accounts.domains``, identifiers by
-``identifier_text``: a whole number that came as ``7.0`` is ``7``.
+``csm_core.accounts.domains`` parses domains in the list and in the vendors' records, and ``identifier_text`` parses
+identifiers: ``7.0`` is ``7``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAP_TABLE = RawTable(
 )
 DOMAIN_TABLE = RawTable(SYSTEM, "account_domains", "account_domains", ("account_id", "domain"), snapshot=True)
 EXTERNAL_COLUMNS = ("_source", "external_id", "external_name", "external_domain", "claimed_account_id")
-# Mail providers: people of many companies share these domains, so they do not identify a company.
+# Mail providers: many companies use these domains, so they do not identify a company.
 SHARED_DOMAINS = (
     *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "icloud.com"),
     *("me.com", "aol.com", "gmx.de", "gmx.net", "web.de", "t-online.de", "mail.ru", "qq.com", "163.com"),
@@ -54,12 +54,12 @@ _DECIDED = f"coalesce(trim(cast(account_id as varchar)), '') <> {literal(UNDECID
 
 
 def externals_table(system: str) -> str:
-    """The step that lists a system's customers."""
+    """Return the step that lists a system's customers."""
     return f"staging.{system}_externals"
 
 
 def load(connection: duckdb.DuckDBPyConnection, config: Config, *, loaded_at: datetime, log: Log) -> None:
-    """Load the configured files of account map and domains. Raises SourceError for one that cannot be read whole."""
+    """Load the configured files of account map and domains. Raises SourceError for a file with unparseable lines."""
     files = ((MAP_TABLE, config.identity.account_map), (DOMAIN_TABLE, config.identity.account_domains))
     targets: list[tuple[RawTable, Sequence[Path]]] = [(table, _files(path)) for table, path in files]
     load_tables(connection, targets, loaded_at=loaded_at, log=log)
@@ -78,16 +78,16 @@ def _files(path: Path | None) -> list[Path]:
     if path.is_dir():
         return readable_files(path)
     if not path.is_file():
-        message = f"{path}: not there. Set `account_map` and `account_domains` under `identity:` in csm.yaml."
+        message = f"{path}: does not exist. Set `account_map` and `account_domains` under `identity:` in csm.yaml."
         raise SourceError(message)
     return [path]
 
 
 def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequence[str]) -> int:
-    """Build ``staging.account_map`` for the given systems; returns how many customers it has.
+    """Build ``staging.account_map`` for the given systems; returns its number of customers.
 
-    Raises SourceError for a line of the map or of the list of domains that lacks a required value, names something that
-    is not a domain, maps one customer to several accounts, or names a system that is not configured.
+    Raises SourceError for a line of the map or of the list of domains that lacks a required value, contains an invalid
+    domain, maps a customer to several accounts, or contains a system that is not configured.
     """
     create_macros(connection)
     _require_values(connection, MAP_TABLE, ("system", "external_id"))
@@ -156,7 +156,7 @@ def build(connection: duckdb.DuckDBPyConnection, config: Config, systems: Sequen
 
 
 def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, str]]:
-    """File, line and account of the lines of the list of domains whose account is not among the staged accounts."""
+    """Return file, line and account of the lines in the list of domains with an unknown account."""
     if not table_exists(connection, DOMAIN_TABLE.table):
         return []
     create_macros(connection)
@@ -168,22 +168,22 @@ def unknown_accounts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, i
 
 
 def unknown_accounts_text(unknown: Sequence[tuple[str, int, str]]) -> str:
-    """What is wrong with the lines that ``unknown_accounts`` found, where, and what to do."""
+    """Return the message about the lines from ``unknown_accounts``."""
     file, line, account = unknown[0]
     return (
-        f"{file}: {counted(len(unknown), 'line')} with an account_id that is not among the accounts. "
+        f"{file}: {counted(len(unknown), 'line')} with an unknown account_id. "
         f"First: line {line}, {printable(account, 80)!r}. Correct the account_id, or remove the line."
     )
 
 
 def _require_values(connection: duckdb.DuckDBPyConnection, table: RawTable, columns: Sequence[str]) -> None:
-    """Raise SourceError for the first line that has no value in one of the columns."""
+    """Raise SourceError for the first line without a value in one of the columns."""
     for column in columns:
         found = connection.execute(
             f"select _source_file, _source_line from {table.table} where {_text(column)} is null order by all limit 1"
         ).fetchone()
         if found:
-            message = f"{found[0]}: line {found[1]}: {column} is missing. Fill it in, or remove the line."
+            message = f"{found[0]}: line {found[1]}: {column} is missing. Add the value, or remove the line."
             raise SourceError(message)
 
 
@@ -215,7 +215,7 @@ def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str])
         accounts = ", ".join(sorted(printable(account) or "no account" for account in twice[3]))
         message = (
             f"{twice[2]}: {twice[0]} {printable(twice[1])!r} is mapped to several accounts: {accounts}. "
-            "Keep one of these lines."
+            "Keep only one of these lines."
         )
         raise SourceError(message)
     unknown = connection.execute(
@@ -225,17 +225,17 @@ def _require_plain_map(connection: duckdb.DuckDBPyConnection, systems: set[str])
     ).fetchone()
     if unknown:
         message = (
-            f"{unknown[1]}: line {unknown[2]} names system {printable(unknown[0])!r}, which is not configured. "
+            f"{unknown[1]}: line {unknown[2]}: the system {printable(unknown[0])!r} is not configured. "
             f"Configured: {', '.join(sorted(systems))}."
         )
         raise SourceError(message)
 
 
 def _text(column: str) -> str:
-    """A column of a file, of any type, as text without surrounding blanks; null for a blank."""
+    """Return an expression for a column of any type as text without surrounding blanks; null for blank text."""
     return f"nullif(trim(cast({column} as varchar), {literal(BLANKS)}), '')"
 
 
 def _id(column: str) -> str:
-    """A column of a file as an identifier."""
+    """Return an expression for a column as an identifier."""
     return f"identifier_text(cast({column} as varchar))"

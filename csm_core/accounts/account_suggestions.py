@@ -1,13 +1,13 @@
-"""Which customers of vendors are not matched with an account, what waits for them, and whom they are like.
+"""Lists unmatched customers of vendors with their rejected records and their closest candidates.
 
-Likeness only proposes: nobody is matched by it. A candidate is an account that shares a word, the first three letters
-or a domain with the customer; how like it is, from 0 to 1, is the best of
+Similarity only suggests candidates; it never matches a customer. A candidate is an account that shares a word, the
+first three letters or a domain with the customer. Its similarity, from 0 to 1, is the maximum of
 
-- ``domain``: one of its domains is the customer's (1, the domain being that of several accounts, or it would match);
-- ``name``: the two names, Jaro-Winkler;
-- ``domain like name``: the customer's domain without its endings, and the account's name, Jaro-Winkler.
+- ``domain``: 1 if the account has the customer's domain (which several accounts share, or the customer would match);
+- ``name``: the Jaro-Winkler similarity of both names;
+- ``domain like name``: the Jaro-Winkler similarity of the customer's domain without its suffix and the account's name.
 
-Names are compared in lower case without accents, punctuation and legal forms at the end (Ltd, GmbH and the like).
+Names are compared in lower case without accents, punctuation and final legal forms (such as Ltd and GmbH).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from csm_core.warehouse.export import write_export
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import create_macros
 
-LEAST_LIKENESS = 0.8
+MIN_SIMILARITY = 0.8
 CANDIDATES = 3
-# A word that so many accounts have says nothing of which one is meant.
+# A word that more accounts share does not identify an account.
 _COMMON_WORD_ACCOUNTS = 500
 _LEGAL_FORMS = (
     *("inc", "incorporated", "corp", "corporation", "co", "company", "ltd", "limited", "llc", "llp", "lp", "plc"),
@@ -43,10 +43,10 @@ _ORDER = "records desc, system, _source, external_id"
 
 @dataclass(frozen=True)
 class SourceMatches:
-    """The customers of one source: how many there are, by what they are matched, and how many are not.
+    """The customers of a source: their number, by what they are matched, and how many are unmatched.
 
-    ``ignored`` are those that the map names without an account; ``unknown_account`` counts the matched ones whose
-    account is not among the accounts, whose records are refused for it.
+    ``ignored`` are customers that the map lists without an account; ``unknown_account`` counts customers that are
+    matched with an unknown account, so that their records are rejected.
     """
 
     system: str
@@ -62,17 +62,17 @@ class SourceMatches:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An account that an unmatched customer may be: ``likeness`` from 0 to 1, and what of the two is alike."""
+    """A candidate account of an unmatched customer: ``similarity`` from 0 to 1, and the property that is similar."""
 
     account_id: str
     account_name: str
-    likeness: float
+    similarity: float
     because: str
 
 
 @dataclass(frozen=True)
 class UnmatchedCustomer:
-    """A customer without an account: ``waiting`` are its records in quarantine, by entity."""
+    """A customer without an account; ``waiting`` counts its records in quarantine by entity."""
 
     system: str
     source: str
@@ -84,12 +84,14 @@ class UnmatchedCustomer:
 
 
 def matches(connection: duckdb.DuckDBPyConnection) -> list[SourceMatches]:
-    """How the customers of each source are matched, as of the last run, by system and source."""
+    """Return how the customers of each source are matched, as of the last run, by system and source."""
     if not table_exists(connection, ACCOUNT_MAP):
         return []
     _collect_customers(connection)
-    known = ENTITIES["accounts"].table
-    strange = f"account_id not in (select account_id from {known})" if table_exists(connection, known) else "false"
+    accounts = ENTITIES["accounts"].table
+    is_unknown = (
+        f"account_id not in (select account_id from {accounts})" if table_exists(connection, accounts) else "false"
+    )
     rows = connection.execute(
         f"""
         with customers as (
@@ -102,7 +104,7 @@ def matches(connection: duckdb.DuckDBPyConnection) -> list[SourceMatches]:
             count(*) filter (where matched_by = 'file' and not is_ignored),
             count(*) filter (where matched_by = 'column'), count(*) filter (where matched_by = 'domain'),
             count(*) filter (where is_ignored), count(*) filter (where account_id is null and not is_ignored),
-            count(*) filter (where account_id is not null and {strange})
+            count(*) filter (where account_id is not null and {is_unknown})
         from customers group by system, _source order by system, _source
         """
     ).fetchall()
@@ -110,14 +112,14 @@ def matches(connection: duckdb.DuckDBPyConnection) -> list[SourceMatches]:
 
 
 def unmatched(connection: duckdb.DuckDBPyConnection, limit: int) -> list[UnmatchedCustomer]:
-    """The customers that most records wait for, at most ``limit`` of each source, with their likeliest accounts."""
+    """Return the unmatched customers with the most rejected records, at most ``limit`` per source, with candidates."""
     if not table_exists(connection, ACCOUNT_MAP):
         return []
     _collect_customers(connection, limit)
     _collect_candidates(connection)
     candidates: dict[tuple[str, str, str], list[Candidate]] = {}
     for system, source, external_id, *rest in connection.execute(
-        f"select system, _source, external_id, account_id, account_name, likeness, because from {_CANDIDATES} "
+        f"select system, _source, external_id, account_id, account_name, similarity, because from {_CANDIDATES} "
         "order by system, _source, external_id, place"
     ).fetchall():
         candidates.setdefault((system, source, external_id), []).append(Candidate(*rest))
@@ -134,26 +136,28 @@ def unmatched(connection: duckdb.DuckDBPyConnection, limit: int) -> list[Unmatch
 
 
 def export_unmatched(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """Write a line of the account map for every unmatched customer, to be completed; returns how many there are.
+    """Export a line of the account map for every unmatched customer, to be completed; returns their number.
 
-    ``account_id`` holds ``?`` (undecided, as good as no line); beside what the map has, there are name, domain, waiting
-    records and the candidates. The file is read back as (a part of) ``account_map``. Raises as ``write_export``, and
-    for a file that is there already: what somebody has decided in it would be lost.
+    ``account_id`` is ``?`` (undecided, without effect). Additional columns have name, domain, rejected records and
+    candidates. The completed file can be used as (a part of) ``account_map``. Raises InputError like ``write_export``,
+    and for an existing file, since it may contain decisions.
     """
     if path.exists():
-        message = f"{path}: there already, perhaps with decisions in it, which would be lost; give another name"
+        message = (
+            f"{path}: the file already exists and may contain decisions, so it is not overwritten; choose another name"
+        )
         raise InputError(message)
     if table_exists(connection, ACCOUNT_MAP):
         _collect_customers(connection)
     else:
-        connection.execute(f"create or replace temp table {_CUSTOMERS} as {_NOBODY}")
+        connection.execute(f"create or replace temp table {_CUSTOMERS} as {_NO_CUSTOMERS}")
     _collect_candidates(connection)
     columns = [
         *(("system", "system"), ("source", "_source"), ("external_id", "external_id")),
         ("account_id", literal(UNDECIDED)),
         *(("external_name", "external_name"), ("external_domain", "external_domain"), ("waiting_records", "records")),
     ]
-    because = "one.account_name || ', ' || cast(one.likeness as varchar) || ' by ' || one.because"
+    because = "one.account_name || ', ' || cast(one.similarity as varchar) || ' by ' || one.because"
     for place in range(1, CANDIDATES + 1):
         one = (
             f"from {_CANDIDATES} as one where one.place = {place} and (one.system, one._source, one.external_id) = "
@@ -166,7 +170,7 @@ def export_unmatched(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     return write_export(connection, columns, f"{_CUSTOMERS} as customers order by {_ORDER}", path)
 
 
-_NOBODY = (
+_NO_CUSTOMERS = (
     "select null::varchar as system, null::varchar as _source, null::varchar as external_id, "
     "null::varchar as external_name, null::varchar as external_domain, map{}::map(varchar, bigint) as waiting, "
     "0::bigint as records limit 0"
@@ -174,8 +178,8 @@ _NOBODY = (
 
 
 def _collect_customers(connection: duckdb.DuckDBPyConnection, limit: int | None = None) -> None:
-    """Who is not matched: of the map, and whoever records in quarantine name that no list of customers has."""
-    most = (
+    """Collect unmatched customers: from the map, and from records in quarantine."""
+    limited = (
         ""
         if limit is None
         else (f"qualify row_number() over (partition by system, _source order by {_ORDER}) <= {limit}")
@@ -183,12 +187,12 @@ def _collect_customers(connection: duckdb.DuckDBPyConnection, limit: int | None 
     connection.execute(
         f"""
         create or replace temp table {_CUSTOMERS.partition(".")[2]} as
-        with refused as ({" union all ".join(_refused(connection)) or _NOTHING_REFUSED}),
+        with rejected as ({" union all ".join(_rejected(connection)) or _NO_REJECTED}),
         sources as ({" union all ".join(_sources_of_files(connection)) or _NO_FILES}),
         counted as (
-            select refused.system, coalesce(sources._source, refused.system) as _source, refused.external_id,
-                refused.entity, refused.place, count(*) as records
-            from refused left join sources using (load_id, source_file) group by all
+            select rejected.system, coalesce(sources._source, rejected.system) as _source, rejected.external_id,
+                rejected.entity, rejected.place, count(*) as records
+            from rejected left join sources using (load_id, source_file) group by all
         ),
         waiting as (
             select system, _source, external_id, map_from_entries(list((entity, records) order by place)) as waiting,
@@ -204,19 +208,19 @@ def _collect_customers(connection: duckdb.DuckDBPyConnection, limit: int | None 
             coalesce(waiting.records, 0) as records
         from listed full join waiting using (system, _source, external_id)
         where listed.account_id is null and not coalesce(listed.is_ignored, false)
-        {most}
+        {limited}
         """
     )
 
 
-_NOTHING_REFUSED = (
+_NO_REJECTED = (
     "select null::varchar as system, null::varchar as external_id, null::bigint as load_id, "
     "null::varchar as source_file, null::varchar as entity, null::bigint as place limit 0"
 )
 _NO_FILES = "select null::bigint as load_id, null::varchar as source_file, null::varchar as _source limit 0"
 
 
-def _refused(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _rejected(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [
         f"select system, value as external_id, load_id, source_file, {literal(entity.name)} as entity, "
         f"{place} as place from {entity.quarantine_table} where reason = {literal(str(Reason.UNMATCHED))}"
@@ -226,16 +230,16 @@ def _refused(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _sources_of_files(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """What tells the source of a refused record: the quarantine has its file, the raw table whose file that is."""
-    refused = " union all ".join(_refused(connection))
-    if not refused:
+    """Return SELECTs of the source of each file with rejected records, from the raw tables."""
+    rejected = " union all ".join(_rejected(connection))
+    if not rejected:
         return []
     tables = connection.execute(
-        f"select distinct raw_table from raw.loads where load_id in (select load_id from ({refused})) order by 1"
+        f"select distinct raw_table from raw.loads where load_id in (select load_id from ({rejected})) order by 1"
     ).fetchall()
     return [
         f"select distinct _load_id as load_id, _source_file as source_file, {SOURCE} from {table} "
-        f"where _load_id in (select load_id from refused)"
+        f"where _load_id in (select load_id from rejected)"
         for (table,) in tables
         if table_exists(connection, table) and SOURCE in columns_of(connection, table)
     ]
@@ -243,7 +247,7 @@ def _sources_of_files(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
     accounts = ENTITIES["accounts"].table
-    known = (
+    account_names = (
         f"select account_id, account_name from {accounts}"
         if table_exists(connection, accounts)
         else "select null::varchar as account_id, null::varchar as account_name limit 0"
@@ -266,12 +270,12 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
         f"""
         create or replace temp table {_CANDIDATES.partition(".")[2]} as
         with accounts as (
-            select account_id, account_name, {_name("account_name")} as name from ({known})
+            select account_id, account_name, {_name("account_name")} as name from ({account_names})
         ),
         account_domains as (
             select domains.account_id, domains.host, {_stem("domains.host")} as stem
             from ({domains}) as domains inner join accounts using (account_id)
-            where {_telling("domains.host")}
+            where {_is_specific("domains.host")}
         ),
         hosts as (
             select system, _source, external_id, {_name("external_name")} as name, forms.domain as host
@@ -279,8 +283,8 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
             left join {DOMAIN_FORMS} as forms on forms.written = customers.external_domain
         ),
         customers as (
-            select system, _source, external_id, name, case when {_telling("host")} then host end as host,
-                case when {_telling("host")} then {_stem("host")} end as stem
+            select system, _source, external_id, name, case when {_is_specific("host")} then host end as host,
+                case when {_is_specific("host")} then {_stem("host")} end as stem
             from hosts
         ),
         account_words as (
@@ -305,29 +309,29 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
         compared as (
             select pairs.system, pairs._source, pairs.external_id, accounts.account_id, accounts.account_name,
                 unnest([
-                    {{'because': 'domain', 'rank': 1, 'likeness': case when exists (
+                    {{'because': 'domain', 'rank': 1, 'similarity': case when exists (
                         select 1 from account_domains as own
                         where own.account_id = pairs.account_id and own.host = customers.host) then 1.0 end}},
                     {{'because': 'name', 'rank': 2,
-                        'likeness': jaro_winkler_similarity(customers.name, accounts.name)}},
+                        'similarity': jaro_winkler_similarity(customers.name, accounts.name)}},
                     {{'because': 'domain like name', 'rank': 3,
-                        'likeness': jaro_winkler_similarity(customers.stem, replace(accounts.name, ' ', ''))}}
-                ]) as likeness
+                        'similarity': jaro_winkler_similarity(customers.stem, replace(accounts.name, ' ', ''))}}
+                ]) as similarity
             from pairs
             inner join customers using (system, _source, external_id)
             inner join accounts using (account_id)
         ),
         best as (
             select system, _source, external_id, account_id, account_name,
-                round(likeness.likeness, 2) as likeness, likeness.because as because
-            from compared where likeness.likeness >= {LEAST_LIKENESS}
+                round(similarity.similarity, 2) as similarity, similarity.because as because
+            from compared where similarity.similarity >= {MIN_SIMILARITY}
             qualify row_number() over (
                 partition by system, _source, external_id, account_id
-                order by likeness.likeness desc, likeness.rank
+                order by similarity.similarity desc, similarity.rank
             ) = 1
         )
         select *, row_number() over (
-            partition by system, _source, external_id order by likeness desc, account_id
+            partition by system, _source, external_id order by similarity desc, account_id
         ) as place
         from best
         qualify place <= {CANDIDATES}
@@ -336,26 +340,26 @@ def _collect_candidates(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _name(column: str) -> str:
-    """A company's name as it is compared."""
+    """Return an expression for a normalised company name."""
     plain = f"lower(strip_accents(replace(replace({column}, '.', ''), '''', '')))"
     spaced = rf"trim(regexp_replace(replace({plain}, '&', ' and '), '[^\p{{L}}\p{{N}}]+', ' ', 'g'))"
     return f"nullif(regexp_replace({spaced}, '( ({'|'.join(_LEGAL_FORMS)}))+$', ''), '')"
 
 
 def _stem(host: str) -> str:
-    """A domain without its endings and without what is in front: acme of shop.acme.co.uk."""
+    """Return an expression for the main label of a domain: acme in shop.acme.co.uk."""
     second = ", ".join(literal(label) for label in _SECOND_LEVEL)
     labels = f"string_split({host}, '.')"
     ending = f"case when len({labels}) > 2 and {labels}[-2] in ({second}) then -3 else -2 end"
     return f"case when len({labels}) > 1 then {labels}[{ending}] end"
 
 
-def _telling(host: str) -> str:
+def _is_specific(host: str) -> str:
     return f"{host} not in ({', '.join(literal(domain) for domain in SHARED_DOMAINS)})"
 
 
 def _words(text: str) -> str:
-    """What two names have to share for being compared: a word, all of it, or how it begins."""
+    """Return an expression for the words of a name, the whole name and its first letters; candidates share one."""
     whole = f"replace({text}, ' ', '')"
     return (
         f"list_concat(list_filter(string_split({text}, ' '), lambda one: length(one) > 2), "

@@ -1,8 +1,8 @@
-"""Brings domains to one form: from the address of a site, an e-mail address, or a host with a port.
+"""Normalises domains in website addresses, e-mail addresses and hosts with ports.
 
-``write_domain_forms`` reads each text by the macro ``domain_host`` and states its domain: lower case, ASCII (punycode
-for other characters), without scheme, user, port, path, final dot and leading ``www.``. A domain has at least two
-labels of letters, digits and hyphens, and is not an IP address; other text has no domain.
+``write_domain_forms`` parses each text with the macro ``domain_host`` and returns its domain: lower case, ASCII
+(punycode for other characters), without scheme, user, port, path, final dot and leading ``www.``. A domain has at least
+two labels of letters, digits and hyphens, and is not an IP address; other text has no domain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DOMAIN_FORMS = "temp.domain_forms"
 """Texts with their domains: ``written`` and ``domain``, which is null for text that is not a domain."""
 
 MAX_LENGTH, MAX_LABEL_LENGTH = 253, 63
-# Other full stops of Unicode that separate labels.
+# Other Unicode full stops that separate labels.
 _FULL_STOPS = "[。．｡]"
 _SCHEME = "^(mailto:|[a-z][a-z0-9+.-]*://|//)"
 _ASCII_LABEL = f"[a-z0-9]([a-z0-9-]{{0,{MAX_LABEL_LENGTH - 2}}}[a-z0-9])?"
@@ -73,7 +73,7 @@ def write_domain_forms(connection: duckdb.DuckDBPyConnection, texts: str) -> Non
 
 
 def ascii_domain(host: str) -> str | None:
-    """An internationalised host in ASCII, from Unicode or punycode; None if it is not a domain name."""
+    """Return an internationalised host in ASCII, from Unicode or punycode; None if it is not a domain name."""
     labels = [_ascii_label(label) for label in unicodedata.normalize("NFKC", host).lower().split(".")]
     if len(labels) < 2 or not all(labels) or labels[-1].isdigit():
         return None
@@ -82,7 +82,7 @@ def ascii_domain(host: str) -> str | None:
 
 
 def _ascii_label(label: str) -> str:
-    """A label in ASCII; empty if it is not allowed in a domain name."""
+    """Return a label in ASCII; empty if it is not allowed in a domain name."""
     if label.startswith(_ACE):
         try:
             label = label.removeprefix(_ACE).encode("ascii").decode("punycode")

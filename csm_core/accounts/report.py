@@ -1,4 +1,4 @@
-"""The text of `csm identity`."""
+"""Formats the output of `csm identity`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from csm_core.system.text_table import counted, counted_records
 
 
 def matches_text(sources: Sequence[SourceMatches], customers: Sequence[UnmatchedCustomer]) -> str:
-    """A line for each source and, below it, the unmatched customers that were asked for, with their candidates."""
+    """Return a line for each source, followed by the listed unmatched customers with their candidates."""
     if not sources:
-        return "no source that has been staged has customers with ids of its own"
+        return "no staged source has customers with external ids"
     lines: list[str] = []
     for source in sources:
         own = [one for one in customers if (one.system, one.source) == (source.system, source.source)]
         lines += [_source_line(source), *(line for one in own for line in _customer_lines(one))]
         if len(own) < source.unmatched:
             lines.append(
-                f"  … and {source.unmatched - len(own):,} more unmatched: see --limit, or --out for all of them"
+                f"  … and {source.unmatched - len(own):,} more unmatched; use --limit, or --out to export all of them"
             )
     return "\n".join(lines)
 
 
 def exported_text(written: int, out: Path) -> str:
-    """How many unmatched customers were written, and what to do with the file."""
+    """Return the number of exported customers, and what to do with the file."""
     message = f"{counted(written, 'unmatched customer')} written to {out}"
-    return f"{message}: put accounts in place of `?`, or a blank, and add it to `account_map`" if written else message
+    return (
+        f"{message}: replace each `?` with an account or a blank, and add the file to `account_map`"
+        if written
+        else message
+    )
 
 
 def _source_line(source: SourceMatches) -> str:
@@ -43,7 +47,7 @@ def _source_line(source: SourceMatches) -> str:
     line = f"{name}: {counted(source.customers, 'customer')}"
     line += "".join(f", {count:,} {what}" for what, count in counts.items() if count or what == "unmatched")
     if source.unknown_account:
-        line += f"; {source.unknown_account:,} matched with accounts that are not among the accounts"
+        line += f"; {source.unknown_account:,} matched with unknown accounts"
     return line
 
 
@@ -53,7 +57,7 @@ def _customer_lines(customer: UnmatchedCustomer) -> list[str]:
     return [
         f"  {named}  waiting: {waiting or 'nothing'}",
         *(
-            f"      {one.likeness:.2f}  {printable(one.account_id)}  {printable(one.account_name)}  ({one.because})"
+            f"      {one.similarity:.2f}  {printable(one.account_id)}  {printable(one.account_name)}  ({one.because})"
             for one in customer.candidates
         ),
     ]

@@ -14,8 +14,8 @@ from csm_core.errors import InputError
 from csm_core.ingest.parquet_files import OPTIONS, row_number
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.read_settings import delimiter_of
-from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_of, form_of, glob_escaped, stated
-from csm_core.ingest.text_loader import IncomingText, json_pointer
+from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_of, describe_file, form_of, glob_escaped
+from csm_core.ingest.text_loader import TextLoader, json_pointer
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring.input_columns import ACCOUNT, input_columns, key_columns, unused_note
 from csm_core.scoring.sql import refusal_sql
@@ -147,8 +147,8 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
     """Fill the table ``given``; its columns by the file's names, and the lines that cannot be read as rows."""
     if form == PARQUET:
         return _read_parquet(connection, glob_escaped(str(path))), []
-    file = stated(path)
-    text = IncomingText(connection, _SIGNALS, "signals")
+    file = describe_file(path)
+    text = TextLoader(connection, _SIGNALS, "signals")
     if form == CSV:
         text.read_csv(file)
         columns = {name: _Column(f"c{position}") for position, name in enumerate(file.columns)}

@@ -1,4 +1,4 @@
-"""Files to raw tables: finding, reading and loading CSV, JSON lines and Parquet, and the columns of raw tables.
+"""Loads files into raw tables: finds, reads and loads CSV, JSON lines and Parquet, and manages raw columns.
 
-Nothing here knows the configuration or a vendor; what a vendor needs is passed in.
+No module here uses the configuration or a vendor; callers pass what a vendor needs.
 """

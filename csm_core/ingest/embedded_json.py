@@ -1,7 +1,7 @@
-"""Objects that records hold as JSON text (``"properties": "{\\"page\\": 1}"``): read as objects, or rejected.
+"""Parses objects that records contain as JSON text (``"properties": "{\\"page\\": 1}"``).
 
-Files and landed tables may write an object of a record as text. After a load, the text is replaced by the object, so
-that staging models find its values under one path. A record whose text is not JSON is removed and reported.
+Files and landed tables may write an object of a record as text. After a load, the object replaces the text, so that
+staging models read its values under one path. A record with text that is not JSON is removed and reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHOSEN = "rowid in (select unnest(cast(? as bigint[])))"
 
 @dataclass(frozen=True)
 class NotJson:
-    """A record that is rejected: the text in ``path`` is not a JSON object or list."""
+    """A rejected record: the text in ``path`` is not a JSON object or list."""
 
     file: str
     line: int
@@ -30,11 +30,11 @@ class NotJson:
 
 
 def embed(connection: duckdb.DuckDBPyConnection, target: RawTable, load_id: int) -> list[NotJson]:
-    """Replace JSON text by what it holds in the records of a load; returns the records that were removed.
+    """Replace JSON text with its value in the records of a load; returns the removed records.
 
-    ``target.json_texts`` are the paths, an outer object before the objects in it.
+    ``target.json_texts`` are the paths; an outer object precedes the objects in it.
     """
-    # One look at each record: few have text in one of the paths.
+    # A single scan: few records have text in one of the paths.
     paths = ", ".join(literal(f"$.{one.path}") for one in target.json_texts)
     candidates = connection.execute(
         f"select rowid from {target.table} where _load_id = ? "
@@ -53,30 +53,34 @@ def _embed_one(
 ) -> list[NotJson]:
     path = literal(f"$.{one.path}")
     value = f"json_extract_string({RECORD}, {path})"
-    found = f"from {target.table} where {_CHOSEN} and json_type({RECORD}, {path}) = 'VARCHAR' and is_given({value})"
-    found += f" and {one.where}" if one.where else ""
-    # In a field that may hold plain text as well, only the beginning shows that JSON is meant.
-    found += f" and starts_with(trim({value}), '{{')" if one.may_be_text else ""
+    candidates = (
+        f"from {target.table} where {_CHOSEN} and json_type({RECORD}, {path}) = 'VARCHAR' and is_given({value})"
+    )
+    candidates += f" and {one.where}" if one.where else ""
+    # In a field that may also contain plain text, only text that begins with a brace is JSON.
+    candidates += f" and starts_with(trim({value}), '{{')" if one.may_be_text else ""
     rows = connection.execute(
         f"select rowid, _source_file, _source_line, {value}, "
         f"coalesce(json_type(case when json_valid({value}) then {value} end) in ('OBJECT', 'ARRAY'), false), {RECORD} "
-        f"{found} order by rowid",
+        f"{candidates} order by rowid",
         [rowids],
     ).fetchall()
-    good = [row[0] for row in rows if row[4]]
-    bad = [NotJson(file, line, one.path, text, record) for _, file, line, text, is_json, record in rows if not is_json]
-    if good:
-        # The innermost object of the patch is the text itself.
+    valid = [row[0] for row in rows if row[4]]
+    invalid = [
+        NotJson(file, line, one.path, text, record) for _, file, line, text, is_json, record in rows if not is_json
+    ]
+    if valid:
+        # The innermost value of the patch is the parsed text.
         patch = f"cast({value} as json)"
         for name in reversed(one.path.split(".")):
             patch = f"json_object({literal(name)}, {patch})"
         merged = f"cast(json_merge_patch({RECORD}, {patch}) as varchar)"
-        connection.execute(f"update {target.table} set {RECORD} = {merged} where {_CHOSEN}", [good])
+        connection.execute(f"update {target.table} set {RECORD} = {merged} where {_CHOSEN}", [valid])
         if target.opened:
             opened = (item.rpartition(" as ") for item in opened_columns(target.opened, RECORD))
             columns = ", ".join(f"{name} = {expression}" for expression, _, name in opened)
-            connection.execute(f"update {target.table} set {columns} where {_CHOSEN}", [good])
-    if bad:
+            connection.execute(f"update {target.table} set {columns} where {_CHOSEN}", [valid])
+    if invalid:
         removed = [row[0] for row in rows if not row[4]]
         connection.execute(f"delete from {target.table} where {_CHOSEN}", [removed])
-    return bad
+    return invalid

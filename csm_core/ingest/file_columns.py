@@ -1,4 +1,4 @@
-"""The columns of a file by its first lines, without loading it: whether the required ones are there."""
+"""Reads the columns of a file from its first lines, without loading it, and checks the required columns."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import duckdb
 from csm_core.errors import SourceError
 from csm_core.ingest.parquet_files import described
 from csm_core.ingest.raw_tables import RawTable
-from csm_core.ingest.read_settings import AS_USUAL, Reading
-from csm_core.ingest.source_files import CSV, PARQUET, require_columns, stated
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
+from csm_core.ingest.source_files import CSV, PARQUET, describe_file, require_columns
 from csm_core.ingest.text_loader import SETTING, require_reading
 from csm_core.ingest.text_reader import Row, read_header, read_lines
 
 _RECORDS = 1000
 
 
-def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = False) -> tuple[list[str], bool]:
-    """The columns of a file, and whether these are all: of JSON lines only the first records are read.
+def columns_of(path: Path, reading: Reading = DEFAULT_READING, *, adjustable: bool = False) -> tuple[list[str], bool]:
+    """Return the columns of a file, and whether the list is complete: of JSON lines only the first records are read.
 
-    Raises SourceError for a file that cannot be read or does not have the format of its name.
+    Raises SourceError for a file that cannot be read or does not match the format in its name.
     """
-    file = stated(path)
+    file = describe_file(path)
     if file.form == CSV:
         return read_header(path, reading.delimiter, setting=SETTING if adjustable else "").names, True
     if file.form == PARQUET:
@@ -37,13 +37,13 @@ def columns_of(path: Path, reading: Reading = AS_USUAL, *, adjustable: bool = Fa
 
 
 def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str, Reading] | None = None) -> None:
-    """Raise SourceError for the first file without a column that its raw table requires; ``readings`` by table name."""
+    """Raise SourceError for the first file that lacks a required column; ``readings`` are by table name."""
     for table, path in files:
-        reading = (readings or {}).get(table.name, AS_USUAL)
+        reading = (readings or {}).get(table.name, DEFAULT_READING)
         names, all_known = columns_of(path, reading, adjustable=table.adjustable)
-        if not all_known or (not names and stated(path).form not in (CSV, PARQUET)):
+        if not all_known or (not names and describe_file(path).form not in (CSV, PARQUET)):
             continue
-        if table.records and not table.snapshot and stated(path).form not in (CSV, PARQUET):
+        if table.records and not table.snapshot and describe_file(path).form not in (CSV, PARQUET):
             require_columns(str(path), table.required, names, exactly=True)
         else:
             require_reading(str(path), table, reading, names)
@@ -51,7 +51,7 @@ def require_files(files: Sequence[tuple[RawTable, Path]], readings: Mapping[str,
 
 def _json_keys(path: Path) -> tuple[list[str], bool]:
     if path.stat().st_size == 0:
-        message = f"{path}: the file is empty. Remove it, or write it again."
+        message = f"{path}: the file is empty. Remove it, or export it again."
         raise SourceError(message)
     keys: dict[str, None] = {}
     first = list(islice(read_lines(path), _RECORDS + 1))

@@ -1,10 +1,10 @@
-"""Finds the files of a folder: which belong to which name, and which are not read, with the reason.
+"""Finds the files of each table in a folder, and lists the files that are not read, with the reason.
 
-A file belongs to a name when it is called like it (``invoices.csv``, ``Invoices.CSV.gz``), when its name goes on with
-numbers alone (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read whole), or when it
-is at any depth of a folder of that name (``invoices/2026/06.parquet``), to which a format may be added, as Spark does
-(``invoices.parquet/part-0.parquet``). Names are compared by ``column_key``. What begins with ``_``, ``.`` or ``~$`` is
-never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, locks.
+A file belongs to a table if it has the table's name (``invoices.csv``, ``Invoices.CSV.gz``), if only numbers follow the
+name (``invoices-2026-06.csv``, ``invoices.2026-06.v2.csv``; not for tables that are read as a whole), or if it is at
+any depth in a folder of that name (``invoices/2026/06.parquet``). The folder name may include a format, as Spark writes
+it (``invoices.parquet/part-0.parquet``). Names are compared by ``column_key``. Files that begin with ``_``, ``.`` or
+``~$`` are never data: Spark's ``_temporary`` and ``_SUCCESS``, hidden files, lock files.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from csm_core.system.text_table import counted
 
 DELTA_LOG = "_delta_log"
 _DELTA = (
-    "a Delta table: all its Parquet files are read, removed ones included. Export the table to Parquet and read that"
+    "a Delta table: all its Parquet files are read, deleted ones included. Export the table to Parquet and load that"
 )
-# Dates, times, numbers of parts and versions: 2026, 06, 2026-06-30T10, q2, v2, part3.
+# Dates, times, part numbers and versions: 2026, 06, 2026-06-30T10, q2, v2, part3.
 _NUMBERING = re.compile(r"(\d+(t\d+)?z?|v\d+|q[1-4]|h[12]|w\d+|part\d*)", re.ASCII)
 _BETWEEN = re.compile(r"[._]+")
 
 
 @dataclass(frozen=True)
 class UnreadFile:
-    """A file, or a whole folder, that no source reads, and why."""
+    """A file or folder that no source reads, and the reason."""
 
     path: Path
     why: str
 
     def __str__(self) -> str:
-        """Path and reason on one line."""
+        """Return path and reason on one line."""
         return f"{self.path}: {self.why}"
 
 
 @dataclass
 class FoundFiles:
-    """The files of each name, in the order of their paths, and what is not read."""
+    """The files of each name, sorted by path, and the files that are not read."""
 
     read: dict[str, list[Path]]
     unread: list[UnreadFile] = field(default_factory=list[UnreadFile])
@@ -53,10 +53,10 @@ class FoundFiles:
 def find_files(
     folder: Path, names: Iterable[str], *, called: str = "a table", numbered: bool, others: bool = True
 ) -> FoundFiles:
-    """Find the files of each of the names in a folder.
+    """Find the files of each name in a folder.
 
-    ``called`` is the term for a name in the reasons. With ``numbered``, numbers may follow a name; without
-    ``others``, files of other names are not listed. Raises SourceError for a folder that cannot be read.
+    ``called`` is the term for a name in messages. With ``numbered``, numbers may follow a name. Without ``others``,
+    folders with other names are not listed. Raises SourceError for a folder that cannot be read.
     """
     names_by_key = {column_key(name): name for name in names}
     found = FoundFiles({name: [] for name in names_by_key.values()})
@@ -79,14 +79,14 @@ def find_files(
 
 
 def files_below(folder: Path) -> FoundFiles:
-    """The files at any depth of a folder, all under the empty name."""
+    """Return the files at any depth of a folder, all under the empty name."""
     found = FoundFiles({"": []})
     _walk(folder, found.read[""], found.unread)
     return found
 
 
 def never_data(name: str) -> bool:
-    """Whether programs give this name to files that hold no data."""
+    """Whether a file with this name never contains data."""
     return name.startswith((".", "_", "~$"))
 
 
@@ -102,31 +102,31 @@ def _add_folder(found: FoundFiles, folder: Path, names_by_key: Mapping[str, str]
     if count:
         content = f"a folder with {counted(count, 'file')}"
         found.unread.append(
-            UnreadFile(folder, f"{content}; its name is not that of {called}{_hint(folder.name, names_by_key)}")
+            UnreadFile(folder, f"{content}; its name does not match {called}{_hint(folder.name, names_by_key)}")
         )
 
 
 def _folder_key(folder: Path) -> str:
-    """The key of a folder's name, without the format that Spark and others put there: ``invoices.parquet/``."""
+    """Return the key of a folder's name, without a format as Spark adds it: ``invoices.parquet/``."""
     return column_key(name_without_form(folder) if form_of(folder) else folder.name)
 
 
 def _belongs_to(path: Path, names_by_key: Mapping[str, str], called: str, *, numbered: bool) -> tuple[str | None, str]:
-    """The name that a file belongs to, or None and the reason."""
+    """Return the name that a file belongs to, or None and the reason."""
     stem = name_without_form(path)
     key = column_key(stem)
     if key in names_by_key:
         return names_by_key[key], ""
     whole = _BETWEEN.sub("_", key)
-    begun = [one for one in names_by_key if whole.startswith(f"{one}_")]
-    if not begun:
-        return None, f"its name is not that of {called}{_hint(stem, names_by_key)}"
-    longest = max(begun, key=len)
+    prefixes = [one for one in names_by_key if whole.startswith(f"{one}_")]
+    if not prefixes:
+        return None, f"its name does not match {called}{_hint(stem, names_by_key)}"
+    longest = max(prefixes, key=len)
     rest = whole.removeprefix(f"{longest}_")
     if numbered and all(_NUMBERING.fullmatch(part) for part in rest.split("_")):
         return names_by_key[longest], ""
     name = names_by_key[longest]
-    return None, f"its name is not that of {called}. If it holds {name}, put it into a folder {name}/"
+    return None, f"its name does not match {called}. If it contains {name}, move it to a folder {name}/"
 
 
 def _hint(name: str, names_by_key: Mapping[str, str]) -> str:
@@ -140,7 +140,9 @@ def _walk(folder: Path, files: list[Path], unread: list[UnreadFile]) -> None:
             unread.append(UnreadFile(Path(base) / DELTA_LOG, _DELTA))
         folders[:] = sorted(name for name in folders if not never_data(name))
         links = [link for name in folders if (link := Path(base) / name).is_symlink()]
-        unread.extend(UnreadFile(link, "a link to a folder, which is not followed. Copy the files") for link in links)
+        unread.extend(
+            UnreadFile(link, "a symbolic link to a folder, which is not followed. Copy the files") for link in links
+        )
         for name in sorted(names):
             if never_data(name):
                 continue
@@ -152,7 +154,7 @@ def _walk(folder: Path, files: list[Path], unread: list[UnreadFile]) -> None:
 
 
 def _not_readable(path: Path) -> str:
-    """Why a file cannot be read as records, empty for one that can."""
+    """Return the reason why a file is not readable; empty for a readable file."""
     if not path.is_file():
         return "cannot be opened, or is not a regular file"
     return "" if form_of(path) else not_readable(path)

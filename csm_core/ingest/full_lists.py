@@ -1,12 +1,12 @@
-"""Files that hold the full list of an entity: the gate closes records that are no longer in the list.
+"""Tracks files that contain the full list of an entity: the gate closes records that are no longer in the list.
 
-``raw.full_files`` has one row per file that belongs to such a list: whether it is still there, and, for one of a dated
-series (``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each the whole list of its day), from when on the next
+``raw.full_files`` has one row per file of such a list: whether the file still exists, and for a dated series
+(``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each is the full list of its day) the time at which the next
 list of the series replaces it.
 
-The date of a file is in its path below the source's folder: a day, with a time of day after it or not, a month, or
-folders of a year, a month and a day. What is before the date, numbers and formats aside, names the series. All files
-of a series that have the same date are one list, whatever is after the date: numbers of parts, names of writers.
+The date of a file is in its path below the source's folder: a day with an optional time, a month, or folders of year,
+month and day. The text before the date, without numbers and formats, identifies the series. All files of a series with
+the same date are one list; the text after the date (part numbers, names of writers) is ignored.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _YEAR = "((?:19|20)[0-9]{2})"
 _DAY = re.compile(rf"(?<![0-9]){_YEAR}([-_.]?)([0-9]{{2}})\2([0-9]{{2}})(?![0-9])")
 _DAY_AND_DIGITS = re.compile(rf"(?<![0-9]){_YEAR}()([0-9]{{2}})([0-9]{{2}})(?=[0-9]{{6}}(?![0-9]))")
 _MONTH = re.compile(rf"(?<![0-9]){_YEAR}[-_.](0[1-9]|1[0-2])(?![0-9])")
-# 2026/06/29 and year=2026/month=06/day=29: below these there are parts.
+# 2026/06/29 and year=2026/month=06/day=29, with parts below.
 _FOLDERS = re.compile(rf"(?:^|(?<=/))(?:[^/=]+=)?{_YEAR}/(?:[^/=]+=)?([0-9]{{2}})(?:/(?:[^/=]+=)?([0-9]{{2}}))?(?=/|$)")
-# Without a T, six digits are needed, and those of the first minute of a day are taken for the number of a part.
+# Without a T, a time needs six digits; 0000xx is a part number, not a time.
 _HOUR, _SIXTY = "([01][0-9]|2[0-3])", "([0-5][0-9])"
 _TIMES = (
     re.compile(rf"[Tt]{_HOUR}(?:[-_.:]?{_SIXTY}(?:[-_.:]?{_SIXTY})?)?(?![0-9])"),
@@ -44,18 +44,18 @@ _NO_NAME = re.compile(r"[0-9]*|part[0-9]*")
 
 @dataclass(frozen=True)
 class DatedList:
-    """The list that a dated file belongs to: the words that name its series, and the start of its day or month."""
+    """The list of a dated file: the words that identify its series, and the start of its day or month."""
 
     series: tuple[str, ...]
     at: datetime
 
 
-def note_full_files(
+def record_full_files(
     connection: duckdb.DuckDBPyConnection, raw_table: str, present: Mapping[Path, Sequence[Path]] | None
 ) -> None:
-    """Note the files that make up the full list of a raw table; those noted before and not among them are gone.
+    """Record the files of a raw table's full list; recorded files that are not among them no longer exist.
 
-    ``present`` are the files by the folder of their source. None: the raw table holds no full list (any more).
+    ``present`` are the files by the folder of their source. None: the raw table has no full list.
     """
     if present is None:
         connection.execute(f"delete from {FULL_FILES} where raw_table = ?", [raw_table])
@@ -69,14 +69,14 @@ def note_full_files(
                 connection.execute(
                     f"insert into {FULL_FILES} values (?, ?, true, ?)", [raw_table, str(path), replaced.get(path)]
                 )
-        # A list that is gone ends with its day as well: many keep the latest file alone.
+        # A removed list also ends when the next list starts: many exports keep only the latest file.
         open_ended = connection.execute(
             f"select path from {FULL_FILES} where raw_table = ? and not is_present and replaced_at is null",
             [raw_table],
         ).fetchall()
         for folder, paths in present.items():
-            gone = [Path(path) for (path,) in open_ended if Path(path).is_relative_to(folder)]
-            for path, at in replaced_at(paths, folder, of=gone).items():
+            removed = [Path(path) for (path,) in open_ended if Path(path).is_relative_to(folder)]
+            for path, at in replaced_at(paths, folder, of=removed).items():
                 connection.execute(
                     f"update {FULL_FILES} set replaced_at = ? where raw_table = ? and path = ? and not is_present",
                     [at, raw_table, str(path)],
@@ -86,9 +86,9 @@ def note_full_files(
 def replaced_at(
     paths: Sequence[Path], folder: Path = Path(), *, of: Iterable[Path] | None = None
 ) -> dict[Path, datetime]:
-    """From when on each dated file is replaced: the start of the next date that its series has among ``paths``, UTC.
+    """Return when each dated file is replaced: the start of the next date of its series among ``paths``, in UTC.
 
-    ``folder`` is the source's. ``of`` are the files that are asked for, where these are not ``paths``.
+    ``folder`` is the folder of the source. ``of`` are the files to look up, by default ``paths``.
     """
     dates: dict[tuple[str, ...], set[datetime]] = {}
     for path in paths:
@@ -104,19 +104,19 @@ def replaced_at(
 
 
 def dated_list(path: Path, folder: Path = Path()) -> DatedList | None:
-    """The list that a file belongs to by the date in its path below a folder; None for a path without a date."""
+    """Return the list of a file by the date in its path below a folder; None for a path without a date."""
     below = path.relative_to(folder) if path.is_relative_to(folder) else path
     text = (below.parent / name_without_form(below)).as_posix()
-    found = _date_in(text)
-    if found is None:
+    date = _date_in(text)
+    if date is None:
         return None
-    start, at = found
+    start, at = date
     words = _BETWEEN.split(_HIVE_KEY.sub("", text[:start]).casefold())
     return DatedList(tuple(dict.fromkeys(word for word in words if not _NO_NAME.fullmatch(word))), at)
 
 
 def mixed(paths: Sequence[Path], folder: Path) -> tuple[Path, Path] | None:
-    """Of files of which only some have a date: the one with the latest date, and one without a date."""
+    """Return the file with the latest date and one without a date, if only some of the files have a date."""
     lists = {path: dated_list(path, folder) for path in paths}
     dates = {path: dated.at for path, dated in lists.items() if dated}
     undated = [path for path in paths if path not in dates]
@@ -124,7 +124,7 @@ def mixed(paths: Sequence[Path], folder: Path) -> tuple[Path, Path] | None:
 
 
 def _date_in(text: str) -> tuple[int, datetime] | None:
-    """Where the date in a path begins, and its instant: a day before a month, the deepest folder first."""
+    """Return the position and time of the date in a path. A day precedes a month; the deepest folder is first."""
     parts = [(text.rfind("/", 0, end) + 1, end) for end in _ends(text)]
     for start, end in parts:
         for pattern in (_DAY, _DAY_AND_DIGITS):
@@ -152,12 +152,12 @@ def _date_in(text: str) -> tuple[int, datetime] | None:
 
 
 def _ends(text: str) -> list[int]:
-    """Where the name of the file ends, and of each folder above it."""
+    """Return the end positions of the file name and of each folder above it."""
     return [len(text), *(position for position in range(len(text) - 1, -1, -1) if text[position] == "/")]
 
 
 def _time_at(text: str, position: int, end: int) -> tuple[str, ...]:
-    """Hour, minute and second after a day, as far as they are there."""
+    """Return hour, minute and second after a day, as far as present."""
     for pattern in _TIMES:
         match = pattern.match(text, position, end)
         if match:

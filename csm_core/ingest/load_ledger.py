@@ -1,4 +1,4 @@
-"""The ledger of loads of one raw table: which files were loaded in which state, and which loads a new one replaces."""
+"""Records the loads of a raw table: the loaded files with their states, and the loads that a new load replaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WITH = "+"
 
 
 class LoadLedger:
-    """The rows of ``raw.loads`` and ``raw.unparseable_rows`` of one raw table."""
+    """The rows of ``raw.loads`` and ``raw.unparseable_rows`` for one raw table."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable, log: Log) -> None:
         self._connection = connection
@@ -26,7 +26,7 @@ class LoadLedger:
         self._log = log
 
     def latest(self) -> dict[str, tuple[int, int, str]]:
-        """The size, modification time and fingerprint of the latest load of each file, by path."""
+        """Return size, modification time and fingerprint of the latest load of each file, by path."""
         return {
             path: (size, mtime, fingerprint)
             for path, size, mtime, fingerprint in self._connection.execute(
@@ -38,19 +38,19 @@ class LoadLedger:
         }
 
     def next_load_id(self) -> int:
-        """The id of a new load."""
+        """Return the id of a new load."""
         row = self._connection.execute("select coalesce(max(load_id), 0) + 1 from raw.loads").fetchone()
         return int(row[0]) if row else 1
 
     def touch(self, file: SourceFile) -> None:
-        """Note the modification time of a file whose content did not change."""
+        """Update the modification time of a file with unchanged content."""
         self._connection.execute(
             "update raw.loads set file_mtime_ns = ? where raw_table = ? and path = ? and status = 'loaded'",
             [file.mtime_ns, self._target.table, file.name],
         )
 
-    def withdraw_vanished(self, paths: Sequence[Path]) -> None:
-        """Take back files that are gone from the source and were never accepted by the gate (or are a snapshot)."""
+    def withdraw_removed_files(self, paths: Sequence[Path]) -> None:
+        """Withdraw the loads of removed files that the gate has not accepted (or that are snapshots)."""
         pending = self._connection.execute(
             "select distinct path, load_id, fingerprint from raw.loads where raw_table = ? and status = 'loaded' "
             "and (? or load_id not in (select load_id from run.staged_loads))",
@@ -58,16 +58,16 @@ class LoadLedger:
         ).fetchall()
         present = {str(path) for path in paths}
         for path, load_id, fingerprint in pending:
-            # Another source of the same system may have files of its own in this table.
+            # Another source of the same system may also have files in this table.
             if path not in present and (self._target.snapshot or not Path(path).is_file()):
                 if not self._target.snapshot and self._replaces_accepted(path, load_id, fingerprint):
                     continue
                 self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
-                self._log.info("records of a file that is gone withdrawn", file=path)
+                self._log.info("records of a removed file withdrawn", file=path)
 
     def drop_replaced(self, changed: Sequence[SourceFile]) -> None:
-        """Take back the loads that changed files replace; loads that the gate has accepted stay unless read again."""
-        again: list[str] = []
+        """Withdraw the loads that changed files replace. Accepted loads stay unless the same content is read again."""
+        reread: list[str] = []
         for file in changed:
             earlier = self._connection.execute(
                 "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
@@ -76,26 +76,27 @@ class LoadLedger:
             ).fetchall()
             read_again = False
             for load_id, staged, fingerprint in earlier:
-                # The same content, read with other settings. Other contents of the file are versions of it, and stay.
+                # The same content, read with other settings. Other contents are versions of the file, and stay.
                 same_content = content_in(fingerprint) == content_in(file.fingerprint)
-                read_otherwise = same_content and digest_in(fingerprint) != file.reading.digest
-                read_again = read_again or read_otherwise
+                settings_changed = same_content and digest_in(fingerprint) != file.reading.digest
+                read_again = read_again or settings_changed
                 accepted = staged or self._replaces_accepted(file.name, load_id, fingerprint)
-                if self._target.snapshot or read_otherwise or not accepted:
+                if self._target.snapshot or settings_changed or not accepted:
                     self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
             if read_again:
                 self._log.info("file read again with other settings", file=file.name)
-                again.append(file.name)
+                reread.append(file.name)
             self._connection.execute(
                 "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
                 [self._target.table, file.name],
             )
-        if again:
-            shown = ", ".join(again[:_LISTED]) + (f", and {len(again) - _LISTED} more" if len(again) > _LISTED else "")
+        if reread:
+            shown = ", ".join(reread[:_LISTED])
+            shown += f", and {len(reread) - _LISTED} more" if len(reread) > _LISTED else ""
             self._log.warning("files read again with other settings", entity=self._target.entity, files=shown)
 
     def record(self, changed: Sequence[SourceFile], load_id: int, loaded_at: datetime) -> None:
-        """Write the files of a load and their rejected lines."""
+        """Insert the files of a load and their rejected lines."""
         import numpy as np
 
         target = self._target
@@ -133,7 +134,7 @@ class LoadLedger:
                 self._connection.unregister("incoming_batch")
 
     def _replaces_accepted(self, path: str, load_id: int, fingerprint: str) -> bool:
-        """Whether a load took the place of an accepted load of the same content, read with other settings."""
+        """Whether a load replaced an accepted load of the same content that was read with other settings."""
         found = self._connection.execute(
             "select 1 from raw.loads where raw_table = ? and path = ? and status = 'replaced' and load_id < ? "
             "and starts_with(fingerprint, ?) limit 1",
@@ -156,15 +157,15 @@ class LoadLedger:
 
 
 def file_fingerprint(path: Path, digest: str) -> str:
-    """The fingerprint of a file: of its content and of the settings that it is read with."""
+    """Return the fingerprint of a file: of its content and its read settings."""
     return f"{fingerprint_of(path)}{_WITH * bool(digest)}{digest}"
 
 
 def content_in(fingerprint: str) -> str:
-    """The digest of the content of the file of a fingerprint, however the file was read."""
+    """Return the digest of the content from a fingerprint."""
     return fingerprint.partition(_WITH)[0]
 
 
 def digest_in(fingerprint: str) -> str:
-    """The digest of the settings that a file was read with, from its fingerprint; empty for the defaults."""
+    """Return the digest of the read settings from a fingerprint; empty for the defaults."""
     return fingerprint.partition(_WITH)[2]

@@ -1,17 +1,17 @@
-"""Files into raw tables: what is new is read, what is broken is kept apart, and a ledger says what was loaded when.
+"""Loads new and changed files into raw tables, stores unparseable lines separately, and records every load.
 
-A raw table (``raw.<system>__<name>``) holds the records as they came, text for CSV and JSON lines, native types for
-Parquet, every column of every file under its key (``column_names``), then four columns of bookkeeping. ``raw.loads``
-has one row per file and load; ``raw.unparseable_rows`` has the lines that cannot be read as records.
+A raw table (``raw.<system>__<name>``) has the records of the source without changes: text for CSV and JSON lines,
+native types for Parquet, all columns of all files under their keys (``column_names``), then four bookkeeping columns.
+``raw.loads`` has one row per file and load; ``raw.unparseable_rows`` has the lines that cannot be read as records.
 
-Loading is idempotent. A file is known by its path; one of the same size and modification time, or of the same
-content, is skipped. A changed file is loaded again under a new load id and the gate lets its records replace earlier
-ones with the same key; records that a changed file no longer holds stay (files state what happened, and leaving a
-line out is no statement), except those that had been rejected, which leave with the version that they came in.
-The fingerprint of a file holds how it is read as well: with other settings it is loaded again, and replaces the earlier
-load of the same content. Loads of earlier contents stay, as they do when a file changes.
+Loading is idempotent. A file is identified by its path; a file with the same size and modification time, or the same
+content, is skipped. A changed file is loaded again under a new load id, and the gate replaces earlier records with the
+same key. Records that a changed file no longer contains stay, since a missing line does not delete a record; rejected
+records of the earlier version are removed. The fingerprint of a file includes its read settings: with other settings
+the file is loaded again, and replaces the earlier load of the same content. Loads of earlier contents stay, as they do
+when a file changes.
 
-One load is one transaction: killed at any instant, the warehouse holds what it held before.
+A load is one transaction: if the process is killed, the warehouse keeps its previous state.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from csm_core.ingest.load_ledger import LoadLedger, digest_in, file_fingerprint
 from csm_core.ingest.parquet_files import OPTIONS, ParquetColumn, damage, described, row_number, unused_name
 from csm_core.ingest.raw_columns import RawColumns, as_json
 from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
-from csm_core.ingest.read_settings import AS_USUAL, Reading
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
 from csm_core.ingest.row_values import RowValues, keyed
 from csm_core.ingest.source_files import (
     CSV,
     JSON_LINES,
     PARQUET,
     SourceFile,
+    describe_file,
     first_line,
     glob_escaped,
-    stated,
 )
-from csm_core.ingest.text_loader import LINES, IncomingText, json_pointer, require_reading
+from csm_core.ingest.text_loader import LINES, TextLoader, json_pointer, require_reading
 from csm_core.ingest.text_reader import RejectedLine
 from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.models import literal
@@ -61,12 +61,12 @@ def load_tables(
     log: Log,
     readings: Mapping[tuple[str, Path], Reading] | None = None,
 ) -> list[LoadResult]:
-    """Load what is new in the given files into their raw tables, all of it or nothing.
+    """Load new and changed files into their raw tables, in one transaction.
 
-    A table of records is given its files by path with the name of the source that each belongs to.
-    ``readings`` say, by table name and path, which files have settings for reading. ``loaded_at`` is a UTC
-    instant. Raises SourceError, naming the file and what was found in it, for a file that is
-    not what its name says or lacks a required column; single broken rows are kept apart instead.
+    For a table of records, the files are a mapping from path to the name of the source. ``readings`` are the read
+    settings of files, by table name and path. ``loaded_at`` is a UTC time. Raises SourceError, with the file and its
+    content, for a file that does not match the format in its name or lacks a required column. Unparseable rows do not
+    raise; they are stored separately.
     """
     at = loaded_at.replace(tzinfo=None)
     loads: list[_Load] = []
@@ -86,7 +86,7 @@ def load_tables(
 
 
 class _Load:
-    """The load of one raw table: text is read into temporary tables first, then everything moves in one transaction."""
+    """The load of one raw table: text is first read into temporary tables, then moved in one transaction."""
 
     def __init__(
         self,
@@ -102,8 +102,8 @@ class _Load:
         self._paths = tuple(paths)
         self._sources = {str(path): source for path, source in paths.items()} if isinstance(paths, Mapping) else {}
         self._log = log
-        self._readings = {path: readings.get((target.name, path), AS_USUAL) for path in self._paths}
-        self._text = IncomingText(connection, target, f"incoming_{number}", log)
+        self._readings = {path: readings.get((target.name, path), DEFAULT_READING) for path in self._paths}
+        self._text = TextLoader(connection, target, f"incoming_{number}", log)
         self._columns = RawColumns(connection, target)
         self._ledger = LoadLedger(connection, target, log)
         self._changed: list[SourceFile] = []
@@ -112,7 +112,7 @@ class _Load:
         self._started = 0.0
 
     def read(self) -> None:
-        """Find what is new; read text files into temporary tables, and the heads of Parquet files."""
+        """Find new and changed files; read text files into temporary tables, and the schemas of Parquet files."""
         self._started = time.perf_counter()
         self._find_changed()
         parquet = [file for file in self._changed if file.form == PARQUET]
@@ -126,9 +126,9 @@ class _Load:
             self._require_unchanged(file)
 
     def store(self, loaded_at: datetime) -> LoadResult:
-        """Move what was read into the raw table and write the ledger; runs inside the caller's transaction."""
+        """Move the records into the raw table and record the load; runs in the caller's transaction."""
         self._columns.ensure_table()
-        self._ledger.withdraw_vanished(self._paths)
+        self._ledger.withdraw_removed_files(self._paths)
         for file in self._touched:
             self._ledger.touch(file)
         if not self._changed:
@@ -149,15 +149,16 @@ class _Load:
         """Drop the temporary tables."""
         self._text.discard()
 
-    # -- what is new ---------------------------------------------------------------------------------------------
+    # -- new and changed files
+    # ---------------------------------------------------------------------------------------------
 
     def _find_changed(self) -> None:
         loaded = self._ledger.latest()
         for path in self._paths:
-            file = stated(path, self._readings[path])
+            file = describe_file(path, self._readings[path])
             earlier = loaded.get(file.name)
-            read_alike = earlier is not None and digest_in(earlier[2]) == file.reading.digest
-            if earlier and read_alike and earlier[:2] == (file.size, file.mtime_ns):
+            same_settings = earlier is not None and digest_in(earlier[2]) == file.reading.digest
+            if earlier and same_settings and earlier[:2] == (file.size, file.mtime_ns):
                 self._unchanged += 1
                 continue
             file.fingerprint = file_fingerprint(path, file.reading.digest)
@@ -168,9 +169,9 @@ class _Load:
                 self._changed.append(file)
 
     def _require_unchanged(self, file: SourceFile) -> None:
-        now = stated(file.path)
+        now = describe_file(file.path)
         if (now.size, now.mtime_ns) != (file.size, file.mtime_ns):
-            message = f"{file.path}: changed while it was read. Run again when it has been written completely."
+            message = f"{file.path}: the file changed while it was read. Run again when the file is complete."
             raise SourceError(message)
 
     # -- Parquet -------------------------------------------------------------------------------------------------
@@ -182,13 +183,13 @@ class _Load:
             require_reading(str(file.path), self._target, file.reading, [column.name for column in columns])
 
     def _store_parquet(self, files: Sequence[SourceFile], values: RowValues, load_id: int, loaded_at: datetime) -> None:
-        alike: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
+        same_columns: dict[tuple[tuple[str, ...], str], list[SourceFile]] = {}
         groups: list[list[SourceFile]] = []
         for file in files:
-            group = alike.setdefault((file.columns, file.reading.digest), [])
-            # A file whose rows the reader does not number is read alone.
+            group = same_columns.setdefault((file.columns, file.reading.digest), [])
+            # A file with rows that the reader cannot number is read separately.
             if not group or not row_number(_names(file.columns))[1]:
-                alike[file.columns, file.reading.digest] = group = []
+                same_columns[file.columns, file.reading.digest] = group = []
                 groups.append(group)
             group.append(file)
         for group in groups:
@@ -196,7 +197,7 @@ class _Load:
             names = _names(group[0].columns)
             line, numbered = row_number(names)
             file_column = unused_name("_csm_file", names)
-            # One file is one constant: the name is not looked up row by row.
+            # For a single file, the name is a constant instead of a column.
             name = literal(group[0].name) if len(group) == 1 else file_column
             if self._target.records:
                 expressions = [(column.name, as_json(sql_quoted(column.name), column.kind)) for column in columns]
@@ -270,7 +271,7 @@ class _Load:
         )
 
     def _embed_json(self, load_id: int) -> None:
-        """Read JSON text in the stored records as objects; records whose text is not JSON are rejected."""
+        """Parse JSON text in the stored records; records with invalid JSON are rejected."""
         if not self._target.json_texts:
             return
         create_macros(self._connection)
@@ -300,5 +301,5 @@ class _Load:
 
 
 def _names(signatures: Sequence[str]) -> list[str]:
-    """The names in the signatures of the columns of a Parquet file."""
+    """Return the names from the column signatures of a Parquet file."""
     return [signature.partition("\0")[0] for signature in signatures]

@@ -1,4 +1,4 @@
-"""Parquet files in DuckDB: their columns, how each is stored, and which of several files is damaged."""
+"""Reads Parquet files with DuckDB: their columns, the stored types, and errors for damaged files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NESTED = ("STRUCT", "MAP", "UNION", "VARIANT", "JSON", "GEOMETRY")
 
 
 class ParquetColumn:
-    """One column of a Parquet file: nested values become JSON text, everything else keeps its type."""
+    """A column of a Parquet file: nested values become JSON text, other values keep their type."""
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
@@ -30,14 +30,14 @@ class ParquetColumn:
 
     @property
     def signature(self) -> str:
-        """Name and type as one text."""
+        """Name and type as one string."""
         return f"{self.name}\0{self.kind}"
 
 
 def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[ParquetColumn], int]:
-    """The columns of a file and how many rows it has.
+    """Return the columns of a file and its number of rows.
 
-    Raises SourceError for a file that is not Parquet, and for two columns that are the same in the warehouse.
+    Raises SourceError for a file that is not Parquet, and for two columns that are the same column in the warehouse.
     """
     name = [glob_escaped(path)]
     try:
@@ -47,16 +47,16 @@ def described(connection: duckdb.DuckDBPyConnection, path: str) -> tuple[list[Pa
     except duckdb.Error as error:
         message = f"{path}: not a readable Parquet file: {first_line(error)}"
         raise SourceError(message) from None
-    # DuckDB renames a column whose name differs from another only in case: the schema has the original names.
+    # DuckDB renames columns that differ only in case: the schema has the original names.
     require_distinct(path, _top_level([(str(field), children) for field, children in fields]))
     return [ParquetColumn(str(column), str(kind)) for column, kind, *_ in columns], int(counted[0]) if counted else 0
 
 
 def row_number(columns: Iterable[str]) -> tuple[str, str]:
-    """The number of a row in its file, counted from 1, as an expression, and the option of the reader that it needs.
+    """Return the expression for the number of a row in its file, from 1, and the reader option that it needs.
 
-    DuckDB adds a column ``file_row_number`` and raises an error for a file that has a column of that name. Such a file
-    must be read alone: its rows are counted as they are read, in the order of the file.
+    DuckDB adds a column ``file_row_number``, and raises an error for a file with a column of that name. Such a file
+    must be read separately: its rows are counted in the order of the file.
     """
     if FILE_ROW_NUMBER in {name.lower() for name in columns}:
         return "row_number() over ()", ""
@@ -64,7 +64,7 @@ def row_number(columns: Iterable[str]) -> tuple[str, str]:
 
 
 def unused_name(name: str, columns: Iterable[str]) -> str:
-    """``name``, with as many underscores after it as no column of the file has."""
+    """Return ``name`` with underscores appended until no column of the file has this name."""
     taken = {column.lower() for column in columns}
     while name in taken:
         name += "_"
@@ -72,16 +72,16 @@ def unused_name(name: str, columns: Iterable[str]) -> str:
 
 
 def _top_level(fields: Sequence[tuple[str, int | None]]) -> list[str]:
-    """The names of the columns in a schema that lists every field before its children, the root first."""
-    found: list[str] = []
+    """Return the names of the columns in a schema that lists every field before its children, the root first."""
+    names: list[str] = []
     inside = 0
     for name, children in fields[1:]:
         if inside:
             inside -= 1
         else:
-            found.append(name)
+            names.append(name)
         inside += children or 0
-    return found
+    return names
 
 
 def damage(
@@ -90,7 +90,7 @@ def damage(
     columns: Sequence[ParquetColumn],
     error: duckdb.Error,
 ) -> str:
-    """The message about the file that cannot be read. Each is read alone, since DuckDB does not name it."""
+    """Return the message about the unreadable file. Each file is read separately, since DuckDB does not name it."""
     values = ", ".join(sql_quoted(column.name) for column in columns)
     # The transaction of the load has ended with the error.
     with connection.cursor() as cursor:
@@ -98,5 +98,7 @@ def damage(
             try:
                 cursor.execute(f"select max(hash({values})) from read_parquet(?, {OPTIONS})", [glob_escaped(file.name)])
             except duckdb.Error as own:
-                return f"{file.path}: a damaged Parquet file: {first_line(own)}. Transfer or write it again."
-    return f"{files[0].path}, or one of {len(files)} such files: reading failed: {first_line(error)}"
+                return f"{file.path}: the Parquet file is damaged: {first_line(own)}. Transfer or export it again."
+    return (
+        f"{files[0].path}, or another of {len(files)} files with the same columns, cannot be read: {first_line(error)}"
+    )

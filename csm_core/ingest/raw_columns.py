@@ -1,4 +1,4 @@
-"""The columns of a raw table: created when it is first filled, extended when later files have other columns.
+"""Creates the columns of a raw table with the first load, and extends them when later files have other columns.
 
 Columns are stored under their key (``column_names.stored_name``), since DuckDB ignores case only in ASCII letters.
 """
@@ -19,19 +19,19 @@ _INTEGERS = frozenset(
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 )
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
-MOST_EXACT = 2**53
+MAX_EXACT_INTEGER = 2**53
 """Integers below this bound are exact in floating point."""
 
 
 class RawColumns:
-    """The columns of one raw table in the warehouse."""
+    """The columns of a raw table in the warehouse."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, target: RawTable) -> None:
         self._connection = connection
         self._target = target
 
     def ensure_table(self) -> None:
-        """Create the table with the columns that its staging model may name, or add the missing ones."""
+        """Create the table with the columns that its staging model may use, or add missing columns."""
         target = self._target
         if table_exists(self._connection, target.table):
             stored = {} if target.records else self._stored_types()
@@ -50,10 +50,10 @@ class RawColumns:
         self._connection.execute(f"create table {self._target.table} ({', '.join(columns)})")
 
     def align(self, incoming: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """Add or widen columns for the incoming ones, given as they are stored; returns the type of each stored column.
+        """Add or widen columns for incoming columns (stored name and type); returns the type of each stored column.
 
-        A column that so far only holds nulls takes the incoming type; two number types meet in the wider one; any
-        other difference makes the column text.
+        A column that has only nulls takes the incoming type; two number types become the wider one; any other
+        difference makes the column text.
         """
         table = self._target.table
         stored = self._stored_types()
@@ -63,17 +63,17 @@ class RawColumns:
                 self._connection.execute(f"alter table {table} add column {sql_quoted(column)} {kind}")
                 stored[column] = kind
             elif stored[column] != kind:
-                vacant = empty or self._only_nulls(column)
-                wider = kind if vacant else _wider(stored[column], kind)
+                only_nulls = empty or self._only_nulls(column)
+                wider = kind if only_nulls else _wider(stored[column], kind)
                 if wider != stored[column]:
-                    self._change_type(column, stored[column], wider, vacant=vacant)
+                    self._change_type(column, stored[column], wider, only_nulls=only_nulls)
                     stored[column] = wider
         return stored
 
-    def _change_type(self, column: str, kind: str, wider: str, *, vacant: bool) -> None:
+    def _change_type(self, column: str, kind: str, wider: str, *, only_nulls: bool) -> None:
         table, quoted = self._target.table, sql_quoted(column)
-        if vacant and column in self._target.mostly_distinct:
-            # The compression of text does not fit another type, and cannot be taken back.
+        if only_nulls and column in self._target.mostly_distinct:
+            # The compression of the text column does not fit another type, and cannot be removed.
             self._connection.execute(f"alter table {table} drop column {quoted}")
             self._connection.execute(f"alter table {table} add column {quoted} {wider}")
             return
@@ -103,31 +103,31 @@ def _wider(stored: str, incoming: str) -> str:
         return "HUGEINT" if "HUGEINT" in {stored, incoming} or "UBIGINT" in {stored, incoming} else "BIGINT"
     if {stored, incoming} <= FLOATS:
         return "DOUBLE"
-    # A floating point number does not hold every whole number: integers and floats meet as text.
+    # Floating point numbers cannot represent every integer: a mix of both becomes text.
     return "VARCHAR"
 
 
 def converted(expression: str, kind: str, wanted: str) -> str:
-    """An expression of one column type as one of another."""
+    """Return an expression that converts a value from one column type to another."""
     if kind == wanted:
         return expression
     if wanted == "VARCHAR" and kind.startswith("DECIMAL"):
         digits = f"cast(cast({expression} as hugeint) as varchar)"
         return f"case when {expression} = floor({expression}) then {digits} else cast({expression} as varchar) end"
     if wanted == "VARCHAR" and kind in FLOATS:
-        # Pandas writes whole numbers with gaps as floating point; as text they would no longer be whole numbers.
+        # Pandas writes integer columns with nulls as floating point; as text they must be integers again.
         number = f"cast({expression} as double)"
-        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < {MOST_EXACT}"
+        whole = f"isfinite({number}) and {number} = floor({number}) and abs({number}) < {MAX_EXACT_INTEGER}"
         digits = f"cast(cast({expression} as bigint) as varchar)"
         return f"case when {whole} then {digits} else cast({expression} as varchar) end"
     return f"cast({expression} as {wanted})"
 
 
 def as_json(expression: str, kind: str) -> str:
-    """A value of a column type in a JSON object: floating point numbers without a fraction become integers.
+    """Return an expression that converts a value to JSON: floats without a fraction become integers.
 
-    NaN and infinities become text, so that they are rejected with it. Text that is a JSON object or list goes in as
-    such: a table has no other way to hold it.
+    NaN and infinities become text, so that the gate rejects them. Text that is a JSON object or list becomes the
+    object or list, since a table can only store it as text.
     """
     if kind == "VARCHAR":
         nested = f"{expression}[1] in ('{{', '[') and json_valid({expression})"
@@ -137,6 +137,6 @@ def as_json(expression: str, kind: str) -> str:
     number = f"cast({expression} as double)"
     return (
         f"case when not isfinite({expression}) then to_json(cast({expression} as varchar)) "
-        f"when {number} = floor({number}) and abs({number}) < {MOST_EXACT} "
+        f"when {number} = floor({number}) and abs({number}) < {MAX_EXACT_INTEGER} "
         f"then to_json(cast({expression} as bigint)) else to_json({expression}) end"
     )

@@ -1,4 +1,4 @@
-"""Raw tables: what is asked of the files that fill one, what a load did to it, and the ledger of all loads."""
+"""Describes raw tables: the requirements for their files, and the result of a load."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from csm_core.warehouse.models import literal
 
 
 class Log(Protocol):
-    """Where the loader says what it does: a structlog logger, or anything with these methods."""
+    """The interface of the loader's logger: a structlog logger, or any object with these methods."""
 
     def debug(self, event: str, **fields: object) -> object:
-        """Something that only matters when looking for a fault."""
+        """Log an event for debugging."""
         ...
 
     def info(self, event: str, **fields: object) -> object:
-        """Something that a person may want to know."""
+        """Log an event for information."""
         ...
 
     def warning(self, event: str, **fields: object) -> object:
-        """Something that a person should look at."""
+        """Log an event that needs attention."""
         ...
 
 
 Opened = tuple[tuple[str, tuple[str, ...]], ...]
-"""Columns beside a record, each with the JSON paths of which the first that is there, and not empty, fills it."""
+"""Columns extracted from a record, each with its JSON paths; the first non-empty value fills the column."""
 
 
 @dataclass(frozen=True)
 class JsonText:
-    """A path of a record that holds an object, which files may write as JSON text.
+    """A path of a record with an object, which files may write as JSON text.
 
-    ``where`` restricts the rows by the opened columns. A path that ``may_be_text`` is read as JSON only if the text
-    begins with a brace.
+    ``where`` restricts the rows by the extracted columns. A path that ``may_be_text`` is parsed only if the text begins
+    with a brace.
     """
 
     path: str
@@ -44,20 +44,20 @@ class JsonText:
 
 @dataclass(frozen=True)
 class RawTable:
-    """A raw table and what is asked of the files that fill it.
+    """A raw table and the requirements for its files.
 
-    ``required`` columns have to be in every file that has records; ``optional`` ones are added as nulls, so that the
-    staging model may name them whether or not a file has them. In a ``snapshot`` table a file is the whole state, not
-    a batch of records: a changed file takes the place of its earlier version, row for row.
+    ``required`` columns must be in every file with records; ``optional`` columns are added as nulls, so that the
+    staging model can read them even if no file has them. In a ``snapshot`` table a file is the complete state, not a
+    batch of records: a changed file replaces its earlier version completely.
 
-    A table of ``records`` keeps each record whole instead, as JSON text in ``record``, with the name of its source in
-    ``_source``: for vendors' records, whose keys are many and change. ``opened`` are columns that it has beside, for
-    records of which there are too many to look into each again and again.
+    A table of ``records`` stores each record as JSON text in ``record``, with the name of its source in ``_source``:
+    for records of vendors, which have many and changing keys. ``opened`` are extracted columns, so that queries on
+    many records do not parse the JSON repeatedly.
 
     ``json_texts`` are objects of the records that may be JSON text; see ``csm_core.ingest.embedded_json``.
 
     ``null_values`` are texts that mean null in text files when they are not quoted. Files of an ``adjustable``
-    table are read by the settings of their source.
+    table are read with the settings of their source.
     """
 
     system: str
@@ -80,20 +80,20 @@ class RawTable:
 
 
 def opened_columns(opened: Opened, record: str) -> list[str]:
-    """SELECT items that open a record, given as an expression of JSON text, into columns of text."""
+    """Return SELECT items that extract text columns from a record, an expression of JSON text."""
     paths = [path for _, candidates in opened for path in candidates]
-    # The same expression each time: DuckDB reads the record once for all of them.
-    found = f"json_extract_string({record}, [{', '.join(literal(path) for path in paths)}])"
+    # The same expression for all columns: DuckDB parses the record once.
+    extracted = f"json_extract_string({record}, [{', '.join(literal(path) for path in paths)}])"
     columns: list[str] = []
     for name, candidates in opened:
-        values = ", ".join(f"nullif({found}[{paths.index(path) + 1}], '')" for path in candidates)
+        values = ", ".join(f"nullif({extracted}[{paths.index(path) + 1}], '')" for path in candidates)
         columns.append(f"coalesce({values}) as {name}")
     return columns
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load did to one raw table; ``read`` = ``loaded`` + ``unparseable``. Nothing new: ``load_id`` is None."""
+    """The result of a load for one raw table; ``read`` = ``loaded`` + ``unparseable``. No new file: no ``load_id``."""
 
     system: str
     entity: str

@@ -1,4 +1,4 @@
-"""Settings for reading the files of a source: names of columns, separators, formats."""
+"""Read settings for the files of a source: column names, separators, formats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NULL_VALUES = ("\\N", "NULL")
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read; the default has no settings.
+    """The read settings of a file; the default has none.
 
-    ``columns`` maps columns of the raw table to their names in the file. ``dates`` are formats of strptime: the first
-    that parses a text of ``time_columns`` turns it into an ISO time. With ``decimal``, texts of ``number_columns`` may
-    have thousands separators, a currency and a sign after the number. Without ``delimiter`` the name of the file
-    decides, without ``null_values`` the raw table.
+    ``columns`` maps columns of the raw table to their names in the file. ``dates`` are strptime formats: the first one
+    that parses a text in ``time_columns`` converts it to an ISO time. With ``decimal``, text in ``number_columns`` may
+    have thousands separators, a currency and a trailing sign. The default of ``delimiter`` depends on the name of the
+    file, the default of ``null_values`` on the raw table.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -35,11 +35,11 @@ class Reading:
     number_columns: tuple[str, ...] = ()
 
     def delimiter_of(self, path: Path) -> str:
-        """The character that separates values: the setting, else a tab for ``.tsv`` and a comma for all others."""
+        """Return the separator: the setting, else a tab for ``.tsv`` and a comma for other files."""
         return self.delimiter or delimiter_of(path)
 
     def relevant(self, *, to_csv: bool) -> Reading:
-        """The settings that can make a difference for a file: one that is CSV, or one of another format."""
+        """Return only the settings that affect a file of this format."""
         return replace(
             self,
             dates=self.dates if self.time_columns else (),
@@ -48,33 +48,33 @@ class Reading:
             null_values=self.null_values if to_csv else None,
         )
 
-    def placed(self, where: str, names: Sequence[str], known: Collection[str] = ()) -> dict[str, list[str]]:
-        """The columns of the raw table, each with its names in the file: one, except in JSON lines.
+    def placed(self, where: str, names: Sequence[str], fixed: Collection[str] = ()) -> dict[str, list[str]]:
+        """Return the columns of the raw table, each with its names in the file: one, except in JSON lines.
 
-        ``known`` are the columns that the raw table always has: a column of the file with such a name that is mapped to
-        another column is stored under both. Raises SourceError for a mapped column that the file lacks.
+        ``fixed`` are the columns that the raw table always has: if the file has a column of such a name and it is
+        mapped to another column, it is stored under both. Raises SourceError for a mapped column that the file lacks.
         """
-        found: dict[str, list[str]] = {}
+        placed: dict[str, list[str]] = {}
         spelt: dict[str, list[str]] = {}
         for name in names:
             spelt.setdefault(column_key(name), []).append(name)
         for column, name in self.columns.items():
             if column_key(name) not in spelt:
-                raise SourceError(_not_there(where, name, column, names))
-            found[column] = spelt[column_key(name)]
-        used = {column_key(name) for name in self.columns.values()} - set(known)
+                raise SourceError(_missing_column(where, name, column, names))
+            placed[column] = spelt[column_key(name)]
+        used = {column_key(name) for name in self.columns.values()} - set(fixed)
         for name in names:
             stored = stored_name(name)
             if stored in self.columns:
                 # Another column of the file is mapped to this name.
                 stored = f"{stored}__original"
-            if column_key(name) not in used and name not in found.get(stored, ()):
-                found.setdefault(stored, []).append(name)
-        return found
+            if column_key(name) not in used and name not in placed.get(stored, ()):
+                placed.setdefault(stored, []).append(name)
+        return placed
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that identify the settings; empty for the defaults."""
+        """A hash of 16 hexadecimal digits of the settings; empty for the defaults."""
         if not (self.columns or self.dates or self.decimal or self.delimiter or self.null_values is not None):
             return ""
         canonical = json.dumps(
@@ -83,20 +83,20 @@ class Reading:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _not_there(where: str, name: str, column: str, names: Sequence[str]) -> str:
+def _missing_column(where: str, name: str, column: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(column_key(name), by_key(names), n=1, cutoff=0.6)
     hint = f" Is it {by_key(names)[near[0]]!r}?" if near else ""
     found = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
     return (
-        f"{where}: no column {name!r}, which `columns` in csm.yaml maps to {column}.{hint} "
+        f"{where}: there is no column {name!r}, which `columns` in csm.yaml maps to {column}.{hint} "
         f"Found: {found or 'no column'}."
     )
 
 
 def delimiter_of(path: Path) -> str:
-    """The character that separates the values of a text file, by its name."""
+    """Return the separator of a text file by its name."""
     name = path.name.lower()
     return "\t" if any(name.endswith(f".tsv{packed}") for packed in ("", ".gz", ".zst")) else ","
 
 
-AS_USUAL = Reading()
+DEFAULT_READING = Reading()

@@ -1,7 +1,7 @@
-"""The settings of a source for dates and numbers as SQL over a column of text.
+"""SQL expressions that parse text by the date and number settings of a source.
 
-Text that does not match the settings does not change: the gate accepts ISO times and plain numbers, and rejects all
-other text.
+Text that does not match the settings is not changed: the gate accepts ISO times and plain numbers, and rejects other
+text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from csm_core.warehouse.models import literal
 
 
 def reading_sql(reading: Reading, column: str, value: str, kind: str) -> str:
-    """The value of a column of a file, given as an expression and its type, read by the settings."""
+    """Return the expression of a column with the settings applied; ``kind`` is the type of ``value``."""
     if kind != "VARCHAR":
         return value
     if reading.dates and column in reading.time_columns:
@@ -24,10 +24,10 @@ def reading_sql(reading: Reading, column: str, value: str, kind: str) -> str:
 
 
 def iso_time(value: str, formats: tuple[str, ...]) -> str:
-    """Text that one of the formats of strptime describes as an ISO date or time, by the first that does.
+    """Return an expression that converts text to an ISO date or time by the first matching strptime format.
 
-    A format describes a text when the time written by the format is the text again, without regard to case, to leading
-    zeros and to the number of blanks: strptime also reads ``infinity``, and days that do not exist.
+    A format matches if formatting the parsed time reproduces the text, without regard to case, leading zeros and the
+    number of blanks: strptime also accepts ``infinity`` and dates that do not exist.
     """
     return f"coalesce({', '.join(_by_format(value, form) for form in formats)}, {value})"
 
@@ -38,7 +38,7 @@ def _by_format(value: str, form: str) -> str:
     local = time
     written, expected = text, form
     if _FROM_TEXT.search(form):
-        # An offset is not written as it is read, nor is a fraction: both sides are compared without them.
+        # strftime does not reproduce an offset or a fraction: both sides are compared without them.
         parts = _FROM_TEXT.split(form)
         pattern = "".join(_OWN.get(part) or f"({_shape(part)})" for part in parts)
         groups = "".join(f"\\{number}" for number in range(1, (len(parts) + 1) // 2 + 1))
@@ -49,7 +49,7 @@ def _by_format(value: str, form: str) -> str:
         shape = "%Y-%m-%dT%H:%M:%S.%fZ"
     else:
         shape = "%Y-%m-%dT%H:%M:%S.%f" if any(one in form for one in ("%H", "%I")) else "%Y-%m-%d"
-    # A year of two digits where four are meant is the first century.
+    # Reject the first centuries: a year of two digits parsed with a four-digit format.
     return (
         f"case when year({time}) between 1000 and 9999 "
         f"and {_comparable(f'strftime({local}, {literal(expected)})')} = {_comparable(written)} "
@@ -63,7 +63,7 @@ _DIGITS = {"Y": "{4}", "j": "{1,3}"}
 
 
 def _shape(form: str) -> str:
-    """A pattern of RE2 for the texts of a format without offset and fraction."""
+    """Return an RE2 pattern for the texts of a format without offset and fraction."""
     pattern = ""
     for directive, blanks, other in re.findall(r"%(.)|(\s+)|(.)", form, re.DOTALL):
         if directive:
@@ -75,7 +75,7 @@ def _shape(form: str) -> str:
 
 
 def _comparable(text: str) -> str:
-    """Text in lower case with single blanks, without leading zeros."""
+    """Return an expression for text in lower case, with single blanks and without leading zeros."""
     single = f"regexp_replace(trim({text}), '\\s+', ' ', 'g')"
     return f"lower(regexp_replace({single}, '(^|[^0-9])0+([0-9])', '\\1\\2', 'g'))"
 
@@ -87,11 +87,11 @@ _CURRENCY = "(?:[A-Z]{3}|\\p{Sc})"
 
 
 def plain_number(value: str, decimal: str) -> str:
-    """Text of a number as people write it, with this decimal separator, as a plain number; other text as it is.
+    """Return an expression that converts a formatted number with this decimal separator to a plain number.
 
-    With a decimal comma the gate would accept text such as ``12.50``, which has the other separator: it is kept with
-    the setting in brackets behind it, ``12.50 [decimal: ","]``, which the gate rejects. A whole number with a fraction
-    of zeros, as programs write it, stays: ``10.0``.
+    Other text is not changed. With a decimal comma, the gate would accept text such as ``12.50``, which has the wrong
+    separator: the setting is appended, ``12.50 [decimal: ","]``, so that the gate rejects it. An integer with a
+    fraction of zeros, as programs write it, stays: ``10.0``.
     """
     original = f"regexp_replace({value}, {literal(_UNREAD)}, '')"
     text = f"trim({original}, {literal(' ' + chr(0xA0) + chr(0x202F))})"
@@ -114,7 +114,7 @@ _FRACTION = r"^[+-]?[0-9]+\.[0-9]*[1-9][0-9]*$"
 
 def _patterns(decimal: str) -> tuple[str, str]:
     point, other = (r"\.", ",") if decimal == "." else (",", r"\.")
-    # One kind of separator in a number, between groups of three; a number that has groups does not begin with 0.
+    # A number has one kind of thousands separator; a number with groups does not begin with 0.
     groups = "|".join(f"[1-9][0-9]{{0,2}}(?:{one}[0-9]{{3}})+" for one in (other, _SPACES, _APOSTROPHES))
     number = f"(?:{groups}|[0-9]+)(?:{point}[0-9]+)?"
     gap = f"{_SPACES}?"

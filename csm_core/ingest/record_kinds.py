@@ -1,7 +1,7 @@
 """Declares the parts of a vendor's records that staging models read: keys, versions, and fields that must parse.
 
-A kind of record (``invoices``) may be in several raw tables: as the vendor's API returns it, and as other tools land
-it. ``csm_core.staging.vendor_records`` builds ``staging.<system>_records`` from the kinds: the latest record of each
+A kind of record (``invoices``) may be in several raw tables: as returned by the vendor's API, and as landed by other
+tools. ``csm_core.staging.vendor_records`` builds ``staging.<system>_records`` from the kinds: the latest record of each
 key whose fields parse.
 """
 
@@ -14,7 +14,7 @@ from csm_core.contract import Reason
 
 
 class FieldKind(StrEnum):
-    """The type of a field; the value is a condition on the text ``{0}`` that is true if the text parses."""
+    """The type of a field; the value is a SQL condition that is true if the text ``{0}`` parses."""
 
     TIME = "vendor_time({0}) is not null"
     WHOLE = "whole_number({0}) is not null"
@@ -49,10 +49,10 @@ _REASONS = {
 class Field:
     """A field that staging models read, by its JSON path without ``$.``.
 
-    ``inside`` is the path of a column that holds JSON, as an object or as text, in which ``path`` is looked up; a path
-    with ``[*]`` names one field of every element of a list. ``levels`` are the values that a level may have, without
-    regard to case; a level that ends in ``*`` matches every text with that prefix. ``when`` restricts a field to the
-    elements (or the record) in which other paths have given values: each condition is a path and its values.
+    ``inside`` is the path of a column with JSON, as an object or as text, that contains ``path``. A path with ``[*]``
+    is a field of every element of a list. ``levels`` are the allowed values of a level, without regard to case; a level
+    that ends in ``*`` matches every text with that prefix. ``when`` restricts a field to the elements (or the record)
+    in which other paths have certain values: each condition is a path and its values.
     """
 
     path: str
@@ -69,10 +69,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Reference:
-    """An identifier of a record of another raw table: ``column`` of ``table`` has to hold the identifier in ``path``.
+    """A foreign key: ``column`` of ``table`` must contain the identifier in ``path``.
 
-    Identifiers are compared by the macro ``identifier_text``. With ``having``, the other record must have a value in
-    that column.
+    Identifiers are compared by the macro ``identifier_text``. With ``having``, the referenced record must also have a
+    value in that column.
     """
 
     path: str
@@ -86,13 +86,13 @@ class Reference:
 class RecordKind:
     """One kind of a vendor's records.
 
-    ``tables`` are the names of its raw tables. ``key`` are JSON paths; the first that is present identifies
-    a record. Without ``key`` every record counts and none has versions. ``required`` are groups of paths; a record must
-    have a value in one path of each group. ``versions`` are the paths of the times that decide which of two records
-    with the same key is later, the most precise first. ``deletions`` are flags; any of them marks a deleted record.
-    ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``. ``where``
-    restricts the rows of the raw tables. ``references`` are identifiers of records in raw tables that have the
-    columns of their files; a record with another identifier is rejected.
+    ``tables`` are the names of its raw tables. ``key`` are JSON paths; the first one that is present identifies a
+    record. Without ``key``, every record is current and has no versions. ``required`` are groups of paths; a record
+    must have a value in one path of each group. ``versions`` are the paths of the times that decide which of two
+    records with the same key is later, the most precise one first. ``deletions`` are flags; any of them marks a deleted
+    record. ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``.
+    ``where`` restricts the rows of the raw tables. ``references`` are foreign keys to records in raw tables that have
+    the columns of their files; a record with an unknown identifier is rejected.
     """
 
     name: str
@@ -112,45 +112,45 @@ LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted
 
 
 def times(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold times."""
+    """Return fields of times."""
     return tuple(Field(path, FieldKind.TIME, inside) for path in paths)
 
 
 def wholes(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold whole numbers."""
+    """Return fields of integers."""
     return tuple(Field(path, FieldKind.WHOLE, inside) for path in paths)
 
 
 def numbers(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold numbers with or without a fraction."""
+    """Return fields of numbers with an optional fraction."""
     return tuple(Field(path, FieldKind.NUMBER, inside) for path in paths)
 
 
 def flags(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that are true or false."""
+    """Return boolean fields."""
     return tuple(Field(path, FieldKind.FLAG, inside) for path in paths)
 
 
 def objects(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold a JSON object, which files and landed tables may write as text."""
+    """Return fields of JSON objects, which files and landed tables may write as text."""
     return tuple(Field(path, FieldKind.OBJECT, inside) for path in paths)
 
 
 def lists(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold a JSON list, which files and landed tables may write as text."""
+    """Return fields of JSON lists, which files and landed tables may write as text."""
     return tuple(Field(path, FieldKind.LIST, inside) for path in paths)
 
 
 def json_values(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that hold a JSON object or list, which files and landed tables may write as text."""
+    """Return fields of JSON objects or lists, which files and landed tables may write as text."""
     return tuple(Field(path, FieldKind.JSON, inside) for path in paths)
 
 
 def complete(*paths: str, inside: str = "") -> tuple[Field, ...]:
-    """Fields that state whether a list in the record is cut off (``has_more``)."""
+    """Return fields that state whether a list in the record is truncated (``has_more``)."""
     return tuple(Field(path, FieldKind.COMPLETE, inside) for path in paths)
 
 
 def level(path: str, *levels: str, inside: str = "") -> tuple[Field, ...]:
-    """A field that holds one of the levels."""
+    """Return a field with one of the levels."""
     return (Field(path, FieldKind.LEVEL, inside, levels),)

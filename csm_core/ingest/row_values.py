@@ -1,4 +1,4 @@
-"""The SELECT items by which the rows of a file become rows of its raw table."""
+"""Builds the SELECT items that convert the rows of a file to rows of its raw table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from csm_core.contract import RECORD, SOURCE
 from csm_core.ingest.column_names import column_key, stored_name
 from csm_core.ingest.raw_columns import RawColumns, converted
 from csm_core.ingest.raw_tables import RawTable, opened_columns
-from csm_core.ingest.read_settings import AS_USUAL, Reading
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
 from csm_core.ingest.read_settings_sql import reading_sql
 from csm_core.ingest.text_loader import json_pointer
 from csm_core.warehouse.models import literal
@@ -16,7 +16,7 @@ from csm_core.warehouse.models import quoted as sql_quoted
 
 
 class RowValues:
-    """The values of one raw table. ``sources`` names the source of each file of a table of records."""
+    """The values of a raw table. ``sources`` maps the files of a table of records to their sources."""
 
     def __init__(self, target: RawTable, columns: RawColumns, sources: Mapping[str, str]) -> None:
         self._target = target
@@ -26,9 +26,9 @@ class RowValues:
     def values(
         self, reading: Reading, expressions: Mapping[str, tuple[str, str]], json_types: Mapping[str, str] | None = None
     ) -> list[str]:
-        """SELECT items for the columns of a file, given as expression and type by their names in the file.
+        """Return SELECT items for the columns of a file, which are expressions and types by their names in the file.
 
-        ``json_types`` are expressions of the JSON type: a JSON number is a plain number already.
+        ``json_types`` are expressions of the JSON type: a JSON number is already a plain number.
         """
         target = self._target
         placed = reading.placed("", list(expressions), (*target.required, *target.optional))
@@ -45,10 +45,10 @@ class RowValues:
         return values
 
     def as_record(self, columns: Sequence[tuple[str, str]], file: str) -> list[str]:
-        """The columns as one JSON object, unless one of them holds the complete record already.
+        """Return the columns as one JSON object, or the column with the complete record, if there is one.
 
-        A column is included under its key and, if different, in its own spelling: settings may use that spelling, as do
-        the records of some APIs, such as Segment's ``messageId``.
+        A column is included under its key and, if different, under its original name: settings and the records of some
+        APIs use it, such as Segment's ``messageId``.
         """
         whole = next((value for name, value in columns if column_key(name) == RECORD), None)
         keyed = dict(columns) | {stored_name(name): value for name, value in columns}
@@ -56,11 +56,11 @@ class RowValues:
         return self.record(f"cast({whole or f'json_object({pairs})'} as varchar)", file)
 
     def record(self, record: str, file: str) -> list[str]:
-        """The columns of a table of records, bookkeeping aside."""
+        """Return the columns of a table of records, without bookkeeping."""
         return [f"{record} as {RECORD}", self._source_of(file), *opened_columns(self._target.opened, record)]
 
     def _source_of(self, file: str) -> str:
-        """The name of the source that a file belongs to."""
+        """Return the expression for the source of a file."""
         files: dict[str, list[str]] = {}
         for name, source in self._sources.items():
             files.setdefault(source, []).append(literal(name))
@@ -71,15 +71,15 @@ class RowValues:
 
 
 def keyed(record: str, keys: Sequence[str]) -> str:
-    """A JSON object with the keys of the columns in addition to its own; values do not change."""
-    placed = AS_USUAL.placed("", keys)
+    """Return an expression that adds the column keys to a JSON object; values do not change."""
+    placed = DEFAULT_READING.placed("", keys)
     if all(names == [column] for column, names in placed.items()):
         return record
     pairs: list[str] = []
     for column, names in placed.items():
-        found = [f"json_extract({record}, {literal(json_pointer(name))})" for name in names]
-        pairs.append(f"{literal(column)}, {_first_of(found)}")
-        pairs += [f"{literal(name)}, {value}" for name, value in zip(names, found, strict=True) if name not in placed]
+        values = [f"json_extract({record}, {literal(json_pointer(name))})" for name in names]
+        pairs.append(f"{literal(column)}, {_first_of(values)}")
+        pairs += [f"{literal(name)}, {value}" for name, value in zip(names, values, strict=True) if name not in placed]
     return f"cast(json_object({', '.join(pairs)}) as varchar)"
 
 

@@ -1,4 +1,4 @@
-"""Files of records as they are found: their format, state and columns, and what is wrong with them as a whole."""
+"""Describes source files: format, state and columns, and errors that affect the whole file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import by_key, column_key
-from csm_core.ingest.read_settings import AS_USUAL, Reading
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
 from csm_core.ingest.text_files import GZIP, ZSTD, ZSTD_HELP, zstd_available
 from csm_core.ingest.text_reader import RejectedLine
 
@@ -23,9 +23,9 @@ SUFFIXES = {
     ".parquet": PARQUET,
 }
 OR = "|"
-"""Separates the names of columns of which one is required."""
+"""Separates alternative column names, of which one is required."""
 PACKED = (GZIP, ZSTD)
-"""The endings of compressed text files."""
+"""The suffixes of compressed text files."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".lz4", ".br", ".z", ".snappy", ".lzo")
 _READABLE = f"{', '.join(SUFFIXES)} (text also with {' or '.join(PACKED)})"
@@ -33,7 +33,7 @@ _READABLE = f"{', '.join(SUFFIXES)} (text also with {' or '.join(PACKED)})"
 
 @dataclass
 class SourceFile:
-    """A file with what its name and state say; what reading finds is added: rows, rejected lines, columns."""
+    """A file with its format and state; the loader adds rows, rejected lines and columns."""
 
     path: Path
     form: str
@@ -43,16 +43,16 @@ class SourceFile:
     rows: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
     columns: tuple[str, ...] = ()
-    reading: Reading = AS_USUAL
+    reading: Reading = DEFAULT_READING
 
     @property
     def name(self) -> str:
-        """The path as text, by which the ledger knows the file."""
+        """The path as text, which identifies the file in the ledger of loads."""
         return str(self.path)
 
 
 def form_of(path: Path) -> str | None:
-    """The format that a file's name states, its compression aside; None for one that is not read."""
+    """Return the format from a file's name, without compression; None for a format that is not supported."""
     name = path.name.lower()
     packed = _packed(name)
     form = SUFFIXES.get(Path(name.removesuffix(packed)).suffix)
@@ -62,33 +62,33 @@ def form_of(path: Path) -> str | None:
 
 
 def name_without_form(path: Path) -> str:
-    """A file's name without the endings that state its format, case kept: ``Invoices`` for ``Invoices.csv.gz``."""
+    """Return a file's name without the suffixes of its format, with its case: ``Invoices`` for ``Invoices.csv.gz``."""
     return Path(path.name[: len(path.name) - len(_packed(path.name.lower()))]).stem
 
 
 def not_readable(path: Path) -> str:
-    """Why the format of a file is not read, and what to do."""
+    """Return why the format of a file is not supported, and what to do."""
     name = path.name.lower()
     packed = _packed(name)
     form = SUFFIXES.get(Path(name.removesuffix(packed)).suffix)
     if packed and form == PARQUET:
-        return f"Parquet in {packed} is not read: Parquet has its own compression. Unpack it"
+        return f"Parquet in {packed} is not supported: Parquet has its own compression. Decompress it"
     if packed and form:
-        return f"compressed with zstd, which needs the package pyarrow. {ZSTD_HELP}"
+        return f"compressed with zstd, which requires the package pyarrow. {ZSTD_HELP}"
     suffix = Path(name).suffix
     if suffix in _SPREADSHEETS:
-        return "a spreadsheet is not read. Save each of its sheets as CSV"
+        return "spreadsheets are not supported. Save each sheet as CSV"
     if suffix in _ARCHIVES:
-        return f"a file packed as {suffix} is not read. Unpack it, or compress it with gzip (.gz)"
-    return f"not a format that is read. Expected one of {_READABLE}"
+        return f"the format {suffix} is not supported. Decompress the file, or compress it with gzip (.gz)"
+    return f"unsupported format. Expected one of {_READABLE}"
 
 
 def _packed(name: str) -> str:
     return next((suffix for suffix in PACKED if name.endswith(suffix)), "")
 
 
-def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
-    """The file as it is now. Raises SourceError for one that cannot be read or whose format is not known."""
+def describe_file(path: Path, reading: Reading = DEFAULT_READING) -> SourceFile:
+    """Return the current state of a file. Raises SourceError for an unreadable file or an unsupported format."""
     form = form_of(path)
     if form is None:
         message = f"{path}: {not_readable(path)}."
@@ -100,25 +100,25 @@ def stated(path: Path, reading: Reading = AS_USUAL) -> SourceFile:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from None
     except UnicodeEncodeError:
-        message = f"{str(path)!r}: the file's name is not UTF-8; rename it"
+        message = f"{str(path)!r}: the file name is not UTF-8; rename the file"
         raise SourceError(message) from None
     return SourceFile(path, form, status.st_size, status.st_mtime_ns, reading=reading.relevant(to_csv=form == CSV))
 
 
 def require_columns(where: str, required: Sequence[str], found: Sequence[str], *, exactly: bool = False) -> None:
-    """Raise SourceError with ``where`` and the columns found unless all required columns are present.
+    """Raise SourceError with ``where`` and the present columns unless all required columns are present.
 
-    Names are compared by ``column_key``, or exactly with ``exactly``. Of names separated by ``|`` one is enough.
+    Names are compared by ``column_key``, or exactly with ``exactly``. Of names separated by ``|``, one is sufficient.
     """
     present = by_key(found)
-    there = set(found) if exactly else set(present)
+    names = set(found) if exactly else set(present)
     missing = [
-        one for one in required if there.isdisjoint(one.split(OR) if exactly else map(column_key, one.split(OR)))
+        one for one in required if names.isdisjoint(one.split(OR) if exactly else map(column_key, one.split(OR)))
     ]
     if not missing:
         return
     shown = ", ".join(found[:20]) + (f", and {len(found) - 20} more" if len(found) > 20 else "")
-    # A column that is there under its own name is not another one misspelt.
+    # A required column under its own name is not a misspelling of another one.
     keys = {column_key(name) for one in required if not exactly or one not in missing for name in one.split(OR)}
     others = [name for name in sorted(present) if name not in keys]
     hints: list[str] = []
@@ -132,15 +132,15 @@ def require_columns(where: str, required: Sequence[str], found: Sequence[str], *
 
 
 def compression_of(path: Path) -> str:
-    """The compression that a text file's name states, as DuckDB calls it."""
+    """Return the compression from a text file's name, in DuckDB's terms."""
     return {GZIP: "gzip", ZSTD: "zstd"}.get(_packed(path.name.lower()), "none")
 
 
 def glob_escaped(path: str) -> str:
-    """A path as DuckDB takes it that has characters of a pattern in it."""
+    """Return a path with the special characters of glob patterns escaped for DuckDB."""
     return path.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its name."""
+    """Return the first line of an error's message, or the name of the error."""
     return (str(error).splitlines() or [type(error).__name__])[0]

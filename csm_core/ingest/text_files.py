@@ -1,4 +1,4 @@
-"""Text files as bytes: decompressed, digested, and their lines counted."""
+"""Reads text files as bytes: decompression, digests and line counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from csm_core.errors import SourceError
 
 CHUNK = 1024 * 1024
-"""How many bytes are read at once."""
+"""The number of bytes per read."""
 
 GZIP, ZSTD = ".gz", ".zst"
 ZSTD_HELP = "Install it (pip install pyarrow), or compress the file with gzip"
@@ -45,41 +45,46 @@ def _decompressed(path: Path) -> Generator[BinaryIO]:
 
 
 class _Stream(io.RawIOBase):
-    """A stream of bytes for Python's own readers."""
+    """Adapts a stream of bytes to Python's ``io`` classes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def readable(self) -> bool:
-        """The stream is readable only."""
+        """Return True; the stream is read-only."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a part of the buffer."""
-        found = self._stream.read(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
+        """Read bytes into the buffer."""
+        chunk = self._stream.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
-    """The file's bytes, decompressed. Raises SourceError for one that cannot be opened or is cut short."""
+    """Open a file and decompress it. Raises SourceError for a file that cannot be opened or is truncated."""
     try:
         with _decompressed(path) as stream:
             yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        message = f"{path}: a damaged gzip file ({error}). Transfer it again, or drop .gz if it is not compressed."
+        message = (
+            f"{path}: the gzip file is damaged ({error}). Transfer it again, or remove .gz if it is not compressed."
+        )
         raise SourceError(message) from None
     except OSError as error:
         if error.errno is None and path.name.lower().endswith(ZSTD):
-            message = f"{path}: a damaged zstd file ({error}). Transfer it again, or drop .zst if it is not compressed."
+            message = (
+                f"{path}: the zstd file is damaged ({error}). "
+                "Transfer it again, or remove .zst if it is not compressed."
+            )
         else:
             message = f"{path}: cannot be read: {error.strerror or error}"
         raise SourceError(message) from None
 
 
 def fingerprint_of(path: Path) -> str:
-    """A digest of the file's bytes as they are stored. Raises SourceError for a file that cannot be read."""
+    """Return a digest of the stored bytes of a file. Raises SourceError for a file that cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -89,24 +94,24 @@ def fingerprint_of(path: Path) -> str:
 
 
 def line_count(path: Path) -> int:
-    """How many lines the decompressed text has; one without a line end at the close of the file counts too."""
+    """Return the number of lines of the decompressed text; a last line without a line end counts."""
     return scanned(path, ()).lines
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """The result of scanning the bytes of a text file: its number of lines, and which of the given texts occur."""
+    """The result of scanning a text file: the number of lines, and which of the texts occur."""
 
     lines: int
     texts: frozenset[str]
 
 
 def scanned(path: Path, texts: Collection[str]) -> Scanned:
-    """Count the lines of a file, decompressed, and find which of ``texts`` occur in it."""
+    """Count the lines of a decompressed file, and find which of ``texts`` occur in it."""
     lines, last = 0, b"\n"
     carriage_returns = 0
-    wanted = {text: text.encode() for text in texts}
-    longest = max(map(len, wanted.values()), default=1)
+    pending = {text: text.encode() for text in texts}
+    longest = max(map(len, pending.values()), default=1)
     kept = b""
     with opened(path) as stream:
         while chunk := stream.read(CHUNK):
@@ -114,18 +119,18 @@ def scanned(path: Path, texts: Collection[str]) -> Scanned:
             if not lines:
                 carriage_returns += chunk.count(b"\r")
             last = chunk[-1:]
-            if wanted:
+            if pending:
                 # A text may begin in one chunk and end in the next.
                 border = kept + chunk[: longest - 1]
-                wanted = {text: raw for text, raw in wanted.items() if raw not in border and not _holds(chunk, raw)}
+                pending = {text: raw for text, raw in pending.items() if raw not in border and not _holds(chunk, raw)}
                 kept = (border if len(chunk) < longest else chunk)[1 - longest :] if longest > 1 else b""
     if not lines and carriage_returns:
         lines = carriage_returns + (last != b"\r")
     else:
         lines += last != b"\n"
-    return Scanned(lines, frozenset(texts) - wanted.keys())
+    return Scanned(lines, frozenset(texts) - pending.keys())
 
 
 def _holds(chunk: bytes, text: bytes) -> bool:
-    # Searching single bytes is ten times as fast, and usually one of them does not occur.
+    # Searching for single bytes is ten times as fast, and usually one of them does not occur.
     return all(text[place : place + 1] in chunk for place in range(len(text))) and text in chunk

@@ -1,7 +1,7 @@
-"""Text files into temporary tables: fast where the fast reader can be believed, line by line where it cannot.
+"""Loads text files into temporary tables with DuckDB's CSV reader, and falls back to a strict parser if necessary.
 
-Reading apart from the transaction that stores is what lets a file that the fast reader rejects be read again with care:
-an error inside a transaction would end it.
+Files are read outside the transaction that stores the records, since an error of the fast reader would abort the
+transaction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import same_column, shown, stored_name
 from csm_core.ingest.raw_tables import Log, RawTable
-from csm_core.ingest.read_settings import AS_USUAL, Reading
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
 from csm_core.ingest.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
 from csm_core.ingest.text_files import line_count, scanned
 from csm_core.ingest.text_reader import RejectedLine, Row, read_header, read_lines, read_rows
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LINES: tuple[str, ...] = ("the text of a line",)
-"""Stands for the columns of JSON lines: one, the whole line."""
+"""The columns of JSON lines: a single one, the line."""
 MAX_COLUMNS = 2000
 
 _FAST_LINE_BYTES = 32 * 1024 * 1024
@@ -40,21 +40,21 @@ SETTING = "for the source in csm.yaml"
 
 
 def require_reading(where: str, target: RawTable, reading: Reading, found: Sequence[str]) -> None:
-    """Raise SourceError unless all mapped columns and all required columns that are not mapped were found."""
+    """Raise SourceError unless all mapped columns, and all other required columns, are present."""
     reading.placed(where, found)
     # A column that is mapped to another column is not read under its own name.
     require_columns(where, [name for name in target.required if name not in reading.columns], found)
 
 
 def json_pointer(key: str) -> str:
-    """A JSON pointer to a key of an object, for DuckDB's JSON functions."""
+    """Return a JSON pointer to a key of an object, for DuckDB's JSON functions."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-class IncomingText:
-    """The text files of one load, in temporary tables of ``c0``, ``c1``, ..., ``_source_file`` and ``_source_line``.
+class TextLoader:
+    """Loads text files into temporary tables of ``c0``, ``c1``, ..., ``_source_file`` and ``_source_line``.
 
-    ``tables`` names the table of each set of columns, ``LINES`` for JSON lines, and way of reading them.
+    ``tables`` has the table of each combination of columns (``LINES`` for JSON lines) and read settings.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IncomingText:
         self.readings: dict[str, Reading] = {}
 
     def read_csv(self, file: SourceFile) -> None:
-        """Read a CSV file. Raises SourceError for one that is not one, or lacks a required column."""
+        """Read a CSV file. Raises SourceError for a file that is not CSV or lacks a required column."""
         path, reading = file.path, file.reading
         header = read_header(path, reading.delimiter, setting=SETTING if self._target.adjustable else "")
         require_reading(str(path), self._target, reading, header.names)
@@ -77,23 +77,23 @@ class IncomingText:
         scan = scanned(path, (*nulls, _EMPTY_QUOTES) if nulls else ())
         width, delimiter, line = len(header.names), header.delimiter, header.line
         fast = FastCsv(width, delimiter, tuple(text for text in nulls if text in scan.texts), skip=line - 1)
-        self._read_fast_or_carefully(
+        self._read_fast_or_strict(
             file,
             self._incoming(file.columns, reading),
             f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + {line} "
             f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
             expected=scan.lines - line,
-            doubtful=fast.doubtful(),
+            ambiguous=fast.ambiguous(),
             records=lambda: read_rows(path, width, delimiter=delimiter, null_values=nulls, header_line=line),
         )
 
     def read_json_lines(self, file: SourceFile) -> None:
-        """Read a file of JSON objects, one a line. Raises SourceError as ``read_csv`` does."""
+        """Read a file with one JSON object per line. Raises SourceError like ``read_csv``."""
         if file.size == 0:
-            message = f"{file.path}: the file is empty. Remove it, or write it again."
+            message = f"{file.path}: the file is empty. Remove it, or export it again."
             raise SourceError(message)
         lines = self._incoming(LINES, file.reading)
-        self._read_fast_or_carefully(
+        self._read_fast_or_strict(
             file,
             lines,
             "select c0, ?, row_number() over () from read_csv(?, auto_detect = false, header = false, "
@@ -103,14 +103,14 @@ class IncomingText:
             expected=line_count(file.path),
             records=lambda: read_lines(file.path),
         )
-        self._sift_json(file, lines)
+        self._reject_invalid_json(file, lines)
 
     def discard(self) -> None:
         """Drop the temporary tables."""
         for table in self.tables.values():
             self._connection.execute(f"drop table if exists temp.{table}")
 
-    def _read_fast_or_carefully(
+    def _read_fast_or_strict(
         self,
         file: SourceFile,
         table: str,
@@ -118,21 +118,21 @@ class IncomingText:
         *,
         expected: int,
         records: _Records,
-        doubtful: str = "",
+        ambiguous: str = "",
     ) -> None:
-        # A quote that is never closed makes the fast reader swallow rows without a word. It is believed only when it
-        # found exactly one row per physical line, and no row for which the condition ``doubtful`` holds.
+        # With an unclosed quote, the fast reader drops rows silently. Its result is used only if it has exactly one row
+        # per physical line, and no row that matches the condition ``ambiguous``.
         try:
             inserted = self._connection.execute(
                 f"insert into temp.{table} {fast}", [file.name, glob_escaped(file.name)]
             ).fetchone()
             file.rows = int(inserted[0]) if inserted else 0
-            if file.rows == expected and not (doubtful and self._any_row(file, table, doubtful)):
+            if file.rows == expected and not (ambiguous and self._any_row(file, table, ambiguous)):
                 return
             self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
             if self._log:
-                self._log.info("file needs careful reading", file=file.name, because=first_line(error))
+                self._log.info("CSV fast path failed, using strict parser", file=file.name, reason=first_line(error))
         file.rows = 0
         for batch in _batches(records(), file.rejected):
             self._insert_batch(file, table, batch)
@@ -160,17 +160,17 @@ class IncomingText:
             self._connection.unregister("incoming_batch")
         file.rows += len(batch)
 
-    def _sift_json(self, file: SourceFile, lines: str) -> None:
+    def _reject_invalid_json(self, file: SourceFile, lines: str) -> None:
         own = f"from temp.{lines} where _source_file = ?"
         broken = "case when json_valid(c0) then json_type(c0) <> 'OBJECT' else true end"
-        found = self._connection.execute(
+        invalid = self._connection.execute(
             f"select _source_line, c0 {own} and {broken} order by _source_line", [file.name]
         ).fetchall()
-        if found:
+        if invalid:
             self._connection.execute(f"delete {own} and {broken}", [file.name])
-            file.rows -= len(found)
-            rejected = [(line, text) for line, text in found if text and text.strip()]
-            # The whole file as one array is the one mistake worth its own message.
+            file.rows -= len(invalid)
+            rejected = [(line, text) for line, text in invalid if text and text.strip()]
+            # A file that is one JSON array is a common mistake.
             if rejected and not file.rows and str(rejected[0][1]).lstrip("\ufeff \t").startswith("["):
                 message = f"{file.path}: a JSON array; expected JSON lines, one object on each line"
                 raise SourceError(message)
@@ -178,7 +178,7 @@ class IncomingText:
                 RejectedLine(line, Reason.UNPARSEABLE_ROW, "not a JSON object", text) for line, text in rejected
             ]
         if not self._target.records:
-            self._sift_double_keys(own, file)
+            self._reject_duplicate_keys(own, file)
         if self._target.records and not self._target.snapshot and self._has_required(own, file):
             return
         keys = [
@@ -188,11 +188,14 @@ class IncomingText:
             ).fetchall()
         ]
         if len(keys) > MAX_COLUMNS:
-            message = f"{file.path}: {len(keys)} different keys; more than {MAX_COLUMNS} is no table of records"
+            message = (
+                f"{file.path}: {len(keys):,} different keys; the limit is {MAX_COLUMNS:,}. "
+                "Split the file by kind of record."
+            )
             raise SourceError(message)
         file.columns = tuple(keys)
         if self._target.records and not self._target.snapshot:
-            # Records of an API are kept as they are, and so are their keys.
+            # Records of an API are stored unchanged, with their keys.
             if file.rows:
                 require_columns(str(file.path), self._target.required, keys, exactly=True)
             return
@@ -200,8 +203,8 @@ class IncomingText:
             require_reading(str(file.path), self._target, file.reading, keys)
             self._require_one_spelling(own, file)
 
-    def _sift_double_keys(self, own: str, file: SourceFile) -> None:
-        """Reject records that have a key twice: which of the values counts is unknown."""
+    def _reject_duplicate_keys(self, own: str, file: SourceFile) -> None:
+        """Reject records with a duplicate key, since the correct value is unknown."""
         twice = "len(json_keys(c0)) <> len(list_distinct(json_keys(c0)))"
         rejected = self._connection.execute(
             f"select _source_line, c0, json_keys(c0) {own} and {twice}", [file.name]
@@ -214,7 +217,7 @@ class IncomingText:
             file.rows -= len(rejected)
 
     def _require_one_spelling(self, own: str, file: SourceFile) -> None:
-        """No record may have two keys for the same column."""
+        """Raise SourceError for a record with two keys for the same column."""
         spelt: dict[str, list[str]] = {}
         for name in file.columns:
             spelt.setdefault(stored_name(name), []).append(name)
@@ -228,7 +231,7 @@ class IncomingText:
                     raise same_column(f"{file.path}: line {both[0]}", [first, second])
 
     def _has_required(self, own: str, file: SourceFile) -> bool:
-        """Whether every required key is in some record: as a rule in the first, so that no other is looked at."""
+        """Whether every required key occurs in some record, usually in the first."""
         return all(
             self._connection.execute(
                 f"select 1 {own} and json_exists(c0, ?) limit 1", [file.name, json_pointer(name)]
@@ -236,7 +239,7 @@ class IncomingText:
             for name in self._target.required
         )
 
-    def _incoming(self, columns: tuple[str, ...], reading: Reading = AS_USUAL) -> str:
+    def _incoming(self, columns: tuple[str, ...], reading: Reading = DEFAULT_READING) -> str:
         table_key = (columns, reading.digest)
         if table_key not in self.tables:
             table = f"{self._prefix}_{len(self.tables)}"
@@ -254,8 +257,8 @@ class IncomingText:
 class FastCsv:
     """The options of DuckDB's reader for a CSV file with the text columns ``c0``, ``c1``, ...
 
-    ``nulls`` are the null values that occur in the file; where none does, nothing is asked for them.
-    ``skip`` is how many lines are before the line of column names.
+    ``nulls`` are the null values that occur in the file.
+    ``skip`` is the number of lines before the header line.
     """
 
     width: int
@@ -264,7 +267,7 @@ class FastCsv:
     skip: int = 0
 
     def options(self) -> str:
-        """The named parameters of ``read_csv``."""
+        """Return the named parameters of ``read_csv``."""
         columns = ", ".join(f"'c{position}': 'varchar'" for position in range(self.width))
         nulls = ""
         if self.nulls:
@@ -278,15 +281,15 @@ class FastCsv:
         )
 
     def values(self, *, empty_quotes: bool) -> str:
-        """The columns as SQL. If null values count only when unquoted, an empty value in quotes becomes null here."""
+        """Return the columns as SQL. With null values, an empty value in quotes becomes null here."""
         strip = bool(self.nulls) and empty_quotes
         names = (f"c{position}" for position in range(self.width))
         return ", ".join(f"nullif({name}, '')" if strip else name for name in names)
 
-    def doubtful(self) -> str:
-        """A condition for rows with a null value between blanks, empty where no null value occurs in the file.
+    def ambiguous(self) -> str:
+        """Return a condition for rows with a null value between blanks; empty if the file has no null value.
 
-        Whether such a value is in quotes, and therefore text, is only known to the careful reader.
+        Only the strict parser can determine whether such a value is in quotes, and therefore text.
         """
         if not self.nulls:
             return ""
@@ -297,10 +300,10 @@ class FastCsv:
 
 
 class _Records(Protocol):
-    """Reads a file's records with care, from the start."""
+    """Parses a file from the start."""
 
     def __call__(self) -> Iterator[Row | RejectedLine]:
-        """The records and the rejected lines, in the file's order."""
+        """Return the records and the rejected lines, in the order of the file."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""Text files read line by line: the careful way, for files that the fast reader does not vouch for.
+"""The strict parser: reads text files line by line, for files that the fast reader cannot parse reliably.
 
-The fast reader (DuckDB's) splits clean files at full speed. A file with any irregularity (a broken row, a quoted line
-break, mixed line ends, a byte that is not UTF-8) is read here instead, so that every physical line ends up either in a
-record or among the rejected ones, with its number and text.
+DuckDB's reader parses clean files at full speed. A file with an irregularity (an invalid row, a quoted line break,
+mixed line ends, a byte that is not UTF-8) is parsed here instead, so that every physical line is either part of a
+record or rejected with its number and text.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from csm_core.system.text_table import counted
 from csm_core.warehouse.text_macros import BLANKS
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""The longest record that is read; a longer one is rejected with the start of its text."""
+"""The maximum size of a record; a longer record is rejected with the start of its text."""
 
 MAX_RECORD_LINES = 20_000
-"""The most lines that one quoted value may span before the quote counts as never closed."""
+"""The maximum number of lines in a quoted value; beyond it, the quote counts as unclosed."""
 
 KEPT_OF_TOO_LONG = 64 * 1024
 
@@ -41,7 +41,7 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 @dataclass(frozen=True)
 class RejectedLine:
-    """A physical line (or record) that does not become a row: its number, why, and its text as far as it is kept."""
+    """A rejected line (or record): its number, the reason, and its text, which may be truncated."""
 
     line: int
     reason: Reason
@@ -51,7 +51,7 @@ class RejectedLine:
 
 @dataclass(frozen=True)
 class Row:
-    """A record: the number of the line that it starts on, and its values (empty ones are ``None``)."""
+    """A record: the number of its first line, and its values (``None`` for empty values)."""
 
     line: int
     values: tuple[str | None, ...]
@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CsvHeader:
-    """The column names of a CSV file, what separates its values, and the number of the line of the names."""
+    """The column names of a CSV file, its separator, and the line number of the header."""
 
     names: list[str]
     delimiter: str
@@ -67,22 +67,22 @@ class CsvHeader:
 
 
 def separator_line(text: str) -> re.Match[str] | None:
-    """The first line of a text, with its line end, if it states the separator: ``sep=;``, as Excel reads it."""
+    """Match the first line of a text, with its line end, if it states the separator, as in Excel: ``sep=;``."""
     return _SEPARATOR_LINE.match(text)
 
 
 def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") -> CsvHeader:
-    """The column names of a CSV file, stripped of blanks and of a byte-order mark, checked for being usable.
+    """Read and validate the column names of a CSV file, without surrounding blanks and byte-order mark.
 
-    Without a ``delimiter`` a first line such as ``sep=;`` states it, else the name of the file.
+    The default of ``delimiter`` is a first line such as ``sep=;``, or depends on the name of the file.
 
-    Raises SourceError for an empty file, another encoding, a blank first line, names that occur twice, and for a file
-    with another separator; ``setting`` names the setting for the separator.
+    Raises SourceError for an empty file, another encoding, a blank header, duplicate names, and another separator;
+    ``setting`` describes where to set the separator.
     """
     with opened(path) as stream:
         head = stream.read(CHUNK)
     if not head:
-        message = f"{path}: the file is empty; expected at least a line of column names"
+        message = f"{path}: the file is empty; expected at least a header line with column names"
         raise SourceError(message)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         message = f"{path}: encoded as UTF-16; save it as UTF-8"
@@ -95,29 +95,27 @@ def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") 
     try:
         text = first.decode("utf-8")
     except UnicodeDecodeError:
-        message = f"{path}: the line of column names is not UTF-8; save the file as UTF-8"
+        message = f"{path}: the header line is not UTF-8; save the file as UTF-8"
         raise SourceError(message) from None
     if "\0" in text:
-        message = f"{path}: not a CSV file: its first line has bytes of zero in it"
+        message = f"{path}: not a CSV file: its first line contains zero bytes"
         raise SourceError(message)
     try:
         cells = next(csv.reader([text], delimiter=separator, strict=True), [])
     except csv.Error as error:
-        message = f"{path}: the line of column names cannot be read: {error}"
+        message = f"{path}: the header line cannot be parsed: {error}"
         raise SourceError(message) from None
     names = [cell.strip().removeprefix("\ufeff").strip() for cell in cells]
     if not any(names):
-        message = (
-            f"{path}: {'the second line' if stated else 'the first line'} is blank; expected the column names there"
-        )
+        message = f"{path}: {'the second line' if stated else 'the first line'} is blank; expected the column names"
         raise SourceError(message)
     if len(names) == 1:
         for other, called in _DELIMITERS.items():
             if other in names[0]:
                 value = "tab" if other == "\t" else f'"{other}"'
                 message = (
-                    f"{path}: one column found, {shown(names[0])}: the file is separated by {called}s. "
-                    f"Save it separated by {_DELIMITERS.get(separator, repr(separator))}s"
+                    f"{path}: only one column, {shown(names[0])}: the values are separated by {called}s. "
+                    f"Save the file with {_DELIMITERS.get(separator, repr(separator))}s as separators"
                     f"{f', or set `delimiter: {value}` {setting}' if setting else ''}."
                 )
                 raise SourceError(message)
@@ -127,7 +125,7 @@ def read_header(path: Path, delimiter: str | None = None, *, setting: str = "") 
 
 
 def read_lines(path: Path) -> Iterator[Row | RejectedLine]:
-    """The text's lines as rows of one value, without line ends; blank lines are left out."""
+    """Yield the lines of a text as rows with one value, without line ends and blank lines."""
     for number, raw in _numbered_lines(path):
         line = _decoded(number, raw)
         if isinstance(line, RejectedLine):
@@ -139,12 +137,12 @@ def read_lines(path: Path) -> Iterator[Row | RejectedLine]:
 def read_rows(
     path: Path, width: int, *, delimiter: str = ",", null_values: Collection[str] = (), header_line: int = 1
 ) -> Iterator[Row | RejectedLine]:
-    """The records of a CSV file after its line of column names, each with ``width`` values, or why it is none.
+    """Yield the records of a CSV file after its header, each with ``width`` values, and the rejected lines.
 
-    An empty value is null, and one of ``null_values`` that is not quoted, with or without blanks around it.
+    Empty values and unquoted ``null_values``, with or without surrounding blanks, are null.
 
-    A quoted value may span lines. When the lines taken together make no record, the first of them alone is rejected and
-    reading goes on at the next: one stray quote costs one line, not the rest of the file.
+    A quoted value may span lines. If the joined lines are not a valid record, only the first line is rejected and
+    parsing resumes at the next: a stray quote affects one line, not the rest of the file.
     """
     csv.field_size_limit(2 * MAX_RECORD_BYTES)
     split = _Splitter(width, delimiter, frozenset(null_values))
@@ -195,19 +193,19 @@ def _to_closing_quote(
 
 
 def _until_quote(
-    waiting: deque[tuple[int, bytes]], lines: Iterator[tuple[int, bytes]], most: int, size: int
+    waiting: deque[tuple[int, bytes]], lines: Iterator[tuple[int, bytes]], max_lines: int, max_bytes: int
 ) -> list[tuple[int, bytes]]:
-    found: list[tuple[int, bytes]] = []
-    taken = 0
-    while len(found) < most and taken <= size:
+    following: list[tuple[int, bytes]] = []
+    size = 0
+    while len(following) < max_lines and size <= max_bytes:
         line = waiting.popleft() if waiting else next(lines, None)
         if line is None:
             break
-        found.append(line)
-        taken += len(line[1])
+        following.append(line)
+        size += len(line[1])
         if b'"' in line[1]:
             break
-    return found
+    return following
 
 
 class _Splitter:
@@ -219,7 +217,7 @@ class _Splitter:
         self._null_values = null_values
 
     def parsed(self, number: int, record: str) -> Row | RejectedLine:
-        """The row of one record, or the reason why it is rejected."""
+        """Return the row of a record, or the rejected line."""
         text = record.rstrip("\r\n")
         try:
             rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=self._delimiter, strict=True))
@@ -247,7 +245,7 @@ class _Splitter:
         return Row(number, tuple(value or None for value in values))
 
     def _quoted(self, record: str) -> list[bool]:
-        """Which values of a well-formed record are in quotes; the csv module does not return this."""
+        """Return which values of a valid record are in quotes; the csv module does not report this."""
         found: list[bool] = []
         place = 0
         while len(found) < self._width:
@@ -282,7 +280,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
     first = stream.readline(MAX_RECORD_BYTES + 1)
     if b"\r" in first.removesuffix(b"\n").removesuffix(b"\r") and not first.endswith(b"\n"):
-        # Carriage returns alone end the lines: files saved for an old Macintosh.
+        # Lines end in carriage returns only, as on a classic Macintosh.
         yield from (part + b"\n" for part in (first + stream.read()).split(b"\r") if part)
         return
     line = first

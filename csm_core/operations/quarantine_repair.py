@@ -25,7 +25,7 @@ from csm_core.config import Config
 from csm_core.contract import ACCOUNTS, ENTITIES, EXPORT_COLUMNS
 from csm_core.errors import InputError
 from csm_core.ingest.loader import load_tables
-from csm_core.ingest.read_settings import AS_USUAL, Reading
+from csm_core.ingest.read_settings import DEFAULT_READING, Reading
 from csm_core.logging import get_logger
 from csm_core.operations.backup_content import SOURCES
 from csm_core.sources.files import SYSTEM, contract_tables, reading_of
@@ -251,7 +251,7 @@ def _reading(config: Config, entity: str, source_file: str) -> Reading:
     for source in config.sources:
         if isinstance(source, FilesSettings) and Path(source_file).is_relative_to(source.path):
             return replace(reading_of(source, entity), columns={}, delimiter=None, null_values=None)
-    return AS_USUAL
+    return DEFAULT_READING
 
 
 def _problems(

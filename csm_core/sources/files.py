@@ -18,7 +18,7 @@ from csm_core.errors import SourceError
 from csm_core.ingest.column_names import column_key
 from csm_core.ingest.file_columns import require_files
 from csm_core.ingest.found_files import FoundFiles, files_below, find_files, never_data
-from csm_core.ingest.full_lists import mixed, note_full_files
+from csm_core.ingest.full_lists import mixed, record_full_files
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
 from csm_core.ingest.read_settings import NULL_VALUES, Reading
@@ -83,7 +83,7 @@ class FilesSource:
             readings=readings,
         )
         for table in self.raw_tables:
-            note_full_files(connection, table.table, full[table.entity] or None)
+            record_full_files(connection, table.table, full[table.entity] or None)
         return results
 
 

@@ -1,4 +1,4 @@
-"""From raw to staged records: types, validation, full refresh or merge by key, quarantine, and the days that changed.
+"""Stages raw records: types, validation, full refresh or merge by key, quarantine, and the changed days.
 
-No vendor is named here; the SQL of each is in ``sql/staging/<system>``.
+No module here depends on a vendor; the SQL of each vendor is in ``sql/staging/<system>``.
 """

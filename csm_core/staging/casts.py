@@ -1,17 +1,17 @@
 """SQL expressions that cast the values of staging models to the types of the contract, and reject records.
 
-Text is read by the macros of ``csm_core.warehouse.text_macros``; columns that already have a suitable type take
-a fast path without patterns. Cast rules:
+Text is parsed with the macros of ``csm_core.warehouse.text_macros``; columns that already have a suitable type are cast
+without patterns. Cast rules:
 
-- text is stripped of blanks (no-break spaces and byte-order marks too); what is then empty is null; an identifier
-  that is a floating point number without a fraction (``7.0``) is read as the integer;
+- text is stripped of blanks (including no-break spaces and byte-order marks); empty text is null; an identifier that is
+  a floating point number without a fraction (``7.0``) becomes the integer;
 - times are full ISO 8601: a date, or a date and a time, with an optional fraction and offset; without an offset they
-  are UTC; more than six digits of a fraction are cut off; times before 1900 or after 9999 are rejected;
+  are UTC; fractions are truncated to six digits; times before 1900 or after 9999 are rejected;
 - integers are digits with an optional sign (``12.0`` is 12), decimals may have a fraction (rounded to cents); a
   thousands separator, an exponent, a fraction in an integer column, NaN and infinities are rejected;
 - levels and currencies are compared without regard to case and stored as the contract writes them.
 
-A value that does not parse never counts as missing: the record is rejected, in optional columns as well.
+A value that does not parse never counts as missing: the record is rejected, even in optional columns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NANOSECOND_TYPES = frozenset(("TIMESTAMP_NS", "TIMESTAMPTZ_NS"))
 _ZONED_TYPES = frozenset(("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ"))
 _EXACT_FLOATS, _EXACT_SINGLES = 2**53, 2**24
 _KEPT_OF_VALUE = 1000
-_NOT_KNOWN = frozenset((Reason.MISSING_REQUIRED, Reason.UNKNOWN_ACCOUNT, Reason.UNMATCHED))
+_MISSING_REASONS = frozenset((Reason.MISSING_REQUIRED, Reason.UNKNOWN_ACCOUNT, Reason.UNMATCHED))
 _VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 
 
@@ -56,9 +56,9 @@ _VERSION_COLUMN = Column(VERSION, Kind.TIMESTAMP)
 class ValidatedSelect:
     """A SELECT that casts and validates: the columns of the contract, bookkeeping, ``_version``, and the outcome.
 
-    ``_ignored`` is the name of the setting or rule that leaves the record out. ``_problem`` is null for an acceptable
-    or ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the
-    text that does not parse.
+    ``_ignored`` is the name of the setting or rule that excludes the record. ``_problem`` is null for a valid or
+    ignored record, else the position (from 1) of field and reason in ``problems``; ``_value`` is the text that does not
+    parse.
     """
 
     sql: str
@@ -75,7 +75,7 @@ class _Cast:
 def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) -> ValidatedSelect:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
-    A contract column that the model leaves out is null for every record. A record without an account but with an
+    A contract column that the model does not have is null for every record. A record without an account but with an
     ``external_account_id`` is unmatched.
     """
     matched = EXTERNAL_ACCOUNT in types
@@ -104,8 +104,8 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
     ]
     by_rule = f"case {' '.join(nothing)} end" if nothing else "null::varchar"
     if nothing:
-        # A record that states that nothing happened may lack required values, but its values must parse.
-        unparsed = " ".join(branch for reason, branch in branches if reason not in _NOT_KNOWN)
+        # A record that is ignored by value may lack required values, but its values must parse.
+        unparsed = " ".join(branch for reason, branch in branches if reason not in _MISSING_REASONS)
         problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
     kept = ", ".join(BOOKKEEPING)
     cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
@@ -136,10 +136,10 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
 
 @dataclass(frozen=True)
 class PassthroughCast:
-    """How to take over records whose columns have fitting types, without looking at each value twice.
+    """Expressions that pass through records with suitable column types, without validating every value.
 
-    ``values`` are the contract's columns and ``_version``; ``needs_validation`` is true for a record that may
-    have to be cleaned, rejected or ignored; it is never null for such a record.
+    ``values`` are the contract's columns and ``_version``. ``needs_validation`` is true for a record that may have to
+    be cleaned, rejected or ignored; it is never null for such a record.
     """
 
     values: str
@@ -147,10 +147,10 @@ class PassthroughCast:
 
 
 def passthrough_cast(entity: Entity, types: Mapping[str, str]) -> PassthroughCast | None:
-    """The quick way for typed sources, or None where a column has to be cast. An account's existence is not looked at.
+    """Return the fast path for typed sources, or None if a column must be cast. Does not check that accounts exist.
 
-    Text is above suspicion when it begins and ends with a printable ASCII character: the comparisons are answered from
-    the storage's statistics and dictionaries, where stripping would copy every value.
+    Text needs no cleaning if it begins and ends with a printable ASCII character: DuckDB answers these comparisons from
+    statistics and dictionaries, while stripping would copy every value.
     """
     values: list[str] = []
     needs_validation: list[str] = []
@@ -207,7 +207,7 @@ def _cast(column: Column, type_name: str) -> _Cast:
     expression = cast.value
     if column.default is not None:
         default = literal(column.default) if isinstance(column.default, str) else str(column.default)
-        # Not coalesce: a value that did not parse must stay null, to be seen as refused.
+        # Not coalesce: a value that did not parse must stay null, so that the record is rejected.
         expression = f"case when {clean} is null then cast({default} as {column.kind}) else {expression} end"
     return _Cast(cast.clean, expression, tuple(problems))
 
@@ -222,7 +222,7 @@ def _text(column: Column, kind: str) -> _Cast:
         code = f"case when regexp_matches(upper({clean}), '{_CURRENCY}') then upper({clean}) end"
         return _Cast(_clean(column, kind), code, ((_unparsed(clean, value), Reason.INVALID_CURRENCY),))
     if kind in _FLOAT_TYPES:
-        # Larger floating point numbers are not exact, so the identifier is lost already.
+        # Larger floating point numbers are not exact, so the identifier is already lost.
         exact = _EXACT_FLOATS if kind == "DOUBLE" else _EXACT_SINGLES
         whole = f"isfinite({clean}) and {clean} = floor({clean}) and abs({clean}) < {exact}"
         text = f"case when {whole} then cast(cast({clean} as bigint) as varchar) end"
@@ -244,7 +244,7 @@ def _timestamp(column: Column, kind: str) -> _Cast:
     if kind in _ZONED_TYPES:
         return _Cast(column.name, in_time(f"cast({clean} at time zone 'UTC' as timestamp)"), (unparsed,))
     if kind in _NANOSECOND_TYPES:
-        # A cast would round, and the last nanoseconds of a day would be the next day's.
+        # A cast would round the last nanoseconds of a day to the next day.
         nanoseconds = f"epoch_ns({clean})"
         whole = f"({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000"
         coarser = "timestamptz" if kind.startswith("TIMESTAMPTZ") else "timestamp"
@@ -276,7 +276,7 @@ def _number(column: Column, kind: str) -> _Cast:
 
 def _clean(column: Column, kind: str) -> str:
     text = column.name if kind == "VARCHAR" else f"cast({column.name} as varchar)"
-    # Stripping copies every value and is dear; few need it.
+    # Stripping copies every value, which is slow; few values need it.
     bare = f"{text} >= '!' and {text} < chr(127) and ({text})[-1] between '!' and '~'"
     return f"case when {bare} then {text} else nullif(trim({text}, {literal(BLANKS)}), '') end"
 

@@ -1,4 +1,4 @@
-"""The days whose usage comes out different, queued for the daily rollup."""
+"""Queues the days with changed usage for the daily rollup."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import date
 from csm_core.contract import USAGE_EVENTS
 from csm_core.staging.plan import Scope
 from csm_core.warehouse.catalog import has_rows
-from csm_core.warehouse.late_changes import note_changes
+from csm_core.warehouse.late_changes import record_changes
 
 PENDING_DAYS = "run.pending_usage_days"
 
 
-def note_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]:
-    """Note what came out different between two tables of an entity; the days of usage, which are queued, are returned.
+def record_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]:
+    """Record the differences between two tables of an entity; queues and returns the changed days of usage.
 
-    A table is named as in SQL. Materialised days that are touched are noted as late.
+    Tables are given as in SQL. Changes of materialised days are recorded as late.
     """
     connection, entity = scope.connection, scope.entity
     if entity.name != USAGE_EVENTS:
-        note_changes(connection, entity, before, after, scope.staged_at)
+        record_changes(connection, entity, before, after, scope.staged_at)
         return ()
     names = ", ".join(entity.column_names)
     summed = (
@@ -41,5 +41,5 @@ def note_changed_days(scope: Scope, before: str, after: str) -> tuple[date, ...]
             f"where usage_date not in (select usage_date from {PENDING_DAYS}) order by usage_date",
             [list(days)],
         )
-        note_changes(connection, entity, before, after, scope.staged_at, days)
+        record_changes(connection, entity, before, after, scope.staged_at, days)
     return days

@@ -1,4 +1,4 @@
-"""Full refresh: stages all events in one pass, if no key occurs twice."""
+"""Full refresh: stages all events in one pass, if all keys are unique."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import NamedTuple
 
 from csm_core.contract import ACCOUNT_COLUMN, GATE_COLUMNS, IGNORED
 from csm_core.staging.casts import passthrough_cast, validate
-from csm_core.staging.changed_days import note_changed_days
-from csm_core.staging.ignored_versions import note_ignored
+from csm_core.staging.changed_days import record_changed_days
+from csm_core.staging.ignored_versions import record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, StagingResult
 from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import has_rows
 
 _BLOCK_ROWS = 122_880
-_LEFT_OUT = "temp.gate_left_out"
+_EXCLUDED = "temp.gate_left_out"
 
 
-class _Taken(NamedTuple):
+class _Selects(NamedTuple):
     accepted: str
     validated: str
 
 
 class FullRefresh:
-    """Stages every record of a scope, reading each once."""
+    """Stages all records of a scope, reading each record once."""
 
     def __init__(self, scope: Scope, quarantine: QuarantineWriter, counts: Counts) -> None:
         self._scope = scope
@@ -34,90 +34,90 @@ class FullRefresh:
         self._sources = scope.sources
 
     def run(self, limits: Limits) -> StagingResult | None:
-        """Stage everything; None, and nothing done, when a key occurs twice."""
+        """Stage all records. Returns None, without any change, if a key is not unique."""
         connection, entity = self._connection, self._entity
         fresh = f"{entity.table}_fresh"
         connection.execute(f"create or replace table {fresh} ({entity.definition})")
-        taken = [self._take_all(source) for source in self._sources]
-        if taken:
+        selects = [self._select(source) for source in self._sources]
+        if selects:
             order = "" if self._is_in_order() else "order by occurred_at"
-            selects = " union all ".join(one.accepted for one in taken)
-            connection.execute(f"insert into {fresh} by name {selects} {order}")
+            accepted = " union all ".join(one.accepted for one in selects)
+            connection.execute(f"insert into {fresh} by name {accepted} {order}")
         loaded = self._scope.one(f"select count(*) from {fresh}")
         rows = sum(self._scope.one(f"select count(*) from ({source.sql})") for source in self._sources)
-        all_taken = rows == loaded
-        if not all_taken:
-            self._collect_left_out(taken)
-        if not self._keys_are_unique(fresh) or (not all_taken and self._left_out_is_loaded(fresh)):
+        all_loaded = rows == loaded
+        if not all_loaded:
+            self._collect_excluded(selects)
+        if not self._keys_are_unique(fresh) or (not all_loaded and self._excluded_key_is_loaded(fresh)):
             connection.execute(f"drop table {fresh}")
             return None
         self._counts.loaded = loaded
         self._quarantine.write(
-            None if all_taken else f"select * exclude ({IGNORED}, _version) from {_LEFT_OUT} where {IGNORED} is null"
+            None if all_loaded else f"select * exclude ({IGNORED}, _version) from {_EXCLUDED} where {IGNORED} is null"
         )
-        if not all_taken:
+        if not all_loaded:
             self._counts.count_ignored(
                 connection.execute(
-                    f"select {IGNORED}, count(*) from {_LEFT_OUT} where {IGNORED} is not null group by all"
+                    f"select {IGNORED}, count(*) from {_EXCLUDED} where {IGNORED} is not null group by all"
                 ).fetchall()
             )
         self._counts.superseded = self._quarantine.superseded_by_steps()
         self._counts.read = rows + self._quarantine.beside_models() + self._counts.superseded
-        refusal = self._quarantine.too_much(limits)
-        if refusal:
+        rejection = self._quarantine.limit_message(limits)
+        if rejection:
             connection.execute(f"drop table {fresh}")
-            return StagingResult(refusal)
-        note_ignored(
+            return StagingResult(rejection)
+        record_ignored(
             self._scope,
-            "" if all_taken else f"select _key, _version, _load_id from {_LEFT_OUT} where {IGNORED} is not null",
+            "" if all_loaded else f"select _key, _version, _load_id from {_EXCLUDED} where {IGNORED} is not null",
         )
-        days = note_changed_days(self._scope, entity.table, fresh)
+        days = record_changed_days(self._scope, entity.table, fresh)
         connection.execute(f"drop table {entity.table}")
         schema, _, name = entity.table.partition(".")
         connection.execute(f"alter table {schema}.{name}_fresh rename to {name}")
         return StagingResult(days=days)
 
-    def _take_all(self, source: StagingInput) -> _Taken:
-        """The acceptable records of a source, and all validated records, which include the others."""
+    def _select(self, source: StagingInput) -> _Selects:
+        """Return the SELECTs of a source: accepted records, and validated records with all rejected ones."""
         names = ", ".join((*self._entity.column_names, *GATE_COLUMNS))
-        acceptable = f"where _problem is null and {IGNORED} is null"
+        is_valid = f"where _problem is null and {IGNORED} is null"
         plain = passthrough_cast(self._entity, source.types)
         if plain is None:
             validated = source.validated.sql
-            return _Taken(f"select {names} from ({validated}) {acceptable}", validated)
-        known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
-        narrowed = f"select * from ({source.sql}) where {plain.needs_validation} or coalesce(not {known}, true)"
+            return _Selects(f"select {names} from ({validated}) {is_valid}", validated)
+        is_known = f"{ACCOUNT_COLUMN} in (select {ACCOUNT_COLUMN} from staging.stg_accounts)"
+        narrowed = f"select * from ({source.sql}) where {plain.needs_validation} or coalesce(not {is_known}, true)"
         needs_validation = f"temp.{needs_validation_table(self._sources.index(source))}"
         self._connection.execute(
             f"create or replace temp table {needs_validation.removeprefix('temp.')} as "
             f"{validate(self._entity, narrowed, source.types, source.system).sql}"
         )
         accepted = f"select {plain.values}, _loaded_at, _load_id from ({source.sql})"
-        # Where all is well, nothing has to be filtered row by row.
+        # Without such records, no filter is necessary.
         if has_rows(self._connection, needs_validation):
             accepted = (
-                f"select {names} from ({accepted} where {known} and not coalesce({plain.needs_validation}, false)) "
-                f"union all select {names} from {needs_validation} {acceptable}"
+                f"select {names} from ({accepted} where {is_known} and not coalesce({plain.needs_validation}, false)) "
+                f"union all select {names} from {needs_validation} {is_valid}"
             )
-        return _Taken(accepted, f"from {needs_validation}")
+        return _Selects(accepted, f"from {needs_validation}")
 
-    def _collect_left_out(self, taken: Sequence[_Taken]) -> None:
-        """The records that are rejected or ignored, in one temporary table."""
-        selects = " union all ".join(
+    def _collect_excluded(self, selects: Sequence[_Selects]) -> None:
+        """Collect the rejected and ignored records in a temporary table."""
+        excluded = " union all ".join(
             "select _system, _load_id, _source_file, _source_line, _problem, _value, "
             f"{self._entity.key} as _key, _loaded_at, _version, {IGNORED} from ({one.validated}) "
             f"where _problem is not null or {IGNORED} is not null"
-            for one in taken
+            for one in selects
         )
-        self._connection.execute(f"create or replace temp table {_LEFT_OUT.removeprefix('temp.')} as {selects}")
+        self._connection.execute(f"create or replace temp table {_EXCLUDED.removeprefix('temp.')} as {excluded}")
 
-    def _left_out_is_loaded(self, table: str) -> bool:
-        """Whether a rejected or ignored record has the key of a loaded one, so that versions must be compared."""
-        return has_rows(self._connection, f"{_LEFT_OUT} where _key in (select {self._entity.key} from {table})")
+    def _excluded_key_is_loaded(self, table: str) -> bool:
+        """Whether an excluded record has the key of a loaded record, so that versions must be compared."""
+        return has_rows(self._connection, f"{_EXCLUDED} where _key in (select {self._entity.key} from {table})")
 
     def _keys_are_unique(self, table: str) -> bool:
-        # Sorted numbers take less time and memory than a table of as many groups. Equal hashes of different keys are
-        # possible, and only cost a second, exact look.
+        # Sorting hashes takes less time and memory than grouping. A hash collision is possible and only causes a merge
+        # by key.
         return not has_rows(
             self._connection,
             "(select hashed, lag(hashed) over (order by hashed) as before "
@@ -125,7 +125,7 @@ class FullRefresh:
         )
 
     def _is_in_order(self) -> bool:
-        """Whether the events come so nearly in the order of time that their blocks can be told apart by it as it is."""
+        """Whether the events are nearly sorted by time, so that block statistics work without sorting."""
         if len(self._sources) != 1 or self._sources[0].types.get("occurred_at") != "TIMESTAMP":
             return False
         source = self._sources[0]
@@ -139,5 +139,5 @@ class FullRefresh:
 
 
 def needs_validation_table(number: int) -> str:
-    """The temporary table of the validated records of a source whose values may not parse."""
+    """Return the name of the temporary table of a source's records that need validation."""
     return f"gate_needs_validation_{number}"

@@ -1,16 +1,16 @@
-"""The gate between vendors' records and the staged contract: cast, refuse, keep the latest of each key, count.
+"""The gate between vendors' records and the staged contract: casts, validates, deduplicates and counts records.
 
-``stage_entity`` runs the staging models of an entity (one per source system), casts their columns, puts rejected
-records into ``quarantine.<entity>`` with the reason and their raw text, lets the latest record of each key into
-``staging.stg_<entity>``, and asserts that every record read is loaded, rejected, superseded or ignored. All of it is
-one transaction; a load with too many rejected records changes nothing but its quarantine.
+``stage_entity`` runs the staging models of an entity (one per source system), casts their columns, writes rejected
+records to ``quarantine.<entity>`` with the reason and their raw text, writes the latest record of each key to
+``staging.stg_<entity>``, and asserts that every record is loaded, rejected, superseded or ignored. All of this is one
+transaction; a load with too many rejected records only changes the quarantine.
 
-Small entities are staged again from raw in every run. ``usage_events`` only takes what is new: loads that it has not
-taken yet, and records rejected for an unknown account that has turned up since. Their days go to
-``run.pending_usage_days``, from where the daily rollup takes them. A changed staging model, or a change in another raw
-table that the model reads, stages all events again as well, and only the days that came out different are queued.
+Small entities are staged from scratch in every run. ``usage_events`` is incremental: it stages loads that are not
+staged yet, and records that were rejected for an account that exists now. Their days are added to
+``run.pending_usage_days``, the queue of the daily rollup. A changed staging model, or a change in another raw table
+that the model reads, also stages all events from scratch; only the days that differ are queued.
 
-Records that touch days which have been materialised are noted as late (``csm_core.warehouse.late_changes``).
+Records that touch materialised days are recorded as late (``csm_core.warehouse.late_changes``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ QUARANTINE_COLUMNS = {
 }
 _SCRATCH = (
     *("gate_outdated", "gate_rows", "gate_retries", "gate_decided", "gate_fresh", "gate_replaced", "gate_accepted"),
-    *("gate_leaving", "gate_rejected", "gate_staged", "gate_lists", "gate_left_out"),
+    *("gate_leaving", "gate_rejected", "gate_staged", "gate_lists", "gate_excluded"),
 )
 
 
@@ -53,10 +53,10 @@ _SCRATCH = (
 class StageReport:
     """The result of staging an entity: ``read`` = ``loaded`` + ``rejected`` + ``superseded`` + ``ignored``, asserted.
 
-    ``ignored`` are records that a setting or a rule leaves out; ``by_rule`` counts them by its name. ``closed`` are
+    ``ignored`` are records that a setting or a rule excludes; ``by_rule`` counts them by its name. ``closed`` are
     loaded records that are no longer in the full list. If an entity is staged from scratch, these count all its
-    records; ``new_read`` and ``new_rejected`` count records of loads not staged before. ``touched_days`` are the UTC
-    dates whose usage changed.
+    records; ``new_read`` and ``new_rejected`` count records of new loads. ``touched_days`` are the UTC dates with
+    changed usage.
     """
 
     entity: str
@@ -76,7 +76,7 @@ class StageReport:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
-    """Create the staged and quarantine tables of an entity, and columns that an earlier version does not have."""
+    """Create the staged and quarantine tables of an entity, and add columns that an earlier version lacks."""
     columns = ", ".join(f"{name} {kind}" for name, kind in QUARANTINE_COLUMNS.items())
     create_macros(connection)
     connection.execute(f"create table if not exists {entity.quarantine_table} ({columns})")
@@ -100,20 +100,19 @@ def stage_entity(
     max_closed_percent: float = 100.0,
     upstream: Mapping[str, UpstreamInputs] | None = None,
 ) -> StageReport:
-    """Stage one entity from its models, given as (system, SELECT); ``accounts`` has to be staged before the others.
+    """Stage an entity from its models, given as (system, SELECT); ``accounts`` must be staged before the others.
 
-    A model's SELECT gives the contract's columns under their names, in any type (one left out is null), and passes on
-    the four bookkeeping columns of the raw table that its records come from. ``staged_at`` is a UTC instant.
-    ``upstream`` states, by system, what a model reads indirectly.
+    A model's SELECT returns the contract's columns by name, in any type (a missing column is null), and the four
+    bookkeeping columns of the raw table of its records. ``staged_at`` is a UTC time. ``upstream`` has, by system, the
+    indirect inputs of a model.
 
-    Raises SourceError with counts by reason when more than ``max_rejected_percent`` of the new records of a system, and
-    at least ``min_rejected``, are rejected, or all new records of one raw table (they are then in quarantine, and
-    nothing else has changed), or when more than ``max_closed_percent`` of the records, and at least ``min_rejected``,
-    are no longer in a new full list, WarehouseError when a model does not run, and RunError when records are
-    unaccounted for.
+    Raises SourceError with counts by reason if more than ``max_rejected_percent`` of the new records of a system, and
+    at least ``min_rejected``, are rejected, or all new records of one raw table (only the quarantine changes then), or
+    if more than ``max_closed_percent`` of the records, and at least ``min_rejected``, are missing from a new full list.
+    Raises WarehouseError if a model fails, and RunError if records are unaccounted for.
     """
     if entity_name not in ENTITIES:
-        message = f"not an entity of the staged contract: {entity_name!r}; expected one of {', '.join(ENTITIES)}"
+        message = f"unknown entity {entity_name!r}; expected one of {', '.join(ENTITIES)}"
         raise ConfigError(message)
     entity = ENTITIES[entity_name]
     started = time.perf_counter()
@@ -123,16 +122,16 @@ def stage_entity(
             scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), upstream or {})
             counts, new = Counts(), Counts()
             outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected, max_closed_percent))
-            if not outcome.refusal:
+            if not outcome.rejection:
                 _assert_accounted(entity_name, counts)
-                scope.remember_loads()
+                scope.record_staged_loads()
         for scratch in (*_SCRATCH, *(needs_validation_table(number) for number in range(len(models)))):
             connection.execute(f"drop table if exists temp.{scratch}")
     except duckdb.Error as error:
         message = f"staging {entity_name} failed: {str(error).splitlines()[0]}"
         raise WarehouseError(message) from error
-    if outcome.refusal:
-        raise SourceError(outcome.refusal)
+    if outcome.rejection:
+        raise SourceError(outcome.rejection)
     return StageReport(
         entity=entity_name,
         read=counts.read,
@@ -165,6 +164,6 @@ def _assert_accounted(entity_name: str, counts: Counts) -> None:
         message = (
             f"{entity_name}: records unaccounted for: read {counts.read}, loaded {counts.loaded}, "
             f"rejected {counts.rejected}, superseded {counts.superseded}, ignored {counts.ignored}. "
-            "Nothing was staged; please report this."
+            "Nothing was staged. Please report this error."
         )
         raise RunError(message)

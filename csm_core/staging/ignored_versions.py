@@ -1,8 +1,8 @@
-"""The versions of records that a setting or rule leaves out, for entities that are staged load by load.
+"""Records the versions of ignored records, for entities that are staged incrementally.
 
-An ignored record is in no staged table. ``run.ignored_versions`` remembers its version, so that an older version of the
-same record that is loaded later is superseded, as it is when all records are staged again. A key is stored as its hash
-of 128 bits.
+An ignored record is not in a staged table. ``run.ignored_versions`` has its version, so that an older version of the
+same record that is loaded later is superseded, as it is when all records are staged from scratch. A key is stored as a
+hash of 128 bits.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from csm_core.warehouse.models import literal
 IGNORED_VERSIONS = "run.ignored_versions"
 
 
-def note_ignored(scope: Scope, ignored: str, *, decided: str = "") -> None:
-    """Remember the ignored records of a scope, given as a SELECT of ``_key``, ``_version`` and ``_load_id``.
+def record_ignored(scope: Scope, ignored: str, *, decided: str = "") -> None:
+    """Record the ignored records of a scope, given as a SELECT of ``_key``, ``_version`` and ``_load_id``.
 
-    ``decided`` is the table of the records with their outcomes, for a scope of new records only: what was remembered of
-    the keys that are now loaded or ignored is forgotten.
+    ``decided`` is the table of the records with their outcomes, for an incremental scope: earlier entries of keys that
+    are now loaded or ignored are deleted.
     """
     entity, connection = scope.entity, scope.connection
     if entity.name != USAGE_EVENTS:

@@ -7,23 +7,22 @@ from datetime import date
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
 from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.staging.casts import validate
-from csm_core.staging.changed_days import note_changed_days
-from csm_core.staging.ignored_versions import IGNORED_VERSIONS, note_ignored
+from csm_core.staging.changed_days import record_changed_days
+from csm_core.staging.ignored_versions import IGNORED_VERSIONS, record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, among
 from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.models import literal
 
-# The record's own version, then the load. The time of loading is not compared: a clock may be wrong, and loads are
-# numbered.
+# The version in the record, then the number of the load. Load times are not compared, since clocks may be wrong.
 _RECENT_FIRST = f"_version desc nulls last, {{}}{LATEST_LOAD_FIRST}"
-# A full list that is current counts before one that was replaced, however late that one was loaded.
+# A current full list precedes a replaced one, even if the replaced one was loaded later.
 _CURRENT_FIRST = "lists.listed_until desc nulls first, "
 _AGE = "(coalesce({0}._version, timestamp '-infinity'), coalesce({0}._load_id, 0))"
 
 
 class MergeByKey:
-    """Stages the records of a scope, or only the new ones, with the latest of each key."""
+    """Stages the latest record of each key, of all records or of new records only."""
 
     def __init__(self, scope: Scope, quarantine: QuarantineWriter, counts: Counts) -> None:
         self._scope = scope
@@ -56,9 +55,9 @@ class MergeByKey:
                 f"select {IGNORED}, count(*) from temp.gate_decided where _outcome = 'ignored' group by all"
             ).fetchall()
         )
-        refusal = self._quarantine.too_much(limits)
-        if refusal:
-            return StagingResult(refusal)
+        rejection = self._quarantine.limit_message(limits)
+        if rejection:
+            return StagingResult(rejection)
         closing = self._closing(limits)
         if closing:
             return StagingResult(closing)
@@ -66,14 +65,14 @@ class MergeByKey:
         if self._scope.restages_all:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
             connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
-            days = note_changed_days(self._scope, entity.table, "temp.gate_fresh")
+            days = record_changed_days(self._scope, entity.table, "temp.gate_fresh")
             if entity.name == ACCOUNTS:
                 self._restage_events_of_missing_accounts()
             connection.execute(f"delete from {entity.table}")
             self._counts.loaded = self._scope.one(f"insert into {entity.table} by name from temp.gate_fresh")
         else:
             days = self._replace_by_key(accepted)
-        note_ignored(
+        record_ignored(
             self._scope,
             f"select {entity.key} as _key, _version, _load_id from temp.gate_decided where _outcome = 'ignored'",
             decided="temp.gate_decided",
@@ -82,7 +81,7 @@ class MergeByKey:
         return StagingResult(days=days)
 
     def _restage_events_of_missing_accounts(self) -> None:
-        """Have all usage events staged again when an account is no longer there: its events are rejected then."""
+        """Stage all usage events from scratch if an account was removed, so that its events are rejected."""
         gone = (
             f"(select account_id from {self._entity.table} "
             "where account_id not in (select account_id from temp.gate_fresh))"
@@ -107,48 +106,34 @@ class MergeByKey:
         return bool(self._entity.closed_by) and self._scope.restages_all
 
     def _find_lists(self) -> None:
-        """Collect the versions of the files of full lists, and until when each was current."""
+        """Collect the versions of the files of full lists, and the time until which each was current."""
         if not self._has_lists:
             return
         own = f"list_contains(?, raw_table) and entity = {literal(self._entity.name)}"
         tables = sorted({table for source in self._sources for table in source.raw_tables})
         self._connection.execute(
             f"""
-            create or replace temp table gate_lists as
-            with versions as (
-                select raw_table, path, load_id, loaded_at, rejected, status,
-                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
-                -- A replaced load held what a later one read again with other settings: it ends the one before it.
-                from raw.loads where {own} and status in ('loaded', 'replaced')
-            ),
-            newest as (
-                select *, row_number() over (partition by raw_table, path order by load_id desc) as place
-                from versions where status = 'loaded'
-            ),
-            lists as (
-                select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
-                    full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
-                    (select min(later.loaded_at) from raw.loads as later
-                        where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
-                        and later.load_id > newest.load_id) as later_loaded_at
-                from newest inner join {FULL_FILES} as full_files using (raw_table, path)
-            )
-            select path, load_id, is_newest, is_present, rejected, replaced_at,
-                -- The earlier of the two, whichever there is.
-                coalesce(
-                    least(case when not is_newest then next_loaded_at end, replaced_at),
-                    case when not is_present then later_loaded_at end
-                ) as listed_until
-            from lists
+            create or replace temp table gate_lists as with versions as ( select raw_table, path, load_id, loaded_at,
+            rejected, status, lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at --
+            A replaced load has the content that a later load read with other settings: it ends the one before it. from
+            raw.loads where {own} and status in ('loaded', 'replaced') ), newest as ( select *, row_number() over
+            (partition by raw_table, path order by load_id desc) as place from versions where status = 'loaded' ), lists
+            as ( select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
+            full_files.is_present, full_files.replaced_at, newest.next_loaded_at, (select min(later.loaded_at) from
+            raw.loads as later where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced') and
+            later.load_id > newest.load_id) as later_loaded_at from newest inner join {FULL_FILES} as full_files using
+            (raw_table, path) ) select path, load_id, is_newest, is_present, rejected, replaced_at, -- The earlier of
+            both, or the one that is not null. coalesce( least(case when not is_newest then next_loaded_at end,
+            replaced_at), case when not is_present then later_loaded_at end ) as listed_until from lists
             """,
             [tables],
         )
 
     def _closing(self, limits: Limits) -> str | None:
-        """Find until when records were in their full list; returns the message if too many would be closed.
+        """Determine until when records were in their full list; returns a message if too many would be closed.
 
-        A record is in the list as long as a file of the list has its key, in a rejected record too. If lines of the
-        list cannot be read, nothing is closed, since their keys are not known.
+        A record is in the list while a file of the list has its key, even in a rejected record. If lines of the list
+        are unparseable, no record is closed, since their keys are unknown.
         """
         entity, connection = self._entity, self._connection
         if not self._has_lists:
@@ -171,42 +156,42 @@ class MergeByKey:
             left join listed_keys on listed_key = {key}
             """
         )
-        closed, known, replaced = self._scope.row(
+        closed, total, replaced = self._scope.row(
             "select count(_listed_until), count(*), count(*) filter (where _listed_until in "
             f"(select loaded_at from raw.loads where {among('load_id', self._scope.pending)})) "
             "from temp.gate_decided where _outcome = 'loaded'"
         )
         self._counts.closed = closed
-        for new, loaded in ((replaced, known), self._closed_by_the_latest_date()):
-            # If all records would be closed, the file is empty or wrong.
+        for new, loaded in ((replaced, total), self._closed_by_latest_date()):
+            # If all records would be closed, the file is probably empty or wrong.
             if new * 100 <= limits.closed_percent * loaded or (new < limits.records and new < loaded):
                 continue
             return (
-                f"{new} of {loaded} {entity.name} are no longer in the full list that was loaded "
-                f"({new * 100 / loaded:.1f} %, limit {limits.closed_percent:g} %), and would be closed. "
-                "Nothing of this load is used. Deliver the full list, add the entity to `incremental` of the source "
-                "if its files hold changes only, or raise max_closed_percent in csm.yaml."
+                f"{new} of {loaded} {entity.name} are missing from the new full list "
+                f"({new * 100 / loaded:.1f} %, limit {limits.closed_percent:g} %) and would be closed. "
+                "This load was not staged. Provide the full list, add the entity to `incremental` of the source "
+                "if its files contain only changes, or raise max_closed_percent in csm.yaml."
             )
         return None
 
-    def _closed_by_the_latest_date(self) -> tuple[int, int]:
-        """Of the records that the dated lists before the latest one have: how many it closes, and how many there are.
+    def _closed_by_latest_date(self) -> tuple[int, int]:
+        """Return how many records of earlier dated lists the latest list closes, and the total of these records.
 
-        Zero if the latest list was staged before. An earlier list needs no limit: the later ones confirm it.
+        Zero if the latest list was staged before. Earlier lists need no limit, since later lists confirm them.
         """
         latest = "(select max(replaced_at) from temp.gate_lists)"
         is_new = (
             "exists (select 1 from temp.gate_lists where is_newest and is_present and replaced_at is null "
             f"and {among('load_id', self._scope.pending)})"
         )
-        closed, known = self._scope.row(
+        closed, total = self._scope.row(
             f"select count(*) filter (where _listed_until = {latest}), count(*) from temp.gate_decided "
             f"where _outcome = 'loaded' and {is_new} and (_listed_until is null or _listed_until >= {latest})"
         )
-        return closed, known
+        return closed, total
 
     def _collect(self) -> None:
-        """The validated records in scope, in one temporary table."""
+        """Collect the validated records in scope in a temporary table."""
         connection, entity = self._connection, self._entity
         selects: list[str] = []
         if not self._scope.restages_all:
@@ -218,7 +203,7 @@ class MergeByKey:
                 continue
             own = f"system = {literal(source.system)}"
             retried = connection.execute(f"select distinct load_id from temp.gate_retries where {own}").fetchall()
-            # The plain condition on the load reaches the storage's statistics by way of the model's joins.
+            # DuckDB pushes the plain condition on the load through the model's joins to the storage statistics.
             loads = (*source.pending, *(load_id for (load_id,) in retried))
             narrowed = f"select * from ({source.sql}) where {among('_load_id', loads)}"
             if retried:
@@ -236,7 +221,7 @@ class MergeByKey:
         )
 
     def _collect_retries(self) -> None:
-        """Records that were rejected for an account which is known, or a customer who is matched, by now."""
+        """Collect rejected records whose account now exists, or whose customer is now matched."""
         pending = self._scope.pending
         matched = (
             f"or (reason = '{Reason.UNMATCHED}' and (system, value) in (select (system, external_id) "
@@ -252,10 +237,10 @@ class MergeByKey:
         )
 
     def _decide(self) -> None:
-        """One outcome per record: loaded, ignored, rejected, superseded, or withdrawn with the version of its file."""
+        """Assign each record an outcome: loaded, ignored, rejected, superseded, or withdrawn with its file version."""
         key = self._entity.key
         if not self._scope.restages_all:
-            # Looked up once: every key of the whole history is read for it.
+            # Computed once, since it reads every key of the whole history.
             self._connection.execute(
                 f"create or replace temp table gate_staged as from {self._entity.table} "
                 f"where {key} in (select {key} from temp.gate_rows where _problem is null)"
@@ -271,9 +256,9 @@ class MergeByKey:
             newer_staged = (
                 "when _problem is null and (exists (select 1 from temp.gate_staged as staged "
                 f"where staged.{key} = ranked.{key} and {_AGE.format('staged')} > {_AGE.format('ranked')}) "
-                f"or exists (select 1 from {IGNORED_VERSIONS} as left_out "
-                f"where left_out.entity = {literal(self._entity.name)} and left_out.key_hash = md5_number({key}) "
-                f"and {_AGE.format('left_out')} > {_AGE.format('ranked')})) then 'superseded' "
+                f"or exists (select 1 from {IGNORED_VERSIONS} as ignored "
+                f"where ignored.entity = {literal(self._entity.name)} and ignored.key_hash = md5_number({key}) "
+                f"and {_AGE.format('ignored')} > {_AGE.format('ranked')})) then 'superseded' "
             )
         self._connection.execute(
             f"""
@@ -301,20 +286,20 @@ class MergeByKey:
         )
 
     def _replace_by_key(self, accepted: str) -> tuple[date, ...]:
-        """Put the accepted records in the place of those with the same keys; queue the days that differ."""
+        """Replace records with the accepted records of the same keys; queue the days that differ."""
         connection, entity = self._connection, self._entity
         keys = f"select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')"
         connection.execute(
             f"create or replace temp table gate_replaced as from temp.gate_staged where {entity.key} in ({keys})"
         )
         connection.execute(f"create or replace temp table gate_accepted as {accepted}")
-        days = note_changed_days(self._scope, "temp.gate_replaced", "temp.gate_accepted")
+        days = record_changed_days(self._scope, "temp.gate_replaced", "temp.gate_accepted")
         if has_rows(connection, "temp.gate_replaced"):
             connection.execute(
                 f"delete from {entity.table} where {entity.key} in (select {entity.key} from temp.gate_replaced)"
             )
         order = "order by occurred_at" if entity.name == USAGE_EVENTS else ""
-        # A record that was rejected and is now accepted is no longer in quarantine.
+        # Remove records that are accepted now from quarantine.
         connection.execute(
             f"delete from {entity.quarantine_table} where record_key in ({keys}) and not "
             f"{among('load_id', self._scope.pending)}"
@@ -323,7 +308,7 @@ class MergeByKey:
         return days
 
     def _prune(self) -> None:
-        """Remove records from raw that a newer version of the same file has replaced, rejected ones too."""
+        """Delete raw records that a newer version of the same file replaced, including rejected ones."""
         connection = self._connection
         if not has_rows(connection, "temp.gate_outdated"):
             return
@@ -349,12 +334,12 @@ class MergeByKey:
 
     def _find_replaced_by_new_versions(self) -> None:
         entity = self._entity
-        # The plain condition on the load is answered from the storage's statistics, the pairs are not.
+        # DuckDB answers the plain condition on the load from storage statistics, unlike the condition on pairs.
         earlier = (
             "_load_id in (select load_id from temp.gate_outdated) "
             "and (_load_id, _source_file) in (select (load_id, path) from temp.gate_outdated)"
         )
-        refused = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
+        rejected = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
         selects: list[str] = []
         for source in self._sources:
             validated = validate(
@@ -363,7 +348,7 @@ class MergeByKey:
             selects.append(
                 f"select _load_id, _source_file, _source_line from ({validated}) where {entity.key} in "
                 f"(select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')) "
-                f"or (_load_id, _source_file, _source_line) in ({refused})"
+                f"or (_load_id, _source_file, _source_line) in ({rejected})"
             )
         self._connection.execute(f"create or replace temp table gate_leaving as {' union all '.join(selects)}")
         self._connection.execute(

@@ -1,4 +1,4 @@
-"""What there is to do for an entity: its sources, their loads taken and pending, and whether all is staged again."""
+"""Plans the staging of an entity: its inputs, their staged and pending loads, and full refresh or incremental."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _RAW_TABLE = re.compile(r"\braw\s*\.\s*\"?([A-Za-z_][A-Za-z0-9_]*)")
 
 @dataclass(frozen=True)
 class UpstreamInputs:
-    """What a system's models read through steps and the account map: the raw tables, and a version of their SQL.
+    """The indirect inputs of a system's models, through steps and the account map: raw tables and a version of the SQL.
 
-    ``stating`` are those of the tables whose rows say, in ``_first_load_id``, since which load they hold: for an entity
-    that is taken load by load, a load changes what was staged before only if it is named there.
+    ``stating`` are steps with a column ``_first_load_id``, the load since which a row is valid: for an entity that is
+    staged incrementally, a load changes staged records only if it is in this column.
     """
 
     raw_tables: frozenset[str] = frozenset()
@@ -36,7 +36,7 @@ class UpstreamInputs:
 
 @dataclass
 class StagingInput:
-    """One system's staging model and the loads that it can be fed from."""
+    """The staging model of a system, and its loads."""
 
     system: str
     sql: str
@@ -61,16 +61,16 @@ class Counts:
     by_reason: dict[str, int] = field(default_factory=dict)
     by_rule: dict[str, int] = field(default_factory=dict)
 
-    def count_ignored(self, found: Iterable[tuple[str, int]]) -> None:
-        """Add ignored records, given by the name of their setting or rule."""
-        for rule, records in found:
+    def count_ignored(self, records_by_rule: Iterable[tuple[str, int]]) -> None:
+        """Add counts of ignored records by the name of their setting or rule."""
+        for rule, records in records_by_rule:
             self.ignored += records
             self.by_rule[rule] = self.by_rule.get(rule, 0) + records
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limit of rejected records: a load fails with more than ``percent``, and at least ``records`` or all of it."""
+    """The limit for rejected records: a load fails above ``percent``, if at least ``records`` or all are rejected."""
 
     percent: float
     records: int
@@ -83,16 +83,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class StagingResult:
-    """How staging ended: the message of a refusal, in which case only quarantine was written, or the days changed."""
+    """The result of staging: the message if the load was rejected (only quarantine changed), or the changed days."""
 
-    refusal: str | None = None
+    rejection: str | None = None
     days: tuple[date, ...] = ()
 
 
 class Scope:
-    """One entity in one run of the gate.
+    """The scope of a gate run for an entity.
 
-    ``restages_all`` says whether all its records are staged again, or only those of pending loads.
+    ``restages_all`` is true if all records are staged from scratch, false if only pending loads are staged.
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class Scope:
 
     @property
     def pending(self) -> list[int]:
-        """The loads of all sources that have not been staged."""
+        """The loads of all sources that are not staged."""
         return [load_id for source in self.sources for load_id in source.pending]
 
     def outdated(self) -> bool:
-        """Collect the versions of files that a later load of the same file has taken over from."""
+        """Collect the versions of files that a later load replaced; returns whether there are any."""
         self.connection.execute(
             "create or replace temp table gate_outdated as select load_id, path, raw_table from raw.loads "
             "where status = 'loaded' and list_contains(?, raw_table) "
@@ -126,26 +126,26 @@ class Scope:
         )
         return has_rows(self.connection, "temp.gate_outdated")
 
-    def remember_loads(self) -> None:
-        """Write down that the loads in scope have been staged."""
+    def record_staged_loads(self) -> None:
+        """Record the loads in scope as staged."""
         connection = self.connection
         if self.restages_all:
             connection.execute("delete from run.staged_loads where entity = ?", [self.entity.name])
         for source in self.sources:
-            taken = source.loads if self.restages_all else source.pending
+            staged = source.loads if self.restages_all else source.pending
             connection.execute(
                 "insert into run.staged_loads select ?, ?, load_id, ?, ? "
                 "from (select unnest(cast(? as bigint[])) as load_id)",
-                [self.entity.name, source.system, source.fingerprint, self.staged_at, list(taken)],
+                [self.entity.name, source.system, source.fingerprint, self.staged_at, list(staged)],
             )
 
     def row(self, sql: str) -> tuple[int, ...]:
-        """The first row of a query of whole numbers."""
+        """Return the first row of a query of integers."""
         row = self.connection.execute(sql).fetchone()
         return tuple(int(value) for value in row) if row else ()
 
     def one(self, sql: str) -> int:
-        """The one number that a query gives, or the count of rows that a change was made to."""
+        """Return the number that a query returns, or the row count of a change."""
         return self.row(sql)[0]
 
     def _source(self, system: str, sql: str) -> StagingInput:
@@ -154,7 +154,7 @@ class Scope:
         types = {name: kind for name, kind, *_ in described}
         missing = [name for name in BOOKKEEPING if name not in types]
         if missing:
-            message = f"the staging model of {system} for {self.entity.name} does not pass on {', '.join(missing)}"
+            message = f"the staging model of {system} for {self.entity.name} lacks the columns {', '.join(missing)}"
             raise WarehouseError(message)
         upstream = self._upstream.get(system, UpstreamInputs())
         read = {f"raw.{name.lower()}" for name in _RAW_TABLE.findall(unordered)} | upstream.raw_tables
@@ -168,9 +168,10 @@ class Scope:
         )
 
     def _version(self, system: str, sql: str, more: str) -> str:
-        """The version under which loads count as staged."""
+        """Return the version of the model; loads staged with another version are pending."""
         version = version_of(sql, more)
-        # A warehouse of an earlier version has the hash of the text. If that is unchanged, so is what was staged.
+        # A warehouse of an earlier version has the hash of the text. If it is unchanged, the staged records are
+        # current.
         earlier = hashlib.sha256((sql + more).encode()).hexdigest()[:16]
         self.connection.execute(
             "update run.staged_loads set model_hash = ? where entity = ? and system = ? and model_hash = ?",
@@ -193,23 +194,23 @@ class Scope:
         if self.entity.name != USAGE_EVENTS or not has_rows(self.connection, self.entity.table):
             return True
         for source in self.sources:
-            known = self.connection.execute(
+            counts = self.connection.execute(
                 "select count(*), count(*) filter (where model_hash <> ?) from run.staged_loads "
                 "where entity = ? and system = ?",
                 [source.fingerprint, self.entity.name, source.system],
             ).fetchone()
-            if known and known[1]:
+            if counts and counts[1]:
                 return True
             if source.pending and self._depends_on_others(source):
                 return True
-        gone = self.connection.execute(
+        removed = self.connection.execute(
             "select 1 from run.staged_loads where entity = ? and not list_contains(?, system) limit 1",
             [self.entity.name, [source.system for source in self.sources]],
         ).fetchone()
-        return gone is not None
+        return removed is not None
 
     def _depends_on_others(self, source: StagingInput) -> bool:
-        """Whether what is pending changes records beside its own: in a joined table or step, or by replacing a file."""
+        """Whether pending loads change other records: in a joined table or step, or by replacing a file."""
         found = self.connection.execute(
             "select 1 from raw.loads as pending where list_contains(?, pending.load_id) and pending.status = 'loaded' "
             "and (pending.entity <> ? or exists (select 1 from raw.loads as earlier "
@@ -223,14 +224,14 @@ class Scope:
 
 
 def among(column: str, numbers: Sequence[int]) -> str:
-    """A condition: the column is one of the numbers."""
+    """Return a SQL condition: the column is one of the numbers."""
     if not numbers:
         return "false"
     return f"{column} in ({', '.join(str(number) for number in numbers)})"
 
 
 def _without_order(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """The SELECT without its final ``order by``: the gate brings its own order, and sorting millions twice is dear."""
+    """Return the SELECT without its final ``order by``: the gate sorts the records itself."""
     row = connection.execute("select json_serialize_sql(?)", [sql.rstrip().rstrip(";")]).fetchone()
     parsed: dict[str, Any] = json.loads(row[0] if row else '{"error": true}')
     if parsed["error"] or len(parsed["statements"]) != 1:

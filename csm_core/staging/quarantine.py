@@ -1,8 +1,8 @@
-"""The rejected records: how many and why, to look at, and to export for repair.
+"""Lists rejected records with their reasons, and exports them for repair.
 
-An exported file has the columns of the raw records, so a repaired one can be put back into the source's folder as it
-is: the further columns (``rejected_…``) are kept in raw and ignored. They also tell the loader that a CSV file is such
-an export, so that it takes the apostrophes away again that keep a spreadsheet from running a value as a formula.
+An exported file has the columns of the raw records, so that a repaired file can be copied to the source's folder: the
+additional columns (``rejected_…``) are stored in raw and otherwise ignored. The loader uses them to recognise an
+exported CSV file and to strip the apostrophes that keep a spreadsheet from running a value as a formula.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WITHOUT_COLUMNS = (Reason.UNPARSEABLE_ROW, Reason.INVALID_ENCODING, Reason.ROW_
 
 @dataclass(frozen=True)
 class QuarantineCount:
-    """How many records of an entity are rejected for one reason in one field; ``field`` is None for broken rows."""
+    """The number of records of an entity rejected for one reason in one field; ``field`` is None for invalid rows."""
 
     entity: str
     system: str
@@ -38,7 +38,7 @@ class QuarantineCount:
 
 @dataclass(frozen=True)
 class QuarantinedRecord:
-    """One rejected record, where it came from, what offended, and its raw text."""
+    """A rejected record: its origin, the invalid field and value, the reason, and its raw text."""
 
     load_id: int
     system: str
@@ -52,7 +52,7 @@ class QuarantinedRecord:
 
 
 def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
-    """Rejected records by entity, system, field and reason, in the contract's order of entities, most first."""
+    """Return rejected records by entity (in the contract's order), system, field and reason, largest count first."""
     counts: list[QuarantineCount] = []
     for entity in ENTITIES.values():
         if not table_exists(connection, entity.quarantine_table):
@@ -67,7 +67,7 @@ def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) -> list[QuarantinedRecord]:
-    """Rejected records of an entity, by file and line, at most ``limit``. Raises InputError for an unknown entity."""
+    """Return up to ``limit`` rejected records of an entity, by file and line. Raises InputError for an unknown entity."""
     table = _table(connection, entity)
     if table is None:
         return []
@@ -80,27 +80,27 @@ def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) ->
 
 
 def export(connection: duckdb.DuckDBPyConnection, entity: str, path: Path) -> int:
-    """Write an entity's rejected records to a CSV, JSON lines or Parquet file; returns how many there are.
+    """Export an entity's rejected records to a CSV, JSON lines or Parquet file; returns their number.
 
     The raw columns come first, then ``rejected_field``, ``rejected_reason``, ``rejected_value``, ``rejected_file``,
-    ``rejected_line`` and, for rows that could not be split into columns, ``rejected_text``. In CSV a value that a
-    spreadsheet would take for a formula gets an apostrophe in front, which ``csm_core.ingest.loader`` takes away when
-    the file comes back with its ``rejected_…`` columns; JSON lines and Parquet hold the value as it came.
+    ``rejected_line`` and, for unparseable rows, ``rejected_text``. In CSV a value that a spreadsheet would run as a
+    formula is prefixed with an apostrophe, which ``csm_core.ingest.loader`` strips when it loads the file with its
+    ``rejected_…`` columns; JSON lines and Parquet have the original value.
 
-    Raises InputError for an unknown entity, another kind of file, or a folder that is not there. An existing file is
-    replaced when the new one is complete.
+    Raises InputError for an unknown entity, an unknown file format, or a folder that does not exist. An existing file
+    is replaced once the new file is complete.
     """
     require_writable(path)
     table = _table(connection, entity)
     if table is None:
-        message = f"nothing has been staged for {entity} yet, so there is nothing to export; run `csm run` first"
+        message = f"{entity} has not been staged yet, so there is nothing to export; run `csm run` first"
         raise InputError(message)
     columns = export_columns(connection, table)
     return write_export(connection, columns, f"{table} order by source_file, source_line, load_id", path)
 
 
 def export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
-    """The columns of an export of a quarantine table, as (name, expression)."""
+    """Return the columns of an export of a quarantine table as (name, expression)."""
     whole = f"reason in ({', '.join(literal(str(reason)) for reason in _WITHOUT_COLUMNS)})"
     keys = _raw_columns(connection, table, whole)
     pointers = ", ".join(literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
@@ -115,7 +115,7 @@ def export_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tu
 
 
 def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) -> Sequence[str]:
-    # The order of the keys is that of the raw table, so the first record of each shape gives it.
+    # The keys are in the order of the raw table; the first record of each combination has this order.
     found: list[Any] = connection.execute(
         f"select json_keys(raw_text) as names from {table} where not {whole} and raw_text is not null "
         "group by names order by min(source_file), min(source_line)"
@@ -129,7 +129,7 @@ def _raw_columns(connection: duckdb.DuckDBPyConnection, table: str, whole: str) 
 
 def _table(connection: duckdb.DuckDBPyConnection, entity: str) -> str | None:
     if entity not in ENTITIES:
-        message = f"not an entity: {entity!r}; expected one of {', '.join(ENTITIES)}"
+        message = f"unknown entity {entity!r}; expected one of {', '.join(ENTITIES)}"
         raise InputError(message)
     table = ENTITIES[entity].quarantine_table
     return table if table_exists(connection, table) else None

@@ -1,4 +1,4 @@
-"""The text of `csm quarantine`."""
+"""Formats the output of `csm quarantine`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from csm_core.system.text_table import text_table
 
 
 def summary_text(counts: Sequence[QuarantineCount]) -> str:
-    """A line for each entity, system, field and reason."""
+    """Return a line for each entity, system, field and reason."""
     rows = [
         (
             count.entity,
@@ -21,16 +21,16 @@ def summary_text(counts: Sequence[QuarantineCount]) -> str:
         )
         for count in counts
     ]
-    return "\n".join(text_table(rows, right={2})) or "no record is rejected"
+    return "\n".join(text_table(rows, right={2})) or "no rejected records"
 
 
 def records_text(rows: Sequence[QuarantinedRecord], entity: str) -> str:
-    """Each rejected record of an entity: where it is, what is wrong, and its text."""
+    """Return each rejected record of an entity with its location, its reason and its text."""
     return (
         "\n".join(
             f"{row.source_file}:{row.source_line}  {row.reason}{f' in {row.field}' if row.field else ''}"
             f"{f': {printable(row.value)}' if row.value else ''}\n    {printable(row.raw_text or '', 160)}"
             for row in rows
         )
-        or f"no record of {entity} is rejected"
+        or f"no rejected records of {entity}"
     )

@@ -1,4 +1,4 @@
-"""Rejected records: quarantine with the raw text, unparseable lines, and the limit for a load."""
+"""Writes rejected records and unparseable lines to quarantine, and checks the limit for a load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from csm_core.warehouse.models import literal, quoted
 
 
 class QuarantineWriter:
-    """The rejected records of a scope; counts go into ``counts`` (all in scope) and ``new`` (pending loads)."""
+    """Writes the rejected records of a scope; updates ``counts`` (all in scope) and ``new`` (pending loads)."""
 
     def __init__(self, scope: Scope, counts: Counts, new: Counts) -> None:
         self._scope = scope
@@ -21,7 +21,7 @@ class QuarantineWriter:
         self._counts = counts
         self._new = new
 
-    def write(self, refused: str | None) -> None:
+    def write(self, rejected: str | None) -> None:
         """Replace the quarantine in scope with the rejected records and the unparseable lines."""
         connection, entity = self._connection, self._entity
         table = entity.quarantine_table
@@ -36,8 +36,8 @@ class QuarantineWriter:
                 "(select (load_id, source_file, source_line) from temp.gate_retries)"
             )
         written = 0
-        if refused:
-            written += self._insert_refused(refused)
+        if rejected:
+            written += self._insert_rejected(rejected)
         written += self._scope.one(
             f"insert into {table} select load_id, system, source_file, source_line, null, reason, detail, null, "
             f"raw_text, loaded_at from raw.unparseable_rows where {self._pending_of_systems()} "
@@ -54,8 +54,8 @@ class QuarantineWriter:
             connection.execute(f"select reason, count(*) from {table} where {scope} group by reason").fetchall()
         )
 
-    def too_much(self, limits: Limits) -> str | None:
-        """Compare the rejected new records of each system, and of each of its raw tables, with the limits."""
+    def limit_message(self, limits: Limits) -> str | None:
+        """Return a message if the rejected new records of a system, or of one of its raw tables, exceed the limits."""
         for source in self._sources:
             if not source.pending:
                 continue
@@ -71,7 +71,7 @@ class QuarantineWriter:
             rejected = sum(count for _, count in reasons)
             self._new.read += read
             self._new.rejected += rejected
-            # Records that only help a model, such as a vendor's customers, count once here: as records or as rejected.
+            # Auxiliary records of a model, such as a vendor's customers, count once: as records or as rejected.
             read = max(read, self._raw_records(source))
             if limits.exceeded(rejected, read):
                 return self._message(f"{self._entity.name} from {source.system}", rejected, read, limits, new)
@@ -83,7 +83,7 @@ class QuarantineWriter:
         return None
 
     def _raw_records(self, source: StagingInput) -> int:
-        """The new records in the raw tables of the entity."""
+        """Return the number of new records in the raw tables of the entity."""
         tables = self._connection.execute(
             "select distinct raw_table from raw.loads where list_contains(?, load_id) and entity = ? and system = ? "
             "and status = 'loaded' order by raw_table",
@@ -96,7 +96,7 @@ class QuarantineWriter:
         )
 
     def _rejected_by_table(self, source: StagingInput, own: str) -> list[tuple[str, int]]:
-        """Records of each raw table that were rejected before the models."""
+        """Return the number of records of each raw table that were rejected before the models."""
         return self._connection.execute(
             f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
             "group by raw_table order by raw_table",
@@ -114,28 +114,28 @@ class QuarantineWriter:
             "order by source_file, source_line limit 1"
         ).fetchone()
         shown = f", {first[2]} {printable(str(first[3]))!r}" if first and first[2] and first[3] is not None else ""
-        where = f" The first is line {first[1]} of {first[0]}{shown}." if first else ""
+        where = f" First: line {first[1]} of {first[0]}{shown}." if first else ""
         return (
             f"{of}: {rejected} of {read} new records rejected ({rejected * 100 / read:.1f} %, limit "
             f"{limits.percent:g} %): {', '.join(f'{reason} {count}' for reason, count in reasons)}.{where} "
-            f"Nothing of this load is used. See `csm quarantine {self._entity.name}`, correct the files and run again, "
+            f"This load was not staged. See `csm quarantine {self._entity.name}`, correct the files and run again, "
             "or raise max_rejected_percent in csm.yaml."
         )
 
     def beside_models(self) -> int:
-        """How many records in scope do not reach a model: unparseable lines, and records rejected before the models."""
+        """Return the number of records in scope that no model reads: unparseable, or rejected before the models."""
         lines = self._scope.one(f"select count(*) from raw.unparseable_rows where {self._pending_of_systems()}")
         return lines + self._scope.one(f"select count(*) from {REJECTED_RECORDS} where {self._pending_of_systems()}")
 
     def superseded_by_steps(self) -> int:
-        """How many records were superseded by a later version before the models."""
+        """Return the number of records that a later version superseded before the models."""
         if not self._scope.restages_all:
             return 0
         return self._scope.one(f"select coalesce(sum(superseded), 0) from {RECORD_COUNTS} where {self._of_systems()}")
 
-    def _insert_refused(self, refused: str) -> int:
+    def _insert_rejected(self, rejected: str) -> int:
         connection, entity = self._connection, self._entity
-        # Systems differ in the types of their columns and so in what can be wrong: each has its own list.
+        # The possible problems depend on the column types of a system: each has its own list.
         listed = ", ".join(
             f"({literal(source.system)}, {number}, {literal(name)}, {literal(str(reason))})"
             for source in self._sources
@@ -144,21 +144,21 @@ class QuarantineWriter:
         if not listed:
             return 0
         connection.execute(
-            f"create or replace temp table gate_rejected as select refused.*, problem.field, problem.reason "
-            f"from ({refused}) as refused join (values {listed}) as problem(system, number, field, reason) "
-            f"on problem.system = refused._system and problem.number = refused._problem"
+            f"create or replace temp table gate_rejected as select rejected.*, problem.field, problem.reason "
+            f"from ({rejected}) as rejected join (values {listed}) as problem(system, number, field, reason) "
+            f"on problem.system = rejected._system and problem.number = rejected._problem"
         )
         texts = " union all ".join(self._raw_texts()) or (
             "select null::bigint as _load_id, null::varchar as _source_file, null::bigint as _source_line, "
             "null::varchar as raw_text limit 0"
         )
         return self._scope.one(
-            f"insert into {entity.quarantine_table} select refused._load_id, refused._system, refused._source_file, "
-            f"refused._source_line, refused.field, refused.reason, refused._value, refused._key, found.raw_text, "
-            f"refused._loaded_at from temp.gate_rejected as refused left join ({texts}) as found "
-            f"on (found._load_id, found._source_file, found._source_line) "
-            f"= (refused._load_id, refused._source_file, refused._source_line) "
-            "order by refused._load_id, refused._source_file, refused._source_line"
+            f"insert into {entity.quarantine_table} select rejected._load_id, rejected._system, rejected._source_file, "
+            f"rejected._source_line, rejected.field, rejected.reason, rejected._value, rejected._key, texts.raw_text, "
+            f"rejected._loaded_at from temp.gate_rejected as rejected left join ({texts}) as texts "
+            f"on (texts._load_id, texts._source_file, texts._source_line) "
+            f"= (rejected._load_id, rejected._source_file, rejected._source_line) "
+            "order by rejected._load_id, rejected._source_file, rejected._source_line"
         )
 
     def _raw_texts(self) -> list[str]:

@@ -1,12 +1,12 @@
 """Prepares vendors' records for staging models: the latest version of each key, of records whose fields parse.
 
-``build_records`` fills ``staging.<system>_records`` from the raw tables by the kinds of records that the source
-declares (``csm_core.ingest.record_kinds``). Staging models read that table, so every time, number, flag and level that
-they read parses. A record with a value that does not parse is in ``run.rejected_records`` with field, reason and text;
-the gate writes it to the quarantine of the raw table's entity.
+``build_records`` fills ``staging.<system>_records`` from the raw tables, according to the kinds of records of the
+source (``csm_core.ingest.record_kinds``). Staging models read that table, so that every time, number, flag and level
+that they read parses. A record with a value that does not parse is in ``run.rejected_records`` with field, reason and
+text; the gate writes it to the quarantine of the raw table's entity.
 
-The latest version of a record is the one with the latest stated time, then the one of the latest load. A record that
-only states its deletion does not replace the last complete record, but marks it as deleted.
+The latest version of a record has the latest version time, then the latest load. A record that only states a deletion
+does not replace the last complete record, but marks it as deleted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from csm_core.warehouse.text_macros import MACROS, create_macros
 REJECTED_RECORDS, RECORD_COUNTS, RECORD_BUILDS = "run.rejected_records", "run.record_counts", "run.record_builds"
 _PLACE = "_source_file, _source_line, _loaded_at, _load_id"
 _KEPT_OF_VALUE = 1000
-# A blank text is not given, so the models find null in its place. Inside a text a quote has a backslash before it, so
-# only whole values match.
+# Blank text counts as null. Quotes inside text are escaped with a backslash, so the pattern matches only complete
+# values.
 _WITHOUT_BLANKS = (
     "case when contains(raw_text, '\"\"') or contains(raw_text, '\" ') "
     "then regexp_replace(raw_text, ':\\s*\"\\s*\"', ':null', 'g') else raw_text end"
 )
-# A record of an API that only says that it was deleted has hardly more keys than its id.
+# A record that only states a deletion has few keys besides its id.
 _KEYS_OF_A_STUB = 3
 
 
@@ -42,8 +42,8 @@ _KEYS_OF_A_STUB = 3
 class RecordCounts:
     """The records of one raw table by outcome.
 
-    ``records`` = ``current`` + ``superseded`` + ``rejected`` + ``ignored``; those ignored are of no kind that a model
-    reads, for example events of other types.
+    ``records`` = ``current`` + ``superseded`` + ``rejected`` + ``ignored``. Ignored records are of a kind that no model
+    reads, such as events of other types.
     """
 
     table: str
@@ -55,12 +55,12 @@ class RecordCounts:
 
     @property
     def system(self) -> str:
-        """The system whose records they are."""
+        """The system of the records."""
         return self.table.removeprefix("raw.").partition("__")[0]
 
 
 def records_table(system: str) -> str:
-    """The table of a system's records that staging models read."""
+    """Return the table of a system's records that staging models read."""
     return f"staging.{system}_records"
 
 
@@ -70,15 +70,15 @@ def build_records(
     """Fill ``staging.<system>_records``; returns the outcomes of the records of each raw table.
 
     Columns: ``kind``, ``record_id`` (null for kinds without a key), ``record`` (JSON text), ``is_deleted``,
-    ``version_at`` (UTC), ``_source`` and bookkeeping. Does nothing if nothing was loaded since the last time.
+    ``version_at`` (UTC), ``_source`` and bookkeeping. Does nothing without new loads.
 
     Raises WarehouseError if the SQL fails.
     """
     create_macros(connection)
     entities = {table.name: table for table in tables}
     state = _state(connection, system, kinds, entities)
-    known = connection.execute(f"select state from {RECORD_BUILDS} where system = ?", [system]).fetchone()
-    if known is None or known[0] != state:
+    stored = connection.execute(f"select state from {RECORD_BUILDS} where system = ?", [system]).fetchone()
+    if stored is None or stored[0] != state:
         try:
             with transaction(connection):
                 _build(connection, system, kinds, entities)
@@ -98,7 +98,7 @@ def build_records(
 
 
 def kinds_version(kinds: Sequence[RecordKind]) -> str:
-    """A short hash that changes with the declared kinds."""
+    """Return a short hash of the declared kinds."""
     return hashlib.sha256(repr((kinds, MACROS)).encode()).hexdigest()[:12] if kinds else ""
 
 
@@ -170,7 +170,7 @@ def _build(
 
 
 def _ignored(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
-    """A SELECT of each raw table with the count of its records that are of no kind."""
+    """Return a SELECT of each raw table with the number of its records of no kind."""
     conditions: dict[str, list[str]] = {}
     for kind in kinds:
         for name in kind.tables:
@@ -183,7 +183,7 @@ def _ignored(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
 
 
 def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
-    """A SELECT of every record with its outcome, and for a rejected record the first field that does not parse."""
+    """Return a SELECT of every record with its outcome, and for a rejected record the first invalid field."""
     return " union all ".join(_select_kind(kind, tables) for kind in kinds)
 
 
@@ -196,7 +196,9 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = tuple(dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions))))
     referring = (reference.path for reference in kind.references)
-    read = _Reading(fields, (*kind.key, *(path for group in kind.required for path in group), *referring, "deleted"))
+    read = _FieldReader(
+        fields, (*kind.key, *(path for group in kind.required for path in group), *referring, "deleted")
+    )
     identity = f"identifier_text(coalesce({', '.join(map(read.of, kind.key))}))" if kind.key else "null::varchar"
     is_marked = f"coalesce({', '.join([*(f'flag({read.of(path)})' for path in kind.deletions), 'false'])})"
     missing = [
@@ -233,8 +235,8 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
         if kind.key
         else "case when problem is not null then 'rejected' else 'current' end"
     )
-    # Versions are compared among the records that parse: a rejected record does not replace the one before it. Records
-    # without a key have no versions: each states its own deletion.
+    # Only valid records are compared by version: a rejected record does not replace an earlier one. Records without a
+    # key have no versions: each has its own deletion flag.
     place, is_deleted = "1", "is_marked"
     if kind.key:
         place = f"row_number() over (partition by {key}, problem is null order by is_stub, {latest})"
@@ -249,8 +251,8 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     )
 
 
-# Kinds of fields that a macro reads. It is applied to the list of all texts of a kind: each use of a macro is planned
-# on its own, which takes longer than reading a day's records.
+# The macros of field kinds. A macro is applied to the list of all texts of a kind, since planning each use of a macro
+# takes longer than reading a day's records.
 _MACRO_OF = {
     FieldKind.TIME: "vendor_time",
     FieldKind.WHOLE: "whole_number",
@@ -259,12 +261,12 @@ _MACRO_OF = {
 }
 
 
-class _Reading:
-    """The texts of a record's fields and what they parse to, each part of the record read once for all of them.
+class _FieldReader:
+    """Builds expressions for the texts and parsed values of a record's fields; each part of a record is read once.
 
-    ``top`` holds the texts of the record's own paths, ``inside_<n>`` those of the paths in one of its JSON values, and
-    ``list_<n>`` those of every element of a list. ``read_<macro>`` holds the values of the fields that a macro reads,
-    ``bad_<n>`` the first text that does not parse of a field of several elements.
+    ``top`` has the texts of top-level paths, ``inside_<n>`` the texts of paths in a JSON value of the record, and
+    ``list_<n>`` the texts of every element of a list. ``read_<macro>`` has the parsed values of a macro, ``bad_<n>``
+    the first invalid text of a field with several elements.
     """
 
     def __init__(self, fields: Sequence[Field], more: Sequence[str]) -> None:
@@ -295,7 +297,7 @@ class _Reading:
         return ", ".join(["top", *inside, *lists, *read, *(f"bad_{number}" for number in range(len(self._bad)))])
 
     def over(self, records: str) -> str:
-        """A SELECT of records with the texts and values."""
+        """Return a SELECT of the records with texts and values."""
         added = [
             f"json_extract_string({self._holder(inside)}, {_json_paths(paths)}) as inside_{number}"
             for number, (inside, paths) in enumerate(self._inside.items())
@@ -368,7 +370,7 @@ class _Reading:
 
 
 def _select_table(table: RawTable, kind: RecordKind) -> str:
-    # Each row of a table with the columns of its file becomes a record of those columns.
+    # In a table with the columns of its file, each row becomes a record of those columns.
     record = f"{RECORD}, {SOURCE}" if table.records else f"cast(to_json(rows) as varchar), {literal(table.system)}"
     return (
         f"select {literal(table.table)} as raw_table, {record}, {_PLACE} from {table.table} as rows where {kind.where}"
@@ -376,7 +378,7 @@ def _select_table(table: RawTable, kind: RecordKind) -> str:
 
 
 def _is_unknown(reference: Reference, text: str, tables: dict[str, RawTable]) -> str:
-    """A condition: the identifier is there and no record of the other table has it."""
+    """Return a condition: the identifier is not blank and no record of the other table has it."""
     column = f"identifier_text(cast({quoted(reference.column)} as varchar))"
     having = f" and is_given(cast({quoted(reference.having)} as varchar))" if reference.having else ""
     known = f"select {column} from {tables[reference.table].table} where {column} is not null{having}"
@@ -396,7 +398,7 @@ def _json_paths(paths: Sequence[str]) -> str:
 
 
 def _is_bad(field: Field, text: str) -> str:
-    """A condition: the text is there and does not parse."""
+    """Return a condition: the text is not blank and does not parse."""
     parses = field.kind.value.format(text)
     if field.kind is FieldKind.LEVEL:
         exact = ", ".join(literal(one) for one in field.levels if not one.endswith("*"))

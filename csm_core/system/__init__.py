@@ -1,4 +1,4 @@
-"""What the machine gives: files, locks, paths, addresses, secrets, terminals, and the base class of settings.
+"""Operating-system helpers: files, locks, paths, addresses, secrets, terminals, and the base class of settings.
 
-Nothing here knows customers, DuckDB or Notion, and nothing here imports another folder.
+No module here uses customer data, DuckDB or Notion, and no module here imports another folder.
 """

@@ -1,4 +1,4 @@
-"""The one check of every address that a configuration or a variable gives. No message holds user, password or path."""
+"""Validates addresses in the configuration and in variables. No message contains a user, a password or a path."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MAX_LABEL = 63
 
 
 def checked_address(value: str, *, user_allowed: bool = False) -> str:
-    """``value``, an http(s) address, without blanks around it.
+    """Return ``value``, an http(s) address, without surrounding blanks.
 
-    Raises ValueError with the reason; the reason never quotes more than the scheme or the port. ``user_allowed`` lets
-    ``user:password@`` pass.
+    Raises ValueError with the reason, which quotes only the scheme or the port. ``user_allowed`` accepts
+    ``user:password@``.
     """
     address = value.strip()
     if not address.isascii() or not address.isprintable() or " " in address:
@@ -49,7 +49,7 @@ def checked_address(value: str, *, user_allowed: bool = False) -> str:
 
 
 def checked_host(host: str) -> str:
-    """``host``, a name or an address. Raises ValueError for anything else."""
+    """Return ``host``, a name or an address. Raises ValueError for anything else."""
     if not host:
         message = "the host is missing"
         raise ValueError(message)
@@ -62,7 +62,7 @@ def checked_host(host: str) -> str:
 
 
 def checked_port(port: str | int) -> int:
-    """``port`` as a number. Raises ValueError unless it is an integer from 1 to 65535."""
+    """Return ``port`` as a number. Raises ValueError unless it is an integer from 1 to 65535."""
     text = str(port)
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= MAX_PORT):
         message = f"the port is {text[:20]!r}; expected a number from 1 to {MAX_PORT}"

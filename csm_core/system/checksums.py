@@ -10,13 +10,13 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_file(origin: Path, target: Path) -> str:
-    """Copy a file's content; returns the SHA-256 of what was copied."""
+    """Copy a file's content; returns the SHA-256 of the copied bytes."""
     digest = hashlib.sha256()
     with origin.open("rb") as read, target.open("wb") as written:
         while chunk := read.read(_CHUNK_BYTES):
@@ -26,7 +26,7 @@ def copy_file(origin: Path, target: Path) -> str:
 
 
 def write_through(path: Path) -> None:
-    """Wait until the disk holds a file, or the entries of a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

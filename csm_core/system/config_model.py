@@ -1,4 +1,4 @@
-"""The base class of every part of the configuration: frozen, and unknown keys are rejected."""
+"""The base class of every section of the configuration: immutable, without unknown keys."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pydantic import BaseModel, ConfigDict
 class ConfigModel(BaseModel, frozen=True):
     """A mapping of ``csm.yaml``."""
 
-    # Built where a configuration is read, once and as a whole, not a class at a time at import.
+    # Validators are built once, when a configuration is read, not for each class at import.
     model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)

@@ -1,8 +1,8 @@
-"""Who may read the files that this process creates: their owner alone, unless csm.yaml says otherwise.
+"""File permissions: only the owner may read the files that this process creates, unless csm.yaml sets a group.
 
-The umask is set once, by every entry point. DuckDB, SQLite and Dagster create their files under it; files that exist
-keep their mode. With ``group`` the folders that are created hand it on to the files in them (the setgid bit), so that
-files of libraries get it as well; files in folders that existed before are given it one by one.
+Every entry point sets the umask once. DuckDB, SQLite and Dagster create their files under it; existing files keep
+their mode. With ``group``, new folders have the setgid bit, so that files of libraries inherit the group. In folders
+that already exist, the group is set for each file.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-OWNER_ALONE, OWNER_AND_GROUP = 0o077, 0o027
+OWNER_ONLY, OWNER_AND_GROUP = 0o077, 0o027
 
 _inherited: int | None = None
 _group: int | None = None
 
 
 class Settings(Protocol):
-    """The keys of csm.yaml that state who may read files; see ``Config``."""
+    """The keys of csm.yaml for file permissions; see ``Config``."""
 
     @property
     def umask(self) -> str | None:
@@ -34,15 +34,15 @@ class Settings(Protocol):
 
 
 def restrict_files(settings: Settings | None = None) -> None:
-    """Set the umask of this process, and the group of what it creates; without settings, for the owner alone.
+    """Set the umask of this process and the group of new files. Without settings, only the owner has access.
 
-    An umask that the process has from its parent and that is stricter than the default holds.
+    A stricter umask that the process inherited from its parent stays in effect.
     """
     global _inherited, _group
     if _inherited is None:
-        _inherited = os.umask(OWNER_ALONE)
+        _inherited = os.umask(OWNER_ONLY)
     _group = None
-    mask = _inherited | OWNER_ALONE
+    mask = _inherited | OWNER_ONLY
     if settings and settings.group:
         _group = group_id(settings.group)
         mask = OWNER_AND_GROUP
@@ -52,20 +52,20 @@ def restrict_files(settings: Settings | None = None) -> None:
 
 
 def group_id(name: str) -> int:
-    """The id of a group that this process may give files to. Raises ValueError if there is none of that name."""
+    """Return the id of a group that this process may assign to files. Raises ValueError if there is no such group."""
     try:
-        found = grp.getgrnam(name).gr_gid
+        gid = grp.getgrnam(name).gr_gid
     except (KeyError, ValueError, UnicodeError):
-        message = "no group of this machine has this name; `getent group` lists them"
+        message = "this machine has no group with this name; list the groups with `getent group`"
         raise ValueError(message) from None
-    if os.geteuid() and found not in {os.getegid(), *os.getgroups()}:
+    if os.geteuid() and gid not in {os.getegid(), *os.getgroups()}:
         message = "this user is not a member of the group; add it with `usermod --append --groups GROUP USER`"
         raise ValueError(message)
-    return found
+    return gid
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, if they are not there, with the group that was set. Raises OSError."""
+    """Create a folder and its missing parents, with the configured group. Raises OSError."""
     created = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in reversed(created):
@@ -73,18 +73,18 @@ def make_folder(folder: Path) -> None:
 
 
 def give_group(path: Path) -> None:
-    """Give a file or folder that this process created to the group that was set; nothing without one."""
+    """Assign a new file or folder to the configured group, if there is one."""
     if _group is None:
         return
-    found = path.stat()
-    if found.st_gid != _group:
+    status = path.stat()
+    if status.st_gid != _group:
         os.chown(path, -1, _group)
-    if stat.S_ISDIR(found.st_mode):
-        path.chmod(stat.S_IMODE(found.st_mode) | stat.S_ISGID)
+    if stat.S_ISDIR(status.st_mode):
+        path.chmod(stat.S_IMODE(status.st_mode) | stat.S_ISGID)
 
 
 def open_to_others(path: Path) -> str | None:
-    """What users other than the owner and the group may do with a file, in a word; None if nothing or no such file."""
+    """Return "read" or "changed" if users outside the owner and group may do this to a file, else None."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""An exclusive lock on a folder: it leaves no file behind, and ends with the process that holds it."""
+"""An exclusive lock on a folder. It leaves no file behind, and the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fix
 
 @contextmanager
 def folder_lock(folder: Path, before_wait: Callable[[RetryCallState], None]) -> Generator[None]:
-    """Hold the lock of a folder; ``before_wait`` is called at each attempt while another process holds it.
+    """Hold the lock of a folder; ``before_wait`` is called before each retry while another process holds the lock.
 
     Raises OSError for a folder that cannot be opened.
     """
@@ -31,7 +31,7 @@ def folder_lock(folder: Path, before_wait: Callable[[RetryCallState], None]) -> 
 
 @contextmanager
 def folder_lock_if_free(folder: Path) -> Generator[bool]:
-    """Hold the lock of a folder if no other process holds it; gives whether it is held."""
+    """Hold the lock of a folder if no other process holds it; yields whether the lock was acquired."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

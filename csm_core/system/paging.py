@@ -1,4 +1,4 @@
-"""Answers in pages that have to come to an end: a service that repeats a cursor is an error, not a loop."""
+"""Detects endless pagination: a repeated cursor is an error, not a loop."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ from collections.abc import Hashable, Iterable
 
 from csm_core.errors import CSMError
 
-# So many pages in a row may bring nothing new: filters of some services leave pages empty.
+# The limit of consecutive pages without a new id: filters of some services leave pages empty.
 MAX_EMPTY_PAGES = 20
 
 
 class Paging:
-    """Checks that each page of one list, called ``what`` in messages, gets further. Raises ``error`` if not."""
+    """Checks that each page of a list makes progress, and raises ``error`` if not. ``what`` names the list."""
 
     def __init__(self, what: str, error: type[CSMError]) -> None:
         self._what = what
         self._error = error
         self._cursors: set[Hashable] = set()
         self._last: frozenset[Hashable] = frozenset()
-        self._without_news = 0
+        self._pages_without_new = 0
 
     def follow(self, cursor: Hashable, ids: Iterable[Hashable]) -> None:
-        """Note where the next page begins, and the ids on the page just read.
+        """Record the cursor of the next page and the ids on the current page.
 
-        Raises for a missing cursor, one that was followed before, and too many pages in a row without a new id.
+        Raises for a missing cursor, a repeated cursor, and too many consecutive pages without a new id.
         """
         if cursor is None or cursor == "":
-            raise self._endless("reports more results without saying where they begin")
+            raise self._endless("reports more results but returned no cursor for the next page")
         if cursor in self._cursors:
-            raise self._endless(f"gives the cursor {str(cursor)[:60]!r} a second time")
+            raise self._endless(f"returned the cursor {str(cursor)[:60]!r} twice")
         self._cursors.add(cursor)
         page = frozenset(ids)
-        self._without_news = 0 if page - self._last else self._without_news + 1
+        self._pages_without_new = 0 if page - self._last else self._pages_without_new + 1
         self._last = page or self._last
-        if self._without_news >= MAX_EMPTY_PAGES:
-            raise self._endless(f"reports more results, and {MAX_EMPTY_PAGES} pages in a row bring none")
+        if self._pages_without_new >= MAX_EMPTY_PAGES:
+            raise self._endless(
+                f"reports more results but returned {MAX_EMPTY_PAGES} pages in a row without a new record"
+            )
 
     def _endless(self, reason: str) -> CSMError:
-        return self._error(f"{self._what}: the service {reason}. The list cannot be read to its end. Try again later.")
+        return self._error(f"{self._what}: the service {reason}. The list cannot be read completely. Try again later.")

@@ -1,4 +1,4 @@
-"""The one check of every path and text that a configuration, an argument or a variable gives."""
+"""Validates paths and text in the configuration, in arguments and in variables."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4095
 SHOWN_CHARACTERS = 80
-# Bounded at every level: a value with aliases can have more parts than fit in memory.
+# Limited at every level: a value with YAML aliases can have more parts than fit in memory.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 4 * SHOWN_CHARACTERS
 
 
 def checked_path(value: Path | str, base: Path | None = None) -> Path:
-    """The absolute path that ``value`` names, ``~`` expanded, relative to ``base`` (by default the current folder).
+    """Return the absolute path of ``value``, with ``~`` expanded, relative to ``base`` (by default the current folder).
 
-    The file itself may be missing. Raises ValueError, with the reason, for text that cannot be a path on this system:
+    The file may be missing. Raises ValueError, with the reason, for text that cannot be a path on this system:
     a NUL character, bytes that are not UTF-8, an unknown user after ``~``, a name of more than 255 bytes, a path of
     more than 4,095 bytes, a parent that is a file, or a loop of symbolic links.
     """
@@ -45,7 +45,7 @@ def checked_path(value: Path | str, base: Path | None = None) -> Path:
 
 
 def checked_text(value: str) -> str:
-    """``value`` itself. Raises ValueError for text with a NUL character, or that is not valid Unicode."""
+    """Return ``value``. Raises ValueError for text with a NUL character or text that is not valid Unicode."""
     if "\0" in value:
         message = "the text contains a NUL character"
         raise ValueError(message)
@@ -58,13 +58,13 @@ def checked_text(value: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for a message: its representation, cut after 80 characters."""
+    """Return the representation of a value for a message, truncated to 80 characters."""
     text = _REPR.repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
 def _require_folders(path: Path) -> None:
-    """Raise ValueError for a parent that exists and is not a folder; what is missing can be created."""
+    """Raise ValueError for a parent that exists and is not a folder. Missing parents are allowed."""
     for parent in path.parents:
         try:
             mode = parent.stat().st_mode
@@ -72,7 +72,7 @@ def _require_folders(path: Path) -> None:
             if error.errno == errno.ELOOP:
                 message = f"{parent} is a loop of symbolic links"
                 raise ValueError(message) from None
-            continue  # missing, or below a file: a parent further up answers
+            continue  # missing, or below a file: the next parent decides
         if not stat.S_ISDIR(mode):
             message = f"{parent} is not a folder"
             raise ValueError(message)

@@ -1,4 +1,4 @@
-"""Where the files of the project are: beside ``csm_core`` in a clone, within it in an installed wheel."""
+"""Locates the project files: beside ``csm_core`` in a clone, inside it in an installed wheel."""
 
 import shlex
 import sys
@@ -6,18 +6,18 @@ from importlib.metadata import requires
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# setup.py copies the files there when it builds a wheel.
+# setup.py copies the files into this folder when it builds a wheel.
 _BUNDLED = _PACKAGE / "bundled"
 
 PROJECT_FILES = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
-"""The folder with ``sql``, ``examples``, ``dagster.yaml`` and ``workspace.yaml``, which are only read."""
+"""The folder with ``sql``, ``examples``, ``dagster.yaml`` and ``workspace.yaml``; read-only."""
 
 PROJECT_ROOT = Path.cwd() if _BUNDLED.is_dir() else _PACKAGE.parent
-"""The folder under which ``data`` is made by default: the clone, or the current folder of an installed wheel."""
+"""The folder in which ``data`` is created by default: the clone, or the current folder of an installed wheel."""
 
 
 def extra_missing(purpose: str, extra: str) -> str:
-    """The message for an extra that is not installed, with a command that installs it here."""
+    """Return the message for an extra that is not installed, with the command that installs it."""
     if not _BUNDLED.is_dir():
         command = f"`make setup-server` in {PROJECT_ROOT}"
     else:

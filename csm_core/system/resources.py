@@ -1,4 +1,4 @@
-"""What memory and threads DuckDB can be given; beyond that it fails, or the system ends the process."""
+"""Limits of the memory and threads for DuckDB. Values beyond these make DuckDB fail or end the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]i?B)\Z")
 
 
 def checked_memory(value: str) -> str:
-    """``value``, an amount of memory such as 4GB. Raises ValueError for anything else."""
+    """Return ``value``, an amount of memory such as 4GB. Raises ValueError for anything else."""
     found = _MEMORY.match(value)
     if not found:
         message = f"expected a number and a unit ({', '.join(_UNITS)}), such as 4GB"

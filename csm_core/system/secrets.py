@@ -10,17 +10,17 @@ from csm_core.redaction import hide_variable
 
 
 def secret(name: str, holds: str, environment: Mapping[str, str] | None = None, *, required: bool = True) -> str:
-    """The secret in the environment variable ``name``, from now on hidden in all output. Checked as ``variable``."""
+    """Return the secret in the environment variable ``name`` and hide it in all output. Validates like ``variable``."""
     hide_variable(name)
     return variable(name, holds, environment, required=required)
 
 
 def variable(name: str, holds: str, environment: Mapping[str, str] | None = None, *, required: bool = True) -> str:
-    """What the environment variable ``name`` holds, without blanks around it; empty if it is not set.
+    """Return the value of the environment variable ``name`` without surrounding blanks; empty if it is not set.
 
-    Raises ConfigError, which never holds the value, for a variable that is not set though it is ``required`` (the
-    message says what it ``holds``), and for a value with a line break, a control character, or a character outside
-    ASCII.
+    Raises ConfigError for a ``required`` variable that is not set, and for a value with a line break, a control
+    character, or a character outside ASCII. The message describes the variable by ``holds`` and never contains the
+    value.
     """
     value = (os.environ if environment is None else environment).get(name, "").strip()
     if not value:

@@ -1,4 +1,4 @@
-"""The one place through which output reaches a terminal: control characters and secrets are removed from it."""
+"""Writes output to the terminal, without control characters and secrets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from csm_core.redaction import without_secrets
 
 ERASE_LINE = "\r\033[K"
 
-# Everything that moves the cursor, changes the terminal, or changes the direction of text; and half surrogate pairs.
+# Characters that move the cursor, control the terminal or change the text direction; and lone surrogates.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """``text`` for people: each control character becomes a blank, line breaks and tabs stay, secrets are hidden."""
+    """Return ``text`` for display: control characters become blanks, line breaks and tabs stay, secrets are hidden."""
     return _UNSAFE.sub(" ", without_secrets(text))
 
 
-def printable(text: str, most: int = 48) -> str:
-    """A value from a source on one line: each control character and line break a blank, at most ``most`` characters."""
+def printable(text: str, max_length: int = 48) -> str:
+    """Return a source value on one line of at most ``max_length`` characters; control characters become blanks."""
     cleaned = "".join(character if character.isprintable() else " " for character in text)
-    return cleaned if len(cleaned) <= most else cleaned[: most - 1] + "…"
+    return cleaned if len(cleaned) <= max_length else cleaned[: max_length - 1] + "…"
 
 
 class CleanStream:
-    """A text stream that cleans what is written to it; everything else is the stream's own."""
+    """A text stream that cleans written text. Other attributes are those of the wrapped stream."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class CleanStream:
         self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
-        # Without a buffer, nothing can be written past this stream.
+        # Without a buffer, no caller can bypass this stream.
         if name == "buffer":
             raise AttributeError(name)
         return getattr(self._stream, name)
@@ -59,7 +59,7 @@ class CleanStream:
 
 @contextmanager
 def clean_output() -> Generator[None]:
-    """Clean what is written to standard output and standard error within the block."""
+    """Clean all text written to standard output and standard error inside the block."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = CleanStream(before[0]), CleanStream(before[1])  # type: ignore[assignment]
     try:
@@ -69,7 +69,7 @@ def clean_output() -> Generator[None]:
 
 
 def write_data(text: str) -> None:
-    """Write data to standard output: unchanged into a file or a pipe, cleaned on a terminal."""
+    """Write data to standard output: unchanged to a file or pipe, cleaned on a terminal."""
     stream: Any = sys.stdout
     if isinstance(stream, CleanStream) and not stream.isatty():
         stream.write_unchanged(text)
@@ -81,18 +81,18 @@ def write_data(text: str) -> None:
 
 
 def write_rewritten_line(text: str, *, end: str = "") -> None:
-    """Write ``text``, cleaned, over the terminal's current line of standard error."""
+    """Replace the current line of standard error with ``text``, cleaned."""
     write_controls(sys.stderr, ERASE_LINE + clean(text) + end)
     sys.stderr.flush()
 
 
 def write_controls(stream: Any, text: str) -> None:
-    """Write text whose control characters are this program's own, such as colours."""
+    """Write text with the program's own control characters, such as colours."""
     (stream.write_unchanged if isinstance(stream, CleanStream) else stream.write)(text)
 
 
 def _encodable(text: str, stream: IO[str]) -> str:
-    """``text`` with what the stream's encoding lacks as escapes, so that writing never fails."""
+    """Return ``text`` with characters that the stream cannot encode as escapes, so that writing never fails."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if encoding.lower().replace("-", "") == "utf8":
         return text

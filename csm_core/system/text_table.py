@@ -1,4 +1,4 @@
-"""Tables and counts as text for people."""
+"""Formats tables and counts as text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 
 def text_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
-    """The rows as lines whose columns are aligned: the columns in ``right`` to the right, the others to the left.
+    """Return the rows as lines with aligned columns: the columns in ``right`` to the right, the others to the left.
 
-    Every row has the same number of cells. Cells are not cleaned; ``csm_core.system.terminal.printable`` does that for
-    text that comes from a source.
+    Every row has the same number of cells. Cells are not cleaned; use ``csm_core.system.terminal.printable`` for text
+    from a source.
     """
     if not rows:
         return []
@@ -24,16 +24,16 @@ def text_table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) ->
 
 
 def counted(count: float, noun: str, plural: str = "") -> str:
-    """A count with its noun: ``1 page``, ``2 pages``, ``1,000 pages``; ``plural`` is given where it is irregular."""
+    """Return a count with its noun: ``1 page``, ``2 pages``, ``1,000 pages``; ``plural`` is for irregular nouns."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
     return f"{number} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def counted_records(count: int, entity: str) -> str:
-    """A count of records of an entity of the contract: ``1 ticket``, ``2 tickets``."""
+    """Return a count of records of an entity: ``1 ticket``, ``2 tickets``."""
     return counted(count, entity.removesuffix("s"), entity)
 
 
 def is_or_are(count: int) -> str:
-    """The verb after a count."""
+    """Return the verb for a count."""
     return "is" if count == 1 else "are"

@@ -1,4 +1,4 @@
-"""YAML of a configuration as plain values. Errors name the place and the key; dates stay text for the model to read."""
+"""Parses the YAML of a configuration. Errors name the position and the key. Dates stay text, for the model to parse."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from csm_core.system.paths import shown
 
 _Path = tuple[str, ...]
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
-# A value that is written once and used through aliases may have as many parts as this.
+# The limit of nodes, aliases included.
 _MAX_NODES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe types without dates: the configuration's own types read them, and name the key in an error."""
+    """YAML's safe types without dates: the configuration models parse dates, with the key in the error."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
@@ -30,11 +30,11 @@ _Loader.add_constructor(_TIMESTAMP, _Loader.construct_yaml_str)
 
 
 def parse_yaml(text: str, origin: str) -> Any:
-    """The value that a YAML text holds; None for an empty one.
+    """Return the value of a YAML text; None for an empty text.
 
     Raises ConfigError, which names ``origin``, line and column, for text that is not YAML, a value that does not parse
-    as its type (with its key), a key that appears twice, aliases that repeat values too often, and a nesting that is
-    too deep.
+    as its type (with its key), a key that appears twice, too many aliases, and too many levels of
+    nesting.
     """
     try:
         loader = _Loader(text)
@@ -59,7 +59,7 @@ def parse_yaml(text: str, origin: str) -> Any:
 
 
 def _require_values(loader: _Loader, root: yaml.Node, origin: str) -> None:
-    """Raise ConfigError for a value that its type cannot hold, such as ``!!int abc``."""
+    """Raise ConfigError for a value that does not match its type, such as ``!!int abc``."""
     count = 0
     for node, path in _nodes(root):
         count += 1
@@ -98,7 +98,7 @@ def _require_distinct_keys(mapping: yaml.MappingNode, path: _Path, origin: str) 
 
 
 def _nodes(root: yaml.Node) -> Iterator[tuple[yaml.Node, _Path]]:
-    """Every node with the keys that lead to it, a node with aliases once for each."""
+    """Yield every node with its path of keys; a node with aliases once for each alias."""
     waiting: list[tuple[yaml.Node, _Path, frozenset[int]]] = [(root, (), frozenset())]
     while waiting:
         node, path, above = waiting.pop()

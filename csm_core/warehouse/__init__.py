@@ -1,4 +1,4 @@
-"""The DuckDB file: opened, locked and filled; SQL models, checks of tables, changes, and the status of days.
+"""The DuckDB file: connections, locks, migrations, SQL models and their checks, late records, and the status of days.
 
-Nothing here knows the configuration, a vendor or Notion.
+No module here uses the configuration, a vendor or Notion.
 """

@@ -1,4 +1,4 @@
-"""Transactions, checked names, and which tables and columns exist."""
+"""Transactions, validated names, and the existing tables and columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
-    """Commit what the block did, or nothing of it."""
+    """Run the block in a transaction; roll back if it raises."""
     connection.execute("begin transaction")
     try:
         yield
@@ -27,7 +27,7 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
 
 
 def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether the schema-qualified table is there."""
+    """Whether the schema-qualified table exists."""
     schema, _, name = table.partition(".")
     found = connection.execute(
         "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? and table_name = ?",
@@ -37,12 +37,12 @@ def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
 
 
 def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether a table, or a table with a condition behind it (``t where ...``), has any row."""
+    """Whether a table, or a table with a condition (``t where ...``), has any row."""
     return connection.execute(f"select 1 from {table} limit 1").fetchone() is not None
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The table's columns, in order."""
+    """Return the names of the table's columns, in order."""
     schema, _, name = table.partition(".")
     found = connection.execute(
         "select column_name from duckdb_columns() where database_name = current_database() "
@@ -53,7 +53,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
 
 
 def identifier(name: str) -> str:
-    """``name`` if it is one of our plain lower-case identifiers; anything else is rejected."""
+    """Return ``name`` if it is a plain lower-case identifier, else raise WarehouseError."""
     if not _IDENTIFIER.match(name):
         message = f"not a table or column name: {name!r}"
         raise WarehouseError(message)

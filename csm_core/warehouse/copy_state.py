@@ -1,7 +1,7 @@
-"""Which days of the marts changed since the published copy was written, and the checksum of that copy.
+"""Tracks the days of marts that changed since the published copy was written, and the checksum of that copy.
 
-``run.changed_marts`` lists the days that each mart was built for, written in the transaction that builds them. Which
-days a copy with another checksum lacks is not known.
+``run.changed_marts`` lists the days built for each mart; the transaction that builds a mart writes them. For a copy
+with another checksum, the missing days are unknown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COPIED_LAYER = "marts"
 
 @dataclass(frozen=True)
 class MartChanges:
-    """What of a mart changed since it was copied: spans of days, both included, or (``whole``) the whole table."""
+    """The changes of a mart since it was copied: inclusive spans of days, or (``whole``) the whole table."""
 
     spans: tuple[tuple[date, date], ...] = ()
     whole: bool = False
@@ -33,23 +33,23 @@ def mark_changed(connection: duckdb.DuckDBPyConnection, mart: str, days: tuple[d
 
 
 def copied_checksum(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """The checksum of the file that was published last; None if there is none, or an earlier version wrote it."""
+    """Return the checksum of the latest published copy; None without a copy, or if an earlier version wrote it."""
     row = connection.execute("select checksum from run.published_copy").fetchone()
     return row[0] if row else None
 
 
 def changed_since_copy(connection: duckdb.DuckDBPyConnection) -> dict[str, MartChanges]:
-    """By mart, what changed since the last copy was published."""
-    found: dict[str, MartChanges] = {}
+    """Return the changes since the latest copy was published, by mart."""
+    changes: dict[str, MartChanges] = {}
     for mart, first, last in connection.execute("from run.changed_marts order by all").fetchall():
-        spans = found.get(mart, MartChanges()).spans
-        whole = first is None or found.get(mart, MartChanges()).whole
-        found[mart] = MartChanges(spans if first is None else (*spans, (first, last)), whole)
-    return found
+        spans = changes.get(mart, MartChanges()).spans
+        whole = first is None or changes.get(mart, MartChanges()).whole
+        changes[mart] = MartChanges(spans if first is None else (*spans, (first, last)), whole)
+    return changes
 
 
 def mark_copied(connection: duckdb.DuckDBPyConnection, checksum: str) -> None:
-    """Record that the copy with this checksum holds every mart as it is now."""
+    """Record that the copy with this checksum has the current state of every mart."""
     connection.execute("delete from run.changed_marts")
     connection.execute("delete from run.published_copy")
     connection.execute("insert into run.published_copy values (?)", [checksum])

@@ -1,4 +1,4 @@
-"""The DuckDB file: opened by one writer at a time, with its bookkeeping tables up to date, and locked for a run."""
+"""Opens the DuckDB file for one writer at a time, applies migrations, and locks the warehouse for a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
 LOCK_PATIENCE = timedelta(minutes=30)
 
-# How DuckDB begins the message of an IOException for a file that another process has open.
+# The start of DuckDB's error message for a file that another process has open.
 _LOCKED = "IO Error: Could not set lock on file "
 
 
 class WarehouseSettings(Protocol):
-    """What a configuration states about its warehouse: the path of the file, and DuckDB's memory limit and threads."""
+    """The warehouse settings of a configuration: the path of the file, and DuckDB's memory limit and threads."""
 
     @property
     def warehouse(self) -> Path:
@@ -38,17 +38,17 @@ class WarehouseSettings(Protocol):
 
     @property
     def memory_limit(self) -> str | None:
-        """Such as 4GB; without one, DuckDB's default."""
+        """The memory limit, such as 4GB; None for DuckDB's default."""
         ...
 
     @property
     def threads(self) -> int | None:
-        """Without a number, DuckDB's default."""
+        """The number of threads; None for DuckDB's default."""
         ...
 
 
 class Warehouse:
-    """One DuckDB file and how it is opened: memory limit, threads, session in UTC, schemas present."""
+    """A DuckDB file and its connection settings: memory limit, threads, and UTC as the time zone."""
 
     def __init__(self, path: Path, *, memory_limit: str | None = None, threads: int | None = None) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class Warehouse:
 
     @classmethod
     def from_config(cls, config: WarehouseSettings) -> Warehouse:
-        """The warehouse that the configuration names."""
+        """Return the warehouse of a configuration."""
         return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads)
 
     @property
@@ -67,16 +67,16 @@ class Warehouse:
 
     @contextmanager
     def connect(self) -> Generator[duckdb.DuckDBPyConnection]:
-        """Open the file for writing, creating it if it is not there, and close it whatever happens.
+        """Open the file for writing, create it if it is missing, and close it at the end.
 
-        Applies the migrations that the file lacks. Waits, with a message, while another process holds the file. Raises
-        WarehouseInputError for a path that is not a DuckDB file, cannot be written, or was upgraded by a newer version;
-        WarehouseError if the other process keeps the file open or a migration fails.
+        Applies pending migrations. Waits, with a message, while another process has the file open. Raises
+        WarehouseInputError for a path that is not a DuckDB file, is not writable, or was upgraded by a newer version;
+        WarehouseError if the other process does not close the file or a migration fails.
         """
         connection = self._open()
         try:
             connection.execute("set timezone = 'UTC'")
-            # Its progress bar would mix with ours.
+            # DuckDB's progress bar would overlap with the progress of the run.
             connection.execute("set enable_progress_bar = false")
             upgrade(connection)
             yield connection
@@ -85,18 +85,19 @@ class Warehouse:
 
     @contextmanager
     def run_lock(self) -> Generator[None]:
-        """Keep other runs away for as long as a whole run takes; waits, with a message, for one that is going on.
+        """Hold the lock of a whole run; waits, with a message, while another run is in progress.
 
-        A run opens the file again at every step. Between two steps another run would find a partial day and publish
-        it. The lock is on the warehouse's folder: it leaves no file behind, and ends with the process.
+        A run opens the file once per step. Without the lock, another run could publish a partial day between two
+        steps. The lock is on the warehouse's folder: it leaves no file behind, and the system releases it when the
+        process ends.
         """
         with ExitStack() as stack:
             try:
                 self._make_folder()
-                waiting = WaitingMessage(self.path, "another run is going on")
+                waiting = WaitingMessage(self.path, "another run is in progress")
                 stack.enter_context(folder_lock(self.path.parent, waiting))
             except (WarehouseInputError, OSError):
-                # Opening the file gives the error of its folder.
+                # Opening the file reports the error of its folder.
                 pass
             else:
                 if restore_swap.in_progress(self.path.parent):
@@ -111,20 +112,20 @@ class Warehouse:
         home = self.path.parent
         waiting = WaitingMessage(self.path, "a restore is in progress")
         while restore_swap.in_progress(home):
-            with folder_lock_if_free(home) as held:
-                if held and restore_swap.in_progress(home):
+            with folder_lock_if_free(home) as is_locked:
+                if is_locked and restore_swap.in_progress(home):
                     restore_swap.complete(home)
                     return
             waiting()
             time.sleep(0.05)
 
     def at(self, path: Path) -> Warehouse:
-        """Another file, opened with the same limits."""
+        """Return the warehouse of another file with the same limits."""
         return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads)
 
     @contextmanager
     def open_read_only(self) -> Generator[duckdb.DuckDBPyConnection | None]:
-        """Open the file for reading, without waiting: None if there is none yet or a run is writing to it.
+        """Open the file for reading, without waiting: None if the file does not exist or a run is writing to it.
 
         Raises WarehouseInputError if the file was upgraded by a newer version.
         """
@@ -163,7 +164,7 @@ class Warehouse:
                     connection = duckdb.connect(str(self.path), config=options)
                     if created:
                         give_group(self.path)
-                    # What a killed process spilled: nobody but the writer, which is us now, has anything there.
+                    # Temporary files of a killed process: only the writer, which is now this process, uses the folder.
                     shutil.rmtree(spill, ignore_errors=True)
                     return connection
         except duckdb.Error as error:
@@ -176,7 +177,7 @@ class Warehouse:
             first_line = str(error).splitlines()[0]
             message = (
                 f"the warehouse {self.path} cannot be opened: {first_line}. "
-                "Give another path under `warehouse:` in csm.yaml, or restore the file from a backup."
+                "Set another path under `warehouse:` in csm.yaml, or restore the file from a backup."
             )
             raise WarehouseInputError(message) from None
         raise AssertionError(self.path)  # Retrying either returns from its body or raises
@@ -185,26 +186,26 @@ class Warehouse:
         try:
             make_folder(self.path.parent)
         except OSError as error:
-            message = f"the warehouse folder {self.path.parent} cannot be made: {error.strerror}"
+            message = f"the warehouse folder {self.path.parent} cannot be created: {error.strerror}"
             raise WarehouseInputError(message) from None
 
 
 def _is_locked(error: BaseException) -> bool:
-    # The beginning only: the rest of the message quotes the path, which may contain any word.
+    # Only the start is compared: the rest of the message contains the path.
     return isinstance(error, duckdb.IOException) and str(error).startswith(_LOCKED)
 
 
 class WaitingMessage:
-    """Logs once, and then every ten seconds, that the process waits for another one."""
+    """Logs, at most every ten seconds, that the process is waiting for another process."""
 
     def __init__(self, path: Path, why: str) -> None:
         self._path = path
         self._why = why
-        self._said: datetime | None = None
+        self._logged_at: datetime | None = None
 
     def __call__(self, _state: object = None) -> None:
-        """Log the message, unless it was logged within the last ten seconds."""
+        """Log the message, unless it was logged in the last ten seconds."""
         now = datetime.now(UTC)
-        if self._said is None or now - self._said > timedelta(seconds=10):
-            self._said = now
+        if self._logged_at is None or now - self._logged_at > timedelta(seconds=10):
+            self._logged_at = now
             get_logger(__name__).warning(f"waiting for the warehouse: {self._why}", warehouse=str(self._path))

@@ -1,15 +1,15 @@
 """The status of every scored day: building, complete, held or accepted; and which days count.
 
-A day is ``building`` from the moment that a run begins to replace its signals or scores, ``held`` when a check of the
-portfolio fails, and ``complete`` (or ``accepted``, when a person accepted the failed checks) when everything that is
-built from its scores has been built. A run that is killed or fails leaves the day ``building``. Complete and accepted
-days count; within a run, so do its own days from the moment that their checks have passed.
+A day is ``building`` once a run starts to replace its signals or scores, ``held`` if a portfolio check fails, and
+``complete`` once everything that depends on its scores has been built, or ``accepted`` if a user accepted the failed
+checks. A killed or failed run leaves the day ``building``. Complete and accepted days count; within a run, its own days
+count once their checks have passed.
 
-``run.days_status`` holds the statuses, ``run.uncounted_days`` the days that do not count, for the SQL models. A scored
-day without a status was scored by a version that had none: it is complete if ``marts.csm_portfolio_daily``, which is
-built behind the checks, has the day, else ``building``. The published copy has ``marts.csm_days``
-instead, and holds only days that count. This module only keeps the statuses; ``csm_core.days.finished_days`` builds
-what depends on them.
+``run.days_status`` has the statuses; ``run.uncounted_days`` has the days that do not count, for the SQL models. A
+scored day without a status is from a version without statuses: it is complete if ``marts.csm_portfolio_daily``, which
+is built after the checks, has the day, else ``building``. The published copy has ``marts.csm_days`` instead, and only
+days that count. This module only stores the statuses; ``csm_core.days.finished_days`` builds the models that depend on
+them.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ STATUS_TABLE = "run.days_status"
 UNCOUNTED_TABLE = "run.uncounted_days"
 DAYS_TABLE = "marts.csm_days"
 SCORES_TABLE = "marts.csm_health_scores"
-# Built from the scores when the checks of the portfolio have passed.
-BEHIND_CHECKS_TABLE = "marts.csm_portfolio_daily"
+# Built from the scores after the portfolio checks have passed.
+AFTER_CHECKS_TABLE = "marts.csm_portfolio_daily"
 
 _COLUMNS = "as_of_date, status, failed_checks, message, accepted_by"
 
 
 @dataclass(frozen=True)
 class DayStatus:
-    """A day's status. ``failed_checks`` are those of a held or accepted day, ``message`` what they found."""
+    """A day's status. ``failed_checks`` and their ``message`` are set for held and accepted days."""
 
     day: date
     status: str
@@ -49,21 +49,21 @@ class DayStatus:
 
     @property
     def counts(self) -> bool:
-        """Whether readers see the day."""
+        """Whether the day counts, so that readers see it."""
         return self.status in COUNTED
 
     def text(self) -> str:
-        """The status for a person, without what to do."""
+        """Return the status as text, without advice."""
         if self.status == HELD:
             return f"{self.day} is held by {', '.join(self.failed_checks)}"
         if self.status == BUILDING:
-            return f"{self.day} is unfinished: a run of it is in progress, or failed"
+            return f"{self.day} is unfinished: its run is in progress or failed"
         if self.status == ACCEPTED:
             return f"{self.day} is accepted by {self.accepted_by} (failed: {', '.join(self.failed_checks)})"
         return f"{self.day} is complete"
 
     def advice(self) -> str:
-        """The command that makes a day count that does not."""
+        """Return the command that completes the day."""
         rebuild = f"csm run --as-of {self.day}"
         if self.status == HELD:
             accept = " ".join(f"--accept {name}" for name in self.failed_checks)
@@ -78,7 +78,7 @@ class DayStatus:
 
 
 def statuses(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
-    """The status of every scored day, in order. Works on a read-only connection, and on the published copy."""
+    """Return the status of every scored day, in order. Works read-only, and on the published copy."""
     table = next((one for one in (STATUS_TABLE, DAYS_TABLE) if table_exists(connection, one)), None)
     rows: list[Any] = connection.execute(f"select {_COLUMNS} from {table}").fetchall() if table else []
     found = {row[0]: _status(row) for row in rows}
@@ -92,18 +92,18 @@ def statuses(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
 
 
 def listed(connection: duckdb.DuckDBPyConnection) -> dict[date, DayStatus]:
-    """What ``marts.csm_days`` lists, in order: the statuses when it was built."""
+    """Return the statuses in ``marts.csm_days``, in order, as of its latest build."""
     rows: list[Any] = connection.execute(f"select {_COLUMNS} from {DAYS_TABLE} order by as_of_date").fetchall()
     return {row[0]: _status(row) for row in rows}
 
 
 def status_of(connection: duckdb.DuckDBPyConnection, day: date) -> DayStatus | None:
-    """The status of a day; None if it has not been scored."""
+    """Return the status of a day; None if the day has not been scored."""
     return statuses(connection).get(day)
 
 
 def newest_counted_day(connection: duckdb.DuckDBPyConnection) -> date | None:
-    """The newest complete or accepted day; None if there is none."""
+    """Return the newest complete or accepted day; None without one."""
     if not table_exists(connection, SCORES_TABLE):
         return None
     row = connection.execute(f"select max(as_of_date) from {SCORES_TABLE} where {counted_sql(connection)}").fetchone()
@@ -111,7 +111,7 @@ def newest_counted_day(connection: duckdb.DuckDBPyConnection) -> date | None:
 
 
 def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
-    """A SQL condition: the day in ``column`` is complete or accepted."""
+    """Return a SQL condition: the day in ``column`` is complete or accepted."""
     if not table_exists(connection, STATUS_TABLE):
         return _finished_before_statuses_sql(connection, column)
     uncounted = f"select as_of_date from {STATUS_TABLE} where status not in ('{COMPLETE}', '{ACCEPTED}')"
@@ -119,28 +119,28 @@ def counted_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date
 
 
 def buildable_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
-    """A SQL condition: the day in ``column`` counts for the models of the run that is in progress."""
+    """Return a SQL condition: the day in ``column`` counts for the models of the current run."""
     if not table_exists(connection, UNCOUNTED_TABLE):
         return counted_sql(connection, column)
     return f"{column} not in (select as_of_date from {UNCOUNTED_TABLE})"
 
 
 def _finished_before_statuses_sql(connection: duckdb.DuckDBPyConnection, column: str = "as_of_date") -> str:
-    """A SQL condition for days without a status: the checks of the day in ``column`` had passed."""
-    if not table_exists(connection, BEHIND_CHECKS_TABLE):
+    """Return a SQL condition for days without a status: the checks of the day in ``column`` passed."""
+    if not table_exists(connection, AFTER_CHECKS_TABLE):
         return "true"
-    return f"{column} in (select as_of_date from {BEHIND_CHECKS_TABLE})"
+    return f"{column} in (select as_of_date from {AFTER_CHECKS_TABLE})"
 
 
 def require_counted(connection: duckdb.DuckDBPyConnection, day: date) -> None:
     """Raise InputError for a day that is held or unfinished: its status, the failed checks, and the command."""
-    found = status_of(connection, day)
-    if found and not found.counts:
-        raise InputError(_with_advice(found))
+    status = status_of(connection, day)
+    if status and not status.counts:
+        raise InputError(_with_advice(status))
 
 
 def require_scored(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Raise InputError for a day that is not scored, held or unfinished, with what to do."""
+    """Raise InputError, with advice, for a day that is held, unfinished or not scored."""
     require_counted(connection, day)
     if status_of(connection, day) is None:
         message = f"{day} is not scored: csm run --as-of {day} scores it"
@@ -148,7 +148,7 @@ def require_scored(connection: duckdb.DuckDBPyConnection, day: date) -> None:
 
 
 def require_newest(connection: duckdb.DuckDBPyConnection) -> date:
-    """The newest complete or accepted day. Raises InputError if there is none, with the reason."""
+    """Return the newest complete or accepted day. Raises InputError, with the reason, without one."""
     newest = newest_counted_day(connection)
     if newest is not None:
         return newest
@@ -156,15 +156,15 @@ def require_newest(connection: duckdb.DuckDBPyConnection) -> date:
 
 
 def no_complete_day(connection: duckdb.DuckDBPyConnection) -> InputError:
-    """The error for a warehouse without a complete or accepted day, with the reason."""
-    known = [one for one in statuses(connection).values() if not one.counts]
-    if known:
-        return InputError(f"no day is complete yet: {_with_advice(known[-1])}")
+    """Return the error for a warehouse without a complete or accepted day, with the reason."""
+    uncounted = [one for one in statuses(connection).values() if not one.counts]
+    if uncounted:
+        return InputError(f"no day is complete yet: {_with_advice(uncounted[-1])}")
     return InputError("nothing is scored yet: `csm run` scores a day")
 
 
 def newer_uncounted(connection: duckdb.DuckDBPyConnection, day: date) -> list[DayStatus]:
-    """The held and unfinished days after ``day``."""
+    """Return the held and unfinished days after ``day``."""
     return [one for one in statuses(connection).values() if one.day > day and not one.counts]
 
 
@@ -181,9 +181,9 @@ def _status(row: Sequence[Any]) -> DayStatus:
 
 
 def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], run_id: str) -> None:
-    """Note that a run begins to replace the signals or scores of some days, before the first of them is replaced.
+    """Record that a run starts to replace the signals or scores of these days. Call it before the first change.
 
-    What an earlier run found remains known: a day that was held or accepted is checked again by this run.
+    The failed checks of an earlier run are kept: this run checks a held or accepted day again.
     """
     forget_passed_days(connection, run_id)
     span: dict[str, Any] = {"first": days[0], "last": days[1]}
@@ -200,13 +200,13 @@ def begin_days(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], r
 
 
 def count_only_days_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Let the models of a run read no day that another run left unfinished; that run can still go on with it."""
+    """Hide the unfinished days of other runs from the models of a run; those runs can still resume their days."""
     with transaction(connection):
         _list_uncounted(connection, run_id)
 
 
 def forget_passed_days(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:
-    """Let no day count that another run than this one (None: any run) left unfinished after its checks passed."""
+    """Stop counting days that another run (with None: any run) left unfinished after their checks passed."""
     with transaction(connection):
         connection.execute(
             f"update {STATUS_TABLE} set checks_passed = false where status in ('{BUILDING}', '{HELD}') "
@@ -217,7 +217,7 @@ def forget_passed_days(connection: duckdb.DuckDBPyConnection, run_id: str | None
 
 
 def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date, DayStatus]:
-    """The days that a run is building or has held, with what was found of them before."""
+    """Return the days that a run is building or has held, with the results of earlier checks."""
     rows: list[Any] = connection.execute(
         f"select {_COLUMNS} from {STATUS_TABLE} where run_id = ? and status in ('{BUILDING}', '{HELD}') "
         "order by as_of_date",
@@ -227,7 +227,7 @@ def days_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[date
 
 
 def passed_days(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[date]:
-    """The days that a run is building and whose checks passed."""
+    """Return the days of a run that have passed their checks and are not yet complete."""
     return [
         day
         for (day,) in connection.execute(
@@ -244,7 +244,7 @@ def pass_days(
     failed: Mapping[str, str] | None = None,
     accepted_by: str | None = None,
 ) -> None:
-    """Let what depends on the scores of some days be built: their checks passed, or ``failed`` ones are accepted."""
+    """Allow the models that depend on the scores of these days: all checks passed, or ``failed`` ones are accepted."""
     with transaction(connection):
         connection.execute(
             f"update {STATUS_TABLE} set checks_passed = true, failed_checks = $failed, message = $message, "
@@ -261,7 +261,7 @@ def pass_days(
 
 
 def hold_day(connection: duckdb.DuckDBPyConnection, day: date, failed: Mapping[str, str]) -> None:
-    """Hold a day for its failed checks (name: what was found)."""
+    """Hold a day for its failed checks, given as name and message."""
     with transaction(connection):
         connection.execute(
             f"update {STATUS_TABLE} set status = '{HELD}', checks_passed = false, failed_checks = $failed, "
@@ -272,7 +272,7 @@ def hold_day(connection: duckdb.DuckDBPyConnection, day: date, failed: Mapping[s
 
 
 def finish_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> None:
-    """Make days whose checks passed complete, those with accepted checks accepted."""
+    """Set days that passed their checks to complete, or to accepted if failed checks were accepted."""
     with transaction(connection):
         connection.execute(
             f"update {STATUS_TABLE} set status = case when accepted_by is null then '{COMPLETE}' "
@@ -284,7 +284,7 @@ def finish_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> 
 
 
 def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, date]]) -> None:
-    """Bring the list of uncounted days up to date, and note that the published copy lacks what has changed."""
+    """Update the list of uncounted days, and mark the changed days for the published copy."""
     _list_uncounted(connection)
     if not spans:
         return
@@ -300,7 +300,7 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
 
 
 def _list_uncounted(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:
-    """Fill the list of uncounted days. With ``run_id``, only that run's days count when their checks have passed."""
+    """Fill the list of uncounted days. With ``run_id``, only days of that run count after their checks passed."""
     connection.execute(f"delete from {UNCOUNTED_TABLE}")
     connection.execute(
         f"insert into {UNCOUNTED_TABLE} select as_of_date from {STATUS_TABLE} "

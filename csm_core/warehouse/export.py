@@ -1,4 +1,4 @@
-"""A SELECT written to a file that a person opens: CSV that no spreadsheet runs, JSON lines, or Parquet."""
+"""Exports a SELECT to CSV (safe for spreadsheets), JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ EXPORT_FORMATS = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 
 
 def require_writable(path: Path) -> None:
-    """Raise InputError for a name that states no known format, or a folder that is not there."""
+    """Raise InputError for a file name without a known format, or a folder that does not exist."""
     if path.suffix.lower() not in EXPORT_FORMATS:
-        message = f"{path}: the name does not state a known format; use one of {', '.join(EXPORT_FORMATS)}"
+        message = f"{path}: unknown file format; expected one of {', '.join(EXPORT_FORMATS)}"
         raise InputError(message)
     if not path.parent.is_dir():
-        message = f"{path.parent}: not a folder; make it first, or give another path"
+        message = f"{path.parent}: the folder does not exist; create it first, or choose another path"
         raise InputError(message)
 
 
 def write_export(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]], origin: str, path: Path
 ) -> int:
-    """Write text columns, given as (name, expression), of ``origin`` (a FROM clause and what follows) to a file.
+    """Write text columns, given as (name, expression), of ``origin`` (a FROM clause with its conditions) to a file.
 
-    Returns the number of rows. In CSV, text that a spreadsheet would run is escaped (``spreadsheet_text``).
-    Raises InputError where the file cannot be written; one that is there is replaced when the new one is complete.
+    Returns the number of rows. In CSV, text that a spreadsheet would run as a formula is escaped
+    (``spreadsheet_text``). An existing file is replaced once the new file is complete. Raises InputError if the file
+    cannot be written.
     """
     require_writable(path)
     form = EXPORT_FORMATS[path.suffix.lower()]

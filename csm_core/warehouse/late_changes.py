@@ -1,12 +1,12 @@
-"""Late records: what arrived after the days that it touches had been materialised, and which days still lack it.
+"""Tracks late records, which arrive after the days that they touch were materialised, and the days that lack them.
 
-The gate notes every record that comes out new, changed or gone and touches a day that has been materialised, in
-``run.late_records``. Every model that is built notes in ``run.model_marks`` up to which of those changes its days are
-complete. Both are written in the transaction that does the work, so whatever a killed run did not get to is still
-known as lacking, and the next run takes it up.
+The gate writes every new, changed or removed record that touches a materialised day to ``run.late_records``. Each model
+build writes a watermark per day to ``run.model_marks``: the number of the latest change that the day includes. Both are
+written in the transaction of the change or build, so after a killed run the missing changes are still recorded, and the
+next run includes them.
 
-A day of a model lacks a change if the change touches that day or one before it (windows reach back), belongs to an
-entity that the model reads, directly or through other models, and came after the day was built.
+A day of a model is stale if a change with a number above its watermark touches that day or an earlier one (windows look
+back), and belongs to an entity that the model reads, directly or through other models.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _READS = """
     )
 """
 _IS_READ = f"reads.model = marks.model and starts_with(reads.input, '{_STAGED}')"
-_IS_LACKING = (
+_IS_MISSING = (
     f"late.entity = replace(reads.input, '{_STAGED}', '') and late.change_id > marks.change_id "
     "and (marks.as_of_date is null or late.touched_day <= marks.as_of_date)"
 )
 _WITH_INPUTS = "(marks.model = $model or marks.model in (select input from run.model_inputs where model = $model))"
 _IN_REACH = "(marks.as_of_date is null or marks.as_of_date >= $reach and marks.as_of_date < $day)"
-# Lacking: a model's day (null: the whole table), how far it is complete, and each change that it does not hold.
-_LACKING = f"""
+# Missing: a day of a model (null: the whole table), its watermark, and each change that it does not include.
+_MISSING = f"""
     {_READS},
-    lacking as (
-        select marks.model, marks.as_of_date, marks.change_id as complete_to,
+    missing as (
+        select marks.model, marks.as_of_date, marks.change_id as watermark,
             late.change_id, late.entity, late.touched_day, late.records
         from run.model_marks as marks
         inner join reads on {_IS_READ}
-        inner join run.late_records as late on {_IS_LACKING}
+        inner join run.late_records as late on {_IS_MISSING}
         where {{scope}}
     )
 """
@@ -55,7 +55,7 @@ _LACKING = f"""
 
 @dataclass(frozen=True, order=True)
 class LateRecords:
-    """So many records of an entity that touch a day and arrived after it had been materialised."""
+    """The number of records of an entity that touch a day and arrived after it was materialised."""
 
     entity: str
     day: date
@@ -64,23 +64,23 @@ class LateRecords:
 
 @dataclass(frozen=True)
 class TouchedDays:
-    """The materialised days before a day that lack late records, apart by what a daily run of that day does to them.
+    """The materialised days before a day that lack late records, split by whether the daily run rebuilds them.
 
-    ``within``: days that its run materialises again, at most ``late_arrival_days`` back. ``beyond``: days that it
-    leaves as they are; they need a run of their own. Each with the records that are lacking there. ``newest_change``
-    is the number of the last change among them, and grows with every later one.
+    ``within``: days that the run of the day rebuilds, at most ``late_arrival_days`` back. ``beyond``: days that it does
+    not change; they need a separate run. Each has its missing records. ``newest_change`` is the number of the latest of
+    these changes, and increases with every later one.
     """
 
     within: tuple[date, ...] = ()
     within_records: tuple[LateRecords, ...] = ()
     beyond: tuple[date, ...] = ()
     beyond_records: tuple[LateRecords, ...] = ()
-    # Which change came last says nothing of which days lack what.
+    # Two results with the same days and records are equal.
     newest_change: int = field(default=0, compare=False)
 
     @property
     def days(self) -> tuple[date, ...]:
-        """All of them, in order."""
+        """Return all days, in order."""
         return tuple(sorted((*self.within, *self.beyond)))
 
     def __bool__(self) -> bool:
@@ -94,62 +94,61 @@ def days_touched_by_late_records(
     *,
     table: str = SCORES_TABLE,
 ) -> TouchedDays:
-    """The days before ``as_of`` whose rows in ``table`` (schema-qualified) lack records that were staged since.
+    """Return the days before ``as_of`` that lack staged records in ``table`` (schema-qualified).
 
-    Only records that have been staged are known: load and stage first. A record dated within ``late_arrival_days``
-    before ``as_of`` is one for the daily run of ``as_of``; an older one is not, nor are days for it alone. Reads only;
-    a warehouse in which nothing has been materialised has no such days.
+    Only staged records count: load and stage first. The daily run of ``as_of`` includes records dated within
+    ``late_arrival_days`` before ``as_of``, and not older ones. Read-only; empty if nothing has been materialised.
     """
     if not _is_prepared(connection):
         return TouchedDays()
     reach = as_of - timedelta(days=late_arrival_days)
-    found: list[Any] = connection.execute(
-        f"{_LACKING.format(scope=_WITH_INPUTS)} "
-        "select distinct as_of_date, touched_day, entity, change_id, records from lacking "
+    missing: list[Any] = connection.execute(
+        f"{_MISSING.format(scope=_WITH_INPUTS)} "
+        "select distinct as_of_date, touched_day, entity, change_id, records from missing "
         "where model = $model and as_of_date < $as_of order by all",
         {"model": table, "as_of": as_of},
     ).fetchall()
-    near = [row for row in found if row[1] >= reach]
-    within = {row[0] for row in near}
-    far = [row for row in found if row[0] not in within]
+    recent = [row for row in missing if row[1] >= reach]
+    within = {row[0] for row in recent}
+    older = [row for row in missing if row[0] not in within]
     return TouchedDays(
         tuple(sorted(within)),
-        _summed(near),
-        tuple(sorted({row[0] for row in far})),
-        _summed(far),
-        max((row[3] for row in found), default=0),
+        _summed(recent),
+        tuple(sorted({row[0] for row in older})),
+        _summed(older),
+        max((row[3] for row in missing), default=0),
     )
 
 
 def days_to_materialise(
     connection: duckdb.DuckDBPyConnection, table: str, days: tuple[date, date], late_arrival_days: int
 ) -> tuple[tuple[date, date], tuple[LateRecords, ...]]:
-    """The days that a run of ``days`` materialises of a table, late records taken up, and those records.
+    """Return the days of a table that a run of ``days`` materialises, and the late records that this includes.
 
-    A run of one day goes back to the first of the ``late_arrival_days`` before it that lacks a record dated in them,
-    and takes up whatever else that day lacks; a range is materialised as it was asked for. Days that an input lacks as
-    well are left to a run that builds the input first.
+    A run of one day starts with the earliest of the ``late_arrival_days`` before it that lacks a record dated in this
+    window, and includes all other missing records of these days. A run of a range materialises exactly that range. Days
+    whose input is also stale are left to a run that builds the input first.
     """
     first, last = days
     if first != last or not _is_prepared(connection):
         return days, ()
-    found: list[Any] = connection.execute(
-        f"{_LACKING.format(scope=_IN_REACH)}, "
-        "near as (select distinct as_of_date from lacking where touched_day >= $reach), "
-        "inputs as (select as_of_date, touched_day from lacking "
+    missing: list[Any] = connection.execute(
+        f"{_MISSING.format(scope=_IN_REACH)}, "
+        "recent as (select distinct as_of_date from missing where touched_day >= $reach), "
+        "inputs as (select as_of_date, touched_day from missing "
         "where model in (select input from run.model_inputs where model = $model)) "
-        "select distinct as_of_date, touched_day, entity, change_id, records from lacking "
-        "where model = $model and as_of_date in (select as_of_date from near) and not exists (select 1 from inputs "
-        "where inputs.as_of_date is null and inputs.touched_day <= lacking.as_of_date "
-        "or inputs.as_of_date = lacking.as_of_date) order by all",
+        "select distinct as_of_date, touched_day, entity, change_id, records from missing "
+        "where model = $model and as_of_date in (select as_of_date from recent) and not exists (select 1 from inputs "
+        "where inputs.as_of_date is null and inputs.touched_day <= missing.as_of_date "
+        "or inputs.as_of_date = missing.as_of_date) order by all",
         {"model": table, "day": last, "reach": last - timedelta(days=late_arrival_days)},
     ).fetchall()
-    if not found:
+    if not missing:
         return days, ()
-    return (found[0][0], last), _summed(found)
+    return (missing[0][0], last), _summed(missing)
 
 
-def note_changes(
+def record_changes(
     connection: duckdb.DuckDBPyConnection,
     entity: Entity,
     before: str,
@@ -157,13 +156,14 @@ def note_changes(
     staged_at: datetime,
     days: Sequence[date] | None = None,
 ) -> None:
-    """Note which materialised days differ between two tables of the entity's staged columns.
+    """Record which materialised days differ between two tables of the entity's staged columns.
 
-    A record that is new or gone touches the day that dates it. One that has changed touches the first day from which
-    the two differ: a ticket solved since, the day on which it was solved. In a list of what there is now (``accounts``
-    and ``features``: their dates may be missing) only dates count; another plan or owner holds from the next run on.
+    A new or removed record touches its own date. A changed record touches the first day on which the two versions
+    differ: for a ticket that has been solved, the day on which it was solved. In lists of the current state
+    (``accounts`` and ``features``, whose dates may be missing) only dates count; a new plan or owner applies from the
+    next run.
 
-    ``days`` are the only ones on which records can differ, where that is known; for a table too large to compare whole.
+    ``days``, if given, are the only days on which records can differ; this avoids comparing a large table.
     """
     row = connection.execute("select max(as_of_date), max(change_id) from run.model_marks").fetchone()
     if row is None or row[0] is None:
@@ -175,11 +175,11 @@ def note_changes(
             return
         within = f"where cast({entity.dated_by.name} as date) in (select unnest(cast($days as date[])))"
         before, after = f"(from {before} {within})", f"(from {after} {within})"
-    noted = connection.execute("select coalesce(max(change_id), 0) from run.late_records").fetchone()
+    latest = connection.execute("select coalesce(max(change_id), 0) from run.late_records").fetchone()
     key = entity.key
     columns = ", ".join(f"{{0}}.{name}" for name in entity.column_names)
     values: dict[str, Any] = {
-        "change_id": max(marked, noted[0] if noted else 0) + 1,
+        "change_id": max(marked, latest[0] if latest else 0) + 1,
         "entity": entity.name,
         "staged_at": staged_at.replace(tzinfo=None),
         "last": last_materialised,
@@ -202,24 +202,24 @@ def note_changes(
         values,
     ).fetchone()
     if inserted and inserted[0]:
-        _forget_what_all_hold(connection)
+        _delete_included_changes(connection)
 
 
 def days_built(connection: duckdb.DuckDBPyConnection, table: str, days: tuple[date, date]) -> frozenset[date]:
-    """Which of ``days`` (the first and the last of them) a partitioned table has been built for."""
-    found: list[Any] = connection.execute(
+    """Return the days of a span (first and last day) for which a partitioned table has been built."""
+    rows: list[Any] = connection.execute(
         "select as_of_date from run.model_marks where model = ? and as_of_date between ? and ?", [table, *days]
     ).fetchall()
-    return frozenset(day for (day,) in found)
+    return frozenset(day for (day,) in rows)
 
 
-def mark_built(
+def record_watermarks(
     connection: duckdb.DuckDBPyConnection, table: str, inputs: Iterable[str], days: tuple[date, date] | None
 ) -> None:
-    """Note that the days of a table (None: the whole of it) have been built from its inputs as they are now.
+    """Record that the days of a table (None: the whole table) were built from the current state of its inputs.
 
-    A day that was built from an input which lacks a change lacks it as well. Changes of what the table does not read
-    have no part in it: whether they were noted before it was built or after, the mark is the same.
+    A day built from a stale input is also stale. Changes of entities that the table does not read do not affect its
+    watermark.
     """
     connection.execute("delete from run.model_inputs where model = ?", [table])
     connection.execute(
@@ -238,16 +238,16 @@ def mark_built(
     connection.execute(
         f"""
         insert into run.model_marks
-        {_LACKING.format(scope=_WITH_INPUTS)},
+        {_MISSING.format(scope=_WITH_INPUTS)},
         now_at as (
             select coalesce(max(late.change_id), 0) as change_id
             from run.late_records as late
             inner join reads on reads.model = $model and reads.input = '{_STAGED}' || late.entity
         )
         select $model, built.as_of_date, least(
-            any_value(now_at.change_id), coalesce(min(inputs.complete_to), any_value(now_at.change_id)))
+            any_value(now_at.change_id), coalesce(min(inputs.watermark), any_value(now_at.change_id)))
         from ({built}) as built cross join now_at
-        left join lacking as inputs
+        left join missing as inputs
             on inputs.model <> $model
             and (built.as_of_date is null or inputs.touched_day <= built.as_of_date)
             and (inputs.as_of_date is null or built.as_of_date is null or inputs.as_of_date = built.as_of_date)
@@ -259,23 +259,23 @@ def mark_built(
 
 
 def late_text(days: tuple[date, date], records: Sequence[LateRecords]) -> str:
-    """What a person is told of days that were materialised again, given as first and last, and for which records."""
-    return f"{_counted(records)} arrived after the day had been run; {span_text(days)} materialised again"
+    """Return the message about rebuilt days (first and last) and the late records that they now include."""
+    return f"{_counted(records)} arrived after the day was processed; {span_text(days)} rebuilt"
 
 
-def lacking_text(lacking: TouchedDays, as_of: date, late_arrival_days: int) -> str:
-    """What a person is told of days that were left as they are, with the command that brings them up to date."""
-    older = f", more than late_arrival_days ({late_arrival_days}) before {as_of}" if lacking.beyond else ""
-    first, last = lacking.days[0], lacking.days[-1]
+def stale_days_text(stale: TouchedDays, as_of: date, late_arrival_days: int) -> str:
+    """Return the message about days that lack late records, with the command that rebuilds them."""
+    older = f", more than late_arrival_days ({late_arrival_days}) before {as_of}" if stale.beyond else ""
+    first, last = stale.days[0], stale.days[-1]
     return (
-        f"{_counted((*lacking.within_records, *lacking.beyond_records))} arrived after the day had been run{older}; "
-        f"they are kept, and {span_text((first, last))} still lacking them. To take them up: "
+        f"{_counted((*stale.within_records, *stale.beyond_records))} arrived after the day was processed{older}. "
+        f"They are stored, but not yet included in {span_text((first, last))}. To include them: "
         f"csm run --from {first} --to {last} --no-publish"
     )
 
 
 def span_text(days: tuple[date, date]) -> str:
-    """First and last day for a person."""
+    """Return a span of days as text."""
     return str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
 
 
@@ -289,7 +289,7 @@ def _counted(records: Sequence[LateRecords]) -> str:
 
 
 def _moments(entity: Entity) -> list[str]:
-    """SQL of the instants from which two versions of a record differ, the earliest of which counts; nulls are none."""
+    """Return SQL expressions for the times from which two versions of a record differ. The earliest counts."""
     dated = entity.dated_by
     moments = [
         f"case when earlier.{name} is distinct from later.{name} then least(earlier.{name}, later.{name}) end"
@@ -305,17 +305,17 @@ def _moments(entity: Entity) -> list[str]:
     return moments
 
 
-def _forget_what_all_hold(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop the notes that no day built so far lacks: they would only be looked through for nothing."""
+def _delete_included_changes(connection: duckdb.DuckDBPyConnection) -> None:
+    """Delete the changes that every built day already includes."""
     connection.execute(
         f"delete from run.late_records where (change_id, touched_day) not in ({_READS} "
         "select (late.change_id, late.touched_day) from run.model_marks as marks "
-        f"inner join reads on {_IS_READ} inner join run.late_records as late on {_IS_LACKING})"
+        f"inner join reads on {_IS_READ} inner join run.late_records as late on {_IS_MISSING})"
     )
 
 
-def _summed(found: Iterable[Any]) -> tuple[LateRecords, ...]:
-    changes = {(entity, touched, change): records for _, touched, entity, change, records in found}
+def _summed(missing: Iterable[Any]) -> tuple[LateRecords, ...]:
+    changes = {(entity, touched, change): records for _, touched, entity, change, records in missing}
     totals: dict[tuple[str, date], int] = {}
     for (entity, touched, _), records in changes.items():
         totals[entity, touched] = totals.get((entity, touched), 0) + records

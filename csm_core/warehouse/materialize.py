@@ -1,7 +1,7 @@
-"""Models materialised in the warehouse: the days of a run, queued days or a whole table, each in one transaction.
+"""Materialises models: the days of a run, queued days or a whole table, each in one transaction.
 
-If the process is killed at any instant, the file holds what it held before, and the same run again gives the same
-result as an undisturbed one.
+If the process is killed, the warehouse keeps its previous state, and repeating the run has the same result as an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import duckdb
 from csm_core.errors import WarehouseError
 from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
-from csm_core.warehouse.late_changes import mark_built
+from csm_core.warehouse.late_changes import record_watermarks
 from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_select
 from csm_core.warehouse.previous_names import show_previous_names
 from csm_core.warehouse.text_macros import create_macros
 
-# Bounds of an empty range: the days of a roll-up without queued days.
+# The bounds of an empty range, for a rollup without queued days.
 _NO_DAY = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What building a model did: rows that its days (or the whole table) now hold, and seconds taken.
+    """The result of building a model: the row count of the built days (or the whole table), and the duration.
 
-    ``queued_days`` are the days that were waiting for an incremental model, and have been replaced.
+    ``queued_days`` are the days that an incremental model took from its queue and replaced.
     """
 
     table: str
@@ -40,7 +40,7 @@ class ModelResult:
 
 
 def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
-    """State the days that partitioned models are to materialise: ``first`` to ``last``, both included."""
+    """Set the days that partitioned models materialise: ``first`` to ``last``, both included."""
     if last < first:
         message = f"the first day, {first}, is after the last, {last}"
         raise WarehouseError(message)
@@ -57,10 +57,10 @@ def build_model(
     parameters: Mapping[str, Any],
     days: tuple[date, date] | None = None,
 ) -> ModelResult:
-    """Materialise a model: the given days of it, its queued days, or the whole table, in one transaction.
+    """Materialise a model in one transaction: the given days, its queued days, or the whole table.
 
-    A partitioned model needs ``days``; its rows of exactly those days are replaced. Raises WarehouseError with the
-    file's name when the SQL fails.
+    A partitioned model requires ``days``; only the rows of these days are replaced. Raises WarehouseError with the
+    name of the file if the SQL fails.
     """
     return build_table(connection, model, model.sql, parameters, days)
 
@@ -72,10 +72,10 @@ def build_table(
     parameters: Mapping[str, Any],
     days: tuple[date, date] | None = None,
 ) -> ModelResult:
-    """As ``build_model``, with the SELECT given apart from the model that describes its table."""
+    """Like ``build_model``, with a separate SELECT for the table that the model describes."""
     started = time.perf_counter()
     if model.partitioned and days is None:
-        message = f"{model.table} is partitioned: the days to materialise have to be given"
+        message = f"{model.table} is partitioned: `days` is required"
         raise WarehouseError(message)
     values = dict(parameters)
     queued: tuple[date, ...] = ()
@@ -99,7 +99,7 @@ def build_table(
                 show_previous_names(connection, model)
             inputs = parse_select(sql, model.path)[0]
             built = days if model.partitioned else None
-            mark_built(connection, model.table, inputs, built)
+            record_watermarks(connection, model.table, inputs, built)
             if model.layer == COPIED_LAYER:
                 mark_changed(connection, model.table, built)
     except duckdb.Error as error:
@@ -109,7 +109,7 @@ def build_table(
 
 
 def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
-    """Store the yml's descriptions as comments of the table and its columns (a replaced table has lost them)."""
+    """Store the descriptions in the yml as comments of the table and its columns, which a replaced table loses."""
     connection.execute(f"comment on table {model.table} is {literal(model.description)}")
     for column, description in model.columns.items():
         connection.execute(f"comment on column {model.table}.{identifier(column)} is {literal(description)}")
@@ -147,29 +147,29 @@ def _replace(
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> bool:
-    """Give the table the columns and types of the SELECT; returns whether a column was added to an existing table."""
-    wanted = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
+    """Align the table's columns with the SELECT; returns whether a column was added to an existing table."""
+    expected = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     if not table_exists(connection, model.table):
-        # Not "as select ... limit 0": DuckDB 2.0 remembers that the columns have no values, and joins find none of what
-        # is inserted next until the file is opened again.
-        columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in wanted)
+        # Not "as select ... limit 0": DuckDB 2.0 then stores statistics of empty columns, and joins miss rows that
+        # are inserted later until the file is reopened.
+        columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in expected)
         connection.execute(f"create table {model.table} ({columns})")
         return False
     stored: dict[str, str] = {name: kind for name, kind, *_ in connection.execute(f"describe {model.table}").fetchall()}
-    for name, kind, *_ in wanted:
+    for name, kind, *_ in expected:
         if name not in stored:
-            # A newer version of the model has a further column: the days of the past hold null until rebuilt.
+            # A newer version of the model has an additional column: past days have null until they are rebuilt.
             connection.execute(f"alter table {model.table} add column {identifier(name)} {kind}")
         elif kind != stored[name]:
-            # A newer version of the model may have another type, such as a wider one; earlier rows keep their values.
+            # A newer version of the model may have another type, such as a wider one; existing values are kept.
             connection.execute(f"alter table {model.table} alter column {identifier(name)} set data type {kind}")
-    for name in stored.keys() - {row[0] for row in wanted}:
+    for name in stored.keys() - {row[0] for row in expected}:
         connection.execute(f"alter table {model.table} drop column {identifier(name)}")
-    return any(name not in stored for name, *_ in wanted)
+    return any(name not in stored for name, *_ in expected)
 
 
 def _queue_all_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, incremental: Incremental) -> None:
-    """Queue every day of a roll-up, since models read its new column over the whole history."""
+    """Queue every day of a rollup, since models read its new column for the whole history."""
     column, queue = identifier(incremental.column), incremental.queue
     connection.execute(
         f"insert into {queue} select distinct {column} from {model.table} "

@@ -1,12 +1,12 @@
-"""The numbered list of migrations that create and change the bookkeeping tables of a warehouse.
+"""The numbered migrations that create and change the bookkeeping tables of a warehouse.
 
-Bookkeeping tables are those of the schemas ``run`` and ``sync``, and the tables of loads in ``raw``. Tables of records
-and of models are created from their contracts and models instead. ``upgrade`` applies the migrations that a warehouse
-does not have yet, each in its own transaction, and records them in ``run.migrations``.
+Bookkeeping tables are the tables of the schemas ``run`` and ``sync``, and the tables of loads in ``raw``. Tables of
+records and of models are created from their contracts and models instead. ``upgrade`` applies pending migrations, each
+in its own transaction, and records them in ``run.migrations``.
 
-A warehouse of a version without ``run.migrations`` has the tables of ``BASELINE`` already, some of them, or none:
-these migrations accept tables and columns that exist. To change a bookkeeping table, add a migration with the next
-number at the end of the list. Never edit a migration that is in a release.
+A warehouse of a version without ``run.migrations`` has all, some or none of the tables of ``BASELINE``, so these
+migrations accept existing tables and columns. To change a bookkeeping table, add a migration with the next number at
+the end of the list. Never edit a released migration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIGRATIONS_TABLE = "run.migrations"
 
 @dataclass(frozen=True)
 class Migration:
-    """One change of the bookkeeping tables: SQL statements, then what only code can decide."""
+    """One change of the bookkeeping tables: SQL statements, then an optional Python function."""
 
     number: int
     name: str
@@ -35,15 +35,15 @@ class Migration:
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] | None = None) -> list[int]:
-    """Apply the migrations that the warehouse lacks, in order; returns their numbers.
+    """Apply pending migrations in order; returns their numbers.
 
-    Raises WarehouseInputError if a newer version of csm-health has migrated the warehouse, WarehouseError if a
-    migration fails: the warehouse is then as it was before that migration.
+    Raises WarehouseInputError if a newer version of csm-health has migrated the warehouse, and WarehouseError if a
+    migration fails, which leaves the warehouse in its state before that migration.
     """
     listed = MIGRATIONS if migrations is None else migrations
     newest = require_known_version(connection, listed)
-    lacking = [migration for migration in listed if migration.number > newest]
-    for migration in lacking:
+    pending = [migration for migration in listed if migration.number > newest]
+    for migration in pending:
         try:
             with transaction(connection):
                 if migration.sql:
@@ -57,27 +57,27 @@ def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migratio
         except duckdb.Error as error:
             message = (
                 f"the warehouse {_path_of(connection)} cannot be upgraded: migration {migration.number} "
-                f"({migration.name}) failed: {str(error).splitlines()[0]}. The warehouse is as it was before this "
-                "migration. Correct the cause and run again, or restore a backup with `csm restore`."
+                f"({migration.name}) failed: {str(error).splitlines()[0]}. This migration was rolled "
+                "back. Correct the cause and run again, or restore a backup with `csm restore`."
             )
             raise WarehouseError(message) from error
-    return [migration.number for migration in lacking]
+    return [migration.number for migration in pending]
 
 
 def require_known_version(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] | None = None) -> int:
-    """The number of the newest migration of the warehouse, 0 without one. Works on a read-only connection.
+    """Return the number of the warehouse's newest migration, 0 without one. Works on a read-only connection.
 
     Raises WarehouseInputError if a newer version of csm-health has migrated the warehouse.
     """
-    known = (MIGRATIONS if migrations is None else migrations)[-1].number
+    supported = (MIGRATIONS if migrations is None else migrations)[-1].number
     newest = _newest_applied(connection)
-    if newest > known:
-        raise _newer_warehouse(connection, known)
+    if newest > supported:
+        raise _newer_warehouse(connection, supported)
     return newest
 
 
 def _newest_applied(connection: duckdb.DuckDBPyConnection) -> int:
-    """The highest number that is recorded; 0 for a warehouse without migrations."""
+    """Return the highest recorded number; 0 for a warehouse without migrations."""
     try:
         row = connection.execute(f"select coalesce(max(number), 0) from {MIGRATIONS_TABLE}").fetchone()
     except duckdb.CatalogException:
@@ -85,14 +85,14 @@ def _newest_applied(connection: duckdb.DuckDBPyConnection) -> int:
     return int(row[0]) if row else 0
 
 
-def _newer_warehouse(connection: duckdb.DuckDBPyConnection, known: int) -> WarehouseInputError:
+def _newer_warehouse(connection: duckdb.DuckDBPyConnection, supported: int) -> WarehouseInputError:
     row = connection.execute(
         f"select number, name, csm_version from {MIGRATIONS_TABLE} order by number desc limit 1"
     ).fetchone()
-    number, name, made_by = row or (None, None, None)
+    number, name, newer = row or (None, None, None)
     message = (
-        f"the warehouse {_path_of(connection)} was upgraded by csm-health {made_by} to migration {number} ({name}); "
-        f"this is csm-health {_installed_version()}, whose newest migration is {known}. Install csm-health {made_by} "
+        f"the warehouse {_path_of(connection)} was upgraded by csm-health {newer} to migration {number} ({name}); "
+        f"this is csm-health {_installed_version()}, whose newest migration is {supported}. Install csm-health {newer} "
         "or later, or restore a backup from before the upgrade with `csm restore`."
     )
     return WarehouseInputError(message)
@@ -111,7 +111,7 @@ def _installed_version() -> str:
 
 
 def _fill_days_status(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give days that a version without statuses scored a status: complete if the checked portfolio has the day."""
+    """Set the status of days that a version without statuses scored: complete if the portfolio mart has the day."""
     connection.execute("create table if not exists run.uncounted_days (as_of_date date not null)")
     if table_exists(connection, "run.days_status"):
         return
@@ -296,7 +296,7 @@ _WINDOWS = {
 
 
 def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
-    # Past days keep their values. A warehouse may lack a model's table, or columns that it had in other versions.
+    # Past days keep their values. Depending on its version, a warehouse may lack these tables or columns.
     rows = connection.execute(
         "select schema_name, table_name, column_name from duckdb_columns() "
         "where database_name = current_database() and list_contains(?, table_name)",
@@ -354,7 +354,7 @@ _SYNC_COLUMNS = {
         "requests": "Requests sent to Notion",
     },
 }
-# The first part of a natural key, which is a JSON list of texts; null where the page states no account.
+# The first part of a natural key, which is a JSON array of strings; null if the page has no account.
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
 MIGRATIONS = (

@@ -1,4 +1,4 @@
-"""Runs the checks that a model's yml states over the rows that a run built; what fails is named with its rows."""
+"""Runs the checks in a model's yml on the rows that a run built. Outcomes include the failed rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_NULL = "not_null"
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """One check: how many rows failed it, the keys of the first ten, and a message for the person who looks."""
+    """The outcome of a check: the number of failed rows, the keys of the first ten, and a message."""
 
     name: str
     passed: bool
@@ -28,13 +28,13 @@ class CheckOutcome:
     sample: tuple[Mapping[str, Any], ...] = ()
 
     def text(self) -> str:
-        """The message with the first rows, for where there is no table to show them in."""
+        """Return the message with the first rows, for output without tables."""
         rows = "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in self.sample)
         return f"{self.message} First rows: {rows}" if rows else self.message
 
 
 def check_names(model: SqlModel) -> list[tuple[str, str]]:
-    """Name and description of every check of the model, in the order in which ``run_checks`` answers."""
+    """Return name and description of every check of the model, in the order of ``run_checks``."""
     unique = [("key_unique", f"One row per {', '.join(model.grain)}.")] if model.grain else []
     return unique + [(check.name, check.description) for check in _all(model)]
 
@@ -45,10 +45,10 @@ def run_checks(
     days: tuple[date, date] | None = None,
     queued_days: Sequence[date] | None = None,
 ) -> list[CheckOutcome]:
-    """Check the model's table in one pass over it, or only the days that were built.
+    """Check the model's table, or only the days that were built, in one pass.
 
-    These are ``days``, both included, for a partitioned model and ``queued_days`` for an incremental one: the others
-    were checked when they were built.
+    The days are ``days``, both included, for a partitioned model, and ``queued_days`` for an incremental model: other
+    days were checked when they were built.
     """
     scope = ""
     values: dict[str, Any] = {}
@@ -72,15 +72,13 @@ def run_checks(
         counts = ", ".join(f"count(*) filter (where not ({check.predicate}))" for check in checks)
         row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
         for check, failed in zip(checks, row, strict=True):
-            said = _where_null(connection, model, scope, values) if failed and check.name == NOT_NULL else check
-            outcomes.append(_outcome(connection, model, said, int(failed), scope, values))
+            specific = _where_null(connection, model, scope, values) if failed and check.name == NOT_NULL else check
+            outcomes.append(_outcome(connection, model, specific, int(failed), scope, values))
     return outcomes
 
 
 def _all(model: SqlModel) -> list[Check]:
-    """The checks of single rows. All columns that are never null are one of them: each check costs Dagster far more
-    than it costs DuckDB.
-    """
+    """Return the row checks. One check covers all not-null columns, since each check is costly in Dagster."""
     return [*([_none_null(model.never_null)] if model.never_null else []), *model.checks]
 
 
@@ -92,7 +90,7 @@ def _none_null(columns: Sequence[str], counted: Mapping[str, int] | None = None)
 
 
 def _where_null(connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]) -> Check:
-    """The check of only those columns that do have nulls, which its message counts."""
+    """Return the check of the columns that have nulls, with their counts in its description."""
     counts = ", ".join(f"count(*) filter (where {column} is null)" for column in model.never_null)
     row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
     counted = {column: int(nulls) for column, nulls in zip(model.never_null, row, strict=True) if nulls}
@@ -135,7 +133,7 @@ def _outcome(
         check.name,
         False,
         failed,
-        f"{model.table}: {counted(failed, 'row')} against the rule: {check.description}",
+        f"{model.table}: {counted(failed, 'row')} failed the check: {check.description}",
         sample,
     )
 

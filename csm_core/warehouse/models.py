@@ -1,7 +1,6 @@
-"""Reads ``sql/``: each model's text, parameters, dependencies, and what its yml says of grain, columns and checks.
+"""Reads ``sql/``: the SQL, parameters and dependencies of each model, and the grain, columns and checks in its yml.
 
-Dependencies come from DuckDB's own parser, so they cannot disagree with the SQL. Nothing here runs a model; that is
-``csm_core.warehouse.database``.
+Dependencies come from DuckDB's parser, so they always match the SQL. ``csm_core.warehouse.materialize`` runs models.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import yaml
 from csm_core.errors import WarehouseError
 from csm_core.system.project_files import PROJECT_FILES
 
-# As safe as the one in Python, and ten times as fast: definitions read some thirty files whenever they are loaded.
+# As safe as the loader in Python and ten times as fast: the definitions read many yml files.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SQL_ROOT = PROJECT_FILES / "sql"
@@ -31,7 +30,7 @@ _SHARED_MODELS = "shared_models.yml"
 
 @dataclass(frozen=True)
 class Incremental:
-    """A model that replaces only the days waiting in a queue table, and may hand them on to the next queue."""
+    """A model that replaces only the days in a queue table, and may add them to the next queue."""
 
     column: str
     queue: str
@@ -40,7 +39,7 @@ class Incremental:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation of a model's yml as a predicate that every row must meet (``None`` in a column passes ranges)."""
+    """A check in a model's yml, as a predicate that must be true for every row (nulls pass range checks)."""
 
     name: str
     description: str
@@ -49,10 +48,10 @@ class Check:
 
 @dataclass(frozen=True)
 class SqlModel:
-    """One SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is the schema as well.
+    """A SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is also the schema.
 
-    ``never_null`` are the columns of the key, its nullable ones aside, and those that the yml states as such.
-    ``renamed`` maps columns to the names that they had in the previous version.
+    ``never_null`` are the columns of the key, except nullable ones, and the not-null columns in the yml. ``renamed``
+    maps columns to their names in the previous version.
     """
 
     name: str
@@ -71,51 +70,51 @@ class SqlModel:
 
     @property
     def table(self) -> str:
-        """The schema-qualified table that the model fills."""
+        """The schema-qualified table of the model."""
         return f"{self.layer}.{self.name}"
 
     @property
     def view_of_previous_names(self) -> str:
-        """The view that shows a mart with the column names of the previous version, if any column was renamed."""
+        """The view of a mart with the column names of the previous version, for a mart with renamed columns."""
         return f"{self.table}_v0"
 
     @property
     def version(self) -> str:
-        """A short hash of the SQL: changes with the model, and not with comments or layout."""
+        """A short hash of the SQL, independent of comments and layout."""
         return version_of(self.sql)
 
     @property
     def dependencies(self) -> frozenset[str]:
-        """Schema-qualified tables that the SELECT reads, CTEs excluded."""
+        """The schema-qualified tables that the SELECT reads, without CTEs."""
         return parse_select(self.sql, self.path)[0]
 
     @property
     def parameters(self) -> frozenset[str]:
-        """Names of the ``$parameters`` that the SELECT uses."""
+        """The names of the ``$parameters`` in the SELECT."""
         return parse_select(self.sql, self.path)[1]
 
 
 @cache
 def version_of(sql: str, more: str = "") -> str:
-    """Sixteen hexadecimal digits that change with the SQL or with ``more``, and not with comments, blanks or lines."""
+    """Return a hash of 16 hexadecimal digits of the SQL and ``more``, independent of comments and white space."""
     text = sql.encode()
     tokens = duckdb.tokenize(sql)
-    # The offsets are those of bytes. A token ends where the next one begins, with the blanks between them.
+    # Offsets are in bytes. A token extends to the start of the next token, including white space.
     starts = [*(start for start, _ in tokens), len(text)]
     code = [
         text[start:end].strip()
         for (_, kind), start, end in zip(tokens, starts, starts[1:], strict=False)
         if kind is not duckdb.token_type.comment
     ]
-    # Tokens are hashed on lines of their own: two of them never make the text of one.
+    # One line per token, so that two adjacent tokens never hash like a single one.
     return hashlib.sha256(b"\n".join([*code, more.encode()])).hexdigest()[:16]
 
 
 def load_model(path: Path, layer: str) -> SqlModel:
-    """Read one model and its yml (same name, ``.yml``); WarehouseError where either is missing or malformed."""
+    """Read a model and its yml (same name, ``.yml``). Raises WarehouseError if the yml is missing or malformed."""
     description_file = path.with_suffix(".yml")
     if not description_file.is_file():
-        message = f"{path}: no {description_file.name} beside it: grain, columns and checks have to be stated"
+        message = f"{path}: {description_file.name} is missing. It must describe grain, columns and checks"
         raise WarehouseError(message)
     stated = cast("dict[str, Any]", yaml.load(description_file.read_text(encoding="utf-8"), Loader=_LOADER))  # noqa: S506
     grain = tuple(cast("list[str]", stated.get("grain") or []))
@@ -140,16 +139,16 @@ def load_model(path: Path, layer: str) -> SqlModel:
 
 
 def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
-    """All models of ``sql/<layer>/``, by name; a yml without SQL describes a table that the scorer fills."""
+    """Return all models of ``sql/<layer>/`` by name. A yml without SQL describes a table that the scorer fills."""
     folder = root / layer
     names = sorted({path.stem for path in folder.glob("*.sql")} | {path.stem for path in folder.glob("*.yml")})
     return {name: load_model(folder / f"{name}.sql", layer) for name in names}
 
 
 def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
-    """The staging models of a source system, by entity (``stg_accounts.sql`` is ``accounts``).
+    """Return the staging models of a source system by entity (``stg_accounts.sql`` is ``accounts``).
 
-    A system with a file ``shared_models.yml`` has the models of another system, which read its own raw tables.
+    A system with a file ``shared_models.yml`` uses the models of another system with its own raw tables.
     """
     folder = root / "staging" / system
     models = {
@@ -169,7 +168,7 @@ def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
 
 
 def _shared_model(model: SqlModel, entity: str, system: str, stated: Mapping[str, Any], shared: Path) -> SqlModel:
-    """The model with its raw table replaced by each of another system's raw tables, as one union."""
+    """Return a model that reads the union of another system's raw tables instead of its own raw table."""
     own = f"raw.{stated['models_of']}__{entity}"
     if model.dependencies != frozenset((own,)):
         message = (
@@ -185,9 +184,9 @@ def _shared_model(model: SqlModel, entity: str, system: str, stated: Mapping[str
 
 
 def staging_steps(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
-    """The steps between a system's raw tables and its staging models, by name: tables of the schema ``staging``.
+    """Return the steps between a system's raw tables and its staging models, by name: tables of the schema ``staging``.
 
-    Here JSON is opened and unnested, and what comes in different shapes is brought to one.
+    Steps unnest JSON and normalise records of different formats.
     """
     folder = root / "staging" / system
     paths = [path for path in sorted(folder.glob("*.sql")) if not path.stem.startswith("stg_")]
@@ -195,14 +194,14 @@ def staging_steps(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
 
 
 def literal(value: Any) -> str:
-    """A SQL literal of a number, text or date of our own yml files, quoted as SQL does."""
+    """Return a number, text or date as a SQL literal."""
     if isinstance(value, (int, float)):
         return str(value)
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:
-    """A name of somebody else's as a SQL identifier."""
+    """Return any name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -229,27 +228,27 @@ def _checks(stated: list[dict[str, Any]]) -> Iterator[Check]:
             bounds = [f"{column} >= {literal(body['min'])}"] if "min" in body else []
             bounds += [f"{column} <= {literal(body['max'])}"] if "max" in body else []
             if not bounds:
-                message = f"a between check of {column} states neither min nor max"
+                message = f"the `between` check of {column} has neither min nor max"
                 raise WarehouseError(message)
             text = " and ".join(bounds)
             yield Check(f"{column}_in_range", f"{text}, or null.", f"({column} is null or ({text}))")
         elif kind == "sql":
             yield Check(body["name"], body["description"], f"coalesce({body['expect']}, false)")
         else:
-            message = f"unknown kind of check {kind!r}; known: not_null, accepted_values, between, sql"
+            message = f"unknown kind of check {kind!r}; expected not_null, accepted_values, between or sql"
             raise WarehouseError(message)
 
 
 @cache
 def parse_select(sql: str, path: Path) -> tuple[frozenset[str], frozenset[str]]:
-    """Tables (CTEs excluded) and parameters of one SELECT; WarehouseError naming ``path`` if it is not one."""
+    """Return the tables (without CTEs) and parameters of a SELECT. Raises WarehouseError for other SQL."""
     with _parser().cursor() as cursor:
         row = cursor.execute("select json_serialize_sql(?)", [sql]).fetchone()
     tables: set[str] = set()
     local: set[str] = set()
     parameters: set[str] = set()
 
-    def note(node: dict[str, Any]) -> dict[str, Any]:
+    def collect(node: dict[str, Any]) -> dict[str, Any]:
         kind = node.get("type")
         if kind == "BASE_TABLE":
             schema = node.get("schema_name")
@@ -260,7 +259,7 @@ def parse_select(sql: str, path: Path) -> tuple[frozenset[str], frozenset[str]]:
             local.update(entry["key"] for entry in node["cte_map"]["map"])
         return node
 
-    tree: dict[str, Any] = json.loads(row[0], object_hook=note) if row else {"error": True}
+    tree: dict[str, Any] = json.loads(row[0], object_hook=collect) if row else {"error": True}
     if tree["error"]:
         message = f"{path}: not a SELECT that DuckDB can parse: {tree.get('error_message')}"
         raise WarehouseError(message)
@@ -272,6 +271,6 @@ def parse_select(sql: str, path: Path) -> tuple[frozenset[str], frozenset[str]]:
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    # Opening a database takes longer than parsing all models. Let go of before the interpreter takes itself apart.
+    # Opening a database takes longer than parsing all models. Closed before the interpreter shuts down.
     atexit.register(_parser.cache_clear)
     return duckdb.connect(config={"threads": 1})

@@ -1,7 +1,7 @@
-"""Steps that a newer version added: built for the past days of the models that read them, before those are rebuilt.
+"""Builds steps that a newer version added for past days, before the models that read them are rebuilt.
 
-A warehouse of an earlier version has days of a mart, but no days of a step that the mart reads since. Rebuilt from an
-empty step, such a day would lose its rows.
+A warehouse of an earlier version has days of a mart, but no days of a step that was added later. Rebuilding such a day
+from an empty step would delete its rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build_new_inputs(
     parameters: Mapping[str, Any],
     days: tuple[date, date],
 ) -> None:
-    """Build the partitioned inputs of ``model`` for those of ``days`` that the model has and the input never had."""
+    """Build the partitioned inputs of ``model`` for the days of a span that the model has and the input lacks."""
     built = days_built(connection, model.table, days)
     if built:
         models = {one.table: one for layer in LAYERS for one in load_models(layer).values()}
@@ -51,7 +51,7 @@ def _build(
 
 
 def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The days as spans of consecutive ones, first and last included."""
+    """Return the days as inclusive spans of consecutive days."""
     spans: list[tuple[date, date]] = []
     for day in sorted(days):
         if spans and spans[-1][1] + timedelta(days=1) == day:

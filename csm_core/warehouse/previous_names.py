@@ -1,4 +1,4 @@
-"""A view beside each mart of which columns were renamed, with the previous names, for one version."""
+"""Creates a view with the previous column names for each mart with renamed columns, for one version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from csm_core.warehouse.models import SqlModel, literal, quoted
 
 
 def show_previous_names(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
-    """Keep a view with the column names of the previous version beside a mart of which columns were renamed."""
+    """Create the view with the column names of the previous version, or drop it if no column was renamed."""
     view = model.view_of_previous_names
     if not model.renamed:
         connection.execute(f"drop view if exists {view}")

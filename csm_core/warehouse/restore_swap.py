@@ -1,20 +1,20 @@
-"""The last step of a restore: prepared files replace those of the warehouse, by renames that any process can complete.
+"""The last step of a restore: replaces the warehouse with prepared files, by renames that any process can complete.
 
-The order, in the warehouse's folder:
+The steps, in the warehouse's folder:
 
-1. A restore copies the backup to ``.restored-<time>``, checks it there and publishes its marts there. Nothing else is
-   changed so far. Killed here, the folder is a leftover, which the next restore removes.
-2. It writes ``journal.json`` into that folder and renames the folder to ``.restore-in-progress``. This one rename
-   decides: before it the previous warehouse is in place, after it the restored one is, once the rest is done.
-3. The write-ahead log of the previous warehouse moves to ``replaced-<time>``, and the previous warehouse gets a second
-   name there (a hard link; a rename where the file system has none).
+1. A restore copies the backup to ``.restored-<time>``, checks it and publishes its marts there. It changes nothing
+   else. If the process is killed here, the next restore removes the folder.
+2. It writes ``journal.json`` into that folder and renames the folder to ``.restore-in-progress``. This rename commits
+   the restore: before it, the previous warehouse is in place; after it, the remaining steps are always completed.
+3. The write-ahead log of the previous warehouse moves to ``replaced-<time>``, and a hard link to the previous warehouse
+   is created there (or the file is moved, on a file system without hard links).
 4. The restored warehouse is renamed over the previous one.
 5. The previous ``sources`` move to ``replaced-<time>``, and the restored ones are renamed into place.
 6. The restored copy for analysts is renamed over the previous one.
 7. ``.restore-in-progress`` is removed.
 
-Each of 3 to 7 is skipped if it is already done, so they can be repeated from the start. Whoever opens the warehouse
-repeats them first, under the lock of the folder, if ``.restore-in-progress`` is there: see ``Warehouse``.
+Steps 3 to 7 are idempotent. If ``.restore-in-progress`` exists, any process that opens the warehouse first completes
+them under the lock of the folder: see ``Warehouse``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _JOURNAL = "journal.json"
 
 @dataclass(frozen=True)
 class Swap:
-    """What is replaced: names within the warehouse's folder, and the folder to which the previous files move.
+    """The names of the replaced files in the warehouse's folder, and of the folder for the previous files (``aside``).
 
-    ``with_sources`` states whether the backup holds sources; without them, the previous ones only move.
+    ``with_sources`` is true if the backup contains sources; if not, the previous sources are only moved.
     """
 
     warehouse: str
@@ -49,12 +49,12 @@ class Swap:
 
 
 def in_progress(home: Path) -> bool:
-    """Whether a restore has been decided and is not complete."""
+    """Whether a restore is committed and not complete."""
     return (home / IN_PROGRESS).is_dir()
 
 
 def decide(prepared: Path, swap: Swap) -> None:
-    """Turn a prepared folder into a restore that is in progress. Raises OSError, and changes nothing, if it cannot."""
+    """Commit a restore from a prepared folder. Raises OSError, without any change, if this fails."""
     journal = prepared / _JOURNAL
     journal.write_text(json.dumps(asdict(swap)), encoding="utf-8")
     for path in (journal, prepared):
@@ -64,14 +64,14 @@ def decide(prepared: Path, swap: Swap) -> None:
 
 
 def complete(home: Path) -> Path | None:
-    """Do what is left of a restore in progress; gives the folder with the previous files, if there were any.
+    """Complete a restore in progress; returns the folder with the previous files, if there are any.
 
-    Raises WarehouseError if a file cannot be moved; the next call goes on from there.
+    Raises WarehouseError if a file cannot be moved; the next call resumes there.
     """
     progress = home / IN_PROGRESS
     try:
         if not (progress / _JOURNAL).is_file():
-            # Only the removal of the folder was left.
+            # Only the removal of the folder is left.
             shutil.rmtree(progress, ignore_errors=True)
             return None
         swap = Swap(**json.loads((progress / _JOURNAL).read_text(encoding="utf-8")))
@@ -90,7 +90,7 @@ def complete(home: Path) -> Path | None:
     except (OSError, ValueError, TypeError) as error:
         message = (
             f"the restore in {progress} cannot be completed: {error}. Correct the cause, such as permissions or a full "
-            "disk, and run any command again: it goes on from there"
+            "disk, and run any command again to resume the restore"
         )
         raise WarehouseError(message) from None
     return aside if aside.is_dir() else None
@@ -102,7 +102,7 @@ def _swap_warehouse(home: Path, progress: Path, aside: Path, swap: Swap) -> None
         return
     log = place.with_name(f"{place.name}.wal")
     if log.exists():
-        # It would be replayed into the restored file.
+        # DuckDB would replay it into the restored file.
         log.rename(aside / log.name)
     if place.exists() and not (aside / place.name).exists():
         try:
@@ -115,7 +115,7 @@ def _swap_warehouse(home: Path, progress: Path, aside: Path, swap: Swap) -> None
 def _swap_sources(home: Path, progress: Path, aside: Path, swap: Swap) -> None:
     restored, place = progress / swap.sources, home / swap.sources
     if swap.with_sources and not restored.is_dir():
-        # They are in place already.
+        # The restored sources are already in place.
         return
     if place.exists() and not (aside / swap.sources).exists():
         place.rename(aside / swap.sources)

@@ -1,4 +1,4 @@
-"""Reading query results at the edges, where a row becomes a page or a line of text."""
+"""Reads query results as dictionaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import duckdb
 
 
 def fetch_dicts(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
-    """All rows of a query, each as column → value."""
+    """Return all rows of a query as dictionaries from column to value."""
     cursor = connection.execute(sql, values)
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

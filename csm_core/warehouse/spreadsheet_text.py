@@ -1,9 +1,9 @@
-"""Text in CSV files that a person may open in a spreadsheet: what looks like a formula is text, not a formula.
+"""Escapes text in CSV files, so that a spreadsheet does not run it as a formula.
 
-A spreadsheet runs a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return. Every CSV file that
-is written for people has an apostrophe in front of such text, also where apostrophes precede the character: removing
-one apostrophe from text of this shape is then the exact inverse. Values that are typed as numbers are not text and
-stay as they are; text that looks like a number, such as an account id ``-5``, is text.
+A spreadsheet runs a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return. Exported CSV files
+have an apostrophe before such text, also if it already begins with apostrophes: removing one apostrophe is then the
+exact inverse. Values of numeric types are not changed; text that looks like a number, such as an account id ``-5``, is
+escaped.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _ESCAPED = r"^'+[=+@\t\r-]"
 
 
 def escaped(value: Any) -> Any:
-    """The value for a cell of CSV; only text that a spreadsheet would run changes."""
+    """Return the value for a CSV cell; text that a spreadsheet would run as a formula is escaped."""
     return f"'{value}" if isinstance(value, str) and re.match(_FORMULA, value) else value
 
 
 def escaped_sql(expression: str) -> str:
-    """The same as SQL: an expression as text."""
+    """Return ``escaped`` as a SQL expression over an expression of any type."""
     text = f"cast({expression} as varchar)"
     return f"case when regexp_matches({text}, {literal(_FORMULA)}) then '''' || {text} else {text} end"
 
 
 def unescaped(text: str) -> str:
-    """The inverse: the text that was escaped."""
+    """Return the original text; the inverse of ``escaped``."""
     return text[1:] if re.match(_ESCAPED, text) else text
 
 
 def unescaped_sql(expression: str) -> str:
-    """The same as SQL, from an expression of text."""
+    """Return ``unescaped`` as a SQL expression over a text expression."""
     return f"(case when regexp_matches({expression}, {literal(_ESCAPED)}) then {expression}[2:] else {expression} end)"

@@ -75,7 +75,7 @@ def test_without_files_only_the_column_speaks(mapped):
         ("files,c1,a1\nfiles,c1,a2\n", "'c1' is mapped to several accounts: a1, a2"),
         ("files,c1,a1\nfiles,c1,\n", "'c1' is mapped to several accounts: a1, no account"),
         ("files,7,a1\nfiles,7.0,a2\n", "'7' is mapped to several accounts: a1, a2"),
-        ("strype,c1,a1\n", "line 2 names system 'strype', which is not configured"),
+        ("strype,c1,a1\n", "line 2: the system 'strype' is not configured"),
         ("files,c1\n", "line 2 cannot be read"),
         ("files,c1,a1\n ,c2,a1\n", r"account_map\.csv: line 3: system is missing"),
         ("files,c1,a1\nfiles,,a1\n", r"account_map\.csv: line 3: external_id is missing"),

@@ -90,7 +90,7 @@ class Matching:
 
     def likest(self) -> dict[str, list[tuple[str, float, str]]]:
         return {
-            one.external_id: [(like.account_id, like.likeness, like.because) for like in one.candidates]
+            one.external_id: [(like.account_id, like.similarity, like.because) for like in one.candidates]
             for one in account_suggestions.unmatched(self.connection, 100)
         }
 
@@ -224,11 +224,11 @@ def test_what_is_written_decides_nothing_until_somebody_has_filled_it_in(custome
 
 
 def test_a_file_that_cannot_be_written_is_an_error(customers, tmp_path):
-    with pytest.raises(InputError, match=r"use one of \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(InputError, match=r"expected one of \.csv, \.jsonl, \.parquet"):
         account_suggestions.export_unmatched(customers.connection, tmp_path / "map.xlsx")
     decided = tmp_path / "map.csv"
     decided.write_text("system,external_id,account_id\nfiles,c1,a1\n")
-    with pytest.raises(InputError, match="there already, perhaps with decisions in it"):
+    with pytest.raises(InputError, match="the file already exists"):
         account_suggestions.export_unmatched(customers.connection, decided)
     assert decided.read_text().endswith("files,c1,a1\n")
 

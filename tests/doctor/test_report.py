@@ -197,7 +197,7 @@ def test_a_large_compressed_file_that_is_cut_short_is_named(tmp_path):
     packed = gzip.compress(f"ticket_id,account_id,opened_at,noise\n{rows}".encode(), compresslevel=1)
     assert len(packed) > 512 * 1024
     found = examined(tmp_path, {"tickets.csv.gz": packed[:-1000]})
-    assert "a damaged gzip file" in of_kind(found, "unreadable")[0].message
+    assert "the gzip file is damaged" in of_kind(found, "unreadable")[0].message
     found = examined(tmp_path, {"tickets.csv.gz": packed})
     assert exit_status(found) == 0
 
@@ -270,7 +270,7 @@ def test_a_list_of_domains_that_names_an_unknown_account_is_a_warning(tmp_path):
     (unknown,) = of_kind(examine(config), "unknown_account")
     assert (unknown.file, unknown.line, unknown.value) == (str(domains), 3, "a9")
     assert unknown.message == (
-        f"{domains}: 1 line with an account_id that is not among the accounts. "
+        f"{domains}: 1 line with an unknown account_id. "
         "First: line 3, 'a9'. Correct the account_id, or remove the line."
     )
 

@@ -50,8 +50,8 @@ def _cases(tmp_path: Path) -> dict[str, tuple[str, bytes, list[str]]]:
     good = events(*(event(number) for number in range(2000))).encode()
     whole_parquet = parquet("select range::varchar as event_id from range(5000)", tmp_path)
     return {
-        "semicolons": ("usage_events.csv", good.replace(b",", b";"), ["one column found", "semicolon"]),
-        "tabs": ("usage_events.csv", good.replace(b",", b"\t"), ["one column found", "tab"]),
+        "semicolons": ("usage_events.csv", good.replace(b",", b";"), ["only one column", "semicolon"]),
+        "tabs": ("usage_events.csv", good.replace(b",", b"\t"), ["only one column", "tab"]),
         "no such column": (
             "usage_events.csv",
             good.replace(b"occurred_at", b"occured_at"),
@@ -69,8 +69,8 @@ def _cases(tmp_path: Path) -> dict[str, tuple[str, bytes, list[str]]]:
         "utf-16": ("usage_events.csv", good.decode().encode("utf-16"), ["UTF-16", "UTF-8"]),
         "binary": ("usage_events.csv", b"PK\x03\x04\x00\x00a,b", ["not a CSV file"]),
         "quote in header": ("usage_events.csv", b'"event_id,account_id\n', ["column names cannot be read"]),
-        "truncated gzip": ("usage_events.csv.gz", gzip.compress(good)[:200], ["a damaged gzip file"]),
-        "gzip without its end": ("usage_events.csv.gz", gzip.compress(good)[:-4], ["a damaged gzip file"]),
+        "truncated gzip": ("usage_events.csv.gz", gzip.compress(good)[:200], ["the gzip file is damaged"]),
+        "gzip without its end": ("usage_events.csv.gz", gzip.compress(good)[:-4], ["the gzip file is damaged"]),
         "not gzip": ("usage_events.csv.gz", good, ["gzip"]),
         "gzip with rubbish behind": ("usage_events.csv.gz", gzip.compress(good) + b"xx", ["gzip"]),
         "truncated json gzip": ("usage_events.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 9)[:20], ["gzip"]),
@@ -363,8 +363,10 @@ def test_strays_are_left_alone(source_loads):
     unread = {one.path.name: one.why for one in unread_files(FilesSettings(system="files", path=source_loads.folder))}
     named = {"notes.txt", "usage_events.csv.bak", "Thumbs.db", "readme.md", "2026.parquet.gz", "gone.csv", "loop"}
     assert set(unread) == named
-    assert unread["2026.parquet.gz"] == "Parquet in .gz is not read: Parquet has its own compression. Unpack it"
-    assert unread["loop"] == "a link to a folder, which is not followed. Copy the files"
+    assert (
+        unread["2026.parquet.gz"] == "Parquet in .gz is not supported: Parquet has its own compression. Decompress it"
+    )
+    assert unread["loop"] == "a symbolic link to a folder, which is not followed. Copy the files"
 
 
 HOSTILE = [

@@ -81,7 +81,7 @@ def test_a_truncated_zstd_file_is_an_error(source_loads, cut):
         stream.write(INVOICES.format(0).encode())
         stream.write(b"".join(f"i{n},a1,1,2026-06-01\n".encode() for n in range(1, 300_000)))
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(SourceError, match=r"invoices\.csv\.zst: a damaged zstd file .*Transfer it again"):
+    with pytest.raises(SourceError, match=r"invoices\.csv\.zst: the zstd file is damaged .*Transfer it again"):
         source_loads.load()
 
 
@@ -90,8 +90,8 @@ def test_zstd_without_its_library_is_named(source_loads, monkeypatch):
     source_loads.write_company()
     source_loads.write("invoices.csv.zst", b"")
     assert unread(source_loads.folder) == {
-        "invoices.csv.zst": "compressed with zstd, which needs the package pyarrow. Install it (pip install pyarrow), "
-        "or compress the file with gzip"
+        "invoices.csv.zst": "compressed with zstd, which requires the package pyarrow. Install it "
+        "(pip install pyarrow), or compress the file with gzip"
     }
 
 
@@ -110,16 +110,16 @@ def test_what_is_not_read_is_named_with_the_reason(source_loads):
     source_loads.write("ticket/1.csv", "x")
     source_loads.write("ticket/_2.csv", "x")
     assert unread(source_loads.folder) == {
-        "invoices_old.csv": "its name is not that of an entity. If it holds invoices, put it into a folder invoices/",
-        "invoces.csv": "its name is not that of an entity. Is it invoices?",
-        "other.csv": "its name is not that of an entity",
-        "book.xlsx": "a spreadsheet is not read. Save each of its sheets as CSV",
-        "all.zip": "a file packed as .zip is not read. Unpack it, or compress it with gzip (.gz)",
-        "notes.txt": "not a format that is read. Expected one of .csv, .tsv, .jsonl, .ndjson, .json, .parquet "
+        "invoices_old.csv": "its name does not match an entity. If it contains invoices, move it to a folder invoices/",
+        "invoces.csv": "its name does not match an entity. Is it invoices?",
+        "other.csv": "its name does not match an entity",
+        "book.xlsx": "spreadsheets are not supported. Save each sheet as CSV",
+        "all.zip": "the format .zip is not supported. Decompress the file, or compress it with gzip (.gz)",
+        "notes.txt": "unsupported format. Expected one of .csv, .tsv, .jsonl, .ndjson, .json, .parquet "
         "(text also with .gz or .zst)",
-        "usage_events/x.md": "not a format that is read. Expected one of .csv, .tsv, .jsonl, .ndjson, .json, .parquet "
+        "usage_events/x.md": "unsupported format. Expected one of .csv, .tsv, .jsonl, .ndjson, .json, .parquet "
         "(text also with .gz or .zst)",
-        "ticket": "a folder with 1 file; its name is not that of an entity. Is it tickets?",
+        "ticket": "a folder with 1 file; its name does not match an entity. Is it tickets?",
     }
 
 
@@ -148,8 +148,8 @@ def test_a_landed_table_is_read_as_a_whole(tmp_path):
     landed = ZendeskSettings.model_validate({"system": "zendesk", "tables": {"by": "fivetran", "path": tmp_path}})
     assert get_system("zendesk").check(landed) == f"{tmp_path}: tables ticket, organization"
     assert {one.path.name: one.why for one in unread_files(landed)} == {
-        "ticket-2026.csv": "its name is not that of a table. If it holds ticket, put it into a folder ticket/",
-        "custom_role.csv": "its name is not that of a table",
+        "ticket-2026.csv": "its name does not match a table. If it contains ticket, move it to a folder ticket/",
+        "custom_role.csv": "its name does not match a table",
     }
 
 

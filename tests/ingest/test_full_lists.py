@@ -265,7 +265,7 @@ def test_a_list_that_would_close_too_much_changes_nothing(source_loads):
     )
     for _ in range(2):
         with pytest.raises(
-            SourceError, match=r"30 of 100 accounts are no longer in the full list .*30\.0 %, limit 20 %"
+            SourceError, match=r"30 of 100 accounts are missing from the new full list .*30\.0 %, limit 20 %"
         ):
             run(source_loads)
         assert set(times(source_loads, "accounts", "account_id", "churned_at").values()) == {None}
@@ -288,7 +288,7 @@ def test_a_dated_list_that_would_close_too_much_changes_nothing(source_loads):
     cut = source_loads.write("accounts/2026-06-04.csv", accounts(**dict.fromkeys(names[2:70], "A")))
     for _ in range(2):
         with pytest.raises(
-            SourceError, match=r"31 of 99 accounts are no longer in the full list .*31\.3 %, limit 20 %"
+            SourceError, match=r"31 of 99 accounts are missing from the new full list .*31\.3 %, limit 20 %"
         ):
             run(source_loads)
         assert staged_accounts(source_loads) == before

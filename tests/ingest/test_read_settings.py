@@ -20,7 +20,7 @@ from csm_core.ingest import text_loader
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.read_settings import NULL_VALUES, Reading
 from csm_core.ingest.read_settings_sql import iso_time, plain_number
-from csm_core.ingest.source_files import stated
+from csm_core.ingest.source_files import describe_file
 from csm_core.ingest.text_files import scanned
 from csm_core.ingest.text_reader import Row, read_rows
 from csm_core.sources.registry import get_system
@@ -150,7 +150,9 @@ def test_the_setting_is_suggested(source_loads, delimiter, said):
     source_loads.write_company(accounts=f"account_id{delimiter}account_name\n")
     with pytest.raises(SourceError) as caught:
         load(source_loads)
-    assert f"Save it separated by commas, or set `delimiter: {said}` for the source in csm.yaml." in str(caught.value)
+    assert f"Save the file with commas as separators, or set `delimiter: {said}` for the source in csm.yaml." in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -192,7 +194,7 @@ def test_a_first_line_of_excel_states_the_delimiter(source_loads, first, delimit
 
 def test_a_file_with_nothing_but_the_delimiter_is_an_error(source_loads):
     source_loads.write_company(accounts="sep=;\n")
-    with pytest.raises(SourceError, match="the second line is blank; expected the column names there"):
+    with pytest.raises(SourceError, match="the second line is blank; expected the column names"):
         load(source_loads)
 
 
@@ -470,8 +472,8 @@ def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, de
     careful = list(read_rows(path, 3, delimiter=delimiter, null_values=nulls))
     assert all(isinstance(one, Row) for one in careful)
     with duckdb.connect() as connection:
-        file = stated(path, Reading(delimiter=delimiter, null_values=nulls))
-        reader = text_loader.IncomingText(connection, RawTable("files", "t", "t", ()), "incoming", SilentLog())
+        file = describe_file(path, Reading(delimiter=delimiter, null_values=nulls))
+        reader = text_loader.TextLoader(connection, RawTable("files", "t", "t", ()), "incoming", SilentLog())
         reader.read_csv(file)
         (table,) = reader.tables.values()
         found = connection.execute(f"select c0, c1, c2 from temp.{table} order by _source_line").fetchall()
@@ -660,7 +662,9 @@ def test_the_damaged_one_of_several_parquet_files_is_named(source_loads):
     content = bytearray(damaged.read_bytes())
     content[4:100] = b"\xff" * 96
     damaged.write_bytes(content)
-    with pytest.raises(SourceError, match=r"invoices/4\.parquet: a damaged Parquet file: .*Transfer or write it again"):
+    with pytest.raises(
+        SourceError, match=r"invoices/4\.parquet: the Parquet file is damaged: .*Transfer or export it again"
+    ):
         load(source_loads)
     assert source_loads.rows("select count(*) from raw.loads") == [(0,)]
 

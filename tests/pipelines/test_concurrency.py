@@ -150,8 +150,8 @@ def test_runs_at_once_wait_for_each_other_and_end_as_one_after_the_other(records
     others = [one.start("run", "--as-of", DAYS[-1], "--no-publish"), one.start("run", "--as-of", DAYS[-1], "--dry-run")]
     outputs = [process.communicate(timeout=600)[0] for process in (first, *others)]
     assert [process.returncode for process in (first, *others)] == [0, 0, 0], outputs
-    assert all("another run is going on" in said for said in outputs[1:])
-    assert "another run is going on" not in outputs[0]
+    assert all("another run is in progress" in said for said in outputs[1:])
+    assert "another run is in progress" not in outputs[0]
     for day in DAYS[-2:]:
         assert other.csm("run", "--as-of", day, "--no-publish").returncode == 0
     assert tables(one.config.warehouse) == tables(other.config.warehouse)

@@ -262,7 +262,7 @@ def test_a_day_whose_run_failed_is_unfinished_and_asked_for_again(company):
     assert outcome.succeeded
     refused = company.csm("explain", "a1", "--as-of", AFTER)
     assert refused.returncode == 2
-    assert f"{AFTER} is unfinished: a run of it is in progress, or failed. Build it: csm run --as-of {AFTER}" in (
+    assert f"{AFTER} is unfinished: its run is in progress or failed. Build it: csm run --as-of {AFTER}" in (
         refused.stderr
     )
     assert plan(company.config).day == date(2026, 6, 29)

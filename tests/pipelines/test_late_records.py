@@ -116,8 +116,8 @@ def test_a_late_event_is_taken_up_by_the_next_daily_run_which_says_so(late, tmp_
     arrive(late, "usage_events", "late1,a2,u9,login,reports,2026-06-29T23:59:59.999999Z\n")
     before = column(late, "login_frequency_days")
     said = ran(late, "2026-06-30")
-    assert "Late       1 usage_event dated 2026-06-29 arrived after the day had been run; 2026-06-29" in said
-    assert "materialised again" in said
+    assert "Late       1 usage_event dated 2026-06-29 arrived after the day was processed; 2026-06-29" in said
+    assert "rebuilt" in said
     after = column(late, "login_frequency_days")
     assert before["2026-06-29"] is None
     assert after["2026-06-29"] == 90
@@ -234,7 +234,7 @@ def test_older_than_the_limit_is_kept_and_told_with_the_command_that_takes_it_up
     before = column(late, "login_frequency_days")
     said = ran(late, "2026-06-30")
     assert "Late  " not in said
-    assert "1 usage_event dated 2026-06-26 arrived after the day had been run, more than late_arrival_days (3)" in said
+    assert "1 usage_event dated 2026-06-26 arrived after the day was processed, more than late_arrival_days (3)" in said
     command = "csm run --from 2026-06-26 --to 2026-06-29 --no-publish"
     assert command in said
     assert {day: value for day, value in column(late, "login_frequency_days").items() if day in before} == before
@@ -256,7 +256,7 @@ def test_the_limit_is_configuration(late):
     text = late.config_file.read_text(encoding="utf-8")
     late.config_file.write_text(text + "late_arrival_days: 4\n", encoding="utf-8")
     arrive(late, "usage_events", "late1,a2,u9,login,reports,2026-06-26T00:00:00Z\n")
-    assert "2026-06-26 to 2026-06-29 materialised again" in ran(late, "2026-06-30")
+    assert "2026-06-26 to 2026-06-29 rebuilt" in ran(late, "2026-06-30")
 
 
 @pytest.mark.slow

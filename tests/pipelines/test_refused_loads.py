@@ -45,12 +45,12 @@ INSTANT = "timestamp '2026-06-30 10:00:00'"
 FILES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "csv: empty": ("new.csv", lambda: b"", "the file is empty"),
     "csv: semicolons": ("new.csv", lambda: row().replace(b",", b";"), "separated by semicolon"),
-    "csv: the same name twice": ("new.csv", lambda: row().replace(b"user_id", b"event_id"), "occurs twice"),
+    "csv: the same name twice": ("new.csv", lambda: row().replace(b"user_id", b"event_id"), "appears twice"),
     "csv: UTF-16": ("new.csv", lambda: row().decode().encode("utf-16"), "UTF-16"),
-    "csv: gzip cut short": ("new.csv.gz", lambda: gzip.compress(row())[:-4], "a damaged gzip file"),
+    "csv: gzip cut short": ("new.csv.gz", lambda: gzip.compress(row())[:-4], "the gzip file is damaged"),
     "json: empty": ("new.jsonl", lambda: b"", "the file is empty"),
     "json: an array": ("new.json", lambda: b"[" + line().strip() + b"]", "JSON array"),
-    "json: gzip cut short": ("new.jsonl.gz", lambda: gzip.compress(line())[:-4], "a damaged gzip file"),
+    "json: gzip cut short": ("new.jsonl.gz", lambda: gzip.compress(line())[:-4], "the gzip file is damaged"),
     "parquet: another format": ("new.parquet", row, "not a readable Parquet file"),
     "parquet: empty": ("new.parquet", lambda: b"", "not a readable Parquet file"),
     "parquet: cut short": (

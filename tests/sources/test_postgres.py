@@ -275,7 +275,7 @@ def test_a_lost_connection_is_tried_again(product, postgres_server, monkeypatch)
             {"sql": "select id as account_id, name from customers"},
             r"query accounts: required column missing: account_name \(is it 'name'\?\)\. Found: account_id, name",
         ),
-        ("accounts", {"sql": "select id, id from customers"}, "the column 'id' occurs twice"),
+        ("accounts", {"sql": "select id, id from customers"}, "the column 'id' appears twice"),
         ("accounts", {"sql": "select id as account_id frm customers"}, "query accounts: the query failed: syntax"),
         ("accounts", {"sql": "select * from nowhere"}, 'relation "nowhere" does not exist'),
         (

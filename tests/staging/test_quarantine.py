@@ -132,10 +132,10 @@ def test_other_exports_are_exact_and_go_back_in_once_repaired(refused, tmp_path,
 @pytest.mark.parametrize(
     ("entity", "name", "expected"),
     [
-        ("orders", "out.csv", "not an entity: 'orders'"),
-        ("usage_events", "out.xlsx", r"use one of \.csv, \.jsonl, \.parquet"),
-        ("usage_events", "nowhere/out.csv", "not a folder"),
-        ("tickets", "out.csv", "nothing has been staged for tickets"),
+        ("orders", "out.csv", "unknown entity 'orders'"),
+        ("usage_events", "out.xlsx", r"expected one of \.csv, \.jsonl, \.parquet"),
+        ("usage_events", "nowhere/out.csv", "the folder does not exist"),
+        ("tickets", "out.csv", "tickets has not been staged yet"),
     ],
 )
 def test_what_cannot_be_exported_is_an_error(refused, tmp_path, entity, name, expected):

@@ -97,8 +97,8 @@ def test_files_that_exist_keep_their_mode(tmp_path):
         ("umask: 027", ["csm.yaml", "umask", "in quotes", "23"]),
         ('umask: "9"', ["csm.yaml", "umask", "three octal digits", "'9'"]),
         ('umask: "777"', ["csm.yaml", "umask", "the first of them 0"]),
-        ("group: no_such_group", ["csm.yaml", "group", "no group of this machine", "'no_such_group'"]),
-        ('group: "a\\0b"', ["csm.yaml", "group", "no group of this machine"]),
+        ("group: no_such_group", ["csm.yaml", "group", "this machine has no group", "'no_such_group'"]),
+        ('group: "a\\0b"', ["csm.yaml", "group", "this machine has no group"]),
         ("group: 7", ["csm.yaml", "group", "7"]),
     ],
 )

@@ -173,7 +173,7 @@ def test_checks_count_and_sample_what_breaks_them(warehouse, tmp_path):
     assert not outcomes["key_unique"].passed
     assert outcomes["key_unique"].sample[0]["rows"] == 2
     assert outcomes["not_null"].failed_rows == 1
-    assert outcomes["not_null"].message == "marts.daily: 1 row against the rule: never null: as_of_date (null in 1)."
+    assert outcomes["not_null"].message == "marts.daily: 1 row failed the check: never null: as_of_date (null in 1)."
     assert outcomes["not_null"].sample == ({"as_of_date": None},)
     assert outcomes["value_in_range"].failed_rows == 1
     assert outcomes["value_in_range"].sample == ({"as_of_date": date(2026, 6, 3), "value": 27},)
@@ -195,7 +195,7 @@ def test_a_file_that_is_no_warehouse_is_refused_with_what_to_do(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with (
-        pytest.raises(WarehouseInputError, match="cannot be made"),
+        pytest.raises(WarehouseInputError, match="cannot be created"),
         Warehouse(tmp_path / "file" / "w.duckdb").connect(),
     ):
         raise AssertionError
@@ -251,7 +251,7 @@ def test_a_second_run_waits_for_the_whole_first_one_and_says_so(warehouse):
         until = time.monotonic() + 20
         while not said and time.monotonic() < until:
             time.sleep(0.01)
-    assert "another run is going on" in said[0]["event"]
+    assert "another run is in progress" in said[0]["event"]
     assert not reserved.is_set()
     let_go.set()
     waiting.join(30)

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from csm_core.contract import ENTITIES
-from csm_core.warehouse.late_changes import days_touched_by_late_records, mark_built, note_changes
+from csm_core.warehouse.late_changes import days_touched_by_late_records, record_changes, record_watermarks
 from csm_core.warehouse.migrations import upgrade
 
 ANSWERS = ENTITIES["nps_responses"]
@@ -27,7 +27,7 @@ def connection():
 
 
 def build(connection: duckdb.DuckDBPyConnection, model: str, day: date) -> None:
-    mark_built(connection, model, INPUTS[model], (day, day))
+    record_watermarks(connection, model, INPUTS[model], (day, day))
 
 
 def note_an_answer(connection: duckdb.DuckDBPyConnection) -> None:
@@ -37,7 +37,7 @@ def note_an_answer(connection: duckdb.DuckDBPyConnection) -> None:
         "insert into after by name select 'r1' as response_id, 'a1' as account_id, 'p1' as respondent_id, 9 as score, "
         "timestamp '2026-06-28 12:00:00' as responded_at"
     )
-    note_changes(connection, ANSWERS, "temp.before", "temp.after", datetime(2026, 7, 1, tzinfo=UTC))
+    record_changes(connection, ANSWERS, "temp.before", "temp.after", datetime(2026, 7, 1, tzinfo=UTC))
 
 
 def marks(connection: duckdb.DuckDBPyConnection) -> list[tuple]:
