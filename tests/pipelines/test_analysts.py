@@ -87,7 +87,7 @@ def test_whatif_makes_no_warehouse_where_there_is_none(company):
     (one.folder / "policy.yaml").write_text("policies: [{green_threshold: 90}]")
     said = one.csm("whatif", "--policy", "policy.yaml")
     assert said.returncode == 2
-    assert "nothing is published yet" in said.stderr
+    assert "there is no published copy" in said.stderr
     assert not one.config.warehouse.parent.exists()
 
 

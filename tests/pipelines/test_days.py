@@ -346,7 +346,7 @@ def test_the_summary_says_why_nothing_was_published(company):
     _, said = ran(company, BEFORE, publish=False)
     assert "Published  nothing: publishing is switched off for this run (--no-publish or --dry-run)" in said
     _, said = ran(company, BEFORE, select=["csm_portfolio_daily"])
-    assert "Published  nothing: the selected assets publish nothing" in said
+    assert "Published  nothing: the selected assets do not publish" in said
     outcome, said = ran(company, BEFORE, select=["notion_health_updates"])
     assert f"Published  {BEFORE} to the Notion sandbox (NOTION_TOKEN is not set)" in said
     outcome, said = ran(company, HELD, select=["notion_health_updates"])

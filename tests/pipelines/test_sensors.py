@@ -281,11 +281,11 @@ def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_f
 
 def test_an_alert_that_is_refused_says_so_without_the_address(hook):
     hook.statuses = [404]
-    with pytest.raises(AlertError, match=r"refused the alert with 404\. Check CSM_ALERT_WEBHOOK") as refused:
+    with pytest.raises(AlertError, match=r"rejected the alert with status 404\. Check CSM_ALERT_WEBHOOK") as refused:
         post(slack_message("t", {}, []), hook.url)
     assert len(hook.received) == 1
     hook.statuses = [500, 429, 502]
-    with pytest.raises(AlertError, match="3 attempts: the webhook answered 502") as failed:
+    with pytest.raises(AlertError, match="3 attempts: the webhook returned status 502") as failed:
         post(slack_message("t", {}, []), hook.url, pause_seconds=0.01)
     gone = hook.url.replace(str(hook.server.server_address[1]), "9")
     with pytest.raises(AlertError, match="no connection") as nobody:
