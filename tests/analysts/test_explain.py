@@ -139,9 +139,10 @@ def test_what_moved_no_point_stands_beside_the_table():
     later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
     lines = change_lines(changed({**BEST, "support_sentiment": "critical"}, later))
     assert lines[2:] == [
-        "changed without effect on points: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
+        "changed without effect on points: support_sentiment critical, 0 open → critical, 2 open; "
+        "days_to_renewal 200 → 199"
     ]
-    assert not any("moved no points" in line for line in change_lines(changed(BEST, BEST)))
+    assert not any("without effect on points" in line for line in change_lines(changed(BEST, BEST)))
 
 
 def test_a_change_of_churn_risk_and_of_the_window_is_told():
@@ -388,7 +389,7 @@ def test_accounts_are_found_by_id_by_tenant_and_by_name(warehouse):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"account": "acc-1"}, "give one of north/acc-1, south/acc-1"),
+        ({"account": "acc-1"}, "use one of north/acc-1, south/acc-1"),
         ({"account": "acc-22"}, "no account 'acc-22' has been scored; did you mean acc-2"),
         ({"account": "nobody at all"}, "no account 'nobody at all' has been scored$"),
         ({"account": "acc-2", "as_of": date(2026, 2, 1)}, "no score on 2026-02-01; it has scores from 2026-01-01"),

@@ -78,7 +78,7 @@ def test_whatif_while_a_run_is_writing_asks_the_published_copy(acme):
 def test_whatif_says_which_option_names_a_file_that_is_not_there(company):
     refused = company("acme").csm("whatif", "--policy", "elsewhere.yaml")
     assert refused.returncode == 2
-    assert "elsewhere.yaml: no such file; --policy names" in refused.stderr
+    assert "elsewhere.yaml: no such file; --policy must be" in refused.stderr
     assert "CSM_CONFIG" not in refused.stderr
 
 
