@@ -35,7 +35,7 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
 def test_the_previous_name_of_the_console_format_is_accepted(tmp_path):
     assert load_config(write(tmp_path, "log_format: people"), {}).log_format == "console"
     assert load_config(write(tmp_path, ""), {"CSM_LOG_FORMAT": "people"}).log_format == "console"
-    with pytest.raises(ConfigError, match="log_format: .*'console' or 'json'"):
+    with pytest.raises(ConfigError, match=r"log_format: .*'console' or 'json'"):
         load_config(write(tmp_path, "log_format: text"), {})
 
 

@@ -229,7 +229,7 @@ def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: s
     assert last.message.split("\n", 1)[1].startswith(
         "2026-07-20 is held by usage_delivered.\n"
         "Next: fix the cause, then run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.\n"
-        "Or accept 2026-07-20 as it is: launch a run of 2026-07-20 with the tag csm/accept and the value "
+        "Or accept 2026-07-20: launch a run of 2026-07-20 with the tag csm/accept and the value "
         "`usage_delivered`, or `csm run --as-of 2026-07-20 --accept usage_delivered`.\n"
         "held by usage_delivered: usage events stopped"
     )
