@@ -39,7 +39,7 @@ _ATTRIBUTES = ("_base_dir", "_db_lock", "_initialized_dbs")
 
 
 def difference() -> str | None:
-    """A description of the first method of Dagster's storage with unexpected parameters; None if there is none."""
+    """Describe the first method of Dagster's storage that has unexpected parameters; None if there is none."""
     for method, parameters in _EXPECTED:
         actual = " ".join(inspect.signature(method).parameters)
         if actual != parameters:
