@@ -60,7 +60,7 @@ class EventLog(SqliteEventLogStorage):
             getattr(self, name)
 
     def store_event(self, event: Any) -> None:
-        """Store an event, and notify readers of the run's file, because the event may still be in the write-ahead log."""
+        """Store an event, and notify readers of the run's file: the event may still be in the write-ahead log."""
         super().store_event(event)
         os.utime(self.path_for_shard(event.run_id))
 
