@@ -1,11 +1,11 @@
-# Two commands for a newcomer: make demo, make test. Everything else builds on the same .venv.
+# Start with make demo or make test. All targets use the same .venv.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
 .PHONY: help setup setup-dev setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
 
-help: ## what there is to make
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 SETUP := $(PYTHON) scripts/setup_environment.py --venv $(VENV)
@@ -13,65 +13,65 @@ SETUP := $(PYTHON) scripts/setup_environment.py --venv $(VENV)
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(SETUP) requirements.lock --ready $@
 
-# The development lock holds all of requirements.lock.
+# The development lock file contains all packages of requirements.lock.
 $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml
 	@$(SETUP) requirements-dev.lock --ready $(VENV)/.ready --ready $@
 
-setup: $(VENV)/.ready ## .venv with what runs and the Dagster UI need, from requirements.lock
+setup: $(VENV)/.ready ## create .venv with the pipeline and the Dagster UI, from requirements.lock
 
-setup-dev: $(VENV)/.ready-dev ## .venv with tests and linters as well, from requirements-dev.lock
+setup-dev: $(VENV)/.ready-dev ## create .venv with tests and linters, from requirements-dev.lock
 
-setup-server: ## .venv for a server: PostgreSQL for Dagster and every source, from deploy/requirements.lock
+setup-server: ## create .venv for a server with PostgreSQL and all sources, from deploy/requirements.lock
 	@$(SETUP) deploy/requirements.lock
 
-# PySpark is far larger than all the rest together, so only those who run every test install it.
+# PySpark is larger than all other packages together, so only setup-all installs it.
 $(VENV)/.ready-all: $(VENV)/.ready-dev
 	@$(SETUP) requirements-dev.lock --extras spark,ui --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
 
-setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
+setup-all: $(VENV)/.ready-all ## setup-dev with PySpark and selenium, for make test-all (requires Java 17 and Chromium)
 
-demo: setup ## score and publish both bundled companies, and print where to look
+demo: setup ## score and publish both bundled companies, and print the next commands
 	@$(BIN)/csm demo
 
-dev: setup ## the Dagster UI on the bundled sample
+dev: setup ## serve the Dagster UI for the current configuration
 	@$(BIN)/python -m pipelines.dev
 
-# A file's tests share what it took long to make, and so a process. They run as collected: tests/conftest.py puts the
-# longest first. Those with the most tests first, as xdist would have it, leaves whole runs to the end.
+# The tests of a file share slow fixtures, so they run in one process. They run in the collected order: tests/conftest.py
+# puts the longest files first. The default order of xdist, most tests first, would leave the longest runs to the end.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test: setup-dev ## the suite, under 8 minutes on 2 cores
+test: setup-dev ## run the test suite (under 8 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not ui"
 
-test-all: setup-all ## everything: browser, PySpark and long failure tests included
+test-all: setup-all ## run all tests, including browser, PySpark and long failure tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup-dev ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
+lint: setup-dev ## run ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint --processes 2 sql
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/basedpyright --level error
 
-format: setup-dev ## let ruff and sqlfluff format the code and the SQL
+format: setup-dev ## format the code with ruff and the SQL with sqlfluff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/sqlfluff fix --processes 2 sql
 
-bench: setup-dev ## ratios against floors, in one run
+bench: setup-dev ## run the short benchmarks
 	$(BIN)/python -m benchmarks
 
-bench-runs: setup-dev ## the same of whole runs: long histories, a backfill, ranges, memory (half an hour)
+bench-runs: setup-dev ## run the long benchmarks: histories, a backfill, ranges, memory (half an hour)
 	$(BIN)/python -m benchmarks daily backfill range memory
 
-docs: setup-dev ## regenerate what the documentation and the UI take from the code
+docs: setup-dev ## regenerate the documentation and the column lineage from the code
 	$(BIN)/python -m csm_core.devtools.docs
 	$(BIN)/python -m csm_core.devtools.column_lineage
 
 LOCK := uv pip compile --universal --python-version 3.11 pyproject.toml --generate-hashes --no-strip-extras \
     --no-emit-index-url --no-emit-find-links --no-header --quiet
 
-# The development lock is resolved first and constrains the others, so that all have the same versions.
+# The development lock file is resolved first and constrains the others, so all have the same versions.
 lock: setup-dev ## resolve the lock files again, with the same version of each package in all of them
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement scripts/installer.lock
 	$(BIN)/$(LOCK) --extra dev --output-file requirements-dev.lock
@@ -80,5 +80,5 @@ lock: setup-dev ## resolve the lock files again, with the same version of each p
 	    --constraint requirements-dev.lock --output-file deploy/requirements.lock
 	echo uv | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) --output-file scripts/installer.lock
 
-clean: ## the environment and the local data
+clean: ## remove the environment and local data
 	rm -rf $(VENV) data build

@@ -21,7 +21,7 @@ from assets.context import (
     quarter_of,
 )
 from csm_core.days.finished_days import model_parameters
-from csm_core.days.portfolio_checks import require_population
+from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
@@ -100,7 +100,7 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
                 count_only_days_of(connection, days_run_id(context))
             if model.name == FIRST_MART and days:
                 accepted_checks(context, pipeline)
-                require_population(connection, days)
+                require_data_for(connection, days)
                 begin_days(connection, days, days_run_id(context))
             parameters = model_parameters(pipeline.config)
             if days:

@@ -1,6 +1,6 @@
-"""The command line, ``csm``: assembles the commands of ``csm_core.commands`` and turns errors into messages.
+"""The command line ``csm``: assembles the commands of ``csm_core.commands`` and converts errors to messages.
 
-Running the pipeline itself takes Dagster, which the domain does not know: ``pipelines.main`` passes a runner.
+The domain does not import Dagster; ``pipelines.main`` passes the function that runs the pipeline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from csm_core.commands.pipeline import Opener, Runner
 from csm_core.system.file_access import restrict_files
 
 INTERRUPTED = 130
-"""The exit status of a process that Ctrl-C ended, as a shell reports it."""
+"""The exit status that a shell reports for a process that Ctrl-C ended."""
 
 app = typer.Typer(
     name="csm",
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Customer-success health: raw records to explained scores in DuckDB, published to Notion.\n\n"
+    help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
 for group in (pipeline, scores, settings, records, backups):
@@ -32,7 +32,7 @@ app.add_typer(notion.notion_app, name="notion")
 
 
 def main(runner: Runner | None = None, opener: Opener | None = None) -> None:
-    """Run the command line; an error that has an explanation becomes a message and an exit status, not a traceback."""
+    """Run the command line; known errors end with a message and an exit status instead of a traceback."""
     from csm_core.commands.command_line import checked_commands, explained
     from csm_core.system.terminal import clean_output
 
@@ -73,10 +73,10 @@ def _options_of_csm(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """The options of ``csm`` itself, before the name of a command."""
+    """The options of ``csm`` before the command name."""
 
 
 def _print_stopped() -> None:
-    # The terminal may show an unfinished line of progress.
+    # The terminal may show an incomplete line of progress.
     begin = "\n" if sys.stderr.isatty() else ""
-    typer.echo(f"{begin}csm: stopped; run the same command again to go on", err=True)
+    typer.echo(f"{begin}csm: stopped; run the same command again to continue", err=True)

@@ -1,8 +1,8 @@
-"""The configuration: ``csm.yaml`` and the environment become one frozen model.
+"""Loads the configuration from ``csm.yaml`` and the environment into one frozen model.
 
-Errors name the file, the key, the value and what is allowed. Secrets are not configuration: they are read from the
-environment where they are needed (``NOTION_TOKEN`` and the like) and never kept here. The models are in
-``csm_core.config_models`` and are imported from here.
+Errors name the file, the key, the value and the allowed values. Secrets are not part of the configuration: each module
+reads them from the environment (``NOTION_TOKEN`` and so on). The models are in ``csm_core.config_models`` and are
+re-exported here.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _SYSTEMS: dict[str, type[BaseModel]] = {
 
 
 def load_config(path: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Config:
-    """Read the configuration: ``path``, else ``$CSM_CONFIG``, else ``./csm.yaml``, else the embedded defaults.
+    """Load the configuration from ``path``, ``$CSM_CONFIG``, ``./csm.yaml`` or the embedded defaults, in this order.
 
-    Environment variables ``CSM_<KEY>`` override keys of the file; a double underscore goes one level down
-    (``CSM_SIGNALS__LOGIN_WINDOW_DAYS=60``) and values are read as YAML. Raises ConfigError for a file that is missing,
-    is no YAML mapping, or holds a key or value that is not allowed.
+    Environment variables ``CSM_<KEY>`` override keys of the file. A double underscore separates levels
+    (``CSM_SIGNALS__LOGIN_WINDOW_DAYS=60``); values are YAML. Raises ConfigError if the file is missing, is not a YAML
+    mapping, or has an invalid key or value.
     """
     environment = os.environ if environment is None else environment
     file = _config_file(path, environment)
@@ -93,7 +93,7 @@ def load_config(path: Path | str | None = None, environment: Mapping[str, str] |
 def _absolute(
     section: _Part, base: Path, origin: str, keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]
 ) -> _Part:
-    """The section with every relative path in it, however deep, taken from the file's own folder and checked."""
+    """The section with all relative paths resolved against the folder of the file and checked."""
     changed: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
@@ -118,7 +118,7 @@ def _absolute(
 
 
 def configuration_file(path: Path | str | None = None) -> Path | None:
-    """The file that ``load_config`` reads for ``path``, absolute; None where it takes the embedded defaults."""
+    """The absolute path of the file that ``load_config`` reads; None if it uses the embedded defaults."""
     return _config_file(path, os.environ)
 
 
@@ -131,10 +131,12 @@ def _config_file(path: Path | str | None, environment: Mapping[str, str]) -> Pat
         file = checked_path(named)
     except ValueError as error:
         option = "--config" if path else CONFIG_VARIABLE
-        message = f"{option}: {error} (found {shown(str(named))}). Name a csm.yaml."
+        message = f"{option}: {error} (found {shown(str(named))}). Set it to a csm.yaml."
         raise ConfigError(message) from None
     if not file.is_file():
-        message = f"configuration file not found: {file}. Give another with --config, or unset {CONFIG_VARIABLE}."
+        message = (
+            f"configuration file not found: {file}. Choose another file with --config, or unset {CONFIG_VARIABLE}."
+        )
         raise ConfigError(message)
     return file
 
@@ -154,13 +156,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     values = cast("dict[Any, Any]", loaded)
     unnamed = next((key for key in values if not isinstance(key, str)), None)
     if unnamed is not None:
-        message = f"{file}: the key {shown(unnamed)} is not text; keys of the configuration are names"
+        message = f"{file}: the key {shown(unnamed)} is not text; configuration keys must be names"
         raise ConfigError(message)
     return cast("dict[str, Any]", values)
 
 
 def _override(values: dict[str, Any], variable: str, raw: str) -> tuple[str, ...] | None:
-    """Set the key that ``variable`` names; its keys, or None for a variable that names no key."""
+    """Set the key that ``variable`` overrides; returns its path, or None if the variable is not a key."""
     keys = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     if keys[0] not in Config.model_fields:
         return None
@@ -168,7 +170,7 @@ def _override(values: dict[str, Any], variable: str, raw: str) -> tuple[str, ...
     for key in keys[:-1]:
         nested = target.setdefault(key, {})
         if not isinstance(nested, dict):
-            message = f"{variable}: {key} is not a section that can be overridden key by key"
+            message = f"{variable}: {key} is not a section, so its keys cannot be overridden"
             raise ConfigError(message)
         target = cast("dict[str, Any]", nested)
     target[keys[-1]] = parse_yaml(raw, variable)
@@ -201,18 +203,18 @@ def _invalid(origin: str, lines: Sequence[str]) -> str:
 
 
 def _found(value: object) -> str:
-    """A value for a message; an address without user and password."""
+    """A value for a message; user and password of an address are hidden."""
     return shown(re.sub(r"//[^/@]*@", "//(hidden)@", value) if isinstance(value, str) else value)
 
 
 def _setter(keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]) -> str:
-    """Which variable set a key, if one did: a message that names only the file would mislead."""
+    """The variable that set a key, for the message; empty if the file set it."""
     name = next((name for prefix, name in overridden.items() if keys[: len(prefix)] == prefix), None)
     return f", set by {name}" if name else ""
 
 
 def _located(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:
-    """The location as the file has it (pydantic adds the system to that of a source), and where its keys begin."""
+    """The location in the file (pydantic adds the system to the location of a source), and the model of its keys."""
     if len(location) > 2 and location[0] == "sources" and location[2] in _SYSTEMS:
         return (*location[:2], *location[3:]), _SYSTEMS[str(location[2])]
     return location, Config
@@ -238,7 +240,7 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
     for argument in typing.get_args(annotation):
-        found = _section_of(argument)
-        if found is not None:
-            return found
+        section = _section_of(argument)
+        if section is not None:
+            return section
     return None

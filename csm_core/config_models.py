@@ -27,7 +27,7 @@ _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 
 
 class Policy(ConfigModel, frozen=True):
-    """Thresholds for a tenant and a segment from a date on; ``None`` matches any. Rules: scoring.md, "Policy"."""
+    """Thresholds for a tenant and a segment from a start date; ``None`` matches any. See scoring.md, "Policies"."""
 
     tenant: str | None = None
     segment: str | None = None
@@ -46,7 +46,7 @@ class Policy(ConfigModel, frozen=True):
 
 
 class SignalSettings(ConfigModel, frozen=True):
-    """Windows (days), thresholds and lists of the signal definitions; the defaults are those of signals.md."""
+    """Windows (in days), thresholds and lists of the signal definitions; signals.md uses the defaults."""
 
     adoption_window_days: int = Field(default=28, ge=1, le=366)
     trend_window_days: int = Field(default=28, ge=1, le=180)
@@ -67,7 +67,7 @@ class SignalSettings(ConfigModel, frozen=True):
 
 
 class ExpansionSettings(ConfigModel, frozen=True):
-    """Thresholds of the expansion rules of signals.md, as whole percents."""
+    """Thresholds of the expansion rules in signals.md, as integer percentages."""
 
     seats_percent: int = Field(default=80, ge=1, le=200)
     seats_medium_percent: int = Field(default=90, ge=1, le=200)
@@ -79,9 +79,9 @@ class ExpansionSettings(ConfigModel, frozen=True):
 
 
 class FreshnessSettings(ConfigModel, frozen=True):
-    """After how many days without a record an entity counts as silent, if it had them regularly; none: never.
+    """The number of days without a record after which a regular entity counts as silent; None: never.
 
-    ``usage_events`` are checked by ``max_silent_days``, regular or not.
+    ``max_silent_days`` applies to ``usage_events``, regular or not.
     """
 
     subscriptions: int | None = Field(default=90, ge=0)
@@ -93,7 +93,7 @@ class FreshnessSettings(ConfigModel, frozen=True):
 
 
 class CheckSettings(ConfigModel, frozen=True):
-    """When publishing is held: thresholds of the blocking checks between marts and Notion."""
+    """Thresholds of the blocking checks between scoring and publishing."""
 
     max_mean_score_swing: float = Field(default=10.0, ge=0, le=100)
     max_rag_changed_percent: float = Field(default=25.0, ge=0, le=100)
@@ -103,10 +103,10 @@ class CheckSettings(ConfigModel, frozen=True):
 
 
 class IdentitySettings(ConfigModel, frozen=True):
-    """How vendors' customers are told to be accounts, beside what their own records say.
+    """Files that match vendors' customers with accounts, in addition to the ids in vendor records.
 
-    ``account_map`` is a file of system, external_id and account_id; ``account_domains`` one of account_id and domain,
-    by which customers are matched that nothing else names. Each may be a folder of such files.
+    ``account_map`` is a file with system, external_id and account_id. ``account_domains`` is a file with account_id and
+    domain, for customers without another match. Each may be a folder of such files.
     """
 
     account_map: Path | None = None
@@ -114,13 +114,13 @@ class IdentitySettings(ConfigModel, frozen=True):
 
 
 class NotionPublishing(ConfigModel, frozen=True):
-    """What publishing to Notion may do beyond notion.md's minimum. Ids and token come from the environment."""
+    """Options of publishing to Notion. Ids and the token come from the environment."""
 
     create_missing_accounts: bool = True
 
 
 class Config(ConfigModel, frozen=True):
-    """The effective configuration. Paths are absolute: relative ones are taken from the file's own folder."""
+    """The effective configuration. Paths are absolute; relative paths are resolved against the folder of the file."""
 
     warehouse: Path = PROJECT_ROOT / "data" / "csm.duckdb"
     timezone: str = "UTC"
@@ -139,7 +139,7 @@ class Config(ConfigModel, frozen=True):
     catch_up_days: int = Field(default=31, ge=0, le=366)
     memory_limit: str | None = None
     threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
-    log_format: Literal["people", "json"] = "people"
+    log_format: Literal["console", "json"] = "console"
     umask: str | None = None
     group: str | None = None
     dagster_url: str | None = None
@@ -159,7 +159,7 @@ class Config(ConfigModel, frozen=True):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             near = difflib.get_close_matches(value, sorted(available_timezones()), n=1)
-            message = f"not a time zone of the IANA list{f'; did you mean {near[0]!r}?' if near else ''}"
+            message = f"not an IANA time zone{f'; did you mean {near[0]!r}?' if near else ''}"
             raise ValueError(message) from None
         return value
 
@@ -167,6 +167,12 @@ class Config(ConfigModel, frozen=True):
     @classmethod
     def _possible_memory(cls, value: str | None) -> str | None:
         return None if value is None else checked_memory(value)
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _current_log_format(cls, value: object) -> object:
+        # The previous name of the format; it is still accepted.
+        return "console" if value == "people" else value
 
     @field_validator("umask", mode="before")
     @classmethod
@@ -193,12 +199,12 @@ class Config(ConfigModel, frozen=True):
             is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_address, parts = False, None
-        # Alerts show it to everybody who reads them.
+        # Alerts contain this address.
         if not is_address or parts is None or any(c.isspace() or not c.isprintable() for c in value):
-            message = "expected the http(s) address of Dagster's UI, such as https://dagster.example.com"
+            message = "expected the http(s) address of the Dagster UI, such as https://dagster.example.com"
             raise ValueError(message)
         if parts.username is not None or parts.query or parts.fragment:
-            message = "alerts show this address, so it must hold no user, password, query or fragment"
+            message = "alerts show this address, so it must not contain a user, password, query or fragment"
             raise ValueError(message)
         return value
 
@@ -206,12 +212,12 @@ class Config(ConfigModel, frozen=True):
     @classmethod
     def _some_source(cls, value: tuple[AnySource, ...]) -> tuple[AnySource, ...]:
         if not value:
-            message = "at least one source is needed"
+            message = "at least one source is required"
             raise ValueError(message)
         labels = [source.label for source in value]
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice:
-            message = f"two sources are called {twice!r}: give each a `name` of its own"
+            message = f"two sources are called {twice!r}: set a different `name` for each"
             raise ValueError(message)
         return value
 
@@ -222,13 +228,13 @@ class Config(ConfigModel, frozen=True):
 
     @property
     def config_hash(self) -> str:
-        """Twelve hexadecimal digits that change with anything that may change a score: signals and policies."""
+        """A hash, in 12 hexadecimal digits, of all settings that affect scores: signals and policies."""
         scored = self.model_dump(mode="json", include={"signals", "policies"})
         canonical = json.dumps(scored, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def sql_parameters(self) -> dict[str, Any]:
-        """Every named parameter that a SQL model may use, beside the days of the run."""
+        """The named parameters of SQL models, except the days of the run."""
         parameters: dict[str, Any] = {}
         for section in (self.signals, self.expansion):
             for name, value in section.model_dump().items():

@@ -33,8 +33,8 @@ _FRAME = frozenset({"event", "level", "logger", "timestamp", "run_id", "partitio
 _shown_elsewhere: ContextVar[bool] = ContextVar("shown_elsewhere", default=False)
 
 
-def configure(log_format: str = "people", level: str = "INFO") -> None:
-    """Say how the lines of this process are written; ``log_format`` is ``people`` or ``json``.
+def configure(log_format: str = "console", level: str = "INFO") -> None:
+    """Say how the lines of this process are written; ``log_format`` is ``console`` or ``json``.
 
     Standard error gets what is of ``level`` or above; everything from INFO on goes to whoever else listens.
     """

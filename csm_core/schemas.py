@@ -35,7 +35,7 @@ Confidence = Literal["low", "medium", "high"]
 Scalar = str | int | float | bool | None
 
 
-def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
+def should_alert(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
     """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
@@ -104,7 +104,7 @@ class CSMHealthScore(_Model):
     @property
     def should_alert(self) -> bool:
         """RED, or a churn risk of high or critical."""
-        return alert_due(self.rag, self.churn_risk_level)
+        return should_alert(self.rag, self.churn_risk_level)
 
     @model_validator(mode="wrap")
     @classmethod

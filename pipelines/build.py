@@ -1,4 +1,4 @@
-"""Puts the definitions together; tests and the command line build variants of their own, nobody patches anything."""
+"""Builds the Dagster definitions. Tests and the command line build their own variants."""
 
 import warnings
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ SCORES, DAYS = "csm_health_scores", "csm_days"
 
 
 def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
-    """Definitions for a configuration (by default the one that the environment names) and its surroundings."""
-    # Range backfills are still called beta by Dagster; the pinned version has them, and a test runs them.
+    """The definitions for a configuration (default: the one of the environment) and a pipeline resource."""
+    # Dagster marks range backfills as beta; the pinned version supports them, and a test runs them.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     config = config or (pipeline.config if pipeline else load_config())
     pipeline = pipeline or Pipeline(config, Warehouse.from_config(config))
@@ -57,7 +57,9 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
 
 
 def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
-    @dg.resource(description="The configuration, the warehouse, and what a run tells; kept to one run at a time.")
+    @dg.resource(
+        description="The configuration, the warehouse and the state of a run. Limits the warehouse to one run."
+    )
     def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
         note_process(context)
         with logged_run(context.run, pipeline.config), pipeline.warehouse.run_lock():

@@ -1,4 +1,4 @@
-"""Days that are not done, by the warehouse or Dagster's history, so that the next tick asks for them in one range."""
+"""Finds missed days in the warehouse or in Dagster's history, so that the next tick requests them in one range."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -28,18 +28,17 @@ def days_due(
     catch_up_days: int,
     done: Mapping[date, bool] | None = None,
 ) -> tuple[date, date]:
-    """First and last of the days that a tick for ``day`` has to ask for: ``day``, and those missed before it.
+    """The first and the last day that a tick for ``day`` requests: ``day`` and the missed days before it.
 
-    ``done`` has every day that was ever begun, and whether it is done; without it that is read from what Dagster has
-    materialised of the asset. A day was missed if it is at most ``catch_up_days`` before, after the first day that was
-    ever begun, and neither done nor in a run of the job that is queued or in progress. So a day that failed, was
-    killed or is held is asked for again.
+    ``done`` maps each started day to whether it is done; without it, Dagster's materialisations of the asset are used.
+    A day is missed if it is at most ``catch_up_days`` before ``day``, not before the first started day, and neither
+    done nor in a queued or running run of the job. So failed, killed and held days are requested again.
     """
     if not done:
         done = {date.fromisoformat(key): True for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
     if not done:
         return day, day
-    taken = {one for one, is_done in done.items() if is_done} | _days_under_way(instance, job)
+    taken = {one for one, is_done in done.items() if is_done} | _days_in_progress(instance, job)
     earliest = max(min(done), day - timedelta(days=catch_up_days))
     missed = (
         before
@@ -50,19 +49,19 @@ def days_due(
 
 
 def days_done(warehouse: Warehouse) -> dict[date, bool] | None:
-    """Every day that was ever begun, and whether it is complete or accepted; None while the warehouse is in use."""
-    found = day_statuses(warehouse)
-    return None if found is None else {day: one.counts for day, one in found.items()}
+    """All started days, and whether each is complete or accepted; None while the warehouse is in use."""
+    by_day = day_statuses(warehouse)
+    return None if by_day is None else {day: one.counts for day, one in by_day.items()}
 
 
 def day_statuses(warehouse: Warehouse) -> dict[date, DayStatus] | None:
-    """The status of every scored day; None while the warehouse is in use, or if there is none."""
+    """The status of every scored day; None if the warehouse is in use or does not exist."""
     with warehouse.open_read_only() as connection:
         return None if connection is None else statuses(connection)
 
 
 def newest_done(instance: dg.DagsterInstance, asset: str, done: Mapping[date, bool] | None) -> date | None:
-    """The last day that is done, by the warehouse if it is given, else by what Dagster has materialised of an asset."""
+    """The latest day that is done, from ``done`` if it is set, else from Dagster's materialisations of an asset."""
     if done:
         return max((day for day, is_done in done.items() if is_done), default=None)
     newest = max(instance.get_materialized_partitions(dg.AssetKey(asset)), default=None)
@@ -70,14 +69,14 @@ def newest_done(instance: dg.DagsterInstance, asset: str, done: Mapping[date, bo
 
 
 def days_text(tags: Mapping[str, str]) -> str:
-    """The day or days that a run's tags name, for a person."""
+    """The day or days in the tags of a run, as text."""
     first, last = tags.get(RANGE_START), tags.get(RANGE_END)
     if first and last:
         return first if first == last else f"{first} to {last}"
     return tags.get(PARTITION) or "no partition"
 
 
-def _days_under_way(instance: dg.DagsterInstance, job: str) -> set[date]:
+def _days_in_progress(instance: dg.DagsterInstance, job: str) -> set[date]:
     days: set[date] = set()
     for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED)):
         first = run.tags.get(RANGE_START) or run.tags.get(PARTITION)

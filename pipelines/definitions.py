@@ -1,4 +1,4 @@
-"""The code location: `dagster dev -w workspace.yaml` and `dg dev` load this module. No side effect at import."""
+"""The code location: `dagster dev -w workspace.yaml` and `dg dev` load it. The import has no side effects."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from pipelines.build import build_defs
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything, for the configuration that CSM_CONFIG or ./csm.yaml names, else the embedded defaults."""
+    """The definitions for the configuration of CSM_CONFIG or ./csm.yaml, or for the embedded defaults."""
     config = load_config()
     restrict_files(config)
     logging.configure(config.log_format)

@@ -1,4 +1,4 @@
-"""`make dev`: the Dagster UI on the configuration at hand, with the same instance as `csm run`."""
+"""`make dev`: the Dagster UI for the current configuration, with the same instance as `csm run`."""
 
 import argparse
 import os
@@ -14,11 +14,11 @@ from pipelines.ui_processes import ADDRESS_VARIABLE, DEFAULT_PORT, dagster_comma
 
 
 def main() -> None:
-    """Replace this process by `dagster dev`."""
+    """Replace this process with `dagster dev`."""
     os.chdir(PROJECT_ROOT)
     try:
         config = load_config()
-        # The processes of Dagster inherit it.
+        # The processes of Dagster inherit the umask.
         restrict_files(config)
         os.environ[HOME_VARIABLE] = str(prepare_home(config))
     except CSMError as error:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _port_of(arguments: Sequence[str]) -> tuple[int, list[str]]:
-    """The port that the arguments name, else Dagster's own or a free one, and the other arguments."""
+    """The port in the arguments (default: Dagster's port, or a free one), and the other arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-p", "--port", type=int)
     stated, others = parser.parse_known_args(arguments)

@@ -1,4 +1,4 @@
-"""What failed in a run, read from Dagster's events: the asset, the message for a person, what checks found."""
+"""Reads the failures of a run from Dagster's events: failed assets, their messages and failed checks."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,48 +16,50 @@ from pipelines.catch_up import PARTITION, RANGE_END, RANGE_START, days_text
 
 
 def step_failure(event: dg.DagsterEvent) -> StepFailure:
-    """The failure that a step's event tells of, in the words of the error that caused it."""
+    """The failure in a step's event, with the message of the original error."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
     name = error.cls_name if error else None
-    known = getattr(errors, name, None) if name else None
+    error_class = getattr(errors, name, None) if name else None
     text = error.message.strip() if error else "failed"
     prefix, _, rest = text.partition(": ")
     message = rest if prefix.rsplit(".", 1)[-1] == name else text
-    status = known.exit_status if isinstance(known, type) and issubclass(known, errors.CSMError) else 1
+    status = (
+        error_class.exit_status if isinstance(error_class, type) and issubclass(error_class, errors.CSMError) else 1
+    )
     return StepFailure(event.step_key or "?", message, status)
 
 
 def is_failed_check(event: dg.DagsterEvent) -> bool:
-    """Whether a step failed for nothing but a blocking check, which tells in words of its own what it found."""
+    """Whether a step failed only because of a blocking check, which has its own message."""
     error = event.step_failure_data.error
     return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def problems_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Everything that went wrong in a run, a line each: failed blocking checks, then failed assets."""
+    """The problems of a run, one line each: failed blocking checks, then failed assets."""
     return _problems(_events(instance, run_id))
 
 
 def next_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """What to do after a failed run, a line each: correct the cause, or accept the checks that hold its last day."""
+    """The next steps after a failed run, one line each: fix the cause, or accept the checks that hold its last day."""
     return _next_steps(run, _events(instance, run.run_id))
 
 
 def _problems(events: Sequence[dg.DagsterEvent]) -> list[str]:
-    found = [f"held by {check.check_name}: {check.description or 'failed'}" for check in _failed_checks(events)]
+    problems = [f"held by {check.check_name}: {check.description or 'failed'}" for check in _failed_checks(events)]
     for event in events:
-        if event.is_step_failure and not (found and is_failed_check(event)):
+        if event.is_step_failure and not (problems and is_failed_check(event)):
             failure = step_failure(event)
-            found.append(f"{failure.asset}: {failure.message}")
-    return found
+            problems.append(f"{failure.asset}: {failure.message}")
+    return problems
 
 
 def failure_text(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
-    """What failed in a run and what to do, a line each, without secrets; None if no check or asset has failed.
+    """The next steps and problems of a run, one line each, without secrets; None if no check or asset failed.
 
-    What to do comes before what each check found: the UI shows the first lines of a long message.
+    The next steps come first, because the UI shows only the first lines of a long message.
     """
     events = _events(instance, run.run_id)
     problems = _problems(events)
@@ -69,16 +71,16 @@ def failure_text(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None
 
 
 def show_held_partitions(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Show the partitions as failed that a failed run materialised and its blocking checks hold."""
+    """Show the partitions that a failed run materialised and its blocking checks hold as failed."""
     events = _events(instance, run.run_id)
-    for asset, held in _held_partitions(_failed_checks(events), _days_of(run.tags)).items():
+    for asset, days in _held_partitions(_failed_checks(events), _days_of(run.tags)).items():
         done = {one.partition for one in events if one.is_step_materialization and one.asset_key == asset}
-        for day in sorted(held & done):
+        for day in sorted(days & done):
             _show_as_failed(instance, run, asset, day)
 
 
 def explain_failure(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Add to the log of a failed run what failed and what to do, if the project's instance has not done so before."""
+    """Add problems and next steps to the log of a failed run, unless the project's instance has added them."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.status != dg.DagsterRunStatus.FAILURE:
         return
@@ -111,31 +113,31 @@ def _failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvalu
 def _held_partitions(
     failed: Iterable[dg.AssetCheckEvaluation], days: tuple[date, date] | None
 ) -> dict[dg.AssetKey, set[str]]:
-    """The partitions that failed checks hold: of a check of the portfolio the last day, of one of a model all days."""
-    held: dict[dg.AssetKey, set[str]] = {}
+    """The partitions that failed checks hold: the last day for a portfolio check, all days for a check of a model."""
+    partitions: dict[dg.AssetKey, set[str]] = {}
     of_last_day = {check.name for check in portfolio_checks.ALL}
     for check in failed:
         if check.partition:
-            held.setdefault(check.asset_key, set()).add(check.partition)
+            partitions.setdefault(check.asset_key, set()).add(check.partition)
         elif days:
             checked = days[1:] if check.check_name in of_last_day else days_between(*days)
-            held.setdefault(check.asset_key, set()).update(day.isoformat() for day in checked)
-    return held
+            partitions.setdefault(check.asset_key, set()).update(day.isoformat() for day in checked)
+    return partitions
 
 
 def _show_as_failed(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: dg.AssetKey, day: str) -> None:
-    # To Dagster, a partition has failed if it was planned by a failed run and not materialised after that.
+    # Dagster shows a partition as failed if a failed run planned it and it was not materialised afterwards.
     event = dg.DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
         job_name=run.job_name,
-        message=f"{asset.to_user_string()}: {day} is held by a failed check, so its partition counts as failed.",
+        message=f"{asset.to_user_string()}: a failed check holds {day}, so its partition is shown as failed.",
         event_specific_data=AssetMaterializationPlannedData(asset, partition=day),
     )
     instance.report_dagster_event(event, run_id=run.run_id, log_level=logging.ERROR)
 
 
 def _acceptable_checks(events: Iterable[dg.DagsterEvent]) -> list[str]:
-    """The names of the failed checks that can be accepted: those of the portfolio."""
+    """The names of the failed checks that can be accepted: the portfolio checks."""
     acceptable = {check.name for check in portfolio_checks.ALL}
     return [check.check_name for check in _failed_checks(events) if check.check_name in acceptable]
 
@@ -151,7 +153,7 @@ def _next_steps(run: dg.DagsterRun, events: Iterable[dg.DagsterEvent]) -> list[s
     if held_by:
         accept = " ".join(f"--accept {name}" for name in held_by)
         steps.append(
-            f"Or accept {days[1]} as it is: launch a run of {named} with the tag {ACCEPT} and the value "
+            f"Or accept {days[1]}: launch a run of {named} with the tag {ACCEPT} and the value "
             f"`{','.join(held_by)}`, or `{command} {accept}`."
         )
     return steps

@@ -1,8 +1,8 @@
 """The Dagster instance of dagster.yaml: secrets hidden in every event, failed runs explained, SQLite kept open.
 
-Keeping SQLite open (``pipelines.open_sqlite``) uses parts that Dagster does not publish. Where a version of Dagster
-differs in them, the instance warns once and keeps Dagster's own storage: slower, with the same files. A home whose
-dagster.yaml does not name this class works as well, and may change over at any time.
+Keeping SQLite open (``pipelines.open_sqlite``) uses private parts of Dagster. If they differ in a version of Dagster,
+the instance logs a warning and uses Dagster's own storage, which is slower and has the same files. A DAGSTER_HOME with
+a dagster.yaml that does not name this class also works, and can be changed at any time.
 """
 
 import logging
@@ -17,20 +17,20 @@ from csm_core.redaction import anything_to_hide, without_secrets, without_secret
 
 
 class Instance(DagsterInstance):
-    """Dagster's instance; where its history is in SQLite, the connections stay open. Other storage is left as it is."""
+    """Dagster's instance, with SQLite connections that stay open. Other storage is not changed."""
 
     def __init__(self, *, event_storage: Any, run_storage: Any, **others: Any) -> None:
         event_storage, run_storage = _kept_open(event_storage, run_storage)
         super().__init__(event_storage=event_storage, run_storage=run_storage, **others)
 
     def handle_new_event(self, event: EventLogEntry, **more: Any) -> None:
-        """Store an event without secrets; that of a failed run says which checks and assets failed, and what to do."""
+        """Store an event without secrets; the event of a failed run also gets its problems and next steps."""
         if event.dagster_event and event.dagster_event.event_type == DagsterEventType.RUN_FAILURE:
             event = self._explained(event, event.dagster_event)
         super().handle_new_event(_without_secrets(event), **more)
 
     def _explained(self, event: EventLogEntry, failure: DagsterEvent) -> EventLogEntry:
-        # The web server and the daemon load this module too, and have no use for the pipeline's.
+        # The web server and the daemon also load this module, and do not need the pipeline.
         from pipelines.failures import failure_text, show_held_partitions
 
         try:
@@ -40,18 +40,20 @@ class Instance(DagsterInstance):
                 return event
             show_held_partitions(self, run)
             return event._replace(dagster_event=failure._replace(message=f"{failure.message}\n{text}"))
-        except Exception:  # The failure has to be stored, whatever happens here.
-            logging.getLogger(__name__).exception("the failure of run %s is stored without its reasons", event.run_id)
+        except Exception:  # The failure must be stored in any case.
+            logging.getLogger(__name__).exception(
+                "the failure of run %s is stored without its problems and next steps", event.run_id
+            )
             return event
 
     @classmethod
     def config_schema(cls) -> dict[str, Any]:
-        """No settings of its own in dagster.yaml."""
+        """The class has no settings in dagster.yaml."""
         return {}
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
-        """Those of Dagster's instance: what dagster.yaml leaves out is in its folder."""
+        """The defaults of Dagster's instance: storage in the folder of dagster.yaml."""
         from dagster._core.instance.ref import InstanceRef
 
         return InstanceRef.config_defaults(base_dir)
@@ -61,24 +63,22 @@ def _kept_open(event_storage: Any, run_storage: Any) -> tuple[Any, Any]:
     try:
         from pipelines.open_sqlite import difference, kept_open
 
-        found = difference()
-        if found is None:
+        reason = difference()
+        if reason is None:
             return kept_open(event_storage, run_storage)
     except (ImportError, AttributeError, TypeError) as error:
-        found = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
     logging.getLogger(__name__).warning(
-        "Dagster %s stores its history in another way than expected (%s). Runs work, but take longer: install a "
+        "The storage of Dagster %s differs from the expected one (%s). Runs work, but take longer: install a "
         "version of Dagster that pyproject.toml allows.",
         dagster_version,
-        found,
+        reason,
     )
     return event_storage, run_storage
 
 
 def _without_secrets(event: EventLogEntry) -> EventLogEntry:
-    """The event with every secret in it hidden: messages of errors and of their causes, metadata, log lines."""
-    if not anything_to_hide():
-        return event
+    """The event with all secrets hidden, in error messages and their causes, metadata and log lines."""
     if not anything_to_hide():
         return event
     text = serialize_value(event)

@@ -24,9 +24,9 @@ INSTANCE_FILE = "dagster.yaml"
 
 
 def prepare_home(config: Config) -> Path:
-    """DAGSTER_HOME, by default beside the warehouse, with the project's dagster.yaml if it has none yet.
+    """Prepare DAGSTER_HOME (default: beside the warehouse), with the project's dagster.yaml unless it has one.
 
-    Raises InputError for a path that cannot be one, RunError for a folder that cannot be written.
+    Raises InputError for an invalid path, RunError for a folder that cannot be written.
     """
     named = os.environ.get(HOME_VARIABLE)
     try:
@@ -37,7 +37,7 @@ def prepare_home(config: Config) -> Path:
     try:
         make_folder(home)
         if not (home / INSTANCE_FILE).exists():
-            # Complete or not at all: part of it, from a process that was killed, would count as the user's own.
+            # Atomic, because a partial file of a killed process would be treated as the user's file.
             fresh = home / f".{INSTANCE_FILE}.new"
             shutil.copyfile(PROJECT_FILES / INSTANCE_FILE, fresh)
             fresh.replace(home / INSTANCE_FILE)
@@ -48,9 +48,9 @@ def prepare_home(config: Config) -> Path:
 
 @contextmanager
 def shared_instance(config: Config) -> Generator[dg.DagsterInstance]:
-    """The instance at DAGSTER_HOME, opened and closed.
+    """The instance at DAGSTER_HOME; it is closed when the block ends.
 
-    Raises RunError where its storage cannot be read or written, and InputError for a dagster.yaml that is not valid.
+    Raises RunError if its storage cannot be read or written, and InputError for an invalid dagster.yaml.
     """
     home = prepare_home(config)
     with _explained(home), ExitStack() as stack:
@@ -61,19 +61,19 @@ def _opened(home: Path) -> dg.DagsterInstance:
     try:
         return dg.DagsterInstance.from_config(str(home))
     except (YAMLError, dg.DagsterError, CheckError) as error:
-        message = f"{home / INSTANCE_FILE} is not valid: {_line(error)}. Correct it, or move it away: it is made again."
+        message = f"{home / INSTANCE_FILE} is not valid: {_line(error)}. Fix it, or move it away to get the default."
         raise InputError(message) from None
 
 
 @contextmanager
 def _explained(home: Path) -> Generator[None]:
-    """Turn what Dagster's storage raises, here or in the block, into a message that names its folder."""
+    """Convert errors of Dagster's storage in the block to an error that names its folder."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         raise _unusable(home, error) from None
     except CommandError as error:
-        # Alembic, which creates the tables, finds a revision that this version of Dagster does not have.
+        # Alembic, which creates the tables, found a revision that is unknown to this version of Dagster.
         raise _unusable(home, error) from None
 
 
@@ -81,13 +81,13 @@ def _unusable(home: Path, error: Exception) -> RunError:
     cause = getattr(error, "orig", None) or error
     reason = cause.strerror or str(cause) if isinstance(cause, OSError) else _line(cause)
     if isinstance(cause, OSError) or "full" in reason or "disk I/O" in reason or "readonly" in reason:
-        advice = "Free space on its disk and check that the folder can be written, then run the same command again."
+        advice = "Free disk space and check that the folder is writable, then run the same command again."
     elif "locked" in reason:
-        advice = "Another process is writing to it: run the same command again when that process has ended."
+        advice = "Another process is writing to it. Run the same command again after that process has ended."
     else:
         advice = (
-            "Stop all processes that use it, move its folders `history` and `schedules` away, and run again: the "
-            "history of runs begins again. The warehouse does not depend on it."
+            "Stop all processes that use it, move its folders `history` and `schedules` away, and run again. The "
+            "history of runs will be empty; the warehouse does not depend on it."
         )
     message = f"Dagster's storage in {home} failed: {reason}. {advice}"
     return RunError(message)

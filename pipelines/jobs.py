@@ -1,4 +1,4 @@
-"""What is run together: the daily health run, the two kinds of business reviews, and what publishes nothing."""
+"""The jobs: the daily health run, the business reviews, backfills, late days and loading."""
 
 from typing import Any
 
@@ -19,46 +19,45 @@ _PUBLISH = dg.AssetSelection.assets(HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS
 
 
 def all_jobs() -> list[Any]:
-    """The jobs, all of them in one process: DuckDB has one writer."""
+    """All jobs. They use the in-process executor, because DuckDB has one writer."""
     everything = dg.AssetSelection.all()
     return [
         dg.define_asset_job(
             "daily_health",
             selection=everything - _REVIEWS,
-            description="Raw records to scores of one day, then health updates and expansion records to Notion.",
+            description="Loads records, scores one day, and publishes health updates and expansion records to Notion.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             "renewal_check",
             selection=_REVIEWS | dg.AssetSelection.assets(ANALYTICS, DAYS),
-            description="Business reviews of accounts that came within reach of their renewal, to Notion.",
+            description="Publishes business reviews of accounts whose renewal is near to Notion.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             "quarterly_qbr",
             selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS),
-            description="Raw records to scores of a quarter's last day, then reviews of the quarter to Notion.",
+            description="Loads records, scores the last day of a quarter, and publishes its reviews to Notion.",
             tags={QUARTER: DAY_AFTER},
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             BACKFILL_SCORES,
             selection=everything - _PUBLISH,
-            description="Raw records to scores of past days, as one run per range; publishes nothing.",
+            description="Loads records and scores past days, one run per range. Does not publish.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             LATE_DAYS,
-            # The reviews of these days are left to the renewal check: it publishes those that late records changed.
+            # The renewal check handles the reviews of these days: it publishes reviews that late records changed.
             selection=everything - _PUBLISH - _REVIEWS,
-            description="Raw records to scores of the last days once more, for records that came late; publishes "
-            "nothing.",
+            description="Loads records and scores the last days again, for late records. Does not publish.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
             LOAD_RECORDS,
             selection=dg.AssetSelection.groups("raw", "staging"),
-            description="New and changed files into raw and staging, which tells the days that they touch.",
+            description="Loads new and changed files into raw and staging, and records the days that they affect.",
             executor_def=dg.in_process_executor,
         ),
     ]

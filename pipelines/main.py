@@ -1,4 +1,4 @@
-"""The console script: the command line of the domain with a runner that knows Dagster, loaded when it is needed."""
+"""The console script: the command line with functions that import Dagster when they are called."""
 
 from __future__ import annotations
 

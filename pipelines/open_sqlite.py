@@ -1,8 +1,8 @@
-"""Dagster's SQLite storage with connections that stay open: subclasses of parts that Dagster does not publish.
+"""Dagster's SQLite storage with connections that stay open: subclasses of private parts of Dagster.
 
-Dagster opens an engine and a connection for each event that it stores or reads, and closes both. A run of a few seconds
-has hundreds of events and a backfill thousands, so that most of their time would go there. The files are Dagster's own.
-``pipelines.history`` uses these classes where ``difference`` finds none, and Dagster's own classes otherwise.
+Dagster opens and closes an engine and a connection for each event that it stores or reads. A run of a few seconds has
+hundreds of events and a backfill has thousands, so most of their time would be spent on connections. The files do not
+change. ``pipelines.history`` uses these classes if ``difference`` finds none, and Dagster's own classes otherwise.
 """
 
 import inspect
@@ -18,10 +18,10 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
 
-# The index and the runs in progress; the UI reads others as well.
+# The index and the runs in progress; the UI also reads other runs.
 _OPEN_SHARDS = 8
 
-# The methods of Dagster's classes that are called or replaced here, with their parameters.
+# The methods of Dagster's classes that this module calls or overrides, with their parameters.
 _EXPECTED: tuple[tuple[Callable[..., Any], str], ...] = (
     (SqliteEventLogStorage.__init__, "self base_dir inst_data"),
     (SqliteEventLogStorage.store_event, "self event"),
@@ -39,18 +39,18 @@ _ATTRIBUTES = ("_base_dir", "_db_lock", "_initialized_dbs")
 
 
 def difference() -> str | None:
-    """The first method of Dagster's storage whose parameters are not the expected ones; None if all are."""
+    """Describe the first method of Dagster's storage that has unexpected parameters; None if there is none."""
     for method, parameters in _EXPECTED:
-        found = " ".join(inspect.signature(method).parameters)
-        if found != parameters:
-            return f"{method.__qualname__} has the parameters {found!r}, expected {parameters!r}"
+        actual = " ".join(inspect.signature(method).parameters)
+        if actual != parameters:
+            return f"{method.__qualname__} has the parameters {actual!r}, expected {parameters!r}"
     return None
 
 
 class EventLog(SqliteEventLogStorage):
-    """Dagster's event log: a file for the index and one for each run, the latest used of them kept open.
+    """Dagster's event log: a file for the index and one for each run. Recently used files stay open.
 
-    Raises AttributeError where Dagster's class lacks an attribute that is used here.
+    Raises AttributeError if Dagster's class lacks an attribute that this class uses.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -60,7 +60,7 @@ class EventLog(SqliteEventLogStorage):
             getattr(self, name)
 
     def store_event(self, event: Any) -> None:
-        """Store an event, and notify readers of the run's file: it may be in its log file still."""
+        """Store an event, and notify readers of the run's file: the event may still be in the write-ahead log."""
         super().store_event(event)
         os.utime(self.path_for_shard(event.run_id))
 
@@ -70,7 +70,7 @@ class EventLog(SqliteEventLogStorage):
         super().wipe()
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close all open connections."""
         super().dispose()
         self._close()
 
@@ -100,7 +100,7 @@ class EventLog(SqliteEventLogStorage):
 
 
 class RunHistory(SqliteRunStorage):
-    """Dagster's list of runs, kept open."""
+    """Dagster's list of runs, with a connection that stays open."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(conn_string, inst_data)
@@ -108,17 +108,17 @@ class RunHistory(SqliteRunStorage):
 
     @contextmanager
     def connect(self) -> Generator[Connection]:
-        """A connection in a transaction of its own."""
+        """A connection with its own transaction."""
         with self._engine.begin() as connection:
             yield connection
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close all open connections."""
         self._engine.dispose()
 
 
 def kept_open(event_storage: Any, run_storage: Any) -> tuple[Any, Any]:
-    """The two storages with connections that stay open, where they are SQLite; other storage as it is."""
+    """The two storages, with connections that stay open if they are SQLite; other storage is not changed."""
     if isinstance(event_storage, SqliteEventLogStorage):
         event_storage = EventLog(event_storage._base_dir, event_storage.inst_data)
     if isinstance(run_storage, SqliteRunStorage):

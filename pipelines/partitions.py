@@ -1,4 +1,4 @@
-"""The one partitioning: a calendar day in UTC, from the configured start."""
+"""The partitions: calendar days in UTC, from the configured start."""
 
 from datetime import date
 

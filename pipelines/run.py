@@ -1,4 +1,4 @@
-"""Runs days through Dagster in this process, on the shared instance: what `csm run` does."""
+"""Runs days with Dagster in this process, on the shared instance: the implementation of `csm run`."""
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,8 +24,8 @@ from pipelines.failures import is_failed_check, step_failure
 from pipelines.instance import shared_instance
 from pipelines.run_logs import CSM_RUN, STARTED_BY
 
-_SWITCHED_OFF = "publishing is switched off for this run (--no-publish or --dry-run)"
-# Failures are collected and told by the command itself; Dagster's console log would say everything twice.
+_SWITCHED_OFF = "publishing is disabled for this run (--no-publish or --dry-run)"
+# The command reports failures itself; Dagster's console log would repeat them.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -40,19 +40,19 @@ def run_days(
     accepted_by: str = "",
     clock: Callable[[], datetime] | None = None,
 ) -> RunOutcome:
-    """Materialise the days as one run. ``select`` names assets; nothing selected means all of them.
+    """Materialise the days as one run. ``select`` lists assets; empty means all assets.
 
-    Raises InputError for an asset or an accepted check that is not there. A failure of a step is no exception but part
-    of the outcome.
+    Raises InputError for an unknown asset or accepted check. A failed step does not raise an exception; it is part of
+    the outcome.
     """
     portfolio_checks.require_known(accepted)
-    given = {"progress": progress, "clock": clock}
-    extra: Mapping[str, Any] = {name: value for name, value in given.items() if value is not None}
+    optional = {"progress": progress, "clock": clock}
+    extra: Mapping[str, Any] = {name: value for name, value in optional.items() if value is not None}
     pipeline = Pipeline(config, Warehouse.from_config(config), accepted=accepted, accepted_by=accepted_by, **extra)
     definitions = build_defs(config, pipeline)
     run_id = str(uuid.uuid4())
     with shared_instance(config) as instance:
-        # Not before: Dagster asks the instance that was entered last in this process, which may be gone.
+        # Inside the block: Dagster uses the instance that was opened last in this process, which may be closed.
         keys = _selected(definitions, select, publish)
         job = definitions.resolve_implicit_global_asset_job_def()
         close_abandoned_runs(instance)
@@ -93,7 +93,7 @@ def run_days(
 
 
 def _unknown_accounts(warehouse: Warehouse) -> list[str]:
-    """A note on the lines of the list of domains whose account the run has not staged."""
+    """A note about entries of the list of domains with accounts that are not staged."""
     with warehouse.connect() as connection:
         if not table_exists(connection, ENTITIES[ACCOUNTS].table):
             return []
@@ -105,11 +105,11 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
     keys = {key.to_user_string(): key for key in definitions.resolve_all_asset_keys()}
     unknown = sorted(set(select) - keys.keys())
     if unknown:
-        message = f"no asset named {', '.join(unknown)}; there are: {', '.join(sorted(keys))}"
+        message = f"no asset named {', '.join(unknown)}; the assets are: {', '.join(sorted(keys))}"
         raise InputError(message)
     chosen = list(select) or sorted(keys)
     wanted = [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
-    # What one step makes together is selected together: the raw tables of a system.
+    # The assets of one step, such as the raw tables of a system, must be selected together.
     selection = dg.AssetSelection.assets(*wanted).required_multi_asset_neighbors()
     return sorted(selection.resolve(definitions.resolve_asset_graph()))
 

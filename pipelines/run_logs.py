@@ -1,4 +1,4 @@
-"""What a run logs carries its run and its days, as long as it goes on."""
+"""Adds the run id and the days of a run to its log lines."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -13,9 +13,9 @@ CSM_RUN = "csm run"
 
 
 def logged_run(run: dg.DagsterRun | None, config: Config) -> AbstractContextManager[None]:
-    """State the run and its days with every line that is logged within; without a run, nothing."""
+    """Add the run id and the days to all lines that are logged in the block; does nothing without a run."""
     if run is None:
         return nullcontext()
-    # Dagster's console is for people, and `csm run` has it switched off.
-    shown_elsewhere = config.log_format == "people" and run.tags.get(STARTED_BY) != CSM_RUN
+    # Dagster's console shows the lines already, except in `csm run`, which disables it.
+    shown_elsewhere = config.log_format == "console" and run.tags.get(STARTED_BY) != CSM_RUN
     return run_logging(run.run_id, days_text(run.tags), shown_elsewhere=shown_elsewhere)

@@ -1,4 +1,4 @@
-"""When jobs run, in the configured time zone: daily 07:00, renewal check 08:00, quarterly reviews at 04:00."""
+"""The schedules, in the configured time zone: daily run 07:00, renewal check 08:00, quarterly reviews 04:00."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -19,13 +19,13 @@ from pipelines.jobs import DAYS
 def all_schedules(
     timezone: str, catch_up_days: int, clock: Callable[[], datetime], warehouse: Warehouse
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules; each asks for the UTC day that had ended when it ticked, and for the days missed before it.
+    """The schedules. Each tick requests the last UTC day that has ended, and the missed days before it.
 
     A daily run is done when its day is complete or accepted, a renewal check when its reviews were published. The
-    renewal check skips a held day, which the daily run has reported, and asks for it again when it counts.
+    renewal check skips a held day, which the daily run has reported, and requests it again when it counts.
 
-    A tick that is evaluated after the next one was due (the daemon had been off) is run, but not published: the newest
-    day is.
+    If a tick is evaluated after the next one was due, because the daemon was off, its run does not publish; only the
+    newest day is published.
     """
     zone = ZoneInfo(timezone)
 
@@ -40,13 +40,13 @@ def all_schedules(
             day = (tick.astimezone(UTC) - timedelta(days=1)).date()
             held = held_days()
             if day in held:
-                return dg.SkipReason(f"{held[day].text()}. A later tick asks for it when it is complete or accepted.")
+                return dg.SkipReason(f"{held[day].text()}. A later tick requests it when it is complete or accepted.")
             instance = _instance_of(context)
             first, _ = days_due(instance, asset, job, day, catch_up_days, done()) if instance else (day, day)
             while first in held:
                 first += timedelta(days=1)
             days = first, day
-            # A day by the clock on the wall: 23 or 25 hours where the time changes.
+            # One day in local time: 23 or 25 hours when daylight saving time changes.
             next_tick = tick.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
             overtaken = clock() >= next_tick.replace(tzinfo=zone)
             return _request(days, {DO_NOT_PUBLISH: "a later tick is due"} if overtaken else {})
@@ -54,11 +54,11 @@ def all_schedules(
         return evaluate
 
     def first_of_quarter(context: ScheduleEvaluationContext) -> dg.RunRequest:
-        # The reviews read the last day that has ended, and belong to the first day of the quarter, which has not.
+        # The reviews use the last day that has ended. They belong to the first day of the quarter, which has not ended.
         tick = context.scheduled_execution_time
         first = tick.astimezone(zone).date()
         ended = min(first, tick.astimezone(UTC).date()) - timedelta(days=1)
-        # Pages are written from the newest complete day on; a tick that comes late has newer ones.
+        # Pages are written for the newest complete day; a late tick may have newer days.
         instance = _instance_of(context)
         newest = newest_done(instance, DAYS, days_done(warehouse)) if instance else None
         return _request((ended, max(ended, newest or ended)), {QUARTER: str(first)}, key=first)
@@ -73,7 +73,7 @@ def all_schedules(
             cron_schedule="0 7 * * *",
             execution_timezone=timezone,
             execution_fn=daily("daily_health", DAYS, lambda: days_done(warehouse)),
-            description="Every day at 07:00: yesterday and the days missed before it, from raw records to Notion.",
+            description="Every day at 07:00: loads, scores and publishes yesterday and the missed days before it.",
         ),
         dg.ScheduleDefinition(
             name="renewal_check_schedule",
@@ -81,8 +81,8 @@ def all_schedules(
             cron_schedule="0 8 * * *",
             execution_timezone=timezone,
             execution_fn=daily("renewal_check", QBR_PAGES, lambda: None, held_days),
-            description="Every day at 08:00: reviews of accounts that came within 90 days of their renewal. Skips a "
-            "held day, and asks for it when it counts.",
+            description="Every day at 08:00: publishes reviews of accounts that are within 90 days of their renewal. "
+            "Skips a held day, and requests it when it counts.",
         ),
         dg.ScheduleDefinition(
             name="quarterly_qbr_schedule",
@@ -90,16 +90,16 @@ def all_schedules(
             cron_schedule="0 4 1 1,4,7,10 *",
             execution_timezone=timezone,
             execution_fn=first_of_quarter,
-            description="On the first day of a quarter at 04:00: reviews of the quarter that ended.",
+            description="On the first day of each quarter at 04:00: publishes reviews of the previous quarter.",
         ),
     ]
 
 
 def _instance_of(context: ScheduleEvaluationContext) -> dg.DagsterInstance | None:
-    # Somebody who only asks what a tick would request may do so without an instance; nothing was missed then.
+    # A test evaluation of a tick may have no instance; then no missed days are requested.
     if not context.instance_ref:
         return None
-    # Dagster's queue would not let the tick's run start after one that never ends; nor are its days under way.
+    # An abandoned run would block Dagster's queue, and its days would count as in progress.
     close_abandoned_runs(context.instance)
     return context.instance
 

@@ -1,4 +1,4 @@
-"""What is watched between the schedules: files that come late, and runs that fail."""
+"""The sensors: late files and failed runs."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -22,12 +22,12 @@ from pipelines.jobs import BACKFILL_SCORES, LATE_DAYS, LOAD_RECORDS
 LATE_FILES_SENSOR = "late_files_sensor"
 RUN_FAILURE_SENSOR = "run_failure_sensor"
 INTERVAL_SECONDS = 300
-# A file that was written to just now may not be complete.
+# A file that was written just now may be incomplete.
 QUIET = timedelta(seconds=60)
 
 
 def all_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
-    """The sensors, on the jobs of ``all_jobs``."""
+    """All sensors, with the jobs of ``all_jobs``."""
     wanted = [job for job in jobs if job.name in (LOAD_RECORDS, LATE_DAYS, BACKFILL_SCORES)]
     return [_late_files_sensor(pipeline, wanted), _run_failure_sensor(pipeline.config)]
 
@@ -38,16 +38,18 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         description="Loads files that are new or changed since the last run, then runs the past days that their "
-        "records touch, a range as one run. Publishes nothing: the next daily run publishes the newest day.",
+        "records affect, one run per range. Does not publish; the next daily run publishes the newest day.",
     )
     def _late_files(_context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         with pipeline.warehouse.open_read_only() as connection:
             if connection is None:
-                return dg.SkipReason("there is no warehouse yet, or a run is writing to it; looking again later")
-            # A held day may wait for a record that comes late; of an unfinished one a run is in progress or due.
+                return dg.SkipReason(
+                    "the warehouse does not exist, or a run is writing to it; the next tick checks again"
+                )
+            # A held day may need a late record. A run of an unfinished day is in progress or due.
             newest = max((day for day, one in statuses(connection).items() if one.status != BUILDING), default=None)
             if newest is None:
-                return dg.SkipReason("no day has been scored yet, so nothing can be late")
+                return dg.SkipReason("no day has been scored, so no record can be late")
             pending = pending_files(connection, pipeline.config.sources)
             lacking = days_touched_by_late_records(
                 connection, newest + timedelta(days=1), pipeline.config.late_arrival_days
@@ -60,20 +62,22 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
         if requests:
             return requests
         if pending:
-            return dg.SkipReason(f"{counted(len(pending.files), 'file')} written just now; the next tick checks again")
-        return dg.SkipReason(f"every file has been loaded, and no day up to {newest} lacks a record")
+            return dg.SkipReason(
+                f"{counted(len(pending.files), 'file was', 'files were')} written just now; the next tick checks again"
+            )
+        return dg.SkipReason(f"all files have been loaded, and no day up to {newest} lacks a record")
 
     return _late_files
 
 
 def _requests_for(lacking: TouchedDays) -> list[dg.RunRequest]:
-    found = [
+    affected = [
         (BACKFILL_SCORES, lacking.beyond, lacking.beyond_records),
         (LATE_DAYS, lacking.within, lacking.within_records),
     ]
     return [
         _range_request(job, span, f"{job}-{lacking.newest_change}-{span[0]}-{span[1]}", late_text(span, records))
-        for job, days, records in found
+        for job, days, records in affected
         if days
         for span in [(days[0], days[-1])]
     ]
@@ -91,11 +95,11 @@ def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name=RUN_FAILURE_SENSOR,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Logs every run that failed, and posts it to the webhook of {WEBHOOK_VARIABLE} if that is set.",
+        description=f"Logs each failed run, and posts it to the webhook in {WEBHOOK_VARIABLE} if it is set.",
     )
     def _run_failed(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
-        # A home with an instance of its own has not done it when the run ended.
+        # Another instance class does not explain the failure when the run ends.
         explain_failure(context.instance, run.run_id)
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
         problems = problems or [without_secrets(context.failure_event.message or "the run failed")]

@@ -1,4 +1,4 @@
-"""`csm open`: the Dagster UI and the pages of the Notion sandbox, on free ports of this machine, until Ctrl-C."""
+"""`csm open`: serves the Dagster UI and the pages of the Notion sandbox on this machine until Ctrl-C."""
 
 import importlib.util
 import os
@@ -37,11 +37,11 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def open_ui(
     config: Config, file: Path | None, *, port: int | None = None, pages_port: int | None = None, browser: bool = False
 ) -> None:
-    """Serve both until Ctrl-C, and print their addresses once they answer.
+    """Serve both until Ctrl-C, and print their addresses when they respond.
 
-    ``file`` is the configuration file, if there is one. A port that is not given is the default one, or a free one if
+    ``file`` is the configuration file, if there is one. If a port is not set, it is the default port, or a free port if
     the default is in use. Raises InputError for a port in use and for an environment without the UI, RunError if
-    Dagster does not start or ends by itself.
+    Dagster does not start or stops by itself.
     """
     if importlib.util.find_spec("dagster_webserver") is None:
         message = (
@@ -72,7 +72,7 @@ def open_ui(
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port of loopback if nothing listens on it, else any free one."""
+    """The preferred port of loopback if it is free, otherwise any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -89,13 +89,13 @@ def dagster_command(port: int) -> list[str]:
 
 def _unused(port: int) -> int:
     if free_port(port) != port:
-        message = f"--port {port}: the port is in use. Name another one, or leave --port out: a free one is taken."
+        message = f"--port {port}: the port is in use. Choose another port, or omit --port to use a free one."
         raise InputError(message)
     return port
 
 
 def _start_pages(stack: ExitStack, config: Config, port: int | None) -> str:
-    """Serve the sandbox; gives its address, or where the pages are if they are in a real workspace."""
+    """Serve the sandbox; returns its address, or a text if the pages are in a real workspace."""
     if not NotionSettings.of(os.environ).is_sandbox:
         return "in your Notion workspace, because NOTION_TOKEN is set"
     chosen = free_port(DEFAULT_PAGES_PORT) if port is None else port
@@ -106,7 +106,7 @@ def _start_pages(stack: ExitStack, config: Config, port: int | None) -> str:
 def _dagster(
     config: Config, file: Path | None, home: Path, address: str, log: Path
 ) -> Generator[subprocess.Popen[bytes]]:
-    """`dagster dev` in a process group of its own, whose processes have all ended when the block ends."""
+    """Run `dagster dev` in its own process group; all of its processes are stopped when the block ends."""
     environment = {**os.environ, HOME_VARIABLE: str(home)}
     if file:
         environment[CONFIG_VARIABLE] = str(file)
@@ -120,7 +120,7 @@ def _dagster(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches Dagster once, from here, and not from the terminal as well.
+            # Dagster gets Ctrl-C once, from this process, and not also from the terminal.
             start_new_session=True,
         )
     try:
@@ -130,7 +130,7 @@ def _dagster(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let Dagster end its own processes, and end those that are still there."""
+    """Let Dagster stop its processes, then kill the remaining ones."""
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ProcessLookupError):
             process.send_signal(number)
@@ -146,7 +146,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group; whether it has any process."""
+    """Send a signal to a process group; returns whether it has any process."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -155,7 +155,7 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def _answers(process: subprocess.Popen[bytes], address: str, stop: Event, log: Path) -> bool:
-    """Wait until the UI answers; False if it was stopped before."""
+    """Wait until the UI responds; returns False if it was stopped before."""
     deadline = time.monotonic() + START_SECONDS
     while not stop.wait(POLL_SECONDS):
         if process.poll() is not None:
@@ -166,7 +166,7 @@ def _answers(process: subprocess.Popen[bytes], address: str, stop: Event, log: P
         except (urllib.error.URLError, OSError):
             pass
         if time.monotonic() > deadline:
-            message = f"the Dagster UI did not answer within {START_SECONDS:.0f} s: its messages are in {log}"
+            message = f"the Dagster UI did not respond within {START_SECONDS:.0f} s; its log is {log}"
             raise RunError(message)
     return False
 
@@ -174,12 +174,12 @@ def _answers(process: subprocess.Popen[bytes], address: str, stop: Event, log: P
 def _ended(process: subprocess.Popen[bytes], log: Path) -> str:
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     last = "\n".join(lines[-5:])
-    return f"the Dagster UI ended with status {process.returncode}; its messages are in {log}, the last ones:\n{last}"
+    return f"the Dagster UI stopped with status {process.returncode}; its log is {log}, the last lines:\n{last}"
 
 
 @contextmanager
 def _stopped_by_signals(stop: Event) -> Generator[None]:
-    """Set ``stop`` on Ctrl-C, SIGTERM and the end of the terminal, instead of raising in the middle of something."""
+    """Set ``stop`` on SIGINT, SIGTERM and SIGHUP, instead of raising an exception."""
     before = {number: signal.signal(number, lambda _number, _frame: stop.set()) for number in _STOP_SIGNALS}
     try:
         yield

@@ -32,6 +32,13 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
     assert config.sources[0].path == tmp_path / "in"
 
 
+def test_the_previous_name_of_the_console_format_is_accepted(tmp_path):
+    assert load_config(write(tmp_path, "log_format: people"), {}).log_format == "console"
+    assert load_config(write(tmp_path, ""), {"CSM_LOG_FORMAT": "people"}).log_format == "console"
+    with pytest.raises(ConfigError, match=r"log_format: .*'console' or 'json'"):
+        load_config(write(tmp_path, "log_format: text"), {})
+
+
 def test_the_environment_overrides_the_file(tmp_path):
     file = write(tmp_path, "timezone: UTC\nsignals: {login_window_days: 60, trend_window_days: 14}")
     environment = {
@@ -62,8 +69,8 @@ def test_the_address_of_the_ui_is_an_http_address(tmp_path, url):
         ("http://host:99999", "expected the http(s) address"),
         ("http://[::1", "expected the http(s) address"),
         ("'http://host/a b'", "expected the http(s) address"),
-        ("http://user:hidden-word@host", "must hold no user, password, query or fragment"),
-        ("http://host/?token=hidden-word", "must hold no user, password, query or fragment"),
+        ("http://user:hidden-word@host", "must not contain a user, password, query or fragment"),
+        ("http://host/?token=hidden-word", "must not contain a user, password, query or fragment"),
     ],
 )
 def test_an_address_of_the_ui_that_cannot_be_linked_to_is_rejected(tmp_path, url, said):

@@ -179,7 +179,7 @@ def test_a_score_survives_being_written_and_read():
 def test_alerts_follow_band_and_risk(rag, risk, alert):
     given = score_of().model_dump(exclude={"should_alert"}) | {"rag": rag, "churn_risk_level": risk}
     assert CSMHealthScore(**given).should_alert is alert
-    assert schemas.alert_due(rag, risk) is alert
+    assert schemas.should_alert(rag, risk) is alert
 
 
 @pytest.mark.parametrize(

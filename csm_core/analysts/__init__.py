@@ -1,4 +1,4 @@
-"""Answers about scored days: queries, the published copy, explanations, what-if, scoring a file, summaries and charts.
+"""Analysis of scored days: queries, the published copy, explanations, what-if, file scoring, summaries and charts.
 
-Reads only what is built; nothing here changes scores. A module whose name ends in ``_text`` only formats.
+It reads built tables and does not change scores. Modules with the suffix ``_text`` only format reports.
 """

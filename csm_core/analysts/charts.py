@@ -1,6 +1,6 @@
-"""Small stacked bar charts as PNG: for metadata, where a glance says more than a table. Words stand beside, not inside.
+"""Small stacked bar charts as PNG images for Dagster metadata. The caption is text outside the image.
 
-A PNG with a palette is a header, the colours and rows of bytes, so no drawing library has to be installed or loaded.
+A PNG with a palette consists of a header, colours and rows of bytes, so no drawing library is necessary.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ DAYS = 90
 
 
 def stacked_bars(bars: Sequence[Mapping[str, int]]) -> bytes:
-    """A PNG of bars from left to right, each a count per RAG, RED at the bottom; the tallest fills the height."""
+    """A PNG with one stacked bar per entry (counts per RAG, RED at the bottom); the tallest bar has the full height."""
     highest = max([1, *(sum(bar.values()) for bar in bars)])
     rows = [bytearray(WIDTH) for _ in range(HEIGHT)]
     for quarter in range(1, 4):
         rows[HEIGHT - quarter * HEIGHT // 4] = bytearray([_COLOURS["line"]]) * WIDTH
     for number, bar in enumerate(bars):
         left, right = number * WIDTH // len(bars), (number + 1) * WIDTH // len(bars)
-        # A gap of a pixel, unless nothing would be left of the bar.
+        # Leave a gap of one pixel if the bar is wide enough.
         right = max(left + 1, right - 1)
         below = 0
         for name in ("RED", "AMBER", "GREEN"):
@@ -54,30 +54,32 @@ def stacked_bars(bars: Sequence[Mapping[str, int]]) -> bytes:
 
 
 def score_distributions(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
-    """Markdown for each scored day of ``days``: its accounts by score, in steps of five, coloured by RAG."""
-    counted: list[Any] = connection.execute(
+    """Markdown for each scored day of ``days``: a histogram of scores in steps of five, coloured by RAG."""
+    rows: list[Any] = connection.execute(
         "select as_of_date, least(floor(score / $step), $last)::integer, rag, count(*) from marts.csm_health_scores "
         "where as_of_date between $first_date and $last_date group by all order by as_of_date",
         {"first_date": days[0], "last_date": days[1], "step": BUCKET, "last": 100 // BUCKET - 1},
     ).fetchall()
     bars: dict[date, list[dict[str, int]]] = {}
-    for day, bucket, rag, accounts in counted:
+    for day, bucket, rag, accounts in rows:
         bars.setdefault(day, [{} for _ in range(100 // BUCKET)])[bucket][rag] = accounts
     return {day: _distribution(day, of_day) for day, of_day in bars.items()}
 
 
 def _distribution(day: date, bars: Sequence[Mapping[str, int]]) -> str:
     tallest = max(sum(bar.values()) for bar in bars)
-    caption = f"Scores of {day} from 0 to 100, a bar for {BUCKET} points; the tallest is {counted(tallest, 'account')}."
+    caption = (
+        f"Scores on {day} from 0 to 100, one bar per {BUCKET} points; the tallest bar is {counted(tallest, 'account')}."
+    )
     return _markdown(caption, stacked_bars(bars))
 
 
 def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
-    """Markdown for each scored day of ``days``: the accounts by RAG of the last ninety scored days up to it.
+    """Markdown for each scored day of ``days``: accounts by RAG on the last 90 scored days up to that day.
 
-    Held and unfinished days before ``days`` are left out.
+    Held and unfinished days before ``days`` are excluded.
     """
-    counted: list[Any] = connection.execute(
+    rows: list[Any] = connection.execute(
         "select as_of_date, rag, count(*) from marts.csm_health_scores where as_of_date in "
         "(select distinct as_of_date from marts.csm_health_scores where as_of_date < $first_date "
         f"and {counted_sql(connection)} order by as_of_date desc limit $days) "
@@ -85,7 +87,7 @@ def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]
         {"first_date": days[0], "last_date": days[1], "days": DAYS},
     ).fetchall()
     bars: dict[date, dict[str, int]] = {}
-    for scored, rag, accounts in sorted(counted):
+    for scored, rag, accounts in sorted(rows):
         bars.setdefault(scored, {})[rag] = accounts
     scored_days = list(bars)
     return {
@@ -96,11 +98,13 @@ def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]
 
 
 def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
-    most = max(sum(bar.values()) for bar in bars.values())
+    maximum = max(sum(bar.values()) for bar in bars.values())
     days = f"{min(bars)}, the only scored day"
     if len(bars) > 1:
         days = f"each of {len(bars)} scored days from {min(bars)} to {max(bars)}"
-    caption = f"Accounts by RAG, RED at the bottom, a bar for {days}; the full height is {counted(most, 'account')}."
+    caption = (
+        f"Accounts by RAG, RED at the bottom, one bar for {days}; the full height is {counted(maximum, 'account')}."
+    )
     return _markdown(caption, stacked_bars(list(bars.values())))
 
 

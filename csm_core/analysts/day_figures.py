@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-# As csm_portfolio_daily, over all tenants and segments, and before that mart is built. account_id is unique.
+# The figures of csm_portfolio_daily for all tenants and segments, before that mart is built. account_id is unique.
 _FIGURES = """
     with scored as (
         select
@@ -63,10 +63,11 @@ _FIGURES = """
 
 @dataclass(frozen=True)
 class DayFigures:
-    """A scored day in numbers.
+    """The figures of a scored day.
 
-    MRR at risk is that of accounts at high or critical churn risk, in the currency that most accounts are billed in
-    (the alphabetically first among equals; None if none is billed). At-risk accounts billed in another are counted.
+    ``mrr_at_risk`` is the MRR of accounts with high or critical churn risk, in the most common billing currency (the
+    alphabetically first if several are equally common; None if no account is billed). At-risk accounts with another
+    currency are counted.
     """
 
     accounts: int
@@ -81,6 +82,6 @@ class DayFigures:
 
 
 def day_figures(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, DayFigures]:
-    """The figures of each scored day of ``days``, both included, in one pass; a day without a score is not in it."""
-    found: list[Any] = connection.execute(_FIGURES, {"first_date": days[0], "last_date": days[1]}).fetchall()
-    return {day: DayFigures(*figures) for day, *figures in found}
+    """The figures of each scored day in the range ``days`` (inclusive). Days without scores are omitted."""
+    rows: list[Any] = connection.execute(_FIGURES, {"first_date": days[0], "last_date": days[1]}).fetchall()
+    return {day: DayFigures(*figures) for day, *figures in rows}

@@ -1,4 +1,4 @@
-"""What a run ends with: the day's accounts by RAG, the biggest movers, alerts, records and pages, and where to look."""
+"""The summary of a day at the end of a run: accounts by RAG, alerts, churn risk and the largest score changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAGS = ("GREEN", "AMBER", "RED")
 
 @dataclass(frozen=True)
 class Mover:
-    """An account whose score changed: by how much, and the signal whose points changed most."""
+    """An account with a changed score, and the signal with the largest change of points."""
 
     account_id: str
     account_name: str
@@ -33,7 +33,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class DaySummary:
-    """The portfolio on one day, and against the latest complete day before it."""
+    """The portfolio on one day, compared with the latest complete day before it."""
 
     day: date
     accounts: int
@@ -50,7 +50,7 @@ class DaySummary:
 
 
 def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummary | None:
-    """The summary of a scored day; None if that day is not scored."""
+    """The summary of a scored day; None if the day is not scored."""
     if not table_exists(connection, "marts.csm_health_scores"):
         return None
     by_rag = _counts(connection, "rag", day)

@@ -8,12 +8,12 @@ from csm_core.system.text_table import text_table
 
 
 def rag_counts(summary: DaySummary) -> list[str]:
-    """The accounts of each band, such as ``104 GREEN``."""
+    """The number of accounts in each band, such as ``104 GREEN``."""
     return [f"{summary.by_rag.get(rag, 0):,} {rag}" for rag in RAGS]
 
 
 def day_lines(summary: DaySummary) -> list[str]:
-    """The summary for a person, a line a fact."""
+    """The lines of the summary."""
     rags = "   ".join(f"{rag} {summary.by_rag.get(rag, 0):,}{_change(summary, rag)}" for rag in RAGS)
     risks = ", ".join(
         f"{summary.by_risk[level]:,} {level}" for level in ("critical", "high") if summary.by_risk.get(level)

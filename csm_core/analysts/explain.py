@@ -1,16 +1,16 @@
-"""Where a score comes from, what moved it between two days, and what would carry it into the next band.
+"""Explains a score, its change between two days, and the changes of inputs that reach the next band.
 
-The parts of an explanation add up to the whole exactly:
+The parts of an explanation add up exactly:
 
-- of one day: the points, added as ``math.fsum`` does (with one rounding), are ``raw_score``; ``raw_score + cap`` is
-  ``score`` without any;
-- of a change: every part is the difference between what a signal, or the cap, added to the two scores. Adoption adds
-  ``raw_score`` less the whole points, which is its points but for the rounding of that one sum (below 1e-13). Where
-  doubles cannot hold a difference to its last bit, that bit (below 1e-13) is the part ``rounding``, so that the parts,
-  exactly added, are exactly the difference of the two scores.
+- One day: ``math.fsum`` of the points (one rounding) equals ``raw_score``; ``raw_score + cap`` equals ``score`` without
+  rounding.
+- A change: each part is the difference between the contributions of a signal, or of the cap, to the two scores.
+  Adoption contributes ``raw_score`` minus the whole points, which differs from its points only by the rounding of that
+  sum (below 1e-13). If a double cannot represent a difference exactly, the remainder (below 1e-13) is the part
+  ``rounding``, so the exact sum of the parts equals the exact difference of the two scores.
 
-Thresholds do not enter a score, so the policy's part of a change of score is 0; it has a part of its own in the change
-of the distance to a band, and it alone may have moved an account into another band: both are said.
+Thresholds do not affect a score, so the policy's part of a score change is 0. The policy has a part in the change of
+the distance to a threshold, and it can move an account into another band; the report contains both.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIELDS = {field.name: field for field in FIELDS}
 
 @dataclass(frozen=True)
 class Part:
-    """What one signal gave: its value, its points, its weight (the most it can give) and what it added to the score."""
+    """The contribution of one signal: its value, points, weight (maximum points) and the amount added to the score."""
 
     signal: str
     value: Any
@@ -49,13 +49,13 @@ class Part:
 
     @property
     def lost(self) -> float:
-        """Points short of the weight."""
+        """The weight minus the points."""
         return self.weight - self.points
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One score taken apart: ``fsum(points) == raw_score`` and ``raw_score + cap == score``; so is ``sum(added)``."""
+    """A score and its parts: ``fsum(points) == raw_score == sum(added)`` and ``raw_score + cap == score``."""
 
     signals: CSMHealthSignals
     score: CSMHealthScore
@@ -83,7 +83,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Cents:
-    """An explanation in hundredths for people, rounded so that what is printed adds up as it stands."""
+    """An explanation rounded to hundredths for display, so that the printed numbers add up."""
 
     parts: Mapping[str, Decimal]
     raw_score: Decimal
@@ -92,7 +92,7 @@ class Cents:
 
     @classmethod
     def of(cls, explanation: Explanation) -> Cents:
-        """Scores are rounded; adoption and the cap, the only parts that are no whole numbers, are what is left."""
+        """Round the scores; adoption and the cap, the only fractional parts, get the remainder."""
         raw_score, score = cents(explanation.score.raw_score), cents(explanation.score.score)
         whole = {part.signal: cents(part.points) for part in explanation.parts if part.signal != _RATED}
         rated = raw_score - sum(whole.values(), Decimal(0))
@@ -102,7 +102,7 @@ class Cents:
 
 @dataclass(frozen=True)
 class Change:
-    """The difference between two scores of an account, taken apart.
+    """The difference between two scores of an account, and its parts.
 
     ``sum(Fraction(part) for part in parts.values()) == Fraction(after.score) - Fraction(before.score)``, and
     ``math.fsum(parts.values()) == change``. The parts are the signals in their order, then ``cap``, ``policy`` (0) and
@@ -117,17 +117,17 @@ class Change:
 
     @property
     def change(self) -> float:
-        """The score after, less the score before."""
+        """The later score minus the earlier score."""
         return self.after.score.score - self.before.score.score
 
     @cached_property
     def rag_under_earlier_policy(self) -> Rag:
-        """The band that the later score would have under the earlier thresholds."""
+        """The band of the later score with the earlier thresholds."""
         return _scorer(self.policy_before).rag(self.after.score.score)
 
     @property
     def rag_moved_by(self) -> tuple[str, ...]:
-        """What moved the account into another band: its score, the policy, both, or nothing."""
+        """The causes of a band change: the score, the policy, both, or neither."""
         moved: list[str] = []
         if self.rag_under_earlier_policy != self.before.score.rag:
             moved.append("score")
@@ -136,19 +136,19 @@ class Change:
         return tuple(moved)
 
     def margins(self) -> dict[str, dict[str, Decimal]]:
-        """The distance of the score from each threshold, in hundredths, and what changed it: the policy has a part."""
+        """The distance of the score from each threshold, in hundredths, and the parts of its change."""
         before, after = Cents.of(self.before), Cents.of(self.after)
-        found: dict[str, dict[str, Decimal]] = {}
+        margins: dict[str, dict[str, Decimal]] = {}
         for name in ("green_threshold", "amber_threshold"):
             earlier, later = cents(getattr(self.policy_before, name)), cents(getattr(self.policy_after, name))
-            found[name.removesuffix("_threshold")] = {
+            margins[name.removesuffix("_threshold")] = {
                 "before": before.score - earlier,
                 "signals": after.raw_score - before.raw_score,
                 CAP: after.cap - before.cap,
                 POLICY: earlier - later,
                 "after": after.score - later,
             }
-        return found
+        return margins
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -169,7 +169,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Move:
-    """The smallest change of one input that reaches another band: the value now and then, the score and band then."""
+    """The smallest change of one input that reaches another band, with the resulting score and band."""
 
     field: str
     signal: str | None
@@ -191,7 +191,7 @@ class Move:
 
 @dataclass(frozen=True)
 class BandMoves:
-    """Which band the moves reach (the next better one; for GREEN what would lose it) and which inputs suffice alone."""
+    """The target band (the next better one; for GREEN, the band below) and the single-input moves that reach it."""
 
     target: Rag
     up: bool
@@ -203,7 +203,7 @@ class BandMoves:
 
 
 def explain(signals: CSMHealthSignals, score: CSMHealthScore) -> Explanation:
-    """Take a score apart. ``score`` is the one of these signals; its breakdown, not the rubric, gives the points."""
+    """Split a score into parts. ``score`` belongs to these signals; the points come from its breakdown."""
     whole = math.fsum(points for name, points in score.signal_breakdown.items() if name != _RATED)
     parts = tuple(
         Part(
@@ -211,19 +211,19 @@ def explain(signals: CSMHealthSignals, score: CSMHealthScore) -> Explanation:
             getattr(signals, name),
             score.signal_breakdown[name],
             weight,
-            # Exact: raw_score and whole are multiples of the last place of raw_score, and so is their difference.
+            # Exact: raw_score and whole are multiples of the last digit of raw_score, and so is their difference.
             score.raw_score - whole if name == _RATED else score.signal_breakdown[name],
         )
         for name, weight in ((signal.name, signal.weight) for signal in RUBRIC)
     )
-    # Exact as well: a cap leaves more than half of the raw score.
+    # Exact as well: the capped score is more than half of the raw score.
     return Explanation(signals, score, parts, score.score - score.raw_score)
 
 
 def explain_change(
     before: Explanation, after: Explanation, policy_before: Thresholds, policy_after: Thresholds
 ) -> Change:
-    """Take the difference between two explained scores of one account apart."""
+    """Split the difference between two explained scores of one account into parts."""
     exact = {
         earlier.signal: Fraction(later.added) - Fraction(earlier.added)
         for earlier, later in zip(before.parts, after.parts, strict=True)
@@ -237,10 +237,10 @@ def explain_change(
 
 
 def next_band_moves(signals: CSMHealthSignals, policy: Thresholds) -> BandMoves:
-    """For every input, the smallest change of it alone that reaches the next better band; for GREEN, that loses it.
+    """For each input, the smallest change of that input alone that reaches the next better band (for GREEN, AMBER).
 
-    Every move is tried with the scorer itself. An input without a value is moved to the least demanding one that
-    suffices. Inputs that cannot do it alone are left out; the rest come in the order of the scoring table.
+    The scorer checks every move. For an input without a value, the least demanding sufficient value is used. Inputs
+    that cannot reach the band alone are omitted; the others have the order of the scoring table.
     """
     scorer = _scorer(policy)
     now = scorer.score(signals)
@@ -268,14 +268,14 @@ def next_band_moves(signals: CSMHealthSignals, policy: Thresholds) -> BandMoves:
 def _candidates(
     field: Field, value: Any, up: bool, reached: Callable[[str, Any], CSMHealthScore | None]
 ) -> Iterator[Any]:
-    """Values to try, the nearest to the present one first."""
+    """Values to try, ordered by distance from the current value."""
     signal = next((signal for signal in RUBRIC if signal.name == field.name), None)
     if field.kind == "level":
         yield from _levels_by_distance(field, value)
     elif signal and isinstance(signal.rule, Rate):
-        found = _nearest_rate(field, value, up, reached)
-        if found is not None:
-            yield found
+        nearest = _nearest_rate(field, value, up, reached)
+        if nearest is not None:
+            yield nearest
     elif signal and isinstance(signal.rule, Bands):
         edges = _edge_values(field, signal.rule)
         yield from _least_demanding_first(edges, signal.rule, up) if value is None else _by_distance(edges, value)
@@ -287,7 +287,7 @@ def _candidates(
 
 
 def _levels_by_distance(field: Field, value: str | None) -> list[str]:
-    # No assessment is as good as the best.
+    # No assessment counts like the best level.
     place = field.levels.index(value) if value is not None else 0
     return sorted(
         (level for level in field.levels if level != value), key=lambda level: abs(field.levels.index(level) - place)
@@ -304,12 +304,12 @@ def _least_demanding_first(values: Sequence[float], rule: Bands, up: bool) -> li
 
 
 def _edge_values(field: Field, rule: Bands) -> list[float]:
-    """The numbers on either side of every edge, within the field's range."""
-    found: set[float] = set()
+    """The numbers on both sides of each edge, within the range of the field."""
+    numbers: set[float] = set()
     for band in rule.bands:
         edge = band.edge if field.kind == "rate" else int(band.edge)
-        found |= {edge, _step(field, edge, -1 if band.compare is Compare.AT_LEAST else 1)}
-    return sorted(number for number in found if field.least <= number <= field.most)
+        numbers |= {edge, _step(field, edge, -1 if band.compare is Compare.AT_LEAST else 1)}
+    return sorted(number for number in numbers if field.least <= number <= field.most)
 
 
 def _step(field: Field, number: float, direction: int) -> float:
@@ -319,11 +319,11 @@ def _step(field: Field, number: float, direction: int) -> float:
 def _nearest_rate(
     field: Field, value: float, up: bool, reached: Callable[[str, Any], CSMHealthScore | None]
 ) -> float | None:
-    """The rate nearest to ``value`` that reaches the band, by bisection over the doubles; None if none does."""
+    """The rate nearest to ``value`` that reaches the band, found by bisection over doubles; None if there is none."""
     far = field.most if up else field.least
     if not reached(field.name, far):
         return None
-    # Doubles that are not negative are ordered as their bits are.
+    # Non-negative doubles have the same order as their bits.
     near_bits, far_bits = _bits(value), _bits(far)
     while abs(far_bits - near_bits) > 1:
         middle = (near_bits + far_bits) // 2

@@ -1,4 +1,4 @@
-"""What ``csm explain`` answers: an account's score on a day, from the marts, and what changed since another day."""
+"""The result of ``csm explain``: an account's score on a day, and its change since another day, from the marts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by
 
 @dataclass(frozen=True)
 class ScoredDay:
-    """One account on one day: its score taken apart, the thresholds that applied, and what it lacked."""
+    """One account on one day: the explanation of its score, the thresholds that applied, and the missing signals."""
 
     tenant_id: str
     account_id: str
@@ -48,7 +48,7 @@ class ScoredDay:
 
     @property
     def follows_the_rubric(self) -> bool:
-        """Whether scoring the signals now gives what is stored; not so for a day scored by another version."""
+        """Whether the current rubric computes the stored score; false for a day that another version scored."""
         scorer = CSMHealthScorer(**asdict(self.policy))
         stored = self.explanation.score
         again = scorer.score(self.explanation.signals, stored.account_id)
@@ -57,7 +57,7 @@ class ScoredDay:
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """The answer of ``csm explain``."""
+    """The report of ``csm explain``."""
 
     day: ScoredDay
     moves: BandMoves
@@ -65,9 +65,9 @@ class ExplainReport:
     change: Change | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs. With ``since``: ``change`` has the parts that add up to the difference."""
+        """The report for ``--json``. With ``since``, ``change`` has the parts that add up to the difference."""
         day = self.day
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "tenant_id": day.tenant_id,
             "as_of_date": day.as_of_date.isoformat(),
             **day.explanation.as_dict(),
@@ -79,12 +79,12 @@ class ExplainReport:
             "next_band": self.moves.as_dict(),
         }
         if self.change and self.since:
-            found["since"] = {
+            values["since"] = {
                 "as_of_date": self.since.as_of_date.isoformat(),
                 "config_hash": self.since.config_hash,
                 **self.change.as_dict(),
             }
-        return found
+        return values
 
 
 def explain_account(
@@ -92,11 +92,11 @@ def explain_account(
 ) -> ExplainReport:
     """Explain an account's score on ``as_of`` (default: its latest complete day), and the change since ``since``.
 
-    ``account`` is an account id, ``tenant/account`` where the id is not unique, or the account's exact name. Raises
-    InputError when there is no such account or day, and says which there are, and for a held or unfinished day.
+    ``account`` is an account id, ``tenant/account`` if the id is not unique, or the account's exact name. Raises
+    InputError for an unknown account or day, naming the existing ones, and for a held or unfinished day.
     """
     if not (table_exists(connection, SIGNALS) and table_exists(connection, SCORES)):
-        message = f"nothing has been scored yet: {SCORES} is not there. `csm run` fills it."
+        message = f"no day has been scored: the table {SCORES} does not exist. Run `csm run` first."
         raise InputError(message)
     for asked in (as_of, since):
         if asked:
@@ -109,7 +109,7 @@ def explain_account(
     if since is None:
         return ExplainReport(day, moves)
     if since >= day.as_of_date:
-        message = f"--since {since} has to be before the day that is explained, {day.as_of_date}"
+        message = f"--since {since} must be before the explained day, {day.as_of_date}"
         raise InputError(message)
     earlier = load_day(connection, tenant_id, account_id, since, (first, last))
     change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
@@ -119,23 +119,25 @@ def explain_account(
 def load_explanation(
     connection: duckdb.DuckDBPyConnection, account_id: str, as_of_date: date, tenant_id: str | None = None
 ) -> Explanation:
-    """The score of an account on a day, taken apart. Raises InputError when there is no such account or day."""
+    """The explanation of an account's score on a day. Raises InputError for an unknown account or day."""
     require_counted(connection, as_of_date)
     tenant, account = (tenant_id, account_id) if tenant_id else find_account(connection, account_id)
     return load_day(connection, tenant, account, as_of_date, _days_of(connection, tenant, account)).explanation
 
 
 def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[str, str]:
-    """Tenant and id of an account given by id, ``tenant/account``, or exact name; InputError if that is not one."""
-    found = _matches(connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account)
+    """Tenant and id of an account, by id, ``tenant/account`` or exact name. Raises InputError if it is not unique."""
+    matches = _matches(
+        connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account
+    )
     named = table_exists(connection, CURRENT)
-    if not found and named:
-        found = _matches(connection, CURRENT, "lower(account_name) = lower($account)", account)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        choices = ", ".join(f"{tenant}/{identifier}" for tenant, identifier in found[:10])
-        message = f"account {account!r} is not the only one of that name; give one of {choices}"
+    if not matches and named:
+        matches = _matches(connection, CURRENT, "lower(account_name) = lower($account)", account)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        choices = ", ".join(f"{tenant}/{identifier}" for tenant, identifier in matches[:10])
+        message = f"several accounts match {account!r}; use one of {choices}"
         raise InputError(message)
     hint = ""
     if named:
@@ -152,14 +154,14 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
 def load_day(
     connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, bounds: tuple[date, date]
 ) -> ScoredDay:
-    """One account on one day. ``bounds`` are its first and last day, for the InputError if ``day`` is none."""
+    """One account on one day. Raises InputError, with the first and last day (``bounds``), if it has no score then."""
     points = [f"{name}_points" for name in SIGNAL_NAMES]
     inputs = [field.name for field in FIELDS]
     columns = [
         *(f"signals.{name}" for name in (*inputs, "missing_signals", "signal_coverage")),
         *(f"scores.{name}" for name in (*_RESULTS, *points, *THRESHOLDS, "config_hash", "scored_at")),
     ]
-    found = fetch_dicts(
+    rows = fetch_dicts(
         connection,
         f"select {', '.join(columns)} from {SCORES} as scores inner join {SIGNALS} as signals "
         "on scores.account_id = signals.account_id and scores.as_of_date = signals.as_of_date "
@@ -167,10 +169,10 @@ def load_day(
         "and signals.tenant_id = $tenant and signals.account_id = $account and signals.as_of_date = $day",
         {"tenant": tenant_id, "account": account_id, "day": day},
     )
-    if not found:
-        message = f"account {account_id!r} has no score on {day}; its days are from {bounds[0]} to {bounds[1]}"
+    if not rows:
+        message = f"account {account_id!r} has no score on {day}; it has scores from {bounds[0]} to {bounds[1]}"
         raise InputError(message)
-    row = found[0]
+    row = rows[0]
     return ScoredDay(
         tenant_id,
         account_id,
@@ -192,18 +194,18 @@ def _score(account_id: str, row: Mapping[str, Any]) -> CSMHealthScore:
             computed_at=row["scored_at"].replace(tzinfo=UTC),
         )
     except ValidationError as error:
-        message = f"{SCORES} holds a row of account {account_id!r} that is no score: {error.errors()[0]['msg']}"
+        message = f"{SCORES} has an invalid row for account {account_id!r}: {error.errors()[0]['msg']}"
         raise WarehouseError(message) from None
 
 
 def _matches(
     connection: duckdb.DuckDBPyConnection, table: str, condition: str, account: str
 ) -> Sequence[tuple[str, str]]:
-    found = connection.execute(
+    matches = connection.execute(
         f"select distinct tenant_id, account_id from {table} where {condition} order by tenant_id, account_id",
         {"account": account},
     ).fetchall()
-    return cast("Sequence[tuple[str, str]]", found)
+    return cast("Sequence[tuple[str, str]]", matches)
 
 
 def _days_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str) -> tuple[date, date]:

@@ -1,4 +1,4 @@
-"""The text of ``csm explain``: tables of a score, of its change and of the moves to another band."""
+"""Formats the report of ``csm explain``: tables of a score, its change and the moves to another band."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from csm_core.thresholds import Thresholds
 
 
 def report_text(report: ExplainReport) -> str:
-    """For people: points against weights, what would change the band, and what changed since another day."""
+    """The report: points and weights, the moves to another band, and the change since another day."""
     day, score = report.day, report.day.explanation.score
     lines = [
         f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
@@ -26,17 +26,17 @@ def report_text(report: ExplainReport) -> str:
     if day.missing_signals:
         lines.append(f"signal coverage {day.signal_coverage:.0%}")
     if not day.follows_the_rubric:
-        lines.append("note: this day was scored by another version of the rubric; run it again to compare")
+        lines.append("note: another version of the rubric scored this day; run the day again to compare")
     lines += ["", *move_lines(report.moves)]
     if report.change and report.since:
         lines += ["", f"since {report.since.as_of_date}:", *change_lines(report.change)]
         if report.since.config_hash != day.config_hash:
-            lines.append("the two days were scored under different configurations")
+            lines.append("the two days were scored with different configurations")
     return "\n".join(lines)
 
 
 def explanation_lines(explanation: Explanation, missing: Sequence[str] = ()) -> list[str]:
-    """As a table: what every signal gave of its weight; ``missing`` signals had no data."""
+    """A table of the points and the weight of each signal; ``missing`` signals had no data."""
     rounded = Cents.of(explanation)
     rows = [("signal", "value", "points", "of", "")]
     for part in explanation.parts:
@@ -58,7 +58,7 @@ def explanation_lines(explanation: Explanation, missing: Sequence[str] = ()) -> 
 
 
 def change_lines(change: Change) -> list[str]:
-    """As a table, in hundredths that add up as printed. A line below lists signals that changed without points."""
+    """A table in hundredths that add up as printed, and a line with signals that changed but not their points."""
     before, after = Cents.of(change.before), Cents.of(change.after)
     rows = [("", "before", "after", "change")]
     rows.append(("score", f"{before.score}", f"{after.score}", f"{after.score - before.score:+}"))
@@ -76,25 +76,25 @@ def change_lines(change: Change) -> list[str]:
         rows.append(("  cap (TAM)", tams[0] or "none", tams[1] or "none", f"{cap:+}"))
     lines = text_table(rows, right={1, 2, 3})
     if idle:
-        lines.append(f"changed, but moved no points: {'; '.join(idle)}")
+        lines.append(f"changed without effect on points: {'; '.join(idle)}")
     return [*lines, *_band_lines(change)]
 
 
-def move_lines(found: BandMoves) -> list[str]:
-    """As text, one line per input that suffices alone."""
-    if not found.moves:
-        verb = f"reach {found.target}" if found.up else f"fall to {found.target}"
-        return [f"no change of a single signal would {verb}"]
-    title = f"to reach {found.target}, any one of:" if found.up else f"it would fall to {found.target} by any one of:"
+def move_lines(moves: BandMoves) -> list[str]:
+    """One line for each input that reaches the band alone."""
+    if not moves.moves:
+        verb = f"reach {moves.target}" if moves.up else f"fall to {moves.target}"
+        return [f"no change of a single input would {verb}"]
+    title = f"to reach {moves.target}, any one of:" if moves.up else f"to fall to {moves.target}, any one of:"
     rows = [
-        (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=found.up), f"score {cents(move.score)}")
-        for move in found.moves
+        (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=moves.up), f"score {cents(move.score)}")
+        for move in moves.moves
     ]
     return [title, *text_table(rows)]
 
 
 def policy_text(policy: Thresholds) -> str:
-    """Where the bands begin, and the days before a renewal in which it counts as a churn risk."""
+    """The lower limits of the bands and the churn window."""
     return (
         f"GREEN from {policy.green_threshold:g}, AMBER from {policy.amber_threshold:g}, "
         f"churn window {counted(policy.churn_window_days, 'day')}"
@@ -102,7 +102,7 @@ def policy_text(policy: Thresholds) -> str:
 
 
 def risk_text(score: CSMHealthScore) -> str:
-    """Churn risk, what triggered it, and whether it alerts, in a few words."""
+    """The churn risk, its trigger, and ``alert`` if the account should alert."""
     trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
     return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
 
@@ -112,9 +112,9 @@ def _band_lines(change: Change) -> Iterator[str]:
     if change.policy_before != change.policy_after:
         yield f"policy: {policy_text(change.policy_before)} before, {policy_text(change.policy_after)} after"
     if earlier != later:
-        yield f"{earlier} became {later}, by its {' and its '.join(change.rag_moved_by) or 'score'}"
+        yield f"{earlier} became {later}, because of the {' and the '.join(change.rag_moved_by) or 'score'}"
     elif change.rag_moved_by:
-        yield f"{later} as before: what the score moved, the policy moved back"
+        yield f"{later} as before: the changes of score and policy cancel out"
     risks = (risk_text(change.before.score), risk_text(change.after.score))
     if risks[0] != risks[1]:
         yield f"churn risk {risks[0]} became {risks[1]}"
@@ -132,7 +132,7 @@ def _plain(value: Any, *, up: bool | None = None) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, float):
-        # A value to reach is rounded towards the safe side, so that the printed one suffices.
+        # A target value is rounded away from the current value, so that the printed value is sufficient.
         return f"{value:.4g}" if up is None else _outward(value, up)
     return str(value)
 

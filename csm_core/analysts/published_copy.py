@@ -1,13 +1,13 @@
-"""The read-only copy of the marts for analysts: updated with the days that were built, replaced in one rename.
+"""The read-only copy of the marts for analysts, updated with the rebuilt days and replaced in one rename.
 
-It holds complete and accepted days only, and ``marts.csm_days`` with the status of every day.
+It contains only complete and accepted days, and ``marts.csm_days`` with the status of every day.
 
-The previous copy is copied as a file and only the days built since are written to it, so the cost of a daily run barely
-grows with the history. Readers keep the old file open or see the new one, never a part.
+The previous copy is copied as a file and only the days built since then are written to it, so the cost of a daily run
+hardly depends on the history. Readers see either the old or the new file, never a partial one.
 
-The file has the storage format of DuckDB 1.2, so that every client from 1.2 on opens it. The warehouse keeps the
-checksum of the file that it published last: a file with another checksum (damaged, replaced, older, of another
-warehouse, of an interrupted run) is written again from the warehouse.
+The file has the storage format of DuckDB 1.2, so clients with DuckDB 1.2 or later can open it. The warehouse stores the
+checksum of the last published file: a file with another checksum (damaged, replaced, outdated, from another warehouse
+or an interrupted run) is rebuilt from the warehouse.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import counted_sql
 from csm_core.warehouse.models import literal
 
-# What was published to Notion is for analysts, too; the journal and the windows of reading are the publisher's own.
+# Analysts can query the published pages; the journal and the data sources are internal to publishing.
 PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages")
 
-# The oldest DuckDB that has to open the copy. A file in a newer format cannot be converted, only written again.
+# The oldest DuckDB that must be able to open the copy. A file in a newer format cannot be converted, only rebuilt.
 STORAGE_VERSION = "v1.2.0"
 
 _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
-# Of the others only complete and accepted days are copied. These list statuses and the latest of such days; a review
-# is about the days before the one in which it falls due.
+# From other tables, only complete and accepted days are copied. These tables contain the status of days or the latest
+# such day; a review covers the days before the day on which it is due.
 _WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr", "marts.csm_review_signals")
 
 
 def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
-    """Replace the read-only copy of the marts and of what was published, at once; its path.
+    """Replace the read-only copy of the marts and of the ledger atomically; returns its path.
 
-    Raises WarehouseError, and leaves the copy as it is, where a day has signals and scores of different accounts.
+    Raises WarehouseError, without changing the copy, if a day has signals and scores of different accounts.
     """
     target = warehouse.published_path
     make_folder(target.parent)
@@ -77,20 +77,20 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
 
 
 def _copy_previous(connection: duckdb.DuckDBPyConnection, target: Path, fresh: Path) -> bool:
-    """Copy the published file to ``fresh`` if it can be updated: not changed since it was written, and not sparse."""
+    """Copy the published file to ``fresh`` if it can be updated: it has the expected checksum and is not sparse."""
     expected = copied_checksum(connection)
     if expected is None or not target.is_file():
         return False
     try:
-        found = _checksum_of(copy_file(target, fresh))
+        actual = _checksum_of(copy_file(target, fresh))
     except OSError as error:
-        found = str(error)
-    if found != expected:
+        actual = str(error)
+    if actual != expected:
         get_logger(__name__).warning(
-            "the published copy is not the file that was written last: writing it again from the warehouse",
+            "the published copy does not have the expected checksum; rebuilding it from the warehouse",
             copy=str(target),
             expected=expected,
-            found=found,
+            found=actual,
         )
     elif not _sparse(fresh):
         return True
@@ -103,14 +103,14 @@ def _checksum_of(digest: str) -> str:
 
 
 def _sparse(path: Path) -> bool:
-    """Whether more blocks of the file are free than used."""
+    """Whether the file has more free blocks than used blocks."""
     with duckdb.connect(str(path), read_only=True) as connection:
         row = connection.execute("select sum(free_blocks) > sum(used_blocks) from pragma_database_size()").fetchone()
     return bool(row and row[0])
 
 
 def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str, MartChanges] | None) -> None:
-    """A run that was killed between signals and scores leaves half a day, which no other run may show to analysts."""
+    """Raise WarehouseError if a run was killed between signals and scores; analysts must not see a partial day."""
     if not all(table_exists(connection, table) for table in _BELONG_TOGETHER):
         return
     spans = (
@@ -128,8 +128,8 @@ def _require_whole_days(connection: duckdb.DuckDBPyConnection, lacking: dict[str
     ).fetchone()
     if half:
         message = (
-            f"{half[0]} has signals of {counted(int(half[1]), 'account')} and scores of {half[2]:,}: a run of "
-            f"it was cut short. Analysts keep the copy before. Run the day again: csm run --as-of {half[0]}"
+            f"{half[0]} has signals of {counted(int(half[1]), 'account')} and scores of {half[2]:,}: its run was "
+            f"interrupted. The published copy is not changed. Run the day again: csm run --as-of {half[0]}"
         )
         raise WarehouseError(message)
 
@@ -173,7 +173,7 @@ def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequ
 
 
 def _copied(connection: duckdb.DuckDBPyConnection, table: str) -> str:
-    """A SQL condition: the row of a mart is for analysts, since its day is complete or accepted."""
+    """A SQL condition for the rows of a mart that are copied: those of complete and accepted days."""
     has_days = any(name == "as_of_date" for name, _ in _definition(connection, table))
     return counted_sql(connection) if has_days and table.startswith("marts.") and table not in _WHOLE else "true"
 
@@ -205,7 +205,7 @@ def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: st
 
 
 def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str | None]]:
-    """Name, definition and comment of every view that is beside the marts."""
+    """Name, definition and comment of every view in the schema of the marts."""
     return connection.execute(
         "select view_name, sql, comment from duckdb_views() where database_name = current_database() "
         "and schema_name = 'marts' and not internal order by view_name"
@@ -213,7 +213,7 @@ def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, st
 
 
 def _comments_of(connection: duckdb.DuckDBPyConnection, views: Sequence[str]) -> list[tuple[str, str, str]]:
-    """View, column and comment of every commented column of the views."""
+    """View, column and comment of each column with a comment."""
     return connection.execute(
         "select table_name, column_name, comment from duckdb_columns() where database_name = current_database() "
         "and schema_name = 'marts' and list_contains(?, table_name) and comment is not null order by all",

@@ -1,4 +1,4 @@
-"""Queries of analysts on the published, read-only copy of the marts."""
+"""Runs analysts' queries on the published, read-only copy of the marts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _UNKNOWN_TABLE = re.compile(r"Table with name (.+?) does not exist")
 
 @contextmanager
 def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
-    """The read-only copy, in UTC, the marts on its path. Raises InputError where nothing is published yet."""
+    """Open the read-only copy, in UTC, with the marts on its search path. Raises InputError if there is no copy."""
     copy = warehouse.published_path
     if not copy.is_file():
-        message = f"nothing is published yet at {copy}: `csm run` publishes the marts there"
+        message = f"there is no published copy at {copy}; run `csm run` first"
         raise InputError(message)
     with duckdb.connect(str(copy), read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
@@ -41,9 +41,9 @@ def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]
 
 @contextmanager
 def open_history(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
-    """The warehouse itself, for reading alone; while a run is writing to it, the published copy, which has less.
+    """Open the warehouse read-only; while a run is writing to it, the published copy, which has fewer tables.
 
-    Raises InputError where neither is there.
+    Raises InputError if neither exists.
     """
     with warehouse.open_read_only() as connection:
         if connection is not None:
@@ -62,14 +62,14 @@ def query_published(
     unsafe: bool = False,
     timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
 ) -> str:
-    """The answer to a query as text.
+    """The result of a query as text.
 
-    The query can read the published copy and nothing else: no files, no network, no settings, unless it is ``unsafe``.
+    Unless ``unsafe``, the query can read only the published copy: no files, no network, no settings.
     Raises InputError for an unknown format, no published copy, or a rejected query, RunError for one that takes longer
     than ``timeout`` seconds (None: no limit).
     """
     if form not in FORMATS:
-        message = f"--format is one of {', '.join(FORMATS)}, not {form!r}"
+        message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
         raise InputError(message)
     with open_published(warehouse) as connection:
         if not unsafe:
@@ -85,7 +85,7 @@ def query_published(
                 return _rows_as(form, relation.columns, relation.fetchall())
         except duckdb.InterruptException:
             limit = counted(timeout or 0, "second")
-            message = f"the query was stopped after {limit}; --timeout SECONDS gives another limit, 0 none"
+            message = f"the query was stopped after {limit}; --timeout SECONDS sets another limit, 0 disables it"
             raise RunError(message) from None
         except duckdb.Error as error:
             message = f"the query was rejected: {_reason(connection, error)}"
@@ -107,10 +107,10 @@ def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float | N
 
 
 def _reason(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
-    """What is wrong with a rejected query, and what to do."""
+    """The reason why a query was rejected, and what to do."""
     text = str(error)
     if isinstance(error, duckdb.PermissionException) or "configuration has been locked" in text:
-        return f"{text}\nIt can read the published copy only; --unsafe gives access to files, the network and settings."
+        return f"{text}\nA query can read only the published copy; --unsafe allows files, the network and settings."
     unknown = _UNKNOWN_TABLE.search(text)
     if not unknown:
         return text
@@ -126,7 +126,7 @@ def _reason(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
 
 
 def as_box(relation: duckdb.DuckDBPyRelation) -> str:
-    """The rows as a table for a terminal, levels as text: the type of an enumeration would fill the heading."""
+    """The rows as a table for a terminal. ENUM columns become text, because their type makes the heading too wide."""
     kinds = [str(kind) for kind in relation.types]
     if not any(kind.startswith("ENUM") for kind in kinds):
         return str(relation)

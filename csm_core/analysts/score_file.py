@@ -1,4 +1,4 @@
-"""Scores a file of signals without a pipeline: every bad row is reported with its line, the others are scored."""
+"""Scores a file of signals without a pipeline. Invalid rows are reported with their line; other rows are scored."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _COPY_FORMATS = {CSV: "format csv, header", JSON_LINES: "format json", PARQUET: 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 _INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-# Which columns are required, and which are inputs, is checked after reading: their names may be spelt otherwise.
+# Columns are checked after reading, because the spelling of their names may differ.
 _SIGNALS = RawTable("file", "signals", "signals", required=(), null_values=())
 _NO_FORMAT = "the name does not state a known format; name it .csv, .tsv, .jsonl or .parquet (text also .gz or .zst)"
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that was not scored: its line (for Parquet its number), what is wrong, and the value as it stood."""
+    """A row that was not scored: its line (for Parquet, its number), the reason, and the original value."""
 
     line: int
     account_id: str
@@ -48,10 +48,10 @@ class BadRow:
 
 @dataclass(frozen=True)
 class ScoreFileReport:
-    """How many rows were scored, which were not, and the table to print where nothing was written.
+    """The number of scored rows, the invalid rows, and the table to print if there is no output file.
 
-    ``scores`` are the rows of that table, if requested, one mapping each. ``note`` lists the columns that are not
-    inputs; it is empty if all are used.
+    ``scores`` are the rows of that table, if requested. ``note`` lists columns that are not inputs; it is empty if all
+    columns are used.
     """
 
     scored: int
@@ -62,11 +62,11 @@ class ScoreFileReport:
 
     @property
     def exit_status(self) -> int:
-        """2 if any row was bad."""
+        """2 if any row is invalid."""
         return InputError.exit_status if self.bad else 0
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """The report for ``--json``."""
         listed = {} if self.scores is None else {"scores": list(self.scores)}
         noted = {"note": self.note} if self.note else {}
         return {"scored": self.scored, "bad": [asdict(row) for row in self.bad], **noted, **listed}
@@ -74,7 +74,7 @@ class ScoreFileReport:
 
 @dataclass(frozen=True)
 class _Column:
-    """Where a column of the file stands: an expression over the table ``given``, and its type there."""
+    """A column of the file: an expression over the table ``file_rows``, and its type."""
 
     expression: str
     kind: str = "VARCHAR"
@@ -83,13 +83,13 @@ class _Column:
 def score_file(
     path: Path, *, out: Path | None = None, scorer: VectorizedCSMHealthScorer | None = None, listed: bool = False
 ) -> ScoreFileReport:
-    """Score CSV, JSON lines or Parquet (text also gzipped) of the 13 inputs; write the scores to ``out``, if given.
+    """Score a CSV, JSON lines (both may be compressed) or Parquet file of the 13 inputs; write the scores to ``out``.
 
-    ``account_id`` and the required inputs must be present. ``tenant_id`` and ``as_of_date`` are optional: they separate
-    rows of one account, and are written. In CSV, text that a spreadsheet would run is escaped. The format of the output
-    is the one of its name; the file is written completely or not at all. ``listed`` returns the scores in the report.
-    Raises InputError for a file that is missing or unreadable, a required column that is missing, and an output that
-    cannot be written.
+    ``account_id`` and the required inputs must be present. ``tenant_id`` and ``as_of_date`` are optional: they
+    distinguish rows of one account, and are written to the output. CSV output escapes text that a spreadsheet would
+    run. The name of the output file determines its format; the file is written atomically. ``listed`` returns the
+    scores in the report. Raises InputError for a missing or unreadable file, a missing required column, and an output
+    that cannot be written.
     """
     form = _form(path)
     if not path.is_file():
@@ -99,9 +99,9 @@ def score_file(
     with duckdb.connect() as connection:
         try:
             columns, bad = _read(connection, path, form)
-            found = {name: columns[column] for name, column in input_columns(list(columns), f"{path}:").items()}
+            inputs = {name: columns[column] for name, column in input_columns(list(columns), f"{path}:").items()}
             keys = key_columns(list(columns))
-            _validate(connection, found, {key: columns[column] for key, column in keys.items()})
+            _validate(connection, inputs, {key: columns[column] for key, column in keys.items()})
             bad += _bad_rows(connection)
             connection.execute(
                 f"create table scored as {(scorer or VectorizedCSMHealthScorer()).sql('good', keys=('line', *keys))}"
@@ -132,10 +132,10 @@ def _form_to_write(out: Path, source: Path) -> str:
         message = f"{out}: {_NO_FORMAT}"
         raise InputError(message)
     if out.exists() and out.samefile(source):
-        message = f"{out}: is the file that is read; give another to write"
+        message = f"{out}: the output must not be the input file"
         raise InputError(message)
     if not out.parent.is_dir():
-        message = f"{out}: cannot be written: there is no folder {out.parent}"
+        message = f"{out}: cannot be written: the folder {out.parent} does not exist"
         raise InputError(message)
     return form
 
@@ -144,7 +144,7 @@ def _form_to_write(out: Path, source: Path) -> str:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple[dict[str, _Column], list[BadRow]]:
-    """Fill the table ``given``; its columns by the file's names, and the lines that cannot be read as rows."""
+    """Create the table ``file_rows``; returns its columns by their names in the file, and the unreadable lines."""
     if form == PARQUET:
         return _read_parquet(connection, glob_escaped(str(path))), []
     file = describe_file(path)
@@ -156,7 +156,7 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
         text.read_json_lines(file)
         columns = {key: _Column(f"json_extract_string(c0, {literal(json_pointer(key))})") for key in file.columns}
     (table,) = text.tables.values()
-    connection.execute(f"create temp view given as select * rename (_source_line as _line) from {table}")
+    connection.execute(f"create temp view file_rows as select * rename (_source_line as _line) from {table}")
     return columns, [BadRow(bad.line, "", "", bad.detail or str(bad.reason), bad.text) for bad in file.rejected]
 
 
@@ -164,10 +164,10 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str,
     reader = f"read_parquet({literal(name)}, {OPTIONS}"
     described = connection.execute(f"describe select * from {reader})").fetchall()
     line, numbered = row_number([column for column, *_ in described])
-    # A column of the file that is called like the number of the line is not a signal.
+    # A column of the file with the name of the line number is not a signal.
     described = [(column, kind) for column, kind, *_ in described if column.lower() != "_line"]
     columns = ", ".join(quoted(column) for column, _ in described)
-    connection.execute(f"create view given as select {line} as _line, {columns} from {reader}{numbered})")
+    connection.execute(f"create view file_rows as select {line} as _line, {columns} from {reader}{numbered})")
     return {column: _Column(quoted(column), kind) for column, kind in described}
 
 
@@ -177,16 +177,16 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str,
 def _validate(
     connection: duckdb.DuckDBPyConnection, inputs: Mapping[str, _Column], keys: Mapping[str, _Column]
 ) -> None:
-    """Split ``given`` into the tables ``good`` and ``rejected`` (line, account, field, value)."""
+    """Split ``file_rows`` into the tables ``good`` and ``rejected`` (line, account, field, value)."""
     create_macros(connection)
-    # An identifier that came as a floating point number is the integer, as everywhere.
+    # An identifier that is a floating-point number is read as an integer, as in all sources.
     shown = ", ".join(
         f"{'identifier_text' * (key == ACCOUNT)}(cast({column.expression} as varchar)) as {key}"
         for key, column in keys.items()
     )
     parsed = ", ".join(f"{_parsed(field, inputs.get(field.name))} as {field.name}" for field in FIELDS)
     texts = ", ".join(f"{_text(column)} as {name}_text" for name, column in inputs.items())
-    connection.execute(f"create table parsed as select _line as line, {shown}, {parsed}, {texts} from given")
+    connection.execute(f"create table parsed as select _line as line, {shown}, {parsed}, {texts} from file_rows")
     unreadable = " ".join(f"when {name}_text is not null and {name} is null then {literal(name)}" for name in inputs)
     values = " ".join(f"when {literal(name)} then {name}_text" for name in inputs)
     connection.execute(
@@ -209,12 +209,12 @@ def _validate(
 
 
 def _bad_rows(connection: duckdb.DuckDBPyConnection) -> list[BadRow]:
-    found = connection.execute(
+    rows = connection.execute(
         f"select line, {ACCOUNT}, field, value, unreadable from rejected order by line"
     ).fetchall()
     return [
         BadRow(line, account or "", field, _reason(field, value, unreadable), value)
-        for line, account, field, value, unreadable in found
+        for line, account, field, value, unreadable in rows
     ]
 
 
@@ -232,12 +232,12 @@ def _reason(name: str, value: str | None, unreadable: bool) -> str:
 
 
 def _text(column: _Column) -> str:
-    """The value as text, blank text read as null."""
+    """The value as text; blank text is null."""
     return f"nullif(trim(cast({column.expression} as varchar)), '')"
 
 
 def _parsed(field: Field, column: _Column | None) -> str:
-    """The value in the contract's type: the default where there is none, null where it cannot be read."""
+    """The value in the type of the contract: the default if it is missing, null if it cannot be read."""
     default = "null" if field.default is None else literal(field.default)
     kind = {"level": "varchar", "rate": "double", "integer": "bigint"}[field.kind]
     if column is None:
@@ -254,7 +254,7 @@ def _parsed(field: Field, column: _Column | None) -> str:
     elif column.kind in _INTEGER_TYPES:
         parsed = f"cast({column.expression} as bigint)"
     else:
-        # Whole numbers that have been floating point on their way: 5.0.
+        # Integers may be written as floating-point numbers: 5.0.
         whole = f"split_part({text}, '.', 1)"
         parsed = f"case when regexp_matches({text}, {literal(_INTEGER)}) then try_cast({whole} as bigint) end"
     return parsed if field.default is None else f"case when {text} is null then {default} else {parsed} end"

@@ -1,4 +1,4 @@
-"""The text of ``csm score`` about the rows that were not scored."""
+"""Formats the rows that ``csm score`` did not score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from csm_core.system.text_table import counted
 
 
 def bad_row_lines(file: Path, report: ScoreFileReport) -> list[str]:
-    """A line for each row that was not scored, and how many there are."""
+    """A line for each row that was not scored, and their number."""
     lines: list[str] = []
     for bad in report.bad:
         account = f"account {bad.account_id!r}" if bad.account_id else ""

@@ -1,7 +1,7 @@
-"""What other thresholds would have done: the stored scores under other policies; nothing is written.
+"""Applies other policies to the stored scores. Read-only.
 
-Scores do not depend on thresholds, so only bands, churn risk and alerts are computed again, by the expressions that
-filled the marts. What a day has stored is the one side of the comparison, whatever policy it was scored under.
+Scores do not depend on thresholds, so only bands, churn risk and alerts are computed, with the expressions that fill
+the marts. They are compared with the stored values of each day, whichever policy was in effect.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CURRENT = "marts.csm_health_current"
 
 @dataclass(frozen=True)
 class WhatIfDay:
-    """What would differ on one day. ``mrr_moved`` (per currency) is that of the accounts whose band would change."""
+    """The differences on one day. ``mrr_moved`` is the MRR, per currency, of the accounts that would change band."""
 
     as_of_date: date
     accounts: int
@@ -48,7 +48,7 @@ class WhatIfDay:
 
 @dataclass(frozen=True)
 class WhatIfReport:
-    """Every day of the span, and the migrations over it: account-days by (before, after), all pairs that occur."""
+    """All days of the range, and the migrations: the number of account-days for each pair (before, after)."""
 
     days: Sequence[WhatIfDay]
     rag_migrations: Mapping[tuple[str, str], int]
@@ -56,7 +56,7 @@ class WhatIfReport:
     mrr_known: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``; amounts are text, so that no digit is lost."""
+        """The report for ``--json``; amounts are text, to keep all digits."""
         return {
             "days": [
                 {
@@ -81,16 +81,16 @@ def what_if(
     date_from: date | None = None,
     date_to: date | None = None,
 ) -> WhatIfReport:
-    """Apply these policies to the stored scores of the days from ``date_from`` to ``date_to`` (default: the last day).
+    """Apply policies to the stored scores of the days from ``date_from`` to ``date_to`` (default: the last day).
 
-    The first policy that matches an account's tenant and segment counts, of several for the same tenant and segment
-    the one with the latest ``from_date`` that has come; where none matches, the defaults. Segments and revenue are
-    those of the intermediate tables; in a copy without them the segment is the current one, and revenue not known.
-    Held and unfinished days are left out; one that is asked for alone is an error.
-    Works on a read-only connection. Raises InputError when there is no scored day in the span.
+    The first policy that matches an account's tenant and segment applies; of several for the same tenant and segment,
+    the one with the latest ``from_date`` that is not after the day. If none matches, the defaults apply. Segments and
+    revenue come from the intermediate tables; a copy without these tables has only the current segments and no revenue.
+    Held and unfinished days are excluded; a single day that is held or unfinished is an error. The connection may be
+    read-only. Raises InputError if there is no scored day in the range.
     """
     if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
-        message = f"nothing has been scored yet: {SCORES} is not there. `csm run` fills it."
+        message = f"no day has been scored: the table {SCORES} does not exist. Run `csm run` first."
         raise InputError(message)
     first, last = _span(connection, date_from, date_to)
     mrr_known = table_exists(connection, SUBSCRIPTIONS)
@@ -112,7 +112,7 @@ def what_if(
 
 @dataclass(frozen=True)
 class _Group:
-    """Accounts of a day that stand alike before and after; ``mrr`` in one currency, of those whose band changes."""
+    """Accounts of a day with the same values before and after; ``mrr`` of those that change band, in one currency."""
 
     as_of_date: date
     rag_before: str
@@ -139,13 +139,13 @@ def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date 
         message = f"--from {since} is after --to {to}"
         raise InputError(message)
     if to < earliest or since > latest:
-        message = f"no day from {since} to {to} has been scored; the complete days are from {earliest} to {latest}"
+        message = f"no day from {since} to {to} is complete; the complete days are from {earliest} to {latest}"
         raise InputError(message)
     return since, to
 
 
 def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
-    """Where segments stand, and the further condition that joins them to a scored day."""
+    """The table of segments, and the additional condition that joins it to a scored day."""
     if table_exists(connection, ACCOUNT_DAYS):
         days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
         return days, "and scored.as_of_date = segments.as_of_date"
@@ -155,8 +155,8 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
 def _tally_sql(
     policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool, counted: str
 ) -> str:
-    """Account-days counted by day and by how they stand before and after."""
-    # Few policies, many rows: a chain of conditions per row is cheaper than joining every row to what applies to it.
+    """A query that counts account-days by day and by their values before and after."""
+    # Few policies, many rows: a chain of conditions is cheaper than a join of every row with its policy.
     precedence = " ".join(f"when {_applies(policy)} then {place}" for place, policy in enumerate(policies))
     thresholds = ", ".join(
         f"({place}, {double(policy.green_threshold)}, {double(policy.amber_threshold)}, {policy.churn_window_days})"
@@ -197,8 +197,8 @@ def _tally_sql(
             from placed
             inner join policies on case {precedence} end = policies.precedence
         ),
-        -- Risk follows from the signals, the band and the window: where those are as stored, so is the risk.
-        touched as materialized (
+        -- The risk depends on signals, band and window; it changes only if band or window differ from the stored ones.
+        changed as materialized (
             select * from banded where rag_after <> rag_before or churn_window_days <> window_before
         ),
         signals as (
@@ -207,10 +207,10 @@ def _tally_sql(
             where as_of_date between $first_date and $last_date
         ),
         risked as (
-            select touched.*, {risk_sql(*triggers, "rag_after", ENUM)} as risk_after
-            from touched
+            select changed.*, {risk_sql(*triggers, "rag_after", ENUM)} as risk_after
+            from changed
             inner join signals
-                on touched.account_id = signals.account_id and touched.as_of_date = signals.as_of_date
+                on changed.account_id = signals.account_id and changed.as_of_date = signals.as_of_date
         )
         select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
             {alert_sql("rag_after", "risk_after", ENUM)} as alert_after, {revenue}, count(*) as accounts
@@ -265,10 +265,10 @@ def _day(day: date, groups: Sequence[_Group]) -> WhatIfDay:
 def _migrations(
     groups: Sequence[_Group], pair: Callable[[_Group], tuple[str, str]], order: Sequence[str]
 ) -> dict[tuple[str, str], int]:
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for group in groups:
-        found[pair(group)] += group.accounts
-    return {(before, after): found[before, after] for before in order for after in order if found[before, after]}
+        counts[pair(group)] += group.accounts
+    return {(before, after): counts[before, after] for before in order for after in order if counts[before, after]}
 
 
 def _pairs(migrations: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The commands about copies of the warehouse: ``csm backup`` and ``csm restore``."""
+"""The commands for backups of the warehouse: ``csm backup`` and ``csm restore``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from csm_core.commands.options import ConfigOption, open_warehouse
 
 TERMINATED = 143
-"""The exit status of a process that SIGTERM ended, as a shell reports it."""
+"""The exit status that a shell reports for a process that SIGTERM ended."""
 
 app = typer.Typer()
 
@@ -23,11 +23,11 @@ app = typer.Typer()
     epilog="Example:  csm backup /var/backups/csm-health --keep 14", short_help="Copy the warehouse to a new folder."
 )
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Folder of the backups; each is a folder in it.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for backups; each backup is a subfolder.")],
     config: ConfigOption = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Keep only the newest N backups.")] = None,
 ) -> None:
-    """Copy the warehouse, between two steps if a run is in progress, and print where the copy is."""
+    """Copy the warehouse, between two steps if a run is in progress, and print the folder of the backup."""
     from csm_core.operations.backup import back_up
 
     with _ended_by_sigterm():
@@ -36,27 +36,27 @@ def backup(
 
 @app.command(
     epilog="Example:  csm restore /var/backups/csm-health/csm-backup-20260930T060000Z",
-    short_help="Replace the warehouse by a backup.",
+    short_help="Replace the warehouse with a backup.",
 )
 def restore(
     backup: Annotated[Path, typer.Argument(help="The folder of one backup.")],
     config: ConfigOption = None,
 ) -> None:
-    """Check a backup and put it in the warehouse's place; the previous files are moved aside."""
+    """Check a backup and replace the warehouse with it. The previous files are kept in another folder."""
     from csm_core.operations.restore import restore as restore_backup
 
     with _ended_by_sigterm():
         day, replaced = restore_backup(open_warehouse(config), backup)
-    typer.echo(f"restored; the newest complete day is {day}" if day else "restored; no day is complete in it")
+    typer.echo(f"restored; the newest complete day is {day}" if day else "restored; the backup has no complete day")
     if replaced:
-        typer.echo(f"the previous files were moved to {replaced}: delete them when they are no longer needed")
+        typer.echo(f"the previous files were moved to {replaced}; delete them when they are no longer needed")
     if day:
-        typer.echo("run the days after it again: csm run --from DATE --to DATE")
+        typer.echo("run the later days again: csm run --from DATE --to DATE")
 
 
 @contextmanager
 def _ended_by_sigterm() -> Generator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that temporary files are removed."""
+    """Handle SIGTERM like Ctrl-C in the block, so that temporary files are removed."""
 
     def end(_signal: int, _frame: object) -> None:
         sys.exit(TERMINATED)

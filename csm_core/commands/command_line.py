@@ -1,4 +1,4 @@
-"""What holds for every command of ``csm``: checked arguments, and errors as a message with an exit status."""
+"""Checks the arguments of all commands of ``csm``, and converts errors to a message with an exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from csm_core.errors import CSMError, InputError
 from csm_core.system.paths import checked_path, checked_text, shown
 
-# Errors of the operating system that a path causes; with any other, such as a full disk, the input is right.
+# Errors of the operating system that a wrong path causes. Other errors, such as a full disk, are not input errors.
 _PATH_ERRORS = frozenset(
     (
         *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM),
@@ -32,14 +32,14 @@ _ADVICE = {
 
 
 def checked_commands(app: typer.Typer) -> Callable[[], Any]:
-    """The command line, in which no command starts before its paths and texts are checked."""
+    """The command line with checks of paths and texts before each command."""
     group: Any = typer.main.get_command(app)
     _check(group)
     return group
 
 
 def explained(error: Exception) -> tuple[str, int] | None:
-    """The message and the exit status of an error; None for one that is a fault of the program."""
+    """The message and the exit status of an error; None if the error is a bug."""
     if isinstance(error, CSMError):
         return str(error), error.exit_status
     if isinstance(error, OSError) and error.errno is not None:

@@ -14,7 +14,7 @@ from csm_core.errors import InputError
 if TYPE_CHECKING:
     from csm_core.config import Config
 
-notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and apply what is published to Notion.")
+notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and apply publishing to Notion.")
 
 
 @notion_app.command(
@@ -23,17 +23,17 @@ notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and app
     short_help="Create the databases, or add what is missing.",
 )
 def notion_init(
-    parent: Annotated[str | None, typer.Option(help="Page to create the databases under; the sandbox has one.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(help="Parent page of the databases; not needed for the sandbox.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create the four databases, or add what is missing, and print the settings."""
     from csm_core.publishing.notion.commands import init
 
-    found = init(read_config(config), parent)
-    typer.echo(
-        json.dumps(found, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in found.items())
-    )
+    ids = init(read_config(config), parent)
+    typer.echo(json.dumps(ids, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in ids.items()))
 
 
 @notion_app.command(
@@ -48,7 +48,8 @@ def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> N
         typer.echo(json.dumps(findings, indent=2))
     else:
         typer.echo(
-            "\n".join(f"{one['setting']}: {one['message']}" for one in findings) or "all four databases are in order"
+            "\n".join(f"{one['setting']}: {one['message']}" for one in findings)
+            or "no problems found in the four databases"
         )
     raise typer.Exit(1 if findings else 0)
 
@@ -60,9 +61,9 @@ def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> N
 )
 def notion_sandbox(
     config: ConfigOption = None,
-    port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port on this machine; 0: any free port.")] = None,
 ) -> None:
-    """Show the sandbox's pages in a browser, and serve its API, until Ctrl-C."""
+    """Serve the pages and the API of the sandbox until Ctrl-C."""
     from csm_core.publishing.notion.commands import serve_sandbox
 
     serve_sandbox(read_config(config), port)
@@ -71,7 +72,7 @@ def notion_sandbox(
 @notion_app.command(
     "plan",
     epilog="Examples:  csm notion plan --json    csm notion plan --as-of 2026-09-30",
-    short_help="Show what publishing would write.",
+    short_help="Show the changes that publishing would make.",
 )
 def notion_plan(
     as_of: Annotated[
@@ -81,7 +82,7 @@ def notion_plan(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what publishing the newest complete day would create, update and skip. Writes nothing."""
+    """Show which pages publishing would create, update and skip. Writes nothing."""
     print_plan(read_config(config), as_of, as_json=as_json)
 
 
@@ -96,18 +97,18 @@ def notion_apply(
         typer.Option(
             formats=DAY_FORMATS,
             metavar="YYYY-MM-DD",
-            help="The day; default: the newest complete day, or held day to accept.",
+            help="The day; default: the newest complete day (with --accept: the newest held day).",
         ),
     ] = None,
     accept: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK", help="Accept this failed check of a held day; name each one. It is recorded."),
+        typer.Option(metavar="CHECK", help="Accept this failed check of a held day; repeat for each check. Recorded."),
     ] = None,
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option(help="The same as `csm notion plan`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the newest complete day. With --accept, accept a held day first, and build what depends on its scores."""
+    """Publish the newest complete day. With --accept, accept a held day first and build its dependent models."""
     effective = read_config(config)
     if dry_run:
         if accept:
@@ -135,9 +136,9 @@ def notion_apply(
 
 
 def print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:
-    """Print what publishing a day would write; without a day, the newest complete one."""
+    """Print the plan for publishing a day; default: the newest complete day."""
     from csm_core.publishing.notion.commands import plan
     from csm_core.publishing.notion.report_text import plan_lines
 
-    made = plan(config, as_of.date() if as_of else None)
-    typer.echo(json.dumps(made.as_dict(), indent=2) if as_json else "\n".join(plan_lines(made)))
+    planned = plan(config, as_of.date() if as_of else None)
+    typer.echo(json.dumps(planned.as_dict(), indent=2) if as_json else "\n".join(plan_lines(planned)))

@@ -1,4 +1,4 @@
-"""Options that several commands have, and how their values are read."""
+"""Options that several commands share, and functions that read their values."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="csm.yaml to use; else $CSM_CONFIG, ./csm.yaml, or the embedded defaults."),
+    typer.Option(
+        "--config", "-c", help="Configuration file; default: $CSM_CONFIG, ./csm.yaml, or the embedded defaults."
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DAY_FORMATS = ["%Y-%m-%d"]
 
 
 def read_config(path: Path | None) -> Config:
-    """The effective configuration; files that the process writes get its access rights."""
+    """Load the effective configuration, and apply its file permissions to files that the process writes."""
     from csm_core.config import load_config
 
     config = load_config(path)
@@ -58,10 +60,10 @@ def selected_days(
 ) -> tuple[date, date]:
     """The first and the last day to run: one day, a range, or yesterday (UTC).
 
-    Raises InputError or ConfigError for days that contradict each other or cannot be run.
+    Raises InputError or ConfigError for contradictory options and for days that cannot be run.
     """
     if as_of and (first or last):
-        message = "give either --as-of or --from and --to, not both"
+        message = "use either --as-of or --from and --to, not both"
         raise InputError(message)
     if bool(first) != bool(last):
         message = "--from and --to must be given together"
@@ -75,7 +77,7 @@ def selected_days(
     if days[0] < config.partitions_start:
         message = (
             f"{days[0]} is before the first partition, {config.partitions_start}: "
-            "give a later day, or an earlier partitions_start in the configuration"
+            "choose a later day, or set an earlier partitions_start in the configuration"
         )
         raise ConfigError(message)
     if days[1] > yesterday:

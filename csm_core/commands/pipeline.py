@@ -1,4 +1,4 @@
-"""The commands that run the pipeline and show it: ``csm run``, ``csm demo`` and ``csm open``."""
+"""The commands of the pipeline: ``csm run``, ``csm demo`` and ``csm open``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _opener: Opener | None = None
 
 
 def set_runner(runner: Runner | None, opener: Opener | None) -> None:
-    """Set what runs the pipeline and opens its UI; without them, the commands of this module fail."""
+    """Set the functions that run the pipeline and open its UI; without them, the commands of this module fail."""
     global _runner, _opener
     _runner, _opener = runner, opener
 
@@ -58,15 +58,15 @@ def run(
     ] = None,
     config: ConfigOption = None,
     select: Annotated[str, typer.Option(help="Only these assets, separated by commas.")] = "",
-    dry_run: Annotated[bool, typer.Option(help="Score, and show what would be published, without publishing.")] = False,
-    no_publish: Annotated[bool, typer.Option("--no-publish", help="Score, and publish nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Score, and show the publishing plan without publishing.")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="Score without publishing.")] = False,
     accept: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK", help="Accept this failed check of the portfolio, once; it is recorded."),
+        typer.Option(metavar="CHECK", help="Accept this failed portfolio check for this run. Recorded."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Materialise a day, or a range of days, through Dagster, with progress and a summary."""
+    """Materialise a day or a range of days with Dagster, and print progress and a summary."""
     effective = read_config(config)
     days = selected_days(effective, as_of, from_, to)
     published = not (no_publish or dry_run)
@@ -84,12 +84,12 @@ def run(
 )
 def demo(
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the demo; default: data/demo. An earlier demo in it is replaced.")
+        Path | None, typer.Option(help="Folder of the demo; default: data/demo. An earlier demo there is replaced.")
     ] = None,
 ) -> None:
-    """Score 90 days of a made-up company and a day of a public data set, publish both, and print where to look.
+    """Score 90 days of a made-up company and one day of a public data set, publish both, and print the next commands.
 
-    Takes about half a minute. It needs no account: publishing goes to the Notion sandbox on this machine.
+    Takes about half a minute. No Notion account is needed: publishing uses the Notion sandbox on this machine.
     """
     from csm_core.operations.demo import run_demo
 
@@ -104,19 +104,21 @@ def demo(
 def open_(
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="csm.yaml to use; else $CSM_CONFIG, the demo's first company, ./csm.yaml."),
+        typer.Option(
+            "--config", "-c", help="Configuration file; default: $CSM_CONFIG, the demo's first company, or ./csm.yaml."
+        ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default: 3000, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default: 3000, or a free port.")
     ] = None,
     pages_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the Notion pages; default: 8756, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the Notion pages; default: 8756, or a free port.")
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser", help="Open both in a browser as well.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Open both in a browser.")] = False,
 ) -> None:
     """Serve the Dagster UI and the pages of the Notion sandbox on this machine until Ctrl-C, and print both addresses.
 
-    Schedules and sensors that are switched on run meanwhile. Without --config, it opens the demo if there is one.
+    Enabled schedules and sensors run in the meantime. Without --config, it opens the demo if there is one.
     """
     import os
 
@@ -140,7 +142,7 @@ def execute(
     as_json: bool = False,
     brief: bool = False,
 ) -> int:
-    """One run with its progress and its summary, in one line if it is ``brief``; gives the exit status."""
+    """Run days and print progress and summary, in one line if ``brief``; returns the exit status."""
     import getpass
 
     from csm_core import logging as csm_logging

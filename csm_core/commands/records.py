@@ -1,4 +1,4 @@
-"""The commands about records: ``csm quarantine`` and ``csm identity``."""
+"""The commands for records: ``csm quarantine`` and ``csm identity``."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ app = typer.Typer()
 )
 def quarantine(
     entity: Annotated[
-        str | None, typer.Argument(help="Show the rejected records of this entity; `repair`: take FILE back in.")
+        str | None, typer.Argument(help="Show the rejected records of this entity; `repair`: load the corrected FILE.")
     ] = None,
-    file: Annotated[
-        Path | None, typer.Argument(help="With `repair`: an export whose values were corrected, whatever its name.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="With `repair`: the corrected export.")] = None,
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of records.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="Export them to this CSV, JSON lines or Parquet file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Export the records to this CSV, JSON lines or Parquet file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rejected records and the reasons, export them for correction, or take a corrected export back in.
+    """Show rejected records and the reasons, export them for correction, or load a corrected export.
 
     `csm quarantine repair FILE` exits with status 2 if some of the corrected records are still rejected.
     """
@@ -47,19 +47,19 @@ def quarantine(
         raise InputError(message)
     warehouse = existing_warehouse(config)
     if out and not entity:
-        message = "--out needs an entity: `csm quarantine tickets --out tickets.csv`"
+        message = "--out requires an entity: `csm quarantine tickets --out tickets.csv`"
         raise InputError(message)
     with warehouse.connect() as connection:
         if entity and out:
             written = rejected.export(connection, entity, out)
             typer.echo(f"{counted(written, 'record')} of {entity} written to {out}")
             return
-        found = rejected.rows(connection, entity, limit) if entity else []
+        records = rejected.rows(connection, entity, limit) if entity else []
         counts = [] if entity else rejected.summary(connection)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in (found or counts)], indent=2, default=str))
+        typer.echo(json.dumps([asdict(one) for one in (records or counts)], indent=2, default=str))
     else:
-        typer.echo(records_text(found, entity) if entity else summary_text(counts))
+        typer.echo(records_text(records, entity) if entity else summary_text(counts))
 
 
 def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
@@ -67,7 +67,7 @@ def _repair(config: Path | None, file: Path | None, *, as_json: bool) -> None:
     from csm_core.operations.quarantine_repair_text import repair_text
 
     if file is None:
-        message = "`csm quarantine repair` needs the corrected export: csm quarantine repair FILE"
+        message = "the corrected export is missing: csm quarantine repair FILE"
         raise InputError(message)
     report = repair(read_config(config), file)
     typer.echo(json.dumps(asdict(report), indent=2, default=str) if as_json else repair_text(report))
@@ -86,7 +86,7 @@ def identity(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which customers of vendors are matched with an account, which are not, and their closest candidates."""
+    """Show which vendor customers match an account, which do not, and their closest candidates."""
     from csm_core.accounts import account_suggestions
     from csm_core.accounts.report import exported_text, matches_text
 

@@ -1,4 +1,4 @@
-"""The commands about scores: ``csm score``, ``csm sql``, ``csm explain`` and ``csm whatif``."""
+"""The commands for scores: ``csm score``, ``csm sql``, ``csm explain`` and ``csm whatif``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Write scores and points to this CSV, JSON lines or Parquet.")
     ] = None,
-    green: Annotated[float, typer.Option(help="Score from which an account is GREEN.")] = DEFAULT_GREEN_THRESHOLD,
-    amber: Annotated[float, typer.Option(help="Score from which an account is AMBER.")] = DEFAULT_AMBER_THRESHOLD,
+    green: Annotated[float, typer.Option(help="Minimum score of GREEN accounts.")] = DEFAULT_GREEN_THRESHOLD,
+    amber: Annotated[float, typer.Option(help="Minimum score of AMBER accounts.")] = DEFAULT_AMBER_THRESHOLD,
     churn_window_days: Annotated[
-        int, typer.Option(help="Days to renewal within which the contract-risk trigger applies.")
+        int, typer.Option(help="Renewal window in days for the contract-risk trigger.")
     ] = DEFAULT_CHURN_WINDOW_DAYS,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a file of signals without a warehouse; bad rows are reported with their line, the others scored."""
+    """Score a file of signals without a warehouse. Invalid rows are reported with their line; other rows are scored."""
     from csm_core.analysts.score_file import score_file
     from csm_core.analysts.score_file_text import bad_row_lines
     from csm_core.system.terminal import printable
@@ -60,7 +60,7 @@ def score(
     short_help="Query the published copy of the marts.",
 )
 def sql(
-    query: Annotated[str, typer.Argument(help="A SELECT on the published marts; their schema is on the path.")],
+    query: Annotated[str, typer.Argument(help="A SELECT on the published marts; schema names are optional.")],
     config: ConfigOption = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     as_json: JsonOption = False,
@@ -68,10 +68,10 @@ def sql(
         float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Let the query reach files, the network and settings.")
+        bool, typer.Option("--unsafe", help="Allow the query to access files, the network and settings.")
     ] = False,
 ) -> None:
-    """Query the published copy of the marts, which never waits for a run. Files and network are out of reach."""
+    """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network."""
     from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
     from csm_core.system.terminal import write_data
 
@@ -95,13 +95,13 @@ def explain(
     since: Annotated[
         datetime | None,
         typer.Option(
-            formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Show what changed since this day, in parts that add up."
+            formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Split the change since this day into parts that add up."
         ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where an account's score comes from, what changed, and what would reach the next band."""
+    """Show the parts of an account's score, its changes, and the moves that reach the next band."""
     from csm_core.analysts.explain_account import explain_account
     from csm_core.analysts.explain_text import report_text
     from csm_core.analysts.queries import open_published
@@ -109,7 +109,7 @@ def explain(
 
     warehouse, days = open_warehouse(config), [one.date() if one else None for one in (as_of, since)]
     with warehouse.open_read_only() as connection:
-        # The copy lists a day that failed only when the next run has replaced it.
+        # The copy contains the status of a failed day only after the next run has replaced the copy.
         for day in filter(None, days):
             if connection:
                 require_counted(connection, day)
@@ -123,7 +123,7 @@ def explain(
     short_help="Compare other policies with the scored days.",
 )
 def whatif(
-    policy: Annotated[Path, typer.Option(help="A csm.yaml whose `policies` are tried.")],
+    policy: Annotated[Path, typer.Option(help="A csm.yaml with the `policies` to apply.")],
     from_: Annotated[
         datetime | None, typer.Option("--from", formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="First scored day.")
     ] = None,
@@ -134,14 +134,14 @@ def whatif(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what other policies would have done to the scored days. Writes nothing."""
+    """Apply other policies to the scored days, and show the differences. Writes nothing."""
     from csm_core.analysts.queries import open_history
     from csm_core.analysts.whatif import what_if
     from csm_core.analysts.whatif_text import report_text
     from csm_core.config import load_config
 
     if not policy.is_file():
-        raise InputError(f"{policy}: no such file; --policy names a csm.yaml whose `policies` are tried")
+        raise InputError(f"{policy}: no such file; --policy must be a csm.yaml with `policies`")
     tried = load_config(policy, {}).policies
     with open_history(open_warehouse(config)) as connection:
         report = what_if(connection, tried, from_.date() if from_ else None, to.date() if to else None)

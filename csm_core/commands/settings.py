@@ -1,4 +1,4 @@
-"""The commands about the set-up: ``csm config`` and ``csm doctor``."""
+"""The commands for the configuration: ``csm config`` and ``csm doctor``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer()
     "config", epilog="Example:  csm config --config csm.yaml --json", short_help="Print the effective configuration."
 )
 def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print the effective configuration: the file, overridden by CSM_… variables, and the defaults."""
+    """Print the effective configuration: the file, CSM_… variables and defaults."""
     effective = read_config(config).model_dump(mode="json", by_alias=True)
     if as_json:
         typer.echo(json.dumps(effective, indent=2))
@@ -27,9 +27,9 @@ def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 @app.command("doctor", epilog="Example:  csm doctor --json", short_help="Check all sources and list their problems.")
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check every source and its first records, and list all problems. Writes nothing to the warehouse.
+    """Check all sources and their first records, and list all problems. Writes nothing to the warehouse.
 
-    Exits with status 2 if something must be fixed, 1 if a source cannot be reached. For Notion: `csm notion doctor`.
+    Exit status: 2 if a problem must be fixed, 1 if a source cannot be reached. For Notion, use `csm notion doctor`.
     """
     from dataclasses import asdict
 

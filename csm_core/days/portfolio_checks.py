@@ -144,7 +144,7 @@ def check_days(
     return results
 
 
-def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
+def require_data_for(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
     """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
 
     An account without a creation date exists on every day, but does not by itself give a day data. Any record of an

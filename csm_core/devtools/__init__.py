@@ -1,1 +1,1 @@
-"""Tools of developers: generated documentation and column lineage. No run imports them."""
+"""Developer tools: generated documentation and column lineage. Runs do not import them."""

@@ -1,7 +1,7 @@
-"""Which columns each column of a model comes from, read from its SQL and kept in ``sql/lineage.json``.
+"""Column lineage of the models, derived from their SQL and stored in ``sql/lineage.json``.
 
-Reading takes sqlglot, which is there for development only, and seconds, so ``make docs`` does it. An entry holds the
-version of the SQL that it was read from; of SQL that has changed since, nothing is said rather than something wrong.
+``make docs`` derives it, because that takes several seconds and needs sqlglot, a development dependency. Each entry has
+the version of its SQL; if the SQL has changed since, the entry is ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Columns = Mapping[str, Sequence[tuple[str, str]]]
 
 
 def column_lineage_of(model: SqlModel) -> Columns:
-    """By column of the model, the (table, column) pairs that its values come from; empty if that was not read."""
+    """The (table, column) origins of each column of a model; empty if there is no current entry."""
     entry = _stored().get(model.table)
     if entry is None or entry["version"] != version_of(_sql(model)):
         return {}
@@ -38,7 +38,7 @@ def read_lineage() -> dict[str, Any]:
     from sqlglot.lineage import lineage
 
     models = {name: model for layer in LAYERS for name, model in load_models(layer).items()}
-    known: dict[str, dict[str, dict[str, str]]] = {
+    schemas: dict[str, dict[str, dict[str, str]]] = {
         "run": {
             "days": {"as_of_date": "date"},
             "uncounted_days": {"as_of_date": "date"},
@@ -49,35 +49,35 @@ def read_lineage() -> dict[str, Any]:
     }
     for entity in ENTITIES.values():
         schema, _, table = entity.table.partition(".")
-        # With the columns that the gate owns, which are not in the contract's list.
+        # Includes the columns that the gate adds, which the contract does not list.
         names = [column.partition(" ")[0] for column in entity.definition.split(", ")]
-        known.setdefault(schema, {})[table] = dict.fromkeys(names, "text")
+        schemas.setdefault(schema, {})[table] = dict.fromkeys(names, "text")
     for model in models.values():
-        known.setdefault(model.layer, {})[model.name] = dict.fromkeys(model.columns, "text")
-    found: dict[str, Any] = {}
+        schemas.setdefault(model.layer, {})[model.name] = dict.fromkeys(model.columns, "text")
+    entries: dict[str, Any] = {}
     for model in models.values():
-        nodes: Any = lineage(None, _sql(model), known, dialect="duckdb")
+        nodes: Any = lineage(None, _sql(model), schemas, dialect="duckdb")
         columns: dict[str, list[str]] = {}
         for column in model.columns:
             leaves = [leaf for leaf in nodes[column].walk() if isinstance(leaf.expression, exp.Table)]
             origins = {f"{leaf.expression.db}.{leaf.expression.name}.{leaf.name.rpartition('.')[2]}" for leaf in leaves}
             columns[column] = sorted(one for one in origins if not one.startswith("run."))
-        found[model.table] = {"version": version_of(_sql(model)), "columns": columns}
-    return found
+        entries[model.table] = {"version": version_of(_sql(model)), "columns": columns}
+    return entries
 
 
-def as_text(found: Mapping[str, Any]) -> str:
-    """The file's text."""
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+def as_text(entries: Mapping[str, Any]) -> str:
+    """The content of the file as text."""
+    return json.dumps(entries, indent=1, sort_keys=True) + "\n"
 
 
 def main() -> None:
-    """``python -m csm_core.devtools.column_lineage``: write the file anew."""
+    """``python -m csm_core.devtools.column_lineage``: write ``sql/lineage.json``."""
     LINEAGE_FILE.write_text(as_text(read_lineage()), encoding="utf-8")
 
 
 def _sql(model: SqlModel) -> str:
-    # The one model without SQL of its own is the scores'.
+    # Only csm_health_scores has no SQL file.
     return model.sql or scores_sql()
 
 

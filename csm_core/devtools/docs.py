@@ -1,6 +1,6 @@
-"""Writes what the documentation takes from the code: the signal table, the marts, the configuration keys.
+"""Generates the parts of the documentation that come from the code: signals, marts, configuration keys and so on.
 
-``make docs`` runs it; a test fails when a generated part is not what the code says.
+``make docs`` runs it; a test fails if a generated part is out of date.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _END = "<!-- end: {name} -->"
 
 
 def marts() -> str:
-    """Every mart with grain, description and columns."""
+    """All marts with description, grain and columns."""
     parts: list[str] = []
     for model in load_models("marts").values():
-        kind = "one partition per day" if model.partitioned else "rebuilt whole"
+        kind = "one partition per day" if model.partitioned else "rebuilt completely"
         parts.append(f"### `{model.table}`\n\n{' '.join(model.description.split())}\n")
         parts.append(f"One row per {', '.join(f'`{column}`' for column in model.grain)}; {kind}.\n")
         parts.append("| column | meaning |\n| --- | --- |")
@@ -36,16 +36,16 @@ def marts() -> str:
 
 
 def contract() -> str:
-    """The staged contract: what every source is turned into."""
+    """The staged contract, to which all sources are converted."""
     lines = ["| entity | columns |", "| --- | --- |"]
     for entity in ENTITIES.values():
         columns = ", ".join(f"**{column.name}**" if column.required else column.name for column in entity.columns)
-        lines.append(f"| `{entity.name}`{' (needed)' if entity.mandatory else ''} | {columns} |")
+        lines.append(f"| `{entity.name}`{' (required)' if entity.mandatory else ''} | {columns} |")
     return "\n".join(lines)
 
 
 def configuration() -> str:
-    """Every key of csm.yaml with its default."""
+    """All keys of csm.yaml with their defaults."""
     lines = ["| key | default |", "| --- | --- |"]
     lines += _keys(Config, "")
     return "\n".join(lines)
@@ -69,8 +69,8 @@ def _default(value: object) -> str:
     if isinstance(value, Path):
         return f"`{value.relative_to(PROJECT_ROOT)}`"
     if isinstance(value, BaseModel):
-        given = value.model_dump(exclude_none=True, exclude_defaults=True)
-        return "`" + ", ".join(f"{key}: {_plain(item)}" for key, item in given.items()) + "`"
+        changed_values = value.model_dump(exclude_none=True, exclude_defaults=True)
+        return "`" + ", ".join(f"{key}: {_plain(item)}" for key, item in changed_values.items()) + "`"
     return "none" if value is None else f"`{value}`"
 
 
@@ -94,12 +94,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def generated_files(root: Path = PROJECT_ROOT) -> list[Path]:
-    """The pages that hold a generated part."""
+    """The pages that may contain generated parts."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def render(text: str) -> str:
-    """``text`` with every generated part between its markers replaced by what the code says now."""
+    """``text`` with all generated parts replaced by their current content."""
     for name, part in PARTS.items():
         begin, end = _BEGIN.format(name=name), _END.format(name=name)
         if begin in text:

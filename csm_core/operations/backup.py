@@ -1,9 +1,9 @@
-"""Copies of everything that csm-health keeps, made between two steps of a run.
+"""Backs up all data of csm-health, between two steps if a run is in progress.
 
-A backup is a folder: the warehouse with its ledger of published pages, what was fetched from web APIs with the cursors
-that state how far, and a manifest with the checksums. It is copied while no other process can write. The folder gets
-its name when it is complete; until then it is ``.csm-backup-<time>.unfinished``, which the next backup removes if the
-process was killed. A lock on the folder of the backups keeps two of them apart.
+A backup is a folder with the warehouse (including the ledger of published pages), the records fetched from web APIs
+with their cursors, and a manifest with checksums. It is copied while no other process can write. The folder is named
+``.csm-backup-<time>.unfinished`` until it is complete; if the process is killed, the next backup removes it. A lock on
+the target folder prevents concurrent backups.
 """
 
 from __future__ import annotations
@@ -34,46 +34,46 @@ from csm_core.system.folder_lock import folder_lock
 from csm_core.warehouse.database import WaitingMessage, Warehouse
 
 _LEFTOVER = re.compile(rf"\.{PREFIX}\d{{8}}T\d{{6}}Z\.(unfinished|removed)\Z")
-# Errors of the machine, which a person does not correct in an argument.
+# Errors of the machine; other arguments of the command do not help.
 _FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def back_up(warehouse: Warehouse, target: Path, *, keep: int | None = None, now: datetime | None = None) -> Path:
     """Copy the warehouse to a new folder below ``target``, and remove all but ``keep`` backups there.
 
-    The new one always stays, with the ``keep - 1`` others whose names have the latest times. Only folders that a backup
-    made are counted and removed; see ``is_backup``.
+    The new backup is always kept, with the ``keep - 1`` others that have the latest times in their names. Only folders
+    that `csm backup` created are counted and removed; see ``is_backup``.
 
-    Waits while a step of a run is writing. Raises InputError if there is no warehouse yet or ``target`` cannot be
+    Waits while a step of a run is writing. Raises InputError if the warehouse does not exist or ``target`` cannot be
     written, WarehouseError if the disk is full or the copy cannot be read.
     """
     warehouse.complete_restore()
     if not warehouse.path.is_file():
-        message = f"there is no warehouse at {warehouse.path} yet: nothing to back up"
+        message = f"there is no warehouse at {warehouse.path}: nothing to back up"
         raise InputError(message)
     at = now or datetime.now(UTC)
     try:
         make_folder(target)
         with folder_lock(target, WaitingMessage(target, "another backup is in progress")):
             remove_leftovers(target, _LEFTOVER)
-            made = _copy(warehouse, target, at)
+            backup = _copy(warehouse, target, at)
             if keep:
-                _remove_older(made, keep)
+                _remove_older(backup, keep)
     except OSError as error:
         raise not_written(f"the backup cannot be written to {target}", error) from None
     except duckdb.Error as error:
         message = f"the warehouse {warehouse.path} cannot be read: {str(error).splitlines()[0]}"
         raise WarehouseError(message) from None
-    return made
+    return backup
 
 
 def _copy(warehouse: Warehouse, target: Path, at: datetime) -> Path:
-    made = target / f"{PREFIX}{at.strftime(STAMP)}"
+    backup = target / f"{PREFIX}{at.strftime(STAMP)}"
     seconds = 0
-    while made.exists() or made.is_symlink():
+    while backup.exists() or backup.is_symlink():
         seconds += 1
-        made = target / f"{PREFIX}{(at + timedelta(seconds=seconds)).strftime(STAMP)}"
-    unfinished = target / f".{made.name}.unfinished"
+        backup = target / f"{PREFIX}{(at + timedelta(seconds=seconds)).strftime(STAMP)}"
+    unfinished = target / f".{backup.name}.unfinished"
     try:
         make_folder(unfinished)
         with alone(warehouse):
@@ -83,18 +83,18 @@ def _copy(warehouse: Warehouse, target: Path, at: datetime) -> Path:
         try:
             read_completely(unfinished / WAREHOUSE)
         except InputError as error:
-            message = f"the warehouse {warehouse.path} is damaged, and no backup of it is made: {error}"
+            message = f"the warehouse {warehouse.path} is damaged and cannot be backed up: {error}"
             raise WarehouseError(message) from None
         write_manifest(unfinished, checksums, at)
-        unfinished.rename(made)
+        unfinished.rename(backup)
         write_through(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return made
+    return backup
 
 
-def _remove_older(made: Path, keep: int) -> None:
-    others = sorted(path for path in made.parent.glob(f"{PREFIX}*") if path != made and is_backup(path))
+def _remove_older(backup: Path, keep: int) -> None:
+    others = sorted(path for path in backup.parent.glob(f"{PREFIX}*") if path != backup and is_backup(path))
     for path in others[: max(0, len(others) - (keep - 1))]:
         # A folder that is partly removed must not look like a backup.
         removed = path.with_name(f".{path.name}.removed")
@@ -102,12 +102,12 @@ def _remove_older(made: Path, keep: int) -> None:
             path.rename(removed)
             shutil.rmtree(removed)
         except OSError as error:
-            message = f"the backup {made} is complete, but {path} cannot be removed: {error.strerror or error}"
+            message = f"the backup {backup} is complete, but {path} cannot be removed: {error.strerror or error}"
             raise WarehouseError(message) from None
 
 
 def remove_leftovers(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove what killed processes left; the caller holds the lock of the folder, so that none of them still runs."""
+    """Remove the folders of killed processes. The caller has the lock of the folder, so no such process is running."""
     for path in folder.iterdir():
         if name.match(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -115,13 +115,13 @@ def remove_leftovers(folder: Path, name: re.Pattern[str]) -> None:
 
 @contextmanager
 def alone(warehouse: Warehouse) -> Generator[None]:
-    """No other process has the file open for writing, and it holds everything that was committed."""
+    """Ensure that no other process has the file open for writing, and that it contains all committed data."""
     with warehouse.connect() as connection:
         connection.execute("checkpoint")
         yield
 
 
 def not_written(what: str, error: OSError) -> CSMError:
-    """The error of ours for one of the file system: a failure if the disk is the cause, else input to correct."""
+    """Convert an error of the file system: WarehouseError if the disk is the cause, InputError otherwise."""
     message = f"{what}: {error.strerror or error}"
     return WarehouseError(message) if error.errno in _FAILURES else InputError(message)

@@ -1,4 +1,4 @@
-"""What a backup holds: a manifest with checksums, the warehouse, files of sources; and the check of all of it."""
+"""The content of a backup (a manifest with checksums, the warehouse, files of sources) and its validation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from csm_core.warehouse.models import quoted
 PREFIX = "csm-backup-"
 MANIFEST = "backup.json"
 WAREHOUSE = "csm.duckdb"
-# Where sources keep what they fetched, beside the warehouse.
+# The folder for fetched records of sources, beside the warehouse.
 SOURCES = "sources"
 STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -32,16 +32,16 @@ _OWN_SCHEMAS = ("raw", "staging", "marts", "run")
 
 
 def copy_sources(origin: Path, target: Path) -> dict[str, str]:
-    """Copy the files of sources from one folder to another; gives the checksum of each, by its path in the folder."""
-    found: dict[str, str] = {}
+    """Copy the files of sources from one folder to another; returns checksums by relative path."""
+    checksums: dict[str, str] = {}
     for folder, _, names in os.walk(origin / SOURCES, followlinks=True):
         place = target / Path(folder).relative_to(origin)
         place.mkdir(parents=True, exist_ok=True)
         for name in names:
             copied = place / name
-            found[copied.relative_to(target).as_posix()] = copy_file(Path(folder) / name, copied)
+            checksums[copied.relative_to(target).as_posix()] = copy_file(Path(folder) / name, copied)
             write_through(copied)
-    return found
+    return checksums
 
 
 def write_manifest(folder: Path, checksums: dict[str, str], made_at: datetime) -> None:
@@ -54,7 +54,7 @@ def write_manifest(folder: Path, checksums: dict[str, str], made_at: datetime) -
 
 
 def is_backup(folder: Path) -> bool:
-    """Whether `csm backup` made this folder, by its name and what is in it, not by the name alone."""
+    """Whether `csm backup` created this folder, determined from its name and content."""
     if not _NAME.match(folder.name) or folder.is_symlink() or not folder.is_dir():
         return False
     if (folder / MANIFEST).exists():
@@ -63,7 +63,7 @@ def is_backup(folder: Path) -> bool:
         except InputError:
             return False
         return True
-    # Versions without a manifest wrote these and nothing else.
+    # Older versions without a manifest wrote only these files.
     try:
         if not {entry.name for entry in folder.iterdir()} <= {WAREHOUSE, SOURCES}:
             return False
@@ -74,13 +74,12 @@ def is_backup(folder: Path) -> bool:
 
 
 def copy_backup(backup: Path, target: Path) -> bool:
-    """Copy a backup to an empty folder; gives whether it holds files of sources.
+    """Copy a backup to an empty folder; returns whether it contains files of sources.
 
-    Raises InputError for a folder that is not a backup, and for a file that is missing or has another checksum than the
-    manifest states.
+    Raises InputError if the folder is not a backup, or if a file is missing or its checksum differs from the manifest.
     """
     if not (backup / WAREHOUSE).is_file():
-        message = f"{backup} is not a backup: it holds no {WAREHOUSE}. `csm backup` makes folders {PREFIX}…"
+        message = f"{backup} is not a backup: it does not contain {WAREHOUSE}. `csm backup` creates folders {PREFIX}…"
         raise InputError(message)
     if not (backup / MANIFEST).exists():
         copy_file(backup / WAREHOUSE, target / WAREHOUSE)
@@ -104,7 +103,7 @@ def copy_backup(backup: Path, target: Path) -> bool:
 
 
 def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
-    """By name, the size and checksum of each file. Raises InputError for a manifest that is not one of ours."""
+    """The size and checksum of each file by name. Raises InputError for an invalid manifest."""
     file = folder / MANIFEST
     try:
         read: Any = json.loads(file.read_bytes())
@@ -112,15 +111,15 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
             message = f"format {read['format']!r}, version {read['version']!r}"
             raise ValueError(message)
         files = cast("dict[str, dict[str, Any]]", read["files"])
-        found = {str(name): (int(one["bytes"]), str(one["sha256"])) for name, one in files.items()}
-        outside = [name for name in found if name != WAREHOUSE and not _within_sources(name)]
-        if WAREHOUSE not in found or outside:
-            message = f"it names {', '.join(outside) or 'no warehouse'}"
+        files_by_name = {str(name): (int(one["bytes"]), str(one["sha256"])) for name, one in files.items()}
+        outside = [name for name in files_by_name if name != WAREHOUSE and not _within_sources(name)]
+        if WAREHOUSE not in files_by_name or outside:
+            message = f"it lists {', '.join(outside) or 'no warehouse'}"
             raise ValueError(message)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{file} is not the manifest of a backup: {error}. Restore another backup."
         raise InputError(message) from None
-    return found
+    return files_by_name
 
 
 def _within_sources(name: str) -> bool:
@@ -129,10 +128,10 @@ def _within_sources(name: str) -> bool:
 
 
 def read_completely(file: Path, origin: Path | None = None) -> str | None:
-    """Read every table of a warehouse; gives its newest complete or accepted day, if it has one.
+    """Read every table of a warehouse; returns its newest complete or accepted day, if there is one.
 
-    Raises InputError for a file that is not a warehouse of csm-health, or has a table that cannot be read; it names
-    ``origin`` if ``file`` is a copy of that.
+    Raises InputError if the file is not a warehouse of csm-health, or if a table cannot be read. The message names
+    ``origin`` if ``file`` is a copy of it.
     """
     named = origin or file
     table = ""

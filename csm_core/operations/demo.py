@@ -1,4 +1,4 @@
-"""The demonstration: both bundled companies, scored and published to the sandbox, in a folder of their own."""
+"""The demo: scores both bundled companies in a separate folder and publishes them to the sandbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKER = ".csm-demo"
 
 @dataclass(frozen=True)
 class Company:
-    """A bundled company: the ranges of days that the demo runs, each with what it shows, and what to know of it."""
+    """A bundled company: the ranges of days that the demo runs, each with a description, and a note on the data."""
 
     name: str
     title: str
@@ -30,12 +30,12 @@ class Company:
 
     @property
     def first_day(self) -> date:
-        """The first day that is scored."""
+        """The first scored day."""
         return self.runs[0][0]
 
     @property
     def last_day(self) -> date:
-        """The last day that is scored."""
+        """The last scored day."""
         return self.runs[-1][1]
 
 
@@ -45,22 +45,22 @@ COMPANIES = (
         "Acme, a made-up company",
         (
             (date(2026, 7, 3), date(2026, 9, 29), "a backfill of 89 days in one run"),
-            (date(2026, 9, 30), date(2026, 9, 30), "the run of the next day, as every morning"),
+            (date(2026, 9, 30), date(2026, 9, 30), "the daily run of the next day"),
         ),
     ),
     Company(
         "ravenstack",
         "RavenStack, a public data set",
         ((date(2024, 12, 31), date(2024, 12, 31), "its last complete day"),),
-        "Nearly all are AMBER because of the data: it has no logins, contacts, payments, seats in use or NPS, so at\n"
-        "  least six of the eleven signals are unknown and get fixed points, and its accounts use few of the 40\n"
+        "Nearly all accounts are AMBER because the data has no logins, contacts, payments, used seats or NPS: at\n"
+        "  least six of the eleven signals are unknown and get fixed points, and the accounts use few of the 40\n"
         "  features within four weeks. `csm explain` shows this for an account.",
     ),
 )
 
 
 def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
-    """Run every bundled company through ``execute`` and say where to look. Raises RunError if a run failed."""
+    """Run every bundled company with ``execute`` and print the next commands. Raises RunError if a run failed."""
     started = time.monotonic()
     target = (folder or DEFAULT_FOLDER).resolve()
     _fresh(target)
@@ -71,17 +71,17 @@ def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
             print_line(f"  {first if first == last else f'{first} to {last}'}: {shown}")
             status = execute(config, (first, last), brief=True)
             if status:
-                message = f"the demo's run of {company.name} for {first} to {last} failed"
+                message = f"the demo run of {company.name} for {first} to {last} failed"
                 raise RunError(message)
         if company.note:
             print_line(f"  {company.note}")
-    print_line(f"\nBoth companies are scored and published, in {time.monotonic() - started:.0f} s. Where to look:\n")
+    print_line(f"\nBoth companies were scored and published in {time.monotonic() - started:.0f} s. Next steps:\n")
     for arguments, shown in _next_commands(target, is_default=folder is None):
         print_line(f"  # {shown}\n  {_program()} {arguments}")
 
 
 def demo_file() -> Path | None:
-    """The configuration of the demo's first company, if there is a demo in the default folder."""
+    """The configuration of the demo's first company, if the default folder contains a demo."""
     file = DEFAULT_FOLDER / COMPANIES[0].name / "csm.yaml"
     return file if file.is_file() else None
 
@@ -93,7 +93,7 @@ def demo_config(name: str, folder: Path, first_day: date) -> Config:
     bundled = PROJECT_FILES / "examples" / name
     settings = yaml.safe_load((bundled / "csm.yaml").read_text(encoding="utf-8"))
     settings["warehouse"] = "csm.duckdb"
-    # From the demo's first day on, so that it shows the reviews that are due before renewals.
+    # The demo's first day, so that the reviews before renewals are due within the demo.
     settings["partitions_start"] = first_day
     for source in settings["sources"]:
         source["path"] = str((bundled / source.get("path", ".")).resolve())
@@ -104,7 +104,7 @@ def demo_config(name: str, folder: Path, first_day: date) -> Config:
 
 
 def _next_commands(folder: Path, *, is_default: bool) -> list[tuple[str, str]]:
-    """Commands to run after the demo, as arguments of csm, and what each shows."""
+    """Commands to run after the demo, as arguments of csm, each with a description."""
     acme, raven = (f"--config {_short(folder / company.name / 'csm.yaml')}" for company in COMPANIES)
     opened = "open" if is_default else f"open {acme}"
     return [
@@ -118,32 +118,32 @@ def _next_commands(folder: Path, *, is_default: bool) -> list[tuple[str, str]]:
 
 
 def _program() -> str:
-    """How csm is called from this folder."""
+    """The command that runs csm from this folder."""
     called = Path(sys.argv[0])
     if called.suffix == ".py":
         return f"{shlex.quote(sys.executable)} -m pipelines.main"
-    found = shutil.which(called.name)
-    return called.name if found and Path(found).resolve() == called.resolve() else _short(called)
+    installed = shutil.which(called.name)
+    return called.name if installed and Path(installed).resolve() == called.resolve() else _short(called)
 
 
 def _short(path: Path) -> str:
-    """A path as it is typed from here."""
+    """The shortest form of a path, quoted for a shell."""
     full = path.absolute()
     return shlex.quote(str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full))
 
 
 def print_line(text: str) -> None:
-    """A line on standard output, at once, so that it keeps its place among the progress."""
+    """Print a line to standard output without buffering, to keep the order with the progress output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def _fresh(folder: Path) -> None:
-    # Only a folder that an earlier demo made is removed: --folder may name anything.
+    # Only a folder that an earlier demo created is removed: --folder may name any folder.
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():
-            message = f"{folder} is not empty and was not made by `csm demo`: name another folder with --folder"
+            message = f"{folder} is not empty and was not created by `csm demo`: choose another folder with --folder"
             raise InputError(message)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text("Made by `csm demo`, which replaces this folder.\n", encoding="utf-8")
+    (folder / MARKER).write_text("Created by `csm demo`, which replaces this folder.\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Progress of a run on standard error: a line that changes on a terminal, a line per layer in a log."""
+"""Shows the progress of a run on standard error: one updated line on a terminal, one line per layer in a log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LAYERS = (("raw_", "raw"), ("stg_", "staging"), ("int_", "intermediate"), ("csm
 
 
 def log_progress(asset: str, facts: Mapping[str, Any]) -> None:
-    """Log that ``asset`` is done, with its figures."""
+    """Log that ``asset`` is complete, with its figures."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in facts.items()}
     get_logger(__name__).info("asset done", asset=asset, **rounded)
 
@@ -25,9 +25,9 @@ BRIEF_SECONDS = 5.0
 
 
 class Progress:
-    """Called with every asset that is done; ``quiet`` leaves it at the log.
+    """Called with each completed asset; ``quiet`` only logs.
 
-    ``brief`` shows the whole run in one line: rewritten on a terminal, a new one every few seconds in a log.
+    ``brief`` shows the whole run in one line: updated on a terminal, repeated every few seconds in a log.
     """
 
     def __init__(self, *, quiet: bool = False, brief: bool = False) -> None:
@@ -52,7 +52,7 @@ class Progress:
         self._close_layer()
 
     def __call__(self, asset: str, facts: Mapping[str, Any]) -> None:
-        """Note that ``asset`` is done, in the log as well; ``facts`` may hold ``rows`` and ``layer``."""
+        """Show and log that ``asset`` is complete; ``facts`` may contain ``rows`` and ``layer``."""
         log_progress(asset, facts)
         if self._quiet:
             return

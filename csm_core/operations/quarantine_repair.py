@@ -1,9 +1,9 @@
-"""`csm quarantine repair FILE`: an export of rejected records, corrected by a person, is taken back in.
+"""`csm quarantine repair FILE`: loads a corrected export of rejected records.
 
-The records that were changed pass the gate in a temporary database first, with the accounts of the warehouse. Those
-that it accepts are written to ``sources/repaired`` beside the warehouse and loaded like a file of the source, so the
-next run stages them; their rejected versions leave the quarantine. Whatever FILE is called, where it is and which of
-the formats it has, each record is known by its ``rejected_file`` and ``rejected_line``.
+The changed records first pass the gate in a temporary database, with the accounts of the warehouse. Accepted records
+are written to ``sources/repaired`` beside the warehouse and loaded like a file of the source, so the next run stages
+them; their rejected versions are removed from the quarantine. FILE may have any name, folder and supported format,
+because ``rejected_file`` and ``rejected_line`` identify each record.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _Values = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class StillRejected:
-    """A corrected record that the gate rejects; the place is the one in the file that it came from at first."""
+    """A corrected record that the gate rejects, with its file and line in the original source."""
 
     source_file: str
     source_line: int
@@ -59,7 +59,7 @@ class StillRejected:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a corrected export did. ``gone`` are records that are no longer in the quarantine."""
+    """The result of a repair. ``gone`` counts records that are no longer in the quarantine."""
 
     entity: str
     accepted: int
@@ -69,10 +69,10 @@ class Repair:
 
 
 def repair(config: Config, file: Path, *, now: datetime | None = None) -> Repair:
-    """Take the corrected records of an export back in.
+    """Load the corrected records of an export.
 
-    Raises InputError for a file that is not an export of rejected records, and for records of another source than
-    `files`, which have to be corrected where they come from.
+    Raises InputError for a file that is not an export of rejected records, and for records of sources other than
+    `files`, which must be corrected in the source.
     """
     warehouse = Warehouse.from_config(config)
     if not warehouse.path.is_file():
@@ -106,7 +106,7 @@ def _read_export(file: Path) -> dict[_Place, _Values]:
         message = f"{file}: the name does not state a known format; use one of {', '.join(EXPORT_FORMATS)}"
         raise InputError(message)
     if not file.is_file():
-        message = f"{file}: no such file; give the corrected export of `csm quarantine ENTITY --out FILE`"
+        message = f"{file}: no such file; pass the corrected export of `csm quarantine ENTITY --out FILE`"
         raise InputError(message)
     try:
         names, rows = {"csv": _csv_rows, "json": _json_rows, "parquet": _parquet_rows}[form](file)
@@ -117,28 +117,28 @@ def _read_export(file: Path) -> dict[_Place, _Values]:
     if lacking:
         message = (
             f"{file} is not an export of rejected records: it lacks the columns {', '.join(lacking)}. "
-            "`csm quarantine ENTITY --out FILE` writes one; correct the values and keep its rejected_… columns."
+            "`csm quarantine ENTITY --out FILE` writes an export; correct its values and keep its rejected_… columns."
         )
         raise InputError(message)
-    found: dict[_Place, _Values] = {}
+    records: dict[_Place, _Values] = {}
     for number, row in enumerate(rows, start=1):
         line = row.get("rejected_line") or ""
         if not row.get("rejected_file") or not line.isdecimal():
             message = (
                 f"{file}, record {number}: rejected_file {row.get('rejected_file')!r} and rejected_line {line!r} do "
-                "not state where it came from; export again and keep these columns as they are"
+                "not identify a record; export again and do not change these columns"
             )
             raise InputError(message)
         place = (str(row["rejected_file"]), int(line))
-        if place in found:
+        if place in records:
             message = f"{file}, record {number}: a second record for line {line} of {place[0]}; keep one of them"
             raise InputError(message)
-        found[place] = _values(row)
-    return found
+        records[place] = _values(row)
+    return records
 
 
 def _values(row: Mapping[str, str | None]) -> _Values:
-    """The values of a record, without nulls and what the export adds."""
+    """The values of a record, without nulls and without the columns that the export adds."""
     own = {name: value for name, value in row.items() if not name.lower().startswith("rejected_")}
     return {name: value for name, value in own.items() if value not in (None, "")}
 
@@ -147,7 +147,7 @@ def _csv_rows(file: Path) -> tuple[list[str], list[dict[str, str | None]]]:
     with file.open(encoding="utf-8-sig", newline="") as opened:
         text = opened.read()
     header = text.split("\n", 1)[0]
-    # A spreadsheet may save the file with the separator of its country.
+    # A spreadsheet may use the list separator of its locale.
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names = next(reader, [])
@@ -201,7 +201,7 @@ class _Rejected:
 
 def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, exported: Mapping[_Place, _Values]) -> str:
     files = sorted({place[0] for place in exported})
-    found = [
+    entities = [
         entity.name
         for entity in ENTITIES.values()
         if table_exists(connection, entity.quarantine_table)
@@ -209,37 +209,37 @@ def _entity_of(connection: duckdb.DuckDBPyConnection, file: Path, exported: Mapp
             f"select 1 from {entity.quarantine_table} where list_contains(?, source_file) limit 1", [files]
         ).fetchone()
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = f"{file} has records of several entities: {', '.join(found)}. Repair the export of each alone."
+    if len(entities) == 1:
+        return entities[0]
+    if entities:
+        message = f"{file} has records of several entities: {', '.join(entities)}. Repair the export of each alone."
     else:
         message = (
-            f"{file}: none of its records is in the quarantine of this warehouse. They are repaired already, or the "
-            "file was exported from another warehouse; `csm quarantine` lists what is rejected"
+            f"{file}: none of its records is in the quarantine of this warehouse. They were repaired already, or the "
+            "file was exported from another warehouse; `csm quarantine` lists the rejected records"
         )
     raise InputError(message)
 
 
 def _rejected(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[_Place, _Rejected]:
-    """The rejected records of an entity by their places, as `csm quarantine` exports them; of each the last load."""
+    """The rejected records of an entity by file and line, in the format of the export; the last load of each."""
     table = ENTITIES[entity].quarantine_table
     columns = quarantine.export_columns(connection, table)
     listed = ", ".join(f"cast({value} as varchar)" for _, value in columns)
     names = [name for name, _ in columns]
-    found: dict[_Place, _Rejected] = {}
+    rejected: dict[_Place, _Rejected] = {}
     for path, line, system, has_key, *values in connection.execute(
         f"select source_file, source_line, system, record_key is not null, {listed} from {table} order by load_id"
     ).fetchall():
-        found[path, line] = _Rejected((path, line), system, has_key, _values(dict(zip(names, values, strict=True))))
-    return found
+        rejected[path, line] = _Rejected((path, line), system, has_key, _values(dict(zip(names, values, strict=True))))
+    return rejected
 
 
 def _require_files(file: Path, systems: set[str]) -> None:
     others = sorted(systems - {SYSTEM})
     if others:
         message = (
-            f"{file} has records of {', '.join(others)}, which cannot be taken from an export: correct them in "
+            f"{file} has records of {', '.join(others)}, which cannot be repaired from an export: correct them in "
             f"{' and '.join(others)}, or in the exported files that the source reads, and run `csm run`; for records "
             "of customers that match no account see `csm identity`"
         )
@@ -247,7 +247,7 @@ def _require_files(file: Path, systems: set[str]) -> None:
 
 
 def _reading(config: Config, entity: str, source_file: str) -> Reading:
-    """How the values of a record are read: dates and numbers as in its source, columns under the contract's names."""
+    """The read settings of a record: date and number formats of its source, column names of the contract."""
     for source in config.sources:
         if isinstance(source, FilesSettings) and Path(source_file).is_relative_to(source.path):
             return replace(reading_of(source, entity), columns={}, delimiter=None, null_values=None)
@@ -260,7 +260,7 @@ def _problems(
     changed: Mapping[_Place, _Values],
     readings: Mapping[_Place, Reading],
 ) -> dict[_Place, StillRejected]:
-    """What the gate rejects of the changed records, judged in a database of their own."""
+    """The changed records that the gate rejects, validated in a temporary database."""
     if not changed:
         return {}
     problems: dict[_Place, StillRejected] = {}
@@ -293,7 +293,7 @@ def _problems(
 def _written(
     folder: Path, entity: str, records: Mapping[_Place, _Values], readings: Mapping[_Place, Reading]
 ) -> tuple[dict[_Place, _Place], dict[Path, Reading]]:
-    """Write records to JSON lines, a file for each way of reading; gives the place of each in them, and the files."""
+    """Write records to JSON lines, one file for each kind of read settings; returns their new places, and the files."""
     by_reading: dict[str, list[_Place]] = {}
     for place in records:
         by_reading.setdefault(readings[place].digest, []).append(place)
@@ -301,7 +301,7 @@ def _written(
     files: dict[Path, Reading] = {}
     columns = ENTITIES[entity].columns
     for listed in by_reading.values():
-        # Every column of the contract is there, as a file of the source has it.
+        # All columns of the contract are present, as in a file of the source.
         lines = [
             json.dumps({**dict.fromkeys(column.name for column in columns), **records[place]}, ensure_ascii=False)
             for place in listed
@@ -341,8 +341,8 @@ def _load_files(
 def _forget(connection: duckdb.DuckDBPyConnection, entity: str, repaired: Sequence[_Rejected]) -> None:
     """Remove the rejected versions of repaired records from the quarantine.
 
-    A later version with the same key replaces a record in raw as well. A record without a key is taken out of raw, as
-    nothing else relates the two versions.
+    A later version with the same key also replaces the record in raw. A record without a key is deleted from raw,
+    because nothing else relates the two versions.
     """
     raw_table = f"raw.{SYSTEM}__{entity}"
     with transaction(connection):

@@ -1,4 +1,4 @@
-"""The text of `csm quarantine repair`."""
+"""Formats the result of `csm quarantine repair`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAX_LISTED = 20
 
 
 def repair_text(report: Repair) -> str:
-    """The counts, and each record that is still rejected with the reason."""
+    """The counts, and the records that are still rejected with the reasons."""
     lines = [
         f"{report.entity}: {report.accepted:,} accepted, {len(report.still_rejected):,} still rejected, "
         f"{report.unchanged:,} unchanged" + (f", {report.gone:,} no longer in the quarantine" if report.gone else "")

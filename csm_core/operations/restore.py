@@ -1,4 +1,4 @@
-"""A backup put in the warehouse's place: checked completely first, then swapped in by renames (``restore_swap``)."""
+"""Replaces the warehouse with a backup: validates the backup completely, then renames the files (``restore_swap``)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ _LEFTOVER = re.compile(r"\.restored-\d{8}T\d{6}Z\Z")
 
 
 def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) -> tuple[str | None, Path | None]:
-    """Put a backup in the warehouse's place, with its marts published to analysts.
+    """Replace the warehouse with a backup, and publish its marts to analysts.
 
-    Gives its newest complete day, and the folder to which the previous files were moved. Waits for a run in progress,
-    which would continue in the restored file. Everything is copied, read and published in a folder of its own before
-    the warehouse is touched: any failure leaves the warehouse as it was. Raises InputError for a folder that is not a
-    complete backup, WarehouseError if the disk is full or the files cannot be swapped.
+    Returns the newest complete day of the backup, and the folder with the previous files. Waits for a run in progress,
+    because that run would continue in the restored file. The backup is copied, read and published in a separate folder
+    first, so a failure does not change the warehouse. Raises InputError for an incomplete backup, WarehouseError if the
+    disk is full or the files cannot be renamed.
     """
     home = warehouse.path.parent
     if not backup.is_dir():
-        message = f"{backup} is not a backup: there is no such folder. `csm backup` prints the names of those it makes"
+        message = (
+            f"{backup} is not a backup: the folder does not exist. `csm backup` prints the folders that it creates"
+        )
         raise InputError(message)
     try:
         make_folder(home)
@@ -51,7 +53,7 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
                 swap = restore_swap.Swap(warehouse.path.name, SOURCES, with_sources, str(published), aside.name)
                 with ExitStack() as stack:
                     if warehouse.path.is_file():
-                        # A file that cannot be opened may be the reason for the restore.
+                        # The warehouse may be damaged; that may be the reason for the restore.
                         with suppress(WarehouseInputError, duckdb.Error):
                             stack.enter_context(alone(warehouse))
                     restore_swap.decide(prepared, swap)
@@ -59,12 +61,12 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
             finally:
                 shutil.rmtree(prepared, ignore_errors=True)
     except OSError as error:
-        raise not_written(f"{backup} cannot be restored to {home}, where nothing is changed", error) from None
+        raise not_written(f"{backup} cannot be restored to {home}; nothing was changed there", error) from None
     return day, replaced
 
 
 def _names(home: Path, at: datetime) -> tuple[Path, Path]:
-    """Folders to prepare the files in, and for the previous ones."""
+    """The folder for the restored files, and the folder for the previous files."""
     while True:
         stamp = at.strftime(STAMP)
         prepared, aside = home / f".restored-{stamp}", home / f"replaced-{stamp}"
@@ -78,12 +80,12 @@ def _publish(copied: Warehouse) -> None:
     try:
         publish_copy(copied, create_macros)
     except duckdb.Error as error:
-        message = f"the marts of the backup cannot be published: {str(error).splitlines()[0]}; nothing is changed"
+        message = f"the marts of the backup cannot be published: {str(error).splitlines()[0]}; nothing was changed"
         raise WarehouseError(message) from None
     except WarehouseError as error:
-        # A backup may be made between the steps of a day.
+        # A backup may be created between the steps of a day.
         copied.published_path.unlink(missing_ok=True)
-        get_logger(__name__).warning("analysts keep the previous copy until the next run", reason=str(error))
+        get_logger(__name__).warning("the published copy is not replaced until the next run", reason=str(error))
     if copied.path.with_name(f"{copied.path.name}.wal").exists():
-        message = f"the copy of the backup in {copied.path.parent} was not closed completely; nothing is changed"
+        message = f"the copy of the backup in {copied.path.parent} was not closed completely; nothing was changed"
         raise WarehouseError(message)

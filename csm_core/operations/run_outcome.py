@@ -1,4 +1,4 @@
-"""How a run of the pipeline ended, as data: what the runner returns and the report of the run shows."""
+"""The outcome of a run as data: the runner returns it, and the run report shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from csm_core.warehouse.late_changes import LateRecords
 
 @dataclass(frozen=True)
 class StepFailure:
-    """One asset that failed: its name, the message for a person, and the exit status that its error asks for."""
+    """A failed asset: its name, the error message, and the exit status of the error."""
 
     asset: str
     message: str
@@ -23,11 +23,11 @@ class StepFailure:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: Dagster's run id, what failed, why publishing was held, what was published or why nothing was.
+    """The outcome of a run: Dagster's run id, failures, failed checks, and the published day or the reasons for none.
 
-    ``late`` are the first and last of the days before its own that the run materialised again, ``late_records`` what
-    had arrived for them, ``unread`` the files of the sources that are not read, ``records`` the counts of the vendors'
-    records by raw table.
+    ``late`` are the first and the last earlier day that the run materialised again, ``late_records`` the late records
+    of these days, ``unread`` the files of the sources that were not read, ``records`` the counts of vendor records by
+    raw table.
     """
 
     run_id: str
@@ -45,7 +45,7 @@ class RunOutcome:
 
     @property
     def exit_status(self) -> int:
-        """0 done, 2 if only bad input was in the way, 1 for any other failure."""
+        """0 if the run succeeded, 2 if all failures are input errors, 1 otherwise."""
         if self.succeeded:
             return 0
         statuses = {failure.exit_status for failure in self.failures}

@@ -1,4 +1,4 @@
-"""The report of a run as data: the summary of its last day, what became of the records, and what was published."""
+"""The report of a run as data: the summary of its last day, the counts of records, and the publication."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import newer_uncounted, status_of
 
 OUTCOMES = ("current", "superseded", "rejected", "ignored")
-"""What becomes of a record of a vendor."""
+"""The possible outcomes of a vendor record."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """The day that was published and where, or why nothing was; ``others`` is what else to know, such as newer days."""
+    """The published day and where, or the reasons for none; ``others`` are notes, such as newer days that are held."""
 
     day: date | None = None
     where: str = ""
@@ -38,7 +38,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run with what the warehouse holds after it. ``summary`` is None if the run scored nothing."""
+    """The report of a run. ``summary`` is None if the run scored no day."""
 
     outcome: RunOutcome
     days: tuple[date, date]
@@ -97,7 +97,7 @@ class RunReport:
 
 
 def run_report(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> RunReport:
-    """The report of a run that has ended."""
+    """Create the report of a completed run."""
     summary = _summary(outcome, warehouse, days)
     publication = _publication(outcome, warehouse, days)
     return RunReport(outcome, days, seconds, summary, publication, warehouse.published_path)
@@ -107,10 +107,10 @@ def _publication(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, da
     if outcome.published:
         report = outcome.published[-1]
         where = f"Notion ({report.address})" if report.address else "the Notion sandbox (NOTION_TOKEN is not set)"
-        others = _newer_days(warehouse, report.day) if outcome.succeeded else ["in part: the run failed, see below"]
+        others = _newer_days(warehouse, report.day) if outcome.succeeded else ["incomplete: the run failed, see below"]
         return Publication(report.day, where, others=others)
     if not outcome.succeeded and not outcome.held:
-        return Publication(reasons=["the run failed before publishing; correct the cause and run again"])
+        return Publication(reasons=["the run failed before publishing; fix the cause and run again"])
     with warehouse.connect() as connection:
         status = status_of(connection, days[1])
     reasons = list(outcome.not_published) if outcome.succeeded else []
@@ -119,7 +119,7 @@ def _publication(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, da
     elif not outcome.succeeded:
         reasons.append("a check failed before publishing")
     others = _newer_days(warehouse, days[1])
-    return Publication(reasons=reasons or ["the selected assets publish nothing"], others=others)
+    return Publication(reasons=reasons or ["the selected assets do not publish"], others=others)
 
 
 def _newer_days(warehouse: Warehouse, day: date) -> list[str]:
@@ -129,7 +129,7 @@ def _newer_days(warehouse: Warehouse, day: date) -> list[str]:
 
 
 def _summary(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:
-    # A failed run may have left an older scoring of the day; its figures would be taken for this run's.
+    # After a failed run, the scores of the day may come from an earlier run.
     if not outcome.succeeded and not outcome.held:
         return None
     with warehouse.connect() as connection:

@@ -1,4 +1,4 @@
-"""The text at the end of a run: what was read, rejected, scored and published, what failed, and where to look."""
+"""Formats the report of a run: records, scores, publication, failures and next commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_UNREAD = 10
 
 
 def report_lines(report: RunReport) -> list[str]:
-    """The report for a person."""
+    """The lines of the report."""
     outcome, days = report.outcome, report.days
     span = str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
     ended = "done" if outcome.succeeded else "FAILED"
@@ -50,7 +50,7 @@ def report_lines(report: RunReport) -> list[str]:
 
 
 def brief_line(report: RunReport) -> str:
-    """The result of a run that succeeded, in one line: the last day's accounts, what is published and where."""
+    """The result of a successful run in one line: the accounts of the last day, alerts, and the publication."""
     parts: list[str] = []
     if report.summary:
         parts.append(f"{counted(report.summary.accounts, 'account')}: {', '.join(rag_counts(report.summary))}")
@@ -68,13 +68,13 @@ def _publication_lines(publication: Publication) -> list[str]:
 
 
 def _source_lines(records: Sequence[RecordCounts]) -> list[str]:
-    """A line for each system of which whole records are read: what became of the records of its raw tables."""
+    """A line for each vendor with the outcomes of its records."""
     lines: list[str] = []
     for system in sorted({one.system for one in records}):
-        found = [one for one in records if one.system == system]
-        counts = {name: sum(getattr(one, name) for one in found) for name in OUTCOMES}
+        counted_tables = [one for one in records if one.system == system]
+        counts = {name: sum(getattr(one, name) for one in counted_tables) for name in OUTCOMES}
         became = " + ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "current")
-        read = sum(one.records for one in found)
+        read = sum(one.records for one in counted_tables)
         lines.append(f"{'' if lines else 'Sources':11}{system}: {counted(read, 'record')} read = {became}")
     return lines
 
@@ -110,7 +110,7 @@ def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
 
 
 def _next_lines(report: RunReport) -> list[str]:
-    lines = [f'Look       csm sql "from csm_health_current limit 10"   or any DuckDB on {report.published_copy}']
+    lines = [f'Next       csm sql "from csm_health_current limit 10"   or any DuckDB client on {report.published_copy}']
     if any(staged.rejected for staged in report.outcome.staged):
         lines.append("           csm quarantine   rejected records and the reasons")
     return lines

@@ -1,1 +1,1 @@
-"""What is published: the content of quarterly business reviews and expansion opportunities, and the pages in Notion."""
+"""Publishing: the content of business reviews and expansion opportunities, and the pages in Notion."""

@@ -1,4 +1,4 @@
-"""Expansion opportunities of a day, from mart rows to the model that is published."""
+"""Loads the expansion opportunities of a day from the marts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from csm_core.warehouse.rows import fetch_dicts
 
 @dataclass(frozen=True)
 class OpportunityRecord:
-    """An opportunity and whose it is; ``currency`` is that of its estimate, None without one."""
+    """An opportunity with its account; ``currency`` is the currency of the estimate, None if there is no estimate."""
 
     opportunity: ExpansionOpportunity
     account_name: str
@@ -24,7 +24,7 @@ class OpportunityRecord:
 
 
 def load_opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> list[OpportunityRecord]:
-    """Every opportunity of the partition ``day``, in the order of its key."""
+    """All opportunities of the partition ``day``, ordered by key."""
     if not table_exists(connection, "marts.csm_expansion_opportunities"):
         return []
     rows = fetch_dicts(
@@ -49,7 +49,7 @@ def _record(row: dict[str, Any]) -> OpportunityRecord:
             estimated_arr_impact=row["estimated_arr_impact"],
             recommended_talk_track=row["recommended_talk_track"],
             confidence=row["confidence"],
-            # The end of the partition's day, so that the same day gives the same record.
+            # The end of the partition's day: a run of the same day creates the same record.
             created_at=datetime.combine(row["as_of_date"], time.max, UTC).replace(microsecond=0),
         ),
         account_name=row["account_name"],

@@ -1,6 +1,6 @@
-"""Business reviews of a day: mart rows become text and figures, two or three sentences a section.
+"""Business reviews of a day: text and figures from mart rows, two or three sentences per section.
 
-The text is composed from the numbers: every statement comes from a column.
+Each statement comes from a column of the marts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from csm_core.warehouse.rows import fetch_dicts
 
 @dataclass(frozen=True)
 class QBRRecord:
-    """A review and whose it is."""
+    """A review with its account."""
 
     content: QBRContent
     account_name: str
@@ -41,26 +41,26 @@ LABELS: dict[str, str] = {
     "nps_score": "NPS",
     "escalation_count_90_days": "escalations",
 }
-"""Names of the signals in a sentence."""
+"""The names of the signals in running text."""
 
 NEXT_STEPS: dict[str, str] = {
-    "feature_adoption_rate": "Pick two features of the plan that are not used yet and plan a short training for each.",
-    "usage_trend": "Find out with the main users what changed in their work and agree on one use case to win back.",
-    "login_frequency_days": "Ask who should be working with the product weekly and what keeps them away.",
-    "days_since_last_interaction": "Put a regular conversation in the calendar.",
-    "invoice_payment_status": "Clear the open invoices with their finance team.",
-    "support_sentiment": "Go through the open and badly rated tickets together with support.",
-    "days_to_renewal": "Start the renewal conversation, with terms and dates in writing.",
+    "feature_adoption_rate": "Choose two unused features of the plan and schedule a short training session for each.",
+    "usage_trend": "Ask the main users what changed and agree on one use case to restart.",
+    "login_frequency_days": "Identify who should use the product every week and what prevents it.",
+    "days_since_last_interaction": "Schedule a regular check-in.",
+    "invoice_payment_status": "Resolve the open invoices with their finance team.",
+    "support_sentiment": "Review the open tickets and the tickets with negative sentiment with the support team.",
+    "days_to_renewal": "Start the renewal conversation and send the terms and dates in writing.",
     "seats_utilization_rate": "Compare seats with active users and adjust the seat count.",
     "stakeholder_engagement": "Engage an executive sponsor and two more contacts.",
-    "nps_score": "Call the respondents with the lowest answers and close the loop with them.",
-    "escalation_count_90_days": "Review the escalated tickets and agree on what prevents the next one.",
+    "nps_score": "Call the respondents with the lowest scores and close the loop with them.",
+    "escalation_count_90_days": "Review the escalated tickets and agree on measures to prevent further escalations.",
 }
-"""Next step for a weak signal."""
+"""The next step for each weak signal."""
 
 
 def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | None = None) -> list[QBRRecord]:
-    """Every review of the partition ``day``, or those of one trigger, in the order of their key."""
+    """All reviews of the partition ``day``, or only those of one trigger, ordered by key."""
     if not table_exists(connection, "marts.csm_qbr"):
         return []
     rows = fetch_dicts(
@@ -82,7 +82,7 @@ def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | N
 
 
 def review_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> list[date]:
-    """The days of a range on which reviews fell due."""
+    """The days of a range on which reviews were due."""
     if not table_exists(connection, "marts.csm_qbr"):
         return []
     return [
@@ -96,7 +96,7 @@ def review_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) 
 def compose(
     row: Mapping[str, Any], scorecard: Sequence[Mapping[str, Any]], opportunities: Sequence[Mapping[str, Any]]
 ) -> QBRContent:
-    """The review of one row of ``marts.csm_qbr`` with the account's adoption rows and opportunities."""
+    """Compose a review from a row of ``marts.csm_qbr`` and the account's adoption rows and opportunities."""
     return QBRContent(
         account_id=row["account_id"],
         period=row["period"],
@@ -133,7 +133,10 @@ def _health_summary(row: Mapping[str, Any]) -> str:
             f"{row['health_end_date']}."
         )
     elif abs(change) < 0.05:
-        opening = f"The health score stayed at {end:.1f} ({row['rag_end']}) from {row['health_start_date']} on."
+        opening = (
+            f"The health score stayed at {end:.1f} ({row['rag_end']}) from {row['health_start_date']} to "
+            f"{row['health_end_date']}."
+        )
     else:
         verb = "rose" if change > 0 else "fell"
         opening = (
@@ -145,17 +148,17 @@ def _health_summary(row: Mapping[str, Any]) -> str:
         sentences.append(
             f"Band changes: {row['rag_path']}; scores between {row['lowest_score']:.1f} and {row['highest_score']:.1f}."
         )
-    up, down = _moved(row, "up"), _moved(row, "down")
-    if up and down:
-        sentences.append(f"It gained most from {up}; it lost most from {down}.")
-    elif up or down:
-        sentences.append(f"It gained most from {up}." if up else f"It lost most from {down}.")
+    up, down = _movers(row, "up"), _movers(row, "down")
+    if up:
+        sentences.append(f"Largest gains: {up}.")
+    if down:
+        sentences.append(f"Largest losses: {down}.")
     if row["days_to_renewal"] is not None and row["trigger"] == "contract_proximity":
         sentences.append(f"The contract renews on {row['renewal_date']}, in {counted(row['days_to_renewal'], 'day')}.")
     return " ".join(sentences)
 
 
-def _moved(row: Mapping[str, Any], direction: str) -> str:
+def _movers(row: Mapping[str, Any], direction: str) -> str:
     parts = [
         f"{LABELS[row[f'{direction}_signal_{place}']]} ({row[f'{direction}_points_{place}']:+.1f})"
         for place in (1, 2)
@@ -166,7 +169,7 @@ def _moved(row: Mapping[str, Any], direction: str) -> str:
 
 def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
     metrics: dict[str, str] = {}
-    # Where nobody says who used it, no user is not the same as no use.
+    # Events without a user id: zero active users does not mean zero usage.
     if row["active_users"] or row["active_users_previous"] or not row["events"]:
         metrics["Active users"] = _against(row["active_users"], row["active_users_previous"])
     metrics |= {
@@ -176,7 +179,7 @@ def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
     }
     hours, before = row["median_hours_to_solve"], row["median_hours_to_solve_previous"]
     if hours is not None:
-        compared = f", {before:.1f} the period before" if before is not None else ""
+        compared = f" (previous period: {before:.1f})" if before is not None else ""
         metrics["Median hours to solve a ticket"] = f"{hours:.1f}{compared}"
     if row["mrr"] is not None:
         metrics["Monthly recurring revenue"] = f"{row['mrr']:,.2f} {row['currency'] or ''}".strip()
@@ -187,11 +190,11 @@ def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _against(now: int, before: int) -> str:
     if not before:
-        return f"{now:,}, none the period before" if now else "none"
+        return f"{now:,} (previous period: 0)" if now else "none"
     if now == before:
-        return f"{now:,}, as many as the period before"
+        return f"{now:,} (previous period: the same)"
     change = 100 * (now - before) / before
-    return f"{now:,}, {before:,} the period before ({change:+.0f} %)"
+    return f"{now:,} (previous period: {before:,}, {change:+.0f} %)"
 
 
 def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -201,8 +204,8 @@ def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any
 
 
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    # The adoption of the period's last materialised day; a review is due on that day or on the next. What is used
-    # stands first, by how much; of what is not used, what others use most.
+    # The adoption on the last materialised day of the period; a review is due on that day or on the next. Used features
+    # come first, ordered by events; unused features follow, ordered by adoption in the portfolio.
     rows = fetch_dicts(
         connection,
         """
@@ -225,14 +228,14 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
         """,
         {"day": day},
     )
-    found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    scorecards: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        found[row["account_id"], row["period"]].append(row)
-    return found
+        scorecards[row["account_id"], row["period"]].append(row)
+    return scorecards
 
 
 def _opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    opportunities: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if table_exists(connection, "marts.csm_expansion_opportunities"):
         for row in fetch_dicts(
             connection,
@@ -241,5 +244,5 @@ def _opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str
             "case confidence when 'high' then 1 when 'medium' then 2 else 3 end, opportunity_type, subject",
             [day],
         ):
-            found[row["account_id"]].append(row)
-    return found
+            opportunities[row["account_id"]].append(row)
+    return opportunities

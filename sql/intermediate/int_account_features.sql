@@ -48,7 +48,7 @@ user_days as (
         and usage_date <= $last_date
 ),
 
--- A user counts once a day: from one day of use until the next, or until the window has passed.
+-- A user counts once per day: from a day of usage until the next one, or until the end of the window.
 active_users as (
     select
         user_days.account_id,

@@ -79,7 +79,7 @@ first_days as (
     group by account_id
 ),
 
--- Of all accounts of the tenant, those outside the population included.
+-- All accounts of the tenant, including those outside the population.
 tenant_first_days as (
     select
         accounts.tenant_id,
@@ -114,7 +114,7 @@ user_spans as (
     from user_days
 ),
 
--- A user counts once a day: from one day of use until the next, or until the window has passed.
+-- A user counts once per day: from a day of usage until the next one, or until the end of the window.
 active_users as (
     select
         user_spans.account_id,

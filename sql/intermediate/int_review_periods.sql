@@ -1,4 +1,4 @@
--- Grain: one row per account, period and trigger, in the partition in which a business review falls due.
+-- Grain: one row per account, period and trigger, in the partition in which a business review is due.
 -- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter
 -- that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day.
 -- Each period is compared with the period of equal length before it.
@@ -23,7 +23,7 @@ renewals as (
     where as_of_date between $first_date and $last_date
 ),
 
--- The day before is read from the records, so that a review does not depend on which days were materialised.
+-- The previous day is read from the records, so a review does not depend on the materialised days.
 renewals_day_before as (
     select
         account_days.account_id,

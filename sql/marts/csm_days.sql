@@ -1,6 +1,6 @@
--- Grain: one row per day whose scoring has begun.
+-- Grain: one row per day for which scoring has started.
 -- Definition: the status of the day. Complete and accepted days count; the other marts, the published copy and Notion
--- show no other day. A scored day without a status was scored before there were statuses, and is complete.
+-- show no other day. A scored day without a status was scored by a version without statuses, and is complete.
 -- Worked example: portfolio_swing fails on 2026-06-30 with 200 accounts scored => held, portfolio_swing, 200.
 
 with scored_days as (

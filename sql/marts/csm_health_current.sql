@@ -1,6 +1,6 @@
 -- Grain: one row per account that was ever scored on a day that counts (see csm_days).
--- Definition: the account's latest row of csm_health_signals and csm_health_scores with who it is, its latest scored
--- day before, and the change since exactly 28 days before. An account that left keeps its last row: see as_of_date.
+-- Definition: the account's latest row of csm_health_signals and csm_health_scores with its attributes, its previous
+-- scored day, and the change since exactly 28 days before. A churned account keeps its last row: see as_of_date.
 -- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30 => previous_score 71.5,
 -- score_change_28d 12.0.
 
@@ -71,7 +71,7 @@ scores_28_days_before as (
         )
 ),
 
--- One join each: of whole histories with one another, a join would be far larger than what is left of it.
+-- Separate joins: a join of whole histories with each other would have far more rows than the result.
 scores as (
     select
         csm_health_scores.tenant_id,

@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day.
--- Definition: the 13 inputs of the scorer, as signals.md defines them, with the signals that the account had nothing to
--- compute from (missing_signals) and the share of the weights that rests on records (signal_coverage).
+-- Definition: the 13 inputs of the scorer, as signals.md defines them, with the signals for which the account had no
+-- records (missing_signals) and the share of the weights with records (signal_coverage).
 -- Worked example: 110 events in the last 28 days and 100 in the 28 before => growing; 109 => stable.
 
 with account_days as (
@@ -36,7 +36,7 @@ usage_facts as (
         login_days_in_window,
         ever_active,
         ever_logged_in,
-        -- Without events the seats are not used; with events that name no user, the users are not known.
+        -- Without events the seats are unused; with events that name no user, the users are unknown.
         ever_named_user or not ever_active as shows_users,
         ever_active and tenant_ever_named_feature as shows_features
     from intermediate.int_account_usage

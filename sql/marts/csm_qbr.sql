@@ -1,7 +1,7 @@
--- Grain: one row per account, period and trigger, in the partition in which the review falls due.
+-- Grain: one row per account, period and trigger, in the partition in which the review is due.
 -- Definition (signals.md, "Quarterly business reviews"): the periods of int_review_periods with the health of the
 -- account (csm_review_signals), its usage and its tickets. Only scored days that count are read (see csm_days), and a
--- contract_proximity review falls due on a day that counts.
+-- contract_proximity review is due on a day that counts.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days before it.
 
 with review_periods as (
@@ -80,7 +80,7 @@ ticket_figures as (
     where as_of_date between $first_date and $last_date
 ),
 
--- Two signals each way, and the three weakest, are as many as a review names.
+-- A review names at most two gains, two losses and the three weakest signals.
 health_changes as (
     select
         account_id,

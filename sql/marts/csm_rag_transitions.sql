@@ -1,4 +1,4 @@
--- Grain: one row per account and day on which its RAG differs from its latest scored day before.
+-- Grain: one row per account and day on which its RAG differs from its previous scored day.
 -- Definition: only days that count are compared (see csm_days); the scored day before is at most 28 days back; the
 -- signal that moved most is the one with the largest change of points either way, the first of the scoring table among
 -- equals.

@@ -72,7 +72,7 @@ def test_scores_stand_in_their_bucket_hundred_in_the_last(scored):
     assert list(by_day) == [date(2026, 6, 1), date(2026, 6, 2)]
     assert "Scores of 2026-06-02" in by_day[date(2026, 6, 2)]
     said = by_day[date(2026, 6, 1)]
-    assert said.startswith("Scores of 2026-06-01 from 0 to 100, a bar for 5 points; the tallest is 2 accounts.")
+    assert said.startswith("Scores on 2026-06-01 from 0 to 100, one bar per 5 points; the tallest bar is 2 accounts.")
     picture = picture_of(said)
     assert column(picture, 5) == [RED] * HEIGHT
     assert column(picture, WIDTH - 5)[:60] == [GREEN] * 60

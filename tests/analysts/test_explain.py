@@ -139,9 +139,10 @@ def test_what_moved_no_point_stands_beside_the_table():
     later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
     lines = change_lines(changed({**BEST, "support_sentiment": "critical"}, later))
     assert lines[2:] == [
-        "changed, but moved no points: support_sentiment critical, 0 open → critical, 2 open; days_to_renewal 200 → 199"
+        "changed without effect on points: support_sentiment critical, 0 open → critical, 2 open; "
+        "days_to_renewal 200 → 199"
     ]
-    assert not any("moved no points" in line for line in change_lines(changed(BEST, BEST)))
+    assert not any("without effect on points" in line for line in change_lines(changed(BEST, BEST)))
 
 
 def test_a_change_of_churn_risk_and_of_the_window_is_told():
@@ -169,9 +170,9 @@ def test_what_moved_the_band_is_told_apart(before, after, later, moved_by):
     assert change.parts["policy"] == 0
     text = "\n".join(change_lines(change))
     if change.before.score.rag != change.after.score.rag:
-        assert f"by its {' and its '.join(moved_by)}" in text
+        assert f"because of the {' and the '.join(moved_by)}" in text
     elif moved_by:
-        assert "the policy moved back" in text
+        assert "the changes of score and policy cancel out" in text
     assert ("policy:" in text) == (later != DEFAULTS)
     margin = change.margins()["green"]
     assert margin["policy"] == Decimal("70.00") - Decimal(later.green_threshold)
@@ -260,7 +261,7 @@ def test_a_green_account_is_told_what_would_lose_it():
     assert moves["usage_trend"] == "stable"
     assert moves["login_frequency_days"] == 31
     assert "feature_adoption_rate" not in moves
-    assert move_lines(found)[0] == "it would fall to AMBER by any one of:"
+    assert move_lines(found)[0] == "to fall to AMBER, any one of:"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_an_unknown_value_moves_to_the_least_demanding_that_suffices(field, base
 
 def test_nothing_suffices_alone_is_said():
     assert move_lines(next_band_moves(CSMHealthSignals(**WORST), DEFAULTS)) == [
-        "no change of a single signal would reach AMBER"
+        "no change of a single input would reach AMBER"
     ]
     assert next_band_moves(CSMHealthSignals(**BEST), DEFAULTS).moves == ()
 
@@ -388,12 +389,12 @@ def test_accounts_are_found_by_id_by_tenant_and_by_name(warehouse):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"account": "acc-1"}, "give one of north/acc-1, south/acc-1"),
+        ({"account": "acc-1"}, "use one of north/acc-1, south/acc-1"),
         ({"account": "acc-22"}, "no account 'acc-22' has been scored; did you mean acc-2"),
         ({"account": "nobody at all"}, "no account 'nobody at all' has been scored$"),
-        ({"account": "acc-2", "as_of": date(2026, 2, 1)}, "no score on 2026-02-01; its days are from 2026-01-01"),
+        ({"account": "acc-2", "as_of": date(2026, 2, 1)}, "no score on 2026-02-01; it has scores from 2026-01-01"),
         ({"account": "acc-2", "since": date(2025, 2, 1)}, "no score on 2025-02-01"),
-        ({"account": "acc-2", "since": date(2026, 1, 3)}, "has to be before"),
+        ({"account": "acc-2", "since": date(2026, 1, 3)}, "must be before"),
     ],
 )
 def test_what_cannot_be_explained_is_said(warehouse, arguments, said):

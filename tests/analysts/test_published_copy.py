@@ -148,7 +148,7 @@ def test_a_damaged_copy_is_reported(copied):
     csm_logging.get_logger(__name__)
     with structlog.testing.capture_logs() as logged:
         publish_copy(copied)
-    assert any("writing it again from the warehouse" in entry["event"] for entry in logged)
+    assert any("rebuilding it from the warehouse" in entry["event"] for entry in logged)
     with structlog.testing.capture_logs() as logged:
         publish_copy(copied)
     assert logged == []

@@ -337,7 +337,7 @@ def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
     path = write(tmp_path, GOOD)
     with pytest.raises(InputError, match="no folder"):
         score_file(path, out=tmp_path / "nowhere" / "scored.csv")
-    with pytest.raises(InputError, match="is the file that is read"):
+    with pytest.raises(InputError, match="must not be the input file"):
         score_file(path, out=path)
     (tmp_path / "scored.csv").mkdir()
     with pytest.raises(InputError, match="cannot be written"):

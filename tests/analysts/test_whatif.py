@@ -166,7 +166,7 @@ def test_a_copy_of_the_marts_alone_can_be_asked(warehouse, tmp_path):
         everywhere = what_if(copy, [Policy(green_threshold=90)])
     assert not report.mrr_known
     assert dict(report.days[0].mrr_moved) == {}
-    assert "not known here" in report_text(report)
+    assert "unknown" in report_text(report)
     # There, every account's segment is the current one.
     assert report.days == everywhere.days
 
@@ -196,7 +196,7 @@ def test_text_and_object_state_the_same(warehouse):
 @pytest.mark.parametrize(
     ("span", "said"),
     [
-        ((date(2027, 1, 1), date(2027, 1, 2)), "no day from 2027-01-01 to 2027-01-02 has been scored; .* 2026-01-01"),
+        ((date(2027, 1, 1), date(2027, 1, 2)), "no day from 2027-01-01 to 2027-01-02 is complete; .* 2026-01-01"),
         ((date(2026, 1, 2), date(2026, 1, 1)), "is after"),
     ],
 )

@@ -50,7 +50,7 @@ BASE: dict[str, Any] = {
     "notion": {"create_missing_accounts": True},
     "memory_limit": "1GB",
     "threads": 2,
-    "log_format": "people",
+    "log_format": "console",
     "max_rejected_percent": 5.0,
 }
 LONG = "x" * 300

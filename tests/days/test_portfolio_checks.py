@@ -7,7 +7,7 @@ import pytest
 
 from csm_core.config import CheckSettings
 from csm_core.contract import ENTITIES
-from csm_core.days.portfolio_checks import population_scored, require_population, usage_delivered
+from csm_core.days.portfolio_checks import population_scored, require_data_for, usage_delivered
 from csm_core.errors import InputError
 from tests.sql.harness import fresh, run_model, staged
 
@@ -107,16 +107,16 @@ def staged_day():
 @pytest.mark.parametrize("entity", RECORDS)
 def test_a_record_of_any_entity_makes_a_day_one_with_data(staged_day, entity):
     with pytest.raises(InputError):
-        require_population(staged_day, (DAY, DAY))
+        require_data_for(staged_day, (DAY, DAY))
     staged(staged_day, entity, {"account_id": "A", ENTITIES[entity].dated_by.name: LAST})
-    require_population(staged_day, (DAY, DAY))
+    require_data_for(staged_day, (DAY, DAY))
 
 
 @pytest.mark.parametrize("entity", RECORDS)
 def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(staged_day, entity):
     staged(staged_day, entity, {"account_id": "A", ENTITIES[entity].dated_by.name: "2026-07-01 00:00:00"})
     with pytest.raises(InputError) as caught:
-        require_population(staged_day, (DAY, DAY))
+        require_data_for(staged_day, (DAY, DAY))
     message = str(caught.value)
     assert f"the earliest record is dated 2026-07-01 ({entity})" in message
     assert "Choose a day from 2026-07-01 on, or give created_at in accounts" in message
@@ -126,15 +126,15 @@ def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(stag
 def test_accounts_without_dates_and_without_records_are_an_error_that_says_what_would_help(staged_day):
     staged(staged_day, "features", {"feature": "f", "released_at": "2020-01-01"})
     with pytest.raises(InputError, match="Give created_at in accounts, or records of 2026-06-30 or earlier"):
-        require_population(staged_day, (DAY, DAY))
+        require_data_for(staged_day, (DAY, DAY))
 
 
 def test_an_account_with_a_creation_date_makes_a_day_one_with_data(staged_day):
     with pytest.raises(InputError):
-        require_population(staged_day, (DAY, DAY))
+        require_data_for(staged_day, (DAY, DAY))
     staged(staged_day, "accounts", {"account_id": "B", "account_name": "B", "created_at": LAST})
     run_model(staged_day, "intermediate/int_account_days", [DAY])
-    require_population(staged_day, (DAY, DAY))
+    require_data_for(staged_day, (DAY, DAY))
 
 
 def test_a_day_on_which_no_account_is_a_customer_is_an_error(staged_day):
@@ -143,6 +143,6 @@ def test_a_day_on_which_no_account_is_a_customer_is_an_error(staged_day):
     staged(staged_day, "invoices", {"account_id": "A", "issued_at": "2026-01-01"})
     run_model(staged_day, "intermediate/int_account_days", [DAY])
     with pytest.raises(InputError, match="no account is a customer at the end of 2026-06-30") as caught:
-        require_population(staged_day, (DAY, DAY))
+        require_data_for(staged_day, (DAY, DAY))
     assert "the earliest account was created on 2026-01-01" in str(caught.value)
     assert "the last account to churn churned on 2026-06-30" in str(caught.value)

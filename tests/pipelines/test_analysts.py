@@ -78,7 +78,7 @@ def test_whatif_while_a_run_is_writing_asks_the_published_copy(acme):
 def test_whatif_says_which_option_names_a_file_that_is_not_there(company):
     refused = company("acme").csm("whatif", "--policy", "elsewhere.yaml")
     assert refused.returncode == 2
-    assert "elsewhere.yaml: no such file; --policy names" in refused.stderr
+    assert "elsewhere.yaml: no such file; --policy must be" in refused.stderr
     assert "CSM_CONFIG" not in refused.stderr
 
 
@@ -87,7 +87,7 @@ def test_whatif_makes_no_warehouse_where_there_is_none(company):
     (one.folder / "policy.yaml").write_text("policies: [{green_threshold: 90}]")
     said = one.csm("whatif", "--policy", "policy.yaml")
     assert said.returncode == 2
-    assert "nothing is published yet" in said.stderr
+    assert "there is no published copy" in said.stderr
     assert not one.config.warehouse.parent.exists()
 
 

@@ -100,7 +100,7 @@ def test_arguments(company, arguments, said):
 
 def test_queries(company):
     one = company("acme")
-    expect_refused(one.csm("sql", "select 1"), "nothing is published yet")
+    expect_refused(one.csm("sql", "select 1"), "there is no published copy")
     assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
     for query, said in (("select * from nothing_here", "nothing_here"), ("drop table csm_health_scores", "read-only")):
         expect_refused(one.csm("sql", query), said)

@@ -193,7 +193,7 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
         request, skipped = ticked(company, instance, "2026-07-01T08:00", "renewal_check")
         assert (request, skipped) == (
             None,
-            f"{HELD} is held by usage_delivered. A later tick asks for it when it is complete or accepted.",
+            f"{HELD} is held by usage_delivered. A later tick requests it when it is complete or accepted.",
         )
         request = asked(company, instance, "2026-07-02T07:00")
         assert days_asked(request) == (HELD, AFTER)
@@ -344,9 +344,9 @@ def test_the_summary_says_why_nothing_was_published(company):
     )
     assert f"           {HELD} is held by usage_delivered" in said
     _, said = ran(company, BEFORE, publish=False)
-    assert "Published  nothing: publishing is switched off for this run (--no-publish or --dry-run)" in said
+    assert "Published  nothing: publishing is disabled for this run (--no-publish or --dry-run)" in said
     _, said = ran(company, BEFORE, select=["csm_portfolio_daily"])
-    assert "Published  nothing: the selected assets publish nothing" in said
+    assert "Published  nothing: the selected assets do not publish" in said
     outcome, said = ran(company, BEFORE, select=["notion_health_updates"])
     assert f"Published  {BEFORE} to the Notion sandbox (NOTION_TOKEN is not set)" in said
     outcome, said = ran(company, HELD, select=["notion_health_updates"])

@@ -174,4 +174,4 @@ def test_another_dagster_warns_and_keeps_its_own_storage(home, change):
         cwd=PROJECT_ROOT,
     )
     assert done.stdout.split() == ["Instance", "SqliteRunStorage", "SqliteEventLogStorage"], done.stderr
-    assert "stores its history in another way than expected" in done.stderr
+    assert "differs from the expected one" in done.stderr

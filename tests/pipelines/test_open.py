@@ -108,9 +108,7 @@ def test_a_port_in_use_that_was_named_is_an_error(tmp_path):
         process = csm_open(tmp_path, "--port", str(port), "--pages-port", str(free_port()))
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert (
-        said == f"csm: --port {port}: the port is in use. Name another one, or leave --port out: a free one is taken.\n"
-    )
+    assert said == f"csm: --port {port}: the port is in use. Choose another port, or omit --port to use a free one.\n"
 
 
 def test_an_environment_without_the_ui_is_an_error(tmp_path):
@@ -143,7 +141,7 @@ def test_a_ui_that_does_not_start_is_an_error_that_names_its_log(tmp_path):
     process = csm_open(tmp_path)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "the Dagster UI ended with status" in said
+    assert "the Dagster UI stopped with status" in said
     assert str(tmp_path / "dagster_home" / "csm_open.log") in said
     assert processes_of(tmp_path) == []
     assert time.monotonic() - started < 200

@@ -61,7 +61,7 @@ def test_for_people_the_console_shows_progress_and_dagster_keeps_the_lines(compa
     assert any(line.startswith("asset done asset=raw_files__accounts") for line in event_log(company, run.run_id))
 
 
-@pytest.mark.parametrize("log_format", ["json", "people"])
+@pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_run_of_dagsters_own_says_every_line_once(company, log_format):
     prepare_home(company.config)
     tags = json.dumps({"dagster/partition": DAY})
@@ -99,7 +99,7 @@ def restored():
 
 def test_secrets_are_in_no_line(restored, capfd, monkeypatch):
     monkeypatch.setenv("NOTION_TOKEN", "ntn_not_to_be_told")
-    for log_format in ("people", "json"):
+    for log_format in ("console", "json"):
         csm_logging.configure(log_format)
         log = structlog.get_logger("csm_core.notion")
         with csm_logging.run_logging("r1", DAY):

@@ -143,7 +143,7 @@ def test_a_company_that_was_never_run_has_nothing_late(tmp_path):
     (tmp_path / "records").mkdir()
     fresh = make_company(tmp_path, tmp_path / "records")
     with dg.DagsterInstance.ephemeral() as instance:
-        assert "no warehouse yet" in look(definitions_of(fresh), instance)[1]
+        assert "the warehouse does not exist" in look(definitions_of(fresh), instance)[1]
     assert not fresh.config.warehouse.exists()
 
 
@@ -229,7 +229,7 @@ def ends_with_what_failed_and_what_to_do(instance: dg.DagsterInstance, run_id: s
     assert last.message.split("\n", 1)[1].startswith(
         "2026-07-20 is held by usage_delivered.\n"
         "Next: fix the cause, then run 2026-07-20 again: re-execute this run, or `csm run --as-of 2026-07-20`.\n"
-        "Or accept 2026-07-20 as it is: launch a run of 2026-07-20 with the tag csm/accept and the value "
+        "Or accept 2026-07-20: launch a run of 2026-07-20 with the tag csm/accept and the value "
         "`usage_delivered`, or `csm run --as-of 2026-07-20 --accept usage_delivered`.\n"
         "held by usage_delivered: usage events stopped"
     )
@@ -281,11 +281,11 @@ def test_a_failed_run_reaches_the_webhook_if_there_is_one_in_the_words_of_what_f
 
 def test_an_alert_that_is_refused_says_so_without_the_address(hook):
     hook.statuses = [404]
-    with pytest.raises(AlertError, match=r"refused the alert with 404\. Check CSM_ALERT_WEBHOOK") as refused:
+    with pytest.raises(AlertError, match=r"rejected the alert with status 404\. Check CSM_ALERT_WEBHOOK") as refused:
         post(slack_message("t", {}, []), hook.url)
     assert len(hook.received) == 1
     hook.statuses = [500, 429, 502]
-    with pytest.raises(AlertError, match="3 attempts: the webhook answered 502") as failed:
+    with pytest.raises(AlertError, match="3 attempts: the webhook returned status 502") as failed:
         post(slack_message("t", {}, []), hook.url, pause_seconds=0.01)
     gone = hook.url.replace(str(hook.server.server_address[1]), "9")
     with pytest.raises(AlertError, match="no connection") as nobody:

@@ -57,7 +57,7 @@ def test_a_fall_is_said_with_its_numbers_and_path():
     content = compose({**ROW, "down_signal_1": "usage_trend", "down_points_1": -7.0}, [], [])
     assert "fell from 72.0 (GREEN) to 64.5 (AMBER), 7.5 points" in content.health_summary
     assert "Band changes: GREEN → AMBER; scores between 60.0 and 74.0." in content.health_summary
-    assert "lost most from usage trend (-7.0)" in content.health_summary
+    assert "Largest losses: usage trend (-7.0)." in content.health_summary
     assert content.health_rag == "AMBER"
 
 
@@ -73,10 +73,10 @@ def test_an_account_that_was_not_scored_is_said_not_to_be():
 def test_metrics_are_against_the_period_before():
     metrics = compose(ROW, [], []).roi_metrics
     assert metrics == {
-        "Active users": "7, none the period before",
-        "Events": "110, 100 the period before (+10 %)",
-        "Features used": "4, as many as the period before",
-        "Tickets solved": "2, none the period before",
+        "Active users": "7 (previous period: 0)",
+        "Events": "110 (previous period: 100, +10 %)",
+        "Features used": "4 (previous period: the same)",
+        "Tickets solved": "2 (previous period: 0)",
         "Median hours to solve a ticket": "20.9",
     }
 
@@ -86,7 +86,7 @@ def test_users_are_left_out_where_nobody_says_who_used_it():
     assert "Active users" not in compose(nobody, [], []).roi_metrics
     assert compose({**nobody, "events": 0}, [], []).roi_metrics["Active users"] == "none"
     left = compose({**nobody, "active_users_previous": 5}, [], []).roi_metrics
-    assert left["Active users"] == "0, 5 the period before (-100 %)"
+    assert left["Active users"] == "0 (previous period: 5, -100 %)"
 
 
 def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):

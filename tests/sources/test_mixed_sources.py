@@ -278,7 +278,7 @@ def test_who_is_whose_and_what_is_nobodys_is_told(mixed: Company) -> None:
     mixed.csm("quarantine", "tickets", "--out", "rejected.csv")
     repaired = mixed.csm("quarantine", "repair", "rejected.csv")
     assert repaired.returncode == 2
-    assert "has records of zendesk, which cannot be taken from an export: correct them in zendesk" in repaired.stderr
+    assert "has records of zendesk, which cannot be repaired from an export: correct them in zendesk" in repaired.stderr
     told = mixed.csm("identity")
     assert told.returncode == 0, told.stderr
     assert "One (old)" in told.stdout

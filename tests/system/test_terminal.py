@@ -100,7 +100,7 @@ def test_csm_sql_on_a_terminal_and_in_a_pipe(evil_company, form):
 def test_plans_and_reports_of_publishing_show_names_without_control_characters():
     day = date(2026, 6, 30)
     named = {"orphans": [EVIL], "trashed": [EVIL], "changed_ids": [EVIL], "drift": [EVIL]}
-    plan = Plan(day, ("health",), [], {}, troubles=[("health", EVIL, EVIL)], **named)
+    plan = Plan(day, ("health",), [], {}, problems=[("health", EVIL, EVIL)], **named)
     failed = Change("health", EVIL, "failed", None, EVIL)
     report = Report("r", day, {}, {}, {"health": 0}, 0, 0, [failed], 0, 0.0, changed_ids=[EVIL])
     for line in [*plan_lines(plan), *report_lines(report)]:

@@ -1,7 +1,7 @@
 """The adapter: reads and writes the pages of accounts, health records, business reviews and opportunities.
 
-What a page contains is a target page (``target_pages``); publishing a day writes target pages by the same two methods,
-``create`` and ``update``. See https://developers.notion.com/reference/versioning for the API version.
+A target page (``target_pages``) defines the content of a page; publishing a day uses the same two methods, ``create``
+and ``update``. See https://developers.notion.com/reference/versioning for the API version.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.database_reader import DatabaseReader, page_facts
 from csm_core.publishing.notion.databases import ACCOUNTS, HEALTH_RECORDS, DatabaseSpec
 from csm_core.publishing.notion.page_blocks import PageBlocks
-from csm_core.publishing.notion.rate_limiter import RequestBudget
-from csm_core.publishing.notion.retry import Caller, Refused
+from csm_core.publishing.notion.rate_limiter import RateLimiter
+from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, encoded_bytes, requests_of, runs
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.target_pages import (
@@ -37,9 +37,9 @@ from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 class NotionCSMAdapter:
     """Reads and writes the pages of accounts, health records, business reviews and opportunities.
 
-    With only a client the ids of the databases come from the environment (``NOTION_DATABASE_ID`` and the like).
-    ``caller`` holds the request budget and the retry policy; ``clock`` dates ``CSM Last Scan``. Every method raises
-    NotionError with Notion's message when a request is rejected or stays unanswered, ConfigError for a missing id.
+    If only a client is passed, the database ids come from the environment (``NOTION_DATABASE_ID`` and so on).
+    ``caller`` applies the rate limit and the retry policy; ``clock`` sets ``CSM Last Scan``. Every method raises
+    NotionError with Notion's message if a request is rejected or gets no answer, and ConfigError for a missing id.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class NotionCSMAdapter:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = notion_client
-        self.caller = caller or Caller(RequestBudget(NotionSettings.of(os.environ).requests_per_minute))
+        self.caller = caller or Caller(RateLimiter(NotionSettings.of(os.environ).requests_per_minute))
         self._clock = clock
         self.reader = DatabaseReader(
             notion_client,
@@ -65,47 +65,47 @@ class NotionCSMAdapter:
     # -- accounts
 
     async def get_account(self, account_id: str) -> dict[str, Any]:
-        """The account's page: ``id``, ``account_id``, name, score, RAG, Health Status; {} if there is none.
+        """The account's page: ``id``, ``account_id``, name, score, RAG and Health Status; {} if it has no page.
 
-        Raises NotionError if there are two.
+        Raises NotionError if it has several pages.
         """
-        found = await self.reader.find(ACCOUNTS, account_id)
-        if len(found) > 1:
-            ids = ", ".join(str(page["id"]) for page in found)
-            message = f"account {account_id} has {len(found)} pages in Notion; keep one: {ids}"
+        pages = await self.reader.find(ACCOUNTS, account_id)
+        if len(pages) > 1:
+            ids = ", ".join(str(page["id"]) for page in pages)
+            message = f"account {account_id} has {len(pages)} pages in Notion; keep one: {ids}"
             raise NotionError(message)
-        return _account(found[0]) if found else {}
+        return _account(pages[0]) if pages else {}
 
     async def query_all_accounts(self) -> list[dict[str, Any]]:
-        """Every page of the accounts database, in the same shape."""
+        """All pages of the accounts database, in the format of ``get_account``."""
         return [_account(page) for page in await self.reader.query_all(ACCOUNTS)]
 
     async def update_health_score(self, page_id: str, score: float, rag: str) -> None:
-        """Write score, RAG and the time of the scan to an account's page, and nothing else."""
+        """Write the score, RAG and scan time to an account's page. Other properties do not change."""
         await self._update_properties(ACCOUNTS, page_id, {"properties": health_properties(score, rag)})
 
     async def create_account(self, account_id: str, account_name: str, score: float, rag: str) -> str:
-        """A page for an account that has none, with its score; returns the page's id."""
+        """Create a page for an account that has none; returns the page id."""
         return await self._created_id(account_page(account_id, account_name, score, rag, self._clock().date()))
 
     # -- health records, business reviews, opportunities
 
     async def get_health_record(self, account_id: str) -> dict[str, Any]:
-        """The account's latest health record, or {}."""
-        found = await self.reader.find(HEALTH_RECORDS, account_id)
-        records = [page_facts(HEALTH_RECORDS, page) for page in found]
+        """The account's latest health record, or {} if it has none."""
+        pages = await self.reader.find(HEALTH_RECORDS, account_id)
+        records = [page_facts(HEALTH_RECORDS, page) for page in pages]
         return max(records, key=lambda record: record[names.AS_OF_DATE] or "", default={})
 
     async def create_health_record(self, health_score: CSMHealthScore, as_of_date: date, account_name: str = "") -> str:
-        """A page that records an account's health on a day; returns its id."""
+        """Create a page that records an account's health on a day; returns the page id."""
         return await self._created_id(record_page(health_score, account_name, as_of_date))
 
     async def create_qbr_page(self, qbr: QBRContent, account_name: str = "") -> str:
-        """A page with the review; returns its id."""
+        """Create a page for the review; returns the page id."""
         return await self._created_id(review_page(qbr, account_name, qbr.generated_at))
 
     async def create_expansion_record(self, opportunity: ExpansionOpportunity, account_name: str = "") -> str:
-        """A page for the opportunity; returns its id."""
+        """Create a page for the opportunity; returns the page id."""
         return await self._created_id(opportunity_page(opportunity, account_name, self._clock().date()))
 
     # -- target pages
@@ -113,16 +113,16 @@ class NotionCSMAdapter:
     async def create(
         self, target: TargetPage, on_begun: Callable[[dict[str, Any]], None] | None = None
     ) -> dict[str, Any]:
-        """Create a page, at most 100 blocks to a request; the page as it was answered, at least its ``id``.
+        """Create a page, at most 100 blocks per request; returns the page from Notion's answer, at least its ``id``.
 
-        ``on_begun`` is called with the page when it exists and blocks are still to be appended.
+        ``on_begun`` is called with the page if it exists but more blocks must be appended.
         """
         spec, blocks = target.spec, target.blocks
         source = await self.reader.source(spec)
         properties = await self._properties(spec, target.initial, target.content)
         first = next(requests_of(blocks, encoded_bytes(properties)), [])
 
-        async def look() -> dict[str, Any] | None:
+        async def find_created() -> dict[str, Any] | None:
             for page in await self.reader.find(spec, target.account_id):
                 if key_of_facts(target.kind, page_facts(spec, page)) == target.key:
                     return page
@@ -132,7 +132,7 @@ class NotionCSMAdapter:
             lambda: self._client.pages.create(  # pyright: ignore[reportArgumentType]
                 parent=source.parent, properties=properties, children=first
             ),
-            look,
+            find_created,
             lambda body: {"id": body["committed_resource_id"]} if body.get("committed_resource_id") else None,
         )
         self.reader.note_created(spec, page)
@@ -142,24 +142,24 @@ class NotionCSMAdapter:
         return page
 
     async def update(self, target: TargetPage, page_id: str, marks: Sequence[str] | None) -> None:
-        """Write a page's content; sending it twice does no harm. ``marks`` are those of its blocks, None if unknown."""
+        """Write a page's content; idempotent. ``marks`` are the marks of our blocks on the page, None if unknown."""
         await self._update_properties(target.spec, page_id, target.content)
         if target.blocks:
             await self.blocks.revise(page_id, target.blocks, marks)
 
     async def is_gone(self, page_id: str) -> bool:
-        """Whether a page is in the trash, or is not there any more."""
+        """Whether a page is in the trash or no longer exists."""
         try:
             page = await self.caller.repeat(
                 lambda: self._client.pages.retrieve(page_id)  # pyright: ignore[reportReturnType]
             )
-        except Refused as refused:
-            if refused.status == 404:
+        except RequestRejected as rejected:
+            if rejected.status == 404:
                 return True
             raise
         return bool(page.get("in_trash") or page.get("archived"))
 
-    # -- within
+    # -- internal
 
     async def _created_id(self, target: TargetPage) -> str:
         return str((await self.create(target))["id"])
@@ -171,16 +171,16 @@ class NotionCSMAdapter:
         )
 
     async def _properties(self, spec: DatabaseSpec, *parts: Mapping[str, Any]) -> dict[str, Any]:
-        """The properties to send: those of the parts, the title under its name, and the time of the scan."""
-        found: dict[str, Any] = {}
+        """The properties to send: the properties of all parts, the title under its property name, and the scan time."""
+        properties: dict[str, Any] = {}
         for part in parts:
             if "title" in part:
-                # A title has no further block to go on in; beyond 100 runs there is no room for it.
-                found[(await self.reader.source(spec)).title] = {"title": runs(part["title"])[:RUNS_PER_ARRAY]}
-            found |= part.get("properties", {})
+                # Notion limits a title to 100 runs; longer titles are truncated.
+                properties[(await self.reader.source(spec)).title] = {"title": runs(part["title"])[:RUNS_PER_ARRAY]}
+            properties |= part.get("properties", {})
         if spec is ACCOUNTS:
-            found[names.CSM_LAST_SCAN] = {"date": {"start": self._clock().isoformat(timespec="seconds")}}
-        return found
+            properties[names.CSM_LAST_SCAN] = {"date": {"start": self._clock().isoformat(timespec="seconds")}}
+        return properties
 
 
 def _account(page: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Writes a plan: the intent before each page, the page's id after it, a few pages at a time within the budget.
+"""Applies a plan: writes the intent before each page and the page id after it, a few pages at a time.
 
-Killed at any instant and run again, it ends with the same pages as an undisturbed run: intents are durable before
-anything is sent, and the next plan looks for what they may have made.
+If a run is killed and repeated, the result is the same as without the interruption: intents are committed before any
+request is sent, and the next plan searches for pages that an interrupted run may have created.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from csm_core.publishing.notion.databases import SPECS
 from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
 from csm_core.publishing.notion.page_blocks import mark
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
-from csm_core.publishing.notion.retry import Refused
+from csm_core.publishing.notion.retry import RequestRejected
 
 CONCURRENT = 6
-# So many pages are marked as being sent at a time: after a kill, so many at most are looked for one by one.
+# The number of pages marked as sent at a time, and the maximum number of pages to search for after a kill.
 SEND_AHEAD = 60
-# Outcomes are committed so many at a time.
+# The number of outcomes per commit.
 FLUSH = 25
-# After Ctrl-C requests that are under way may end for so long; what did not is looked for by the next run.
+# After Ctrl-C, requests in progress have this long to finish; the next run checks those that did not.
 GRACE_SECONDS = 3.0
 
 OnProgress = Callable[[int, int, float], None]
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Link:
-    """A page that was created or updated, for people: what it is, and where it can be seen."""
+    """A link to a page that was created or updated."""
 
     kind: str
     action: str
@@ -48,9 +48,9 @@ class Link:
 
 @dataclass(frozen=True)
 class Report:
-    """How a publication ended: counts per kind and action, what failed, and where the pages can be seen.
+    """The result of publishing: counts per kind and action, failures, and links to the pages.
 
-    ``databases`` are addresses by kind, of those that people can open.
+    ``databases`` maps each kind to the address of its database, if users can open it in a browser.
     """
 
     run_id: str
@@ -101,10 +101,11 @@ async def apply_plan(
     on_progress: OnProgress | None = None,
     read_back: ReadBack | None = None,
 ) -> Report:
-    """Write every step of the plan. A step that is refused is reported; the others go on.
+    """Write every step of the plan. If Notion rejects a step, the step is reported and the others continue.
 
-    ``on_progress`` is called with the steps done, all steps, and the seconds that are left, about. Cancelled (Ctrl-C),
-    it lets what is under way end, notes what was written, and leaves the rest to the next run.
+    ``on_progress`` is called with the completed steps, all steps, and the estimated remaining seconds. If it is
+    cancelled (Ctrl-C), it waits for requests in progress, records the written pages, and leaves the rest to the next
+    run.
     """
     started = time.monotonic()
     writer = _Writer(plan, adapter, ledger, run_id, on_progress)
@@ -120,10 +121,10 @@ async def apply_plan(
         ledger.settle(plan.kinds)
     for spec in {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values():
         ledger.remember_windows(spec, adapter.reader.windows(spec))
-    # What is not in the ledger by now is in the journal, and looked for by its key.
+    # A page that is not in the ledger now is in the journal; the next run searches for it by key.
     ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
     if report.removed_characters:
-        log.warning("control characters left out", characters=report.removed_characters, day=str(plan.day))
+        log.warning("control characters removed", characters=report.removed_characters, day=str(plan.day))
     return report
 
 
@@ -156,16 +157,16 @@ class _Writer:
         self._stopping = False
         self._pages: list[Page] = []
         self._begun: set[tuple[str, str]] = set()
-        self._refusals: list[tuple[str, str]] = []
+        self._rejected_creates: list[tuple[str, str]] = []
         self._unwritten: list[Change] = []
         self._changes: list[Change] = []
         self._links: list[Link] = []
 
     async def write(self) -> None:
-        """Write all steps: intents are durable before the first request, outcomes soon after each."""
+        """Write all steps: intents are committed before the first request, outcomes in small batches."""
         self._ledger.intend(self._run_id, [_intent(step) for step in self._steps])
-        for kind, key, said in self._plan.troubles:
-            self._change(Change(kind, key, "failed", None, said))
+        for kind, key, message in self._plan.problems:
+            self._change(Change(kind, key, "failed", None, message))
         tasks = [asyncio.create_task(self._work()) for _ in range(min(CONCURRENT, len(self._steps)))]
         try:
             if tasks:
@@ -195,19 +196,19 @@ class _Writer:
                 self._flush()
 
     def _flush(self) -> None:
-        pages, changes, refusals = self._pages, self._unwritten, self._refusals
-        self._pages, self._unwritten, self._refusals = [], [], []
+        pages, changes, rejected = self._pages, self._unwritten, self._rejected_creates
+        self._pages, self._unwritten, self._rejected_creates = [], [], []
         for kind in sorted({page.kind for page in pages}):
             self._ledger.store(SPECS[kind], [page for page in pages if page.kind == kind])
-        for kind in sorted({kind for kind, _ in refusals}):
-            self._ledger.refused(kind, [key for of, key in refusals if of == kind])
+        for kind in sorted({kind for kind, _ in rejected}):
+            self._ledger.close_rejected(kind, [key for record_kind, key in rejected if record_kind == kind])
         self._ledger.add_changes(self._run_id, changes)
 
     async def _step(self, step: Step) -> None:
         try:
             page = await self._create(step) if step.action == CREATE else await self._update(step)
-        except Refused as refused:
-            await self._refused(step, refused)
+        except RequestRejected as rejection:
+            await self._record_rejection(step, rejection)
         except NotionError as error:
             self._change(_failed(step, str(error)))
         else:
@@ -231,15 +232,15 @@ class _Writer:
     async def _update(self, step: Step) -> Page:
         target, page = step.target, step.page
         if page is None:
-            message = f"an update of {target.key} without a page"
+            message = f"cannot update {target.key}: its page is unknown"
             raise NotionError(message)
         await self._adapter.update(target, page.page_id, page.marks)
         return _page(step, page.page_id, page.url)
 
-    async def _refused(self, step: Step, refused: Refused) -> None:
-        """Final for this record, unless the page turns out to be in the trash: that is a person's wish."""
+    async def _record_rejection(self, step: Step, rejection: RequestRejected) -> None:
+        """Record a failure, or a trashed page if a user moved the page to the trash."""
         target, page = step.target, step.page
-        if step.action == UPDATE and page and refused.status in (400, 404):
+        if step.action == UPDATE and page and rejection.status in (400, 404):
             try:
                 gone = await self._adapter.is_gone(page.page_id)
             except NotionError:
@@ -251,8 +252,8 @@ class _Writer:
                 self._change(Change(target.kind, target.key, "trashed", page.page_id, None))
                 return
         if step.action == CREATE and (target.kind, target.key) not in self._begun:
-            self._refusals.append((target.kind, target.key))
-        self._change(_failed(step, str(refused)))
+            self._rejected_creates.append((target.kind, target.key))
+        self._change(_failed(step, str(rejection)))
 
     def _change(self, change: Change) -> None:
         self._changes.append(change)
@@ -263,10 +264,12 @@ class _Writer:
         if self._on_progress:
             left = len(self._steps) - self._done
             by_pace = (time.monotonic() - self._started) / self._done * left
-            self._on_progress(self._done, len(self._steps), max(by_pace, self._adapter.caller.budget.seconds_for(left)))
+            self._on_progress(
+                self._done, len(self._steps), max(by_pace, self._adapter.caller.limiter.seconds_for(left))
+            )
 
     def report(self, seconds: float, address: str, databases: Mapping[str, str], read_back: ReadBack | None) -> Report:
-        """What was done until now."""
+        """The report on the steps completed so far."""
         kinds = self._plan.kinds
         return Report(
             run_id=self._run_id,
@@ -295,8 +298,8 @@ def _intent(step: Step) -> Intent:
     return Intent(step.target.kind, step.target.key, step.action, step.target.day)
 
 
-def _failed(step: Step, said: str) -> Change:
-    return Change(step.target.kind, step.target.key, "failed", step.page.page_id if step.page else None, said)
+def _failed(step: Step, message: str) -> Change:
+    return Change(step.target.kind, step.target.key, "failed", step.page.page_id if step.page else None, message)
 
 
 def _page(step: Step, page_id: str, url: str) -> Page:

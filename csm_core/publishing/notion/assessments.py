@@ -1,9 +1,9 @@
-"""What technical account managers choose as `Health Status` of an account's page, read back as `tam_assessments`.
+"""Reads the `Health Status` that technical account managers select on account pages back as `tam_assessments`.
 
-A reading is a load like that of a file: raw records, an entry in ``raw.loads``, and from there through the gate into
-staging by the next run. An assessment is dated when it was read, so that no past day changes. A choice is no event but
-a standing word: as long as the page shows it, it is confirmed by further records, soon enough that it never lapses
-meanwhile; once it is not read any more, it lapses like every assessment. Not here: reading pages.
+Each read is a load, like a file: raw records and an entry in ``raw.loads``; the next run stages them through the gate.
+An assessment has the time of the read, so past days do not change. A selected status stays in effect: while the page
+shows it, further records confirm it before it expires. When the page no longer shows it, it expires like every
+assessment. This module does not read pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TABLE = f"raw.{SYSTEM}__{ENTITY}"
 DEFAULT_WINDOW_DAYS = 90
 
 _ACCOUNTS = "staging.stg_accounts"
-# What people call the three levels, by letters only.
+# Common names of the three levels, letters only.
 _LEVELS = {
     **dict.fromkeys(("green", "healthy", "good", "ontrack"), "GREEN"),
     **dict.fromkeys(("amber", "yellow", "orange", "atrisk", "warning"), "AMBER"),
@@ -42,15 +42,15 @@ class Status:
 
     page_id: str
     account_id: str
-    said: str
+    option: str
 
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What a reading brought: ``new`` assessments, ``unchanged`` ones (``confirmed`` by a record), what was ignored.
+    """The result of a read: ``new`` and ``unchanged`` assessments (``confirmed`` ones got a new record), ignored pages.
 
-    ``unknown`` are options that are none of the three levels, with how many pages show them; ``unplaced`` counts pages
-    of accounts that the warehouse does not have, or that have several pages.
+    ``unknown`` counts pages by option, for options other than the three levels; ``unplaced`` counts pages of accounts
+    that are not in the warehouse or that have several pages.
     """
 
     new: int = 0
@@ -70,16 +70,16 @@ class ReadBack:
         }
 
 
-def level_of(said: str) -> str | None:
+def level_of(option: str) -> str | None:
     """GREEN, AMBER or RED for an option's name or its emoji; None for anything else."""
-    letters = "".join(character for character in said.casefold() if character.isalpha())
+    letters = "".join(character for character in option.casefold() if character.isalpha())
     if letters:
         return _LEVELS.get(letters)
-    return next((level for sign, level in _SIGNS.items() if sign in said), None)
+    return next((level for sign, level in _SIGNS.items() if sign in option), None)
 
 
 def statuses_of(pages: Iterable[Mapping[str, Any]]) -> tuple[Status, ...]:
-    """The statuses that account pages (as the adapter's facts) show; pages without one are left out."""
+    """The statuses of account pages (as the adapter's facts); pages without a status are skipped."""
     return tuple(
         Status(str(page["id"]), page[names.ACCOUNT_ID] or "", page[names.HEALTH_STATUS])
         for page in pages
@@ -88,7 +88,7 @@ def statuses_of(pages: Iterable[Mapping[str, Any]]) -> tuple[Status, ...]:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the raw table where it is not there yet, so that staging can read it before anything was read back."""
+    """Create the raw table if it does not exist, so that staging can read it before the first read."""
     connection.execute(
         f"create table if not exists {TABLE} (assessment_id varchar not null, account_id varchar not null, "
         "rag varchar not null, assessed_at timestamp not null, page_id varchar not null, said varchar not null, "
@@ -104,10 +104,10 @@ def record(
     *,
     window_days: int = DEFAULT_WINDOW_DAYS,
 ) -> ReadBack:
-    """Keep as assessments what changed since the last reading, and confirm what stands.
+    """Record the statuses that changed since the last read as assessments, and confirm unchanged ones.
 
-    ``read_at`` is a UTC instant; ``window_days`` is how long an assessment counts: one that is a third of that old is
-    confirmed, so that two readings may be missed.
+    ``read_at`` is a UTC time. ``window_days`` is how long an assessment counts; an assessment is confirmed when it has
+    reached a third of that age, so two reads can be missed.
     """
     prepare(connection)
     at = read_at.astimezone(UTC).replace(tzinfo=None)
@@ -125,15 +125,15 @@ def record(
     fresh: list[tuple[Status, str, str]] = []
     unchanged = unplaced = confirmed = 0
     for status in statuses:
-        level, account_id = level_of(status.said), accounts.get(status.account_id)
+        level, account_id = level_of(status.option), accounts.get(status.account_id)
         if level is None:
-            unknown[status.said] += 1
-        # The gate would refuse an account that it does not know, and one refused record can hold a whole run.
+            unknown[status.option] += 1
+        # The gate would reject an unknown account, and one rejected record can fail a whole run.
         elif account_id is None or pages_of[status.account_id] > 1:
             unplaced += 1
         elif account_id in last and last[account_id][0] == level:
             unchanged += 1
-            # By days, as they count: the time of day at which runs start varies.
+            # In whole days: the time of day at which runs start varies.
             if at.date() - last[account_id][1].date() >= confirm_after:
                 confirmed += 1
                 fresh.append((status, account_id, level))
@@ -145,7 +145,7 @@ def record(
 
 
 def _accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Account ids by what Notion keeps of them."""
+    """Account ids by their text in Notion, which has no control characters."""
     if not table_exists(connection, _ACCOUNTS):
         return {}
     return {
@@ -155,7 +155,7 @@ def _accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _store(connection: duckdb.DuckDBPyConnection, fresh: Sequence[tuple[Status, str, str]], at: datetime) -> None:
-    # Each reading is a source of its own: were they versions of one, the gate would let a later replace an earlier.
+    # Each read is a source of its own. As versions of one source, later assessments would replace earlier ones.
     reading = f"{SYSTEM}:account pages read at {at.isoformat()}Z"
     ids = [f"notion:{status.page_id}:{at.date()}:{level}" for status, _, level in fresh]
     fingerprint = hashlib.sha256("\n".join(ids).encode()).hexdigest()
@@ -170,7 +170,7 @@ def _store(connection: duckdb.DuckDBPyConnection, fresh: Sequence[tuple[Status, 
                 "accounts": [account_id for _, account_id, _ in fresh],
                 "levels": [level for _, _, level in fresh],
                 "pages": [status.page_id for status, _, _ in fresh],
-                "said": [status.said for status, _, _ in fresh],
+                "said": [status.option for status, _, _ in fresh],
                 "lines": list(range(1, len(fresh) + 1)),
                 "at": at,
                 "reading": reading,

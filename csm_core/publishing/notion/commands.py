@@ -1,4 +1,4 @@
-"""What `csm notion …` does, without the command line."""
+"""The implementation of the `csm notion` commands, without the command line."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from csm_core.warehouse.day_status import require_scored
 
 
 def init(config: Config, parent: str | None) -> dict[str, str]:
-    """Make or complete the four databases; setting name → database id."""
+    """Create or complete the four databases; returns database ids by setting."""
     if parent is None and not NotionSettings.of(os.environ).is_sandbox:
-        message = "--parent is needed: the id of the page in your workspace to make the databases under"
+        message = "--parent is required: the id of the page in your workspace that will contain the databases"
         raise InputError(message)
 
     if parent is not None:
@@ -47,7 +47,7 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
 
 
 def doctor(config: Config) -> list[dict[str, Any]]:
-    """What is missing or wrong with the databases."""
+    """The problems of the databases."""
 
     async def run() -> list[dict[str, Any]]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
@@ -57,7 +57,7 @@ def doctor(config: Config) -> list[dict[str, Any]]:
 
 
 def plan(config: Config, day: date | None = None) -> Plan:
-    """What publishing a day (the newest complete one by default) would do."""
+    """The plan for publishing a day (default: the newest complete day)."""
     _require_scores(config)
     with Warehouse.from_config(config).connect() as connection:
         if day:
@@ -66,7 +66,7 @@ def plan(config: Config, day: date | None = None) -> Plan:
 
 
 def apply(config: Config, day: date | None = None) -> Report:
-    """Publish a day (the newest complete one by default), and bring the copy for analysts up to date."""
+    """Publish a day (default: the newest complete day), and update the published copy."""
     _require_scores(config)
     warehouse = Warehouse.from_config(config)
     with warehouse.connect() as connection:
@@ -80,10 +80,10 @@ def apply(config: Config, day: date | None = None) -> Report:
 def accept_and_apply(
     config: Config, checks: Collection[str], accepted_by: str, day: date | None = None
 ) -> tuple[date, Report]:
-    """Accept the failed checks of a held day (the newest one by default), then publish the newest complete day.
+    """Accept the failed checks of a held day (default: the newest held day), then publish the newest complete day.
 
-    With it go the business reviews from the accepted day on. Returns the accepted day and the report. Raises InputError
-    if the day is not held, or if ``checks`` are not exactly those that failed.
+    Business reviews are published for the accepted day and all later days. Returns the accepted day and the report.
+    Raises InputError if the day is not held, or if ``checks`` are not exactly the failed checks.
     """
     portfolio_checks.require_known(checks)
     _require_scores(config)
@@ -100,9 +100,9 @@ def accept_and_apply(
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:
-    """Serve the sandbox of a configuration until Ctrl-C, and say where it can be seen."""
+    """Serve the sandbox of a configuration until Ctrl-C, and print its address."""
     server = new_sandbox(sandbox_file(config), DEFAULT_PORT if port is None else port)
-    sys.stdout.write(f"The sandbox's pages are at {server.url} (Ctrl-C ends it); its API is there under /v1.\n")
+    sys.stdout.write(f"Sandbox pages: {server.url} (API: {server.url}/v1). Press Ctrl-C to stop.\n")
     sys.stdout.flush()
     server.serve_forever()
 
@@ -110,7 +110,7 @@ def serve_sandbox(config: Config, port: int | None) -> None:
 def _require_scores(config: Config) -> None:
     with Warehouse.from_config(config).connect() as connection:
         if not table_exists(connection, "marts.csm_health_scores"):
-            message = f"nothing is scored yet in {config.warehouse}: `csm run` scores a day"
+            message = f"no day has been scored in {config.warehouse}; run `csm run` first"
             raise InputError(message)
 
 

@@ -1,4 +1,4 @@
-"""Reads the databases in Notion: the data source of each, and its pages, however many there are."""
+"""Reads the Notion databases: the data source of each, and all of its pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.rich_text import clean, plain
 from csm_core.system.paging import Paging
 
-# So many pages a query lists at most: https://developers.notion.com/guides/data-apis/query-large-data-sources
+# The maximum number of pages that a query returns: https://developers.notion.com/guides/data-apis/query-large-data-sources
 QUERY_RESULTS = 10_000
 
 
@@ -33,17 +33,17 @@ class DataSource:
 
     @property
     def parent(self) -> dict[str, str]:
-        """The parent of a new page: the database, or the data source where there are several."""
+        """The parent of a new page: the database, or the data source if the database has several."""
         if self.only_source:
             return {"type": "database_id", "database_id": self.database_id}
         return {"type": "data_source_id", "data_source_id": self.data_source_id}
 
 
 class DatabaseReader:
-    """The data sources of the four databases, each resolved once, and queries of their pages.
+    """Resolves the data sources of the four databases once, and queries their pages.
 
-    ``database_ids`` and ``data_source_ids`` are ids by the name of their setting. Every method raises NotionError with
-    Notion's message when a request is rejected or stays unanswered, ConfigError for a missing id.
+    ``database_ids`` and ``data_source_ids`` map settings to ids. Every method raises NotionError with Notion's message
+    if a request is rejected or gets no answer, and ConfigError for a missing id.
     """
 
     def __init__(
@@ -63,64 +63,64 @@ class DatabaseReader:
         self._listed = QUERY_RESULTS
 
     async def source(self, spec: DatabaseSpec) -> DataSource:
-        """The database's data source, resolved once: one is taken, of several the one that a setting chooses."""
+        """The database's data source, resolved once; if the database has several, a setting selects one."""
         if spec.setting not in self._sources:
             self._sources[spec.setting] = await self._resolve(spec)
         return self._sources[spec.setting]
 
     def remember(self, spec: DatabaseSpec, source: DataSource, windows: Sequence[str] = ()) -> None:
-        """Take a data source as resolved by an earlier run, and the times that part it into windows."""
+        """Use a data source that an earlier run resolved, and the times that split it into query windows."""
         self._sources[spec.setting] = source
         self._windows[spec.setting] = tuple(windows)
 
     def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
-        """The creation times that part a database into queries each of which can be listed; none if one lists all.
+        """The creation times that split a database into queries within Notion's limit; empty if one query is enough.
 
-        Of all pages that were read or created here, so that a read after a large first publication knows them.
+        They cover all pages that were read or created here, so the read after a large first publication uses them.
         """
-        known = self._windows.get(spec.setting, ())
-        found = windows_of(list(self._times.get(spec.setting, {}).values()), self._listed)
-        return found if len(found) > len(known) else known
+        remembered = self._windows.get(spec.setting, ())
+        current = windows_of(list(self._times.get(spec.setting, {}).values()), self._listed)
+        return current if len(current) > len(remembered) else remembered
 
     def database_id(self, spec: DatabaseSpec) -> str:
-        """The configured id. Raises ConfigError naming the setting where there is none."""
-        found = self._database_ids.get(spec.setting, "")
-        if not found:
-            message = f"{spec.setting} is not set: the id of the database {spec.title!r}. `csm notion init` makes one."
+        """The configured database id. Raises ConfigError if the setting is missing."""
+        configured = self._database_ids.get(spec.setting, "")
+        if not configured:
+            message = f"{spec.setting} is not set: the id of the database {spec.title!r}. `csm notion init` creates it."
             raise ConfigError(message)
-        return found
+        return configured
 
     def chosen_source(self, spec: DatabaseSpec) -> str:
-        """The data source that the settings choose; empty where they do not."""
+        """The data source that the settings select, or an empty string."""
         return self._chosen.get(spec.data_source_setting, "")
 
     async def find(self, spec: DatabaseSpec, account_id: str) -> list[dict[str, Any]]:
-        """The database's pages of an account; what a select holds is for the caller to compare."""
-        # The service's idea of equal may be wider than ours.
+        """The database's pages of an account. Select properties are not part of the filter."""
+        # Notion's `equals` may match more than exact text.
         wanted = clean(account_id).text
         condition = {"property": names.ACCOUNT_ID, "rich_text": {"equals": wanted}}
-        found = await self.query_all(spec, condition)
-        return [page for page in found if _value(page["properties"].get(names.ACCOUNT_ID)) == wanted]
+        pages = await self.query_all(spec, condition)
+        return [page for page in pages if _value(page["properties"].get(names.ACCOUNT_ID)) == wanted]
 
     async def query_all(self, spec: DatabaseSpec, condition: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Every page that meets the condition, none twice, however many there are.
+        """All pages that match the condition, without duplicates.
 
-        A query that reports itself incomplete is continued from the creation time it got to, of which the pages are
-        read again. A read of all pages that needed that learns windows of creation time, for the next one to read each
-        page once; wherever these lie, together they are all of time.
+        If Notion reports a query as incomplete, the next query starts at the last creation time and reads its pages
+        again. After a full read that needed several queries, the creation times are kept as windows, so that the next
+        full read reads each page once. Together, the windows cover all creation times.
         """
         source = await self.source(spec)
-        found: dict[str, dict[str, Any]] = {}
+        pages: dict[str, dict[str, Any]] = {}
         times = self.windows(spec) if condition is None else ()
         listed = 0
         for start, end in pairwise((None, *times, None)):
-            listed = max(listed, await self._read_window(spec, source, condition, (start, end), found))
+            listed = max(listed, await self._read_window(spec, source, condition, (start, end), pages))
         if condition is None:
-            self._times[spec.setting] = {key: str(page["created_time"]) for key, page in found.items()}
+            self._times[spec.setting] = {key: str(page["created_time"]) for key, page in pages.items()}
         if listed and condition is None:
             self._listed = min(self._listed, listed)
             self._windows[spec.setting] = windows_of(list(self._times[spec.setting].values()), listed)
-        return list(found.values())
+        return list(pages.values())
 
     async def _read_window(
         self,
@@ -128,27 +128,27 @@ class DatabaseReader:
         source: DataSource,
         condition: Mapping[str, Any] | None,
         window: tuple[str | None, str | None],
-        found: dict[str, dict[str, Any]],
+        pages: dict[str, dict[str, Any]],
     ) -> int:
-        """Add the pages created in a window; how many one query listed of it, 0 if that was all of them."""
+        """Add the pages created in a window; returns the number of pages per query, 0 if one query was enough."""
         since, end = window
-        most = 0
+        most_listed = 0
         while True:
-            known = len(found)
+            count_before = len(pages)
             bounds = (condition, _created("on_or_after", since), _created("before", end))
-            complete, last, listed = await self._query(source, _all_of(*bounds), found)
+            complete, last, listed = await self._query(source, _all_of(*bounds), pages)
             if complete:
-                return most
-            most = max(most, listed)
-            if last is None or (last == since and len(found) == known):
-                message = f"{spec.title}: more pages were created in one minute ({since}) than a query can list"
+                return most_listed
+            most_listed = max(most_listed, listed)
+            if last is None or (last == since and len(pages) == count_before):
+                message = f"{spec.title}: more pages were created in one minute ({since}) than a query can return"
                 raise NotionError(message)
             since = last
 
     async def _query(
-        self, source: DataSource, condition: Mapping[str, Any] | None, found: dict[str, dict[str, Any]]
+        self, source: DataSource, condition: Mapping[str, Any] | None, pages: dict[str, dict[str, Any]]
     ) -> tuple[bool, str | None, int]:
-        """Add what a query lists; whether that is all, the creation time it got to, how many pages it listed."""
+        """Add the pages of a query; returns whether it is complete, its last creation time, and its number of pages."""
         body: dict[str, Any] = {
             "page_size": PAGE_SIZE,
             "sorts": [{"timestamp": "created_time", "direction": "ascending"}],
@@ -163,10 +163,10 @@ class DatabaseReader:
                 lambda: self._client.data_sources.query(source.data_source_id, **body)  # pyright: ignore[reportReturnType]
             )
             for page in answer["results"]:
-                found[page["id"]] = page
+                pages[page["id"]] = page
                 last = page["created_time"]
             listed += len(answer["results"])
-            # Any of its answers may say that the query is cut off; what it lists all the same is in the others.
+            # Any answer may report the query as incomplete; the other answers still contain pages.
             complete = complete and answer.get("request_status", {}).get("type") != "incomplete"
             if not answer.get("has_more"):
                 return complete, last, listed
@@ -174,7 +174,7 @@ class DatabaseReader:
             body["start_cursor"] = answer["next_cursor"]
 
     def note_created(self, spec: DatabaseSpec, page: Mapping[str, Any]) -> None:
-        """Take a page that was just created into account for the windows of the next read."""
+        """Include a page that was just created in the windows of the next read."""
         if page.get("created_time"):
             self._times.setdefault(spec.setting, {})[str(page["id"])] = str(page["created_time"])
 
@@ -201,16 +201,16 @@ class DatabaseReader:
 
 
 def page_facts(spec: DatabaseSpec, page: Mapping[str, Any]) -> dict[str, Any]:
-    """A page as plain values by property name, with ``id``, ``name`` and ``url``; properties not there are None."""
+    """A page as plain values by property name, with ``id``, ``name`` and ``url``; missing properties are None."""
     properties = page["properties"]
-    found: dict[str, Any] = {"id": page["id"], "url": page.get("url"), "name": ""}
+    facts: dict[str, Any] = {"id": page["id"], "url": page.get("url"), "name": ""}
     for value in properties.values():
         if value.get("type") == "title":
-            found["name"] = plain(value["title"])
+            facts["name"] = plain(value["title"])
     for wanted in spec.properties:
         if wanted.type != "title":
-            found[wanted.name] = _value(properties.get(wanted.name))
-    return found
+            facts[wanted.name] = _value(properties.get(wanted.name))
+    return facts
 
 
 def same_id(one: str, other: str) -> bool:
@@ -218,11 +218,11 @@ def same_id(one: str, other: str) -> bool:
     return one.replace("-", "").lower() == other.replace("-", "").lower()
 
 
-def _value(given: Mapping[str, Any] | None) -> Any:
-    if given is None:
+def _value(property_value: Mapping[str, Any] | None) -> Any:
+    if property_value is None:
         return None
-    kind = given["type"]
-    value = given.get(kind)
+    kind = property_value["type"]
+    value = property_value.get(kind)
     if kind == "rich_text":
         return plain(value or [])
     if kind in ("select", "status"):
@@ -233,25 +233,25 @@ def _value(given: Mapping[str, Any] | None) -> Any:
 
 
 def _all_of(*conditions: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    given = [condition for condition in conditions if condition]
-    return given[0] if len(given) == 1 else {"and": given} if given else None
+    present = [condition for condition in conditions if condition]
+    return present[0] if len(present) == 1 else {"and": present} if present else None
 
 
 def _created(when: str, time: str | None) -> Mapping[str, Any] | None:
     return {"timestamp": "created_time", "created_time": {when: time}} if time else None
 
 
-def windows_of(times: Sequence[str], most: int) -> tuple[str, ...]:
-    """The creation times at which to part pages created at ``times`` so that no part has more than ``most`` of them.
+def windows_of(times: Sequence[str], maximum: int) -> tuple[str, ...]:
+    """The creation times that split pages created at ``times`` into parts of at most ``maximum`` pages.
 
-    A minute is never parted: one that has more is a part of its own.
+    A minute is never split: a minute with more pages is a part of its own.
     """
     ordered = sorted(times)
-    found: list[str] = []
+    boundaries: list[str] = []
     start = 0
-    while len(ordered) - start > most:
-        beginning = bisect_left(ordered, ordered[start + most])
+    while len(ordered) - start > maximum:
+        beginning = bisect_left(ordered, ordered[start + maximum])
         start = beginning if beginning > start else bisect_right(ordered, ordered[start])
         if start < len(ordered):
-            found.append(ordered[start])
-    return tuple(found)
+            boundaries.append(ordered[start])
+    return tuple(boundaries)

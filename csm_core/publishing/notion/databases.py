@@ -1,7 +1,7 @@
 """The four Notion databases: title, property names and types, and the options that selects start with.
 
-One declaration for everybody who names a property: publishing, ``csm notion init`` and ``csm notion doctor``. Not here:
-what is written into the properties, and how.
+Publishing, ``csm notion init`` and ``csm notion doctor`` share these declarations. The values of the properties are
+defined in ``target_pages``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HEALTH_SETTING = "NOTION_CSM_HEALTH_DATABASE_ID"
 QBR_SETTING = "NOTION_CSM_QBR_DATABASE_ID"
 EXPANSION_SETTING = "NOTION_CSM_EXPANSION_DATABASE_ID"
 
-# Property names. The title's name is only what init gives it: elsewhere the title is found by its type.
+# Property names. Only `csm notion init` uses the name of the title property; other code finds it by its type.
 ACCOUNT_ID = "account_id"
 
 CSM_HEALTH_SCORE = "CSM Health Score"
@@ -44,14 +44,14 @@ _RAG_OPTIONS = (("GREEN", "green"), ("AMBER", "orange"), ("RED", "red"))
 
 @dataclass(frozen=True)
 class Property:
-    """A property: Notion's type, and for a select the options (name, colour) that it starts with."""
+    """A property: Notion's type, and the initial options (name, colour) of a select."""
 
     name: str
     type: str
     options: tuple[tuple[str, str], ...] = ()
 
     def config(self) -> dict[str, Any]:
-        """What the API takes to make this property."""
+        """The API's definition of this property."""
         if self.type == "select":
             return {"select": {"options": [{"name": name, "color": color} for name, color in self.options]}}
         return {self.type: {}}
@@ -69,7 +69,7 @@ class DatabaseSpec:
 
     @property
     def data_source_setting(self) -> str:
-        """The setting that chooses among several data sources: the database's, with DATA_SOURCE for DATABASE."""
+        """The setting that selects one of several data sources: the database setting with DATA_SOURCE for DATABASE."""
         return self.setting.replace("DATABASE_ID", "DATA_SOURCE_ID")
 
     @property
@@ -78,7 +78,7 @@ class DatabaseSpec:
         return next(item for item in self.properties if item.type == "title")
 
     def schema(self) -> dict[str, Any]:
-        """The ``properties`` of the data source, as the API takes them."""
+        """The ``properties`` of the data source in the API's format."""
         return {item.name: item.config() for item in self.properties}
 
 
@@ -101,7 +101,7 @@ HEALTH_RECORDS = DatabaseSpec(
     HEALTH_SETTING,
     "CSM health records",
     "🩺",
-    "A page whenever an account's colour or churn risk changed.",
+    "One page for each change of an account's RAG band or churn risk.",
     (
         Property("Record", "title"),
         Property(ACCOUNT_ID, "rich_text"),
@@ -126,7 +126,7 @@ QBRS = DatabaseSpec(
     QBR_SETTING,
     "CSM business reviews",
     "📊",
-    "A page for each account's quarterly review, and before a contract ends.",
+    "One page for each quarterly review and each review before a renewal.",
     (
         Property("Review", "title"),
         Property(ACCOUNT_ID, "rich_text"),
@@ -141,7 +141,7 @@ EXPANSIONS = DatabaseSpec(
     EXPANSION_SETTING,
     "CSM expansion opportunities",
     "🌱",
-    "A page for each open reason to talk about growing an account.",
+    "One page for each open expansion opportunity.",
     (
         Property("Opportunity", "title"),
         Property(ACCOUNT_ID, "rich_text"),
@@ -155,7 +155,7 @@ EXPANSIONS = DatabaseSpec(
 DATABASES: tuple[DatabaseSpec, ...] = (ACCOUNTS, HEALTH_RECORDS, QBRS, EXPANSIONS)
 BY_SETTING: dict[str, DatabaseSpec] = {spec.setting: spec for spec in DATABASES}
 
-# The kinds of page that are published, and the database that each goes to.
+# The kinds of published pages, and the database of each kind.
 HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
 KINDS = (HEALTH, RECORD, QBR, EXPANSION)
 SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}

@@ -1,4 +1,4 @@
-"""The target pages of a day, from the marts."""
+"""Loads the target pages of a day from the marts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from csm_core.warehouse.rows import fetch_dicts
 
 
 def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
-    """The target pages of a day by kind. One query per kind, whatever the number of accounts."""
-    found: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
+    """The target pages of a day by kind, with one query per kind."""
+    pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
     if HEALTH in kinds or RECORD in kinds:
         for score, name in _scores(connection, day):
             if HEALTH in kinds:
-                found[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
+                pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
             if RECORD in kinds:
-                found[RECORD].append(record_page(score, name, day))
+                pages[RECORD].append(record_page(score, name, day))
     if QBR in kinds:
-        found[QBR] = [review_page(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
+        pages[QBR] = [review_page(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
     if EXPANSION in kinds:
-        found[EXPANSION] = [
+        pages[EXPANSION] = [
             opportunity_page(one.opportunity, one.account_name, day, currency=one.currency)
             for one in expansion.load_opportunities(connection, day)
         ]
-    return found
+    return pages
 
 
 def _scores(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[CSMHealthScore, str]]:

@@ -1,6 +1,6 @@
-"""What was published, in the warehouse: pages with their content hashes, the write-ahead journal, runs and changes.
+"""The ledger of published pages in the warehouse: content hashes, the write-ahead journal, runs and changes.
 
-Analysts may ask these tables; nothing in them is secret. Every method commits before it returns.
+Analysts may query these tables; they contain no secrets. Every method commits before it returns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from csm_core.publishing.notion.databases import DatabaseSpec
 from csm_core.publishing.notion.target_pages import account_of
 from csm_core.warehouse.catalog import transaction
 
-# States of a page, and how an entry of the journal ended. Partial: begun, or found and not known to be whole.
+# States of a page and outcomes of a journal entry. Partial: not completely written, or found in an unknown state.
 WRITTEN, PARTIAL, TRASHED = "written", "partial", "trashed"
 FAILED, VOID = "failed", "void"
 
@@ -28,9 +28,9 @@ COUNTS = ("created", "updated", "skipped", "orphans", "trashed", "failed", "requ
 
 @dataclass(frozen=True)
 class Page:
-    """A page that we know: its natural key, what it was meant to say (as a hash), and the marks of our blocks.
+    """A known page: its natural key, the hash of its target content, and the marks of our blocks.
 
-    ``marks`` is None where it is not known which blocks are ours.
+    ``marks`` is None if it is unknown which blocks are ours.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Intent:
-    """A page that a run is going to create or update; ``day`` is the partition that its content is of."""
+    """A page that a run intends to create or update; ``day`` is the partition of its content."""
 
     kind: str
     key: str
@@ -55,7 +55,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that a run did, or failed to do."""
+    """One change that a run made or failed to make."""
 
     kind: str
     key: str
@@ -81,12 +81,12 @@ class Ledger:
         return DataSource(database_id, row[0], row[1], row[2]) if row else None
 
     def remember_source(self, spec: DatabaseSpec, source: DataSource) -> None:
-        """Keep a resolved data source; another one under the same setting starts a ledger of its own."""
+        """Store a resolved data source. The pages of another data source under the same setting are deleted."""
         with transaction(self._connection):
-            known = self._connection.execute(
+            stored = self._connection.execute(
                 "select data_source_id from sync.notion_sources where setting = ?", [spec.setting]
             ).fetchone()
-            if known and known[0] != source.data_source_id:
+            if stored and stored[0] != source.data_source_id:
                 self._connection.execute("delete from sync.notion_pages where setting = ?", [spec.setting])
             self._connection.execute("delete from sync.notion_sources where setting = ?", [spec.setting])
             self._connection.execute(
@@ -96,27 +96,27 @@ class Ledger:
             )
 
     def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
-        """The creation times that part a database into queries that can be listed, as the last whole read found."""
+        """The creation times that split a database into queries within Notion's limit, from the last full read."""
         row = self._connection.execute(
             "select windows from sync.notion_sources where setting = ?", [spec.setting]
         ).fetchone()
         return tuple(json.loads(row[0])) if row and row[0] else ()
 
     def remember_windows(self, spec: DatabaseSpec, windows: Sequence[str]) -> None:
-        """Keep these times for the next whole read."""
+        """Store these times for the next full read."""
         self._connection.execute(
             "update sync.notion_sources set windows = ? where setting = ?", [json.dumps(list(windows)), spec.setting]
         )
 
     def read_until(self, spec: DatabaseSpec) -> datetime | None:
-        """Up to when the database was read completely; None if never."""
+        """The time of the last complete read of the database; None if there was none."""
         row = self._connection.execute(
             "select read_until from sync.notion_sources where setting = ?", [spec.setting]
         ).fetchone()
         return row[0] if row else None
 
     def mark_read(self, specs: Iterable[DatabaseSpec], until: datetime) -> None:
-        """Note that what these databases held up to then is in the ledger, or in the journal as unresolved."""
+        """Record that all pages up to ``until`` are in the ledger, or unresolved in the journal."""
         for spec in specs:
             self._connection.execute(
                 "update sync.notion_sources set read_until = ? where setting = ?", [_plain(until), spec.setting]
@@ -135,16 +135,16 @@ class Ledger:
         }
 
     def store(self, spec: DatabaseSpec, pages: Sequence[Page]) -> None:
-        """Put pages of one kind into the ledger, replacing what was there under their keys.
+        """Store pages of one kind in the ledger, replacing the pages with the same keys.
 
-        The journal's entries for those that are whole, or in the trash, are closed.
+        Journal entries of pages that are complete or in the trash are closed.
         """
         if not pages:
             return
         now = _plain(datetime.now(UTC))
         latest = {page.key: page for page in pages}
-        held = list(latest.values())
-        kind = held[0].kind
+        stored_pages = list(latest.values())
+        kind = stored_pages[0].kind
         with transaction(self._connection):
             self._connection.execute(
                 "delete from sync.notion_pages where kind = $kind and key in (select unnest($keys))",
@@ -159,22 +159,22 @@ class Ledger:
                     "kind": kind,
                     "keys": list(latest),
                     "accounts": _accounts(latest),
-                    "ids": [page.page_id for page in held],
-                    "hashes": [page.content_hash for page in held],
-                    "states": [page.state for page in held],
-                    "marks": [json.dumps(page.marks) for page in held],
-                    "facts": [json.dumps(page.facts, sort_keys=True) for page in held],
-                    "urls": [page.url for page in held],
+                    "ids": [page.page_id for page in stored_pages],
+                    "hashes": [page.content_hash for page in stored_pages],
+                    "states": [page.state for page in stored_pages],
+                    "marks": [json.dumps(page.marks) for page in stored_pages],
+                    "facts": [json.dumps(page.facts, sort_keys=True) for page in stored_pages],
+                    "urls": [page.url for page in stored_pages],
                     "now": now,
                 },
             )
-            ended = [page for page in held if page.state != PARTIAL]
+            ended = [page for page in stored_pages if page.state != PARTIAL]
             if ended:
                 self._connection.execute(
-                    "update sync.notion_journal as journal set page_id = given.page_id, outcome = given.state, "
+                    "update sync.notion_journal as journal set page_id = stored.page_id, outcome = stored.state, "
                     "done_at = $now from (select unnest($keys) as key, unnest($ids) as page_id, "
-                    "unnest($states) as state) as given "
-                    "where journal.kind = $kind and journal.key = given.key and journal.done_at is null",
+                    "unnest($states) as state) as stored "
+                    "where journal.kind = $kind and journal.key = stored.key and journal.done_at is null",
                     {
                         "kind": kind,
                         "keys": [page.key for page in ended],
@@ -187,7 +187,7 @@ class Ledger:
     # -- the journal
 
     def intend(self, run_id: str, intents: Sequence[Intent]) -> None:
-        """Write down all that a run is going to do, before any of it is sent."""
+        """Record all intents of a run before it sends any request."""
         if not intents:
             return
         self._connection.execute(
@@ -205,7 +205,7 @@ class Ledger:
         )
 
     def sending(self, run_id: str, intents: Sequence[Intent]) -> None:
-        """Note, before the first of their requests, that these are sent now: from here on they may have happened."""
+        """Mark intents as sent before their first request: from now on Notion may have carried them out."""
         for kind in sorted({intent.kind for intent in intents}):
             self._connection.execute(
                 "update sync.notion_journal set sent_at = $now where run_id = $run and kind = $kind "
@@ -218,8 +218,8 @@ class Ledger:
                 },
             )
 
-    def refused(self, kind: str, keys: Sequence[str]) -> None:
-        """Close entries of pages that Notion refused to create: nothing was written, nothing is to be looked for."""
+    def close_rejected(self, kind: str, keys: Sequence[str]) -> None:
+        """Close the entries of pages that Notion rejected: nothing was written, so no later run searches for them."""
         self._connection.execute(
             "update sync.notion_journal set done_at = $now, outcome = $outcome where kind = $kind "
             "and done_at is null and key in (select unnest($keys))",
@@ -227,7 +227,7 @@ class Ledger:
         )
 
     def unresolved(self, kind: str) -> set[str]:
-        """Keys of pages that may have been created without our knowing: a run was cut short there."""
+        """Keys of pages that an interrupted run may have created without recording them."""
         rows = self._connection.execute(
             "select distinct key from sync.notion_journal "
             "where kind = ? and action = 'create' and sent_at is not null and done_at is null",
@@ -235,8 +235,8 @@ class Ledger:
         ).fetchall()
         return {key for (key,) in rows}
 
-    def cut_short(self, kind: str) -> set[str]:
-        """Keys of pages that were being created or updated when a run ended, or failed: what they say is not known."""
+    def interrupted(self, kind: str) -> set[str]:
+        """Keys of pages that a run was writing when it ended or failed: their content is unknown."""
         rows = self._connection.execute(
             "select distinct key from sync.notion_journal where kind = ? and sent_at is not null and done_at is null",
             [kind],
@@ -244,22 +244,22 @@ class Ledger:
         return {key for (key,) in rows}
 
     def left_over(self, kind: str, day: date, days: int) -> dict[date, set[str]]:
-        """What runs of the ``days`` before ``day`` intended last and did not achieve: keys by partition."""
+        """Keys, by partition, of pages that runs of the ``days`` before ``day`` intended to write and did not write."""
         rows = self._connection.execute(
             "select key, arg_max(as_of_date, intended_at) as latest_day from sync.notion_journal where kind = $kind "
             "group by key having arg_max(coalesce(outcome, 'open'), intended_at) in ('open', $failed) "
             "and latest_day < $day and latest_day >= $since",
             {"kind": kind, "failed": FAILED, "day": day, "since": day - timedelta(days=days)},
         ).fetchall()
-        found: dict[date, set[str]] = {}
-        for key, of in rows:
-            found.setdefault(of, set()).add(key)
-        return found
+        keys_by_day: dict[date, set[str]] = {}
+        for key, day_of_key in rows:
+            keys_by_day.setdefault(day_of_key, set()).add(key)
+        return keys_by_day
 
     def settle(self, kinds: Sequence[str]) -> None:
-        """Close, once a run has looked for and seen to all of it, what was never sent and creates that left nothing.
+        """Close the entries that were never sent, and creates without a page, after a run has checked all of them.
 
-        Updates that were cut short stay open until their page is written again, be it long after.
+        Interrupted updates stay open until their page is written again.
         """
         self._connection.execute(
             "update sync.notion_journal set done_at = $now, outcome = $outcome where done_at is null "
@@ -270,7 +270,7 @@ class Ledger:
     # -- runs and changes
 
     def begin_run(self, run_id: str, as_of_date: date, started_at: datetime) -> None:
-        """A row of ``sync.notion_runs`` that says that the run is running; it stays if the run is killed."""
+        """Add a row with status ``running`` to ``sync.notion_runs``; it keeps that status if the run is killed."""
         self._connection.execute(
             f"insert into sync.notion_runs (run_id, as_of_date, started_at, ended_at, {', '.join(COUNTS)}, status) "
             f"values (?, ?, ?, ?, {', '.join('0' for _ in COUNTS)}, ?)",
@@ -286,7 +286,7 @@ class Ledger:
         )
 
     def add_changes(self, run_id: str, changes: Sequence[Change]) -> None:
-        """Add to ``sync.notion_changes``."""
+        """Add rows to ``sync.notion_changes``."""
         if changes:
             self._connection.execute(
                 "insert into sync.notion_changes (run_id, kind, key, account_id, action, page_id, error, changed_at) "
@@ -305,7 +305,7 @@ class Ledger:
             )
 
     def recent_requests(self, seconds: float) -> int:
-        """Requests of the runs that ended in the last so many seconds: another process may have sent them."""
+        """The number of requests of runs that ended in the last ``seconds``, including runs of other processes."""
         row = self._connection.execute(
             "select coalesce(sum(requests), 0) from sync.notion_runs where ended_at > ?",
             [_plain(datetime.now(UTC) - timedelta(seconds=seconds))],
@@ -313,15 +313,15 @@ class Ledger:
         return int(row[0]) if row else 0
 
 
-def _plain(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
+def _plain(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _accounts(keys: Iterable[str]) -> list[str | None]:
-    """The account of each natural key; None where the page states none."""
+    """The account of each natural key; None if the key has no account."""
     return [account_of(key) or None for key in keys]
 
 
 def _marks(text: str) -> tuple[str, ...] | None:
-    found = json.loads(text)
-    return None if found is None else tuple(found)
+    marks = json.loads(text)
+    return None if marks is None else tuple(marks)

@@ -1,4 +1,4 @@
-"""The local Notion as publishing uses it, where there is no token: the only module that imports it."""
+"""The interface to the local Notion, which publishing uses without a token. No other module imports the sandbox."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def new_sandbox(path: Path, port: int = 0) -> SandboxServer:
-    """The local Notion over the file ``path``, not started yet; ``port`` 0 takes any free port of loopback."""
-    # Publishing to a workspace needs none of the server's libraries.
+    """Create a local Notion with its pages in the file ``path``, not started; ``port`` 0 selects any free port."""
+    # Imported here because publishing to a real workspace does not need the libraries of the server.
     from csm_core.notion_sandbox.server import SandboxServer
 
     return SandboxServer(path, port)

@@ -1,7 +1,7 @@
-"""The blocks of a page: written, completed after a cut, and revised without touching what people wrote.
+"""Writes, completes and revises the blocks of a page without changing the blocks that users wrote.
 
-A block of ours is known by its mark, its kind and its text: what a person has edited no longer has it. Not here: what
-the blocks say (the renderers), and properties. See https://developers.notion.com/reference/patch-block-children
+A mark (kind and text) identifies a block that we wrote; a block that a user edited no longer matches its mark. The
+renderers define the text of the blocks. See https://developers.notion.com/reference/patch-block-children
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from notion_client import AsyncClient
 
 from csm_core.errors import NotionError
-from csm_core.publishing.notion.retry import Caller, Refused
+from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.rich_text import Block, plain, requests_of
 from csm_core.system.paging import Paging
 
@@ -23,14 +23,14 @@ PAGE_SIZE = 100
 
 
 def mark(block: Mapping[str, Any]) -> str:
-    """What tells one of our blocks from a person's: its kind and its text."""
+    """The kind and text of a block, which distinguish our blocks from the blocks of users."""
     kind = str(block["type"])
     return f"{kind}:{plain(block.get(kind, {}).get('rich_text', []))}"
 
 
 @dataclass
 class _Insert:
-    """Blocks to write behind the block ``after``; at the end of the page if it is None."""
+    """Blocks to insert after the block ``after``; at the end of the page if it is None."""
 
     after: str | None
     blocks: list[Block] = field(default_factory=list[Block])
@@ -38,7 +38,7 @@ class _Insert:
 
 @dataclass
 class Revision:
-    """What makes a page say something else: blocks to change where they stand, to insert, and to delete."""
+    """The changes to a page: blocks to update in place, to insert and to delete."""
 
     updates: list[tuple[str, Block]] = field(default_factory=list[tuple[str, Block]])
     inserts: list[_Insert] = field(default_factory=list[_Insert])
@@ -48,19 +48,19 @@ class Revision:
 def revision(
     present: Sequence[Mapping[str, Any]], wanted: Sequence[Block], ours: Sequence[str] | None, author: str = ""
 ) -> Revision:
-    """What turns the ``present`` blocks of a page into the ``wanted`` ones.
+    """The changes that turn the ``present`` blocks of a page into the ``wanted`` blocks.
 
-    ``ours`` are the marks of the blocks as we last wrote them. Only blocks that still have such a mark are changed or
-    deleted; a wanted block that we had written and that is not there any more was edited or deleted by a person, and is
-    not written again. With ``ours`` None (a lost ledger, a run cut short) the blocks that ``author`` made and that
-    nobody else edited are ours.
+    ``ours`` are the marks of the blocks that we wrote last. Only blocks that still match such a mark are changed or
+    deleted. If a wanted block was written before and no longer exists, a user edited or deleted it; it is not written
+    again. If ``ours`` is None (lost ledger, interrupted run), our blocks are those that ``author`` created and nobody
+    else edited.
     """
-    found = Revision()
+    result = Revision()
     marks = [mark(block) for block in present]
-    meant = [mark(block) for block in wanted]
-    steps = _steps(marks, meant)
+    wanted_marks = [mark(block) for block in wanted]
+    steps = _steps(marks, wanted_marks)
     written = Counter(ours or ())
-    not_there_any_more = written - Counter(marks)
+    removed_by_users = written - Counter(marks)
     still_ours = written & Counter(marks)
     still_ours.subtract(one for tag, i1, i2, _, _ in steps if tag == "equal" for one in marks[i1:i2])
     anchor: str | None = None
@@ -74,44 +74,44 @@ def revision(
             free = [block for block in present[i1:i2] if _take(still_ours, mark(block))]
         insert = _Insert(str(present[i1]["id"]) if anchor is None and i1 < i2 else anchor)
         for block in wanted[j1:j2]:
-            stood = next((one for one in free if one["type"] == block["type"]), None)
-            if stood is not None:
-                # What stood before it has no place in the new order.
-                position = free.index(stood)
-                found.deletions += [str(one["id"]) for one in free[:position]]
+            replaced = next((one for one in free if one["type"] == block["type"]), None)
+            if replaced is not None:
+                # Earlier free blocks do not fit into the new order.
+                position = free.index(replaced)
+                result.deletions += [str(one["id"]) for one in free[:position]]
                 del free[: position + 1]
-                found.updates.append((str(stood["id"]), block))
-                insert = _kept(found, insert, str(stood["id"]))
-            elif not _take(not_there_any_more, mark(block)):
+                result.updates.append((str(replaced["id"]), block))
+                insert = _kept(result, insert, str(replaced["id"]))
+            elif not _take(removed_by_users, mark(block)):
                 insert.blocks.append(block)
-        _kept(found, insert, None)
-        found.deletions += [str(one["id"]) for one in free]
+        _kept(result, insert, None)
+        result.deletions += [str(one["id"]) for one in free]
         if i1 < i2 and anchor is None:
             anchor = str(present[i2 - 1]["id"])
-    return found
+    return result
 
 
-def _steps(marks: Sequence[str], meant: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
-    # Nothing can be written before a page's first block, so what begins alike stays as the beginning.
-    alike = 0
-    while alike < min(len(marks), len(meant)) and marks[alike] == meant[alike]:
-        alike += 1
-    rest = SequenceMatcher(None, marks[alike:], meant[alike:], autojunk=False).get_opcodes()
-    begins = [("equal", 0, alike, 0, alike)] if alike else []
+def _steps(marks: Sequence[str], wanted_marks: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    # Notion cannot insert before the first block of a page, so a common beginning is kept.
+    common = 0
+    while common < min(len(marks), len(wanted_marks)) and marks[common] == wanted_marks[common]:
+        common += 1
+    rest = SequenceMatcher(None, marks[common:], wanted_marks[common:], autojunk=False).get_opcodes()
+    begins = [("equal", 0, common, 0, common)] if common else []
     return [
         *begins,
-        *((tag, i1 + alike, i2 + alike, j1 + alike, j2 + alike) for tag, i1, i2, j1, j2 in rest),
+        *((tag, i1 + common, i2 + common, j1 + common, j2 + common) for tag, i1, i2, j1, j2 in rest),
     ]
 
 
 def _only_by(block: Mapping[str, Any], author: str) -> bool:
-    people = {str(block.get(role, {}).get("id", "")) for role in ("created_by", "last_edited_by")}
-    return people == {author}
+    editors = {str(block.get(role, {}).get("id", "")) for role in ("created_by", "last_edited_by")}
+    return editors == {author}
 
 
-def _kept(found: Revision, insert: _Insert, after: str | None) -> _Insert:
+def _kept(revision: Revision, insert: _Insert, after: str | None) -> _Insert:
     if insert.blocks:
-        found.inserts.append(insert)
+        revision.inserts.append(insert)
     return _Insert(after)
 
 
@@ -123,7 +123,7 @@ def _take(counted: Counter[str], one: str) -> bool:
 
 
 class PageBlocks:
-    """Reads and writes the blocks of pages, by the retry policy of ``caller``."""
+    """Reads and writes the blocks of pages with the retry policy of ``caller``."""
 
     def __init__(self, client: AsyncClient, caller: Caller) -> None:
         self._client = client
@@ -131,38 +131,38 @@ class PageBlocks:
         self._me = ""
 
     async def children(self, page_id: str) -> list[dict[str, Any]]:
-        """Every block of a page."""
-        found: list[dict[str, Any]] = []
+        """All blocks of a page."""
+        blocks: list[dict[str, Any]] = []
         more: dict[str, Any] = {"page_size": PAGE_SIZE}
         paging = Paging(f"the blocks of Notion's page {page_id}", NotionError)
         while True:
             answer = await self._caller.repeat(
                 lambda: self._client.blocks.children.list(page_id, **more)  # pyright: ignore[reportReturnType]
             )
-            found += answer["results"]
+            blocks += answer["results"]
             if not answer.get("has_more"):
-                return found
+                return blocks
             paging.follow(answer.get("next_cursor"), [block["id"] for block in answer["results"]])
             more["start_cursor"] = answer["next_cursor"]
 
     async def append_rest(self, page_id: str, blocks: Sequence[Block], start: int) -> None:
-        """Append ``blocks[start:]`` to a page that we have just made and that holds those before."""
+        """Append ``blocks[start:]`` to a new page that already has the blocks before ``start``."""
         while start < len(blocks):
             part = next(requests_of(blocks[start:]))
 
-            async def look(start: int = start) -> dict[str, Any] | None:
-                held = _held(await self.children(page_id), blocks)
-                return {"count": held - start} if held > start else None
+            async def find_written(start: int = start) -> dict[str, Any] | None:
+                written = _count_written(await self.children(page_id), blocks)
+                return {"count": written - start} if written > start else None
 
             answer = await self._caller.write_once(
                 lambda part=part: self._client.blocks.children.append(page_id, children=part),  # pyright: ignore[reportArgumentType]
-                look,
+                find_written,
                 _committed,
             )
             start += answer.get("count", len(part))
 
     async def revise(self, page_id: str, blocks: Sequence[Block], ours: Sequence[str] | None) -> None:
-        """Make a page say ``blocks``, see ``revision``. Cut short anywhere, and done again, it ends the same."""
+        """Change the content of a page to ``blocks``; see ``revision``. It can be repeated after an interruption."""
         present = await self.children(page_id)
         needed = revision(present, blocks, ours, await self._author() if ours is None and present else "")
         for block_id, block in needed.updates:
@@ -170,32 +170,32 @@ class PageBlocks:
             await self._caller.repeat(
                 lambda block_id=block_id, content=content: self._client.blocks.update(block_id, **content)  # pyright: ignore[reportArgumentType]
             )
-        known = {str(block["id"]) for block in present}
+        known_ids = {str(block["id"]) for block in present}
         for insert in needed.inserts:
-            await self._insert(page_id, insert, known)
+            await self._insert(page_id, insert, known_ids)
         for block_id in needed.deletions:
             await self._delete(block_id)
 
-    async def _insert(self, page_id: str, insert: _Insert, known: set[str]) -> None:
+    async def _insert(self, page_id: str, insert: _Insert, known_ids: set[str]) -> None:
         after, rest = insert.after, list(insert.blocks)
         while rest:
             part = next(requests_of(rest))
             place = {"after": after} if after else {}
 
-            async def look(part: list[Block] = part, after: str | None = after) -> dict[str, Any] | None:
-                new = _new_behind(await self.children(page_id), part, after, known)
+            async def find_inserted(part: list[Block] = part, after: str | None = after) -> dict[str, Any] | None:
+                new = _new_ids_after(await self.children(page_id), part, after, known_ids)
                 return {"ids": new} if new else None
 
             answer = await self._caller.write_once(
                 lambda part=part, place=place: self._client.blocks.children.append(page_id, children=part, **place),  # pyright: ignore[reportArgumentType]
-                look,
+                find_inserted,
                 lambda body: {"ids": body["committed_child_ids"]} if body.get("committed_child_ids") else None,
             )
             ids = answer.get("ids") or [str(block["id"]) for block in answer.get("results", [])]
             if len(ids) > len(part) or not ids:
-                # Some answers list what follows as well.
-                ids = _new_behind(await self.children(page_id), part, after, known)
-            known.update(ids)
+                # Some answers also list the blocks that follow.
+                ids = _new_ids_after(await self.children(page_id), part, after, known_ids)
+            known_ids.update(ids)
             after, rest = ids[-1], rest[len(ids) :]
 
     async def _author(self) -> str:
@@ -207,8 +207,8 @@ class PageBlocks:
     async def _delete(self, block_id: str) -> None:
         try:
             await self._caller.repeat(lambda: self._client.blocks.delete(block_id))  # pyright: ignore[reportReturnType]
-        except Refused as refused:
-            if not refused.gone:
+        except RequestRejected as rejected:
+            if not rejected.gone:
                 raise
 
 
@@ -217,24 +217,26 @@ def _committed(body: dict[str, Any]) -> dict[str, Any] | None:
     return {"count": len(ids)} if ids else None
 
 
-def _held(present: Sequence[Mapping[str, Any]], blocks: Sequence[Block]) -> int:
-    """How many of ``blocks`` a page holds from the first on; what people put between them does not count."""
-    marks, meant = [mark(block) for block in present], [mark(block) for block in blocks]
-    matching = SequenceMatcher(None, marks, meant, autojunk=False).get_matching_blocks()
+def _count_written(present: Sequence[Mapping[str, Any]], blocks: Sequence[Block]) -> int:
+    """The number of leading ``blocks`` that are on a page; blocks that users inserted between them are ignored."""
+    marks, wanted_marks = [mark(block) for block in present], [mark(block) for block in blocks]
+    matching = SequenceMatcher(None, marks, wanted_marks, autojunk=False).get_matching_blocks()
     return max((match.b + match.size for match in matching if match.size), default=0)
 
 
-def _new_behind(
-    present: Sequence[Mapping[str, Any]], part: Sequence[Block], after: str | None, known: set[str]
+def _new_ids_after(
+    present: Sequence[Mapping[str, Any]], part: Sequence[Block], after: str | None, known_ids: set[str]
 ) -> list[str]:
-    """The ids of those of ``part`` that now stand behind ``after`` and did not before."""
+    """The ids of the blocks of ``part`` that follow ``after`` now and are new."""
     ids = [str(block["id"]) for block in present]
     start = (
-        ids.index(after) + 1 if after in ids else next((n for n, one in enumerate(ids) if one not in known), len(ids))
+        ids.index(after) + 1
+        if after in ids
+        else next((n for n, one in enumerate(ids) if one not in known_ids), len(ids))
     )
     new: list[str] = []
     for block, wanted in zip(present[start:], part, strict=False):
-        if str(block["id"]) in known or mark(block) != mark(wanted):
+        if str(block["id"]) in known_ids or mark(block) != mark(wanted):
             break
         new.append(str(block["id"]))
     return new

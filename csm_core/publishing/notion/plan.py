@@ -1,4 +1,4 @@
-"""What has to be written: the day's items against the ledger and what is in Notion. Reads only."""
+"""Plans publishing: compares the target pages of a day with the ledger and with the pages in Notion. Read-only."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from csm_core.publishing.notion.target_pages import TargetPage, account_of, is_c
 from csm_core.warehouse.day_status import require_counted
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
-# How long a review that could not be published is tried again by the runs of later days.
+# How many days later runs retry a review that could not be published.
 LEFT_OVER_DAYS = 31
-# From so many accounts on, one read of the whole database is cheaper than to ask for each.
+# With more accounts than this, one read of the whole database is cheaper than one query per account.
 MANY_LOOK_UPS = 20
 
 
 @dataclass(frozen=True)
 class Step:
-    """One page to write: the target page, what to do, and the page as the ledger knows it."""
+    """One page to write: the action, the target page, and the page in the ledger."""
 
     action: str
     target: TargetPage
@@ -39,13 +39,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing ``day`` would do.
+    """The changes that publishing ``day`` would make.
 
-    ``orphans`` are pages in Notion that the marts do not have (any more): nothing is done to them. ``trashed`` are
-    those that a person moved to the trash. ``changed_ids`` are known pages whose account_id a person emptied or
-    changed: they are updated as the pages of the accounts that they were written for. ``troubles`` is what cannot be
-    written (kind, key, why), ``drift`` what is wrong with the databases; ``statuses`` is what technical account
-    managers chose on account pages.
+    ``orphans`` are pages in Notion without a row in the marts; they are not changed. ``trashed`` are pages that a user
+    moved to the trash. ``changed_ids`` are known pages on which a user emptied or changed ``account_id``; they are
+    updated for the accounts that they were created for. ``problems`` are pages that cannot be written (kind, key,
+    reason), ``drift`` lists problems of the databases, and ``statuses`` are the statuses that technical account
+    managers selected on account pages.
     """
 
     day: date
@@ -55,13 +55,13 @@ class Plan:
     orphans: Sequence[str] = ()
     trashed: Sequence[str] = ()
     changed_ids: Sequence[str] = ()
-    troubles: Sequence[tuple[str, str, str]] = ()
+    problems: Sequence[tuple[str, str, str]] = ()
     drift: Sequence[str] = ()
     removed_characters: int = 0
     statuses: Sequence[Status] = ()
 
     def count(self, action: str, kind: str | None = None) -> int:
-        """Steps of an action, of one kind or of all."""
+        """The number of steps with an action, of one kind or of all kinds."""
         return sum(1 for step in self.steps if step.action == action and kind in (None, step.target.kind))
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Plan:
             "orphans": list(self.orphans),
             "trashed": list(self.trashed),
             "changed_account_ids": list(self.changed_ids),
-            "cannot_be_written": [{"kind": kind, "key": key, "reason": said} for kind, key, said in self.troubles],
+            "cannot_be_written": [{"kind": kind, "key": key, "reason": reason} for kind, key, reason in self.problems],
             "drift": list(self.drift),
             "removed_characters": self.removed_characters,
         }
@@ -95,15 +95,15 @@ async def make_plan(
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
-    Of databases that were read before, only what was edited since is read. Reviews are those of the days from
-    ``reviews_since`` to ``reviews_until`` (by default ``day`` alone), and of the last days before what a run was cut
-    short at. Raises InputError for a held or unfinished day, ConfigError for a database that is not set, NotionError
-    for one that cannot be read.
+    If a database was read before, only pages edited since then are read. Reviews of the days from ``reviews_since`` to
+    ``reviews_until`` (default: ``day`` only) are planned, and reviews of the days before that an interrupted run did
+    not publish. Raises InputError for a held or unfinished day, ConfigError for a database without an id, NotionError
+    for a database that cannot be read.
     """
     require_counted(connection, day)
-    items = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
+    targets = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
-        items[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
+        targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
     builder = _Builder(ledger, create_missing_accounts)
     statuses: Sequence[Status] = ()
     for kind in kinds:
@@ -113,9 +113,9 @@ async def make_plan(
         builder.changed_ids += changed
         if kind == HEALTH:
             statuses = statuses_of(remote)
-            builder.add_accounts(items[kind], ledger.pages(kind), remote)
+            builder.add_accounts(targets[kind], ledger.pages(kind), remote)
         else:
-            builder.add_pages(kind, items[kind], _adopt(ledger, kind, remote))
+            builder.add_pages(kind, targets[kind], _adopt(ledger, kind, remote))
     return Plan(
         day=day,
         kinds=tuple(kinds),
@@ -124,28 +124,28 @@ async def make_plan(
         orphans=tuple(builder.orphans),
         trashed=tuple(builder.trashed),
         changed_ids=tuple(builder.changed_ids),
-        troubles=tuple(builder.troubles),
+        problems=tuple(builder.problems),
         removed_characters=sum(step.target.removed for step in builder.steps),
         statuses=statuses,
     )
 
 
 def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date) -> list[TargetPage]:
-    """The reviews of some days, then those left over from days before; of a page that several days name the latest."""
-    left_over = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
+    """The reviews of some days and the unpublished reviews of earlier days; the latest review of each page."""
+    unpublished = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
     due = qbr.review_days(connection, first, last)
-    found: list[TargetPage] = []
+    reviews: list[TargetPage] = []
     seen: set[str] = set()
-    for day in sorted({*due, *left_over}, reverse=True):
-        wanted = None if day in due else left_over[day]
-        items = [
-            item
-            for item in day_pages.load(connection, day, [QBR])[QBR]
-            if item.key not in seen and (wanted is None or item.key in wanted)
+    for day in sorted({*due, *unpublished}, reverse=True):
+        wanted = None if day in due else unpublished[day]
+        targets = [
+            target
+            for target in day_pages.load(connection, day, [QBR])[QBR]
+            if target.key not in seen and (wanted is None or target.key in wanted)
         ]
-        found += items
-        seen.update(item.key for item in items)
-    return found
+        reviews += targets
+        seen.update(target.key for target in targets)
+    return reviews
 
 
 class _Builder:
@@ -157,87 +157,89 @@ class _Builder:
         self.orphans: list[str] = []
         self.trashed: list[str] = []
         self.changed_ids: list[str] = []
-        self.troubles: list[tuple[str, str, str]] = []
+        self.problems: list[tuple[str, str, str]] = []
 
     def add_accounts(
-        self, items: Sequence[TargetPage], known: Mapping[str, Page], remote: Sequence[Mapping[str, Any]]
+        self, targets: Sequence[TargetPage], known: Mapping[str, Page], remote: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Health updates; ``remote`` is every account page that there is."""
+        """Add the health updates; ``remote`` are all account pages in Notion."""
         self.skipped[HEALTH] = 0
         present: dict[str, list[Mapping[str, Any]]] = {}
         for facts in remote:
             present.setdefault(key_of_facts(HEALTH, facts), []).append(facts)
-        wanted = {item.key for item in items}
+        wanted = {target.key for target in targets}
         self.orphans += sorted(f"account {account_of(key)}" for key in present if account_of(key) and key not in wanted)
         adopted: list[Page] = []
-        uncertain = self._ledger.cut_short(HEALTH)
-        for item in self._once(items):
-            found, page = present.get(item.key, []), known.get(item.key)
-            if len(found) > 1:
-                ids = ", ".join(str(facts["id"]) for facts in found)
-                self.troubles.append((item.kind, item.key, f"the account has {len(found)} pages, keep one: {ids}"))
-            elif found:
-                self._existing_account(item, None if item.key in uncertain else page, found[0], adopted)
+        uncertain = self._ledger.interrupted(HEALTH)
+        for target in self._once(targets):
+            pages, page = present.get(target.key, []), known.get(target.key)
+            if len(pages) > 1:
+                ids = ", ".join(str(facts["id"]) for facts in pages)
+                self.problems.append(
+                    (target.kind, target.key, f"the account has {len(pages)} pages; keep one of them: {ids}")
+                )
+            elif pages:
+                self._existing_account(target, None if target.key in uncertain else page, pages[0], adopted)
             elif page:
-                # The read was complete, so a page that we know and that is not in it was trashed or taken away.
-                self.trashed.append(item.label)
+                # The read was complete, so a known page that is missing was trashed, or is no longer shared.
+                self.trashed.append(target.label)
             elif self._create_missing:
-                self.steps.append(Step(CREATE, item))
+                self.steps.append(Step(CREATE, target))
             else:
-                self.troubles.append((item.kind, item.key, "the account has no page in Notion"))
+                self.problems.append((target.kind, target.key, "the account has no page in Notion"))
         self._ledger.store(ACCOUNTS, adopted)
 
     def _existing_account(
-        self, item: TargetPage, page: Page | None, facts: Mapping[str, Any], adopted: list[Page]
+        self, target: TargetPage, page: Page | None, facts: Mapping[str, Any], adopted: list[Page]
     ) -> None:
         known = page is not None and page.page_id == facts["id"] and page.state != TRASHED
         if page and known and is_current_hash(page.content_hash):
-            same = page.content_hash == item.content_hash
+            same = page.content_hash == target.content_hash
         else:
             same = (facts[names.CSM_HEALTH_SCORE], facts[names.CSM_HEALTH_RAG]) == (
-                item.facts["score"],
-                item.facts["rag"],
+                target.facts["score"],
+                target.facts["rag"],
             )
             if same:
-                adopted.append(_page(item, facts))
+                adopted.append(_page(target, facts))
         if same:
-            self.skipped[item.kind] += 1
+            self.skipped[target.kind] += 1
         else:
-            self.steps.append(Step(UPDATE, item, _page(item, facts)))
+            self.steps.append(Step(UPDATE, target, _page(target, facts)))
 
-    def add_pages(self, kind: str, items: Sequence[TargetPage], known: Mapping[str, Page]) -> None:
-        """Health records, reviews or opportunities; ``known`` is all that the ledger has, with what was just read."""
+    def add_pages(self, kind: str, targets: Sequence[TargetPage], known: Mapping[str, Page]) -> None:
+        """Add health records, reviews or opportunities; ``known`` are the pages of the ledger and the current read."""
         self.skipped[kind] = 0
         latest = _latest_records(known) if kind == RECORD else {}
-        uncertain = self._ledger.cut_short(kind)
-        for item in self._once(items):
-            page = known.get(item.key)
-            if page and item.key in uncertain and page.state == WRITTEN:
+        uncertain = self._ledger.interrupted(kind)
+        for target in self._once(targets):
+            page = known.get(target.key)
+            if page and target.key in uncertain and page.state == WRITTEN:
                 page = replace(page, state=PARTIAL, marks=None)
             if page and page.state == TRASHED:
-                self.trashed.append(item.label)
+                self.trashed.append(target.label)
             elif page is None:
-                if kind == RECORD and not _is_news(item, latest.get(account_of(item.key))):
+                if kind == RECORD and not _is_change(target, latest.get(account_of(target.key))):
                     self.skipped[kind] += 1
                 else:
-                    self.steps.append(Step(CREATE, item))
-            elif page.content_hash == item.content_hash and page.state == WRITTEN:
+                    self.steps.append(Step(CREATE, target))
+            elif page.content_hash == target.content_hash and page.state == WRITTEN:
                 self.skipped[kind] += 1
             else:
-                self.steps.append(Step(UPDATE, item, page))
+                self.steps.append(Step(UPDATE, target, page))
         if kind == EXPANSION:
-            open_now = {item.key for item in items}
+            open_now = {target.key for target in targets}
             self.orphans += sorted(
                 "opportunity " + " ".join(part for part in json.loads(key) if part)
                 for key, page in known.items()
                 if key not in open_now and page.state != TRASHED
             )
 
-    def _once(self, items: Sequence[TargetPage]) -> list[TargetPage]:
+    def _once(self, targets: Sequence[TargetPage]) -> list[TargetPage]:
         first: dict[str, TargetPage] = {}
-        for item in items:
-            if first.setdefault(item.key, item) is not item:
-                self.troubles.append((item.kind, item.key, "two rows of the marts are about this page"))
+        for target in targets:
+            if first.setdefault(target.key, target) is not target:
+                self.problems.append((target.kind, target.key, "several rows of the marts have the key of this page"))
         return list(first.values())
 
 
@@ -251,16 +253,16 @@ async def _resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec
 
 
 async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
-    """Every account page; of the other databases what is not in the ledger yet.
+    """All account pages; for the other databases, the pages that are not yet in the ledger.
 
-    That is what was edited since they were last read, and pages that a run which was cut short may have created.
+    Those are pages edited since the last read, and pages that an interrupted run may have created.
     """
     spec = SPECS[kind]
     if kind == HEALTH:
-        found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
-        # A plan alone may be all that this process does; what its reading learned is kept for the next.
+        pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
+        # Stored here because this process may only plan.
         ledger.remember_windows(spec, adapter.reader.windows(spec))
-        return found
+        return pages_found
     until = ledger.read_until(spec)
     unresolved = ledger.unresolved(kind)
     accounts = sorted({account_of(key) for key in unresolved})
@@ -268,39 +270,39 @@ async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[di
         return [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
     after = until.replace(tzinfo=UTC).isoformat(timespec="seconds")
     edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": after}}
-    found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec, edited)]
+    pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec, edited)]
     for account_id in accounts:
         pages = [page_facts(spec, page) for page in await adapter.reader.find(spec, account_id)]
-        found += [facts for facts in pages if key_of_facts(kind, facts) in unresolved]
-    return found
+        pages_found += [facts for facts in pages if key_of_facts(kind, facts) in unresolved]
+    return pages_found
 
 
 def _adopt(ledger: Ledger, kind: str, remote: Sequence[Mapping[str, Any]]) -> dict[str, Page]:
-    """The ledger's pages of a kind, with those found in Notion that it did not have: a lost ledger, a run cut short.
+    """The ledger's pages of a kind, and pages in Notion that the ledger lacks (lost ledger, interrupted run).
 
-    Such a page may be half written, or from another time, so it is adopted as partial and put right when it is due. A
-    page that was thrown away and is back is one of them.
+    Such a page may be incomplete or outdated, so it is adopted as partial and updated when it is due. This includes
+    pages that a user restored from the trash.
     """
     known = ledger.pages(kind)
-    fresh: dict[str, Page] = {}
+    adopted: dict[str, Page] = {}
     for facts in remote:
         key = key_of_facts(kind, facts)
         page = known.get(key)
         back = page is not None and page.state == TRASHED and page.page_id == facts["id"]
-        if account_of(key) and key not in fresh and (page is None or back):
+        if account_of(key) and key not in adopted and (page is None or back):
             marks = page.marks if page else None
-            fresh[key] = Page(kind, key, facts["id"], "", PARTIAL, marks, _record_facts(facts), facts["url"] or "")
-    ledger.store(SPECS[kind], list(fresh.values()))
-    return {**known, **fresh}
+            adopted[key] = Page(kind, key, facts["id"], "", PARTIAL, marks, _record_facts(facts), facts["url"] or "")
+    ledger.store(SPECS[kind], list(adopted.values()))
+    return {**known, **adopted}
 
 
 def _with_written_ids(
     kind: str, remote: Sequence[Mapping[str, Any]], known: Mapping[str, Page]
 ) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The pages with the account ids that they were written with, and what people made of those, a line each.
+    """The pages with their original account ids, and a line for each account id that a user changed.
 
-    The ledger knows a page by the page's own id. Where another page now has the account's id, as after two ids were
-    exchanged, what Notion says counts.
+    The ledger identifies a page by its page id. If another page now has the account id, for example because a user
+    swapped two ids, the value in Notion is used.
     """
     written = {page.page_id: key for key, page in known.items()}
     present = {key_of_facts(kind, facts) for facts in remote}
@@ -313,9 +315,9 @@ def _with_written_ids(
             pages.append(facts)
             continue
         pages.append({**facts, names.ACCOUNT_ID: expected})
-        found = f"is {account_id!r}" if account_id else "is empty"
+        current = f"is {account_id!r}" if account_id else "is empty"
         where = f" ({facts['url']})" if facts["url"] else ""
-        changed.append(f"{facts['name'] or expected}{where}: account_id {found}, expected {expected!r}")
+        changed.append(f"{facts['name'] or expected}{where}: account_id {current}, expected {expected!r}")
     return pages, changed
 
 
@@ -324,27 +326,29 @@ def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts[name] for name in wanted if name in facts}
 
 
-def _page(item: TargetPage, facts: Mapping[str, Any]) -> Page:
-    return Page(item.kind, item.key, facts["id"], item.content_hash, WRITTEN, None, item.facts, facts["url"] or "")
+def _page(target: TargetPage, facts: Mapping[str, Any]) -> Page:
+    return Page(
+        target.kind, target.key, facts["id"], target.content_hash, WRITTEN, None, target.facts, facts["url"] or ""
+    )
 
 
 def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
     latest: dict[str, dict[str, Any]] = {}
     for key, page in known.items():
         account_id = account_of(key)
-        held = latest.get(account_id)
-        if held is None or page.facts.get(names.AS_OF_DATE, "") > held.get(names.AS_OF_DATE, ""):
+        previous = latest.get(account_id)
+        if previous is None or page.facts.get(names.AS_OF_DATE, "") > previous.get(names.AS_OF_DATE, ""):
             latest[account_id] = page.facts
     return latest
 
 
-def _is_news(item: TargetPage, latest: dict[str, Any] | None) -> bool:
-    """A health record is written when RAG or risk changed since the last one before that day, or there is none."""
+def _is_change(target: TargetPage, latest: dict[str, Any] | None) -> bool:
+    """Whether a health record is due: RAG or churn risk differ from the previous record, or there is none."""
     if latest is None:
         return True
-    if latest.get(names.AS_OF_DATE, "") > item.facts["as_of_date"]:
+    if latest.get(names.AS_OF_DATE, "") > target.facts["as_of_date"]:
         return False
     return (latest.get(names.RAG), latest.get(names.CHURN_RISK_LEVEL)) != (
-        item.facts["rag"],
-        item.facts["churn_risk_level"],
+        target.facts["rag"],
+        target.facts["churn_risk_level"],
     )

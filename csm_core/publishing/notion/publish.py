@@ -1,4 +1,4 @@
-"""The way in to publishing for assets and the command line: opens the workspace, plans, applies, reports."""
+"""The entry point of publishing for assets and the command line: opens the workspace, plans, applies and reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from csm_core.publishing.notion.databases import HEALTH, KINDS, SPECS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.plan import Plan, make_plan
-from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RequestBudget, shared_budget
+from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import doctor
@@ -36,7 +36,7 @@ def _now() -> datetime:
 
 
 def sandbox_file(config: Config) -> Path:
-    """Where the sandbox of a configuration keeps its pages: beside the warehouse."""
+    """The file with the sandbox pages of a configuration, in the folder of the warehouse."""
     return config.warehouse.parent / SANDBOX_FILE
 
 
@@ -48,7 +48,7 @@ def plan_day(
     kinds: Sequence[str] = KINDS,
     environment: Mapping[str, str] | None = None,
 ) -> Plan:
-    """What publishing a day (the newest complete one by default) would do; no page is written."""
+    """The plan for publishing a day (default: the newest complete day). Writes no page."""
     return asyncio.run(_plan(connection, config, day, kinds, environment))
 
 
@@ -65,11 +65,11 @@ def publish_day(
     reviews_until: date | None = None,
     clock: Clock = _now,
 ) -> Report:
-    """Plan and apply a day. Failed records are in the report; raises only for what stops all of them.
+    """Plan and apply a day. The report lists failed pages; only an error that affects all pages raises an exception.
 
-    Business reviews are those of all days from ``reviews_since`` to ``reviews_until``, where they are given. What
-    technical account managers chose on account pages is kept as assessments, dated by ``clock``. Raises InputError for
-    a held or unfinished day.
+    If ``reviews_since`` and ``reviews_until`` are set, the business reviews of all days between them are published.
+    The statuses that technical account managers selected on account pages are recorded as assessments, with the time
+    of ``clock``. Raises InputError for a held or unfinished day.
     """
     reviews = (reviews_since, reviews_until)
     return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
@@ -104,7 +104,7 @@ async def _publish(
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger)
         plan = await _make(connection, config, adapter, ledger, day, kinds, *reviews)
-        # Before anything is written: what was read is not lost when writing is cut short.
+        # Recorded before any page is written, so that an interruption does not lose the statuses.
         window = config.signals.tam_window_days
         read_back = (
             assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in kinds else None
@@ -148,22 +148,22 @@ async def _make(
 
 
 def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | None = None) -> NotionCSMAdapter:
-    """An adapter with the settings' ids, and the request budget that all publishing of this process spends from.
+    """An adapter with the ids of the settings and the rate limiter that this process shares.
 
-    What other processes spent in the last minute is known from the runs in the ledger.
+    The ledger supplies the number of requests that other processes sent in the last minute.
     """
     if settings.is_sandbox:
-        budget = RequestBudget(settings.requests_per_minute)
+        limiter = RateLimiter(settings.requests_per_minute)
     else:
         owner = hash(settings.token.get_secret_value())
-        budget, made = shared_budget(settings.base_url, owner, settings.requests_per_minute)
-        if made and ledger is not None:
-            budget.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
+        limiter, is_new = shared_limiter(settings.base_url, owner, settings.requests_per_minute)
+        if is_new and ledger is not None:
+            limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return NotionCSMAdapter(
         client,
         database_ids=settings.database_ids,
         data_source_ids=settings.data_source_ids,
-        caller=Caller(budget),
+        caller=Caller(limiter),
     )
 
 

@@ -1,4 +1,4 @@
-"""The blocks of a health record, a business review and an expansion opportunity: the same input, the same blocks."""
+"""Renders health records, business reviews and expansion opportunities as blocks. Deterministic."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, S
 
 RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
-# From so many points on, what a signal lacks is worth a word.
+# The minimum loss of a signal to be mentioned in the text.
 LOST_POINTS = 1.0
 RISK_TEXT = {
-    "both": "the renewal is near and usage is fading",
-    "contract_proximity": "the renewal is near",
-    "behavioral": "usage is fading",
+    "both": "the renewal is due soon and usage is declining",
+    "contract_proximity": "the renewal is due soon",
+    "behavioral": "usage is declining",
 }
 
 
 def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
-    """Heading, a callout in the RAG's colour, score, churn risk and where most points are lost as a paragraph, every
-    signal against its weight.
+    """A heading, a callout in the RAG colour, a paragraph with score, churn risk and largest losses, and the points of
+    each signal.
     """
     rag = health_score.rag
-    alert = "  Somebody should look at this account." if health_score.should_alert else ""
+    alert = "  Needs attention." if health_score.should_alert else ""
     churn = f"Churn risk is {health_score.churn_risk_level}"
     if health_score.churn_triggered_by:
         churn += f": {RISK_TEXT[health_score.churn_triggered_by]}"
     capped = (
-        f" The points add up to {health_score.raw_score:.1f}; the technical account manager's assessment lowers it."
+        f" The points add up to {health_score.raw_score:.1f}; "
+        "the technical account manager's assessment caps the score."
         if health_score.score != health_score.raw_score
         else ""
     )
@@ -47,33 +48,33 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
     )
     blocks += text_blocks("heading_3", "Points by signal")
     for signal in RUBRIC:
-        given = health_score.signal_breakdown[signal.name]
-        blocks += _item(_words(signal.name), f"{round(given, 1):g} of {signal.weight}")
+        points = health_score.signal_breakdown[signal.name]
+        blocks += _item(_words(signal.name), f"{round(points, 1):g} of {signal.weight}")
     return blocks
 
 
 def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
-    """Four sections, each a narrative and then a list of its metrics or items, or a plain sentence for none."""
+    """Four sections, each with a narrative and a list of metrics or items, or a sentence if there are none."""
     blocks = text_blocks("heading_1", "Account Health Summary")
-    blocks += text_blocks("paragraph", qbr.health_summary or "Nothing is known of the account's health in this period.")
+    blocks += text_blocks("paragraph", qbr.health_summary or "No health data for this period.")
     if qbr.health_rag:
         blocks += _item("Health at the end of the period", f"{RAG_EMOJI[qbr.health_rag]} {qbr.health_rag}")
     blocks += text_blocks("heading_2", "ROI & Business Impact")
     blocks += _section(
-        "What the account used in this period, against the period before.",
+        "Usage and support in this period, compared with the previous period.",
         [(name, _shown(value)) for name, value in qbr.roi_metrics.items()],
-        "No figures are known for this period.",
+        "No usage or support data for this period.",
     )
     blocks += text_blocks("heading_2", "Feature Adoption Scorecard")
     scorecard = [(feature, _detail(value)) for feature, value in qbr.feature_adoption_scorecard.items()]
     blocks += _section(
-        "The features of the plan: what the account used, and how many of the customers who have them use them.",
+        "Features included in the plan: usage by this account, and the share of entitled customers that use them.",
         scorecard,
-        "No features are known for this account.",
+        "No features are listed for this account's plan.",
     )
     blocks += text_blocks("heading_2", "Expansion & Next Steps")
     blocks += _section(
-        "What to talk about next, the most promising first.",
+        "Recommended next steps, most promising first.",
         [(None, step) for step in qbr.expansion_next_steps],
         "No next steps suggested.",
     )
@@ -81,7 +82,7 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
 
 
 def render_expansion_blocks(opportunity: ExpansionOpportunity, *, currency: str | None = None) -> list[Block]:
-    """Type and confidence, evidence, ARR impact (in ``currency``, where it is known), talk track."""
+    """Type and confidence, evidence, ARR impact (in ``currency``, if known) and talk track."""
     subject = f": {opportunity.subject}" if opportunity.subject else ""
     impact = opportunity.estimated_arr_impact
     blocks = text_blocks(
@@ -95,7 +96,7 @@ def render_expansion_blocks(opportunity: ExpansionOpportunity, *, currency: str 
     blocks += text_blocks("paragraph", opportunity.evidence)
     blocks += text_blocks("heading_2", "Estimated ARR impact")
     amount = f"{impact:,.0f} {currency or ''}".strip() if impact is not None else ""
-    blocks += text_blocks("paragraph", f"{amount} per year" if amount else "It cannot be estimated.")
+    blocks += text_blocks("paragraph", f"{amount} per year" if amount else "No estimate available.")
     blocks += text_blocks("heading_2", "Talk track")
     blocks += text_blocks("paragraph", opportunity.recommended_talk_track)
     return blocks
@@ -115,14 +116,14 @@ def _item(label: str | None, words: str) -> list[Block]:
 
 
 def _lost(health_score: CSMHealthScore) -> str:
-    """Where most points are lost, up to three signals; nothing where hardly any are."""
+    """The signals with the largest losses, up to three; empty if all losses are small."""
     missing = {signal.name: signal.weight - health_score.signal_breakdown[signal.name] for signal in RUBRIC}
-    most = sorted((name for name in missing if missing[name] >= LOST_POINTS), key=lambda name: -missing[name])[:3]
-    if not most:
+    largest = sorted((name for name in missing if missing[name] >= LOST_POINTS), key=lambda name: -missing[name])[:3]
+    if not largest:
         return ""
-    parts = [f"{LABELS[name]} ({missing[name]:.3g})" for name in most]
+    parts = [f"{LABELS[name]} ({missing[name]:.3g})" for name in largest]
     listed = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
-    return f" Most points are lost on {listed}."
+    return f" Largest point losses: {listed}."
 
 
 def _detail(value: float | Mapping[str, Scalar]) -> str:

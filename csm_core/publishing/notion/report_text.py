@@ -1,4 +1,4 @@
-"""Plan and report of publishing as text for a person."""
+"""Formats the plan and the report of publishing as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business rev
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """What a plan would do, a line each."""
+    """The lines that describe a plan."""
     lines = [f"Plan for {plan.day}"]
     lines += [
         f"  {TITLES[kind]:<18} create {plan.count(CREATE, kind):>6,}   update {plan.count(UPDATE, kind):>6,}   "
@@ -31,14 +31,14 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"  control characters removed: {plan.removed_characters:,}")
     lines += [
         f"  cannot be written: {kind} {printable(key, 200)}: {printable(reason, 400)}"
-        for kind, key, reason in plan.troubles
+        for kind, key, reason in plan.problems
     ]
     lines += [f"  database: {printable(finding, 400)}" for finding in plan.drift]
     return lines
 
 
 def report_lines(report: Report) -> list[str]:
-    """How a publication ended, a line each."""
+    """The lines that describe the result of publishing."""
     lines = [
         f"{'Notion' if number == 0 else '':<10} {TITLES[kind]:<18} created {report.created.get(kind, 0):>6,}   "
         f"updated {report.updated.get(kind, 0):>6,}   skipped {report.skipped.get(kind, 0):>6,}"
@@ -61,12 +61,12 @@ def report_lines(report: Report) -> list[str]:
 
 
 def _changed_id_lines(changed: Sequence[str], indent: str, shown: int = 5) -> list[str]:
-    """Pages whose account_id people emptied or changed, a line each, with what to do."""
+    """The pages on which users emptied or changed account_id, and what to do."""
     if not changed:
         return []
     more = [f"{indent}  … ({len(changed):,} in all)"] if len(changed) > shown else []
     return [
-        f"{indent}account_id was emptied or changed in Notion; the page is updated anyway; correct its account_id:",
+        f"{indent}account_id was emptied or changed in Notion. The page is still updated. Correct its account_id:",
         *(f"{indent}  {printable(line, 300)}" for line in changed[:shown]),
         *more,
     ]
@@ -76,20 +76,20 @@ def _pages(count: int, one: str, many: str) -> str:
     return counted(count, f"page {one}", f"pages {many}")
 
 
-def _read_lines(found: ReadBack | None) -> list[str]:
-    if found is None:
+def _read_lines(read_back: ReadBack | None) -> list[str]:
+    if read_back is None:
         return []
     by = "by technical account managers"
-    lines = [f"{counted(found.new, 'new assessment')} {by} read"] if found.new else []
-    if found.confirmed:
-        confirmed = counted(found.confirmed, "assessment")
+    lines = [f"{counted(read_back.new, 'new assessment')} {by} read"] if read_back.new else []
+    if read_back.confirmed:
+        confirmed = counted(read_back.confirmed, "assessment")
         lines.append(f"{confirmed} {by} confirmed: the Health Status is still selected")
     lines += [
         f"Health Status {printable(status)!r} on {counted(pages, 'page')} is not GREEN, AMBER or RED; ignored"
-        for status, pages in found.unknown.items()
+        for status, pages in read_back.unknown.items()
     ]
-    if found.unplaced:
-        pages = counted(found.unplaced, "page")
+    if read_back.unplaced:
+        pages = counted(read_back.unplaced, "page")
         lines.append(f"Health Status on {pages} ignored: the account is unknown, or has several pages")
     return lines
 

@@ -1,8 +1,8 @@
-"""What is retried, how often, and what is final: the one retry policy for Notion.
+"""The retry policy for requests to Notion.
 
-429 and 529 wait as the answer says and use up no attempt. 409 and passing faults of reads and of property updates are
-tried three times. The same on a create or an append means that the write may have happened: the caller looks before it
-writes again. Anything else is final at once.
+429 and 529 wait for the time that the answer states and do not count as an attempt. 409 and transient errors of reads
+and of property updates are tried three times. After the same errors of a create or an append, the write may have
+happened, so the caller checks before it writes again. All other errors are final.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from notion_client.errors import HTTPResponseError, RequestTimeoutError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from csm_core.errors import NotionError
-from csm_core.publishing.notion.rate_limiter import RequestBudget, Sleep
+from csm_core.publishing.notion.rate_limiter import RateLimiter, Sleep
 
 ATTEMPTS = 3
 DEFAULT_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 3600.0
-# A 429 that no waiting mends: an administrator has to.
+# A 429 that waiting does not fix: an administrator has to unblock the integration.
 BLOCKED = "public_api_request_blocked"
 
 Answer = TypeVar("Answer")
 
 
-class Passing(Exception):  # noqa: N818 - not an error that leaves this module
-    """A fault that may be gone the next time; the request that met it may have been carried out all the same."""
+class TransientError(Exception):
+    """An error that a retry may resolve; Notion may have carried out the request."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(describe(cause))
         self.cause = cause
 
 
-class Refused(NotionError):  # noqa: N818 - named for what Notion did
-    """Notion's final no to one request: its status, code and message."""
+class RequestRejected(NotionError):  # noqa: N818 - named for what Notion did
+    """A request that Notion rejected, with its status, code and message. A retry does not help."""
 
     def __init__(self, message: str, status: int = 0, code: str = "") -> None:
         super().__init__(message)
@@ -48,96 +48,97 @@ class Refused(NotionError):  # noqa: N818 - named for what Notion did
 
     @property
     def gone(self) -> bool:
-        """Whether the page is in the trash or is not there (any more)."""
+        """Whether the page is in the trash or does not exist."""
         return self.status == 404 or (self.status == 400 and "archived" in str(self).lower())
 
 
 class Caller:
-    """Sends requests within the budget and by the retry policy."""
+    """Sends requests with the rate limit and the retry policy."""
 
-    def __init__(self, budget: RequestBudget, *, sleep: Sleep = asyncio.sleep) -> None:
-        self.budget = budget
+    def __init__(self, limiter: RateLimiter, *, sleep: Sleep = asyncio.sleep) -> None:
+        self.limiter = limiter
         self._sleep = sleep
         self.sent = 0
 
     async def repeat(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
-        """A read, or an update: sending it twice does no harm. Raises NotionError, Refused if Notion said no."""
+        """Send an idempotent request: a read or an update. Raises NotionError, or RequestRejected if it is rejected."""
         return await self._attempts(lambda: self._send(request))
 
     async def write_once(
         self,
         request: Callable[[], Awaitable[Answer]],
-        look: Callable[[], Awaitable[Answer | None]],
+        find_written: Callable[[], Awaitable[Answer | None]],
         committed: Callable[[dict[str, Any]], Answer | None],
     ) -> Answer:
-        """A create or an append: never sent again before it is known that it did not happen.
+        """Send a create or an append. It is sent again only after a check that Notion did not carry it out.
 
-        After a fault ``committed`` reads in the answer what was written; where it does not say, ``look`` looks,
-        by retries of its own, and gives what it found, None for nothing. Raises as ``repeat`` does.
+        After an error, ``committed`` reads from the answer what was written. If the answer does not state it,
+        ``find_written`` searches for the result, with its own retries, and returns None if there is none. Raises the
+        same errors as ``repeat``.
         """
         uncertain = False
 
         async def once() -> Answer:
             nonlocal uncertain
             if uncertain:
-                found = await look()
-                if found is not None:
-                    return found
+                written_before = await find_written()
+                if written_before is not None:
+                    return written_before
             try:
                 return await self._send(request)
-            except Passing as fault:
-                said = committed(body_of(fault.cause))
-                if said is not None:
-                    return said
+            except TransientError as error:
+                written = committed(body_of(error.cause))
+                if written is not None:
+                    return written
                 uncertain = True
                 raise
 
         try:
             return await self._attempts(once)
         except NotionError:
-            # The last attempt may have been carried out as well; only a look tells.
-            found = await look() if uncertain else None
-            if found is None:
+            # Notion may have carried out the last attempt as well.
+            written_before = await find_written() if uncertain else None
+            if written_before is None:
                 raise
-            return found
+            return written_before
 
     async def _attempts(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             async for one in AsyncRetrying(
                 stop=stop_after_attempt(ATTEMPTS),
                 wait=wait_exponential(multiplier=1, min=1, max=10),
-                retry=retry_if_exception_type(Passing),
+                retry=retry_if_exception_type(TransientError),
                 sleep=self._sleep,
                 reraise=True,
             ):
                 with one:
                     return await attempt()
-        except Passing as fault:
-            message = f"Notion did not answer as it should in {ATTEMPTS} attempts: {fault}"
-            raise NotionError(message) from fault.cause
+        except TransientError as error:
+            message = f"Notion did not return a valid answer in {ATTEMPTS} attempts: {error}"
+            raise NotionError(message) from error.cause
         raise AssertionError(ATTEMPTS)  # the loop above returns or raises
 
     async def _send(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
         while True:
-            await self.budget.acquire()
+            await self.limiter.acquire()
             self.sent += 1
             try:
                 answer = await request()
             except (HTTPResponseError, RequestTimeoutError, httpx.HTTPError, ValueError) as error:
-                wait = _told_to_wait(error)
+                wait = _requested_wait(error)
                 if wait is None:
-                    raise _judged(error) from error
-                self.budget.pause(wait)
+                    raise _classified(error) from error
+                self.limiter.pause(wait)
                 continue
             finally:
-                self.budget.release()
+                self.limiter.release()
             if not isinstance(answer, dict):
-                raise Passing(ValueError("the answer is no JSON object"))
+                raise TransientError(ValueError("the answer is not a JSON object"))
             return answer
 
 
 def describe(error: Exception) -> str:
-    """What went wrong in a line, with Notion's own message; never a header, so never the token."""
+    """An error in one line, with Notion's message. Headers are not included, so the token is never shown."""
     if isinstance(error, HTTPResponseError):
         code = getattr(error.code, "value", error.code)
         return f"{error.status} {code}: {error}"
@@ -145,7 +146,7 @@ def describe(error: Exception) -> str:
 
 
 def body_of(error: Exception) -> dict[str, Any]:
-    """The JSON object of an error's body, its additional data on the same level; empty for anything else."""
+    """The JSON object in an error's body, merged with its additional data; empty if there is none."""
     if not isinstance(error, HTTPResponseError):
         return {}
     try:
@@ -154,27 +155,27 @@ def body_of(error: Exception) -> dict[str, Any]:
         return {}
     if not isinstance(body, dict):
         return {}
-    found = cast("dict[str, Any]", body)
-    extra = found.get("additional_data")
-    return {**found, **cast("dict[str, Any]", extra)} if isinstance(extra, dict) else found
+    values = cast("dict[str, Any]", body)
+    extra = values.get("additional_data")
+    return {**values, **cast("dict[str, Any]", extra)} if isinstance(extra, dict) else values
 
 
-def _judged(error: Exception) -> Exception:
+def _classified(error: Exception) -> Exception:
     if not isinstance(error, HTTPResponseError) or error.status == 409 or not 400 <= error.status < 500:
-        return Passing(error)
+        return TransientError(error)
     code = BLOCKED if BLOCKED in body_of(error).values() else str(getattr(error.code, "value", error.code))
-    return Refused(f"Notion refused: {describe(error)}", error.status, code)
+    return RequestRejected(f"Notion rejected the request: {describe(error)}", error.status, code)
 
 
-def _told_to_wait(error: Exception) -> float | None:
+def _requested_wait(error: Exception) -> float | None:
     if not isinstance(error, HTTPResponseError) or error.status not in (429, 529):
         return None
     body = body_of(error)
     if BLOCKED in body.values():
         return None
     stated = [_seconds(error.headers.get("retry-after")), _seconds(body.get("retry_after"))]
-    known = [seconds for seconds in stated if seconds is not None]
-    return min(max(known), LONGEST_WAIT_SECONDS) if known else DEFAULT_WAIT_SECONDS
+    seconds_stated = [seconds for seconds in stated if seconds is not None]
+    return min(max(seconds_stated), LONGEST_WAIT_SECONDS) if seconds_stated else DEFAULT_WAIT_SECONDS
 
 
 def _seconds(stated: Any) -> float | None:

@@ -1,7 +1,7 @@
-"""Text as Notion takes it: runs of at most 2,000 UTF-16 units, at most 100 to an array, and nothing ever dropped.
+"""Notion's rich text: runs of at most 2,000 UTF-16 units, at most 100 per array. No text is dropped.
 
-Control characters, which Notion refuses, are the one thing that is taken out; how many is counted. Not here: what the
-blocks say. Limits: https://developers.notion.com/reference/request-limits
+Only control characters, which Notion rejects, are removed and counted. The renderers define the text of the blocks.
+Limits: https://developers.notion.com/reference/request-limits
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RUN_UNITS = 2000
 RUNS_PER_ARRAY = 100
 OPTION_UNITS = 100
 BLOCKS_PER_REQUEST = 100
-# Notion takes 500,000 bytes to a request; what is around the blocks needs some of them.
+# Notion accepts 500,000 bytes per request, including the JSON around the blocks.
 REQUEST_BYTES = 480_000
 BLOCK_BYTES = 400_000
 
@@ -26,31 +26,31 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Text without control characters, and how many were taken out."""
+    """Text without control characters, and the number of removed characters."""
 
     text: str
     removed: int
 
 
 def clean(text: str) -> Cleaned:
-    """Take out control characters but for new lines and tabs, and halves of surrogate pairs."""
+    """Remove control characters except new lines and tabs, and unpaired surrogates."""
     if text.isprintable():
         return Cleaned(text, 0)
-    kept = "".join(character for character in text if character in "\n\t" or not _refused(character))
+    kept = "".join(character for character in text if character in "\n\t" or not _is_rejected(character))
     return Cleaned(kept, len(text) - len(kept))
 
 
 def units(text: str) -> int:
-    """Length as Notion counts it: UTF-16 units, so that most emoji count two."""
+    """The length in UTF-16 units, which is how Notion counts. Most emoji count as two."""
     return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
 
 
-def pieces(text: str, most: int = RUN_UNITS) -> Iterator[str]:
-    """``text`` in pieces of at most ``most`` units, none of which ends within a character."""
+def pieces(text: str, maximum: int = RUN_UNITS) -> Iterator[str]:
+    """Split ``text`` into pieces of at most ``maximum`` units, without splitting a character."""
     start, length = 0, 0
     for position, character in enumerate(text):
         width = 2 if ord(character) > 0xFFFF else 1
-        if length + width > most:
+        if length + width > maximum:
             yield text[start:position]
             start, length = position, 0
         length += width
@@ -59,61 +59,61 @@ def pieces(text: str, most: int = RUN_UNITS) -> Iterator[str]:
 
 
 def runs(text: str, **annotations: bool) -> list[Run]:
-    """The runs of a text, however many; ``annotations`` such as ``bold=True`` apply to all of them."""
+    """The runs of a text; ``annotations`` such as ``bold=True`` apply to all of them."""
     decorated = {"annotations": annotations} if annotations else {}
     return [{"type": "text", "text": {"content": piece}, **decorated} for piece in pieces(clean(text).text)]
 
 
 def text_blocks(kind: str, text: str, *, bold: str = "", **more: Any) -> list[Block]:
-    """One block of ``kind``, and further ones where the text needs more than 100 runs or than a request can carry.
+    """One block of ``kind``, or several if the text exceeds 100 runs or the maximum size of a request.
 
-    ``bold`` is text that stands before ``text``, in bold.
+    ``bold`` is bold text before ``text``.
     """
     arrays: list[list[Run]] = [[]]
-    held = 0
+    size_so_far = 0
     for run in [*(runs(bold, bold=True) if bold else []), *runs(text)]:
         size = encoded_bytes(run)
-        if arrays[-1] and (len(arrays[-1]) == RUNS_PER_ARRAY or held + size > BLOCK_BYTES):
+        if arrays[-1] and (len(arrays[-1]) == RUNS_PER_ARRAY or size_so_far + size > BLOCK_BYTES):
             arrays.append([])
-            held = 0
+            size_so_far = 0
         arrays[-1].append(run)
-        held += size
+        size_so_far += size
     return [{"object": "block", "type": kind, kind: {"rich_text": array, **more}} for array in arrays]
 
 
 def requests_of(blocks: Sequence[Block], taken: int = 0) -> Iterator[list[Block]]:
-    """``blocks`` in lists that one request can carry: at most 100, and few enough bytes.
+    """Split ``blocks`` into lists that fit into one request: at most 100 blocks, and at most ``REQUEST_BYTES``.
 
-    ``taken`` bytes of the first request are needed for something else, such as a page's properties.
+    ``taken`` is the number of bytes that the first request needs for other content, such as a page's properties.
     """
     part: list[Block] = []
-    held = taken
+    size_so_far = taken
     for block in blocks:
         size = encoded_bytes(block)
-        if len(part) == BLOCKS_PER_REQUEST or (held + size > REQUEST_BYTES and (part or held)):
+        if len(part) == BLOCKS_PER_REQUEST or (size_so_far + size > REQUEST_BYTES and (part or size_so_far)):
             yield part
-            part, held = [], 0
+            part, size_so_far = [], 0
         part.append(block)
-        held += size
+        size_so_far += size
     if part:
         yield part
 
 
 def encoded_bytes(content: Any) -> int:
-    """Bytes that ``content`` takes in the body of a request, its comma included."""
+    """The number of bytes of ``content`` in the body of a request, including the comma."""
     return len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()) + 1
 
 
 def option_name(text: str) -> str:
-    """A select option's name: no commas, at most 100 units, nothing around it; empty where nothing is left."""
+    """A valid name of a select option: no commas, at most 100 units, no surrounding spaces; it may be empty."""
     name = clean(text).text.replace(",", " ").strip()
     return next(pieces(name, OPTION_UNITS), "").strip()
 
 
 def plain(rich_text: Sequence[Run]) -> str:
-    """The text of runs as they come back, or as they are sent."""
+    """The plain text of runs, in the format of a request or of an answer."""
     return "".join(run.get("plain_text", run.get("text", {}).get("content", "")) for run in rich_text)
 
 
-def _refused(character: str) -> bool:
+def _is_rejected(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs")

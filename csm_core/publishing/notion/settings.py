@@ -1,4 +1,4 @@
-"""The settings of publishing to Notion, from the environment: token, address, ids of databases, request budget.
+"""The settings of publishing to Notion, from the environment: token, address, database ids and rate limit.
 
 See https://developers.notion.com/reference/authentication.
 """
@@ -25,18 +25,18 @@ RATE_SETTING = "NOTION_REQUESTS_PER_MINUTE"
 DEFAULT_BASE_URL = "https://api.notion.com"
 NOTION_SITE = "https://www.notion.so"
 DEFAULT_REQUESTS_PER_MINUTE = 180
-# The sandbox is ours alone, so that its budget only has to be out of the way.
+# The sandbox has no other clients, so its limit never applies.
 SANDBOX_REQUESTS_PER_MINUTE = 1_000_000
-# What may be part of a request's path; whether it is an id that exists, Notion says.
+# The characters that a request's path may contain. Notion checks whether the id exists.
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 
 @dataclass(frozen=True)
 class NotionSettings:
-    """Where to publish and with what budget.
+    """The address, token, ids and rate limit of publishing.
 
-    ``database_ids`` and ``data_source_ids`` are by the name of their setting (see ``databases``); a database without an
-    id is not there. The token never shows in a representation.
+    ``database_ids`` and ``data_source_ids`` map settings (see ``databases``) to ids; a database without an id is
+    missing. The token is hidden in the representation.
     """
 
     token: SecretStr
@@ -48,9 +48,9 @@ class NotionSettings:
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> NotionSettings:
-        """The settings that an environment holds; without a token, those of the sandbox.
+        """Read the settings from an environment; without a token, the settings of the sandbox.
 
-        Raises ConfigError for a budget that is no whole number from 1 up, or an address that is none.
+        Raises ConfigError for a rate limit that is not a positive integer, or an invalid address or id.
         """
         token = secret(TOKEN_SETTING, "the secret of the Notion integration", env, required=False)
         base_url = env.get(BASE_URL_SETTING, "").strip().rstrip("/") or DEFAULT_BASE_URL
@@ -72,7 +72,7 @@ class NotionSettings:
         )
 
     def address_of(self, identifier: str | None) -> str:
-        """Where people see a page or a database; empty where there is none, or for a service that is not Notion's."""
+        """The browser address of a page or a database; empty if there is none, or if the service is not Notion."""
         if not identifier or not (self.is_sandbox or self.base_url == DEFAULT_BASE_URL):
             return ""
         site = DEFAULT_VIEW_ADDRESS if self.is_sandbox else NOTION_SITE
@@ -81,13 +81,13 @@ class NotionSettings:
 
 def _require_ids(env: Mapping[str, str]) -> None:
     for name in (setting for spec in DATABASES for setting in (spec.setting, spec.data_source_setting)):
-        found = env.get(name, "").strip()
-        if found:
-            require_id(name, found)
+        value = env.get(name, "").strip()
+        if value:
+            require_id(name, value)
 
 
 def require_id(name: str, value: str) -> None:
-    """Raise ConfigError for a ``value`` of the setting or option ``name`` that cannot be an id of Notion."""
+    """Raise ConfigError if the ``value`` of the setting or option ``name`` cannot be a Notion id."""
     if not _ID.match(value):
         message = (
             f"{name} is {shown(value)}, which is not an id. Give the 32 hexadecimal digits in the address of the "

@@ -1,7 +1,7 @@
-"""Making the four databases under a page (``csm notion init``) and saying what is wrong with them (``doctor``).
+"""Creates the four databases under a page (``csm notion init``) and checks them (``csm notion doctor``).
 
-Making again completes what is missing and breaks nothing: existing pages, properties, options and names stay. Databases
-are found by listing the page's children, never by search, which lags.
+A second ``init`` adds missing properties and options; existing pages, properties, options and names do not change.
+Databases are found by listing the children of the page, because Notion's search is not up to date.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from notion_client.errors import HTTPResponseError, NotionClientErrorBase
 from csm_core.errors import InputError, NotionError
 from csm_core.publishing.notion.databases import DATABASES, DatabaseSpec, Property
 from csm_core.system.paging import Paging
+from csm_core.system.text_table import counted, is_or_are
 
 MAX_SELECT_OPTIONS = 100
 
@@ -24,7 +25,7 @@ Object = dict[str, Any]
 
 
 class Named(Protocol):
-    """The part of ``NotionSettings`` that a check-up needs."""
+    """The part of ``NotionSettings`` that the checks need."""
 
     @property
     def database_ids(self) -> Mapping[str, str]:
@@ -39,7 +40,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a database: ``setting`` names it, ``problem`` is a word for machines, ``message`` for people.
+    """A problem of a database: ``setting`` names the database, ``problem`` is a code, ``message`` is for users.
 
     Problems: ``not_configured``, ``no_access``, ``in_trash``, ``several_data_sources``, ``missing_property``,
     ``wrong_type``, ``missing_option``, ``options_full``.
@@ -67,27 +68,27 @@ class Finding:
 async def init_workspace(
     client: AsyncClient, parent_page_id: str | None = None, known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Make what is missing of the four databases under a page; their ids by setting.
+    """Create or complete the four databases under a page; returns their ids by setting.
 
-    Without a page the only page that is shared with the integration at the top is taken: in the sandbox there is one.
-    A database that ``known`` names (ids by setting), whatever it is called now, and otherwise one of the same title
-    under the page, is kept and given the properties and options that it lacks. Raises InputError if the page or a known
-    database cannot be found or a property there has another type, NotionError if Notion cannot be reached.
+    Without a page, the only top-level page that is shared with the integration is used; the sandbox has one. A database
+    that exists (in ``known``, ids by setting, or with the same title under the page) is kept, and missing properties
+    and options are added. Raises InputError if the page or a known database cannot be found or a property has the wrong
+    type, NotionError if Notion cannot be reached.
     """
     try:
         parent = await _parent(client, parent_page_id)
         present = await _databases_under(client, parent)
-        found: dict[str, str] = {}
+        ids: dict[str, str] = {}
         for spec in DATABASES:
             same = (known or {}).get(spec.setting) or present.get(spec.title)
-            found[spec.setting] = await (_complete(client, spec, same) if same else _create(client, spec, parent))
+            ids[spec.setting] = await (_complete(client, spec, same) if same else _create(client, spec, parent))
     except (NotionClientErrorBase, httpx.TransportError) as problem:
         raise _as_notion_error(problem) from problem
-    return found
+    return ids
 
 
 async def databases_there(client: AsyncClient, parent_page_id: str, known: Mapping[str, str]) -> dict[str, str]:
-    """Ids by setting of the databases that ``known`` names or that are under the page by their titles; writes nothing.
+    """The ids, by setting, of the databases in ``known`` or with matching titles under the page. Read-only.
 
     Raises NotionError if Notion cannot be reached.
     """
@@ -95,14 +96,14 @@ async def databases_there(client: AsyncClient, parent_page_id: str, known: Mappi
         present = await _databases_under(client, parent_page_id)
     except (NotionClientErrorBase, httpx.TransportError) as problem:
         raise _as_notion_error(problem) from problem
-    found = {spec.setting: known.get(spec.setting) or present.get(spec.title) for spec in DATABASES}
-    return {setting: database_id for setting, database_id in found.items() if database_id}
+    ids = {spec.setting: known.get(spec.setting) or present.get(spec.title) for spec in DATABASES}
+    return {setting: database_id for setting, database_id in ids.items() if database_id}
 
 
 async def doctor(client: AsyncClient, settings: Named) -> list[Finding]:
-    """What is wrong with each of the four databases, in their order; nothing if all is well.
+    """The problems of the four databases, in their order; empty if there are none.
 
-    Raises NotionError if Notion cannot be reached at all.
+    Raises NotionError if Notion cannot be reached.
     """
     findings: list[Finding] = []
     for spec in DATABASES:
@@ -117,23 +118,26 @@ async def _parent(client: AsyncClient, page_id: str | None) -> str:
         except HTTPResponseError as problem:
             if problem.status in (400, 404):
                 raise InputError(
-                    f"The page {page_id} cannot be found. Give the id of a page, and share that page with the "
-                    f"integration (··· → Connections). Notion says: {problem}"
+                    f"The page {page_id} cannot be found. Check the page id, and share the page with the "
+                    f"integration (··· → Connections). Notion answered: {problem}"
                 ) from problem
             raise
         if page.get("in_trash"):
-            raise InputError(f"The page {page_id} is in the trash. Restore it, or give another one.")
+            raise InputError(f"The page {page_id} is in the trash. Restore it, or use another page.")
         return str(page["id"])
     answer: Object = await client.search(filter={"property": "object", "value": "page"}, page_size=100)
     tops = [page for page in answer["results"] if page["parent"]["type"] == "workspace"]
     if len(tops) != 1:
-        raise InputError(f"{len(tops)} pages at the top are shared with the integration. Name one: --parent PAGE_ID")
+        raise InputError(
+            f"{counted(len(tops), 'top-level page')} {is_or_are(len(tops))} shared with the integration; "
+            "choose one: --parent PAGE_ID"
+        )
     return str(tops[0]["id"])
 
 
 async def _databases_under(client: AsyncClient, page_id: str) -> dict[str, str]:
-    """Ids of the databases under a page by title; of several with one title the first, which is the oldest."""
-    found: dict[str, str] = {}
+    """The ids of the databases under a page by title; of several with the same title, the oldest."""
+    ids_by_title: dict[str, str] = {}
     cursor: str | None = None
     paging = Paging(f"the blocks of Notion's page {page_id}", NotionError)
     while True:
@@ -141,9 +145,9 @@ async def _databases_under(client: AsyncClient, page_id: str) -> dict[str, str]:
         answer: Object = await client.blocks.children.list(page_id, page_size=100, **more)
         for block in answer["results"]:
             if block["type"] == "child_database" and not block.get("in_trash"):
-                found.setdefault(block["child_database"]["title"], block["id"])
+                ids_by_title.setdefault(block["child_database"]["title"], block["id"])
         if not answer.get("has_more"):
-            return found
+            return ids_by_title
         cursor = answer.get("next_cursor")
         paging.follow(cursor, [block["id"] for block in answer["results"]])
 
@@ -170,7 +174,7 @@ async def _complete(client: AsyncClient, spec: DatabaseSpec, database_id: str) -
     if len(sources) != 1:
         raise InputError(
             f"{spec.title} ({spec.setting}) has {len(sources)} data sources: {_listed(sources)}. "
-            "Only a database with one can be completed; move the others to a database of their own."
+            "`csm notion init` needs a database with one data source; move the others to another database."
         )
     source: Object = await client.data_sources.retrieve(sources[0]["id"])
     present: dict[str, Object] = source["properties"]
@@ -191,7 +195,7 @@ async def _complete(client: AsyncClient, spec: DatabaseSpec, database_id: str) -
 
 
 def _completion(wanted: Property, present: Object | None) -> Object | None:
-    """What to send for a property: all of it if it is missing, its options with the new ones added, or nothing."""
+    """The update for a property: its definition if it is missing, its options plus missing ones, or None."""
     if wanted.type == "title":
         return None
     if present is None:
@@ -203,7 +207,7 @@ def _completion(wanted: Property, present: Object | None) -> Object | None:
     added = [{"name": name, "color": color} for name, color in wanted.options if name not in names]
     if not added:
         return None
-    # An update replaces the list of options, so that those already there go along, by id.
+    # An update replaces the list of options, so the existing options are included by id.
     kept = [{"id": option["id"], "name": option["name"], "color": option["color"]} for option in options]
     return {"select": {"options": [*kept, *added]}}
 
@@ -216,7 +220,11 @@ async def _examine(client: AsyncClient, spec: DatabaseSpec, settings: Named) -> 
         database: Object = await client.databases.retrieve(database_id)
         if database.get("in_trash"):
             return [
-                _finding(spec, "in_trash", f"{spec.title} is in the trash. Restore it, or set {spec.setting} anew.")
+                _finding(
+                    spec,
+                    "in_trash",
+                    f"{spec.title} is in the trash. Restore it, or set {spec.setting} to another database.",
+                )
             ]
         source_id, problems = _choose_source(spec, database, settings.data_source_ids.get(spec.data_source_setting))
         if source_id is None:
@@ -274,27 +282,27 @@ def _examine_options(spec: DatabaseSpec, wanted: Property, config: Object) -> li
     listed = ", ".join(missing)
     if len(options) + len(missing) > MAX_SELECT_OPTIONS:
         message = (
-            f"{wanted.name} of {spec.title} has {len(options)} options and no room for {listed}. "
-            "Remove options that no page uses."
+            f"{wanted.name} of {spec.title} has {counted(len(options), 'option')}, so {listed} cannot be added. "
+            f"Notion allows {MAX_SELECT_OPTIONS}: remove options that no page uses."
         )
         return [_finding(spec, "options_full", message, wanted.name)]
-    message = f"{wanted.name} of {spec.title} lacks the options {listed}. Publishing adds them as they are needed."
+    message = f"{wanted.name} of {spec.title} lacks the options {listed}. Publishing adds them when needed."
     return [_finding(spec, "missing_option", message, wanted.name, blocking=False)]
 
 
 def _no_access(spec: DatabaseSpec, database_id: str, problem: HTTPResponseError) -> Finding:
     if problem.status == 401:
-        advice = "Notion does not know the token. Set NOTION_TOKEN to the integration's secret."
+        advice = "Notion rejected the token. Set NOTION_TOKEN to the integration's secret."
     elif problem.status == 404:
         advice = (
-            f"No database {database_id} that the integration may see. Correct {spec.setting}, or share the database "
+            f"The integration cannot see a database {database_id}. Correct {spec.setting}, or share the database "
             "with the integration (··· → Connections)."
         )
     elif problem.status == 403:
-        advice = "The integration lacks the capability to read content. Give it that in the integration's settings."
+        advice = "The integration lacks the capability to read content. Enable it in the integration's settings."
     else:
         advice = f"{spec.setting} is not a database id."
-    return _finding(spec, "no_access", f"{spec.title}: {advice} Notion says: {problem}")
+    return _finding(spec, "no_access", f"{spec.title}: {advice} Notion answered: {problem}")
 
 
 def _finding(

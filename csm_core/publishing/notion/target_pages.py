@@ -1,7 +1,7 @@
-"""Target pages: what a page in Notion contains, as one plain dictionary with its natural key. Pure.
+"""Target pages: the content of a page in Notion as one plain dictionary, with its natural key. Pure functions.
 
-A page is compared with what was published by a hash of that dictionary, so whatever is added to it is published. Not
-here: which pages a day has (``day_pages``), and how they are written (``adapter``).
+The hash of the dictionary determines whether a page changed, so everything in it is published. ``day_pages`` selects
+the pages of a day; ``adapter`` writes them.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from csm_core.publishing.notion.renderers import (
 from csm_core.publishing.notion.rich_text import Block, clean, option_name, runs
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
-# In the ledger before each hash. Another one: pages published by an earlier version are written once more.
+# The prefix of each hash in the ledger. After a new prefix, all pages are written once more.
 _HASH_VERSION = "2:"
 
 
 @dataclass(frozen=True)
 class TargetPage:
-    """A page as it should be, of the partition ``day``.
+    """The target content of a page, from the partition ``day``.
 
-    ``content`` has ``title``, ``properties`` (as the API takes them) and ``blocks``, each where it is kept up to date;
-    ``initial`` has the title and properties that only a new page gets, because people own them afterwards. The name of
-    the title property and the time of writing are added when the page is written. ``facts`` is what later runs need to
-    know of the page; ``removed`` counts the control characters that its texts lose.
+    ``content`` has the ``title``, ``properties`` (in the API's format) and ``blocks`` that publishing keeps up to date.
+    ``initial`` has the title and properties that only a new page gets, because users own them afterwards. The name of
+    the title property and the time of writing are added when the page is written. ``facts`` are the values that later
+    runs need; ``removed`` counts the control characters that are removed from the texts.
     """
 
     kind: str
@@ -60,28 +60,28 @@ class TargetPage:
 
     @cached_property
     def content_hash(self) -> str:
-        """A hash of ``content``: of our own values, never of what Notion returns."""
+        """A hash of ``content``: of our own values, not of the values that Notion returns."""
         canonical = json.dumps(self.content, sort_keys=True, ensure_ascii=False)
         return _HASH_VERSION + hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_current_hash(content_hash: str) -> bool:
-    """Whether a hash in the ledger can be compared: an earlier version made others."""
+    """Whether a hash in the ledger is from the current version and can be compared."""
     return content_hash.startswith(_HASH_VERSION)
 
 
 def key_of(*parts: str) -> str:
-    """A natural key as text: of what Notion keeps, which is without control characters."""
+    """A natural key as text, without control characters, as Notion stores it."""
     return json.dumps([clean(part).text for part in parts], ensure_ascii=False)
 
 
 def account_of(key: str) -> str:
-    """The account that a natural key is about."""
+    """The account id of a natural key."""
     return str(json.loads(key)[0])
 
 
 def key_of_facts(kind: str, facts: Mapping[str, Any]) -> str:
-    """The natural key of a page as it was read."""
+    """The natural key of a page that was read from Notion."""
     account_id = facts[names.ACCOUNT_ID] or ""
     match kind:
         case "health":
@@ -95,7 +95,7 @@ def key_of_facts(kind: str, facts: Mapping[str, Any]) -> str:
 
 
 def account_page(account_id: str, name: str, score: float, rag: str, day: date) -> TargetPage:
-    """The page of an account: score and RAG are kept up to date, the rest belongs to people."""
+    """The page of an account. Publishing updates score and RAG; users own the other properties."""
     return TargetPage(
         kind=HEALTH,
         key=key_of(account_id),
@@ -110,7 +110,7 @@ def account_page(account_id: str, name: str, score: float, rag: str, day: date) 
 
 
 def health_properties(score: float, rag: str) -> dict[str, Any]:
-    """Score and RAG as the properties of an account page; the time of the scan is added when they are written."""
+    """The score and RAG properties of an account page; the scan time is added when they are written."""
     return {
         names.CSM_HEALTH_SCORE: {"number": shown_score(score)},
         names.CSM_HEALTH_RAG: {"select": {"name": rag}},
@@ -195,7 +195,7 @@ def opportunity_page(
 
 
 def shown_score(score: float) -> float:
-    """A score as people read it, to the hundredth; the warehouse keeps all of it."""
+    """A score rounded to two decimals for display; the warehouse has the exact value."""
     return round(score, 2)
 
 
@@ -204,7 +204,7 @@ def _text(value: str) -> dict[str, Any]:
 
 
 def _removed(content: Any) -> int:
-    """Control characters in all the texts of ``content``, which are not published."""
+    """The number of control characters in all texts of ``content``; they are not published."""
     if isinstance(content, str):
         return clean(content).removed
     if isinstance(content, Mapping):

@@ -1,6 +1,6 @@
-"""Which Notion is published to: a real workspace where there is a token, the sandbox on loopback where there is none.
+"""Opens the Notion to publish to: a real workspace if a token is set, otherwise the sandbox on loopback.
 
-Not here: requests, retries and budgets of publishing. See https://developers.notion.com/reference/authentication.
+``retry`` and ``rate_limiter`` handle requests. See https://developers.notion.com/reference/authentication.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ TIMEOUT_MS = 60_000
 
 
 def new_client(settings: NotionSettings) -> AsyncClient:
-    """A client for these settings: pinned API version, its own retries off, its log silent.
+    """A client for these settings, with a pinned API version and without its own retries and log.
 
-    Its log would hold the titles of pages in failed bodies; publishing logs what matters itself.
+    Its log would contain page titles from failed requests; publishing writes its own log.
     """
     logger = logging.getLogger("csm_core.notion.client_library")
     logger.propagate = False
@@ -47,10 +47,10 @@ async def open_workspace(
 ) -> AsyncGenerator[tuple[AsyncClient, NotionSettings]]:
     """A client and the settings to publish with, closed on exit.
 
-    With a token: the workspace that the environment names. Without: the sandbox over the file ``sandbox_path``, in this
-    process and on a free port of loopback. There, ids of the environment choose databases that the sandbox has, and are
-    passed over otherwise, being those of a real workspace. The others are those under its first page; what is missing
-    there is made unless ``prepare`` is false.
+    With a token, it is the workspace of the environment; otherwise it is the sandbox with the file ``sandbox_path``, in
+    this process on a free port of loopback. In the sandbox, database ids of the environment are used only if the
+    sandbox has these databases; other ids belong to a real workspace. The other databases are the ones under the first
+    page of the sandbox; missing ones are created unless ``prepare`` is false.
     """
     settings = NotionSettings.of(env)
     if not settings.is_sandbox:
@@ -67,8 +67,8 @@ async def open_workspace(
         )
         client = new_client(settings)
         try:
-            look = init_workspace if prepare else databases_there
-            found = await look(client, server.root_page_id, known)
+            prepare_databases = init_workspace if prepare else databases_there
+            found = await prepare_databases(client, server.root_page_id, known)
             yield client, replace(settings, database_ids=found)
         finally:
             await client.aclose()

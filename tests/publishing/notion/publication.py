@@ -18,7 +18,7 @@ from csm_core.publishing.notion.apply import Report, apply_plan
 from csm_core.publishing.notion.databases import CSM_LAST_SCAN, DATABASES, KINDS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.plan import Plan, make_plan
-from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
@@ -114,7 +114,7 @@ async def adapter_of(server: SandboxServer, **more: Any) -> AsyncGenerator[Notio
     """An adapter on the four databases of a sandbox, made if they are not there; it never waits between attempts."""
     client = new_client(NotionSettings.of({"NOTION_TOKEN": server.token, "NOTION_BASE_URL": server.url}))
     ids = await init_workspace(client, server.root_page_id)
-    more.setdefault("caller", Caller(RequestBudget(1_000_000), sleep=at_once))
+    more.setdefault("caller", Caller(RateLimiter(1_000_000), sleep=at_once))
     try:
         yield NotionCSMAdapter(client, database_ids=ids, data_source_ids={}, **more)
     finally:

@@ -22,8 +22,8 @@ from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.database_reader import page_facts, windows_of
 from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS
 from csm_core.publishing.notion.page_blocks import mark
-from csm_core.publishing.notion.rate_limiter import RequestBudget
-from csm_core.publishing.notion.retry import Caller, Refused
+from csm_core.publishing.notion.rate_limiter import RateLimiter
+from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
 from csm_core.publishing.notion.workspace import new_client
@@ -358,7 +358,7 @@ def attempts(server: SandboxServer, *faults: Fault) -> tuple[Any, int, list[floa
         except NotionError as error:
             return error
 
-    came = with_adapter(server, work, caller=Caller(RequestBudget(1_000_000), sleep=sleeps))
+    came = with_adapter(server, work, caller=Caller(RateLimiter(1_000_000), sleep=sleeps))
     return came, len(server.requests), sleeps.taken
 
 
@@ -399,7 +399,7 @@ def test_the_wait_is_as_long_as_told_for_everybody(server: SandboxServer, told_i
         server.faults.add(Fault("rate_limited", retry_after=95, retry_after_in=told_in))
         assert await adapter.get_account("A1") == {}
 
-    caller = Caller(RequestBudget(1_000_000, clock=lambda: now[0], sleep=sleep), sleep=sleep)
+    caller = Caller(RateLimiter(1_000_000, clock=lambda: now[0], sleep=sleep), sleep=sleep)
     with_adapter(server, work, caller=caller)
     assert sleeps.taken == [95.0]
 
@@ -408,14 +408,14 @@ def test_the_wait_is_as_long_as_told_for_everybody(server: SandboxServer, told_i
 def test_refusals_are_final_and_carry_notions_message(server: SandboxServer, status: int) -> None:
     fault = Fault("status", status=status, code="restricted_resource", message="Not you.", times=None)
     came, requests, waits = attempts(server, fault)
-    assert isinstance(came, Refused)
+    assert isinstance(came, RequestRejected)
     assert (came.status, requests, waits) == (status, 1, [])
     assert "Not you." in str(came)
 
 
 def test_a_blocked_connection_is_final(server: SandboxServer) -> None:
     came, requests, waits = attempts(server, Fault("blocked", times=None))
-    assert isinstance(came, Refused)
+    assert isinstance(came, RequestRejected)
     assert (came.code, requests, waits) == ("public_api_request_blocked", 1, [])
 
 
@@ -426,7 +426,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
     async def run() -> None:
         client = new_client(settings)
         ids = {ACCOUNTS.setting: "0" * 32}
-        caller = Caller(RequestBudget(100), sleep=sleeps)
+        caller = Caller(RateLimiter(100), sleep=sleeps)
         adapter = NotionCSMAdapter(client, database_ids=ids, data_source_ids={}, caller=caller)
         with pytest.raises(NotionError, match="3 attempts") as caught:
             await adapter.get_account("A1")

@@ -81,10 +81,10 @@ def set_up(workspace: Workspace) -> None:
 
 def test_init_makes_says_and_makes_nothing_twice(workspace: Workspace) -> None:
     refused = workspace.csm("init")
-    assert (refused.returncode, "--parent is needed" in refused.stderr) == (2, True)
+    assert (refused.returncode, "--parent is required" in refused.stderr) == (2, True)
     unknown = workspace.csm("init", "--parent", "0" * 32)
     assert unknown.returncode == 2
-    assert "share that page with the integration" in unknown.stderr
+    assert "share the page with the integration" in unknown.stderr
 
     first = workspace.csm("init", "--parent", workspace.server.root_page_id)
     assert first.returncode == 0, first.stderr
@@ -98,7 +98,7 @@ def test_init_makes_says_and_makes_nothing_twice(workspace: Workspace) -> None:
     assert workspace.writes() == []
     workspace.environment |= lines
     healthy = workspace.csm("doctor")
-    assert (healthy.returncode, healthy.stdout) == (0, "all four databases are in order\n")
+    assert (healthy.returncode, healthy.stdout) == (0, "no problems found in the four databases\n")
 
 
 def test_doctor_names_everything_that_is_wrong(workspace: Workspace) -> None:
@@ -133,7 +133,7 @@ def test_doctor_names_everything_that_is_wrong(workspace: Workspace) -> None:
         (
             "CSM Health Score of Customer accounts is rich_text, expected number",
             "has no property CSM Last Scan (date). Run csm notion init, or add it",
-            "has 100 options and no room for GREEN, AMBER, RED",
+            "has 100 options, so GREEN, AMBER, RED cannot be added",
             "share the database with the integration",
             f"Archive ({second['id']})",
             "lacks the options medium, high",
@@ -212,12 +212,14 @@ def test_a_plan_tells_drift_the_trash_and_orphans_and_apply_does_what_it_can(wor
     assert accounts["A1"]["in_trash"]
     said = workspace.csm("apply")
     assert said.returncode == 1
-    assert 'FAILED expansion ["A0", "module", "reports"]: Notion refused: 400 validation_error' in said.stdout
+    assert (
+        'FAILED expansion ["A0", "module", "reports"]: Notion rejected the request: 400 validation_error' in said.stdout
+    )
 
 
 def test_commands_say_what_is_missing(workspace: Workspace) -> None:
     nothing = workspace.csm("plan")
-    assert (nothing.returncode, "nothing is scored yet" in nothing.stderr) == (2, True)
+    assert (nothing.returncode, "no day has been scored" in nothing.stderr) == (2, True)
     workspace.fill(1)
     unset = workspace.csm("apply")
     assert (unset.returncode, "NOTION_DATABASE_ID is not set" in unset.stderr) == (2, True)
@@ -227,7 +229,7 @@ def test_commands_say_what_is_missing(workspace: Workspace) -> None:
     workspace.environment |= {spec.setting: "0" * 32 for spec in DATABASES}
     stranger = workspace.csm("doctor")
     assert stranger.returncode == 1
-    assert stranger.stdout.count("Notion does not know the token") == len(DATABASES)
+    assert stranger.stdout.count("Notion rejected the token") == len(DATABASES)
     assert "ntn_somebody_elses" not in stranger.stdout + stranger.stderr
 
 
@@ -240,7 +242,7 @@ def test_doctor_examines_the_sandbox_where_there_is_no_token(workspace: Workspac
     told = company.csm("sql", "select created from sync.notion_runs", "--format", "csv")
     assert told.stdout.split() == ["created", "2"]
     after = company.csm("notion", "doctor")
-    assert (after.returncode, after.stdout.strip()) == (0, "all four databases are in order")
+    assert (after.returncode, after.stdout.strip()) == (0, "no problems found in the four databases")
 
 
 def test_ctrl_c_ends_a_publication_and_the_next_goes_on(workspace: Workspace) -> None:

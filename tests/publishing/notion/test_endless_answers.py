@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from csm_core.errors import CSMError, NotionError, SourceUnavailableError
 from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.publishing.notion.databases import ACCOUNTS
-from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
@@ -95,7 +95,7 @@ def test_no_list_of_notion_is_read_for_ever(service: Service, kind: str, schema_
     async def read(what: str) -> None:
         client = new_client(settings)
         adapter = NotionCSMAdapter(
-            client, database_ids=settings.database_ids, data_source_ids={}, caller=Caller(RequestBudget(100_000))
+            client, database_ids=settings.database_ids, data_source_ids={}, caller=Caller(RateLimiter(100_000))
         )
         try:
             if what == "query":

@@ -21,7 +21,7 @@ from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RE
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.plan import make_plan
 from csm_core.publishing.notion.publish import new_adapter, plan_day
-from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.report_text import plan_lines, report_lines
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
@@ -529,7 +529,7 @@ def test_a_tight_budget_of_the_service_only_takes_longer(file: Path, marts: duck
             _, report = await publish(marts, adapter)
             assert not report.failures
 
-        with_adapter(server, work, caller=Caller(RequestBudget(1_000_000), sleep=patient))
+        with_adapter(server, work, caller=Caller(RateLimiter(1_000_000), sleep=patient))
         assert any(one.status == 429 for one in server.requests)
     assert [len(pages) for pages in held(file).values()] == [30, 30, 0, 10]
 
@@ -545,7 +545,7 @@ def test_our_budget_is_kept_as_the_service_sees_it(
         server.requests.clear()
         await publish(marts, adapter, kinds=["health"])
 
-    with_adapter(server, work, caller=Caller(RequestBudget(20), sleep=at_once))
+    with_adapter(server, work, caller=Caller(RateLimiter(20), sleep=at_once))
     times = [one.at for one in server.requests]
     creates = [one.at for one in server.requests if one.path == "/v1/pages"]
     assert len(creates) == 50
@@ -565,11 +565,11 @@ def test_publishing_twice_in_a_process_spends_from_one_budget(
 
     async def run() -> None:
         client = new_client(settings)
-        first, second = (new_adapter(client, settings, ledger).caller.budget for _ in range(2))
+        first, second = (new_adapter(client, settings, ledger).caller.limiter for _ in range(2))
         assert first is second
         assert first.seconds_for(173) == 0
         assert first.seconds_for(174) > 0
-        other = new_adapter(client, replace(settings, requests_per_minute=60), ledger).caller.budget
+        other = new_adapter(client, replace(settings, requests_per_minute=60), ledger).caller.limiter
         assert other is not first
         await client.aclose()
 

@@ -21,7 +21,7 @@ from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.database_reader import page_facts
 from csm_core.publishing.notion.databases import ACCOUNTS, CSM_HEALTH_SCORE, EXPANSIONS, HEALTH_RECORDS, QBRS
 from csm_core.publishing.notion.publish import plan_day, publish_day, sandbox_file
-from csm_core.publishing.notion.rate_limiter import RequestBudget
+from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
@@ -91,7 +91,7 @@ async def _adapter(server: SandboxServer, **more):
     async def at_once(_seconds: float) -> None:
         return
 
-    caller = Caller(RequestBudget(1_000_000), sleep=at_once)
+    caller = Caller(RateLimiter(1_000_000), sleep=at_once)
     return NotionCSMAdapter(client, database_ids=ids, data_source_ids={}, caller=more.get("caller", caller)), client
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csm_core.publishing.notion.rate_limiter import MARGIN_SECONDS, WINDOW_SECONDS, RequestBudget, shared_budget
+from csm_core.publishing.notion.rate_limiter import MARGIN_SECONDS, WINDOW_SECONDS, RateLimiter, shared_limiter
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -39,7 +39,7 @@ def simulate(work: Callable[[SimulatedLoop], Awaitable[Any]]) -> Any:
 
 
 async def spend(
-    loop: SimulatedLoop, budget: RequestBudget, requests: int, workers: int, latency: Callable[[], tuple[float, float]]
+    loop: SimulatedLoop, budget: RateLimiter, requests: int, workers: int, latency: Callable[[], tuple[float, float]]
 ) -> list[float]:
     """Send so many requests; when each arrived at the service. ``latency``: seconds there, and back."""
     arrivals: list[float] = []
@@ -74,7 +74,7 @@ def test_never_above_the_budget_in_any_minute_whatever_the_network_does(
     dice = random.Random(seed)
 
     async def work(loop: SimulatedLoop) -> list[float]:
-        budget = RequestBudget(per_minute, clock=loop.time)
+        budget = RateLimiter(per_minute, clock=loop.time)
         return await spend(loop, budget, requests, workers, lambda: (dice.uniform(0, 20), dice.uniform(0, 5)))
 
     arrivals = simulate(work)
@@ -86,7 +86,7 @@ def test_never_above_the_budget_in_any_minute_whatever_the_network_does(
 def test_it_takes_as_long_as_the_budget_makes_it_and_no_longer(requests: int, minutes: int) -> None:
     async def work(loop: SimulatedLoop) -> float:
         started = loop.time()
-        budget = RequestBudget(180, clock=loop.time)
+        budget = RateLimiter(180, clock=loop.time)
         await spend(loop, budget, requests, 6, lambda: (0.1, 0.1))
         return loop.time() - started
 
@@ -98,7 +98,7 @@ def test_it_takes_as_long_as_the_budget_makes_it_and_no_longer(requests: int, mi
 
 def test_a_pause_holds_everybody_and_ends() -> None:
     async def work(loop: SimulatedLoop) -> list[float]:
-        budget = RequestBudget(100, clock=loop.time)
+        budget = RateLimiter(100, clock=loop.time)
         budget.pause(90)
         return [at - 1000.0 for at in await spend(loop, budget, 12, 4, lambda: (0.0, 1.0))]
 
@@ -107,7 +107,7 @@ def test_a_pause_holds_everybody_and_ends() -> None:
 
 def test_requests_of_others_count() -> None:
     async def work(loop: SimulatedLoop) -> list[float]:
-        budget = RequestBudget(10, clock=loop.time)
+        budget = RateLimiter(10, clock=loop.time)
         budget.count_earlier(8, seconds_ago=20)
         return [at - 1000.0 for at in await spend(loop, budget, 4, 4, lambda: (0.0, 0.0))]
 
@@ -116,7 +116,7 @@ def test_requests_of_others_count() -> None:
 
 def test_the_time_left_is_told() -> None:
     async def work(loop: SimulatedLoop) -> list[float]:
-        budget = RequestBudget(60, clock=loop.time)
+        budget = RateLimiter(60, clock=loop.time)
         told = [budget.seconds_for(60), budget.seconds_for(120)]
         await spend(loop, budget, 60, 6, lambda: (0.0, 0.0))
         budget.pause(5)
@@ -127,7 +127,7 @@ def test_the_time_left_is_told() -> None:
 
 def test_one_who_gives_up_waiting_takes_nothing() -> None:
     async def work(loop: SimulatedLoop) -> list[float]:
-        budget = RequestBudget(1, clock=loop.time)
+        budget = RateLimiter(1, clock=loop.time)
         await budget.acquire()
         budget.release()
         waiting = asyncio.create_task(budget.acquire())
@@ -140,7 +140,7 @@ def test_one_who_gives_up_waiting_takes_nothing() -> None:
 
 
 def test_a_budget_outlives_an_event_loop() -> None:
-    budget = RequestBudget(5)
+    budget = RateLimiter(5)
 
     async def contended() -> None:
         async def one() -> None:
@@ -154,9 +154,9 @@ def test_a_budget_outlives_an_event_loop() -> None:
 
 
 def test_publishing_in_one_process_spends_from_one_budget() -> None:
-    first, made = shared_budget("https://one.example", 1, 180)
-    again, made_again = shared_budget("https://one.example", 1, 180)
-    other, _ = shared_budget("https://one.example", 2, 180)
+    first, made = shared_limiter("https://one.example", 1, 180)
+    again, made_again = shared_limiter("https://one.example", 1, 180)
+    other, _ = shared_limiter("https://one.example", 2, 180)
     assert (made, made_again) == (True, False)
     assert first is again
     assert other is not first

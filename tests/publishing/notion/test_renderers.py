@@ -97,7 +97,12 @@ def test_a_health_record_shows_the_rag_in_a_callout(rag: str) -> None:
 def test_a_health_record_says_score_risk_and_why_in_a_paragraph() -> None:
     blocks = render_health_record_blocks(score(churn_risk_level="critical", churn_triggered_by="both", rag="RED"))
     (paragraph,) = [text(block) for block in blocks if block["type"] == "paragraph"]
-    for said in ("83.3 of 100", "add up to 98.0", "Churn risk is critical", "renewal is near and usage is fading"):
+    for said in (
+        "83.3 of 100",
+        "add up to 98.0",
+        "Churn risk is critical",
+        "renewal is due soon and usage is declining",
+    ):
         assert said in paragraph
 
 
@@ -110,7 +115,7 @@ def bold(block: Block) -> str:
 def test_what_catches_the_eye_is_bold() -> None:
     record = render_health_record_blocks(score(rag="RED", churn_risk_level="critical"))
     assert bold(record[1]) == "RED: 83.3 of 100."
-    assert text(record[1]).endswith("  Somebody should look at this account.")
+    assert text(record[1]).endswith("  Needs attention.")
     labels = [bold(block) for block in record if block["type"] == "bulleted_list_item"]
     assert labels[:2] == ["Feature adoption rate", "Usage trend"]
     assert "NPS score" in labels
@@ -133,10 +138,10 @@ def test_a_health_record_says_where_most_points_are_lost() -> None:
         given = {signal.name: signal.weight - lost.get(signal.name, 0.0) for signal in RUBRIC}
         return text(render_health_record_blocks(score(signal_breakdown=given))[2])
 
-    assert "lost" not in said(nps_score=0.9)
-    assert said(usage_trend=5).endswith("Most points are lost on usage trend (5).")
+    assert "losses" not in said(nps_score=0.9)
+    assert said(usage_trend=5).endswith("Largest point losses: usage trend (5).")
     many = said(usage_trend=5, invoice_payment_status=10, feature_adoption_rate=7.25, nps_score=3, days_to_renewal=0.5)
-    assert many.endswith("lost on invoice payments (10), feature adoption (7.25) and usage trend (5).")
+    assert many.endswith("losses: invoice payments (10), feature adoption (7.25) and usage trend (5).")
 
 
 def test_a_health_record_has_every_signal_against_its_weight() -> None:
@@ -163,7 +168,9 @@ def test_a_capped_score_of_the_worked_examples() -> None:
     blocks = render_health_record_blocks(CSMHealthScorer().score(signals, "A1"))
     said = [text(block) for block in blocks]
     assert said[1].startswith("AMBER: 54.4 of 100")
-    assert "54.4 of 100. The points add up to 64.0; the technical account manager's assessment lowers it." in said[2]
+    assert (
+        "54.4 of 100. The points add up to 64.0; the technical account manager's assessment caps the score." in said[2]
+    )
     assert "Feature adoption rate: 10 of 20" in said
 
 
@@ -215,7 +222,7 @@ def test_a_review_of_nothing_says_so_in_sentences() -> None:
 @pytest.mark.parametrize(
     ("impact", "currency", "said"),
     [
-        (None, None, "It cannot be estimated."),
+        (None, None, "No estimate available."),
         (12000.4, None, "12,000 per year"),
         (12000.4, "EUR", "12,000 EUR per year"),
         (0.0, "EUR", "0 EUR per year"),

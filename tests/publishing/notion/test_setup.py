@@ -154,7 +154,7 @@ def test_init_goes_under_a_named_page_of_many_children(server: SandboxServer, no
 
 @pytest.mark.parametrize("page", ["no id", "00000000-0000-4000-8000-000000000000"])
 def test_init_says_what_is_wrong_with_the_page(server: SandboxServer, page: str) -> None:
-    with pytest.raises(InputError, match=r"cannot be found.*share that page"):
+    with pytest.raises(InputError, match=r"cannot be found.*share the page"):
         make(server, page)
 
 
