@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-dev setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
+.PHONY: help setup setup-dev setup-all setup-server demo dev check test test-all types lint format bench bench-runs docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,11 +46,15 @@ test: setup-dev ## the suite, under 8 minutes on 2 cores
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup-dev ## ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
+check: lint types test ## what CI runs: format, lint, types and the suite
+
+lint: setup-dev ## ruff (format and rules), sqlfluff, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint --processes 2 sql
 	$(BIN)/lint-imports --no-cache --no-logo
+
+types: setup-dev ## pyright in strict mode: csm_core, assets, pipelines
 	$(BIN)/basedpyright --level error
 
 format: setup-dev ## let ruff and sqlfluff format the code and the SQL
