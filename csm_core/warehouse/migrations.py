@@ -282,7 +282,6 @@ BASELINE = (
     ),
 )
 
-# The first part of a natural key, which is a JSON list of texts; null where the page states no account.
 _WINDOWS = {
     "int_account_features": {"users_28d": "users_in_window", "events_28d": "events_in_window"},
     "int_account_support": {"escalations_90d": "escalations_in_window"},
@@ -313,6 +312,49 @@ def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("alter table marts.csm_feature_adoption add column if not exists window_days integer")
 
 
+_SYNC_TABLES = {
+    "notion_pages": "One row per page that was published to Notion",
+    "notion_changes": "One row per page that a publication created, updated, failed to write or found in the trash",
+    "notion_runs": "One row per publication",
+}
+_SYNC_COLUMNS = {
+    "notion_pages": {
+        "kind": "health, record, qbr or expansion",
+        "key": "The natural key, a JSON array that begins with the account_id",
+        "setting": "The setting that holds the id of the database",
+        "page_id": "The id of the page in Notion",
+        "url": "The address of the page",
+        "content_hash": "A hash of what was written",
+        "state": "written, partial or trashed",
+        "marks": "Hashes of the blocks that were written, a JSON array",
+        "facts": "Values of the page that later runs compare, a JSON object",
+        "updated_at": "When this row was last written, UTC",
+    },
+    "notion_changes": {
+        "run_id": "The publication, as in sync.notion_runs",
+        "changed_at": "When the page was written, UTC",
+        "kind": "health, record, qbr or expansion",
+        "key": "The natural key, a JSON array that begins with the account_id",
+        "action": "created, updated, failed or trashed",
+        "page_id": "The id of the page in Notion; null if it was not created",
+        "error": "Why the page could not be written; null if it was",
+    },
+    "notion_runs": {
+        "run_id": "Dagster run id, or an id of a publication by csm notion apply",
+        "as_of_date": "The day that was published",
+        "started_at": "When the publication began, UTC",
+        "ended_at": "When the publication ended, UTC; started_at if it is running or was killed",
+        "status": "running, done or interrupted",
+        "created": "Pages created",
+        "updated": "Pages updated",
+        "skipped": "Pages that needed no change",
+        "orphans": "Pages without a row in the marts",
+        "trashed": "Pages in the trash, which are not created again",
+        "failed": "Pages that could not be written",
+        "requests": "Requests sent to Notion",
+    },
+}
+# The first part of a natural key, which is a JSON list of texts; null where the page states no account.
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
 MIGRATIONS = (
@@ -336,4 +378,14 @@ MIGRATIONS = (
         "alter table run.uncopied rename to changed_marts",
     ),
     Migration(10, "name columns of a configured window in_window", "", _name_windows),
+    Migration(
+        11,
+        "describe the tables of Notion",
+        "".join(f"comment on table sync.{table} is '{text}';" for table, text in _SYNC_TABLES.items())
+        + "".join(
+            f"comment on column sync.{table}.{column} is '{text}';"
+            for table, columns in _SYNC_COLUMNS.items()
+            for column, text in columns.items()
+        ),
+    ),
 )

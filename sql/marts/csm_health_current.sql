@@ -12,7 +12,6 @@ with uncounted_days as (
 
 latest_days as (
     select
-        tenant_id,
         account_id,
         max(as_of_date) as as_of_date
     from marts.csm_health_scores
@@ -22,19 +21,17 @@ latest_days as (
             from uncounted_days
             where uncounted_days.as_of_date = csm_health_scores.as_of_date
         )
-    group by tenant_id, account_id
+    group by account_id
 ),
 
 previous_days as (
     select
-        csm_health_scores.tenant_id,
         csm_health_scores.account_id,
         max(csm_health_scores.as_of_date) as as_of_date
     from marts.csm_health_scores
     inner join latest_days
         on
-            csm_health_scores.tenant_id = latest_days.tenant_id
-            and csm_health_scores.account_id = latest_days.account_id
+            csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date < latest_days.as_of_date
     where
         not exists (
@@ -42,33 +39,29 @@ previous_days as (
             from uncounted_days
             where uncounted_days.as_of_date = csm_health_scores.as_of_date
         )
-    group by csm_health_scores.tenant_id, csm_health_scores.account_id
+    group by csm_health_scores.account_id
 ),
 
 previous_scores as (
     select
-        csm_health_scores.tenant_id,
         csm_health_scores.account_id,
         csm_health_scores.score,
         csm_health_scores.rag
     from marts.csm_health_scores
     inner join previous_days
         on
-            csm_health_scores.tenant_id = previous_days.tenant_id
-            and csm_health_scores.account_id = previous_days.account_id
+            csm_health_scores.account_id = previous_days.account_id
             and csm_health_scores.as_of_date = previous_days.as_of_date
 ),
 
 scores_28_days_before as (
     select
-        csm_health_scores.tenant_id,
         csm_health_scores.account_id,
         csm_health_scores.score
     from marts.csm_health_scores
     inner join latest_days
         on
-            csm_health_scores.tenant_id = latest_days.tenant_id
-            and csm_health_scores.account_id = latest_days.account_id
+            csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date = latest_days.as_of_date - 28
     where
         not exists (
@@ -109,14 +102,12 @@ scores as (
     from marts.csm_health_scores
     inner join latest_days
         on
-            csm_health_scores.tenant_id = latest_days.tenant_id
-            and csm_health_scores.account_id = latest_days.account_id
+            csm_health_scores.account_id = latest_days.account_id
             and csm_health_scores.as_of_date = latest_days.as_of_date
 ),
 
 signals as (
     select
-        csm_health_signals.tenant_id,
         csm_health_signals.account_id,
         csm_health_signals.feature_adoption_rate,
         csm_health_signals.usage_trend,
@@ -136,14 +127,12 @@ signals as (
     from marts.csm_health_signals
     inner join latest_days
         on
-            csm_health_signals.tenant_id = latest_days.tenant_id
-            and csm_health_signals.account_id = latest_days.account_id
+            csm_health_signals.account_id = latest_days.account_id
             and csm_health_signals.as_of_date = latest_days.as_of_date
 ),
 
 account_days as (
     select
-        int_account_days.tenant_id,
         int_account_days.account_id,
         int_account_days.account_name,
         int_account_days.segment,
@@ -152,8 +141,7 @@ account_days as (
     from intermediate.int_account_days
     inner join latest_days
         on
-            int_account_days.tenant_id = latest_days.tenant_id
-            and int_account_days.account_id = latest_days.account_id
+            int_account_days.account_id = latest_days.account_id
             and int_account_days.as_of_date = latest_days.as_of_date
 )
 
@@ -207,19 +195,11 @@ select
     scores.scored_at
 from scores
 inner join signals
-    on
-        scores.tenant_id = signals.tenant_id
-        and scores.account_id = signals.account_id
+    on scores.account_id = signals.account_id
 inner join account_days
-    on
-        scores.tenant_id = account_days.tenant_id
-        and scores.account_id = account_days.account_id
+    on scores.account_id = account_days.account_id
 left join previous_scores
-    on
-        scores.tenant_id = previous_scores.tenant_id
-        and scores.account_id = previous_scores.account_id
+    on scores.account_id = previous_scores.account_id
 left join scores_28_days_before
-    on
-        scores.tenant_id = scores_28_days_before.tenant_id
-        and scores.account_id = scores_28_days_before.account_id
+    on scores.account_id = scores_28_days_before.account_id
 order by scores.tenant_id, scores.account_id

@@ -23,7 +23,7 @@ with scored_days as (
         nps_score_points,
         escalation_count_90_days_points,
         lag(as_of_date) over (
-            partition by tenant_id, account_id
+            partition by account_id
             order by as_of_date
         ) as previous_date
     from marts.csm_health_scores
@@ -66,8 +66,7 @@ changes as (
     from scored_days as today
     inner join scored_days as previous
         on
-            today.tenant_id = previous.tenant_id
-            and today.account_id = previous.account_id
+            today.account_id = previous.account_id
             and today.previous_date = previous.as_of_date
     where
         today.as_of_date >= $first_date

@@ -404,7 +404,7 @@ def test_scores_are_written_with_tabs_and_zstd(tmp_path):
     for name in ("scored.tsv", "scored.csv.zst", "scored.jsonl.gz"):
         out = tmp_path / name
         score_file(write(tmp_path, GOOD), out=out)
-        assert duckdb.execute(f"select count(*) from '{out}'").fetchone() == (1,)
+        assert duckdb.execute(f"select count(*) from '{out}'").fetchall() == [(1,)]
     assert "account_id\tscore" in (tmp_path / "scored.tsv").read_text()
 
 

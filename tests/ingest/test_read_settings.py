@@ -508,7 +508,7 @@ def test_null_values_with_blanks_around_them_mean_null(source_loads, line_break)
 
 
 def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("csm_core.ingest.text_reader._CHUNK", 3)
+    monkeypatch.setattr("csm_core.ingest.text_files.CHUNK", 3)
     path = tmp_path / "a.csv"
     path.write_text("abcNULLdef\\N")
     assert scanned(path, ("NULL", "\\N", "LLx")).texts == {"NULL", "\\N"}

@@ -209,7 +209,12 @@ session = duckdb.connect(sys.argv[1], read_only=True)
 tables = session.execute(
     "select schema_name, table_name, comment from duckdb_tables() where not internal order by all"
 ).fetchall()
-columns = "select table_name, column_name, data_type, comment from duckdb_columns() where not internal order by all"
+views = session.execute("select schema_name, view_name from duckdb_views() where not internal order by all").fetchall()
+# DuckDB 1.2 does not show the comments of a view's columns.
+columns = (
+    "select table_name, column_name, data_type, comment from duckdb_columns() where not internal "
+    "and table_name not in (select view_name from duckdb_views()) order by all"
+)
 macros = (
     "select function_name, parameters, comment from duckdb_functions() "
     "where function_type = 'macro' and not internal order by function_name"
@@ -219,6 +224,7 @@ found = {
     "columns": session.execute(columns).fetchall(),
     "macros": session.execute(macros).fetchall(),
     "rows": [session.execute(f'from {schema}."{table}" order by all').fetchall() for schema, table, _ in tables],
+    "views": {table: session.execute(f'from {schema}."{table}" order by all').fetchall() for schema, table in views},
     "answers": session.execute(sys.argv[2]).fetchall(),
 }
 print(duckdb.__version__, json.dumps(found, default=str))
@@ -255,4 +261,6 @@ def test_the_oldest_and_the_newest_client_read_the_same_from_the_published_file(
     assert theirs["answers"] == [[theirs["answers"][0][0]] * (len(EQUAL) + 1)]
     assert theirs["tables"] == ours["tables"]
     assert theirs["rows"] == ours["rows"]
+    assert theirs["views"] == ours["views"]
+    assert "csm_feature_adoption_v0" in theirs["views"]
     assert theirs["columns"] == ours["columns"]

@@ -215,7 +215,7 @@ def test_a_corrected_record_moves_the_days_from_which_it_differs(late, entity, k
     account = values.get("account_id", "a1")
     before = column(late, name, account)
     correct(late, entity, key, values)
-    assert f"1 {entity} dated {first_changed}" in ran(late, "2026-06-30")
+    assert f"1 {entity.removesuffix('s')} dated {first_changed}" in ran(late, "2026-06-30")
     after = column(late, name, account)
     changed = [day for day in before if before[day] != after[day]]
     assert changed == [day for day in before if day >= first_changed]
