@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-dev setup-all setup-server demo dev check test test-all types lint format bench bench-runs docs lock clean
+.PHONY: help setup setup-dev setup-all setup-server demo dev check test test-all coverage mutants types lint format bench bench-runs docs lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ $(VENV)/.ready-all: $(VENV)/.ready-dev
 
 setup-all: $(VENV)/.ready-all ## the same with PySpark and selenium, for make test-all (Java 17 and chromium have to be there)
 
+$(VENV)/.ready-mutants: $(VENV)/.ready-dev
+	@$(SETUP) requirements-dev.lock --extras mutants --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
+
 demo: setup ## score and publish both bundled companies, and print where to look
 	@$(BIN)/csm demo
 
@@ -45,6 +48,18 @@ test: setup-dev ## the suite, under 8 minutes on 2 cores
 
 test-all: setup-all ## everything: browser, PySpark and long failure tests included
 	$(BIN)/python -m pytest $(PARALLEL)
+
+coverage: setup-dev ## the suite with coverage, and the floor of each package (nightly)
+	mkdir -p build/coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report= -m "not slow and not ui"
+	$(BIN)/coverage json --quiet -o build/coverage/coverage.json
+	$(BIN)/python scripts/coverage_floors.py
+
+MUTANTS := scorer gate ledger
+
+mutants: $(VENV)/.ready-mutants ## what tests do not notice (hours); MUTANTS="gate ledger --sample 100" runs a part
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 check: lint types test ## what CI runs: format, lint, types and the suite
 
