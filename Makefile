@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup setup-dev setup-all setup-server demo dev test test-all lint format bench bench-runs docs lock clean
+.PHONY: help setup setup-dev setup-all setup-server demo dev check test test-all coverage mutants types lint format bench bench-runs docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ $(VENV)/.ready-all: $(VENV)/.ready-dev
 
 setup-all: $(VENV)/.ready-all ## setup-dev with PySpark and selenium, for make test-all (requires Java 17 and Chromium)
 
+$(VENV)/.ready-mutants: $(VENV)/.ready-dev
+	@$(SETUP) requirements-dev.lock --extras mutants --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
+
 demo: setup ## score and publish both bundled companies, and print the next commands
 	@$(BIN)/csm demo
 
@@ -46,11 +49,27 @@ test: setup-dev ## run the test suite (under 8 minutes on 2 cores)
 test-all: setup-all ## run all tests, including browser, PySpark and long failure tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: setup-dev ## run ruff (format and rules), sqlfluff, import-linter, and pyright in strict mode for csm_core
+coverage: setup-dev ## run the suite with coverage and check the floor of each package
+	mkdir -p build/coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report= -m "not slow and not ui"
+	$(BIN)/coverage json --quiet -o build/coverage/coverage.json
+	$(BIN)/python scripts/coverage_floors.py
+
+MUTANTS := scorer gate ledger
+
+mutants: $(VENV)/.ready-mutants ## run mutation tests (hours); MUTANTS="gate ledger --sample 100" runs a sample
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
+
+check: lint types test ## run what CI runs: format, lint, types and tests
+
+lint: setup-dev ## run ruff (format and rules), sqlfluff, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint --processes 2 sql
 	$(BIN)/lint-imports --no-cache --no-logo
+
+types: setup-dev ## check types with pyright: csm_core in strict mode, assets and pipelines
 	$(BIN)/basedpyright --level error
 
 format: setup-dev ## format the code with ruff and the SQL with sqlfluff

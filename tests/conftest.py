@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from csm_core.config import PROJECT_ROOT, Config, load_config
 
@@ -20,6 +20,10 @@ pytest_plugins = ["tests.postgres_server", "tests.source_loads"]
 
 # How long an example takes says something of the machine, nothing of the rules.
 settings.register_profile("untimed", deadline=None)
+# A mutation run asks only whether a test fails, of thousands of mutants: the same examples each time, and no shrinking.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("untimed")
 
 # These say when or where something was done, and differ between runs that did the same.

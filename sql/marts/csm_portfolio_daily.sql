@@ -1,8 +1,8 @@
 -- Grain: one row per tenant, day that counts (see csm_days) and segment.
 -- Definition: accounts counted by RAG and churn risk, means of score and coverage, and the MRR of accounts at high or
 -- critical risk. MRR is summed in one currency, the one that most of the segment's accounts are billed in (the
--- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are taken over
--- whole millionths, so that they do not depend on the order of the rows.
+-- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are computed on
+-- values rounded to 1e-6, so that they do not depend on the order of the rows.
 -- Worked example: scores 70.0 and 71.0, the second at high risk with 100 USD => mean_score 70.5, mrr_at_risk 100.
 
 with scored_accounts as (
