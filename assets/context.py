@@ -15,7 +15,7 @@ from csm_core.config import Config
 from csm_core.days.portfolio_checks import require_known
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.progress import log_progress
-from csm_core.staging.vendor_records import RecordCounts
+from csm_core.staging.record_counts import RecordCounts
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, days_to_materialise, late_text
 from csm_core.warehouse.model_checks import CheckOutcome

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from csm_core.ingest.found_files import UnreadFile
-from csm_core.staging.vendor_records import RecordCounts
+from csm_core.staging.record_counts import RecordCounts
 from csm_core.warehouse.late_changes import LateRecords
 
 

@@ -9,7 +9,7 @@ from csm_core.analysts.day_summary_text import day_lines, rag_counts
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.run_report import OUTCOMES, Publication, RunReport
 from csm_core.publishing.notion.report_text import report_lines as publication_lines
-from csm_core.staging.vendor_records import RecordCounts
+from csm_core.staging.record_counts import RecordCounts
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
 from csm_core.warehouse.late_changes import late_text

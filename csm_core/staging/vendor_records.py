@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import duckdb
 
@@ -21,6 +20,7 @@ from csm_core.contract import LATEST_LOAD_FIRST, RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
+from csm_core.staging.record_counts import RecordCounts
 from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.models import literal, quoted
 from csm_core.warehouse.text_macros import MACROS, create_macros
@@ -36,27 +36,6 @@ _WITHOUT_BLANKS = (
 )
 # A record that only states a deletion has few keys besides its id.
 _KEYS_OF_A_STUB = 3
-
-
-@dataclass(frozen=True)
-class RecordCounts:
-    """The records of one raw table by outcome.
-
-    ``records`` = ``current`` + ``superseded`` + ``rejected`` + ``ignored``. Ignored records are of a kind that no model
-    reads, such as events of other types.
-    """
-
-    table: str
-    records: int
-    current: int
-    superseded: int
-    rejected: int
-    ignored: int
-
-    @property
-    def system(self) -> str:
-        """The system of the records."""
-        return self.table.removeprefix("raw.").partition("__")[0]
 
 
 def records_table(system: str) -> str:

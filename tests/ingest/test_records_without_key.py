@@ -8,7 +8,8 @@ from dataclasses import replace
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import RecordKind, times
-from csm_core.staging.vendor_records import RecordCounts, build_records
+from csm_core.staging.record_counts import RecordCounts
+from csm_core.staging.vendor_records import build_records
 
 TABLE = RawTable("vendor", "calls", "usage_events", (), records=True)
 KIND = RecordKind("calls", ("calls",), key=(), fields=times("at"), versions=())

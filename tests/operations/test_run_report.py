@@ -11,7 +11,7 @@ from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.run_outcome import RunOutcome
 from csm_core.operations.run_report import run_report
 from csm_core.operations.run_report_text import report_lines
-from csm_core.staging.vendor_records import RecordCounts
+from csm_core.staging.record_counts import RecordCounts
 from csm_core.warehouse.database import Warehouse
 
 DAYS = (date(2026, 6, 30), date(2026, 6, 30))
