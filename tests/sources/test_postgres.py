@@ -283,7 +283,11 @@ def test_a_lost_connection_is_tried_again(product, postgres_server, monkeypatch)
             {"sql": "select nextval('counter') as account_id, '' as account_name"},
             "the transaction is read-only",
         ),
-        ("accounts", {"sql": "with gone as (delete from customers returning *) select * from gone"}, "the query failed"),
+        (
+            "accounts",
+            {"sql": "with gone as (delete from customers returning *) select * from gone"},
+            "the query failed",
+        ),
         ("accounts", {"sql": "select 1; drop table customers"}, "syntax error"),
         ("accounts", {"sql": "select 'a' as account_id, pg_sleep(9)::text as account_name"}, "cancelled by the server"),
         ("usage_events", {**EVENTS, "incremental_by": "updated"}, "no column 'updated' in the result. Found: event_id"),
