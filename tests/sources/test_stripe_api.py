@@ -331,7 +331,7 @@ def test_without_the_library_the_error_names_the_extra(vendor, monkeypatch):
 
 
 def test_progress_is_told(vendor, tmp_path, monkeypatch):
-    monkeypatch.setattr(pull, "_SAY_EVERY", 100)
+    monkeypatch.setattr(pull, "_LOG_EVERY", 100)
     log = SilentLog()
     pages = iter([("customers", [{"id": str(n)} for n in range(150)])])
     assert pull.pull("stripe", "here", lambda state: pages, tmp_path, log) == 150

@@ -143,7 +143,7 @@ def test_a_pull_that_ends_in_the_middle_goes_on_there(vendor, source_loads, tmp_
 
 def test_the_connection_is_looked_at_and_what_is_missing_is_named(vendor, monkeypatch, tmp_path):
     assert ZENDESK.check(settings(vendor)) == f"{vendor.url} is reachable, the key in ZENDESK_TOKEN is valid"
-    assert ZENDESK.check(settings(vendor, login="oauth")).endswith("accepted")
+    assert ZENDESK.check(settings(vendor, login="oauth")).endswith("is valid")
     assert vendor.asked[-1].headers["Authorization"] == f"Bearer {TOKEN}"
     vendor.failures = [refuse(401, {"error": f"Couldn't authenticate you {TOKEN}"})]
     with pytest.raises(ConfigError, match="rejects the key in ZENDESK_TOKEN") as rejected:
