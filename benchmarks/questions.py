@@ -1,7 +1,7 @@
 """The duration of ``csm explain`` and ``csm whatif`` on one year of a large company.
 
-10,000 accounts on 365 days (fewer with fewer ``rows``). Each command is a process of its own, as a person starts it;
-the floor is a bare Python process that opens the same file with DuckDB and averages the scores of the same days.
+10,000 accounts on 365 days (fewer with fewer ``rows``). Each command is a separate process, as a user starts it;
+the floor is a plain Python process that opens the same file with DuckDB and averages the scores of the same days.
 """
 
 import shutil

@@ -134,11 +134,11 @@ def _process(arguments: list[str]) -> Spent:
     process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    said = process.stdout.read() if process.stdout else ""
+    output = process.stdout.read() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
-        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {said[-2000:]}"
+        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {output[-2000:]}"
         raise RuntimeError(message)
     return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)

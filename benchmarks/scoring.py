@@ -2,12 +2,14 @@
 
 Three tasks, each with its own floor:
 
-- ``write``: scores into a warehouse table. Ratio: seconds over those of the floor, which is DuckDB creating a table of
-  as many columns from the same input without computing anything. A copy of the finished scores stands beside it: its
-  levels are ENUM, too, so the difference is what the computation itself adds.
-- ``compute``: an aggregate over the scores, nothing written. Ratio: rows per second over those of the scalar scorer.
-- ``frame``: a pandas frame in and a frame out. Ratio: seconds over those of scoring as many rows into a table. What
-  people would write by hand, ``numpy.select`` and polars, stands beside it; their scores have to be the same bits.
+- ``write``: scores are written to a warehouse table. Ratio: seconds divided by the seconds of the floor, in which
+  DuckDB creates a table with the same number of columns from the same input without computation. A second variant
+  copies the finished scores, with ENUM columns, so the difference is the cost of the computation.
+- ``compute``: an aggregate over the scores, without writing. Ratio: rows per second divided by those of the scalar
+  scorer.
+- ``frame``: a pandas frame as input and output. Ratio: seconds divided by the seconds of scoring the same number of
+  rows into a table. Typical implementations with ``numpy.select`` and polars are measured too; their scores must be
+  bit-identical.
 """
 
 import argparse
