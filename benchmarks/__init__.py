@@ -1,1 +1,1 @@
-"""Measures of speed as ratios against a floor in the same run: ``make bench``, or ``python -m benchmarks``."""
+"""Benchmarks: ratios to a baseline ("floor") in the same run. Run ``make bench`` or ``python -m benchmarks``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.measure import table, write_json
 
 SHORT = ("scoring", "questions", "loading", "api", "starting")
-# Whole runs on long histories: their setting up alone takes minutes.
+# Whole runs on long histories; preparing the data takes several minutes.
 LONG = ("daily", "backfill", "range", "memory")
 
 
@@ -16,7 +16,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows or events (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=Path("build") / "benchmarks.json", help="where to write JSON")
-    parser.add_argument("names", nargs="*", help=f"which; by default {', '.join(SHORT)}; on request {', '.join(LONG)}")
+    parser.add_argument(
+        "names", nargs="*", help=f"benchmarks to run; default: {', '.join(SHORT)}; also: {', '.join(LONG)}"
+    )
     options = parser.parse_args()
     measures = [
         measure

@@ -1,7 +1,7 @@
-"""Records of a web API into a table: as a source of ours pulls them, and as a bare dlt pipeline does.
+"""Loads records of a web API into a table, with a source of csm-health and with a plain dlt pipeline.
 
-Both ask for the same pages in the same run. The floor: dlt's REST client into its DuckDB destination.
-dlt spreads what is nested over tables of its own; a second way lets it keep that as JSON, as we do.
+Both request the same pages in the same run. The floor is dlt's REST client with its DuckDB destination. By default, dlt
+writes nested values to separate tables; a second variant keeps them as JSON, like csm-health.
 """
 
 import os
@@ -84,7 +84,7 @@ def _bare(url: str, folder: Path, rows: int, *, name: str, **options: Any) -> No
 
 
 def _require(connection: duckdb.DuckDBPyConnection, table: str, rows: int) -> None:
-    found = connection.execute(f"select count(*) from {table}").fetchone()
-    if found != (rows,):
-        message = f"{table} has {found} rows, not {rows}"
+    actual = connection.execute(f"select count(*) from {table}").fetchone()
+    if actual != (rows,):
+        message = f"{table} has {actual} rows, not {rows}"
         raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""A process of its own that serves a web API's pages, rendered before anyone asks: tickets as Zendesk exports them."""
+"""A separate process that serves pre-rendered pages of a web API: tickets in the format of Zendesk's export."""
 
 import json
 import multiprocessing
@@ -11,12 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 
 PAGE = 1_000
 TICKETS = "/api/v2/incremental/tickets/cursor.json"
-# Stands for the number of the page wherever it appears in a rendered page.
+# The placeholder for the page number in a rendered page.
 _PAGE_NUMBER = b'"1000000000'
 
 
 def ticket(number: int) -> dict[str, Any]:
-    """A ticket with the keys and the size that Zendesk's have; its id is text, so that pages can be numbered."""
+    """A ticket with the keys and the size of Zendesk's tickets; its id is text, so that pages can be numbered."""
     person = 377_922_500_000 + number
     address = {"address": f"user{number}@customer.example", "name": f"User {number}"}
     return {
@@ -63,7 +63,7 @@ def ticket(number: int) -> dict[str, Any]:
 
 @contextmanager
 def serving(records: int) -> Generator[str]:
-    """The address of an API with so many tickets, and nothing else."""
+    """Serve an API with the given number of tickets; yields its address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(records, theirs), daemon=True)
@@ -75,7 +75,7 @@ def serving(records: int) -> Generator[str]:
         process.join()
 
 
-def _serve(records: int, told: Connection) -> None:
+def _serve(records: int, port_sender: Connection) -> None:
     pages = -(-records // PAGE)
     rendered = json.dumps([ticket(number) for number in range(PAGE)]).encode()
     last = json.dumps([ticket(number) for number in range(records - (pages - 1) * PAGE)]).encode()
@@ -103,5 +103,5 @@ def _serve(records: int, told: Connection) -> None:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.send(server.server_port)
+    port_sender.send(server.server_port)
     server.serve_forever()

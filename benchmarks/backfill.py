@@ -1,4 +1,4 @@
-"""Ninety days scored in one run against ninety runs of a day: ``csm run --from A --to B`` against ``--as-of D``.
+"""Scores 90 days in one run, compared with 90 runs of one day: ``csm run --from A --to B`` against ``--as-of D``.
 
 The records are loaded and staged beforehand in both cases, so that what is measured is the materialising of days. Of
 the ninety single runs ``SINGLES`` are run, spread over the range, and multiplied: the others would only take time.
@@ -18,7 +18,7 @@ EVENTS_PER_ACCOUNT = 500
 
 
 def run(rows: int) -> list[Measure]:
-    """Backfill ninety days of a company with about ``rows`` events in half a year."""
+    """Backfill 90 days of a company with about ``rows`` events in half a year."""
     accounts = max(100, rows // EVENTS_PER_ACCOUNT)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
-"""One day's run, raw to scores, on histories of different length: ``csm run --as-of D --no-publish`` as a process.
+"""Runs one day on histories of different lengths: ``csm run --as-of D --no-publish`` in a separate process.
 
-The same day of the same company, with 30, 60 and 365 days of history before it, loaded and scored; the ratio is
-against 60 days. The places take turns, each from the state before the day. ``rows`` events are those of the year.
+The same day of the same company is loaded and scored with 30, 60 and 365 days of history; the ratio is relative to 60
+days. The variants alternate, each starting with the state before the day. ``rows`` is the number of events per year.
 """
 
 import tempfile

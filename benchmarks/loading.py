@@ -1,4 +1,4 @@
-"""Loading and rolling up usage events against the floor: DuckDB reading the same files and writing them to a table."""
+"""Loads and rolls up usage events. The floor is DuckDB reading the same files and writing them to a table."""
 
 import shutil
 import tempfile
@@ -24,24 +24,24 @@ from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models, staging_models
 
 REPEATS = 3
-# So many are loaded for minutes: what else the machine does evens out, and thrice would be half an hour.
+# Above this number a run takes minutes, so it is not repeated: other load on the machine evens out.
 ONCE_FROM = 50_000_000
 
 
 def run(rows: int) -> list[Measure]:
-    """Load, stage and roll up about ``rows`` events of a made-up company; the least of some turns, floor first."""
+    """Load, stage and roll up about ``rows`` events of a made-up company; the minimum of several rounds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         records = folder / "records"
         accounts, days = max(200, rows // 10_000), 275
-        made = generate(
+        company = generate(
             records,
             accounts=accounts,
             days=days,
             events_per_account_day=rows / accounts / days,
             odd_records=False,
         )
-        events = made.counts["usage_events"]
+        events = company.counts["usage_events"]
         files = str(records / "usage_events" / "*.parquet")
         if not (records / "usage_events").is_dir():
             files = str(records / "usage_events.parquet")
@@ -50,15 +50,15 @@ def run(rows: int) -> list[Measure]:
         for _ in range(REPEATS if rows < ONCE_FROM else 1):
             floors.append(_floor(folder / "floor", files))
             turns.append(_turn(folder / "ours", records))
-    least = min(floors)
+    fastest_floor = min(floors)
     ways = {
         "into raw (all entities)": min(turn.raw for turn in turns),
         "raw and staged": min(turn.raw + turn.staged for turn in turns),
         "raw, staged and rolled up": min(turn.raw + turn.staged + turn.rolled for turn in turns),
     }
     return [
-        Measure("load", "floor: parquet into a table", events, least, 1.0),
-        *(Measure("load", way, events, seconds, seconds / least) for way, seconds in ways.items()),
+        Measure("load", "floor: parquet into a table", events, fastest_floor, 1.0),
+        *(Measure("load", way, events, seconds, seconds / fastest_floor) for way, seconds in ways.items()),
     ]
 
 

@@ -12,7 +12,7 @@ from csm_core.system.text_table import text_table
 
 @dataclass(frozen=True)
 class Measure:
-    """One way of doing a task over so many rows; ``ratio`` is against the floor of the same run.
+    """One variant of a task; ``ratio`` is relative to the floor of the same run.
 
     ``peak_megabytes`` is the most memory that a process doing only this held, ``held_megabytes`` what it held when it
     began, its input among it; None where that was not measured.
@@ -33,19 +33,19 @@ class Measure:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` takes."""
+    """The duration of ``work`` in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held."""
+    """The peak memory of this process in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def table(measures: list[Measure]) -> str:
-    """The measures for a person."""
+    """The measures as a text table."""
     rows = [("task", "way", "rows", "seconds", "rows/s", "ratio", "held MB", "peak MB")]
     rows += [
         (
@@ -69,6 +69,6 @@ def _whole(number: float | None) -> str:
 
 
 def write_json(measures: list[Measure], path: Path) -> None:
-    """The measures for a program."""
-    found = [{**asdict(one), "rows_per_second": one.rows_per_second} for one in measures]
-    path.write_text(json.dumps({"measures": found, "peak_megabytes": peak_megabytes()}, indent=2), encoding="utf-8")
+    """Write the measures as JSON."""
+    entries = [{**asdict(one), "rows_per_second": one.rows_per_second} for one in measures]
+    path.write_text(json.dumps({"measures": entries, "peak_megabytes": peak_megabytes()}, indent=2), encoding="utf-8")

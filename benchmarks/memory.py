@@ -1,8 +1,8 @@
-"""The most memory that a run holds which loads, stages and rolls up events under ``memory_limit``, and what that costs.
+"""The peak memory and duration of a run that loads, stages and rolls up events with a ``memory_limit``.
 
-A company's whole usage at once, by ``csm run`` as a process: 100 million events under 4 GB with
-``python -m benchmarks --rows 100000000 memory`` (16 GB of disk in ``TMPDIR``). DuckDB's limit is of its own memory: the
-program around it, Python and Dagster, takes some four hundred megabytes more. The ratio is the peak against the limit.
+``csm run`` loads the whole usage of a company in a separate process: 100 million events with a limit of 4 GB with
+``python -m benchmarks --rows 100000000 memory`` (needs 16 GB of disk in ``TMPDIR``). The limit applies only to DuckDB;
+Python and Dagster use about 400 MB more. The ratio is the peak divided by the limit.
 """
 
 import tempfile
@@ -15,7 +15,7 @@ from csm_core.contract import ENTITIES
 DAYS = 275
 EVENTS_PER_ACCOUNT = 10_000
 LIMIT_MEGABYTES = 4000
-# Raw, staging and the roll-ups: everything that meets each event.
+# Raw, staging and the roll-ups: all assets that process every event.
 SELECTED = (
     *(f"raw_files__{entity}" for entity in ENTITIES),
     *("stg_accounts", "stg_usage_events", "int_usage_daily", "int_usage_daily_accounts"),
@@ -23,7 +23,7 @@ SELECTED = (
 
 
 def run(rows: int) -> list[Measure]:
-    """Load about ``rows`` events under the limit, which grows smaller with them below 100 million."""
+    """Load about ``rows`` events; below 100 million events, the limit is proportionally smaller."""
     limit = max(400, min(LIMIT_MEGABYTES, rows * LIMIT_MEGABYTES // 100_000_000))
     accounts = max(100, rows // EVENTS_PER_ACCOUNT)
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""What analysts wait for: ``csm explain`` and ``csm whatif`` on a year of a large company.
+"""The duration of ``csm explain`` and ``csm whatif`` on one year of a large company.
 
-10,000 accounts on 365 days (fewer with fewer ``rows``). Each command is a process of its own, as a person starts it;
-the floor is a bare Python process that opens the same file with DuckDB and averages the scores of the same days.
+10,000 accounts on 365 days (fewer with fewer ``rows``). Each command is a separate process, as a user starts it;
+the floor is a plain Python process that opens the same file with DuckDB and averages the scores of the same days.
 """
 
 import shutil
@@ -29,7 +29,7 @@ KEYS = ("tenant_id", "account_id", "as_of_date")
 
 
 def run(rows: int) -> list[Measure]:
-    """Explain one account, with and without a comparison, and ask for another policy on a day and on every day."""
+    """Explain one account, with and without a comparison, and apply another policy to one day and to all days."""
     accounts = max(1, min(MOST_ACCOUNTS, rows // 100))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,30 +50,30 @@ def run(rows: int) -> list[Measure]:
         published = warehouse.published_path
         published.parent.mkdir(parents=True, exist_ok=True)
         fill(published, accounts)
-        # The questions may be put to either file: both hold the same.
+        # The commands may open either file: both have the same content.
         shutil.copyfile(published, warehouse.path)
         average = (
             f"import duckdb; c = duckdb.connect({str(published)!r}, read_only=True); "
             "print(c.execute('select avg(score), count(*) from marts.csm_health_scores').fetchall())"
         )
         csm = [sys.executable, "-m", "pipelines.main"]
-        given = ["--config", str(settings)]
+        options = ["--config", str(settings)]
         ways = {
             "floor: an average in bare DuckDB": [sys.executable, "-c", average],
-            "csm explain": [*csm, "explain", "account-1", *given],
-            "csm explain --since": [*csm, "explain", "account-1", "--since", "2025-01-01", *given],
-            "csm whatif, one day": [*csm, "whatif", "--policy", str(policy), *given],
+            "csm explain": [*csm, "explain", "account-1", *options],
+            "csm explain --since": [*csm, "explain", "account-1", "--since", "2025-01-01", *options],
+            "csm whatif, one day": [*csm, "whatif", "--policy", str(policy), *options],
             "csm whatif, every day": [
-                *csm, "whatif", "--policy", str(policy), "--from", "2025-01-01", "--to", "2025-12-31", *given,
+                *csm, "whatif", "--policy", str(policy), "--from", "2025-01-01", "--to", "2025-12-31", *options,
             ],
         }  # fmt: skip
         seconds = {way: min(timed(_process(command)) for _ in range(REPEATS)) for way, command in ways.items()}
-        least = seconds["floor: an average in bare DuckDB"]
-        return [Measure("question", way, accounts * DAYS, took, took / least) for way, took in seconds.items()]
+        floor_seconds = seconds["floor: an average in bare DuckDB"]
+        return [Measure("question", way, accounts * DAYS, took, took / floor_seconds) for way, took in seconds.items()]
 
 
 def fill(path: Path, accounts: int) -> None:
-    """A published copy with the tables that the questions read: signals that differ by day, and their scores."""
+    """Create a published copy with the tables that the commands read: signals that differ by day, and their scores."""
     with duckdb.connect(str(path)) as connection:
         connection.execute("set enable_progress_bar = false")
         connection.execute("create schema marts")

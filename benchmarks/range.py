@@ -1,8 +1,8 @@
-"""Ninety days in one run against thirty days in one run: time and memory have to grow with the days, not their square.
+"""Runs 90 days and 30 days in one run each: time and memory must grow linearly with the number of days.
 
-Three times the days are three times the work, so a ratio above 3 is what a range costs beyond its days. Every account
-has about 400 events and, with renewals spread over the year, a review that comes due within the range: the size of
-``--rows 3000000`` is 7,500 accounts. The 30 days are the last of the 90, in a warehouse in the same state.
+A ratio above 3 means that the cost per day grows with the length of the range. Every account has about 400 events and,
+with renewals spread over the year, a review that is due within the range: ``--rows 3000000`` is 7,500 accounts. The 30
+days are the last of the 90 days, in a warehouse in the same state.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ def run(rows: int) -> list[Measure]:
         draw(drawn, accounts=accounts, days=HISTORY + 1, events=rows)
         place = settle(drawn, folder / "place", history=HISTORY)
         deliver(drawn, place, LAST_DAY)
-        # The records are loaded and staged beforehand: both runs only materialise days.
+        # The records are loaded and staged before, so both runs only materialise days.
         place.run(LAST_DAY - timedelta(days=LONG_DAYS))
         place.keep()
         short = place.run(LAST_DAY - timedelta(days=SHORT_DAYS - 1), LAST_DAY)

@@ -1,4 +1,4 @@
-"""Companies with a history, and whole runs of them as people start them: ``csm run`` in a process of its own."""
+"""Creates companies with a history, and runs ``csm run`` for them in a separate process."""
 
 import os
 import shutil
@@ -17,14 +17,14 @@ from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS
 from csm_core.sample_company import generate
 
 LAST_DAY = date(2026, 9, 30)
-# What there is now has no history of its own; a subscription counts however long ago it started.
+# Lists of the current state are not filtered by date, and a subscription counts regardless of its start.
 _NOT_DATED = (ACCOUNTS, "features", "subscriptions")
 _START_UP = "from pipelines.main import main; from pipelines.run import run_days"
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds on the clock, of processors (which a busy machine stretches less), and memory."""
+    """The resources of a process: wall-clock seconds, CPU seconds (less affected by other load), and peak memory."""
 
     seconds: float
     processor: float
@@ -33,7 +33,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with a configuration, the records up to some day, and the warehouse that was made of them."""
+    """A folder with a configuration, the records up to a day, and the warehouse that was built from them."""
 
     folder: Path
 
@@ -44,19 +44,19 @@ class Place:
 
     @property
     def records(self) -> Path:
-        """Where the records lie."""
+        """The folder of the records."""
         return self.folder / "records"
 
     @property
     def data(self) -> Path:
-        """Where the warehouse, its published copy and Dagster's records lie."""
+        """The folder of the warehouse, its published copy and Dagster's storage."""
         return self.folder / "data"
 
     def run(self, first: date, last: date | None = None, *, select: Sequence[str] = ()) -> Spent:
-        """``csm run`` of a day or a range, without publishing to Notion; ``select`` names assets, all by default."""
+        """Run a day or a range with ``csm run``, without publishing; ``select`` lists assets (default: all)."""
         days = ["--as-of", f"{first}"] if last is None else ["--from", f"{first}", "--to", f"{last}"]
         command = ["-m", "pipelines.main", "run", *days, "--no-publish", "--config", str(self.settings)]
-        # The made-up company has quiet week-ends: what the checks think of that is not what is measured.
+        # The made-up company has quiet weekends, so these checks may fail; they are not part of the measurement.
         for check in ("portfolio_swing", "usage_delivered"):
             command += ["--accept", check]
         if select:
@@ -64,23 +64,23 @@ class Place:
         return _process(command)
 
     def keep(self) -> None:
-        """Keep the warehouse as it is, for ``restore``."""
+        """Save the current state of the warehouse for ``restore``."""
         shutil.copytree(self.data, self.folder / "kept")
 
     def restore(self) -> None:
-        """Put back what was kept."""
+        """Restore the saved state."""
         shutil.rmtree(self.data)
         shutil.copytree(self.folder / "kept", self.data)
 
 
 def start_up() -> Spent:
-    """What a process takes that loads the program and runs nothing."""
+    """The resources of a process that only imports the program."""
     return _process(["-c", _START_UP])
 
 
 def draw(folder: Path, *, accounts: int, days: int, events: int) -> int:
-    """Draw a company that is recorded for ``days`` up to ``LAST_DAY``, usage in a file a day; the events drawn."""
-    made = generate(
+    """Generate a company with records for ``days`` up to ``LAST_DAY``; returns the number of events."""
+    company = generate(
         folder,
         accounts=accounts,
         days=days,
@@ -89,11 +89,11 @@ def draw(folder: Path, *, accounts: int, days: int, events: int) -> int:
         per_day_files=True,
         odd_records=False,
     )
-    return made.counts[USAGE_EVENTS]
+    return company.counts[USAGE_EVENTS]
 
 
 def settle(drawn: Path, folder: Path, *, history: int, memory_limit: str | None = None) -> Place:
-    """A place where the drawn company starts ``history`` days before ``LAST_DAY``, whose own usage is still to come."""
+    """Prepare a folder with ``history`` days of the company before ``LAST_DAY``, without the usage of ``LAST_DAY``."""
     place = Place(folder)
     first = LAST_DAY - timedelta(days=history)
     (place.records / USAGE_EVENTS).mkdir(parents=True)
@@ -123,7 +123,7 @@ def settle(drawn: Path, folder: Path, *, history: int, memory_limit: str | None 
 
 
 def deliver(drawn: Path, place: Place, day: date) -> None:
-    """Put a day's usage among the records of a place."""
+    """Add the usage of a day to the records of a folder."""
     name = Path(USAGE_EVENTS) / f"{day}.parquet"
     (place.records / name).hardlink_to(drawn / name)
 
@@ -134,11 +134,11 @@ def _process(arguments: list[str]) -> Spent:
     process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    said = process.stdout.read() if process.stdout else ""
+    output = process.stdout.read() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
-        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {said[-2000:]}"
+        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {output[-2000:]}"
         raise RuntimeError(message)
     return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)

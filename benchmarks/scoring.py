@@ -1,13 +1,15 @@
-"""Scoring against its floors, in one run: ``python -m benchmarks.scoring [--rows N …] [--json FILE]``.
+"""Compares scoring with its floors in one run: ``python -m benchmarks.scoring [--rows N …] [--json FILE]``.
 
-Three tasks, each with its own measure to be held against:
+Three tasks, each with its own floor:
 
-- ``write``: scores into a warehouse table. Ratio: seconds over those of the floor, which is DuckDB creating a table of
-  as many columns from the same input without computing anything. A copy of the finished scores stands beside it: its
-  levels are ENUM, too, so the difference is what the computation itself adds.
-- ``compute``: an aggregate over the scores, nothing written. Ratio: rows per second over those of the scalar scorer.
-- ``frame``: a pandas frame in and a frame out. Ratio: seconds over those of scoring as many rows into a table. What
-  people would write by hand, ``numpy.select`` and polars, stands beside it; their scores have to be the same bits.
+- ``write``: scores are written to a warehouse table. Ratio: seconds divided by the seconds of the floor, in which
+  DuckDB creates a table with the same number of columns from the same input without computation. A second variant
+  copies the finished scores, with ENUM columns, so the difference is the cost of the computation.
+- ``compute``: an aggregate over the scores, without writing. Ratio: rows per second divided by those of the scalar
+  scorer.
+- ``frame``: a pandas frame as input and output. Ratio: seconds divided by the seconds of scoring the same number of
+  rows into a table. Typical implementations with ``numpy.select`` and polars are measured too; their scores must be
+  bit-identical.
 """
 
 import argparse
@@ -56,14 +58,14 @@ REPEATS = 3
 
 
 Prepare = Callable[[duckdb.DuckDBPyConnection, int], Callable[[], Any]]
-"""Makes ready what a way takes, from the table of signals and the number of rows; gives what is measured."""
+"""Prepares the input of a variant from the table of signals and the number of rows; returns the measured function."""
 
 
 def run(rows: int) -> list[Measure]:
-    """Every way of scoring ``rows`` rows of made-up signals; frames and the scalar scorer take a part of them.
+    """Measure all variants of scoring ``rows`` rows of generated signals; frames and the scalar scorer use fewer rows.
 
-    Seconds are of one process in which the ways take turns. Memory is measured afterwards, of each way in a process of
-    its own: what one way leaves behind would be held against the next.
+    The variants alternate in one process to measure seconds. Memory is measured afterwards, with a separate process for
+    each variant, because one variant would affect the next.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.duckdb"
@@ -92,7 +94,7 @@ def _rows_of(task: str, rows: int, way: str = "") -> int:
 
 
 def _ratio(task: str, rows: int, way: str, seconds: dict[str, float]) -> float:
-    """Against the first way of the task: seconds per row, but for ``compute``, where it is rows per second."""
+    """The ratio to the first variant of the task: of seconds per row, or of rows per second for ``compute``."""
     first = next(iter(seconds))
     mine, other = (seconds[one] / _rows_of(task, rows, one) for one in (way, first))
     return other / mine if task == "compute" else mine / other
@@ -105,9 +107,9 @@ def _opened(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def signals_sql(rows: int, more: str = "") -> str:
-    """Made-up signals of every level and with every null, the same for the same number of rows.
+    """A query that generates signals with all levels and nulls, deterministic for a number of rows.
 
-    ``more`` stands before the columns: ``"number, "`` for the row's number.
+    ``more`` is SQL before the columns: ``"number, "`` for the row number.
     """
 
     def draw(place: int, values: int) -> str:
@@ -129,7 +131,7 @@ def signals_sql(rows: int, more: str = "") -> str:
 
 
 def _floor_sql() -> str:
-    """The input's own columns in the output's number and names, with nothing computed but a cast."""
+    """The columns of the input with the names of the output; the only computation is a cast."""
     texts = [field.name for field in FIELDS if field.levels]
     numbers = [field.name for field in FIELDS if not field.levels]
     values = {
@@ -214,11 +216,11 @@ WAYS: dict[str, dict[str, Prepare]] = {
         **_polars(),
     },
 }
-"""Task → way → how it is made ready; the first of each task is what the others are held against."""
+"""Task → variant → preparation; the first variant of each task is the floor."""
 
 
 def _seconds(connection: duckdb.DuckDBPyConnection, task: str, rows: int) -> dict[str, float]:
-    """The least seconds of each way, the ways taking turns so that all meet the same weather."""
+    """The minimum seconds of each variant; the variants alternate, so other load affects all of them."""
     works = {way: prepare(connection, _rows_of(task, rows)) for way, prepare in WAYS[task].items()}
     found: dict[str, float] = {}
     reference: dict[str, str] = {}
@@ -234,7 +236,7 @@ def _seconds(connection: duckdb.DuckDBPyConnection, task: str, rows: int) -> dic
 
 
 def _digests(scored: Any) -> dict[str, str]:
-    """A hash of each column's values, so that no result has to be kept while the next is made."""
+    """A hash of the values of each column, so that results need not be kept for the comparison."""
     return {name: sha256(repr(_plain(scored[name])).encode()).hexdigest() for name in (*RESULT_COLUMNS, *POINT_COLUMNS)}
 
 
@@ -261,14 +263,14 @@ def _memory_in_a_process(path: Path, task: str, way: str, rows: int) -> tuple[fl
 
 
 def memory_of(path: Path, task: str, way: str, rows: int) -> tuple[float | None, float | None]:
-    """Megabytes that this process held, ready to begin, and the most that it held while it did a way once."""
+    """The memory of this process in megabytes before a variant, and the peak during one execution of it."""
     with _opened(path) as connection:
         work = WAYS[task][way](connection, _rows_of(task, rows))
         gc.collect()
         held = _status_megabytes("VmRSS")
         if held is None:
             return None, None
-        # Forgets the most so far (man proc_pid_clear_refs), which making the input ready may have set.
+        # Reset the peak (man proc_pid_clear_refs), because preparing the input may have set it.
         Path("/proc/self/clear_refs").write_text("5")
         result = work()
         peak = _status_megabytes("VmHWM")
@@ -285,7 +287,7 @@ def _status_megabytes(name: str) -> float | None:
     return int(line.split()[1]) / 1024
 
 
-# -- the same by hand -------------------------------------------------------------------------------------------------
+# -- other libraries --------------------------------------------------------------------------------------------------
 
 
 def _meets(values: Any, band: Band) -> Any:
@@ -299,7 +301,7 @@ def _meets(values: Any, band: Band) -> Any:
 
 
 def score_with_numpy(frame: pd.DataFrame) -> pd.DataFrame:
-    """As people write it with pandas: one ``numpy.select`` per signal."""
+    """A typical pandas implementation: one ``numpy.select`` per signal."""
     points: dict[str, Any] = {}
     for signal in RUBRIC:
         column = frame[signal.name]
@@ -348,7 +350,7 @@ def score_with_numpy(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_with_polars(frame: Any) -> Any:
-    """As people write it with polars: chains of ``when`` and ``then``."""
+    """A typical polars implementation: chains of ``when`` and ``then``."""
     import polars as pl
 
     def chain(cases: list[tuple[Any, Any]], otherwise: Any) -> Any:
@@ -413,8 +415,10 @@ def main() -> None:
     """Measure scoring alone."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000], help="rows, one run for each number")
-    parser.add_argument("--json", type=Path, help="write the measures to this file, too")
-    parser.add_argument("--memory-of", nargs=2, metavar=("TASK", "WAY"), help="only the memory of one way, as JSON")
+    parser.add_argument("--json", type=Path, help="also write the measures to this file")
+    parser.add_argument(
+        "--memory-of", nargs=2, metavar=("TASK", "WAY"), help="measure only the memory of one variant, as JSON"
+    )
     parser.add_argument("--database", type=Path, help="the file of --memory-of")
     options = parser.parse_args()
     if options.memory_of:

@@ -1,4 +1,4 @@
-"""Loading the definitions in a fresh interpreter, without a configuration, against ``import dagster`` alone.
+"""Loads the definitions in a new interpreter, without a configuration, compared with ``import dagster`` alone.
 
 Processor time of the whole interpreter, the median of several; the two take turns, so that both meet the same machine.
 """

@@ -31,7 +31,7 @@ def all_jobs() -> list[Any]:
         dg.define_asset_job(
             "renewal_check",
             selection=_REVIEWS | dg.AssetSelection.assets(ANALYTICS, DAYS),
-            description="Publishes business reviews of accounts whose renewal is near to Notion.",
+            description="Publishes business reviews of accounts that are within 90 days of their renewal.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(

@@ -1,4 +1,4 @@
-"""Running the product: backup and restore, the demo, alerts, repair of quarantined records, the report of a run.
+"""Operations: backup and restore, the demo, alerts, repair of rejected records, and the report of a run.
 
-A module whose name ends in ``_text`` only formats. What a run does with the warehouse is in the folders below it.
+Modules with the suffix ``_text`` only format reports. The steps of a run are in other folders.
 """

@@ -70,7 +70,7 @@ def scored():
 def test_scores_stand_in_their_bucket_hundred_in_the_last(scored):
     by_day = score_distributions(scored, (date(2026, 5, 31), date(2026, 6, 2)))
     assert list(by_day) == [date(2026, 6, 1), date(2026, 6, 2)]
-    assert "Scores of 2026-06-02" in by_day[date(2026, 6, 2)]
+    assert "Scores on 2026-06-02" in by_day[date(2026, 6, 2)]
     said = by_day[date(2026, 6, 1)]
     assert said.startswith("Scores on 2026-06-01 from 0 to 100, one bar per 5 points; the tallest bar is 2 accounts.")
     picture = picture_of(said)

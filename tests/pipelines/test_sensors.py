@@ -159,7 +159,7 @@ def has_its_own_numbers(company: Company, scored: dict[str, Any]) -> None:
     for day, found in scored.items():
         assert found["dagster/partition_row_count"].value == found["rows"].value
         assert found["dagster/row_count"].value == company.query("select count(*) from marts.csm_health_scores")[0][0]
-        assert f"Scores of {day} from 0 to 100" in found["score_distribution"].value
+        assert f"Scores on {day} from 0 to 100" in found["score_distribution"].value
         assert f"to {day};" in found["rag_over_time"].value
         assert ("preview" in found) == (day == max(scored))
 

@@ -61,14 +61,14 @@ async def open_workspace(
             await client.aclose()
         return
     with new_sandbox(sandbox_path) as server:
-        known = {name: found for name, found in settings.database_ids.items() if server.has_database(found)}
+        known = {name: value for name, value in settings.database_ids.items() if server.has_database(value)}
         settings = replace(
             settings, token=SecretStr(server.token), base_url=server.url, database_ids=known, data_source_ids={}
         )
         client = new_client(settings)
         try:
             prepare_databases = init_workspace if prepare else databases_there
-            found = await prepare_databases(client, server.root_page_id, known)
-            yield client, replace(settings, database_ids=found)
+            database_ids = await prepare_databases(client, server.root_page_id, known)
+            yield client, replace(settings, database_ids=database_ids)
         finally:
             await client.aclose()
