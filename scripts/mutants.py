@@ -31,7 +31,7 @@ from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResul
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "mutants"
 SCALAR_TESTS = ("tests/test_health_scorer.py", "tests/test_rubric.py")
-SQL_TESTS = ("tests/test_vectorized_scorer.py", "tests/scoring/test_macros.py")
+SQL_TESTS = ("tests/scoring/test_sql.py", "tests/test_vectorized_scorer.py", "tests/scoring/test_macros.py")
 QUARANTINE_TESTS = ("tests/staging/test_quarantine.py",)
 VERSION_TESTS = ("tests/staging/test_versions_and_ignored.py",)
 GATE_TESTS = ("tests/staging/test_gate.py", *VERSION_TESTS, *QUARANTINE_TESTS)
