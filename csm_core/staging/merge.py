@@ -113,18 +113,32 @@ class MergeByKey:
         tables = sorted({table for source in self._sources for table in source.raw_tables})
         self._connection.execute(
             f"""
-            create or replace temp table gate_lists as with versions as ( select raw_table, path, load_id, loaded_at,
-            rejected, status, lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at --
-            A replaced load has the content that a later load read with other settings: it ends the one before it. from
-            raw.loads where {own} and status in ('loaded', 'replaced') ), newest as ( select *, row_number() over
-            (partition by raw_table, path order by load_id desc) as place from versions where status = 'loaded' ), lists
-            as ( select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
-            full_files.is_present, full_files.replaced_at, newest.next_loaded_at, (select min(later.loaded_at) from
-            raw.loads as later where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced') and
-            later.load_id > newest.load_id) as later_loaded_at from newest inner join {FULL_FILES} as full_files using
-            (raw_table, path) ) select path, load_id, is_newest, is_present, rejected, replaced_at, -- The earlier of
-            both, or the one that is not null. coalesce( least(case when not is_newest then next_loaded_at end,
-            replaced_at), case when not is_present then later_loaded_at end ) as listed_until from lists
+            create or replace temp table gate_lists as
+            with versions as (
+                select raw_table, path, load_id, loaded_at, rejected, status,
+                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
+                -- A later load read the content of a replaced load with other settings: it ends the one before it.
+                from raw.loads where {own} and status in ('loaded', 'replaced')
+            ),
+            newest as (
+                select *, row_number() over (partition by raw_table, path order by load_id desc) as place
+                from versions where status = 'loaded'
+            ),
+            lists as (
+                select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
+                    full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
+                    (select min(later.loaded_at) from raw.loads as later
+                        where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
+                        and later.load_id > newest.load_id) as later_loaded_at
+                from newest inner join {FULL_FILES} as full_files using (raw_table, path)
+            )
+            select path, load_id, is_newest, is_present, rejected, replaced_at,
+                -- The earlier of both, or the one that is not null.
+                coalesce(
+                    least(case when not is_newest then next_loaded_at end, replaced_at),
+                    case when not is_present then later_loaded_at end
+                ) as listed_until
+            from lists
             """,
             [tables],
         )

@@ -67,7 +67,7 @@ def summary(connection: duckdb.DuckDBPyConnection) -> list[QuarantineCount]:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, entity: str, limit: int = 20) -> list[QuarantinedRecord]:
-    """Return up to ``limit`` rejected records of an entity, by file and line. Raises InputError for an unknown entity."""
+    """Return up to ``limit`` rejected records of an entity by file and line. Raises InputError for an unknown one."""
     table = _table(connection, entity)
     if table is None:
         return []

@@ -89,7 +89,7 @@ def test_a_mapped_column_that_is_not_there_is_named(source_loads, name, text):
     (source_loads.folder / "accounts.csv").unlink()
     source_loads.write(name, text)
     expected = (
-        r"accounts\.\w+: no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
+        r"accounts\.\w+: there is no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
         r"Found: (account_id, Nmae|Nmae, account_id)\."
     )
     with pytest.raises(SourceError, match=expected):
@@ -510,7 +510,7 @@ def test_null_values_with_blanks_around_them_mean_null(source_loads, line_break)
 
 
 def test_a_text_across_two_chunks_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("csm_core.ingest.text_reader._CHUNK", 3)
+    monkeypatch.setattr("csm_core.ingest.text_files.CHUNK", 3)
     path = tmp_path / "a.csv"
     path.write_text("abcNULLdef\\N")
     assert scanned(path, ("NULL", "\\N", "LLx")).texts == {"NULL", "\\N"}
