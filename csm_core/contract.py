@@ -359,7 +359,7 @@ ENTITIES: dict[str, Entity] = {
 MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
 
 FULL_BY_NATURE = (ACCOUNTS, "features")
-"""Entities whose files hold the full list of records, unless the settings state otherwise."""
+"""The entities with files that are full lists by default."""
 
 EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
 """The additional columns of an export of rejected records; a file with all of them is such an export."""

@@ -161,7 +161,7 @@ CHURN_RISKS: tuple[str, ...] = ("low", "medium", "high", "critical")
 
 @dataclass(frozen=True)
 class ChurnRule:
-    """The name of a combination of triggers (None: none applies), and its churn risk by band."""
+    """The name of a combination of triggers (None if none applies), and its churn risk by band."""
 
     contract: bool
     behavioural: bool

@@ -48,9 +48,9 @@ def finish(
     return build_model(connection, load_models("marts")[DAYS_MODEL], model_parameters(config)), later
 
 
-def withdraw_day(connection: duckdb.DuckDBPyConnection, config: Config, held: date) -> None:
+def withdraw_day(connection: duckdb.DuckDBPyConnection, config: Config, day: date) -> None:
     """Rebuild the models that list statuses or include a day that is held now and may have counted before."""
-    _build_later(connection, config, held)
+    _build_later(connection, config, day)
     for model in _built_from_statuses():
         build_model(connection, model, model_parameters(config))
 

@@ -114,7 +114,7 @@ def check_days(
     *,
     keep_accepted: bool = False,
 ) -> list[CheckedDay]:
-    """Check the last day of a run, and the days before it that were held or accepted earlier; set their statuses.
+    """Check the last day of a run, and its earlier days that were held or accepted before; set their statuses.
 
     Models that depend on the scores are built for a day that passes; a day that fails is held. ``accepted`` applies to
     the last day. Earlier days, and with ``keep_accepted`` also the last day, keep their accepted checks, as long as no
@@ -147,10 +147,10 @@ def check_days(
 
 
 def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
-    """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
+    """Raise InputError for days without data: no account was created and no record is dated on or before them.
 
-    An account without a creation date exists on every day, but does not by itself give a day data. Any record of an
-    account that is dated by then does: usage, an invoice, a ticket and so on.
+    An account without a creation date exists on every day, but a day also needs a record of an account (such as usage,
+    an invoice or a ticket) on or before it.
     """
     last = span[1]
     on_day = f"{POPULATION_TABLE} where as_of_date = date '{last}'"
@@ -161,9 +161,9 @@ def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, 
     dated = (f"{entity.table} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
     if has_population and any(has_rows(connection, records) for records in dated):
         return
-    asked = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
-    lacking = _records_text(connection, last) if has_population else _accounts_text(connection, last)
-    message = f"there is no data for {asked}: {lacking}"
+    days = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
+    reason = _records_text(connection, last) if has_population else _accounts_text(connection, last)
+    message = f"there is no data for {days}: {reason}"
     raise InputError(message)
 
 

@@ -102,7 +102,7 @@ class MergeByKey:
 
     @property
     def _has_lists(self) -> bool:
-        """Whether records may come from full lists, and be closed."""
+        """Whether the entity can have full lists, so that missing records are closed."""
         return bool(self._entity.closed_by) and self._scope.restages_all
 
     def _find_lists(self) -> None:
@@ -226,13 +226,11 @@ class MergeByKey:
                     f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
                 )
             selects.append(validate(entity, narrowed, source.types, source.system).sql)
-        nothing = (
+        empty = (
             f"select '' as _system, *, '' as _source_file, 0 as _source_line, 0 as _problem, '' as _value, "
             f"'' as {IGNORED} from {entity.table} limit 0"
         )
-        connection.execute(
-            f"create or replace temp table gate_rows as {' union all by name '.join(selects) or nothing}"
-        )
+        connection.execute(f"create or replace temp table gate_rows as {' union all by name '.join(selects) or empty}")
 
     def _collect_retries(self) -> None:
         """Collect rejected records whose account now exists, or whose customer is now matched."""

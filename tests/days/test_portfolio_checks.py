@@ -44,7 +44,7 @@ def test_an_account_that_one_of_the_three_lacks_is_shown_with_where_it_is(marts,
     assert not found.passed
     assert found.failed_rows == 1
     assert found.message.startswith("1 account of 2026-06-30 is not in all of")
-    assert "again from int_account_days on" in found.message
+    assert "rerun the day from int_account_days" in found.message
     columns = {"population": "in_population", "signals": "has_signals", "scores": "scored"}
     assert found.sample == ({"account_id": "A2", **{column: held != lacking for held, column in columns.items()}},)
 
