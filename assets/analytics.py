@@ -1,4 +1,4 @@
-"""The read-only copy of the marts that analysts and `csm sql` read, replaced at once at the end of a run."""
+"""The published copy: the read-only file that analysts and `csm sql` read, replaced at the end of a run."""
 
 import time
 
@@ -9,18 +9,19 @@ from csm_core.analysts.published_copy import publish_copy
 from csm_core.scoring.macros import create_macros
 
 NAME = "csm_analytics"
-# After publishing, of which the copy tells, but not held by it: a day whose pages are refused has marts all the same.
+# After publishing, since the copy includes its results, but without a dependency: if publishing fails, the marts are
+# still copied.
 LAST = {"dagster/priority": "-1"}
 
 
 def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:
-    """``csm_analytics``: every mart copied to ``published/csm_analytics.duckdb``."""
+    """Return ``csm_analytics``, which copies every mart to ``published/csm_analytics.duckdb``."""
 
     @dg.asset(
         key=NAME,
         deps=marts,
-        description="Read-only copy of the marts and of what was published to Notion, for analysts, with the rubric "
-        "as macros; who has it open keeps it.",
+        description="Read-only copy of the marts and of the pages published to Notion, for analysts, with the rubric "
+        "as DuckDB macros. Open connections keep the previous file.",
         group_name="marts",
         kinds={"duckdb"},
         owners=OWNERS,

@@ -1,4 +1,4 @@
-"""The blocking checks between the scores and everything that is built and published from them."""
+"""The blocking checks between the scores and the models and pages that depend on them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -8,7 +8,7 @@ import dagster as dg
 from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days import portfolio_checks
-from csm_core.days.finished_days import take_back
+from csm_core.days.finished_days import withdraw_day
 from csm_core.days.portfolio_checks import CheckedDay, PortfolioCheck
 from csm_core.errors import CSMError
 from csm_core.scoring.macros import create_macros
@@ -18,7 +18,7 @@ SCORES = dg.AssetKey("csm_health_scores")
 
 
 def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
-    """One blocking check per rule of ``csm_core.days.portfolio_checks``, in one step that sets the days' statuses."""
+    """Return a blocking check per portfolio check, in one step that sets the statuses of the days."""
 
     @dg.multi_asset_check(
         name="csm_health_scores_checks",
@@ -39,7 +39,7 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
                 pipeline.last_day(context),
                 accepted,
                 accepted_by,
-                # A day that late records bring up to date is not requested again by a person.
+                # A day that is rebuilt for late records keeps the checks that a user accepted.
                 keep_accepted=LATE in context.op_execution_context.run.tags,
             )
         for result in results:
@@ -55,7 +55,7 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
 
 
 def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay) -> None:
-    """Note on the day's partition that it is held or accepted: its metadata was stored before the checks ran."""
+    """Add an observation to a held or accepted day: its metadata was stored before the checks ran."""
     if not result.failed:
         return
     status = HELD if result.holding else ACCEPTED
@@ -72,20 +72,20 @@ def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay) -> None
 def _report_earlier(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, earlier: Sequence[CheckedDay]) -> None:
     for result in earlier:
         if result.holding:
-            message = f"{result.day} remains held: {' '.join(outcome.message for outcome in result.holding)}"
+            message = f"{result.day} is still held: {' '.join(outcome.message for outcome in result.holding)}"
             context.log.warning(message)
             pipeline.notes.append(message)
 
 
 def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: date) -> None:
-    """Show analysts that the day is held, and remove its previous rows from their copy."""
+    """Show the day as held in the published copy, and remove its previous rows."""
     try:
         with pipeline.warehouse.connect() as connection:
-            take_back(connection, pipeline.config, day)
+            withdraw_day(connection, pipeline.config, day)
         publish_copy(pipeline.warehouse, create_macros)
     except CSMError as error:
-        # The failed checks are what this run reports; the next run brings the copy up to date.
-        context.log.warning(f"the copy for analysts is not brought up to date: {error}")
+        # This run reports the failed checks; the next run updates the copy.
+        context.log.warning(f"the published copy was not updated: {error}")
 
 
 def _result(
@@ -95,7 +95,7 @@ def _result(
     last: CheckedDay,
     earlier: Sequence[CheckedDay],
 ) -> dg.AssetCheckResult:
-    """The result of a check on the last day of the run. A day before it that remains held makes it a warning."""
+    """Return the result of a check for the last day of the run. It is a warning if an earlier day is still held."""
     outcome = last.outcome(check)
     if not outcome.passed and check.name not in last.accepted:
         context.log.error(outcome.text())
@@ -107,7 +107,7 @@ def _result(
         remarks.append(f"Accepted by {last.accepted_by}. {outcome.message}")
         context.log.warning(f"accepted by {last.accepted_by}: {outcome.message}")
     remarks += [
-        f"{one.day} remains held. {one.outcome(check).message}" for one in earlier if one.outcome(check) in one.holding
+        f"{one.day} is still held. {one.outcome(check).message}" for one in earlier if one.outcome(check) in one.holding
     ]
     if remarks:
         return dg.AssetCheckResult(

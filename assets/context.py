@@ -1,6 +1,6 @@
-"""What assets are given: the configuration, the warehouse, and somewhere to say that a step is done.
+"""The resource of all assets: the configuration, the warehouse, and the progress of the run.
 
-Dagster resources hand over plain objects of the domain; assets never open a file by themselves.
+The Dagster resource contains plain objects of the domain; assets do not open files themselves.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ from csm_core.warehouse.late_changes import LateRecords, days_to_materialise, la
 from csm_core.warehouse.model_checks import CheckOutcome
 
 RESOURCE = "pipeline"
-# A run with this tag publishes nothing; its value says why.
+# A run with this tag does not publish; the value is the reason.
 DO_NOT_PUBLISH = "csm/do_not_publish"
-# A run with this tag brings past days up to date with records that came late; its value says which.
+# A run with this tag rebuilds past days for late records; the value describes the records.
 LATE = "csm/late"
-# Checks that a run with this tag accepts, separated by commas: what `csm run --accept` is for the command line.
+# The checks that a run with this tag accepts, separated by commas, like `csm run --accept`.
 ACCEPT = "csm/accept"
-# The first day of a quarter: a run with this tag builds the reviews of the quarter before, although that day has not
-# ended. A run of the job by hand takes the day after its own.
+# The first day of a quarter: a run with this tag builds the reviews of the previous quarter, although that day has not
+# ended. A manual run of the job uses the day after its own.
 QUARTER = "csm/reviews_of_quarter_before"
 DAY_AFTER = "the day after"
 BACKFILL = dg.BackfillPolicy.single_run()
@@ -45,17 +45,20 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The run's surroundings. ``progress`` is called with an asset's name and its figures when it is
-    done; by default that is logged.
+    """The configuration, warehouse and collected results of a run.
 
-    ``clock`` tells when something was read from Notion.
+    - ``progress`` is called with the name and the figures of each completed asset; the default logs them.
+    - ``clock`` returns the current time.
+    - ``accepted`` are the checks that ``accepted_by`` accepts in this run.
 
-    ``accepted`` names the checks that ``accepted_by`` lets pass this once; ``notes`` collects what a person
-    should know of a run that succeeds, ``held`` why publishing was held, ``not_published`` why nothing was published
-    although no check failed, ``late`` which days before its own the run
-    materialised again, by asset, and ``late_records`` for which records,
-    ``unread`` are files of the sources that are not read, ``records`` the counts of the vendors' records, ``staged``
-    the counts of the gate and ``published`` the reports of publishing, for the summary of a run.
+    The summary of the run uses these results:
+
+    - ``notes``: notes on a successful run.
+    - ``held``: why publishing is held; ``not_published``: why nothing was published although no check failed.
+    - ``late``: the earlier days that the run rebuilt, by asset; ``late_records``: the late records of these days.
+    - ``unread``: the files of sources that are not read.
+    - ``records``: the counts of vendors' records; ``staged``: the counts of the gate.
+    - ``published``: the reports of publishing.
     """
 
     config: Config
@@ -76,19 +79,19 @@ class Pipeline:
 
     @staticmethod
     def last_day(context: dg.AssetCheckExecutionContext) -> date:
-        """The last day of the run that a check belongs to."""
+        """Return the last day of the run of a check."""
         return date.fromisoformat(context.op_execution_context.partition_key_range.end)
 
 
 def pipeline_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
-    """The pipeline resource of a run."""
+    """Return the pipeline resource of a run."""
     return getattr(context.resources, RESOURCE)
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
-    """First and last day of the partitions that this run materialises; a range is one run.
+    """Return first and last day of the partitions of this run; a range is one run.
 
-    Raises Failure for a day that has not ended in UTC: its records are not complete.
+    Raises Failure for a day that has not ended in UTC, since its records are incomplete.
     """
     span = context.partition_key_range
     days = date.fromisoformat(span.start), date.fromisoformat(span.end)
@@ -105,7 +108,7 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
 def accepted_checks(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: Pipeline
 ) -> tuple[frozenset[str], str]:
-    """The checks that this run accepts, by option or by tag, and who accepts them.
+    """Return the checks that this run accepts, by option or tag, and the user who accepts them.
 
     Raises InputError for an unknown check.
     """
@@ -118,7 +121,7 @@ def accepted_checks(
 
 
 def quarter_of(context: dg.AssetExecutionContext) -> date | None:
-    """The first day of a quarter for which this run builds reviews although that day has not been scored."""
+    """Return the first day of a quarter for which this run builds reviews before it is scored, if any."""
     tag = context.run.tags.get(QUARTER)
     if not tag:
         return None
@@ -128,18 +131,18 @@ def quarter_of(context: dg.AssetExecutionContext) -> date | None:
 
 
 def days_run_id(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
-    """By which run the days are being built: a run that is executed again from its failure goes on with its days."""
+    """Return the id of the run that builds the days: a re-execution from failure resumes the days of its root run."""
     run = context.op_execution_context.run if isinstance(context, dg.AssetCheckExecutionContext) else context.run
     return run.root_run_id or run.tags.get("dagster/root_run_id") or run.run_id
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Every day from ``first`` to ``last``, both included."""
+    """Return every day from ``first`` to ``last``, both included."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str) -> tuple[date, date]:
-    """The days of this run, and before a single one the days that late records touch: those are built with it."""
+    """Return the days of this run; a run of one day also includes earlier days that late records touch."""
     pipeline, own = pipeline_of(context), days_of(context)
     days, records = days_to_materialise(connection, table, own, pipeline.config.late_arrival_days)
     if records:
@@ -150,7 +153,7 @@ def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str
 
 
 def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
-    """Outcomes of the domain's checks as Dagster's, the failing rows in the metadata."""
+    """Return the outcomes of checks as Dagster results, with the failed rows in the metadata."""
     return [
         dg.AssetCheckResult(
             asset_key=asset_key,
@@ -168,14 +171,14 @@ def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[
 
 @dataclass(frozen=True)
 class Linked:
-    """A cell of a Markdown table that leads somewhere; without an address of the web it is only text."""
+    """A cell of a Markdown table with a link; without a web address it is plain text."""
 
     text: str
     url: str
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table; cells are shown as they are and never read as Markdown, whoever wrote them."""
+    """Return rows as a Markdown table; the content of cells is escaped, so that it is never interpreted as Markdown."""
     if not rows:
         return dg.MetadataValue.md("no rows")
     names = list(rows[0])
@@ -196,7 +199,7 @@ def _escaped(value: str) -> str:
     text = " ".join(value.split())
     if len(text) > CELL_CHARACTERS:
         text = text[: CELL_CHARACTERS - 3] + "..."
-    # As character references, punctuation is never structure: no link, no HTML, no table border.
+    # Punctuation as character references is never interpreted as a link, HTML or a table border.
     return "".join(f"&#{ord(one)};" if one in _STRUCTURE else one for one in text)
 
 

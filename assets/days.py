@@ -1,4 +1,4 @@
-"""The last mart of a day: when everything that is built from its scores has been built, the day is complete."""
+"""The last mart of a day, which completes the day once all models that depend on its scores are built."""
 
 from datetime import date
 from typing import Any
@@ -14,7 +14,7 @@ from csm_core.warehouse.models import SqlModel
 
 
 def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """``csm_days``: the run's days become complete or accepted, and the table of all statuses is rebuilt."""
+    """Return ``csm_days``, which sets the run's days to complete or accepted and rebuilds the table of all statuses."""
 
     @sql_asset(model, partitions, marts)
     def _days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -23,7 +23,7 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
             finished = day_status.passed_days(connection, days_run_id(context))
             result, again = finish(connection, pipeline.config, finished)
             if again:
-                message = f"{span_text(again)}: transitions and reviews are built again, compared with {finished[-1]}"
+                message = f"{span_text(again)}: transitions and reviews were rebuilt, compared with {finished[-1]}"
                 context.log.info(message)
                 pipeline.notes.append(message)
             day_status.require_scored(connection, own[1])
@@ -33,9 +33,9 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
 
 
 def _status_by_day(connection: Any, span: tuple[date, date]) -> dict[date, dict[str, Any]]:
-    """What each partition shows: the day's status, and of a held or accepted day the failed checks."""
-    found = day_status.statuses(connection)
-    return {day: _status(found[day]) for day in days_between(*span) if day in found}
+    """Return the metadata of each partition: the day's status, and the failed checks of a held or accepted day."""
+    statuses = day_status.statuses(connection)
+    return {day: _status(statuses[day]) for day in days_between(*span) if day in statuses}
 
 
 def _status(day: day_status.DayStatus) -> dict[str, Any]:

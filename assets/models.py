@@ -1,4 +1,4 @@
-"""One asset per SQL model of the intermediate and marts layers, made from the file and its yml."""
+"""An asset per SQL model of the intermediate and marts layers, generated from the SQL and its yml."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -39,45 +39,38 @@ REVIEWS = "csm_qbr"
 
 
 def asset_name(table: str) -> str:
-    """The asset that fills a table: the table's own name; raw tables carry their layer in front."""
+    """Return the name of the asset of a table: the name of the table, with a prefix for raw tables."""
     layer, _, name = table.partition(".")
     return f"raw_{name}" if layer == "raw" else name
 
 
 def upstream(model: SqlModel) -> list[dg.AssetKey]:
-    """The assets that a model reads, from its SQL.
+    """Return the assets that a model reads, from its SQL.
 
-    Tables of the run itself are no assets. The statuses of the run's days are final when ``csm_days`` is built.
+    Tables of the schema ``run`` are not assets. The statuses of the run's days are final when ``csm_days`` is built.
     """
     tables = {DAYS_TABLE if table == STATUS_TABLE else table for table in model.dependencies} - {model.table}
     return [dg.AssetKey(asset_name(table)) for table in sorted(tables) if not table.startswith("run.")]
 
 
-def sql_asset(
-    model: SqlModel,
-    partitions: dg.PartitionsDefinition | None,
-    deps: Sequence[dg.AssetKey | str],
-    code_version: str | None = None,
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """The decorator of the function that builds a model, with what Dagster's UI shows of it.
+def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
+    """Return the definition of a model's asset: description, columns, version, group, checks.
 
-    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run. The code
-    version is the model's own unless one is given.
+    Without ``partitions`` the asset is unpartitioned: a whole table that does not depend on the day of the run.
     """
     key = dg.AssetKey(model.name)
-    return dg.asset(
-        key=key,
-        deps=deps,
-        description=model.description,
-        group_name=model.layer,
-        kinds={"duckdb", "sql"},
-        owners=OWNERS,
-        code_version=code_version or model.version,
-        partitions_def=partitions,
-        backfill_policy=BACKFILL if partitions else None,
-        required_resource_keys={RESOURCE},
-        metadata={
-            # The UI takes the types from the last materialisation, and the descriptions from here.
+    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if partitions else {}
+    return {
+        "key": key,
+        "description": model.description,
+        "group_name": model.layer,
+        "kinds": {"duckdb", "sql"},
+        "owners": OWNERS,
+        "code_version": model.version,
+        **by_day,
+        "required_resource_keys": {RESOURCE},
+        "metadata": {
+            # The UI shows the types of the latest materialisation, and these descriptions.
             "dagster/column_schema": _table_schema(model, {}),
             "dagster/table_name": model.table,
         },
@@ -89,7 +82,7 @@ def sql_asset(
 
 
 def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
-    """The asset of one SQL model."""
+    """Return the asset of a SQL model."""
 
     @sql_asset(model, partitions if model.partitioned else None, upstream(model))
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -124,10 +117,10 @@ def report(
     more: Mapping[str, Any] | None = None,
     by_day: Mapping[date, Mapping[str, Any]] | None = None,
 ) -> dg.MaterializeResult:
-    """Report a built model to Dagster: rows, seconds, a preview, late records, the outcomes of its checks.
+    """Report a built model to Dagster: rows, seconds, a preview, late records, and the outcomes of its checks.
 
-    ``days`` are the days that were built, None for a model that holds a whole table. Each partition of the run has its
-    own number of rows and its own entries of ``by_day``; the preview shows the last one.
+    ``days`` are the days that were built, None for a whole table. Each partition of the run has its own number of rows
+    and its own entries of ``by_day``; the preview shows the last partition.
     """
     outcomes = run_checks(connection, model, days, result.queued_days)
     first_rows = {"preview": preview(_first_rows(connection, model, days))}
@@ -135,12 +128,12 @@ def report(
         _report_partitions(context, connection, model, by_day or {}, first_rows)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
-        said = (
-            f"{outcome.text()}. Nothing after {model.table} was built or published: correct the records or the "
-            "model, and run the days again."
+        message = (
+            f"{outcome.text()}. Models that depend on {model.table} were not built or published. Correct "
+            "the records or the model, and rerun the days."
         )
-        context.log.error(said)
-        pipeline_of(context).held.append(said)
+        context.log.error(message)
+        pipeline_of(context).held.append(message)
     pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds, "layer": model.layer})
     late = pipeline_of(context).late.get(model.table)
     again = {"late_days_materialised_again": span_text(late)} if late else {}
@@ -162,10 +155,10 @@ def report(
 
 
 def version_for_days(code_version: str) -> dg.DataVersion:
-    """The data version of a whole table that models by day read: it changes with the SQL, not with each load.
+    """Return the data version of an unpartitioned table that partitioned models read: it only changes with the SQL.
 
-    A past day stays what it was when later records arrive, and late records are known by themselves, so Dagster must
-    not show every past partition as out of date after each run.
+    Later records do not change past days, and late records are tracked separately, so Dagster must not show every past
+    partition as outdated after each run.
     """
     return dg.DataVersion(code_version)
 
@@ -183,7 +176,7 @@ def _report_partitions(
     by_day: Mapping[date, Mapping[str, Any]],
     of_last_day: Mapping[str, Any],
 ) -> None:
-    # Days before the run's own, built again for late records, are no partitions of the run.
+    # Earlier days that were rebuilt for late records are not partitions of the run.
     first, last = days_of(context)
     rows = dict(
         connection.execute(
@@ -197,7 +190,7 @@ def _report_partitions(
 
 
 def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
-    """The table's columns with the types that they have in the database."""
+    """Return the table's columns with their types in the warehouse."""
     return _table_schema(
         model,
         dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall()),
@@ -205,7 +198,7 @@ def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
 
 
 def _table_schema(model: SqlModel, types: Mapping[str, str]) -> dg.TableSchema:
-    """The columns with what they mean and where they come from."""
+    """Return the columns with their descriptions and origins."""
     origins = column_lineage_of(model)
     return dg.TableSchema(
         columns=[
@@ -218,7 +211,7 @@ def _table_schema(model: SqlModel, types: Mapping[str, str]) -> dg.TableSchema:
 
 
 def _origin(origins: Sequence[tuple[str, str]]) -> str:
-    """Where a column comes from, as a sentence for its description; of many columns only their tables."""
+    """Return the origin of a column as a sentence for its description; many origins are shortened to their tables."""
     named = [f"{asset_name(table)}.{column}" for table, column in origins]
     if len(named) > FEW_COLUMNS:
         named = sorted({asset_name(table) for table, _ in origins})
@@ -226,12 +219,12 @@ def _origin(origins: Sequence[tuple[str, str]]) -> str:
 
 
 def _type_name(kind: str) -> str:
-    # The levels of an enumeration are in the column's description.
+    # The description of the column lists the levels of an enumeration.
     return "enum" if kind.startswith("ENUM(") else kind.lower()
 
 
 def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
-    """The columns of other assets that each column comes from."""
+    """Return the source columns of each column."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(asset_name(table), name) for table, name in origins]
@@ -243,5 +236,5 @@ def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
 def model_assets(
     models: Iterable[SqlModel], partitions: dg.PartitionsDefinition | None = None
 ) -> list[dg.AssetsDefinition]:
-    """The assets of all models that have SQL of their own; ``partitions`` are for those that are built by day."""
+    """Return the assets of all models with SQL; ``partitions`` apply to partitioned models."""
     return [model_asset(model, partitions) for model in models if model.sql]

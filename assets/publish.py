@@ -1,4 +1,4 @@
-"""Publishing assets: health updates, business reviews and expansion records to Notion, behind the blocking checks."""
+"""Publishing assets: health updates, business reviews and expansion records in Notion, after the blocking checks."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,28 +29,28 @@ QBR_PAGES = "notion_qbr_pages"
 EXPANSION_RECORDS = "notion_expansion_records"
 REVIEWS_TABLE = "marts.csm_qbr"
 PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
-# So many pages are linked to, and so many failures named; the ledger has all of them.
+# The maximum number of linked pages and listed failures; the ledger has all of them.
 SHOWN = 20
 
 
 def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The three publishing assets."""
+    """Return the three publishing assets."""
     return [
         _publish_asset(
             HEALTH_UPDATES,
             (HEALTH, RECORD),
             ["csm_health_scores", "int_account_days"],
-            "Score and RAG on every account's page, and a health record where RAG or churn risk changed.",
+            "Score and RAG on the page of each account, and a health record for each change of RAG or churn risk.",
             partitions,
         ),
         _publish_asset(
-            QBR_PAGES, (QBR,), ["csm_qbr", "csm_feature_adoption"], "A page for every review that fell due.", partitions
+            QBR_PAGES, (QBR,), ["csm_qbr", "csm_feature_adoption"], "A page for each review that is due.", partitions
         ),
         _publish_asset(
             EXPANSION_RECORDS,
             (EXPANSION,),
             ["csm_expansion_opportunities", "int_account_days"],
-            "A page for every open opportunity, updated when its evidence changes.",
+            "A page for each open opportunity, updated when its evidence changes.",
             partitions,
         ),
     ]
@@ -71,27 +71,27 @@ def _publish_asset(
         required_resource_keys={RESOURCE},
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        # Notion's client and the sandbox are loaded by the run that publishes, not by all who load the definitions.
+        # The Notion client and the sandbox are only imported by a run that publishes.
         from csm_core.publishing.notion.publish import publish_day
 
         pipeline = pipeline_of(context)
-        held_back = context.run.tags.get(DO_NOT_PUBLISH)
-        if held_back:
-            said = f"this run does not publish ({held_back}); the run of the later day does"
-            context.log.info(said)
-            pipeline.not_published.append(said)
+        reason = context.run.tags.get(DO_NOT_PUBLISH)
+        if reason:
+            message = f"this run does not publish ({reason}); the run of the latest day does"
+            context.log.info(message)
+            pipeline.not_published.append(message)
             return dg.MaterializeResult(metadata={"published": False})
         with pipeline.warehouse.connect() as connection:
             days = days_of(context)
             day, newest = days[1], require_newest(connection)
             require_scored(connection, day)
             if day < newest:
-                said = f"{day} is older than {newest}, the newest complete day; only the newest is published"
-                context.log.info(said)
-                pipeline.not_published.append(said)
+                message = f"{day} is older than the newest complete day, {newest}; only the newest day is published"
+                context.log.info(message)
+                pipeline.not_published.append(message)
                 return dg.MaterializeResult(metadata={"published": False})
-            # Scores are published as they are now; a review is due on its own day, and of a range every day counts.
-            # One that a late record made due in the last days, or moved, would otherwise never be seen.
+            # Only the current scores are published, but the reviews of every day of a range: a review that a late
+            # record moved or made due in the last days would otherwise never be published.
             reviews_since, _ = pipeline.late.get(REVIEWS_TABLE, days)
             report = publish_day(
                 connection,
@@ -107,10 +107,12 @@ def _publish_asset(
         pipeline.progress(name, {"rows": sum(report.created.values()) + sum(report.updated.values())})
         metadata = _metadata(report)
         if report.failures:
-            # A failed step has no materialisation: what it did is told by an observation.
+            # A failed step has no materialisation, so the results are reported as an observation.
             context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
             first = "; ".join(f"{one.key}: {one.error}" for one in report.failures[:10])
-            message = f"{counted(len(report.failures), 'page')} could not be written, all others were: {first}"
+            message = (
+                f"{counted(len(report.failures), 'page')} could not be written; all other pages were written: {first}"
+            )
             raise NotionError(message)
         return dg.MaterializeResult(metadata=metadata)
 

@@ -1,4 +1,4 @@
-"""Raw assets: the records of a source system as they arrived, one asset per raw table."""
+"""Raw assets: the unchanged records of a source system, an asset per raw table."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ _LISTED = 100
 
 
 def raw_assets(sources: Sequence[SourceSettings]) -> list[dg.AssetsDefinition]:
-    """What the configured sources bring, system by system."""
+    """Return the raw assets of the configured sources, by system."""
     systems = list(dict.fromkeys(source.system for source in sources))
     return [_raw_asset([one for one in sources if one.system == system]) for system in systems]
 
@@ -31,7 +31,7 @@ def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[Unrea
 
 
 def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
-    """What the sources of one system bring; files that were loaded before and have not changed are skipped."""
+    """Return the asset that loads the sources of a system; unchanged files are skipped."""
     system = get_system(sources[0].system)
 
     @dg.multi_asset(
@@ -39,7 +39,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 asset_name(raw.table),
-                description=f"{raw.name} of {system.name}, as they arrived.",
+                description=f"Raw {raw.name} from {system.name}, unchanged.",
                 group_name="raw",
                 kinds={"duckdb", system.name},
                 owners=OWNERS,

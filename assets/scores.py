@@ -1,4 +1,4 @@
-"""The asset that scores: the one mart whose SQL the vectorised scorer writes from the rubric."""
+"""The asset of the scores: the mart with SQL that the vectorised scorer generates from the rubric."""
 
 from datetime import date
 from typing import Any
@@ -10,14 +10,16 @@ from assets.models import report, sql_asset
 from csm_core.analysts.charts import rag_over_time, score_distributions
 from csm_core.analysts.day_figures import DayFigures, day_figures
 from csm_core.scoring.score_days import other_configurations, score_days, scores_sql
+from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import begin_days
 from csm_core.warehouse.late_changes import days_touched_by_late_records, span_text, stale_days_text
 from csm_core.warehouse.models import SqlModel, version_of
 
 
 def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
-    inputs = ["csm_health_signals", "int_account_days"]
+    """Return ``csm_health_scores``, which scores every account and day of the run in the warehouse."""
+    arguments = asset_arguments(model, partitions)
+    arguments["code_version"] = version_of(scores_sql())
 
     @sql_asset(model, partitions, inputs, code_version=version_of(scores_sql()))
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -25,38 +27,38 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
         with pipeline.warehouse.connect() as connection:
             days = days_to_build(context, connection, model.table)
             for earlier, number in other_configurations(connection, pipeline.config, days):
-                said = (
-                    f"{number:,} of the days were scored under another configuration ({earlier}) and are scored again "
-                    f"under this one ({pipeline.config.config_hash})"
+                message = (
+                    f"{counted(number, 'day')} scored with another configuration ({earlier}) will be rescored "
+                    f"with this configuration ({pipeline.config.config_hash})"
                 )
-                context.log.warning(said)
-                pipeline.notes.append(said)
+                context.log.warning(message)
+                pipeline.notes.append(message)
             begin_days(connection, days, days_run_id(context))
             result = score_days(connection, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
-            lacking = days_touched_by_late_records(connection, days[1], limit)
+            stale = days_touched_by_late_records(connection, days[1], limit)
             more: dict[str, Any] = {}
-            if lacking:
-                said = stale_days_text(lacking, days[1], limit)
-                context.log.warning(said)
-                pipeline.notes.append(said)
-                more["days_lacking_late_records"] = span_text((lacking.days[0], lacking.days[-1]))
+            if stale:
+                message = stale_days_text(stale, days[1], limit)
+                context.log.warning(message)
+                pipeline.notes.append(message)
+                more["days_lacking_late_records"] = span_text((stale.days[0], stale.days[-1]))
             return report(context, connection, model, result, days, more, metadata_by_day(connection, days_of(context)))
 
     return _scores
 
 
 def metadata_by_day(connection: Any, days: tuple[date, date]) -> dict[date, dict[str, Any]]:
-    """What each partition of the scores shows: its figures, as numbers that Dagster plots, and its pictures."""
+    """Return the metadata of each partition: its figures, as numbers that Dagster plots, and its charts."""
     figures = day_figures(connection, days)
-    pictures = {
+    charts = {
         "score_distribution": score_distributions(connection, days),
         "rag_over_time": rag_over_time(connection, days),
     }
     return {
         day: {
             **_plotted(figures.get(day)),
-            **{name: dg.MetadataValue.md(found[day]) for name, found in pictures.items() if day in found},
+            **{name: dg.MetadataValue.md(by_day[day]) for name, by_day in charts.items() if day in by_day},
         }
         for day in days_between(*days)
     }

@@ -1,6 +1,6 @@
-"""Staging assets: one per entity of the staged contract, from every configured system that has a model for it.
+"""Staging assets: one per entity of the staged contract, from every configured system with a model for it.
 
-A system may have steps between its raw tables and its models, and the account map for those who ask for it.
+A system may have steps between its raw tables and its models, and its models may read the account map.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from csm_core.warehouse.models import SqlModel, staging_models, staging_steps
 
 
 def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
-    """One asset per entity; an entity that no configured system has stays an empty table."""
-    # What people choose in Notion comes back as records, whatever the sources are.
+    """Return one asset per entity; an entity without a configured system is an empty table."""
+    # Assessments that users select in Notion are records of an additional system.
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
     models = {system: staging_models(system) for system in systems}
     steps = {system: staging_steps(system) for system in systems}
@@ -51,7 +51,7 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
 def upstream_of(
     config: Config, system: str, steps: Mapping[str, SqlModel], models: Mapping[str, SqlModel]
 ) -> UpstreamInputs:
-    """What the models of a system read by way of its steps and of the account map."""
+    """Return the indirect inputs of a system's models, through its steps and the account map."""
     read = {table for step in steps.values() for table in step.dependencies}
     if any(ACCOUNT_MAP in model.dependencies for model in models.values()):
         read |= {account_map.MAP_TABLE.table, account_map.DOMAIN_TABLE.table}
@@ -78,7 +78,7 @@ def _records_asset(system: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_name(records_table(system)),
         deps=sorted(asset_name(table.table) for table in tables if table.name in read),
-        description=f"The latest version of each record of {system}, of those whose times, numbers and levels parse.",
+        description=f"The latest valid version of each record of {system}: all times, numbers and levels parse.",
         group_name="staging",
         kinds={"duckdb", system},
         owners=OWNERS,
@@ -89,17 +89,17 @@ def _records_asset(system: str) -> dg.AssetsDefinition:
     def _records(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            found = build_records(connection, system, kinds, tables)
-        pipeline.records.extend(one for one in found if one.records)
-        current = sum(one.current for one in found)
+            counts = build_records(connection, system, kinds, tables)
+        pipeline.records.extend(one for one in counts if one.records)
+        current = sum(one.current for one in counts)
         pipeline.progress(asset_name(records_table(system)), {"rows": current, "layer": "staging"})
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": current,
-                "records": preview([vars(one) for one in found if one.records]),
-                "rejected": sum(one.rejected for one in found),
-                "superseded": sum(one.superseded for one in found),
-                "ignored": sum(one.ignored for one in found),
+                "records": preview([vars(one) for one in counts if one.records]),
+                "rejected": sum(one.rejected for one in counts),
+                "superseded": sum(one.superseded for one in counts),
+                "ignored": sum(one.ignored for one in counts),
             }
         )
 
@@ -112,7 +112,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
     @dg.asset(
         key=asset_name(ACCOUNT_MAP),
         deps=[asset_name(account_map.externals_table(system)) for system in systems],
-        description="Which account each vendor's customer is, and by what: file, column or domain.",
+        description="The account of each vendor's customer, and how it was matched: by file, column or domain.",
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
@@ -139,10 +139,10 @@ def _staging_asset(
     models: dict[str, SqlModel],
     upstream: Mapping[str, UpstreamInputs],
 ) -> dg.AssetsDefinition:
-    # No asset of the run makes what publishing of earlier runs read back: an edge from there would be a circle.
+    # Publishing reads assessments back for later runs: a dependency on it would be a cycle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
     upstream_assets = {asset_name(table) for table in read if not table.startswith("run.")}
-    # An account_id unknown to accounts is refused, so accounts are staged before everything else.
+    # Records of unknown accounts are rejected, so accounts are staged first.
     if entity.name != ACCOUNTS:
         upstream_assets.add(asset_name(ENTITIES[ACCOUNTS].table))
 
@@ -151,8 +151,8 @@ def _staging_asset(
     @dg.asset(
         key=asset_name(entity.table),
         deps=sorted(upstream_assets),
-        description=f"{entity.name} as the staged contract has them, from {', '.join(models) or 'no source'}; "
-        f"rejected records are in {entity.quarantine_table}.",
+        description=f"{entity.name} in the staged contract, from {', '.join(models) or 'no source'}. "
+        f"Rejected records are in {entity.quarantine_table}.",
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,

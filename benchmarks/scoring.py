@@ -121,9 +121,9 @@ def signals_sql(rows: int, more: str = "") -> str:
             cases = " ".join(f"when {number} then '{level}'" for number, level in enumerate(field.levels))
             value = f"case {draw(place, len(field.levels))} {cases} end"
         elif field.kind == "rate":
-            value = f"cast({draw(place, 1001)} as double) / 1000 * {field.most}"
+            value = f"cast({draw(place, 1001)} as double) / 1000 * {field.maximum}"
         else:
-            value = f"{draw(place, min(int(field.most), 240) + 1)}{' - 20' * (field.least < 0)}"
+            value = f"{draw(place, min(int(field.maximum), 240) + 1)}{' - 20' * (field.minimum < 0)}"
         if field.nullable:
             value = f"case when {draw(place + 100, 8)} = 0 then null else {value} end"
         columns.append(f"{value} as {field.name}")
@@ -317,7 +317,7 @@ def score_with_numpy(frame: pd.DataFrame) -> pd.DataFrame:
                 choices = [float(null or 0), *(float(band.points) for band in bands)]
                 given = np.select(conditions, choices, float(otherwise))
         if signal.deduction:
-            taken = np.minimum(frame[signal.deduction.field].to_numpy(), signal.deduction.most)
+            taken = np.minimum(frame[signal.deduction.field].to_numpy(), signal.deduction.maximum)
             given = np.maximum(given - taken, 0.0)
         points[f"{signal.name}_points"] = given
     rated = [f"{signal.name}_points" for signal in RUBRIC if isinstance(signal.rule, Rate)]
@@ -372,7 +372,7 @@ def score_with_polars(frame: Any) -> Any:
                 cases += [(_meets(column, band), float(band.points)) for band in bands]
                 given = chain(cases, float(otherwise))
         if signal.deduction:
-            taken = pl.min_horizontal(pl.col(signal.deduction.field), pl.lit(signal.deduction.most))
+            taken = pl.min_horizontal(pl.col(signal.deduction.field), pl.lit(signal.deduction.maximum))
             given = pl.max_horizontal(given - taken, pl.lit(0.0))
         points.append(given.alias(f"{signal.name}_points"))
     rated = [f"{signal.name}_points" for signal in RUBRIC if isinstance(signal.rule, Rate)]

@@ -1,1 +1,1 @@
-"""The domain of csm-health: signals, scores, warehouse, sources and publishing. Knows nothing of Dagster."""
+"""The domain of csm-health: signals, scores, warehouse, sources and publishing. Does not depend on Dagster."""

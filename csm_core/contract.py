@@ -1,6 +1,6 @@
-"""The staged contract as data: which entities there are, their columns, types, levels, ranges, defaults and keys.
+"""The staged contract as data: entities with their columns, types, levels, ranges, defaults and keys.
 
-Declared once; the gate casts and refuses by it, the loader asks for the required columns by it, documentation prints
+The gate casts and validates records by it, the loader checks required columns, and the documentation is generated from
 it. Rules: signals.md, "Staged contract".
 """
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a staged column holds; the value is its type in the warehouse."""
+    """The kind of a staged column; the value is its type in the warehouse."""
 
     TEXT = "varchar"
     INTEGER = "bigint"
@@ -20,15 +20,15 @@ class Kind(StrEnum):
 
 
 def storage_of(kind: str) -> str:
-    """A column's type with its compression, as in ``create table``.
+    """Return a column's type with its compression for ``create table``.
 
-    Numbers and times have one that fits them nearly always; trying the others on every block takes time.
+    Numbers and times have a fixed compression that nearly always fits; testing all methods on every block takes time.
     """
     return f"{kind} using compression bitpacking" if kind in (Kind.INTEGER, Kind.TIMESTAMP) else kind
 
 
 class Reason(StrEnum):
-    """Why a record is rejected: the whole vocabulary of ``quarantine.<entity>.reason``."""
+    """The reasons for rejecting a record: all values of ``quarantine.<entity>.reason``."""
 
     MISSING_REQUIRED = "missing_required"
     INVALID_TIMESTAMP = "invalid_timestamp"
@@ -47,7 +47,7 @@ class Reason(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for people: what was wrong with the record."""
+        """A description of the reason."""
         return _MEANINGS[self]
 
 
@@ -58,30 +58,29 @@ _MEANINGS = {
     Reason.INVALID_LEVEL: "not one of the allowed levels",
     Reason.INVALID_CURRENCY: "not an ISO 4217 code of three letters",
     Reason.OUT_OF_RANGE: "outside the allowed range",
-    Reason.UNKNOWN_ACCOUNT: "the account is not among the accounts",
+    Reason.UNKNOWN_ACCOUNT: "the account does not exist",
     Reason.UNMATCHED: "the vendor's customer is not matched with an account; see `csm identity`",
     Reason.UNKNOWN_REFERENCE: "no record with this id belongs to an account",
-    Reason.INVALID_JSON: "not JSON where the vendor writes an object or a list",
-    Reason.INCOMPLETE: "the record's own list is cut off (has_more); export the record with all of it",
+    Reason.INVALID_JSON: "not JSON, where the vendor writes an object or a list",
+    Reason.INCOMPLETE: "a list in the record is truncated (has_more); export the complete record",
     Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",
     Reason.INVALID_ENCODING: "the row is not UTF-8",
-    Reason.ROW_TOO_LONG: "the row is longer than the loader reads",
+    Reason.ROW_TOO_LONG: "the row exceeds the maximum length",
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """One staged column. ``levels`` are compared without regard to case and stored as written here.
+    """A staged column. ``levels`` are compared without regard to case and stored as written here.
 
-    ``state`` marks a time from which something holds of a record that was there before: what becomes of a ticket when
-    it is solved is no news about the days before.
+    ``state`` marks a time at which the state of an existing record changes: solving a ticket does not affect earlier
+    days.
 
     ``identifier`` marks identifiers: a floating point number without a fraction (``7.0``, as pandas writes a column
-    with gaps) is read as the integer. A record with the value ``ignored_at`` states that nothing happened; it is left
-    out and counted as ignored.
+    with nulls) becomes the integer. A record with the value ``ignored_at`` states that nothing happened; it is ignored.
 
-    ``mostly_distinct`` says that no two records share a value: such text is stored as it is, since looking for what is
-    not repeated costs more than half of the time that a large table takes to load.
+    ``mostly_distinct`` marks text with nearly unique values, which is stored uncompressed: searching for repeated
+    values takes more than half of the time to load a large table.
     """
 
     name: str
@@ -100,21 +99,21 @@ class Column:
 
     @property
     def storage(self) -> str:
-        """Type and compression, as in ``create table``."""
+        """Type and compression for ``create table``."""
         return f"{self.kind} using compression uncompressed" if self.mostly_distinct else storage_of(self.kind)
 
 
 CLOSED = "_closed_at"
 GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
-"""Further columns of a staged table: time and number of the load of the record, and its version."""
+"""Additional columns of a staged table: time and number of the record's load, and the version of the record."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One staged table; its first column is the key.
+    """A staged table; its first column is the key.
 
     ``closed_by`` is the column that the gate sets to close a record that is no longer in a full list: a state column,
-    or ``_closed_at``, which the gate adds to an entity whose records have no end.
+    or ``_closed_at``, which the gate adds to an entity without an end date.
     """
 
     name: str
@@ -124,7 +123,7 @@ class Entity:
 
     @property
     def key(self) -> str:
-        """The column that identifies a record: a later one replaces an earlier one with the same key."""
+        """The key column: a later record replaces an earlier record with the same key."""
         return self.columns[0].name
 
     @property
@@ -134,32 +133,32 @@ class Entity:
 
     @property
     def quarantine_table(self) -> str:
-        """The schema-qualified table of refused records."""
+        """The schema-qualified table of rejected records."""
         return f"quarantine.{self.name}"
 
     @property
     def refers_to_accounts(self) -> bool:
-        """Whether ``account_id`` has to be one of ``accounts``."""
+        """Whether ``account_id`` must exist in ``accounts``."""
         return self.name != ACCOUNTS and any(column.name == ACCOUNT_COLUMN for column in self.columns)
 
     @property
     def required_columns(self) -> tuple[str, ...]:
-        """The columns that have to be present and not null."""
+        """The columns that must be present and not null."""
         return tuple(column.name for column in self.columns if column.required)
 
     @property
     def dated_by(self) -> Column:
-        """The column that says when a record happened or came to be; every entity's first time."""
+        """The column with the date of a record: the first time column of the entity."""
         return next(column for column in self.columns if column.kind is Kind.TIMESTAMP)
 
     @property
     def state_columns(self) -> tuple[str, ...]:
-        """The times from which something else holds of a record: solved, paid, ended, churned and the like."""
+        """The times at which the state of a record changes, such as solved, paid, ended and churned."""
         return tuple(column.name for column in self.columns if column.state)
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The columns, in order, without ``_loaded_at``."""
+        """The names of the columns, in order, without the columns of the gate."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -170,7 +169,7 @@ class Entity:
 
     @property
     def gate_columns(self) -> dict[str, str]:
-        """The columns that the gate adds to the staged table, by name with their types."""
+        """The names and types of the columns that the gate adds to the staged table."""
         return GATE_COLUMNS | ({CLOSED: "timestamp"} if self.closed_by == CLOSED else {})
 
     @property
@@ -182,19 +181,20 @@ class Entity:
 ACCOUNTS = "accounts"
 ACCOUNT_COLUMN = "account_id"
 EXTERNAL_ACCOUNT = "external_account_id"
-"""What a vendor's staging model gives beside ``account_id``: its own id of the customer, to tell who is unmatched."""
+"""A column of vendors' staging models: the vendor's id of the customer, to identify unmatched customers."""
 USAGE_EVENTS = "usage_events"
 VERSION, UPDATED = "_version", "updated_at"
-"""``_version``, a column of staging models: when the record was last changed, as the record states it; and the optional
-column of files and queries that holds it. Of two records with the same key the later version counts."""
+"""``_version``, a column of staging models, is the time of the record's last change, as stated in the record;
+``updated_at`` is the optional column of files and queries for it. Of two records with the same key, the one with the
+later version is used."""
 IGNORED = "_ignored"
-"""A column of staging models: the setting or rule that leaves the record out; the gate counts it by that name."""
+"""A column of staging models: the name of the setting or rule that excludes the record; the gate counts by it."""
 RECORD, SOURCE = "record", "_source"
-"""The columns of a raw table that keeps vendors' records whole, beside bookkeeping."""
+"""The columns of a raw table of complete vendor records, without bookkeeping."""
 FIRST_LOAD = "_first_load_id"
-"""In a step: the load since which its row holds. Such a load changes what was staged from the step before."""
+"""A column of steps: the load since which a row is valid. Such a load changes records that are already staged."""
 ACCOUNT_MAP = "staging.account_map"
-"""Which account a vendor's customer is; see ``csm_core.accounts.account_map``."""
+"""The table that maps vendors' customers to accounts; see ``csm_core.accounts.account_map``."""
 
 
 def _text(name: str, *, required: bool = False, default: str | None = None, note: str = "") -> Column:
@@ -217,7 +217,7 @@ def _levels(name: str, levels: tuple[str, ...], *, required: bool = False) -> Co
     return Column(name, levels=levels, required=required)
 
 
-# Bounds beyond any real value: sums over any number of records then fit the types of the warehouse.
+# Limits beyond any real value, so that sums over any number of records fit the types of the warehouse.
 MAX_COUNT = 1_000_000_000
 MAX_AMOUNT = 1_000_000_000_000
 
@@ -354,19 +354,19 @@ ENTITIES: dict[str, Entity] = {
         ),
     )
 }
-"""Every entity by name, in the order in which they are staged: accounts first, since the others refer to them."""
+"""All entities by name, in staging order: accounts first, since other entities refer to them."""
 
 MANDATORY_ENTITIES: tuple[str, ...] = tuple(entity.name for entity in ENTITIES.values() if entity.mandatory)
 
 FULL_BY_NATURE = (ACCOUNTS, "features")
-"""Entities whose files hold the full list of records, unless the settings state otherwise."""
+"""The entities with files that are full lists by default."""
 
 EXPORT_COLUMNS = ("rejected_field", "rejected_reason", "rejected_value", "rejected_file", "rejected_line")
-"""What an export of refused records has beside the records' own columns; a file with all of them is such an export."""
+"""The additional columns of an export of rejected records; a file with all of them is such an export."""
 MAP_EXPORT_COLUMNS = ("waiting_records", "candidate_1", "candidate_2", "candidate_3")
-"""What an export of unmatched customers has beside the columns of the account map, by which it is known as well."""
+"""The additional columns of an export of unmatched customers, which identify such a file."""
 UNDECIDED = "?"
-"""What an account map holds for a customer of whom nobody has said yet which account it is."""
+"""The account of an undecided customer in an account map."""
 
 LATEST_LOAD_FIRST = "_load_id desc, _source_file desc, _source_line desc"
 """The order of records with the same key and version: later load, then later file by name, then later line."""
@@ -377,4 +377,4 @@ BOOKKEEPING: dict[str, str] = {
     "_loaded_at": "timestamp",
     "_load_id": "bigint",
 }
-"""The columns that every raw table ends with, and that a vendor's staging model has to pass on."""
+"""The last columns of every raw table, which vendors' staging models must also return."""

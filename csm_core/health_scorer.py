@@ -1,6 +1,6 @@
-"""The scalar reference of the health score: plain Python, one account at a time, no clock but the time stamp.
+"""The scalar reference of the health score: plain Python, one account at a time.
 
-The rules are the rubric's; ``csm_core.vectorized_scorer`` gives the same bits in SQL.
+The rules are in the rubric; ``csm_core.vectorized_scorer`` computes bit-identical results in SQL.
 """
 
 from __future__ import annotations
@@ -45,15 +45,14 @@ class CSMHealthScorer:
         self.thresholds = Thresholds(green_threshold, amber_threshold, churn_window_days)
 
     def score(self, signals: CSMHealthSignals, account_id: str = "") -> CSMHealthScore:
-        """Points of every signal, their sum, the technical-account cap, RAG and churn risk.
+        """Compute the points of every signal, their sum, the technical-account cap, RAG and churn risk.
 
-        Raises SignalError, naming account and field, for signals that were made without being validated and are
-        outside the contract.
+        Raises SignalError, with account and field, for unvalidated signals outside the contract.
         """
         return self._scored(checked_signals(_fields_of(signals), account_id), account_id)
 
     def score_record(self, record: Mapping[str, Any], account_id: str = "") -> CSMHealthScore:
-        """As ``score``, from a mapping of the inputs. Raises SignalError, naming account and field, if it is none."""
+        """Like ``score``, for a mapping of inputs. Raises SignalError, with account and field, for invalid inputs."""
         return self._scored(checked_signals(record, account_id), account_id)
 
     def _scored(self, signals: CSMHealthSignals, account_id: str) -> CSMHealthScore:
@@ -73,7 +72,7 @@ class CSMHealthScorer:
         )
 
     def rag(self, score: float) -> Rag:
-        """GREEN from the green threshold, AMBER from the amber one, RED below."""
+        """Return the band: GREEN from the green threshold, AMBER from the amber threshold, RED below."""
         if score >= self.thresholds.green_threshold:
             return "GREEN"
         if score >= self.thresholds.amber_threshold:
@@ -81,7 +80,7 @@ class CSMHealthScorer:
         return "RED"
 
     def churn(self, signals: CSMHealthSignals, rag: Rag) -> tuple[ChurnTrigger | None, ChurnRisk]:
-        """Which triggers hold (a renewal near while not GREEN; usage and logins fading), and the risk they mean."""
+        """Return the churn triggers that apply (upcoming renewal, not GREEN; declining usage) and the churn risk."""
         contract = (
             rag in CONTRACT_RAGS
             and signals.days_to_renewal is not None
@@ -95,7 +94,7 @@ class CSMHealthScorer:
 
 
 def checked_signals(record: Mapping[str, Any], account_id: str = "") -> CSMHealthSignals:
-    """The record's inputs as a model. Raises SignalError naming the account and every field outside the contract."""
+    """Validate a record's inputs. Raises SignalError with the account and every field outside the contract."""
     try:
         return CSMHealthSignals.model_validate(record)
     except ValidationError as error:
@@ -109,29 +108,29 @@ def checked_signals(record: Mapping[str, Any], account_id: str = "") -> CSMHealt
 
 
 def points(signal: Signal, signals: CSMHealthSignals) -> float:
-    """The points of one signal, before the cap."""
+    """Return the points of a signal before the cap."""
     value = getattr(signals, signal.name)
     match signal.rule:
         case Rate():
             return float(signal.weight) * value
         case Levels(levels):
-            given = dict(levels)[value]
+            number = dict(levels)[value]
         case Bands(bands, otherwise, null):
-            given = cast("int", null) if value is None else _banded(value, bands, otherwise)
+            number = cast("int", null) if value is None else _banded(value, bands, otherwise)
     if signal.deduction:
-        given = max(given - min(getattr(signals, signal.deduction.field), signal.deduction.most), 0)
-    return float(given)
+        number = max(number - min(getattr(signals, signal.deduction.field), signal.deduction.maximum), 0)
+    return float(number)
 
 
 def raw_sum(breakdown: Mapping[str, float]) -> float:
-    """The raw score from the points of every signal: the rate's, plus the whole ones summed as an integer."""
+    """Return the raw score: the points of the rate, plus the sum of the integer points of all other signals."""
     whole = sum(int(breakdown[signal.name]) for signal in RUBRIC if not isinstance(signal.rule, Rate))
     (rated,) = (breakdown[signal.name] for signal in RUBRIC if isinstance(signal.rule, Rate))
     return rated + whole
 
 
 def capped(raw_score: float, tam_health_rag: Rag | None) -> float:
-    """The score after the technical-account cap."""
+    """Return the score after the technical-account cap."""
     for level, factor in TAM_CAPS:
         if tam_health_rag == level:
             return raw_score * factor
@@ -139,7 +138,7 @@ def capped(raw_score: float, tam_health_rag: Rag | None) -> float:
 
 
 def _fields_of(signals: CSMHealthSignals) -> dict[str, Any]:
-    # Read from the instance, not dumped: a model made without validation may hold anything, or lack a field.
+    # Read from the instance: a model created without validation may have invalid or missing fields.
     return {name: getattr(signals, name) for name in CSMHealthSignals.model_fields if hasattr(signals, name)}
 
 

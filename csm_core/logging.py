@@ -1,9 +1,8 @@
-"""Structured logs: for people by default, JSON lines with ``log_format: json``; to standard error, never a secret.
+"""Structured logs on standard error: text by default, JSON lines with ``log_format: json``, without secrets.
 
-Events go through the standard library's logging, so that Dagster's ``managed_python_loggers`` puts them into its event
-log as well: there as a short line, since Dagster knows time, level, run and step by itself. What a line is made of
-stays with the record, for handlers that write it in full. structlog is loaded where something is logged: loading the
-definitions logs nothing.
+Events pass through the standard library's logging, so that Dagster's ``managed_python_loggers`` also adds them to its
+event log: as a short line, since Dagster has its own time, level, run and step. The record keeps all fields for
+handlers that write them. structlog is imported with the first event: loading the definitions logs nothing.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ if TYPE_CHECKING:
 from csm_core.redaction import SECRET_WORDS, without_secrets, without_secrets_inside
 from csm_core.system.terminal import clean, write_controls
 
-# Attribute of a log record with everything that was said, by name.
+# The attribute of a log record with all fields of the event.
 _STRUCTURED = "csm_event"
 _LOGGER = "csm_core"
-# What a short line leaves out.
+# The fields that a short line omits.
 _FRAME = frozenset({"event", "level", "logger", "timestamp", "run_id", "partition", "exception"})
 
 _shown_elsewhere: ContextVar[bool] = ContextVar("shown_elsewhere", default=False)
 
 
-def configure(log_format: str = "console", level: str = "INFO") -> None:
-    """Say how the lines of this process are written; ``log_format`` is ``console`` or ``json``.
+def configure(log_format: str = "people", level: str = "INFO") -> None:
+    """Configure the log output of this process; ``log_format`` is ``people`` or ``json``.
 
-    Standard error gets what is of ``level`` or above; everything from INFO on goes to whoever else listens.
+    Standard error shows events of ``level`` and above; other handlers receive events of INFO and above.
     """
     logger = logging.getLogger(_LOGGER)
     logger.setLevel(logging.INFO)
@@ -68,7 +67,7 @@ def _prepare_structlog() -> None:
 
 
 def get_logger(name: str) -> Any:
-    """The structured logger of that name."""
+    """Return the structured logger of a name."""
     import structlog
 
     _prepare_structlog()
@@ -77,9 +76,9 @@ def get_logger(name: str) -> Any:
 
 @contextmanager
 def run_logging(run_id: str, partition: str, *, shown_elsewhere: bool = False) -> Generator[None]:
-    """State the run and its days with every line that is logged within.
+    """Add the run and its days to every event that is logged in the block.
 
-    ``shown_elsewhere`` keeps these lines from standard error, where another console of the run shows them already.
+    ``shown_elsewhere`` suppresses these lines on standard error, where another handler already shows them.
     """
     import structlog
 
@@ -93,13 +92,13 @@ def run_logging(run_id: str, partition: str, *, shown_elsewhere: bool = False) -
 
 
 def _described(record: logging.LogRecord) -> dict[str, Any]:
-    """What a record says, by name; of a record that is not of structlog, the message and its frame."""
-    found: Mapping[str, Any] | None = getattr(record, _STRUCTURED, None)
-    if found is not None:
-        return dict(found)
+    """Return the fields of a record; for a record from other libraries, the message and the standard fields."""
+    structured: Mapping[str, Any] | None = getattr(record, _STRUCTURED, None)
+    if structured is not None:
+        return dict(structured)
     import structlog
 
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **structlog.contextvars.get_contextvars(),
         "event": without_secrets(record.getMessage()),
         "level": record.levelname.lower(),
@@ -107,12 +106,12 @@ def _described(record: logging.LogRecord) -> dict[str, Any]:
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
     }
     if record.exc_info:
-        said["exception"] = without_secrets(logging.Formatter().formatException(record.exc_info))
-    return said
+        fields["exception"] = without_secrets(logging.Formatter().formatException(record.exc_info))
+    return fields
 
 
 class StandardError(logging.Handler):
-    """Writes each record as a line on standard error, as it is now: a test or a service may have replaced it."""
+    """Writes each record as a line to the current standard error, which a test or a service may have replaced."""
 
     def __init__(self, log_format: str, level: str) -> None:
         super().__init__(level)
@@ -130,10 +129,10 @@ class StandardError(logging.Handler):
                 colours = sys.stderr.isatty()
                 cleaned = {name: clean(value) if isinstance(value, str) else value for name, value in fields.items()}
                 line = str(structlog.dev.ConsoleRenderer(colors=colours)(None, "", cleaned))
-            # The values are clean; the control characters that are left are the renderer's colours.
+            # The values are clean; the remaining control characters are colours of the renderer.
             write_controls(sys.stderr, line + "\n")
             sys.stderr.flush()
-        except Exception:  # noqa: BLE001  # as the standard library does: a log line never ends a run
+        except Exception:  # noqa: BLE001  # like the standard library: a log line never fails a run
             self.handleError(record)
 
 

@@ -1,7 +1,7 @@
-"""The rubric, stated once as data: 11 signals, their weights, and the points of every band and level.
+"""The rubric as data: 11 signals, their weights, and the points of every band and level.
 
 Source: the product's scoring rules. The scalar scorer, the SQL of the vectorised scorer, the macros, the explanations
-and the documentation's table all read it; a weight or an edge stands nowhere else.
+and the documentation read it; no other module contains weights or edges.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Compare(StrEnum):
-    """How a band's edge is met."""
+    """How a value is compared with the edge of a band."""
 
     AT_MOST = "<="
     AT_LEAST = ">="
@@ -21,7 +21,7 @@ class Compare(StrEnum):
 
 @dataclass(frozen=True)
 class Band:
-    """Points for a number that compares so with the edge; the first band that is met counts."""
+    """The points of a number on this side of the edge; the first matching band applies."""
 
     compare: Compare
     edge: float
@@ -30,19 +30,19 @@ class Band:
 
 @dataclass(frozen=True)
 class Rate:
-    """Points in proportion: weight times the rate, the only signal whose points are no whole number."""
+    """Proportional points: the weight times the rate, which may have a fraction."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Points per named level, best first; every level that is allowed is listed."""
+    """The points of each allowed level, best first."""
 
     points: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Points by bands of a number, ``otherwise`` below the last, ``null`` for nothing known (None: not allowed)."""
+    """The points of number bands, ``otherwise`` if no band matches, ``null`` for an unknown value (None: required)."""
 
     bands: tuple[Band, ...]
     otherwise: int
@@ -51,15 +51,15 @@ class Bands:
 
 @dataclass(frozen=True)
 class Deduction:
-    """Points taken off for every unit of another input, at most ``most``; the signal never falls below 0."""
+    """Points deducted per unit of another input, up to ``maximum``; the points of the signal are never below 0."""
 
     field: str
-    most: int
+    maximum: int
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One of the 11 signals: name of its input, weight (the most points it can give) and how points are given."""
+    """One of the 11 signals: the name of its input, its weight (maximum points), and the rule for its points."""
 
     name: str
     weight: int
@@ -141,19 +141,19 @@ RUBRIC: tuple[Signal, ...] = (
 SIGNAL_NAMES: tuple[str, ...] = tuple(signal.name for signal in RUBRIC)
 
 TAM_CAPS: tuple[tuple[str, float], ...] = (("RED", 0.85), ("AMBER", 0.95))
-"""Factor on the raw score by the technical-account manager's assessment; GREEN and null leave it as it is."""
+"""The factor on the raw score for the technical account manager's assessment; 1 for GREEN and null."""
 
 RAGS: tuple[str, ...] = ("GREEN", "AMBER", "RED")
 """The bands of a score, best first."""
 
 CONTRACT_RAGS: tuple[str, ...] = ("RED", "AMBER")
-"""Bands in which a renewal that is near (or overdue) is the contract churn trigger."""
+"""The bands in which the contract churn trigger applies to an upcoming or overdue renewal."""
 
 BEHAVIOURAL_TRENDS: tuple[str, ...] = ("declining", "inactive")
-"""Usage trends of the behavioural churn trigger."""
+"""The usage trends of the behavioural churn trigger."""
 
 BEHAVIOURAL_LOGIN_DAYS = 30
-"""The behavioural trigger needs logins rarer than this many days, or unknown."""
+"""The behavioural trigger applies if logins are more than this number of days apart, or unknown."""
 
 CHURN_RISKS: tuple[str, ...] = ("low", "medium", "high", "critical")
 """The levels of churn risk, mildest first."""
@@ -161,7 +161,7 @@ CHURN_RISKS: tuple[str, ...] = ("low", "medium", "high", "critical")
 
 @dataclass(frozen=True)
 class ChurnRule:
-    """What a pair of triggers is called (None: neither holds) and the risk that it means, by band."""
+    """The name of a combination of triggers (None if none applies), and its churn risk by band."""
 
     contract: bool
     behavioural: bool
@@ -175,15 +175,15 @@ CHURN_RULES: tuple[ChurnRule, ...] = (
     ChurnRule(False, True, "behavioral", (("RED", "high"), ("AMBER", "high"), ("GREEN", "medium"))),
     ChurnRule(False, False, None, (("RED", "medium"), ("AMBER", "medium"), ("GREEN", "low"))),
 )
-"""A band that a rule does not list cannot meet its triggers."""
+"""The triggers of a rule cannot apply in bands that it does not list."""
 
 CHURN_TRIGGERS: tuple[str, ...] = tuple(rule.called for rule in CHURN_RULES if rule.called)
 
 ALERT_RAGS: tuple[str, ...] = ("RED",)
-"""Bands that somebody should be told of."""
+"""The bands that need an alert."""
 
 ALERT_RISKS: tuple[str, ...] = ("high", "critical")
-"""Levels of churn risk that somebody should be told of."""
+"""The levels of churn risk that need an alert."""
 
 DEFAULT_GREEN_THRESHOLD = 70.0
 DEFAULT_AMBER_THRESHOLD = 40.0
@@ -192,20 +192,20 @@ DEFAULT_CHURN_WINDOW_DAYS = 60
 
 @dataclass(frozen=True)
 class Field:
-    """An input of the scorer: type, allowed levels or range (both ends included), and default where it has one."""
+    """An input of the scorer: type, allowed levels or inclusive range, and an optional default."""
 
     name: str
     kind: str  # "rate", "integer" or "level"
-    least: float = 0
-    most: float = 0
+    minimum: float = 0
+    maximum: float = 0
     levels: tuple[str, ...] = ()
     required: bool = False
     nullable: bool = False
     default: str | int | None = None
 
 
-MOST_WHOLE = 2**63 - 1
-"""The largest whole number that is taken for a count or for days: what a bigint holds."""
+MAX_INTEGER = 2**63 - 1
+"""The maximum of counts and numbers of days: the maximum of a bigint."""
 
 
 def _levels(name: str) -> tuple[str, ...]:
@@ -216,16 +216,16 @@ def _levels(name: str) -> tuple[str, ...]:
 FIELDS: tuple[Field, ...] = (
     Field("feature_adoption_rate", "rate", 0.0, 1.0, required=True),
     Field("usage_trend", "level", levels=_levels("usage_trend"), required=True),
-    Field("login_frequency_days", "integer", 0, MOST_WHOLE, nullable=True),
-    Field("days_since_last_interaction", "integer", 0, MOST_WHOLE, nullable=True),
+    Field("login_frequency_days", "integer", 0, MAX_INTEGER, nullable=True),
+    Field("days_since_last_interaction", "integer", 0, MAX_INTEGER, nullable=True),
     Field("invoice_payment_status", "level", levels=_levels("invoice_payment_status"), required=True),
     Field("support_sentiment", "level", levels=_levels("support_sentiment"), default="neutral"),
-    Field("open_ticket_count", "integer", 0, MOST_WHOLE, default=0),
-    Field("days_to_renewal", "integer", -MOST_WHOLE, MOST_WHOLE, nullable=True),
+    Field("open_ticket_count", "integer", 0, MAX_INTEGER, default=0),
+    Field("days_to_renewal", "integer", -MAX_INTEGER, MAX_INTEGER, nullable=True),
     Field("seats_utilization_rate", "rate", 0.0, 2.0, required=True),
     Field("stakeholder_engagement", "level", levels=_levels("stakeholder_engagement"), required=True),
     Field("nps_score", "integer", 0, 10, nullable=True),
-    Field("escalation_count_90_days", "integer", 0, MOST_WHOLE, default=0),
+    Field("escalation_count_90_days", "integer", 0, MAX_INTEGER, default=0),
     Field("tam_health_rag", "level", levels=RAGS, nullable=True),
 )
 """The 13 inputs of the scorer, in the order of the scoring table, each support input after its signal."""
@@ -234,30 +234,30 @@ FIELD_ALIASES: dict[str, str] = {"avg_ticket_sentiment": "support_sentiment"}
 
 
 def weight_parameters() -> dict[str, int]:
-    """``<signal>_weight`` → weight, for SQL models that need weights as named parameters."""
+    """Return the weights by ``<signal>_weight``, for SQL models that need weights as named parameters."""
     return {f"{signal.name}_weight": signal.weight for signal in RUBRIC}
 
 
 def band_text(signal: Signal) -> str:
-    """How a signal gives points, in a line of words and numbers."""
+    """Return the rule for a signal's points as a line of text."""
     return "; ".join(_band_parts(signal))
 
 
 def markdown_table() -> str:
-    """The documentation's table of signals, weights and points."""
+    """Return the table of signals, weights and points for the documentation."""
     lines = ["| signal | weight | points |", "| --- | --- | --- |"]
     lines += [f"| `{signal.name}` | {signal.weight} | {band_text(signal)} |" for signal in RUBRIC]
     return "\n".join(lines)
 
 
 def churn_markdown_table() -> str:
-    """The documentation's table of churn triggers and the risk that they mean."""
+    """Return the table of churn triggers and churn risks for the documentation."""
     lines = ["| contract | behavioural | `churn_triggered_by` | `churn_risk_level` |", "| --- | --- | --- | --- |"]
     for rule in CHURN_RULES:
         triggers = " | ".join("yes" if holds else "no" for holds in (rule.contract, rule.behavioural))
         called = f"`{rule.called}`" if rule.called else "null"
         risks = ", ".join(
-            f"{risk} if {' or '.join(rag for rag, given in rule.risks if given == risk)}"
+            f"{risk} if {' or '.join(rag for rag, level in rule.risks if level == risk)}"
             for risk in dict.fromkeys(risk for _, risk in rule.risks)
         )
         lines.append(f"| {triggers} | {called} | {risks} |")
@@ -265,16 +265,16 @@ def churn_markdown_table() -> str:
 
 
 def thresholds_markdown() -> str:
-    """The documentation's paragraph on the cap, the bands and the triggers, with their default numbers."""
+    """Return the list of cap, bands and triggers for the documentation, with the defaults."""
     caps = ", ".join(f"by {factor:g} for {level}" for level, factor in TAM_CAPS)
     return (
-        f"- Cap: the raw score is multiplied {caps}; any other assessment, or none, leaves it.\n"
+        f"- Cap: the raw score is multiplied {caps}; any other or missing assessment does not change it.\n"
         f"- Bands: GREEN from {DEFAULT_GREEN_THRESHOLD:g}, AMBER from {DEFAULT_AMBER_THRESHOLD:g}, RED below, unless a "
-        "policy says otherwise.\n"
+        "policy sets other thresholds.\n"
         f"- Contract trigger: {' or '.join(CONTRACT_RAGS)}, and the renewal at most {DEFAULT_CHURN_WINDOW_DAYS} days "
         "away (`churn_window_days`), or overdue.\n"
-        f"- Behavioural trigger: usage {' or '.join(BEHAVIOURAL_TRENDS)}, and logins rarer than every "
-        f"{BEHAVIOURAL_LOGIN_DAYS} days, or unknown.\n"
+        f"- Behavioural trigger: usage {' or '.join(BEHAVIOURAL_TRENDS)}, and logins more than "
+        f"{BEHAVIOURAL_LOGIN_DAYS} days apart, or unknown.\n"
         f"- `should_alert`: {' or '.join(ALERT_RAGS)}, or a churn risk of {' or '.join(ALERT_RISKS)}."
     )
 
@@ -284,7 +284,7 @@ def _band_parts(signal: Signal) -> Iterator[str]:
         case Rate():
             yield f"{signal.weight} × rate"
         case Levels(points):
-            yield ", ".join(f"{level} {given}" for level, given in points)
+            yield ", ".join(f"{level} {number}" for level, number in points)
         case Bands(bands, otherwise, null):
             if null is not None:
                 yield f"unknown {null}"
@@ -292,7 +292,7 @@ def _band_parts(signal: Signal) -> Iterator[str]:
                 yield f"{_SIGNS[band.compare]}{band.edge:g} → {band.points}"
             yield f"else {otherwise}"
     if signal.deduction:
-        yield f"minus `{signal.deduction.field}`, at most {signal.deduction.most}; never below 0"
+        yield f"minus `{signal.deduction.field}`, at most {signal.deduction.maximum}; never below 0"
 
 
 _SIGNS = {Compare.AT_MOST: "≤", Compare.AT_LEAST: "≥", Compare.ABOVE: ">"}

@@ -1,4 +1,4 @@
-"""The models that cross the borders of the domain: signals in, scores out, reviews and opportunities to publish."""
+"""The public models: signals, scores, reviews and opportunities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from csm_core.rubric import ALERT_RAGS, ALERT_RISKS, MOST_WHOLE, SIGNAL_NAMES
+from csm_core.rubric import ALERT_RAGS, ALERT_RISKS, MAX_INTEGER, SIGNAL_NAMES
 
 Rag = Literal["GREEN", "AMBER", "RED"]
 UsageTrend = Literal["growing", "stable", "declining", "inactive"]
@@ -35,20 +35,20 @@ Confidence = Literal["low", "medium", "high"]
 Scalar = str | int | float | bool | None
 
 
-def should_alert(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
-    """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
+def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
+    """Whether an account needs an alert: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number of any kind: text that looks like one is none, nor is a truth value."""
+    """Whether a value is a real number of any type. Text and booleans are not numbers."""
     return not isinstance(value, bool) and isinstance(value, (Real, Decimal))
 
 
 def _a_number(value: Any) -> Any:
-    # Text and truth values are mistakes of the record's maker; pydantic would take both.
+    # pydantic would accept text and booleans, which are errors in the record.
     if not is_number(value):
-        message = f"a number is due, not {type(value).__name__}"
+        message = f"expected a number, got {type(value).__name__}"
         raise ValueError(message)  # pydantic turns ValueError into its own error
     return value
 
@@ -58,10 +58,10 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_a_number)]
-Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE), BeforeValidator(_a_number)]
+Whole = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER), BeforeValidator(_a_number)]
 Count = Annotated[Whole, Field(ge=0)]
 Instant = Annotated[datetime, AfterValidator(_in_utc)]
-"""A point in time, kept in UTC; one without an offset is UTC."""
+"""A time in UTC; a time without an offset is UTC."""
 
 
 class _Model(BaseModel):
@@ -69,7 +69,7 @@ class _Model(BaseModel):
 
 
 class CSMHealthSignals(_Model):
-    """The 13 inputs of the scorer for one account and day. Rates are shares, ``*_days`` whole days."""
+    """The 13 inputs of the scorer for an account and day. Rates are fractions; ``*_days`` are whole days."""
 
     feature_adoption_rate: Annotated[Rate, Field(le=1.0)]
     usage_trend: UsageTrend
@@ -89,7 +89,7 @@ class CSMHealthSignals(_Model):
 
 
 class CSMHealthScore(_Model):
-    """One account's score with the points of every signal before the cap; ``should_alert`` is derived."""
+    """An account's score with the points of every signal before the cap; ``should_alert`` is derived."""
 
     account_id: str
     score: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -109,7 +109,7 @@ class CSMHealthScore(_Model):
     @model_validator(mode="wrap")
     @classmethod
     def _alert_is_derived(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        # What a dump says of should_alert is read back only to be compared: it can never differ from the rule.
+        # A dumped should_alert is only validated against the rule.
         if not isinstance(data, Mapping) or "should_alert" not in data:
             return handler(data)
         stated = cast("Mapping[str, Any]", data)
@@ -123,16 +123,16 @@ class CSMHealthScore(_Model):
     @classmethod
     def _all_signals(cls, value: Mapping[str, float]) -> Mapping[str, float]:
         if tuple(value) != SIGNAL_NAMES:
-            message = f"the breakdown has the points of exactly these signals, in order: {', '.join(SIGNAL_NAMES)}"
+            message = f"signal_breakdown must contain exactly these signals, in order: {', '.join(SIGNAL_NAMES)}"
             raise ValueError(message)
         if not all(math.isfinite(points) for points in value.values()):
-            message = "points are finite numbers"
+            message = "points must be finite numbers"
             raise ValueError(message)
         return value
 
 
 class QBRContent(_Model):
-    """What a business review says of an account and a period ("Q1 2026", or "Renewal 2026-09-15")."""
+    """The content of a business review for an account and a period ("Q1 2026", or "Renewal 2026-09-15")."""
 
     account_id: str
     period: str
@@ -146,7 +146,7 @@ class QBRContent(_Model):
 
 
 class ExpansionOpportunity(_Model):
-    """A reason to talk about growing an account. ``subject`` tells opportunities of one type apart (a module, say)."""
+    """An expansion opportunity of an account. ``subject`` distinguishes opportunities of a type, such as modules."""
 
     account_id: str
     opportunity_type: Literal["seats", "module", "integration"]
@@ -161,6 +161,6 @@ class ExpansionOpportunity(_Model):
     @classmethod
     def _finite(cls, value: float | None) -> float | None:
         if value is not None and not math.isfinite(value):
-            message = "an amount is a finite number"
+            message = "an amount must be a finite number"
             raise ValueError(message)
         return value

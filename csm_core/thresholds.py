@@ -1,4 +1,4 @@
-"""The thresholds that may differ per customer: where GREEN and AMBER begin, and how near a renewal worries."""
+"""The thresholds of a policy: the lower limits of GREEN and AMBER, and the window of the contract-risk trigger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Checked thresholds; raises InputError unless 0 <= amber < green <= 100 and the window is 0 days or more."""
+    """Validated thresholds; raises InputError unless 0 <= amber < green <= 100 and the window is 0 days or more."""
 
     green_threshold: float = DEFAULT_GREEN_THRESHOLD
     amber_threshold: float = DEFAULT_AMBER_THRESHOLD
@@ -33,9 +33,9 @@ class Thresholds:
             raise InputError(message)
         window = self.churn_window_days
         if isinstance(window, bool) or not isinstance(window, int) or window < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            message = f"churn_window_days must be a whole number of days, 0 or more, not {window!r}"
+            message = f"churn_window_days must be an integer number of days, 0 or more, not {window!r}"
             raise InputError(message)
 
 
 THRESHOLDS: tuple[str, ...] = tuple(field.name for field in fields(Thresholds))
-"""The names of the thresholds, as they stand in policies and in the columns of scored rows."""
+"""The names of the thresholds in policies and in the columns of scored rows."""

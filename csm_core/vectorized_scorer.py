@@ -1,6 +1,6 @@
-"""The health score over tables and frames, in DuckDB: the same rubric as the scalar scorer, and the same bits.
+"""The vectorised health score of tables and frames in DuckDB, bit-identical to the scalar scorer.
 
-Frames go in and out as columns; no Python object is made per row, and the input frame is not changed.
+Frames are passed as columns, without a Python object per row. The input frame is not changed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from csm_core.rubric import (
     DEFAULT_CHURN_WINDOW_DAYS,
     DEFAULT_GREEN_THRESHOLD,
     FIELDS,
-    MOST_WHOLE,
+    MAX_INTEGER,
     RAGS,
     Field,
 )
 from csm_core.schemas import is_number
 from csm_core.scoring.input_columns import ACCOUNT, KEYS, UnusedColumnsWarning, input_columns, key_columns, unused_note
-from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS, double, refusal_sql, scoring_sql
+from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS, double, invalid_rows_sql, scoring_sql
 from csm_core.system.text_table import counted
 from csm_core.thresholds import Thresholds
 
@@ -40,7 +40,7 @@ _CATEGORIES = {
 
 
 class VectorizedCSMHealthScorer:
-    """Scores many accounts at once. Thresholds as for ``CSMHealthScorer``; raises InputError as it does."""
+    """Scores many accounts at once. Thresholds and errors are those of ``CSMHealthScorer``."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class VectorizedCSMHealthScorer:
         self.thresholds = Thresholds(green_threshold, amber_threshold, churn_window_days)
 
     def sql(self, source: str, keys: Sequence[str] = (ACCOUNT,)) -> str:
-        """The SELECT that scores every row of ``source``, a relation or a sub-select in parentheses."""
+        """Return the SELECT that scores every row of ``source``, a relation or a sub-select in parentheses."""
         return scoring_sql(
             source,
             green=double(float(self.thresholds.green_threshold)),
@@ -62,16 +62,16 @@ class VectorizedCSMHealthScorer:
         )
 
     def score_frame(self, signals: pd.DataFrame) -> pd.DataFrame:
-        """One row per input row, in the same order and with its index.
+        """Return one row per input row, in the same order and with the same index.
 
         The columns are ``account_id``, ``score``, ``raw_score``, ``rag``, ``churn_risk_level``,
-        ``churn_triggered_by``, ``should_alert`` and the points of every signal; levels come as categories. Columns
-        that the contract gives a default may be left out. ``avg_ticket_sentiment`` is taken for
-        ``support_sentiment``. In a column that may be null, NaN is null. Names of columns
-        are compared by ``column_key``; columns that are not inputs are listed in an ``UnusedColumnsWarning``.
+        ``churn_triggered_by``, ``should_alert`` and the points of every signal; levels are categories. Columns with a
+        default are optional. ``avg_ticket_sentiment`` is an alias of ``support_sentiment``. In a nullable column, NaN
+        is null. Column names are compared by ``column_key``; an ``UnusedColumnsWarning`` lists columns that are not
+        inputs.
 
-        Raises SignalError naming account and field for a row outside the contract, a missing or misnamed column, a
-        column of the wrong type, and an account that stands twice (per tenant and day, where the frame has those).
+        Raises SignalError, with account and field, for a row outside the contract, a missing or misnamed column, a
+        column of the wrong type, and a duplicate account (per tenant and day, if the frame has these columns).
         """
         names = [str(column) for column in signals.columns]
         columns = input_columns(names, "the frame")
@@ -84,17 +84,17 @@ class VectorizedCSMHealthScorer:
         cleaned = _frame({field.name: _cleaned(field, signals, columns) for field in FIELDS}, len(signals))
         with duckdb.connect() as connection:
             connection.register("signals", cleaned)
-            _refuse(connection, signals)
+            _reject_invalid_rows(connection, signals)
             scored = connection.execute(self._framed()).fetchnumpy()
         for name, levels in _CATEGORIES.items():
             scored[name] = pd.Categorical.from_codes(scored[name], categories=list(levels), validate=False)
-        # A copy of the ids: the result shares no memory with the frame that came in.
+        # Copy the ids, so that the result shares no memory with the input frame.
         result = _frame({ACCOUNT: signals[ACCOUNT].array.copy(), **scored}, len(signals))
         result.index = signals.index
         return result
 
     def _framed(self) -> str:
-        # Levels leave DuckDB as codes: as text they would be a Python object per row.
+        # Levels are returned as codes: as text they would be a Python object per row.
         shown = ", ".join(
             f"cast(coalesce(enum_code({name}), -1) as tinyint) as {name}" if name in _CATEGORIES else name
             for name in (*RESULT_COLUMNS, *POINT_COLUMNS)
@@ -103,7 +103,7 @@ class VectorizedCSMHealthScorer:
 
 
 def _frame(columns: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    """A frame over these arrays as they are; without ``copy=False`` pandas would stack them into fresh blocks."""
+    """Return a frame of these arrays; without ``copy=False`` pandas would copy them into blocks."""
     return pd.DataFrame(dict(columns), index=pd.RangeIndex(rows), copy=False)
 
 
@@ -129,7 +129,7 @@ def _cleaned(field: Field, signals: pd.DataFrame, columns: dict[str, str]) -> An
 
 
 def _constant(field: Field, rows: int) -> Any:
-    """A column that the frame leaves out: the field's default, or null."""
+    """Return a missing column: the field's default, or null."""
     if not field.levels:
         value = int(field.default) if field.default is not None else 0
         return pd.arrays.IntegerArray(np.full(rows, value), np.full(rows, field.default is None))
@@ -138,20 +138,20 @@ def _constant(field: Field, rows: int) -> Any:
 
 
 def _level(field: Field, column: pd.Series, signals: pd.DataFrame) -> pd.Categorical:
-    # Factorising looks at each distinct value once and, for Arrow columns, makes no Python text per row.
+    # Factorising processes each distinct value once and, for Arrow columns, creates no Python string per row.
     try:
         codes, distinct = pd.factorize(column)
     except TypeError:
-        message = f"{field.name} holds values that are no text ({column.dtype}){_first_account(signals, column)}"
+        message = f"{field.name} has values that are not text ({column.dtype}){_first_account(signals, column)}"
         raise SignalError(message) from None
     code_of = {level: code for code, level in enumerate(field.levels)}
     place = np.array(
         [code_of.get(value, _UNKNOWN) if isinstance(value, str) else _UNKNOWN for value in distinct] + [-1]
     )
     levels = place[codes].astype(np.int8)
-    _refuse_where(levels == _UNKNOWN, field, column, signals, f"is not one of {', '.join(field.levels)}")
+    _reject_where(levels == _UNKNOWN, field, column, signals, f"is not one of {', '.join(field.levels)}")
     if not field.nullable:
-        _refuse_where(levels == -1, field, column, signals, "is missing")
+        _reject_where(levels == -1, field, column, signals, "is missing")
     return pd.Categorical.from_codes(levels, categories=list(field.levels), validate=False)
 
 
@@ -159,48 +159,48 @@ def _number(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
     plain = column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
     kind = pd.api.types.infer_dtype(plain, skipna=True)
     if kind == "unknown-array" and plain.isna().all():
-        kind = "empty"  # Arrow has a type of its own for nothing but nulls.
+        kind = "empty"  # Arrow has a separate type for columns of nulls.
     if kind not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
         present = np.asarray(plain.notna(), dtype=bool)
         wrong = present & np.array([not is_number(value) for value in plain], dtype=bool)
         if not present.any() or (wrong == present).all():
             first = _first_account(signals, plain)
-            message = f"{field.name} holds {kind} values ({plain.dtype}) where a number is due{first}"
+            message = f"{field.name} has {kind} values ({plain.dtype}), expected numbers{first}"
             raise SignalError(message)
-        _refuse_where(wrong, field, column, signals, "is not a number")
+        _reject_where(wrong, field, column, signals, "is not a number")
     if kind == "integer" and field.kind == "integer":
         return _whole_from_integers(field, plain, signals)
     numbers = plain.to_numpy(dtype=np.float64, na_value=np.nan)
     missing = np.isnan(numbers)
-    _refuse_where(np.isinf(numbers), field, column, signals, "is not a finite number")
+    _reject_where(np.isinf(numbers), field, column, signals, "is not a finite number")
     if not field.nullable:
-        _refuse_where(missing, field, column, signals, "is missing or not a number")
+        _reject_where(missing, field, column, signals, "is missing or not a number")
     if field.kind == "rate":
         return numbers
     whole = np.where(missing, 0.0, numbers)
-    _refuse_where(whole != np.floor(whole), field, column, signals, "is not a whole number")
-    _refuse_where(np.abs(whole) >= float(MOST_WHOLE), field, column, signals, "is out of range")
+    _reject_where(whole != np.floor(whole), field, column, signals, "is not an integer")
+    _reject_where(np.abs(whole) >= float(MAX_INTEGER), field, column, signals, "is out of range")
     return pd.arrays.IntegerArray(whole.astype(np.int64), missing)
 
 
 def _whole_from_integers(field: Field, column: pd.Series, signals: pd.DataFrame) -> Any:
-    """Whole numbers as they are: on the way through floating point the largest would change."""
+    """Return integers without converting them to floating point, which would change large ones."""
     missing = np.asarray(column.isna(), dtype=bool)
     if not field.nullable:
-        _refuse_where(missing, field, column, signals, "is missing or not a number")
+        _reject_where(missing, field, column, signals, "is missing or not a number")
     try:
         if pd.api.types.is_unsigned_integer_dtype(column.dtype):
             unsigned = column.to_numpy(dtype=np.uint64, na_value=0)
-            _refuse_where(unsigned > MOST_WHOLE, field, column, signals, "is out of range")
+            _reject_where(unsigned > MAX_INTEGER, field, column, signals, "is out of range")
         numbers = column.to_numpy(dtype=np.int64, na_value=0)
     except OverflowError:
-        large = np.array([not pd.isna(value) and abs(value) > MOST_WHOLE for value in column], dtype=bool)
-        _refuse_where(large, field, column, signals, "is out of range")
+        large = np.array([not pd.isna(value) and abs(value) > MAX_INTEGER for value in column], dtype=bool)
+        _reject_where(large, field, column, signals, "is out of range")
         raise
     return pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
 
 
-def _refuse_where(
+def _reject_where(
     bad: np.ndarray[Any, Any], field: Field, column: pd.Series, signals: pd.DataFrame, reason: str
 ) -> None:
     if bad.any():
@@ -212,12 +212,12 @@ def _refuse_where(
         raise SignalError(message)
 
 
-def _refuse(connection: duckdb.DuckDBPyConnection, signals: pd.DataFrame) -> None:
-    if connection.execute(f"select 1 from ({refusal_sql('signals', ())}) limit 1").fetchone() is None:
+def _reject_invalid_rows(connection: duckdb.DuckDBPyConnection, signals: pd.DataFrame) -> None:
+    if connection.execute(f"select 1 from ({invalid_rows_sql('signals', ())}) limit 1").fetchone() is None:
         return
     numbered = "(select row_number() over () - 1 as position, * from signals)"
     row = connection.execute(
-        f"select position, field, value, count(*) over () from ({refusal_sql(numbered, ('position',))}) "
+        f"select position, field, value, count(*) over () from ({invalid_rows_sql(numbered, ('position',))}) "
         "order by position limit 1"
     ).fetchone()
     if row:

@@ -176,10 +176,10 @@ def field_strategy(field):
     if field.levels:
         values = st.sampled_from(field.levels)
     elif field.kind == "rate":
-        values = st.floats(field.least, field.most)
+        values = st.floats(field.minimum, field.maximum)
     else:
-        near = st.integers(max(int(field.least), -400), min(int(field.most), 400))
-        values = near | st.integers(int(field.least), int(field.most))
+        near = st.integers(max(int(field.minimum), -400), min(int(field.maximum), 400))
+        values = near | st.integers(int(field.minimum), int(field.maximum))
     return st.none() | values if field.nullable else values
 
 

@@ -25,7 +25,7 @@ def test_the_best_that_a_signal_can_give_is_its_weight(signal):
     match signal.rule:
         case Rate():
             (field,) = (field for field in FIELDS if field.name == signal.name)
-            assert (field.least, field.most) == (0.0, 1.0)
+            assert (field.minimum, field.maximum) == (0.0, 1.0)
         case Levels(points):
             assert max(given for _, given in points) == signal.weight
             (field,) = (field for field in FIELDS if field.name == signal.name)
@@ -137,7 +137,7 @@ def test_bands_of_points_are_not_written_out_in_sql():
 
 def test_the_inputs_have_the_ranges_and_defaults_of_the_contract():
     whole = 2**63 - 1
-    assert {field.name: (field.kind, field.least, field.most) for field in FIELDS if not field.levels} == {
+    assert {field.name: (field.kind, field.minimum, field.maximum) for field in FIELDS if not field.levels} == {
         "feature_adoption_rate": ("rate", 0.0, 1.0),
         "login_frequency_days": ("integer", 0, whole),
         "days_since_last_interaction": ("integer", 0, whole),

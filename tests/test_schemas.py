@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from csm_core import schemas
 from csm_core.health_scorer import CSMHealthScorer
-from csm_core.rubric import CHURN_RISKS, CHURN_TRIGGERS, FIELDS, MOST_WHOLE, RAGS, SIGNAL_NAMES
+from csm_core.rubric import CHURN_RISKS, CHURN_TRIGGERS, FIELDS, MAX_INTEGER, RAGS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore, CSMHealthSignals, ExpansionOpportunity, QBRContent
 from tests.scoring_cases import BEST, BOUNDARIES, WORST
 
@@ -83,11 +83,11 @@ def test_values_outside_the_contract_are_refused(field):
         bad += ["", "other", field.levels[0].swapcase(), f" {field.levels[0]}", 1, True]
     else:
         bad += [math.nan, math.inf, -math.inf, True, False, np.bool_(True), "1", b"1", 1 + 0j, Decimal("NaN")]
-        bad += [field.least - 1, 2 * field.most + 1]
+        bad += [field.minimum - 1, 2 * field.maximum + 1]
         bad += (
-            [1.5, Decimal("0.5"), field.most + 1, MOST_WHOLE + 1]
+            [1.5, Decimal("0.5"), field.maximum + 1, MAX_INTEGER + 1]
             if field.kind == "integer"
-            else [math.nextafter(field.most, 9)]
+            else [math.nextafter(field.maximum, 9)]
         )
     for value in bad:
         with pytest.raises(ValidationError, match=field.name):
@@ -95,8 +95,8 @@ def test_values_outside_the_contract_are_refused(field):
 
 
 def test_counts_and_days_go_as_far_as_a_bigint_does():
-    assert MOST_WHOLE == 2**63 - 1
-    assert CSMHealthSignals(**{**BEST, "days_to_renewal": -MOST_WHOLE}).days_to_renewal == -MOST_WHOLE
+    assert MAX_INTEGER == 2**63 - 1
+    assert CSMHealthSignals(**{**BEST, "days_to_renewal": -MAX_INTEGER}).days_to_renewal == -MAX_INTEGER
 
 
 @pytest.mark.parametrize("value", [3, 3.0, Decimal(3), np.int8(3), np.int64(3), np.float64(3.0)])

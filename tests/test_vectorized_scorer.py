@@ -16,9 +16,17 @@ from hypothesis import strategies as st
 
 from csm_core.errors import SignalError
 from csm_core.health_scorer import CSMHealthScorer
-from csm_core.rubric import CHURN_RISKS, FIELDS, MOST_WHOLE, RAGS, SIGNAL_NAMES
+from csm_core.rubric import CHURN_RISKS, FIELDS, MAX_INTEGER, RAGS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
-from csm_core.scoring.sql import ENUM, POINT_COLUMNS, RESULT_COLUMNS, TEXT, Written, refusal_sql, scoring_sql
+from csm_core.scoring.sql import (
+    ENUM,
+    POINT_COLUMNS,
+    RESULT_COLUMNS,
+    TEXT,
+    LiteralEncoding,
+    invalid_rows_sql,
+    scoring_sql,
+)
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 from tests.scoring_cases import (
     BEST,
@@ -150,7 +158,7 @@ def test_a_missing_column_is_named(field):
 def test_a_column_of_the_wrong_type_is_refused(field, values):
     frame = frame_of([BEST, WORST])
     frame[field] = values
-    with pytest.raises(SignalError, match=rf"{field}.*number is due"):
+    with pytest.raises(SignalError, match=rf"{field}.*expected numbers"):
         VectorizedCSMHealthScorer().score_frame(frame)
 
 
@@ -166,8 +174,8 @@ def test_a_level_column_of_lists_is_refused():
     [
         ("nps_score", [5, 12, 13], "account 'A1': nps_score is out of range: 12 (2 such rows)"),
         ("nps_score", [5, 12, 9], "account 'A1': nps_score is out of range: 12"),
-        ("nps_score", [5.5, 1.5, 9], "account 'A0': nps_score is not a whole number: 5.5 (2 such rows)"),
-        ("nps_score", [5, 1.5, 9], "account 'A1': nps_score is not a whole number: 1.5"),
+        ("nps_score", [5.5, 1.5, 9], "account 'A0': nps_score is not an integer: 5.5 (2 such rows)"),
+        ("nps_score", [5, 1.5, 9], "account 'A1': nps_score is not an integer: 1.5"),
         (
             "seats_utilization_rate",
             [0.5, math.inf, 1],
@@ -176,7 +184,7 @@ def test_a_level_column_of_lists_is_refused():
         (
             "nps_score",
             pd.Series([5, 1.5, 9], dtype=object),
-            "account 'A1': nps_score is not a whole number: 1.5",
+            "account 'A1': nps_score is not an integer: 1.5",
         ),
         ("seats_utilization_rate", [0, 3, 1], "account 'A1': seats_utilization_rate is out of range: 3.0"),
         ("nps_score", [5, "nine", 9], "account 'A1': nps_score is not a number: 'nine'"),
@@ -192,7 +200,7 @@ def test_a_level_column_of_lists_is_refused():
         ),
         (
             "days_to_renewal",
-            pd.Series([MOST_WHOLE, 2**63, -(2**63) - 1], dtype=object),
+            pd.Series([MAX_INTEGER, 2**63, -(2**63) - 1], dtype=object),
             "account 'A1': days_to_renewal is out of range: 9223372036854775808 (2 such rows)",
         ),
         (
@@ -214,7 +222,7 @@ def test_a_misnamed_and_a_doubled_column_are_told():
     frame = frame_of([BEST])
     with pytest.raises(SignalError, match=r"lacks usage_trend \(is it 'usage_trent'\?\); it has account_id, "):
         VectorizedCSMHealthScorer().score_frame(frame.rename(columns={"usage_trend": "usage_trent"}))
-    with pytest.raises(SignalError, match="has no nps_score, but 'nps_scores'"):
+    with pytest.raises(SignalError, match="has no nps_score, but a similar column 'nps_scores'"):
         VectorizedCSMHealthScorer().score_frame(frame.rename(columns={"nps_score": "nps_scores"}))
     doubled = pd.concat([frame, frame[["nps_score"]]], axis=1)
     with pytest.raises(SignalError, match="more than once: nps_score"):
@@ -347,7 +355,7 @@ def test_optional_columns_may_be_left_out_and_the_alias_is_taken():
     assert CSMHealthSignals(**{**BEST, "support_sentiment": "critical"}) == CSMHealthSignals(
         **{name: value for name, value in BEST.items() if name != "support_sentiment"}, avg_ticket_sentiment="critical"
     )
-    with pytest.raises(SignalError, match="mean the same"):
+    with pytest.raises(SignalError, match="are the same input"):
         VectorizedCSMHealthScorer().score_frame(aliased.assign(support_sentiment="neutral"))
 
 
@@ -359,7 +367,7 @@ def test_the_sql_scores_a_table_in_the_warehouse():
     assert [row[:4] for row in found] == [("A0", 98.0, 98.0, "GREEN"), ("A1", 8.0, 8.0, "RED")]
 
 
-@pytest.mark.parametrize("value", [MOST_WHOLE, 2**53 + 1])
+@pytest.mark.parametrize("value", [MAX_INTEGER, 2**53 + 1])
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "Int64", "int64[pyarrow]", object])
 def test_the_largest_whole_numbers_are_kept(value, dtype):
     frame = frame_of([BEST])
@@ -391,7 +399,7 @@ def test_the_result_shares_no_memory_with_the_frame():
 # -- the SQL --------------------------------------------------------------------------------------------------------
 
 
-def scored_by_sql(rows: list[dict[str, Any]], **more: str | Written) -> list[dict[str, Any]]:
+def scored_by_sql(rows: list[dict[str, Any]], **more: str | LiteralEncoding) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         connection.register("frame", frame_of(rows))
         connection.execute("create table signals as select *, 75.0 as green, 50.0 as amber, 10 as days from frame")
@@ -412,7 +420,7 @@ def test_thresholds_may_be_columns_of_the_row():
 
 def test_levels_as_text_and_as_enum_are_the_same_rows():
     rows = boundary_rows()
-    assert scored_by_sql(rows, written=TEXT) == scored_by_sql(rows)
+    assert scored_by_sql(rows, encoding=TEXT) == scored_by_sql(rows)
 
 
 @pytest.mark.parametrize("written", [TEXT, ENUM])
@@ -445,9 +453,9 @@ def test_points_leave_the_warehouse_as_doubles():
     "sql",
     [
         scoring_sql(
-            "signals", green="green", amber="amber", churn_window_days="days", keys=("account_id",), written=TEXT
+            "signals", green="green", amber="amber", churn_window_days="days", keys=("account_id",), encoding=TEXT
         ),
-        refusal_sql("signals", ("account_id",)),
+        invalid_rows_sql("signals", ("account_id",)),
     ],
     ids=["scoring", "refusal"],
 )
@@ -459,21 +467,21 @@ def test_the_sql_can_run_on_spark(sql):
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_the_refusal_names_the_first_field_outside_the_contract(field):
-    ends = list(field.levels) if field.levels else [field.least, field.most]
+    ends = list(field.levels) if field.levels else [field.minimum, field.maximum]
     bad: list[Any] = [None] if not field.nullable else []
     if field.levels:
         bad += ["", "GREENISH", field.levels[0].swapcase()]
     elif field.kind == "rate":
-        bad += [math.nan, math.inf, -math.inf, math.nextafter(field.least, -1), math.nextafter(field.most, 9)]
+        bad += [math.nan, math.inf, -math.inf, math.nextafter(field.minimum, -1), math.nextafter(field.maximum, 9)]
     else:
-        bad += [field.least - 1, field.most + 1]
+        bad += [field.minimum - 1, field.maximum + 1]
     kind = {"rate": "double", "integer": "hugeint", "level": "varchar"}[field.kind]
     with duckdb.connect() as connection:
         connection.register("frame", frame_of([BEST]))
         for values, wanted in ((ends + ([None] if field.nullable else []), []), (bad, [field.name])):
             for value in values:
                 source = f"(select * replace (cast(? as {kind}) as {field.name}) from frame)"
-                found = connection.execute(refusal_sql(source, ("account_id",)), [value]).fetchall()
+                found = connection.execute(invalid_rows_sql(source, ("account_id",)), [value]).fetchall()
                 assert [row[1] for row in found] == wanted, value
                 if wanted and field.levels:
                     assert found[0][2] == value
@@ -482,5 +490,7 @@ def test_the_refusal_names_the_first_field_outside_the_contract(field):
 def test_a_row_with_two_faults_is_refused_once():
     with duckdb.connect() as connection:
         connection.register("frame", frame_of([BEST]).assign(usage_trend="up", nps_score=99))
-        assert connection.execute(refusal_sql("frame", ("account_id",))).fetchall() == [("A0", "usage_trend", "up")]
+        assert connection.execute(invalid_rows_sql("frame", ("account_id",))).fetchall() == [
+            ("A0", "usage_trend", "up")
+        ]
     assert SIGNAL_NAMES.index("usage_trend") < SIGNAL_NAMES.index("nps_score")

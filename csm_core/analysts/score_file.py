@@ -18,7 +18,7 @@ from csm_core.ingest.source_files import CSV, JSON_LINES, PARQUET, compression_o
 from csm_core.ingest.text_loader import TextLoader, json_pointer
 from csm_core.rubric import FIELDS, Field
 from csm_core.scoring.input_columns import ACCOUNT, input_columns, key_columns, unused_note
-from csm_core.scoring.sql import refusal_sql
+from csm_core.scoring.sql import invalid_rows_sql
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
 from csm_core.warehouse.models import literal, quoted
 from csm_core.warehouse.spreadsheet_text import escaped_sql
@@ -195,7 +195,7 @@ def _validate(
         "as field from parsed) where field is not null"
     )
     readable = "(select * from parsed where line not in (select line from rejected))"
-    outside = refusal_sql(readable, ("line", ACCOUNT))
+    outside = invalid_rows_sql(readable, ("line", ACCOUNT))
     connection.execute(
         f"insert into rejected select outside.line, outside.{ACCOUNT}, field, case field {values} end, false "
         f"from ({outside}) as outside inner join parsed on outside.line = parsed.line"
@@ -228,7 +228,7 @@ def _reason(name: str, value: str | None, unreadable: bool) -> str:
         return f"is not one of {', '.join(field.levels)}: {value}"
     if unreadable:
         return f"{'is not an integer' if field.kind == 'integer' else 'is not a number'}: {value}"
-    return f"is not from {field.least:g} to {field.most:g}: {value}"
+    return f"is not from {field.minimum:g} to {field.maximum:g}: {value}"
 
 
 def _text(column: _Column) -> str:

@@ -18,7 +18,7 @@ import duckdb
 from csm_core.config import Policy
 from csm_core.errors import InputError
 from csm_core.rubric import CHURN_RISKS, RAGS
-from csm_core.scoring.score_days import ranked
+from csm_core.scoring.score_days import by_precedence
 from csm_core.scoring.sql import ENUM, alert_sql, behavioural_sql, contract_sql, double, rag_sql, risk_sql
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql, no_complete_day, require_counted
@@ -96,7 +96,7 @@ def what_if(
     mrr_known = table_exists(connection, SUBSCRIPTIONS)
     by_segment = any(policy.segment is not None for policy in policies)
     sql = _tally_sql(
-        ranked(policies),
+        by_precedence(policies),
         _segments(connection) if by_segment else None,
         with_revenue=mrr_known,
         counted=counted_sql(connection),

@@ -1,4 +1,4 @@
-"""Completing a day: portfolio checks, acceptance of a held day, and what is built when a day begins to count.
+"""Completes days: portfolio checks, acceptance of held days, and the models built when a day starts to count.
 
-The status itself is kept by ``csm_core.warehouse.day_status``.
+The status is stored by ``csm_core.warehouse.day_status``.
 """

@@ -1,7 +1,7 @@
-"""What is built when days begin to count: the marts of the day, and the days after it that had looked back past it.
+"""Builds the models that change when days start to count: the marts of the day, and later days that look back at it.
 
-A run builds the marts of its days through Dagster's assets and ends with ``finish``. A held day that a person accepts
-later gets its marts here.
+A run builds the marts of its days as Dagster assets and ends with ``finish``. For a held day that a user accepts later,
+the marts are built here.
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ from csm_core.warehouse.new_inputs import build_new_inputs
 
 DAYS_MODEL = "csm_days"
 CURRENT_MODEL = "csm_health_current"
-# These compare a day with days before it, the first by at most so many days.
+# These marts compare a day with earlier days, up to LOOK_BACK_DAYS before it.
 LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
 LOOK_BACK_DAYS = 28
 
 
 def model_parameters(config: Config) -> dict[str, Any]:
-    """Named parameters of the models: the configuration's, and the weights as the rubric states them."""
+    """Return the parameters of the models: those of the configuration, and the weights of the rubric."""
     return {**config.sql_parameters(), **weight_parameters()}
 
 
 def finish(
     connection: duckdb.DuckDBPyConnection, config: Config, finished: Sequence[date]
 ) -> tuple[ModelResult, tuple[date, date] | None]:
-    """Make days whose checks passed complete or accepted, and rebuild ``marts.csm_days``.
+    """Set days that passed their checks to complete or accepted, and rebuild ``marts.csm_days``.
 
-    Days that count already and come after them are compared with them now: what had looked back past them is built
-    again first. Returns the result of ``marts.csm_days`` and the first and last day built again.
+    Later days that already count are now compared with these days, so their marts that look back are rebuilt first.
+    Returns the result of ``marts.csm_days`` and the first and last rebuilt day.
     """
     later = _build_later(connection, config, max(finished)) if finished else None
     day_status.finish_days(connection, finished)
     return build_model(connection, load_models("marts")[DAYS_MODEL], model_parameters(config)), later
 
 
-def take_back(connection: duckdb.DuckDBPyConnection, config: Config, held: date) -> None:
-    """Bring up to date what lists statuses or shows a day that is held now and may have counted before."""
-    _build_later(connection, config, held)
+def withdraw_day(connection: duckdb.DuckDBPyConnection, config: Config, day: date) -> None:
+    """Rebuild the models that list statuses or include a day that is held now and may have counted before."""
+    _build_later(connection, config, day)
     for model in _built_from_statuses():
         build_model(connection, model, model_parameters(config))
 
 
 def show_counted_days(connection: duckdb.DuckDBPyConnection) -> None:
-    """Build again the tables of statuses and of the newest complete day that disagree with the statuses.
+    """Rebuild the tables of statuses and of the newest complete day if they do not match the statuses.
 
-    A run that was killed leaves them so; tables that were never built are left to the run.
+    A killed run can leave them outdated. Tables that were never built are left to the next run.
     """
-    found = day_status.statuses(connection)
-    counted = [one.day for one in found.values() if one.counts]
-    disagreeing: list[SqlModel] = []
+    statuses = day_status.statuses(connection)
+    counted = [one.day for one in statuses.values() if one.counts]
+    outdated: list[SqlModel] = []
     for model in _built_from_statuses():
         if not table_exists(connection, model.table):
             continue
         if model.name == DAYS_MODEL:
-            agrees = day_status.listed(connection) == found
+            is_current = day_status.listed(connection) == statuses
         else:
             shown = connection.execute(f"select distinct as_of_date from {model.table}").fetchall()
-            agrees = max(shown, default=(None,))[0] == max(counted, default=None) and {
+            is_current = max(shown, default=(None,))[0] == max(counted, default=None) and {
                 day for (day,) in shown
             }.issubset(counted)
-        if not agrees:
-            disagreeing.append(model)
-    for model in disagreeing:
+        if not is_current:
+            outdated.append(model)
+    for model in outdated:
         build_model(connection, model, {})
 
 
 def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
-    """Build again what looks back at ``last`` from days that count; their first and last, None if there are none."""
+    """Rebuild later days that count and look back at ``last``; returns their first and last, None without any."""
     newest = day_status.newest_counted_day(connection)
     if newest is None or newest <= last:
         return None
@@ -93,7 +93,7 @@ def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: da
 
 
 def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:
-    """The newest held day. Raises InputError if no day is held."""
+    """Return the newest held day. Raises InputError if no day is held."""
     held = [one.day for one in day_status.statuses(connection).values() if one.status == day_status.HELD]
     if not held:
         message = "no day is held, so there is nothing to accept"
@@ -104,10 +104,10 @@ def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:
 def accept(
     connection: duckdb.DuckDBPyConnection, config: Config, day: date, checks: Collection[str], accepted_by: str
 ) -> None:
-    """Accept the failed checks of a held day: build what depends on its scores, and let the day count.
+    """Accept the failed checks of a held day: build the models that depend on its scores, and count the day.
 
-    Raises InputError if the day is not held, if a check is unknown or did not fail, or if another failed as well;
-    WarehouseError if a table built from the scores fails its checks, in which case the day remains held.
+    Raises InputError if the day is not held, if a check is unknown or did not fail, or if a failed check is missing;
+    WarehouseError if a table built from the scores fails its checks, in which case the day stays held.
     """
     day_status.forget_passed_days(connection)
     status = day_status.status_of(connection, day)
@@ -117,7 +117,7 @@ def accept(
     try:
         for model in _built_from_scores():
             _build(connection, config, model, (day, day))
-        # Before the day counts: no accepted day lacks its record if the process is killed.
+        # Before the day counts, so that a killed process cannot leave an accepted day without its record.
         for name in failed_checks:
             portfolio_checks.record_acceptance(connection, CheckOutcome(name, False, 0, message), day, accepted_by)
         finish(connection, config, [day])
@@ -128,7 +128,7 @@ def accept(
 
 
 def _acceptable(status: day_status.DayStatus | None, day: date, checks: Collection[str]) -> tuple[tuple[str, ...], str]:
-    """The failed checks of a held day and what they found; InputError if the day or the checks are others."""
+    """Return the failed checks of a held day and their message; InputError if the day or the checks do not match."""
     portfolio_checks.require_known(checks)
     if status is None or status.status != day_status.HELD:
         message = f"{status.text() if status else f'{day} is not scored'}: only a held day can be accepted"
@@ -143,7 +143,7 @@ def _acceptable(status: day_status.DayStatus | None, day: date, checks: Collecti
     missing = [name for name in status.failed_checks if name not in checks]
     if missing:
         message = (
-            f"{day} is also held by {', '.join(missing)}; to accept the day, name every failed check: "
+            f"{day} is also held by {', '.join(missing)}; to accept the day, accept every failed check: "
             f"{' '.join(f'--accept {name}' for name in status.failed_checks)}"
         )
         raise InputError(message)
@@ -158,23 +158,23 @@ def _build(
     result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
     failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
     if failed:
-        message = f"{model.table} of {span[0]} to {span[1]} fails its checks: {failed[0].text()}"
+        message = f"{model.table} failed its checks for {span[0]} to {span[1]}: {failed[0].text()}"
         raise WarehouseError(message)
     return result
 
 
 def _built_from_statuses() -> list[SqlModel]:
-    """The marts that read the statuses: they are built when the statuses of a run's days are final."""
+    """Return the marts that read the statuses; they are built when the statuses of a run's days are final."""
     return [model for model in _mart_models() if day_status.STATUS_TABLE in model.dependencies]
 
 
 def _mart_models() -> list[SqlModel]:
-    """The marts that a SQL file defines."""
+    """Return the marts with a SQL file."""
     return [model for model in load_models("marts").values() if model.sql]
 
 
 def _built_from_scores() -> list[SqlModel]:
-    """The other marts that read the scores, directly or through other marts, each after those that it reads."""
+    """Return the other marts that read the scores, directly or through other marts, in order of dependency."""
     marts = {model.table: model for model in _mart_models() if day_status.STATUS_TABLE not in model.dependencies}
     reached = {day_status.SCORES_TABLE}
     while more := {table for table, model in marts.items() if model.dependencies & reached} - reached:

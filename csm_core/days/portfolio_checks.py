@@ -1,4 +1,4 @@
-"""What has to hold of a scored day before anybody reads it in Notion; a broken feed must not turn every account red."""
+"""Blocking checks of a scored day before it is published, so that a broken feed does not turn every account red."""
 
 from __future__ import annotations
 
@@ -27,36 +27,38 @@ POPULATION_TABLE = "intermediate.int_account_days"
 
 @dataclass(frozen=True)
 class PortfolioCheck:
-    """A check of the whole day: its name in Dagster and on ``--accept``, and what it means."""
+    """A check of a whole day: its name in Dagster and for ``--accept``, and its description."""
 
     name: str
     description: str
 
 
 POPULATION = PortfolioCheck("population_scored", "Every account of the population has signals and a score.")
-SWING = PortfolioCheck("portfolio_swing", "Neither the mean score nor the RAGs moved more than a portfolio does.")
-SILENCE = PortfolioCheck("usage_delivered", "The usage source delivered events of the last days.")
-SCALAR = PortfolioCheck("scalar_agrees", "The scalar scorer gives the same bits on a sample of the day's rows.")
-# Usage has its own rule; accounts and features are lists of what there is, whose dates say nothing of deliveries.
+SWING = PortfolioCheck("portfolio_swing", "The mean score and the RAGs changed less than the configured limits.")
+SILENCE = PortfolioCheck("usage_delivered", "The usage source delivered events for the latest days.")
+SCALAR = PortfolioCheck(
+    "scalar_agrees", "The scalar scorer returns bit-identical results for a sample of the day's rows."
+)
+# Usage has its own check; the dates of accounts and features do not show when they were delivered.
 FRESHNESS = {
-    entity: PortfolioCheck(f"{entity}_delivered", f"{entity} that came regularly have not stopped coming.")
+    entity: PortfolioCheck(f"{entity}_delivered", f"Regular deliveries of {entity} have not stopped.")
     for entity in FreshnessSettings.model_fields
 }
 ALL = (POPULATION, SWING, SILENCE, SCALAR, *FRESHNESS.values())
-# A day has data if a record of an account is dated by then. A list of features does not show when accounts existed.
+# A day has data if a record of an account is dated on or before it. Features do not show when accounts existed.
 _RECORDS = tuple(entity for entity in ENTITIES.values() if entity.refers_to_accounts)
 _HELD_FOR_USAGE = (
-    "Publishing is held. Check that the source delivers usage; if there really is none, run again with --accept "
+    "Publishing is held. Check that the source delivers usage; if no usage is expected, run again with --accept "
     f"{SILENCE.name}."
 )
-# Records on so many of so many days before the latest: then they come regularly, and silence means something.
+# Deliveries are regular if at least REGULAR_DAYS of the REGULAR_OF_DAYS days before the latest have records.
 REGULAR_DAYS, REGULAR_OF_DAYS = 10, 180
 
 
 def run(
     connection: duckdb.DuckDBPyConnection, check: PortfolioCheck, settings: CheckSettings, day: date
 ) -> CheckOutcome:
-    """One of ``ALL`` on the partition ``day``; the outcome says what, how far off, which rows and what to do."""
+    """Run a check of ``ALL`` on the partition ``day``; the outcome states the deviation, the rows and what to do."""
     if check is POPULATION:
         return population_scored(connection, day)
     if check is SWING:
@@ -71,7 +73,7 @@ def run(
 
 @dataclass(frozen=True)
 class CheckedDay:
-    """What the checks found of a day: all outcomes, and which failed ones are accepted, by whom."""
+    """The outcomes of all checks of a day, the accepted failed checks, and the user who accepted them."""
 
     day: date
     outcomes: tuple[CheckOutcome, ...]
@@ -80,25 +82,25 @@ class CheckedDay:
 
     @property
     def failed(self) -> list[CheckOutcome]:
-        """The failed checks, accepted ones included."""
+        """Return the failed checks, including accepted ones."""
         return [outcome for outcome in self.outcomes if not outcome.passed]
 
     @property
     def holding(self) -> list[CheckOutcome]:
-        """The failed checks that nobody accepted."""
+        """Return the failed checks that are not accepted."""
         return [outcome for outcome in self.failed if outcome.name not in self.accepted]
 
     def outcome(self, check: PortfolioCheck) -> CheckOutcome:
-        """What one check found."""
+        """Return the outcome of a check."""
         return next(outcome for outcome in self.outcomes if outcome.name == check.name)
 
 
 def require_known(checks: Collection[str]) -> None:
-    """Raise InputError for a name that is not the name of a check."""
-    known = [check.name for check in ALL]
-    unknown = sorted(set(checks) - set(known))
+    """Raise InputError for an unknown check."""
+    names = [check.name for check in ALL]
+    unknown = sorted(set(checks) - set(names))
     if unknown:
-        message = f"no check named {', '.join(unknown)} that can be accepted; there are: {', '.join(known)}"
+        message = f"unknown check {', '.join(unknown)}; expected one of {', '.join(names)}"
         raise InputError(message)
 
 
@@ -112,19 +114,19 @@ def check_days(
     *,
     keep_accepted: bool = False,
 ) -> list[CheckedDay]:
-    """Check the last day of a run, and the days before it that were held or accepted earlier; set their statuses.
+    """Check the last day of a run, and its earlier days that were held or accepted before; set their statuses.
 
-    A day that passes may have what depends on its scores built; one that fails is held. ``accepted`` holds for the
-    last day. A day before it, and with ``keep_accepted`` the last one, keeps what was accepted of it earlier, as long
-    as no other check fails. The run's other days are not checked. Of a day that the run has not scored only the
-    outcomes are given. The results are in the order of the days.
+    Models that depend on the scores are built for a day that passes; a day that fails is held. ``accepted`` applies to
+    the last day. Earlier days, and with ``keep_accepted`` also the last day, keep their accepted checks, as long as no
+    other check fails. The other days of the run are not checked. For a day that the run has not scored, only the
+    outcomes are returned. The results are in the order of the days.
     """
-    found = day_status.days_of_run(connection, run_id)
-    checked = sorted({last_day, *(day for day, status in found.items() if status.failed_checks)})
-    day_status.pass_days(connection, [day for day in found if day not in checked])
+    statuses = day_status.days_of_run(connection, run_id)
+    checked = sorted({last_day, *(day for day, status in statuses.items() if status.failed_checks)})
+    day_status.pass_days(connection, [day for day in statuses if day not in checked])
     results: list[CheckedDay] = []
     for day in checked:
-        before = found.get(day)
+        before = statuses.get(day)
         allowed, by = frozenset(accepted), accepted_by
         if before and before.accepted_by and (day != last_day or (keep_accepted and not accepted)):
             allowed, by = frozenset(before.failed_checks), before.accepted_by
@@ -144,11 +146,11 @@ def check_days(
     return results
 
 
-def require_data_for(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
-    """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
+def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
+    """Raise InputError for days without data: no account was created and no record is dated on or before them.
 
-    An account without a creation date exists on every day, but does not by itself give a day data. Any record of an
-    account that is dated by then does: usage, an invoice, a ticket and so on.
+    An account without a creation date exists on every day, but a day also needs a record of an account (such as usage,
+    an invoice or a ticket) on or before it.
     """
     last = span[1]
     on_day = f"{POPULATION_TABLE} where as_of_date = date '{last}'"
@@ -159,50 +161,52 @@ def require_data_for(connection: duckdb.DuckDBPyConnection, span: tuple[date, da
     dated = (f"{entity.table} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
     if has_population and any(has_rows(connection, records) for records in dated):
         return
-    asked = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
-    lacking = _records_text(connection, last) if has_population else _accounts_text(connection, last)
-    message = f"there is no data for {asked}: {lacking}"
+    days = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
+    reason = _records_text(connection, last) if has_population else _accounts_text(connection, last)
+    message = f"there is no data for {days}: {reason}"
     raise InputError(message)
 
 
 def _accounts_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
-    """Why no account is in the population of a day, and which days would have one."""
+    """Return why a day has no account in its population, and which days have one."""
     row = connection.execute("select min(created_at), max(churned_at) from staging.stg_accounts").fetchone()
     created, churned = row or (None, None)
     parts = [f"no account is a customer at the end of {last}"]
     if created:
         parts.append(f"the earliest account was created on {created.date()}")
     if churned and churned.date() <= last:
-        parts.append(f"the last account to churn churned on {churned.date()}")
+        parts.append(f"the latest churn was on {churned.date()}")
     return f"{'; '.join(parts)}. Choose another day."
 
 
 def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
-    """Why accounts without a creation date do not give a day data, and what does."""
+    """Return why a day has no data although accounts without a creation date exist, and what to do."""
     earliest = [
         (moment.date(), entity.name)
         for entity in _RECORDS
         for (moment,) in connection.execute(f"select min({entity.dated_by.name}) from {entity.table}").fetchall()
         if moment
     ]
-    known = f"no account has a created_at on or before {last}, and no record of an account is dated on or before {last}"
+    reason = (
+        f"no account has a created_at on or before {last}, and no record of an account is dated on or before {last}"
+    )
     if not earliest:
-        return f"{known}; accounts have no records. Give created_at in accounts, or records of {last} or earlier."
+        return f"{reason}; accounts have no records. Add created_at to accounts, or records dated {last} or earlier."
     day, name = min(earliest)
-    known += f"; the earliest record is dated {day} ({name})"
-    return f"{known}. Choose a day from {day} on, or give created_at in accounts."
+    reason += f"; the earliest record is dated {day} ({name})"
+    return f"{reason}. Choose {day} or a later day, or add created_at to accounts."
 
 
 def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutcome:
-    """As many rows in signals and scores as accounts in the population, and the same accounts."""
+    """Check that population, signals and scores have the same accounts."""
     sample = fetch_dicts(
         connection,
-        "select account_id, bool_or(held = 'population') as in_population, bool_or(held = 'signals') as has_signals, "
-        "bool_or(held = 'scores') as scored "
-        f"from (select account_id, 'population' as held from {POPULATION_TABLE} where as_of_date = $day "
+        "select account_id, bool_or(origin = 'population') as in_population, "
+        "bool_or(origin = 'signals') as has_signals, bool_or(origin = 'scores') as scored "
+        f"from (select account_id, 'population' as origin from {POPULATION_TABLE} where as_of_date = $day "
         "union all select account_id, 'signals' from marts.csm_health_signals where as_of_date = $day "
         "union all select account_id, 'scores' from marts.csm_health_scores where as_of_date = $day) "
-        "group by account_id having count(distinct held) < 3 order by account_id",
+        "group by account_id having count(distinct origin) < 3 order by account_id",
         {"day": day},
     )
     if not sample:
@@ -210,13 +214,13 @@ def population_scored(connection: duckdb.DuckDBPyConnection, day: date) -> Check
     message = (
         f"{counted(len(sample), 'account')} of {day} {is_or_are(len(sample))} not in all of the population, "
         "the signals and the scores. Publishing "
-        "is held: materialise the day again from int_account_days on."
+        "is held: rerun the day from int_account_days."
     )
     return CheckOutcome(POPULATION.name, False, len(sample), message, tuple(sample[:10]))
 
 
 def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
-    """Mean score and share of changed RAGs against the latest day before that counts, over the accounts of both."""
+    """Compare mean score and changed RAGs with the latest earlier day that counts, for the accounts of both days."""
     row = connection.execute(
         f"""
         with previous_day as (
@@ -236,17 +240,17 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
     if not row or not row[1]:
         return CheckOutcome(SWING.name, True, 0, f"no complete day in the {LOOK_BACK_DAYS} days before to compare with")
     previous_day, accounts, mean, previous_mean, changed = row
-    # A month without runs may move a portfolio as far as a month does: the allowance is per day between the two.
+    # The limits are per day, so that a month without runs may change a portfolio as much as a month of runs.
     days_between = (day - previous_day).days
     moved, changed_percent = abs(mean - previous_mean), 100 * changed / accounts
-    moved_most = settings.max_mean_score_swing * days_between
-    changed_most = min(100.0, settings.max_rag_changed_percent * days_between)
+    max_moved = settings.max_mean_score_swing * days_between
+    max_changed = min(100.0, settings.max_rag_changed_percent * days_between)
     facts = (
         f"mean score {previous_mean:.1f} on {previous_day} to {mean:.1f} on {day} (moved {moved:.1f}, at most "
-        f"{moved_most:g}); {changed:,} of {counted(accounts, 'account')} changed RAG ({changed_percent:.1f} %, at most "
-        f"{changed_most:g} %)"
+        f"{max_moved:g}); {changed:,} of {counted(accounts, 'account')} changed RAG ({changed_percent:.1f} %, at most "
+        f"{max_changed:g} %)"
     )
-    if moved <= moved_most and changed_percent <= changed_most:
+    if moved <= max_moved and changed_percent <= max_changed:
         return CheckOutcome(SWING.name, True, 0, facts)
     sample = fetch_dicts(
         connection,
@@ -258,17 +262,17 @@ def portfolio_swing(connection: duckdb.DuckDBPyConnection, settings: CheckSettin
         {"day": day, "previous_day": previous_day},
     )
     message = (
-        f"{facts}. Publishing is held: look for a feed that broke or came late; if the change is real, "
+        f"{facts}. Publishing is held: check for a broken or late feed; if the change is correct, "
         f"run again with --accept {SWING.name}."
     )
     return CheckOutcome(SWING.name, False, int(changed), message, tuple(sample))
 
 
 def usage_delivered(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
-    """The latest usage event by the end of ``day`` is not older than the configured days.
+    """Check that the latest usage event up to ``day`` is not older than the configured number of days.
 
-    Without any event by then the check passes, since usage has not begun; ``missing_signals`` lists the signals of
-    usage. The check fails if an earlier day was scored with events that no longer exist.
+    Without any event the check passes, since usage has not begun; ``missing_signals`` lists the usage signals. The
+    check fails if an earlier day was scored with events that no longer exist.
     """
     delivered = fetch_dicts(
         connection,
@@ -311,11 +315,11 @@ def _usage_begun(connection: duckdb.DuckDBPyConnection, day: date) -> CheckOutco
 def records_delivered(
     connection: duckdb.DuckDBPyConnection, settings: CheckSettings, entity: str, day: date
 ) -> CheckOutcome:
-    """The latest record of an entity by the end of ``day`` is not older than its days, if they came regularly."""
+    """Check that the latest record of a regularly delivered entity is not older than its limit in days."""
     name = FRESHNESS[entity].name
     allowed: int | None = getattr(settings.freshness, entity)
     if allowed is None:
-        return CheckOutcome(name, True, 0, f"checks.freshness.{entity} is none: not looked at")
+        return CheckOutcome(name, True, 0, f"checks.freshness.{entity} is none: not checked")
     dated_by = ENTITIES[entity].dated_by.name
     delivered = fetch_dicts(
         connection,
@@ -324,7 +328,7 @@ def records_delivered(
         {"day": day, "days": REGULAR_OF_DAYS},
     )
     if not delivered:
-        return CheckOutcome(name, True, 0, f"no {entity} up to {day}: no source has any")
+        return CheckOutcome(name, True, 0, f"no source has {entity} up to {day}")
     latest: date = delivered[0]["day"]
     recent = [one for one in delivered if (latest - one["day"]).days < REGULAR_OF_DAYS]
     silent = (day - latest).days
@@ -334,15 +338,15 @@ def records_delivered(
     if silent <= allowed or len(recent) < REGULAR_DAYS:
         return CheckOutcome(name, True, 0, latest_record)
     message = (
-        f"{entity} stopped: {latest_record}; before, there were some on {len(recent)} of {REGULAR_OF_DAYS} days. "
-        f"Publishing is held: check that the source delivers; if the silence is real, run again with --accept {name}, "
+        f"{entity} stopped: {latest_record}; there were records on {len(recent)} of the {REGULAR_OF_DAYS} days before. "
+        f"Publishing is held: check that the source delivers; if no data is expected, run again with --accept {name}, "
         f"or set checks.freshness.{entity} in csm.yaml."
     )
     return CheckOutcome(name, False, silent, message, tuple(recent[:10]))
 
 
 def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings, day: date) -> CheckOutcome:
-    """A sample of the day's rows, chosen by a hash of the account, scored again by the scalar reference."""
+    """Score a sample of the day's rows, selected by a hash of the account, with the scalar reference."""
     inputs = [field.name for field in FIELDS]
     scored = ["score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert"]
     points = [f"{name}_points" for name in SIGNAL_NAMES]
@@ -363,16 +367,16 @@ def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings
     for row in sample:
         scorer = CSMHealthScorer(**{name: row[name] for name in thresholds})
         expected = scorer.score(CSMHealthSignals(**{name: row[name] for name in inputs}), row["account_id"])
-        found = {name: row[name] for name in (*scored, *points)}
+        stored = {name: row[name] for name in (*scored, *points)}
         reference = {name: getattr(expected, name) for name in scored}
         reference |= {f"{name}_points": expected.signal_breakdown[name] for name in SIGNAL_NAMES}
-        if found != reference:
+        if stored != reference:
             differing.append({"account_id": row["account_id"], "score": row["score"], "scalar_score": expected.score})
     if not differing:
         return CheckOutcome(SCALAR.name, True, 0, f"the scalar scorer agrees on {len(sample):,} sampled rows")
     message = (
         f"{len(differing):,} of {len(sample):,} sampled rows of {day} differ from the scalar scorer. Publishing is "
-        "held; this is a defect of csm-health, please report it with these rows."
+        "held. This is a bug in csm-health; please report it with these rows."
     )
     return CheckOutcome(SCALAR.name, False, len(differing), message, tuple(differing[:10]))
 
@@ -380,7 +384,7 @@ def scalar_agrees(connection: duckdb.DuckDBPyConnection, settings: CheckSettings
 def record_acceptance(
     connection: duckdb.DuckDBPyConnection, outcome: CheckOutcome, day: date, accepted_by: str
 ) -> None:
-    """Write down who let a failed check pass for a day, and when, in ``run.accepted_checks``."""
+    """Record in ``run.accepted_checks`` who accepted a failed check for a day, and when."""
     connection.execute(
         "insert into run.accepted_checks (check_name, as_of_date, message, accepted_by, accepted_at) "
         "values (?, ?, ?, ?, ?)",

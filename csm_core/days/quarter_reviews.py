@@ -1,4 +1,4 @@
-"""Reviews of a quarter on the morning after it: before the day in which they fall due has ended and can be scored."""
+"""Builds the reviews of a quarter on the morning after it, before their due day has ended and can be scored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from csm_core.warehouse.materialize import ModelResult, build_model
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 
-# What a review reads of the account on its own day.
+# The models of the account that a review reads for its own day.
 OF_THE_DAY = ("int_account_days", "int_account_subscriptions")
-# The steps of a review, each after those that it reads; the review itself is the mart csm_qbr.
+# The steps of a review in order of dependency; the review is the mart csm_qbr.
 INTERMEDIATE_STEPS = ("int_review_periods", "int_review_usage", "int_review_tickets")
 MART_STEPS = ("csm_review_signals",)
 
@@ -29,8 +29,8 @@ def build_reviews_early(
 ) -> ModelResult:
     """Build ``marts.csm_qbr`` for ``days``, then the reviews of the quarter that ended before ``first_of_quarter``.
 
-    That day is not scored: its reviews read the days that count before it. It is built again, with the reviews before
-    renewals, when it has ended.
+    That day is not scored: its reviews read the days that count before it. When it has ended, it is rebuilt, including
+    reviews before renewals.
     """
     result = build_model(connection, reviews, parameters, days)
     models = {**load_models("intermediate"), **load_models("marts")}

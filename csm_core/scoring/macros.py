@@ -1,9 +1,9 @@
-"""The rubric as DuckDB macros, so that a plain ``duckdb`` session on the published file can score and re-score.
+"""The rubric as DuckDB macros, so that a plain ``duckdb`` session on the published copy can compute scores.
 
-The macros are plain SQL, made from the expressions that fill ``marts.csm_health_scores``; none needs this project.
-Their parameters have the names of the inputs, in the order of ``marts.csm_health_signals``, and can be given by
-position or by name: ``select csm_score(0.5, 'stable', invoice_payment_status := 'current', …)``. DuckDB 1.2 accepts
-parameters that have a default by name only. A value outside the contract is an error that names the input.
+The macros are plain SQL, generated from the expressions that fill ``marts.csm_health_scores``; they do not need this
+project. Their parameters have the names of the inputs, in the order of ``marts.csm_health_signals``, and can be passed
+by position or by name: ``select csm_score(0.5, 'stable', invoice_payment_status := 'current', …)``. DuckDB 1.2 accepts
+parameters with a default only by name. A value outside the contract raises an error with the name of the input.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from csm_core.scoring.sql import (
     behavioural_sql,
     contract_sql,
     double,
-    offends_sql,
+    is_invalid_sql,
     points_sql,
     rag_sql,
     raw_score_sql,
@@ -46,7 +46,7 @@ _CHURN_INPUTS = ("days_to_renewal", "usage_trend", "login_frequency_days")
 
 @dataclass(frozen=True)
 class Macro:
-    """A macro: its name, its parameters with their defaults, its expression, and what it answers, in a sentence."""
+    """A macro: its name, its parameters with their defaults, its expression, and a description."""
 
     name: str
     parameters: tuple[str, ...]
@@ -55,19 +55,19 @@ class Macro:
 
     @property
     def statement(self) -> str:
-        """The statement that makes it."""
+        """The statement that creates the macro."""
         return f"create or replace macro {self.name}({', '.join(self.parameters)}) as {self.expression}"
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make every macro in the database that the connection has open, with its description as its comment."""
+    """Create every macro in the current database, with its description as a comment."""
     for macro in macros():
         connection.execute(macro.statement)
         connection.execute(f"comment on macro {macro.name} is {literal(macro.description)}")
 
 
 def macros() -> tuple[Macro, ...]:
-    """All macros, the small ones first."""
+    """Return all macros; a macro for a single signal precedes those for scores."""
     return (*_point_macros(), *_score_macros(), *_risk_macros())
 
 
@@ -77,7 +77,7 @@ def _point_macros() -> Iterator[Macro]:
             f"csm_points_{signal.name}",
             tuple(_inputs(signal)) if len(_inputs(signal)) == 1 else _with_defaults(_inputs(signal)),
             _points(signal),
-            f"Points of {signal.name}, before the cap: at most {signal.weight}.",
+            f"Points of {signal.name} before the cap, at most {signal.weight}.",
         )
 
 
@@ -106,7 +106,7 @@ def _risk_macros() -> Iterator[Macro]:
         "case when score is null then null when not (0 <= amber and amber < green and green <= 100) "
         "then error('csm_rag: the thresholds must be 0 <= amber < green <= 100') "
         f"else {rag_sql('score', 'green', 'amber')} end",
-        "GREEN, AMBER or RED of a score under these thresholds.",
+        "The band of a score (GREEN, AMBER or RED) for the given thresholds.",
     )
     parameters = ("rag", *_CHURN_INPUTS, f"churn_window_days := {DEFAULT_CHURN_WINDOW_DAYS}")
     guards = [_rag_guard(), *(_guard(_FIELDS[name]) for name in _CHURN_INPUTS)]
@@ -114,18 +114,18 @@ def _risk_macros() -> Iterator[Macro]:
         "when churn_window_days is null or churn_window_days < 0 "
         "then error('churn_window_days must be a number of days, 0 or more')"
     )
-    held = (contract_sql("rag", "churn_window_days"), behavioural_sql())
+    triggers = (contract_sql("rag", "churn_window_days"), behavioural_sql())
     yield Macro(
         "csm_churn_triggered_by",
         parameters,
-        f"case {' '.join(guards)} else {trigger_sql(*held)} end",
-        "Which churn triggers hold: both, contract_proximity, behavioral, or null for neither.",
+        f"case {' '.join(guards)} else {trigger_sql(*triggers)} end",
+        "The churn triggers that apply: both, contract_proximity, behavioral, or null for none.",
     )
     yield Macro(
         "csm_churn_risk",
         parameters,
-        f"case {' '.join(guards)} else {risk_sql(*held, 'rag')} end",
-        f"Churn risk, {', '.join(CHURN_RISKS)}, from the band and what the triggers look at.",
+        f"case {' '.join(guards)} else {risk_sql(*triggers, 'rag')} end",
+        f"The churn risk ({', '.join(CHURN_RISKS)}), from the band and the inputs of the churn triggers.",
     )
     yield Macro(
         "csm_should_alert",
@@ -133,7 +133,7 @@ def _risk_macros() -> Iterator[Macro]:
         f"case {_rag_guard()} when churn_risk_level is null or churn_risk_level not in ({_listed(CHURN_RISKS)}) "
         f"then error('churn_risk_level must be one of {', '.join(CHURN_RISKS)}') "
         f"else {alert_sql('rag', 'churn_risk_level')} end",
-        "Whether someone should be told of an account of this band and risk.",
+        "Whether an account with this band and churn risk needs an alert.",
     )
 
 
@@ -150,10 +150,9 @@ def _guarded(fields: Sequence[Field], expression: str) -> str:
 
 
 def _guard(field: Field) -> str:
-    found = f"coalesce(cast({field.name} as varchar), 'null')"
-    return (
-        f"when {offends_sql(field)} then error({literal(f'{field.name} is outside its range or levels: ')} || {found})"
-    )
+    value = f"coalesce(cast({field.name} as varchar), 'null')"
+    message = literal(f"{field.name} is outside its range or levels: ")
+    return f"when {is_invalid_sql(field)} then error({message} || {value})"
 
 
 def _rag_guard() -> str:
@@ -162,9 +161,9 @@ def _rag_guard() -> str:
 
 
 def _with_defaults(names: Sequence[str]) -> tuple[str, ...]:
-    """Parameters; from the first that may be left out on, all have a default, as DuckDB asks.
+    """Return parameters. After the first optional parameter, all have a default, as DuckDB requires.
 
-    An input that the contract requires has the default null there, which its guard then refuses by name.
+    A required input then has the default null, which its guard rejects with the name of the input.
     """
     parameters: list[str] = []
     optional = False

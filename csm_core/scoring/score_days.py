@@ -1,6 +1,6 @@
-"""Scores the days of a run inside the warehouse: marts.csm_health_signals and the policies become csm_health_scores.
+"""Scores the days of a run in the warehouse: from marts.csm_health_signals and the policies to csm_health_scores.
 
-The expressions are the vectorised scorer's; this module only decides which thresholds apply to which account and day.
+The expressions are those of the vectorised scorer; this module only selects the thresholds for each account and day.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
-from csm_core.scoring.sql import ENUM, Written, refusal_sql, scoring_sql
+from csm_core.scoring.sql import ENUM, LiteralEncoding, invalid_rows_sql, scoring_sql
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.materialize import ModelResult, build_table
@@ -25,15 +25,17 @@ KEYS = ("tenant_id", "account_id", "as_of_date")
 def score_days(
     connection: duckdb.DuckDBPyConnection, model: SqlModel, config: Config, days: tuple[date, date]
 ) -> ModelResult:
-    """Replace the given days of ``marts.csm_health_scores``. Raises SignalError if a signal row is out of contract."""
+    """Replace days of ``marts.csm_health_scores``. Raises SignalError for a row of signals outside the contract."""
     store_policies(connection, config.policies)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
     signals = "(select * from marts.csm_health_signals where as_of_date between $first_date and $last_date)"
-    refused = connection.execute(f"{refusal_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span).fetchone()
-    if refused:
-        tenant, account, day, field, value = refused
+    invalid = connection.execute(
+        f"{invalid_rows_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span
+    ).fetchone()
+    if invalid:
+        tenant, account, day, field, value = invalid
         message = (
-            f"marts.csm_health_signals holds a row outside the scorer's contract: account {account!r} of tenant "
+            f"marts.csm_health_signals has a row outside the scorer's contract: account {account!r} of tenant "
             f"{tenant!r} on {day}: {field} is {value}"
         )
         raise SignalError(message)
@@ -44,7 +46,7 @@ def score_days(
 def other_configurations(
     connection: duckdb.DuckDBPyConnection, config: Config, days: tuple[date, date]
 ) -> list[tuple[str, int]]:
-    """Configurations, by hash, other than this one that the days are scored under as yet, and how many days each."""
+    """Return other configurations, by hash, with which the days were scored, and the number of days of each."""
     if not table_exists(connection, "marts.csm_health_scores"):
         return []
     return connection.execute(
@@ -54,10 +56,10 @@ def other_configurations(
     ).fetchall()
 
 
-def scores_sql(written: Written = ENUM) -> str:
+def scores_sql(encoding: LiteralEncoding = ENUM) -> str:
     """The SELECT that fills ``marts.csm_health_scores`` for the days between $first_date and $last_date.
 
-    The levels are DuckDB enumerations unless ``written`` is ``TEXT``, with which the same SELECT runs on Spark.
+    The levels are DuckDB enumerations. With ``encoding=TEXT``, they are text and the SELECT also runs on Spark.
     """
     keys = (*KEYS, *THRESHOLDS)
     scored = scoring_sql(
@@ -66,7 +68,7 @@ def scores_sql(written: Written = ENUM) -> str:
         amber="amber_threshold",
         churn_window_days="churn_window_days",
         keys=keys,
-        written=written,
+        encoding=encoding,
     )
     return f"""
         with scored as ({scored})
@@ -78,12 +80,12 @@ def scores_sql(written: Written = ENUM) -> str:
 
 
 def store_policies(connection: duckdb.DuckDBPyConnection, policies: Sequence[Policy]) -> None:
-    """Put the policies into ``run.policies``, by precedence; the defaults of scoring.md close the list.
+    """Replace ``run.policies`` with the policies by precedence, followed by the default policy.
 
-    The first that matches in the order of the file wins; of several with the same tenant and segment the one with the
-    latest ``from`` that has come: a change of thresholds is a further entry, and the past keeps its own.
+    The first matching policy in the order of the file applies; of several with the same tenant and segment, the one
+    with the latest ``from`` on or before the day. To change thresholds, add an entry: past days keep their thresholds.
     """
-    ordered = ranked(policies)
+    ordered = by_precedence(policies)
     with transaction(connection):
         connection.execute("delete from run.policies")
         connection.executemany(
@@ -104,8 +106,8 @@ def store_policies(connection: duckdb.DuckDBPyConnection, policies: Sequence[Pol
         )
 
 
-def ranked(policies: Sequence[Policy]) -> list[Policy]:
-    """The policies in order of precedence, the defaults last."""
+def by_precedence(policies: Sequence[Policy]) -> list[Policy]:
+    """Return the policies in order of precedence, the default policy last."""
     place: dict[tuple[str | None, str | None], int] = {}
     for position, policy in enumerate(policies):
         place.setdefault((policy.tenant, policy.segment), position)

@@ -1,7 +1,7 @@
-"""The rubric as SQL expressions: the one place where points, score, RAG and churn risk are written for the warehouse.
+"""The rubric as SQL expressions: points, score, RAG and churn risk for the warehouse.
 
-Every expression is plain SQL on column names (or on any expressions given for them), stays within what Spark reads the
-same, and computes in IEEE double with a single rounding, as the scalar scorer does.
+The expressions are plain SQL over column names (or replacement expressions). Spark evaluates them with the same result.
+They compute in IEEE double with a single rounding, like the scalar scorer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ POINT_COLUMNS = tuple(f"{signal.name}_points" for signal in RUBRIC)
 
 
 def enum_type(levels: Sequence[str]) -> str:
-    """DuckDB's ENUM of these levels: a byte a row, and it sorts as they stand."""
+    """Return DuckDB's ENUM type of these levels: one byte per row, sorted in this order."""
     return f"enum({', '.join(literal(level) for level in levels)})"
 
 
@@ -46,52 +46,52 @@ def _typed(levels: Sequence[str]) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
-class Written:
-    """How a level of RAG, churn risk and churn trigger is written, and so which type a column of them has."""
+class LiteralEncoding:
+    """The SQL literals of RAG, churn risk and churn trigger levels, which determine the column types."""
 
     rag: Callable[[str], str]
     risk: Callable[[str], str]
     trigger: Callable[[str], str]
 
 
-TEXT = Written(literal, literal, literal)
-"""As text, which every engine has."""
+TEXT = LiteralEncoding(literal, literal, literal)
+"""Levels as text, which every engine supports."""
 
-ENUM = Written(_typed(RAGS), _typed(CHURN_RISKS), _typed(CHURN_TRIGGERS))
-"""As DuckDB's ENUM, which is written to a table in half the time of text; it compares with text as text does."""
+ENUM = LiteralEncoding(_typed(RAGS), _typed(CHURN_RISKS), _typed(CHURN_TRIGGERS))
+"""Levels as DuckDB's ENUM, which is written in half the time of text and compares with text."""
 
 
 def double(number: float) -> str:
-    """A number as a double: a bare decimal literal would make the arithmetic decimal."""
+    """Return a number as a double literal; a plain literal would be a decimal."""
     return f"cast({number!r} as double)"
 
 
 def points_sql(signal: Signal, names: Mapping[str, str] | None = None) -> str:
-    """The points of a signal as a double, whole but for the rate's; ``names`` maps inputs to expressions."""
+    """Return the points of a signal as a double; ``names`` maps inputs to expressions. Only a rate has a fraction."""
     value = _name(signal.name, names)
     match signal.rule:
         case Rate():
             return f"({double(float(signal.weight))} * {value})"
         case Levels(points):
-            cases = " ".join(f"when {literal(level)} then {double(float(given))}" for level, given in points)
-            given = f"case {value} {cases} end"
+            cases = " ".join(f"when {literal(level)} then {double(float(number))}" for level, number in points)
+            expression = f"case {value} {cases} end"
         case Bands(bands, otherwise, null):
             cases = f"when {value} is null then {double(float(null))} " if null is not None else ""
             cases += " ".join(
                 f"when {value} {band.compare} {_edge(signal, band.edge)} then {double(float(band.points))}"
                 for band in bands
             )
-            given = f"case {cases} else {double(float(otherwise))} end"
+            expression = f"case {cases} else {double(float(otherwise))} end"
     if signal.deduction:
-        taken = f"least({_name(signal.deduction.field, names)}, {signal.deduction.most})"
-        given = f"greatest({given} - cast({taken} as double), {double(0.0)})"
-    return f"({given})"
+        deduction = f"least({_name(signal.deduction.field, names)}, {signal.deduction.maximum})"
+        expression = f"greatest({expression} - cast({deduction} as double), {double(0.0)})"
+    return f"({expression})"
 
 
 def raw_score_sql(points: Mapping[str, str]) -> str:
-    """The raw score from the points of every signal: the rate's, plus the sum of the whole points.
+    """Return the raw score from the points of all signals: the points of the rate, plus the sum of the integer points.
 
-    Doubles add small whole numbers exactly, so only the last addition rounds, as the rule asks.
+    Doubles add small integers exactly, so only the last addition rounds, as the rubric requires.
     """
     rated = [points[signal.name] for signal in RUBRIC if isinstance(signal.rule, Rate)]
     whole = [points[signal.name] for signal in RUBRIC if not isinstance(signal.rule, Rate)]
@@ -99,60 +99,66 @@ def raw_score_sql(points: Mapping[str, str]) -> str:
 
 
 def score_sql(raw_score: str, tam_health_rag: str) -> str:
-    """The score after the technical-account cap; times 1 is the same bits."""
+    """Return the score after the technical-account cap; a factor of 1 does not change the bits."""
     cases = " ".join(f"when {literal(level)} then {double(factor)}" for level, factor in TAM_CAPS)
     return f"({raw_score} * case {tam_health_rag} {cases} else {double(1.0)} end)"
 
 
-def rag_sql(score: str, green: str, amber: str, written: Written = TEXT) -> str:
-    """GREEN from the green threshold, AMBER from the amber one, RED below."""
-    best, middle, worst = (written.rag(rag) for rag in RAGS)
+def rag_sql(score: str, green: str, amber: str, encoding: LiteralEncoding = TEXT) -> str:
+    """Return the band: GREEN from the green threshold, AMBER from the amber threshold, RED below."""
+    best, middle, worst = (encoding.rag(rag) for rag in RAGS)
     return f"(case when {score} >= {green} then {best} when {score} >= {amber} then {middle} else {worst} end)"
 
 
-def contract_sql(rag: str, window: str, written: Written = TEXT) -> str:
-    """Whether the contract trigger holds: true or false, never null."""
-    listed = ", ".join(written.rag(level) for level in CONTRACT_RAGS)
+def contract_sql(rag: str, window: str, encoding: LiteralEncoding = TEXT) -> str:
+    """Return whether the contract trigger applies: true or false, never null."""
+    listed = ", ".join(encoding.rag(level) for level in CONTRACT_RAGS)
     return f"({rag} in ({listed}) and days_to_renewal is not null and days_to_renewal <= {window})"
 
 
 def behavioural_sql() -> str:
-    """Whether the behavioural trigger holds: true or false, never null."""
+    """Return whether the behavioural trigger applies: true or false, never null."""
     return (
         f"(usage_trend in ({_listed(BEHAVIOURAL_TRENDS)}) "
         f"and (login_frequency_days is null or login_frequency_days > {BEHAVIOURAL_LOGIN_DAYS}))"
     )
 
 
-def trigger_sql(contract: str, behavioural: str, written: Written = TEXT) -> str:
-    """Which churn triggers hold: ``both``, ``contract_proximity``, ``behavioral``, or null."""
-    return _by_triggers(contract, behavioural, lambda rule: written.trigger(rule.called) if rule.called else "null")
+def trigger_sql(contract: str, behavioural: str, encoding: LiteralEncoding = TEXT) -> str:
+    """Return the churn triggers that apply: ``both``, ``contract_proximity``, ``behavioral``, or null."""
+    return _by_triggers(contract, behavioural, lambda rule: encoding.trigger(rule.called) if rule.called else "null")
 
 
-def risk_sql(contract: str, behavioural: str, rag: str, written: Written = TEXT) -> str:
-    """The churn risk of the triggers that hold at a RAG."""
-    return _by_triggers(contract, behavioural, lambda rule: _risk_of(rule, rag, written))
+def risk_sql(contract: str, behavioural: str, rag: str, encoding: LiteralEncoding = TEXT) -> str:
+    """Return the churn risk for the triggers that apply and the RAG."""
+    return _by_triggers(contract, behavioural, lambda rule: _risk_of(rule, rag, encoding))
 
 
-def alert_sql(rag: str, risk: str, written: Written = TEXT) -> str:
-    """Whether someone should be told."""
-    rags = ", ".join(written.rag(level) for level in ALERT_RAGS)
-    risks = ", ".join(written.risk(level) for level in ALERT_RISKS)
+def alert_sql(rag: str, risk: str, encoding: LiteralEncoding = TEXT) -> str:
+    """Return whether the account needs an alert."""
+    rags = ", ".join(encoding.rag(level) for level in ALERT_RAGS)
+    risks = ", ".join(encoding.risk(level) for level in ALERT_RISKS)
     return f"({rag} in ({rags}) or {risk} in ({risks}))"
 
 
 def scoring_sql(
-    source: str, *, green: str, amber: str, churn_window_days: str, keys: Sequence[str], written: Written = ENUM
+    source: str,
+    *,
+    green: str,
+    amber: str,
+    churn_window_days: str,
+    keys: Sequence[str],
+    encoding: LiteralEncoding = ENUM,
 ) -> str:
-    """A SELECT that scores every row of ``source`` (a relation or a sub-select in parentheses) in one pass.
+    """Return a SELECT that scores every row of ``source`` (a relation or a sub-select in parentheses) in one pass.
 
-    ``green``, ``amber`` and ``churn_window_days`` are expressions over the row, ``keys`` the columns passed through.
-    Gives keys, score, raw_score, rag, churn_risk_level, churn_triggered_by, should_alert and every signal's points;
-    with ``written=TEXT`` the levels are text and the SQL runs on Spark, too.
+    ``green``, ``amber`` and ``churn_window_days`` are expressions; ``keys`` are columns to pass through. The columns
+    are keys, score, raw_score, rag, churn_risk_level, churn_triggered_by, should_alert and the points of every signal.
+    With ``encoding=TEXT`` the levels are text and the SQL also runs on Spark.
     """
     kept = _unique([*keys, *(name for name in (green, amber, churn_window_days) if name.isidentifier())])
     inputs = ("usage_trend", "login_frequency_days", "days_to_renewal", "tam_health_rag")
-    given = "".join(f"{name}, " for name in kept)
+    passed = "".join(f"{name}, " for name in kept)
     pointed = ", ".join(f"{points_sql(signal)} as {signal.name}_points" for signal in RUBRIC)
     carried = ", ".join(_unique([*kept, *inputs]))
     names = {signal.name: f"{signal.name}_points" for signal in RUBRIC}
@@ -163,43 +169,43 @@ def scoring_sql(
         f"summed as (select {carried}, {points}, {raw_score_sql(names)} as raw_score from pointed), "
         f"capped as (select {carried}, {points}, raw_score, {score_sql('raw_score', 'tam_health_rag')} as score "
         "from summed), "
-        f"rated as (select {carried}, {points}, raw_score, score, {rag_sql('score', green, amber, written)} as rag "
+        f"rated as (select {carried}, {points}, raw_score, score, {rag_sql('score', green, amber, encoding)} as rag "
         "from capped), "
-        # The triggers stand as columns of their own: within the cases below they would be worked out once a branch.
-        f"triggered as (select {given}{points}, raw_score, score, rag, "
-        f"{contract_sql('rag', churn_window_days, written)} as contract, {behavioural_sql()} as behavioural "
+        # The triggers are columns, since the cases below would evaluate them once per branch.
+        f"triggered as (select {passed}{points}, raw_score, score, rag, "
+        f"{contract_sql('rag', churn_window_days, encoding)} as contract, {behavioural_sql()} as behavioural "
         "from rated), "
-        f"risked as (select {given}{points}, raw_score, score, rag, "
-        f"{trigger_sql('contract', 'behavioural', written)} as churn_triggered_by, "
-        f"{risk_sql('contract', 'behavioural', 'rag', written)} as churn_risk_level from triggered) "
+        f"risked as (select {passed}{points}, raw_score, score, rag, "
+        f"{trigger_sql('contract', 'behavioural', encoding)} as churn_triggered_by, "
+        f"{risk_sql('contract', 'behavioural', 'rag', encoding)} as churn_risk_level from triggered) "
         f"select {head}score, raw_score, rag, churn_risk_level, churn_triggered_by, "
-        f"{alert_sql('rag', 'churn_risk_level', written)} as should_alert, {points} from risked"
+        f"{alert_sql('rag', 'churn_risk_level', encoding)} as should_alert, {points} from risked"
     )
 
 
-def refusal_sql(source: str, keys: Sequence[str]) -> str:
-    """A SELECT of the rows of ``source`` outside the contract: keys, ``field`` (the first to offend) and ``value``."""
-    cases = " ".join(f"when {offends_sql(field)} then {literal(field.name)}" for field in FIELDS)
+def invalid_rows_sql(source: str, keys: Sequence[str]) -> str:
+    """Return a SELECT of the rows of ``source`` outside the contract: keys, the first invalid ``field``, ``value``."""
+    cases = " ".join(f"when {is_invalid_sql(field)} then {literal(field.name)}" for field in FIELDS)
     values = " ".join(f"when {literal(field.name)} then cast({field.name} as varchar)" for field in FIELDS)
     head = "".join(f"{key}, " for key in keys)
     inputs = ", ".join(field.name for field in FIELDS)
     return (
-        f"with judged as (select {head}{inputs}, case {cases} end as field from {source}) "
-        f"select {head}field, case field {values} end as value from judged where field is not null"
+        f"with validated as (select {head}{inputs}, case {cases} end as field from {source}) "
+        f"select {head}field, case field {values} end as value from validated where field is not null"
     )
 
 
-def offends_sql(field: Field, names: Mapping[str, str] | None = None) -> str:
-    """Whether an input is outside the contract: true or false, never null."""
+def is_invalid_sql(field: Field, names: Mapping[str, str] | None = None) -> str:
+    """Return whether an input is outside the contract: true or false, never null."""
     name = _name(field.name, names)
     if field.kind == "level":
-        bad = f"{name} not in ({_listed(field.levels)})"
+        invalid = f"{name} not in ({_listed(field.levels)})"
     else:
         # NaN compares greater than every number, so the upper bound catches it.
-        bad = f"{name} < {_bound(field, field.least)} or {name} > {_bound(field, field.most)}"
+        invalid = f"{name} < {_bound(field, field.minimum)} or {name} > {_bound(field, field.maximum)}"
     if field.nullable:
-        return f"({name} is not null and ({bad}))"
-    return f"({name} is null or {bad})"
+        return f"({name} is not null and ({invalid}))"
+    return f"({name} is null or {invalid})"
 
 
 def _by_triggers(contract: str, behavioural: str, outcome: Callable[[ChurnRule], str]) -> str:
@@ -210,12 +216,12 @@ def _by_triggers(contract: str, behavioural: str, outcome: Callable[[ChurnRule],
     )
 
 
-def _risk_of(rule: ChurnRule, rag: str, written: Written) -> str:
+def _risk_of(rule: ChurnRule, rag: str, encoding: LiteralEncoding) -> str:
     *others, (_, last) = rule.risks
     cases = " ".join(
-        f"when {rag} = {written.rag(level)} then {written.risk(risk)}" for level, risk in others if risk != last
+        f"when {rag} = {encoding.rag(level)} then {encoding.risk(risk)}" for level, risk in others if risk != last
     )
-    return f"case {cases} else {written.risk(last)} end" if cases else written.risk(last)
+    return f"case {cases} else {encoding.risk(last)} end" if cases else encoding.risk(last)
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -78,7 +78,7 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
     A contract column that the model does not have is null for every record. A record without an account but with an
     ``external_account_id`` is unmatched.
     """
-    matched = EXTERNAL_ACCOUNT in types
+    has_external_ids = EXTERNAL_ACCOUNT in types
     columns = (*entity.columns, _VERSION_COLUMN)
     casts = {column.name: _cast(column, types.get(column.name, "")) for column in columns}
     problems: list[tuple[str, Reason]] = []
@@ -88,22 +88,22 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
         checks = list(casts[column.name].problems)
         if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
             checks.append(("_known_account is null", Reason.UNKNOWN_ACCOUNT))
-        if matched and column.name == ACCOUNT_COLUMN:
+        if has_external_ids and column.name == ACCOUNT_COLUMN:
             unmatched = f"c_{ACCOUNT_COLUMN} is null and c_{EXTERNAL_ACCOUNT} is not null"
             checks.insert(0, (unmatched, Reason.UNMATCHED))
         for condition, reason in checks:
             problems.append((UPDATED if column.name == VERSION else column.name, reason))
             branches.append((reason, f"when {condition} then {len(problems)}"))
-            offending = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
-            texts.append(f"when {len(problems)} then left(cast(c_{offending} as varchar), {_KEPT_OF_VALUE})")
+            invalid = EXTERNAL_ACCOUNT if reason is Reason.UNMATCHED else column.name
+            texts.append(f"when {len(problems)} then left(cast(c_{invalid} as varchar), {_KEPT_OF_VALUE})")
     problem = f"case {' '.join(branch for _, branch in branches)} end"
-    nothing = [
+    ignored = [
         f"when v_{column.name} = {column.ignored_at} then {literal(f'{column.name} {column.ignored_at}')}"
         for column in entity.columns
         if column.ignored_at is not None
     ]
-    by_rule = f"case {' '.join(nothing)} end" if nothing else "null::varchar"
-    if nothing:
+    by_rule = f"case {' '.join(ignored)} end" if ignored else "null::varchar"
+    if ignored:
         # A record that is ignored by value may lack required values, but its values must parse.
         unparsed = " ".join(branch for reason, branch in branches if reason not in _MISSING_REASONS)
         problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
@@ -112,8 +112,8 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
     valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
     named = ", ".join(f"v_{name} as {name}" for name in casts)
     carried = ", ".join(f"v_{name}, c_{name}" for name in casts)
-    cleaned += f", {IGNORED if IGNORED in types else 'null::varchar'} as _left_out"
-    if matched:
+    cleaned += f", {IGNORED if IGNORED in types else 'null::varchar'} as _excluded"
+    if has_external_ids:
         cleaned += f", nullif(trim(cast({EXTERNAL_ACCOUNT} as varchar)), '') as c_{EXTERNAL_ACCOUNT}"
         valued += f", c_{EXTERNAL_ACCOUNT}"
         carried += f", c_{EXTERNAL_ACCOUNT}"
@@ -126,9 +126,9 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
     sql = (
         f"select {literal(system)} as _system, {named}, {kept}, _problem, "
         f"case _problem {' '.join(texts)} end as _value, "
-        f"coalesce(_left_out, case when _problem is null then {by_rule} end) as {IGNORED} "
-        f"from (select {carried}, {kept}, _left_out, case when _left_out is null then {problem} end as _problem "
-        f"from (select {valued}, {kept}, _left_out from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
+        f"coalesce(_excluded, case when _problem is null then {by_rule} end) as {IGNORED} "
+        f"from (select {carried}, {kept}, _excluded, case when _excluded is null then {problem} end as _problem "
+        f"from (select {valued}, {kept}, _excluded from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
         f"as valued {accounts}) as validated"
     )
     return ValidatedSelect(sql, tuple(problems))

@@ -14,7 +14,7 @@ from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import has_rows
 
 _BLOCK_ROWS = 122_880
-_EXCLUDED = "temp.gate_left_out"
+_EXCLUDED = "temp.gate_excluded"
 
 
 class _Selects(NamedTuple):

@@ -102,7 +102,7 @@ class MergeByKey:
 
     @property
     def _has_lists(self) -> bool:
-        """Whether records may come from full lists, and be closed."""
+        """Whether the entity can have full lists, so that missing records are closed."""
         return bool(self._entity.closed_by) and self._scope.restages_all
 
     def _find_lists(self) -> None:
@@ -113,18 +113,32 @@ class MergeByKey:
         tables = sorted({table for source in self._sources for table in source.raw_tables})
         self._connection.execute(
             f"""
-            create or replace temp table gate_lists as with versions as ( select raw_table, path, load_id, loaded_at,
-            rejected, status, lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at --
-            A replaced load has the content that a later load read with other settings: it ends the one before it. from
-            raw.loads where {own} and status in ('loaded', 'replaced') ), newest as ( select *, row_number() over
-            (partition by raw_table, path order by load_id desc) as place from versions where status = 'loaded' ), lists
-            as ( select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
-            full_files.is_present, full_files.replaced_at, newest.next_loaded_at, (select min(later.loaded_at) from
-            raw.loads as later where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced') and
-            later.load_id > newest.load_id) as later_loaded_at from newest inner join {FULL_FILES} as full_files using
-            (raw_table, path) ) select path, load_id, is_newest, is_present, rejected, replaced_at, -- The earlier of
-            both, or the one that is not null. coalesce( least(case when not is_newest then next_loaded_at end,
-            replaced_at), case when not is_present then later_loaded_at end ) as listed_until from lists
+            create or replace temp table gate_lists as
+            with versions as (
+                select raw_table, path, load_id, loaded_at, rejected, status,
+                    lead(loaded_at) over (partition by raw_table, path order by load_id) as next_loaded_at
+                -- A later load read the content of a replaced load with other settings: it ends the one before it.
+                from raw.loads where {own} and status in ('loaded', 'replaced')
+            ),
+            newest as (
+                select *, row_number() over (partition by raw_table, path order by load_id desc) as place
+                from versions where status = 'loaded'
+            ),
+            lists as (
+                select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
+                    full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
+                    (select min(later.loaded_at) from raw.loads as later
+                        where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
+                        and later.load_id > newest.load_id) as later_loaded_at
+                from newest inner join {FULL_FILES} as full_files using (raw_table, path)
+            )
+            select path, load_id, is_newest, is_present, rejected, replaced_at,
+                -- The earlier of both, or the one that is not null.
+                coalesce(
+                    least(case when not is_newest then next_loaded_at end, replaced_at),
+                    case when not is_present then later_loaded_at end
+                ) as listed_until
+            from lists
             """,
             [tables],
         )
@@ -212,13 +226,11 @@ class MergeByKey:
                     f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
                 )
             selects.append(validate(entity, narrowed, source.types, source.system).sql)
-        nothing = (
+        empty = (
             f"select '' as _system, *, '' as _source_file, 0 as _source_line, 0 as _problem, '' as _value, "
             f"'' as {IGNORED} from {entity.table} limit 0"
         )
-        connection.execute(
-            f"create or replace temp table gate_rows as {' union all by name '.join(selects) or nothing}"
-        )
+        connection.execute(f"create or replace temp table gate_rows as {' union all by name '.join(selects) or empty}")
 
     def _collect_retries(self) -> None:
         """Collect rejected records whose account now exists, or whose customer is now matched."""

@@ -194,7 +194,7 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     problems += [
         f"case when {condition} then {_problem(literal(field.name), field.kind.reason, value)} end"
         for field in fields
-        for condition, value in (read.offending(field),)
+        for condition, value in (read.invalid(field),)
     ]
     problems += [
         f"case when {_is_unknown(reference, read.of(reference.path), tables)} "
@@ -290,28 +290,28 @@ class _FieldReader:
             f"list_transform([{', '.join(texts)}], lambda x: {macro}(x)) as read_{macro}"
             for macro, texts in self._read.items()
         ]
-        values += [f"{self._first_bad(field)} as bad_{number}" for number, field in enumerate(self._bad)]
+        values += [f"{self._first_invalid(field)} as bad_{number}" for number, field in enumerate(self._bad)]
         top = f"select *, json_extract_string(record, {_json_paths(self._top)}) as top from ({records})"
         texts = f"select {', '.join(['*', *added])} from ({top})"
         return f"select {', '.join(['*', *values])} from ({texts})"
 
     def of(self, path: str) -> str:
-        """The text of one of the record's own paths."""
+        """Return the expression for the text of a top-level path."""
         return f"top[{self._top.index(path) + 1}]"
 
     def time_of(self, path: str) -> str:
-        """The time at one of the record's own paths, which is a field that holds a time."""
+        """Return the expression for the time at a top-level path."""
         return self._value(FieldKind.TIME, self.of(path))
 
-    def offending(self, field: Field) -> tuple[str, str]:
-        """A condition that a text of the field does not parse, and the first such text."""
+    def invalid(self, field: Field) -> tuple[str, str]:
+        """Return a condition that is true if a text of the field is invalid, and the first invalid text."""
         if field in self._bad:
             name = f"bad_{self._bad.index(field)}"
             return f"{name} is not null", name
         text = self._text(field)
         if field.kind in _MACRO_OF:
             return f"is_given({text}) and {self._value(field.kind, text)} is null", text
-        return _is_bad(field, text), text
+        return _is_invalid(field, text), text
 
     def _value(self, kind: FieldKind, text: str) -> str:
         macro = _MACRO_OF[kind]
@@ -323,8 +323,8 @@ class _FieldReader:
         number = list(self._inside).index(field.inside)
         return f"inside_{number}[{self._inside[field.inside].index(field.path) + 1}]"
 
-    def _first_bad(self, field: Field) -> str:
-        """The first text that does not parse of a field of several elements; null where there is none."""
+    def _first_invalid(self, field: Field) -> str:
+        """Return the first invalid text of a field with several elements; null without one."""
         if field.when:
             conditions = " and ".join(
                 f"e ->> '$.{other}' in ({', '.join(map(literal, values))})" for other, *values in field.when
@@ -334,11 +334,11 @@ class _FieldReader:
             elements = f"try_cast({holder} as json[])" if path != field.path else f"[try_cast({holder} as json)]"
             chosen = f"list_filter({elements}, lambda e: {conditions})"
             found = f"list_transform({chosen}, lambda e: e ->> '$.{path}')"
-            return f"list_filter({found}, lambda x: {_is_bad(field, 'x')})[1]"
+            return f"list_filter({found}, lambda x: {_is_invalid(field, 'x')})[1]"
         prefix, _, path = field.path.partition("[*]")
         number = list(self._lists).index((field.inside, prefix))
         place = self._lists[field.inside, prefix].index(path.removeprefix(".")) + 1
-        bad = f"list_filter(list_{number}, lambda e: {_is_bad(field, f'e[{place}]')})"
+        bad = f"list_filter(list_{number}, lambda e: {_is_invalid(field, f'e[{place}]')})"
         return f"{bad}[1][{place}]"
 
     def _holder(self, inside: str) -> str:
@@ -376,7 +376,7 @@ def _json_paths(paths: Sequence[str]) -> str:
     return f"[{', '.join(literal(_json_path(path)) for path in paths)}]"
 
 
-def _is_bad(field: Field, text: str) -> str:
+def _is_invalid(field: Field, text: str) -> str:
     """Return a condition: the text is not blank and does not parse."""
     parses = field.kind.value.format(text)
     if field.kind is FieldKind.LEVEL:

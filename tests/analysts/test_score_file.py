@@ -323,7 +323,7 @@ def test_the_scorers_thresholds_are_used(tmp_path):
         ("signals.jsonl", "", "the file is empty"),
         ("signals.csv", HEADER.replace(",", ";") + "\n", "semicolon"),
         ("signals.csv.gz", HEADER, "gzip"),
-        ("signals.csv", HEADER + ",support_sentiment,avg_ticket_sentiment\n", "mean the same"),
+        ("signals.csv", HEADER + ",support_sentiment,avg_ticket_sentiment\n", "are the same input"),
     ],
 )
 def test_other_files_that_cannot_be_scored(tmp_path, name, content, said):

@@ -15,7 +15,7 @@ from csm_core.days.finished_days import (
     finish,
     model_parameters,
     show_counted_days,
-    take_back,
+    withdraw_day,
 )
 from csm_core.errors import InputError
 from csm_core.warehouse import day_status
@@ -62,7 +62,7 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
     day_status.pass_days(connection, span[:-1])
     if end == "held":
         day_status.hold_day(connection, span[-1], {"portfolio_swing": "too far"})
-        take_back(connection, CONFIG, span[-1])
+        withdraw_day(connection, CONFIG, span[-1])
         return
     day_status.pass_days(connection, span[-1:], {"portfolio_swing": "too far"} if end == "accepted" else None, "anna")
     build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))

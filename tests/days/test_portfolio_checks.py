@@ -44,7 +44,7 @@ def test_an_account_that_one_of_the_three_lacks_is_shown_with_where_it_is(marts,
     assert not found.passed
     assert found.failed_rows == 1
     assert found.message.startswith("1 account of 2026-06-30 is not in all of")
-    assert "again from int_account_days on" in found.message
+    assert "rerun the day from int_account_days" in found.message
     columns = {"population": "in_population", "signals": "has_signals", "scores": "scored"}
     assert found.sample == ({"account_id": "A2", **{column: held != lacking for held, column in columns.items()}},)
 
@@ -119,14 +119,14 @@ def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(stag
         require_data_for(staged_day, (DAY, DAY))
     message = str(caught.value)
     assert f"the earliest record is dated 2026-07-01 ({entity})" in message
-    assert "Choose a day from 2026-07-01 on, or give created_at in accounts" in message
+    assert "Choose 2026-07-01 or a later day, or add created_at to accounts" in message
     assert caught.value.exit_status == 2
 
 
 def test_accounts_without_dates_and_without_records_are_an_error_that_says_what_would_help(staged_day):
     staged(staged_day, "features", {"feature": "f", "released_at": "2020-01-01"})
-    with pytest.raises(InputError, match="Give created_at in accounts, or records of 2026-06-30 or earlier"):
-        require_data_for(staged_day, (DAY, DAY))
+    with pytest.raises(InputError, match="Add created_at to accounts, or records dated 2026-06-30 or earlier"):
+        require_population(staged_day, (DAY, DAY))
 
 
 def test_an_account_with_a_creation_date_makes_a_day_one_with_data(staged_day):
@@ -145,4 +145,4 @@ def test_a_day_on_which_no_account_is_a_customer_is_an_error(staged_day):
     with pytest.raises(InputError, match="no account is a customer at the end of 2026-06-30") as caught:
         require_data_for(staged_day, (DAY, DAY))
     assert "the earliest account was created on 2026-01-01" in str(caught.value)
-    assert "the last account to churn churned on 2026-06-30" in str(caught.value)
+    assert "the latest churn was on 2026-06-30" in str(caught.value)

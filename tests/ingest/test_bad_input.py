@@ -459,6 +459,6 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(source_loads, monkeypa
         return found
 
     monkeypatch.setattr(text_loader, "scanned", growing)
-    with pytest.raises(SourceError, match=r"usage_events\.csv: changed while it was read"):
+    with pytest.raises(SourceError, match=r"usage_events\.csv: the file changed while it was read"):
         source_loads.load()
     assert source_loads.rows("select count(*) from raw.loads") == [(0,)]

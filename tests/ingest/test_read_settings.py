@@ -89,7 +89,7 @@ def test_a_mapped_column_that_is_not_there_is_named(source_loads, name, text):
     (source_loads.folder / "accounts.csv").unlink()
     source_loads.write(name, text)
     expected = (
-        r"accounts\.\w+: no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
+        r"accounts\.\w+: there is no column 'Name', which `columns` in csm\.yaml maps to account_name\. Is it 'Nmae'\? "
         r"Found: (account_id, Nmae|Nmae, account_id)\."
     )
     with pytest.raises(SourceError, match=expected):

@@ -80,7 +80,7 @@ def test_a_day_scored_under_another_configuration_is_said_to_be(company):
     one.config_file.write_text(settings.replace("green_threshold: 75", "green_threshold: 80"))
     again = one.csm("run", "--as-of", "2026-09-30", "--no-publish")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "1 of the days were scored under another configuration" in again.stdout
+    assert "1 day scored with another configuration" in again.stdout
     assert one.query("select count(distinct config_hash) from marts.csm_health_scores") == [(1,)]
 
 
@@ -95,7 +95,7 @@ def test_records_that_came_regularly_and_stopped_hold_publishing_with_the_last_d
     assert publications(one) == []
     unknown = one.csm("run", "--as-of", "2026-10-02", "--accept", "tickets")
     assert unknown.returncode == 2
-    assert "no check named tickets that can be accepted; there are: population_scored" in unknown.stderr
+    assert "unknown check tickets; expected one of population_scored" in unknown.stderr
     accepted = one.csm("run", "--as-of", "2026-10-02", "--no-publish", "--accept", "tickets_delivered")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
     ((check, by, at),) = one.query("select check_name, accepted_by, accepted_at from run.accepted_checks")

@@ -48,13 +48,15 @@ def test_what_a_required_column_may_have_been_called_is_told():
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_a_misspelt_optional_column_is_not_taken_for_unknown(name):
-    with pytest.raises(SignalError, match=rf"^the frame has no {name}, but '{MISSPELT[name]}': rename"):
+    with pytest.raises(
+        SignalError, match=rf"^the frame has no {name}, but a similar column '{MISSPELT[name]}'; rename"
+    ):
         input_columns([*REQUIRED, MISSPELT[name]], "the frame")
     assert name in input_columns([*REQUIRED, MISSPELT[name], name], "the frame")
 
 
 def test_a_misspelt_alias_is_told_unless_its_input_is_there():
-    with pytest.raises(SignalError, match="has no avg_ticket_sentiment, but 'avg_tickets_sentiment'"):
+    with pytest.raises(SignalError, match="has no avg_ticket_sentiment, but a similar column 'avg_tickets_sentiment'"):
         input_columns([*REQUIRED, "avg_tickets_sentiment"], "the frame")
     assert input_columns([*REQUIRED, "support_sentiment", "avg_tickets_sentiment"], "the frame")
 
