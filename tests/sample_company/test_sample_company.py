@@ -350,8 +350,8 @@ def test_an_earlier_company_in_the_folder_makes_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"accounts": 0}, "at least 1 account"),
-        ({"days": 0}, "at least 1 account and 1 day"),
+        ({"accounts": 0}, "accounts and days must be at least 1"),
+        ({"days": 0}, "accounts and days must be at least 1"),
         ({"format": "xlsx"}, "'xlsx'"),
         ({"events_per_account_day": -1.0}, "-1.0"),
     ],
@@ -366,7 +366,7 @@ def test_the_command_line_writes_a_company_and_counts_it(tmp_path: Path, capsys:
     assert main([str(tmp_path), "--accounts", "5", "--days", "3", "--format", "csv"]) == 0
     assert "accounts" in capsys.readouterr().out
     assert main([str(tmp_path), "--accounts", "0"]) == 2
-    assert "at least 1 account" in capsys.readouterr().err
+    assert "accounts and days must be at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -402,7 +402,7 @@ def test_a_trait_that_is_stated_as_it_was_before_takes_the_events_back(source_lo
     ("stated", "said"),
     [
         ({"features": [{"event": "Used"}]}, r"sources\.0\.features\.0: the rule has no effect; set `feature`"),
-        ({"features": [{"event": "Used", "feature": "f", "values": {"a": "b"}}]}, "give `property`"),
+        ({"features": [{"event": "Used", "feature": "f", "values": {"a": "b"}}]}, "requires `property`"),
         ({"features": [{"event": "Used", "property": "a[0]"}]}, r"features\.0\.property: String should match"),
         ({"features": [{"event": "Used", "faeture": "f"}]}, "did you mean 'feature'"),
         ({"without_group": "drop"}, "'match' or 'ignore'"),

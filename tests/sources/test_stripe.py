@@ -111,10 +111,10 @@ def test_what_is_not_stripes_is_told(tmp_path):
     assert stripe.check(landed) == f"{tmp_path}/l.duckdb: tables subscription_history"
 
 
-def test_exactly_one_way_in_is_given(tmp_path):
+def test_exactly_one_input_is_set(tmp_path):
     with pytest.raises(ValueError, match="exactly one of path, tables, api; found none"):
         StripeSettings(system="stripe")
-    with pytest.raises(ValueError, match="path and api given"):
+    with pytest.raises(ValueError, match="found path and api"):
         StripeSettings.model_validate({"system": "stripe", "path": tmp_path, "api": {}})
 
 
