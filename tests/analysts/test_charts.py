@@ -87,7 +87,7 @@ def test_days_stand_in_order_up_to_the_day(scored):
     assert column(picture, WIDTH - 5)[:40] == [AMBER] * 40
     by_day = rag_over_time(scored, (first, second))
     assert by_day.keys() == {first, second}
-    assert "a bar for 2026-06-01, the only scored day; the full height" in by_day[first]
+    assert "one bar for 2026-06-01, the only scored day; the full height" in by_day[first]
     assert by_day[second] == said
     assert rag_over_time(scored, (date(2026, 5, 1), date(2026, 5, 2))) == {}
 

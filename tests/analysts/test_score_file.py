@@ -335,7 +335,7 @@ def test_other_files_that_cannot_be_scored(tmp_path, name, content, said):
 
 def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
     path = write(tmp_path, GOOD)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="does not exist"):
         score_file(path, out=tmp_path / "nowhere" / "scored.csv")
     with pytest.raises(InputError, match="must not be the input file"):
         score_file(path, out=path)

@@ -117,7 +117,7 @@ def test_what_cannot_be_backed_up_or_restored_is_an_error(company):
     nothing = company.csm("backup", "backups")
     assert (nothing.returncode, "nothing to back up" in nothing.stderr) == (2, True)
     absent = company.csm("restore", "nowhere")
-    assert (absent.returncode, "there is no such folder" in absent.stderr) == (2, True)
+    assert (absent.returncode, "the folder does not exist" in absent.stderr) == (2, True)
     (company.folder / "other").mkdir()
     wrong = company.csm("restore", "other")
     assert (wrong.returncode, "is not a backup" in wrong.stderr) == (2, True)

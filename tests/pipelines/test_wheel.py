@@ -88,7 +88,7 @@ def test_the_wheel_runs_in_an_empty_folder(site, tmp_path):
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert (tmp_path / "data" / "demo" / "acme" / "csm.duckdb").is_file()
     assert len(demo.stdout.splitlines()) < 40
-    printed = re.findall(r"^  (?!#)(\S*csm .*)$", demo.stdout.partition("Where to look")[2], re.MULTILINE)
+    printed = re.findall(r"^  (?!#)(\S*csm .*)$", demo.stdout.partition("Next steps")[2], re.MULTILINE)
     assert len(printed) >= 6
     assert " open" in printed[0]
     for command in printed:

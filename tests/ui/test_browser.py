@@ -48,7 +48,7 @@ def test_a_partition_is_materialised_from_the_asset_graph(materialised, company)
 
 def test_an_asset_says_what_it_is(materialised):
     said = materialised.open("/assets/csm_health_scores", "churn_risk_level", "varchar", "customer-success-data")
-    assert "The health score of every account and day" in said
+    assert "The health score of each account and day" in said
     assert "low, medium, high or critical." in said
     assert "enum" in said
     assert "From csm_health_signals.usage_trend." in said

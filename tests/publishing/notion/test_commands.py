@@ -278,7 +278,7 @@ def test_ctrl_c_ends_a_publication_and_the_next_goes_on(workspace: Workspace) ->
     assert running.wait(20) == 130
     assert time.monotonic() - stopped < 6
     os.close(terminal)
-    assert "csm: stopped; run the same command again to go on" in said
+    assert "csm: stopped; run the same command again to continue" in said
     assert "Traceback" not in said
     written = sum(len(pages) for pages in held(workspace.server.store.path).values())
     assert 12 <= written < 80
