@@ -42,7 +42,7 @@ GATE_TESTS_OF = {
     "quarantine_report": QUARANTINE_TESTS,
     "vendor_records": (*VERSION_TESTS, "tests/sources/test_vendor_records.py"),
 }
-LEDGER_TESTS = ("tests/publishing/notion/test_plan_apply.py", "tests/publishing/notion/test_publishing.py")
+LEDGER_TESTS = tuple(f"tests/publishing/notion/test_{name}.py" for name in ("ledger", "plan_apply", "publishing"))
 GROUPS: dict[str, dict[str, Sequence[str]]] = {
     "scorer": {
         "csm_core/health_scorer.py": SCALAR_TESTS,
