@@ -53,24 +53,31 @@ def upstream(model: SqlModel) -> list[dg.AssetKey]:
     return [dg.AssetKey(asset_name(table)) for table in sorted(tables) if not table.startswith("run.")]
 
 
-def asset_arguments(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dict[str, Any]:
-    """Return the definition of a model's asset: description, columns, version, group, checks.
+def sql_asset(
+    model: SqlModel,
+    partitions: dg.PartitionsDefinition | None,
+    deps: Sequence[dg.AssetKey | str],
+    code_version: str | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The decorator of the function that builds a model, with what Dagster's UI shows of it.
 
-    Without ``partitions`` the asset is unpartitioned: a whole table that does not depend on the day of the run.
+    Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run. The code
+    version is the model's own unless one is given.
     """
     key = dg.AssetKey(model.name)
-    by_day = {"partitions_def": partitions, "backfill_policy": BACKFILL} if partitions else {}
-    return {
-        "key": key,
-        "description": model.description,
-        "group_name": model.layer,
-        "kinds": {"duckdb", "sql"},
-        "owners": OWNERS,
-        "code_version": model.version,
-        **by_day,
-        "required_resource_keys": {RESOURCE},
-        "metadata": {
-            # The UI shows the types of the latest materialisation, and these descriptions.
+    return dg.asset(
+        key=key,
+        deps=deps,
+        description=model.description,
+        group_name=model.layer,
+        kinds={"duckdb", "sql"},
+        owners=OWNERS,
+        code_version=code_version or model.version,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL if partitions else None,
+        required_resource_keys={RESOURCE},
+        metadata={
+            # The UI takes the types from the last materialisation, and the descriptions from here.
             "dagster/column_schema": _table_schema(model, {}),
             "dagster/table_name": model.table,
         },

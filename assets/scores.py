@@ -17,9 +17,8 @@ from csm_core.warehouse.models import SqlModel, version_of
 
 
 def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """Return ``csm_health_scores``, which scores every account and day of the run in the warehouse."""
-    arguments = asset_arguments(model, partitions)
-    arguments["code_version"] = version_of(scores_sql())
+    """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
+    inputs = ["csm_health_signals", "int_account_days"]
 
     @sql_asset(model, partitions, inputs, code_version=version_of(scores_sql()))
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -32,8 +32,8 @@ _FRAME = frozenset({"event", "level", "logger", "timestamp", "run_id", "partitio
 _shown_elsewhere: ContextVar[bool] = ContextVar("shown_elsewhere", default=False)
 
 
-def configure(log_format: str = "people", level: str = "INFO") -> None:
-    """Configure the log output of this process; ``log_format`` is ``people`` or ``json``.
+def configure(log_format: str = "console", level: str = "INFO") -> None:
+    """Say how the lines of this process are written; ``log_format`` is ``console`` or ``json``.
 
     Standard error shows events of ``level`` and above; other handlers receive events of INFO and above.
     """

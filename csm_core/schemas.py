@@ -35,8 +35,8 @@ Confidence = Literal["low", "medium", "high"]
 Scalar = str | int | float | bool | None
 
 
-def alert_due(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
-    """Whether an account needs an alert: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
+def should_alert(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
+    """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 

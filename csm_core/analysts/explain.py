@@ -308,8 +308,8 @@ def _edge_values(field: Field, rule: Bands) -> list[float]:
     numbers: set[float] = set()
     for band in rule.bands:
         edge = band.edge if field.kind == "rate" else int(band.edge)
-        found |= {edge, _step(field, edge, -1 if band.compare is Compare.AT_LEAST else 1)}
-    return sorted(number for number in found if field.minimum <= number <= field.maximum)
+        numbers |= {edge, _step(field, edge, -1 if band.compare is Compare.AT_LEAST else 1)}
+    return sorted(number for number in numbers if field.minimum <= number <= field.maximum)
 
 
 def _step(field: Field, number: float, direction: int) -> float:
@@ -319,7 +319,7 @@ def _step(field: Field, number: float, direction: int) -> float:
 def _nearest_rate(
     field: Field, value: float, up: bool, reached: Callable[[str, Any], CSMHealthScore | None]
 ) -> float | None:
-    """The rate nearest to ``value`` that reaches the band, by bisection over the doubles; None if none does."""
+    """The rate nearest to ``value`` that reaches the band, found by bisection over doubles; None if there is none."""
     far = field.maximum if up else field.minimum
     if not reached(field.name, far):
         return None

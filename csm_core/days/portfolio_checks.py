@@ -146,8 +146,8 @@ def check_days(
     return results
 
 
-def require_population(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
-    """Raise InputError for days without data: no account was created and no record is dated on or before them.
+def require_data_for(connection: duckdb.DuckDBPyConnection, span: tuple[date, date]) -> None:
+    """Raise InputError for days before any data: no account was created and no record of an account is dated by then.
 
     An account without a creation date exists on every day, but a day also needs a record of an account (such as usage,
     an invoice or a ticket) on or before it.

@@ -125,8 +125,8 @@ def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(stag
 
 def test_accounts_without_dates_and_without_records_are_an_error_that_says_what_would_help(staged_day):
     staged(staged_day, "features", {"feature": "f", "released_at": "2020-01-01"})
-    with pytest.raises(InputError, match="Add created_at to accounts, or records dated 2026-06-30 or earlier"):
-        require_population(staged_day, (DAY, DAY))
+    with pytest.raises(InputError, match="Give created_at in accounts, or records of 2026-06-30 or earlier"):
+        require_data_for(staged_day, (DAY, DAY))
 
 
 def test_an_account_with_a_creation_date_makes_a_day_one_with_data(staged_day):
