@@ -68,7 +68,7 @@ def _cases(tmp_path: Path) -> dict[str, tuple[str, bytes, list[str]]]:
         "latin-1 header": ("usage_events.csv", "event_id,müller\n".encode("latin-1"), ["not UTF-8"]),
         "utf-16": ("usage_events.csv", good.decode().encode("utf-16"), ["UTF-16", "UTF-8"]),
         "binary": ("usage_events.csv", b"PK\x03\x04\x00\x00a,b", ["not a CSV file"]),
-        "quote in header": ("usage_events.csv", b'"event_id,account_id\n', ["column names cannot be read"]),
+        "quote in header": ("usage_events.csv", b'"event_id,account_id\n', ["the header line cannot be parsed"]),
         "truncated gzip": ("usage_events.csv.gz", gzip.compress(good)[:200], ["the gzip file is damaged"]),
         "gzip without its end": ("usage_events.csv.gz", gzip.compress(good)[:-4], ["the gzip file is damaged"]),
         "not gzip": ("usage_events.csv.gz", good, ["gzip"]),
