@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from csm_core.publishing.notion.database_reader import DataSource
-from csm_core.publishing.notion.databases import ACCOUNTS, HEALTH
+from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSION, HEALTH, RECORD
 from csm_core.publishing.notion.ledger import DONE, PARTIAL, Intent, Ledger, Page
 from csm_core.warehouse.database import Warehouse
 
@@ -67,6 +67,18 @@ def test_what_was_never_sent_is_neither_unresolved_nor_interrupted(ledger):
     ledger.intend("r1", [Intent(HEALTH, KEY, "create", DAY)])
     assert ledger.unresolved(HEALTH) == ledger.interrupted(HEALTH) == set()
     assert ledger.left_over(HEALTH, DAY + timedelta(days=1), 1) == {DAY: {KEY}}
+
+
+def test_a_page_of_the_same_key_and_another_kind_is_not_marked_as_sent(ledger):
+    waiting = Intent(HEALTH, KEY, "create", DAY)
+    sent = [
+        Intent(EXPANSION, KEY, "create", DAY),
+        Intent(HEALTH, OTHER, "create", DAY),
+        Intent(RECORD, KEY, "create", DAY),
+    ]
+    ledger.intend("r1", [waiting, *sent])
+    ledger.sending("r1", sent)
+    assert ledger.unresolved(HEALTH) == {OTHER}
 
 
 @pytest.mark.parametrize(("later", "days", "found"), [(0, 5, False), (1, 1, True), (5, 5, True), (6, 5, False)])
