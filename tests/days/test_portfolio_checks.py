@@ -125,7 +125,7 @@ def test_a_day_before_every_record_is_an_error_that_says_which_day_would_do(stag
 
 def test_accounts_without_dates_and_without_records_are_an_error_that_says_what_would_help(staged_day):
     staged(staged_day, "features", {"feature": "f", "released_at": "2020-01-01"})
-    with pytest.raises(InputError, match="Give created_at in accounts, or records of 2026-06-30 or earlier"):
+    with pytest.raises(InputError, match="Add created_at to accounts, or records dated 2026-06-30 or earlier"):
         require_data_for(staged_day, (DAY, DAY))
 
 

@@ -221,7 +221,7 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
     ]
 
     for checks, said in (
-        (["usage"], "no check named usage"),
+        (["usage"], "unknown check usage"),
         (["portfolio_swing"], "portfolio_swing did not fail on 2026-06-30"),
     ):
         with pytest.raises(InputError, match=said):

@@ -128,7 +128,7 @@ def test_the_records_dated_later_were_taken_up(history, entity):
 def test_no_mart_of_the_past_days_moved(history):
     _, before, after, _ = history
     marts = [name for name in before if name.startswith("marts.")]
-    assert len(marts) == 9
+    assert len(marts) == 10
     assert [name for name in marts if before[name] != after[name]] == []
 
 
