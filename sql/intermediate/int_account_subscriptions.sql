@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition: the subscriptions that are active at T: started before T and not ended before it. Seats are summed; MRR is
--- summed in one currency, the alphabetically first of the active ones, because amounts in two currencies cannot be
+-- Definition: the subscriptions that are active at T: started before T and not ended before it. Seats are summed; MRR
+-- is summed in one currency, the alphabetically first of the active ones, because amounts in two currencies cannot be
 -- added. A subscription with a known term below $min_term_months renews too often to count as the account's renewal.
 -- Worked example: 10 seats until 2026-06-30 and 15 seats from 2026-06-30 => 15 seats as of 2026-06-30.
 

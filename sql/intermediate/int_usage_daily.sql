@@ -1,6 +1,6 @@
 -- Grain: one row per account, UTC day, user and feature with at least one usage event.
--- Definition: usage events rolled up once, so that signals read days instead of events. Only the days with new or changed
--- events since the last roll-up (run.pending_usage_days) are computed and replaced.
+-- Definition: usage events rolled up once, so that signals read days instead of events. Only the days with new or
+-- changed events since the last roll-up (run.pending_usage_days) are computed and replaced.
 -- Worked example: two events of 3 and 1 by user u1 on feature reports, one of them a login => events 4, logins 1.
 
 with pending_days as (

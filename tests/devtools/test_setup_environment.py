@@ -157,8 +157,8 @@ def test_packages_are_compiled_where_python_does_not_keep_what_it_compiles():
 
 @given(st.text())
 def test_any_text_of_a_configuration_is_read(text):
-    uv_variables(text, {})
-    uv_variables(f"global.index-url={text}", {})
+    for configuration in (text, f"global.index-url={text}"):
+        assert all(isinstance(value, str) for value in uv_variables(configuration, {}).values())
 
 
 def test_no_file_of_the_repository_names_an_index():
