@@ -48,7 +48,7 @@ class BadRow:
 
 @dataclass(frozen=True)
 class ScoreFileReport:
-    """The number of scored rows, the invalid rows, and the table to print if there is no output file.
+    """The number of scored rows, the invalid rows, and the table that is printed without an output file.
 
     ``scores`` are the rows of that table, if requested. ``note`` lists columns that are not inputs; it is empty if all
     columns are used.

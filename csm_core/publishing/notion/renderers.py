@@ -74,7 +74,7 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     )
     blocks += text_blocks("heading_2", "Expansion & Next Steps")
     blocks += _section(
-        "Recommended next steps, most promising first.",
+        "Recommended next steps, in order of priority.",
         [(None, step) for step in qbr.expansion_next_steps],
         "No next steps suggested.",
     )
