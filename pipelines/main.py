@@ -1,7 +1,5 @@
 """The console script: the command line with functions that import Dagster when they are called."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from csm_core import cli
@@ -15,7 +13,7 @@ def main() -> None:
     cli.main(_run_days, _open_ui)
 
 
-def _run_days(*args: Any, **kwargs: Any) -> RunOutcome:
+def _run_days(*args: Any, **kwargs: Any) -> "RunOutcome":
     from pipelines.run import run_days
 
     return run_days(*args, **kwargs)
