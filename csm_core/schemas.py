@@ -69,7 +69,7 @@ class _Model(BaseModel):
 
 
 class CSMHealthSignals(_Model):
-    """The 13 inputs of the scorer for an account and day. Rates are fractions; ``*_days`` are whole days."""
+    """The inputs of the scorer for an account and day, as in ``rubric.FIELDS``. Rates are fractions."""
 
     feature_adoption_rate: Annotated[Rate, Field(le=1.0)]
     usage_trend: UsageTrend
