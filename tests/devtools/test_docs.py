@@ -15,6 +15,7 @@ from csm_core.config import PROJECT_ROOT
 from csm_core.devtools.docs import generated_files, render
 from csm_core.publishing.notion.databases import DATABASES
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.sources.registry import system_names
 
 
 @pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
@@ -32,6 +33,13 @@ def test_every_signal_is_in_the_readme():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_source_system_has_a_page_that_the_configuration_links_to():
+    text = (PROJECT_ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for system in system_names():
+        assert (PROJECT_ROOT / "docs" / "sources" / f"{system}.md").is_file(), f"write docs/sources/{system}.md"
+        assert f"(sources/{system}.md)" in text, f"docs/configuration.md does not link to sources/{system}.md"
 
 
 def test_every_setting_of_notion_is_documented():
