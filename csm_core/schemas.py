@@ -36,7 +36,7 @@ Scalar = str | int | float | bool | None
 
 
 def should_alert(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
-    """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
+    """Whether someone should be told: RED, or a churn risk of high or critical (docs/scoring.md)."""
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 
