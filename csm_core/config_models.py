@@ -27,7 +27,7 @@ _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 
 
 class Policy(ConfigModel, frozen=True):
-    """Thresholds for a tenant and a segment from a start date; ``None`` matches any. See scoring.md, "Policies"."""
+    """Thresholds for a tenant and a segment from a start date; ``None`` matches any (docs/scoring.md, "Policies")."""
 
     tenant: str | None = None
     segment: str | None = None
@@ -46,7 +46,7 @@ class Policy(ConfigModel, frozen=True):
 
 
 class SignalSettings(ConfigModel, frozen=True):
-    """Windows (in days), thresholds and lists of the signal definitions; signals.md uses the defaults."""
+    """Windows (in days), thresholds and lists of the signal definitions; docs/signals.md has the defaults."""
 
     adoption_window_days: int = Field(default=28, ge=1, le=366)
     trend_window_days: int = Field(default=28, ge=1, le=180)
@@ -67,7 +67,7 @@ class SignalSettings(ConfigModel, frozen=True):
 
 
 class ExpansionSettings(ConfigModel, frozen=True):
-    """Thresholds of the expansion rules in signals.md, as integer percentages."""
+    """Thresholds of the rules in docs/signals.md, "Expansion opportunities", as integer percentages."""
 
     seats_percent: int = Field(default=80, ge=1, le=200)
     seats_medium_percent: int = Field(default=90, ge=1, le=200)

@@ -1,7 +1,7 @@
 """The staged contract as data: entities with their columns, types, levels, ranges, defaults and keys.
 
 The gate casts and validates records by it, the loader checks required columns, and the documentation is generated from
-it. Rules: signals.md, "Staged contract".
+it. Rules: docs/sources/files.md, "Columns".
 """
 
 from __future__ import annotations

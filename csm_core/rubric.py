@@ -1,4 +1,4 @@
-"""The rubric as data: 11 signals, their weights, and the points of every band and level.
+"""The rubric as data: the signals, their weights, and the points of every band and level.
 
 Source: the product's scoring rules. The scalar scorer, the SQL of the vectorised scorer, the macros, the explanations
 and the documentation read it; no other module contains weights or edges.
@@ -30,7 +30,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Rate:
-    """Proportional points: the weight times the rate, which may have a fraction."""
+    """Proportional points: the weight times the rate, which may have a fraction. Exactly one signal has this rule."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Deduction:
 
 @dataclass(frozen=True)
 class Signal:
-    """One of the 11 signals: the name of its input, its weight (maximum points), and the rule for its points."""
+    """A signal: the name of its input, its weight (maximum points), and the rule for its points."""
 
     name: str
     weight: int
@@ -228,7 +228,10 @@ FIELDS: tuple[Field, ...] = (
     Field("escalation_count_90_days", "integer", 0, MAX_INTEGER, default=0),
     Field("tam_health_rag", "level", levels=RAGS, nullable=True),
 )
-"""The 13 inputs of the scorer, in the order of the scoring table, each support input after its signal."""
+"""The inputs of the scorer: the signals in the order of ``RUBRIC``, and the two inputs without a weight.
+
+``schemas.CSMHealthSignals`` has the same inputs in the same order.
+"""
 
 FIELD_ALIASES: dict[str, str] = {"avg_ticket_sentiment": "support_sentiment"}
 

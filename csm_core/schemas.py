@@ -36,7 +36,7 @@ Scalar = str | int | float | bool | None
 
 
 def should_alert(rag: Rag, churn_risk_level: ChurnRisk) -> bool:
-    """Whether someone should be told: RED, or a churn risk of high or critical (scoring rules, "Churn risk")."""
+    """Whether someone should be told: RED, or a churn risk of high or critical (docs/scoring.md)."""
     return rag in ALERT_RAGS or churn_risk_level in ALERT_RISKS
 
 
@@ -69,7 +69,7 @@ class _Model(BaseModel):
 
 
 class CSMHealthSignals(_Model):
-    """The 13 inputs of the scorer for an account and day. Rates are fractions; ``*_days`` are whole days."""
+    """The inputs of the scorer for an account and day, as in ``rubric.FIELDS``. Rates are fractions."""
 
     feature_adoption_rate: Annotated[Rate, Field(le=1.0)]
     usage_trend: UsageTrend

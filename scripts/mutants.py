@@ -1,6 +1,6 @@
 """Mutation run over the scorer, the gate and the ledger: changes the code in one place at a time and runs its tests.
 
-A mutant that no test notices survives, and is printed with its change; ``docs/testing.md`` lists those that may stay.
+A mutant that no test notices survives, and is printed with its change; ``docs/testing.md`` lists the accepted ones.
 Cosmic Ray makes the mutants, in copies of the tracked files below ``build/mutants``, never in the checkout.
 
     .venv/bin/python scripts/mutants.py                            everything, which takes hours

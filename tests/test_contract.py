@@ -1,4 +1,4 @@
-"""The staged contract as data says what signals.md says."""
+"""The staged contract as data says what docs/sources/files.md says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from csm_core.contract import ENTITIES, MANDATORY_ENTITIES, MAX_AMOUNT, MAX_COUNT, Kind, Reason
 
-# entity -> columns of signals.md in order; an asterisk: required.
+# entity -> its columns in order; an asterisk: required.
 STATED = {
     "accounts": "account_id* account_name* tenant_id segment plan csm_owner created_at churned_at",
     "features": "feature* module plan released_at",

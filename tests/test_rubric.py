@@ -12,12 +12,16 @@ from csm_core.rubric import CHURN_RULES, FIELDS, RUBRIC, SIGNAL_NAMES, Bands, Le
 from csm_core.thresholds import Thresholds
 
 
-def test_eleven_signals_whose_weights_sum_to_100():
-    assert len(RUBRIC) == len(set(SIGNAL_NAMES)) == 11
+def test_the_weights_of_the_signals_sum_to_100():
     assert [signal.weight for signal in RUBRIC] == [20, 15, 10, 10, 10, 10, 10, 5, 5, 3, 2]
     assert sum(signal.weight for signal in RUBRIC) == 100
-    assert set(SIGNAL_NAMES) <= {field.name for field in FIELDS}
-    assert len(FIELDS) == 13
+    assert len(RUBRIC) == len(set(SIGNAL_NAMES))
+
+
+def test_one_signal_is_a_rate():
+    rates = [signal.name for signal in RUBRIC if isinstance(signal.rule, Rate)]
+    message = "the raw score has one part with a fraction (raw_sum, explain); use Bands or Levels for any other signal"
+    assert rates == ["feature_adoption_rate"], message
 
 
 @pytest.mark.parametrize("signal", RUBRIC, ids=lambda signal: signal.name)
@@ -47,7 +51,7 @@ def test_every_pair_of_triggers_has_a_rule_for_every_band_that_can_meet_it():
 def test_the_documentation_tables_state_every_signal_and_number():
     table = rubric.markdown_table().splitlines()
     assert table[0] == "| signal | weight | points |"
-    assert len(table) == 2 + 11
+    assert len(table) == 2 + len(RUBRIC)
     assert "| `feature_adoption_rate` | 20 | 20 × rate |" in table
     assert "| `login_frequency_days` | 10 | unknown 5; ≤7 → 10; ≤30 → 7; ≤60 → 4; else 0 |" in table
     assert "| `days_to_renewal` | 10 | unknown 7; >180 → 10; >90 → 8; >60 → 6; >30 → 3; else 1 |" in table

@@ -83,7 +83,7 @@ class _Column:
 def score_file(
     path: Path, *, out: Path | None = None, scorer: VectorizedCSMHealthScorer | None = None, listed: bool = False
 ) -> ScoreFileReport:
-    """Score a CSV, JSON lines (both may be compressed) or Parquet file of the 13 inputs; write the scores to ``out``.
+    """Score a CSV, JSON lines (both may be compressed) or Parquet file of the inputs; write the scores to ``out``.
 
     ``account_id`` and the required inputs must be present. ``tenant_id`` and ``as_of_date`` are optional: they
     distinguish rows of one account, and are written to the output. CSV output escapes text that a spreadsheet would

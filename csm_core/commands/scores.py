@@ -21,7 +21,7 @@ app = typer.Typer()
     short_help="Score a file of signals without a warehouse.",
 )
 def score(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the 13 inputs.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with account_id and the inputs.")],
     out: Annotated[
         Path | None, typer.Option(help="Write scores and points to this CSV, JSON lines or Parquet.")
     ] = None,

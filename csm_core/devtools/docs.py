@@ -95,7 +95,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def generated_files(root: Path = PROJECT_ROOT) -> list[Path]:
     """The pages that may contain generated parts."""
-    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def render(text: str) -> str:

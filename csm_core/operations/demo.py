@@ -53,8 +53,8 @@ COMPANIES = (
         "RavenStack, a public data set",
         ((date(2024, 12, 31), date(2024, 12, 31), "its last complete day"),),
         "Nearly all accounts are AMBER because the data has no logins, contacts, payments, used seats or NPS: at\n"
-        "  least six of the eleven signals are unknown and get fixed points, and the accounts use few of the 40\n"
-        "  features within four weeks. `csm explain` shows this for an account.",
+        "  least six signals are unknown and get fixed points, and the accounts use few of the 40 features\n"
+        "  within four weeks. `csm explain` shows this for an account.",
     ),
 )
 

@@ -1,6 +1,7 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, "Population"): accounts created before T (or with no date) that had not churned before T,
--- where T is the first instant after as_of_date. A timestamp is before T exactly when its UTC date is not after D.
+-- Definition (docs/signals.md, "Time and population"): accounts created before T (or with no date) that had not churned
+-- before T, where T is the first instant after as_of_date. A timestamp is before T exactly when its UTC date is not
+-- after D.
 -- Worked example: created 2026-06-01 15:00, churned 2026-06-03 00:00 => in the days 2026-06-01 and 2026-06-02.
 
 with run_days as (

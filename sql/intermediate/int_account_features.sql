@@ -1,8 +1,8 @@
 -- Grain: one row per account, day of the run and feature released by that day and still listed at its end, in the
 -- account's plan or not.
--- Definition (signals.md, feature_adoption_rate): a feature is in the plan where its own plan is null or the account's;
--- it is adopted with at least one event of the account in the last $adoption_window_days days. A feature that is no
--- longer listed counts until it is closed: _closed_at is null or not before T.
+-- Definition (docs/signals.md, feature_adoption_rate): a feature is in the plan where its own plan is null or the
+-- account's; it is adopted with at least one event of the account in the last $adoption_window_days days. A feature
+-- that is no longer listed counts until it is closed: _closed_at is null or not before T.
 -- Worked example: window 28; one event on 2026-06-01 => adopted as of 2026-06-01 to 2026-06-28.
 
 with account_days as (

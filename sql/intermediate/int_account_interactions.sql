@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, days_since_last_interaction, stakeholder_engagement): interactions without an excluded kind
--- ($excluded_interaction_kinds); the latest by the end of the day, and the contacts of the engagement window.
+-- Definition (docs/signals.md, days_since_last_interaction, stakeholder_engagement): interactions without an excluded
+-- kind ($excluded_interaction_kinds); the latest by the end of the day, and the contacts of the engagement window.
 -- Worked example: calls with contact c1 (champion) on D - 10 and with no named contact on D - 2 => 2 days since,
 -- contacts 1, key_contacts 1.
 

@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, invoice_payment_status): the most days past due among invoices issued before T with an amount
--- due, neither paid nor voided before T; without a due date, days since issue.
+-- Definition (docs/signals.md, invoice_payment_status): the most days past due among invoices issued before T with an
+-- amount due, neither paid nor voided before T; without a due date, days since issue.
 -- Worked example: due 2026-06-01, paid 2026-07-05 12:00 => 33 days past due as of 2026-07-04, none as of 2026-07-05.
 
 with account_days as (

@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, nps_score): each respondent's latest response of the last $nps_window_days days; their mean,
--- halves rounded up, in whole-number arithmetic.
+-- Definition (docs/signals.md, nps_score): each respondent's latest response of the last $nps_window_days days; their
+-- mean, halves rounded up, in whole-number arithmetic.
 -- Worked example: latest responses 8 and 9 => mean 8.5 => 9.
 
 with account_days as (

@@ -1,7 +1,7 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, open_ticket_count, support_sentiment, escalation_count_90_days): tickets open at T; the sum
--- of sentiment values (positive +1, neutral 0, negative -1, critical -2) over rated tickets open at T or opened in the
--- window; tickets escalated in their window.
+-- Definition (docs/signals.md, open_ticket_count, support_sentiment, escalation_count_90_days): tickets open at T; the
+-- sum of sentiment values (positive +1, neutral 0, negative -1, critical -2) over rated tickets open at T or opened in
+-- the window; tickets escalated in their window.
 -- Worked example: a negative ticket opened 200 days ago and still open => open_tickets 1, sentiment_sum -1.
 
 with account_days as (

@@ -1,6 +1,6 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (signals.md, tam_health_rag): the latest technical-account assessment of the last $tam_window_days days;
--- of several at the same instant the worse.
+-- Definition (docs/signals.md, tam_health_rag): the latest technical-account assessment of the last $tam_window_days
+-- days; of several at the same instant the worse.
 -- Worked example: GREEN and RED, both at 2026-06-01 09:00 => RED as of 2026-06-01 to 2026-08-29.
 
 with account_days as (

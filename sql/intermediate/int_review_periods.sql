@@ -1,7 +1,7 @@
 -- Grain: one row per account, period and trigger, in the partition in which a business review is due.
--- Definition (signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the quarter
--- that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that day.
--- Each period is compared with the period of equal length before it.
+-- Definition (docs/signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the
+-- quarter that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that
+-- day. Each period is compared with the period of equal length before it.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days from 2025-12-31.
 
 with account_days as (

@@ -1,6 +1,6 @@
 -- Grain: one row per business review (int_review_periods) with a ticket solved in its period or in the period before.
--- Definition (signals.md, "Quarterly business reviews"): tickets by the day on which they were solved, and the median
--- of the hours from opening to solving.
+-- Definition (docs/signals.md, "Quarterly business reviews"): tickets by the day on which they were solved, and the
+-- median of the hours from opening to solving.
 -- Worked example: solved in the period after 2, 3 and 10 hours => tickets_solved 3, median_hours_to_solve 3.0.
 
 with review_periods as (

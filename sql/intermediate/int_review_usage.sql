@@ -1,6 +1,6 @@
 -- Grain: one row per business review (int_review_periods) with usage in its period or in the period before.
--- Definition (signals.md, "Quarterly business reviews"): users, events and features of the period and of the period
--- before. A feature counts on the days on which the catalogue lists it.
+-- Definition (docs/signals.md, "Quarterly business reviews"): users, events and features of the period and of the
+-- period before. A feature counts on the days on which the catalogue lists it.
 -- Worked example: Q2 2026, events of 2 on 2026-06-30, of 8 on 2026-03-31 and of 16 on 2026-07-01 => events 2,
 -- events_previous 8.
 

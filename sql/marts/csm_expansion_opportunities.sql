@@ -1,8 +1,8 @@
 -- Grain: one row per account, day, type of opportunity and subject (the module or feature; empty for seats).
--- Definition (signals.md, "Expansion opportunities"): only days that count (see csm_days), and accounts that are not
--- RED and have no invoice overdue more than 30 days. Seats: users against seats, from $seats_percent on. Module: none
--- of it in the account's plan, used by at least $peers_percent of the segment's accounts in use that have it, while the
--- account adopts $own_adoption_percent of what it has. Integration: in the account's plan, used by at least
+-- Definition (docs/signals.md, "Expansion opportunities"): only days that count (see csm_days), and accounts that are
+-- not RED and have no invoice overdue more than 30 days. Seats: users against seats, from $seats_percent on. Module:
+-- none of it in the account's plan, used by at least $peers_percent of the segment's accounts in use that have it,
+-- while the account adopts $own_adoption_percent of what it has. Integration: in the account's plan, used by at least
 -- $peers_percent of its segment and not by it.
 -- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; 23 seats would bring 80 %, so 3 x 12 x 400 / 20 = 720.
 

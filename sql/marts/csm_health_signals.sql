@@ -1,5 +1,5 @@
 -- Grain: one row per account of the population and day.
--- Definition: the 13 inputs of the scorer, as signals.md defines them, with the signals for which the account had no
+-- Definition (docs/signals.md, "Definitions"): the inputs of the scorer, with the signals for which the account had no
 -- records (missing_signals) and the share of the weights with records (signal_coverage).
 -- Worked example: 110 events in the last 28 days and 100 in the 28 before => growing; 109 => stable.
 

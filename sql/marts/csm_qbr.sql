@@ -1,5 +1,5 @@
 -- Grain: one row per account, period and trigger, in the partition in which the review is due.
--- Definition (signals.md, "Quarterly business reviews"): the periods of int_review_periods with the health of the
+-- Definition (docs/signals.md, "Quarterly business reviews"): the periods of int_review_periods with the health of the
 -- account (csm_review_signals), its usage and its tickets. Only scored days that count are read (see csm_days), and a
 -- contract_proximity review is due on a day that counts.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days before it.

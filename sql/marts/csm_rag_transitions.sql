@@ -128,7 +128,7 @@ select
         when abs(seats_utilization_rate) = largest_change then 'seats_utilization_rate'
         when abs(stakeholder_engagement) = largest_change then 'stakeholder_engagement'
         when abs(nps_score) = largest_change then 'nps_score'
-        else 'escalation_count_90_days'
+        when abs(escalation_count_90_days) = largest_change then 'escalation_count_90_days'
     end as top_signal,
     case
         when largest_change = 0 then null
@@ -142,7 +142,7 @@ select
         when abs(seats_utilization_rate) = largest_change then seats_utilization_rate
         when abs(stakeholder_engagement) = largest_change then stakeholder_engagement
         when abs(nps_score) = largest_change then nps_score
-        else escalation_count_90_days
+        when abs(escalation_count_90_days) = largest_change then escalation_count_90_days
     end as top_signal_change
 from largest_changes
 order by as_of_date, tenant_id, account_id

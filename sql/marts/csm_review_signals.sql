@@ -1,8 +1,8 @@
 -- Grain: one row per business review of an account that was scored around the period, and signal.
--- Definition (signals.md, "Quarterly business reviews"): the points of each signal at the start and at the end of the
--- period. The start is the latest scored day on or before its first day, at most 28 days back, else the first scored
--- day within; the end is the latest scored day within. Only scored days that count are read (see csm_days), and a
--- contract_proximity review is due on a day that counts.
+-- Definition (docs/signals.md, "Quarterly business reviews"): the points of each signal at the start and at the end of
+-- the period. The start is the latest scored day on or before its first day, at most 28 days back, else the first
+-- scored day within; the end is the latest scored day within. Only scored days that count are read (see csm_days), and
+-- a contract_proximity review is due on a day that counts.
 -- Worked example: usage_trend with 8 points on 2026-04-01 and 3 on 2026-06-30 => points_change -5, loss_rank 1.
 
 with review_periods as (

@@ -15,6 +15,7 @@ from csm_core.config import PROJECT_ROOT
 from csm_core.devtools.docs import generated_files, render
 from csm_core.publishing.notion.databases import DATABASES
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.sources.registry import system_names
 
 
 @pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
@@ -32,6 +33,46 @@ def test_every_signal_is_in_the_readme():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_source_system_has_a_page_that_the_configuration_links_to():
+    text = (PROJECT_ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for system in system_names():
+        assert (PROJECT_ROOT / "docs" / "sources" / f"{system}.md").is_file(), f"write docs/sources/{system}.md"
+        assert f"(sources/{system}.md)" in text, f"docs/configuration.md does not link to sources/{system}.md"
+
+
+def headings(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
+def test_links_to_a_section_lead_to_a_heading(page):
+    for target, section in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        slugs = {
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in headings(page.parent / target if target else page)
+        }
+        assert section in slugs, f"{page.name} links to the section #{section} of {target or page.name}"
+
+
+def test_references_in_code_lead_to_a_page_and_its_heading():
+    pages = {page.name for page in generated_files()}
+    shown = 0
+    for folder in ("csm_core", "assets", "pipelines", "scripts", "sql", "tests"):
+        for file in sorted((PROJECT_ROOT / folder).rglob("*")):
+            if file.suffix not in (".py", ".sql", ".yml"):
+                continue
+            text = re.sub(r"\n *(?:--|#)? *", " ", file.read_text(encoding="utf-8"))
+            for path, name, section in re.findall(r'((?:[\w.-]+/)*)([\w-]+\.md)\b(?:, "([^"]+)")?', text):
+                if name not in pages or not (section or path == "docs/"):
+                    continue
+                shown += 1
+                page = PROJECT_ROOT / path / name
+                assert page.is_file(), f"{file}: {path}{name} is not a page; write its path from the project's folder"
+                assert not section or section in headings(page), f"{file}: {path}{name} has no section {section!r}"
+    assert shown > 30
 
 
 def test_every_setting_of_notion_is_documented():

@@ -22,7 +22,7 @@ _CONTINUED = re.compile(r"""["']\s*\n\s*f?["']|\n[ \t]*(?:\#|--|>)[ \t]?""")
 def files() -> Iterator[Path]:
     for folder in FOLDERS:
         yield from (path for path in (PROJECT_ROOT / folder).rglob("*") if path.suffix in TEXT)
-    yield PROJECT_ROOT / "README.md"
+    yield from (PROJECT_ROOT / page for page in ("README.md", "CONTRIBUTING.md"))
     yield from (PROJECT_ROOT / "examples").rglob("*.md")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -15,8 +16,8 @@ from csm_core.errors import SourceError
 from csm_core.ingest import text_files
 from csm_core.ingest.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
-from csm_core.sources.settings import FilesSettings, RavenStackSettings, ZendeskSettings
-from csm_core.sources.settings_base import VendorSettings
+from csm_core.sources.settings import AnySource, FilesSettings, RavenStackSettings, ZendeskSettings
+from csm_core.sources.settings_base import SeveralInputs
 from csm_core.sources.unread_files import unread_below, unread_files
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\ni{0},a1,10,2026-06-01\n"
@@ -153,29 +154,24 @@ def test_a_landed_table_is_read_as_a_whole(tmp_path):
     }
 
 
-def test_every_system_with_a_folder_names_what_it_does_not_read(tmp_path):
+VENDORS = [one for one in get_args(get_args(AnySource)[0]) if issubclass(one, SeveralInputs)]
+
+
+@pytest.mark.parametrize("settings_type", VENDORS, ids=lambda settings_type: settings_type.__name__)
+def test_every_system_with_a_folder_names_what_it_does_not_read(tmp_path, settings_type):
     (tmp_path / "customers.csv").write_text("id\n1\n")
     (tmp_path / "what.csv").write_text("id\n1\n")
-    for system in ("stripe", "zendesk", "segment", "hubspot", "delighted"):
-        settings_type = type(next(one for one in _settings(tmp_path) if one.system == system))
-        found = unread_files(settings_type.model_validate({"system": system, "path": tmp_path}))
-        assert "what.csv" in {one.path.name for one in found}, system
-    raven = RavenStackSettings(system="ravenstack", path=tmp_path)
-    assert unread_files(raven) == []
+    (system,) = get_args(settings_type.model_fields["system"].annotation)
+    found = unread_files(settings_type.model_validate({"system": system, "path": tmp_path}))
+    assert "what.csv" in {one.path.name for one in found}
+
+
+def test_every_file_of_ravenstack_is_read_and_a_workbook_is_not(tmp_path):
+    (tmp_path / "what.csv").write_text("id\n1\n")
+    assert unread_files(RavenStackSettings(system="ravenstack", path=tmp_path)) == []
     assert {one.path.name for one in unread_below(tmp_path)} == set()
     (tmp_path / "map.xlsx").write_text("")
     assert [one.path.name for one in unread_below(tmp_path)] == ["map.xlsx"]
-
-
-def _settings(path: Path) -> list[VendorSettings]:
-    from csm_core.sources import settings as all_settings
-
-    names = ("StripeSettings", "ZendeskSettings", "SegmentSettings", "HubSpotSettings", "DelightedSettings")
-    systems = ("stripe", "zendesk", "segment", "hubspot", "delighted")
-    return [
-        getattr(all_settings, n).model_validate({"system": s, "path": path})
-        for n, s in zip(names, systems, strict=True)
-    ]
 
 
 def test_what_another_source_reads_is_read(source_loads):

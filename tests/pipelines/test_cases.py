@@ -1,4 +1,4 @@
-"""Inputs that failed in the field, run from their files to the marts: see tests/cases/README.md."""
+"""Inputs that failed for a user, run from their files to the marts: see tests/cases/README.md."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from csm_core.errors import ConfigError, SourceError, WarehouseError
 from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
-from tests.source_loads import straight
+from tests.source_loads import ACCOUNTS, FEATURES, straight
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at\n"
 
@@ -216,6 +216,23 @@ def test_typed_numbers_take_the_short_way_by_the_same_rules(sql, stored):
 )
 def test_typed_times_take_the_short_way_by_the_same_rules(sql, stored):
     assert judged(f"{sql} as occurred_at", "cast(occurred_at as varchar)") == stored
+
+
+@pytest.mark.parametrize(
+    ("sql", "stored"),
+    [
+        ("16777215::float", "16777215"),
+        ("-16777215::float", "-16777215"),
+        ("16777216::float", Reason.INVALID_NUMBER),
+        ("9007199254740991::double", "9007199254740991"),
+        ("9007199254740992::double", Reason.INVALID_NUMBER),
+        ("7.5::double", Reason.INVALID_NUMBER),
+        ("'nan'::float", Reason.INVALID_NUMBER),
+        ("null::double", None),
+    ],
+)
+def test_an_identifier_as_a_float_is_read_as_long_as_it_is_exact(sql, stored):
+    assert judged(f"{sql} as user_id", "user_id") == stored
 
 
 def judged(value: str, column: str) -> object:
@@ -621,7 +638,7 @@ from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
 sys.path.insert(0, sys.argv[4])
-from tests.source_loads import straight
+from tests.source_loads import ACCOUNTS, FEATURES, straight
 folder, warehouse, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 with Warehouse(warehouse, threads=2).connect() as connection:
     threading.Timer(seconds, lambda: os._exit(9)).start()
@@ -715,3 +732,40 @@ def test_events_are_stored_in_the_order_of_time(source_loads, tmp_path):
         "from staging.stg_usage_events) where falls"
     )
     assert unordered == [(0,)]
+
+
+def write_only(source_loads, events: str) -> None:
+    """A company whose events are one Parquet file, so that the raw table has its types."""
+    source_loads.write("accounts.csv", ACCOUNTS)
+    source_loads.write("features.csv", FEATURES)
+    write_parquet(source_loads, events)
+
+
+def test_events_that_arrive_nearly_in_order_are_stored_as_they_come(source_loads):
+    write_only(
+        source_loads,
+        "select 'p' || hour as event_id, timestamp '2026-06-01' + to_hours(cast(hour as integer)) as occurred_at "
+        "from (select unnest([30, 10, 20]) as hour)",
+    )
+    source_loads.run()
+    stored = source_loads.rows("select event_id from staging.stg_usage_events order by rowid")
+    assert stored == [("p30",), ("p10",), ("p20",)]
+
+
+@pytest.mark.parametrize(
+    ("moment", "outcome"),
+    [
+        ("20260601", "invalid_timestamp"),
+        ("true", "invalid_timestamp"),
+        ("date '2026-06-01'", "2026-06-01 00:00:00"),
+        ("'2026-06-01'", "2026-06-01 00:00:00"),
+        ("timestamptz '2026-06-01 00:00:00+00'", "2026-06-01 00:00:00"),
+    ],
+)
+def test_events_are_staged_whatever_type_their_time_has(source_loads, moment, outcome):
+    write_only(source_loads, f"select {moment} as occurred_at")
+    source_loads.run()
+    assert source_loads.rows(
+        "select reason from quarantine.usage_events where record_key = 'p' union all "
+        "select cast(occurred_at as varchar) from staging.stg_usage_events where event_id = 'p'"
+    ) == [(outcome,)]

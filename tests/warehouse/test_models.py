@@ -1,5 +1,6 @@
 """Models read from disk: dependencies from the SQL, grain, columns and checks from the yml."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csm_core.days.finished_days import LOOKING_BACK
 from csm_core.errors import WarehouseError
+from csm_core.warehouse.day_status import SCORES_TABLE, UNCOUNTED_TABLE
 from csm_core.warehouse.models import SQL_ROOT, load_model, load_models, parse_select, staging_models, version_of
 
 LAYERS = ("intermediate", "marts")
@@ -158,6 +161,13 @@ def test_every_model_states_its_grain_and_describes_every_column(model):
         # A range of days is written day after day, so that a day is read later without the others.
         first_key = final.rsplit("order by", 1)[1].split(",")[0].strip()
         assert first_key.split(".")[-1] == "as_of_date"
+
+
+def test_a_mart_that_reads_scores_of_earlier_days_is_built_again_when_they_count():
+    for model in load_models("marts").values():
+        if model.partitioned and re.search(r"\$first_date - ", model.sql) and SCORES_TABLE in model.dependencies:
+            assert UNCOUNTED_TABLE in model.dependencies, f"{model.name} must leave out the days in {UNCOUNTED_TABLE}"
+            assert model.name in LOOKING_BACK, f"add {model.name} to LOOKING_BACK in csm_core/days/finished_days.py"
 
 
 def test_there_is_a_yml_for_every_sql_and_no_layer_reads_a_later_one():

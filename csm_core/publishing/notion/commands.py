@@ -18,7 +18,7 @@ from csm_core.errors import InputError
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
 from csm_core.publishing.notion.plan import Plan
-from csm_core.publishing.notion.publish import plan_day, publish_day, sandbox_file
+from csm_core.publishing.notion.publish import new_caller, plan_day, publish_day, sandbox_file
 from csm_core.publishing.notion.settings import NotionSettings, require_id
 from csm_core.publishing.notion.setup import doctor as examine
 from csm_core.publishing.notion.setup import init_workspace
@@ -41,7 +41,7 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
 
     async def run() -> dict[str, str]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
-            return await init_workspace(client, parent, settings.database_ids)
+            return await init_workspace(client, parent, settings.database_ids, caller=new_caller(settings))
 
     return asyncio.run(run())
 
@@ -51,7 +51,8 @@ def doctor(config: Config) -> list[dict[str, Any]]:
 
     async def run() -> list[dict[str, Any]]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
-            return [asdict(finding) for finding in await examine(client, settings)]
+            findings = await examine(client, settings, caller=new_caller(settings))
+            return [asdict(finding) for finding in findings]
 
     return asyncio.run(run())
 

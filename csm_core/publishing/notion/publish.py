@@ -83,9 +83,10 @@ async def _plan(
     environment: Mapping[str, str] | None,
 ) -> Plan:
     async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
-        findings = await doctor(client, settings)
         ledger = Ledger(connection)
-        plan = await _make(connection, config, new_adapter(client, settings, ledger), ledger, day, kinds)
+        adapter = new_adapter(client, settings, ledger)
+        findings = await doctor(client, settings, caller=adapter.caller)
+        plan = await _make(connection, config, adapter, ledger, day, kinds)
         return replace(plan, drift=tuple(finding.message for finding in findings))
 
 
@@ -152,19 +153,23 @@ def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | 
 
     The ledger supplies the number of requests that other processes sent in the last minute.
     """
-    if settings.is_sandbox:
-        limiter = RateLimiter(settings.requests_per_minute)
-    else:
-        owner = hash(settings.token.get_secret_value())
-        limiter, is_new = shared_limiter(settings.base_url, owner, settings.requests_per_minute)
-        if is_new and ledger is not None:
-            limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return NotionCSMAdapter(
         client,
         database_ids=settings.database_ids,
         data_source_ids=settings.data_source_ids,
-        caller=Caller(limiter),
+        caller=new_caller(settings, ledger),
     )
+
+
+def new_caller(settings: NotionSettings, ledger: Ledger | None = None) -> Caller:
+    """The retry policy with the rate limiter that this process shares."""
+    if settings.is_sandbox:
+        return Caller(RateLimiter(settings.requests_per_minute))
+    owner = hash(settings.token.get_secret_value())
+    limiter, is_new = shared_limiter(settings.base_url, owner, settings.requests_per_minute)
+    if is_new and ledger is not None:
+        limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
+    return Caller(limiter)
 
 
 def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -15,6 +15,8 @@ from notion_client import AsyncClient
 from pydantic import SecretStr
 
 from csm_core.publishing.notion.local_notion import new_sandbox
+from csm_core.publishing.notion.rate_limiter import RateLimiter
+from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import databases_there, init_workspace
 
@@ -68,7 +70,8 @@ async def open_workspace(
         client = new_client(settings)
         try:
             prepare_databases = init_workspace if prepare else databases_there
-            database_ids = await prepare_databases(client, server.root_page_id, known)
+            caller = Caller(RateLimiter(settings.requests_per_minute))
+            database_ids = await prepare_databases(client, server.root_page_id, known, caller=caller)
             yield client, replace(settings, database_ids=database_ids)
         finally:
             await client.aclose()

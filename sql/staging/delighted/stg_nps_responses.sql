@@ -1,5 +1,5 @@
 -- Grain: one row per record of a response.
--- Definition (signals.md, "Staged contract"): a response belongs to the account in the account map and has the time
+-- Definition (docs/sources/files.md, "Columns"): a response belongs to the account in the account map and has the time
 -- at which it was given; the latest version is the one that was changed last. `_ignored`: responses to surveys other
 -- than NPS, responses of respondents that the account map ignores, and with `without_account: ignore` responses that
 -- name no account and match none.

@@ -1,5 +1,5 @@
 -- Grain: one row per record of an account.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A blank tenant_id
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. A blank tenant_id
 -- stays blank here; the gate replaces it by 'default'.
 -- Worked example: a row without account_name => rejected by the gate, missing_required.
 

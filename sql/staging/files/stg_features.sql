@@ -1,5 +1,5 @@
 -- Grain: one row per record of a feature.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A feature counts
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. A feature counts
 -- for an account if it has no plan or the plan of the account, from its release on.
 -- Worked example: released_at 2026-04-29 => counts from the partition 2026-04-29 on.
 

@@ -1,5 +1,5 @@
 -- Grain: one row per record of an interaction.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Kinds and roles are
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. Kinds and roles are
 -- those of the source; the configuration selects which ones count.
 -- Worked example: a meeting planned for next week => staged; it counts from next week on.
 

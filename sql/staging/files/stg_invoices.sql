@@ -1,5 +1,5 @@
 -- Grain: one row per record of an invoice.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. The state of an
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. The state of an
 -- invoice on a day is derived from its four times, never from a status.
 -- Worked example: issued 2026-06-01, due 2026-07-01, paid 2026-07-05 => overdue on the days 2026-07-02 to
 -- 2026-07-04.

@@ -1,5 +1,5 @@
 -- Grain: one row per record of a response to an NPS survey.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Scores are integers
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. Scores are integers
 -- from 0 to 10, unchanged.
 -- Worked example: score 11 => rejected by the gate, out_of_range.
 

@@ -1,5 +1,5 @@
 -- Grain: one row per record of a subscription period with the same seats and price.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. A change ends one
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. A change ends one
 -- row and starts another, so every past day can be reconstructed.
 -- Worked example: ended_at 2026-03-20 of S0001-2 = started_at of S0001-3 => one of the two rows applies on any day.
 

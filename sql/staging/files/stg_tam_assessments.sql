@@ -1,5 +1,5 @@
 -- Grain: one row per record of an assessment by the technical account manager.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Assessments at the
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. Assessments at the
 -- same instant are all kept; the worst one counts.
 -- Worked example: rag 'PURPLE' => rejected by the gate, invalid_level.
 

@@ -1,5 +1,5 @@
 -- Grain: one row per record of a support ticket.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Whether a ticket is
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. Whether a ticket is
 -- open on a day is derived from its times, never from a status.
 -- Worked example: sentiment 'furious' => rejected by the gate, invalid_level.
 

@@ -1,5 +1,5 @@
 -- Grain: one row per record of a usage event.
--- Definition (signals.md, "Staged contract"): the columns of the contract under their own names. Not sorted, because
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract under their own names. Not sorted, because
 -- this entity may have hundreds of millions of rows.
 -- Worked example: quantity 0 => ignored by the gate as `quantity 0`.
 

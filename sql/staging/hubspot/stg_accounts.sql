@@ -1,5 +1,5 @@
 -- Grain: one row per company of the sources with `accounts` in their settings.
--- Definition (signals.md, "Staged contract"): a company that is matched with an account becomes that account, with
+-- Definition (docs/sources/files.md, "Columns"): a company that is matched with an account becomes that account, with
 -- the properties in the settings. A customer without a match is rejected as unmatched; other companies without a
 -- match, and archived and merged companies, are ignored.
 -- Worked example: account_id A-1, accounts: {segment: industry} => A-1 with the company's industry as segment.

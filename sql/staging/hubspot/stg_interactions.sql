@@ -1,5 +1,5 @@
 -- Grain: one row per engagement, company and contact.
--- Definition (signals.md, "Staged contract"): HubSpot's engagements by the companies and contacts that took part.
+-- Definition (docs/sources/files.md, "Columns"): HubSpot's engagements by the companies and contacts that took part.
 -- Engagements without company and contact are ignored, as are companies and contacts that match no account and are
 -- not customers by the settings.
 -- Worked example: call 9 with contact 4, a champion of company 5, which is matched with account A => hubspot/9/5/4,

@@ -1,5 +1,5 @@
 -- Grain: one row per record of an assessment that was read from an account page in Notion.
--- Definition (signals.md, "Staged contract"): the columns of the contract. The id consists of page, day and level.
+-- Definition (docs/sources/files.md, "Columns"): the columns of the contract. The id consists of page, day and level.
 -- The time is that of reading, since Notion does not record when an option was selected.
 -- Worked example: RED selected on Monday, first read on Tuesday at 07:00 => RED, assessed on Tuesday at 07:00.
 

@@ -1,5 +1,5 @@
 -- Grain: one row per record of an event.
--- Definition (signals.md, "Staged contract"): track calls, and page views if the settings count them. The time of an
+-- Definition (docs/sources/files.md, "Columns"): track calls, and page views if the settings count them. The time of an
 -- event is its timestamp; without it, received_at - (sent_at - original_timestamp); without these, the time at which
 -- it was received. If a time is more than `clock_skew_seconds` after the event was received, the time of receipt is
 -- used. If one of the four times does not parse, its text is passed on, so that the record is rejected with it. An

@@ -1,5 +1,5 @@
 -- Grain: one row per invoice.
--- Definition (signals.md, "Staged contract"): issued when it was finalised. The amount due on issue is the current
+-- Definition (docs/sources/files.md, "Columns"): issued when it was finalised. The amount due on issue is the current
 -- amount due plus the credit notes before payment. Amounts are in minor units of the currency, see
 -- stripe_currencies. An invoice is settled when it was paid or credited in full, and withdrawn when it was voided or
 -- marked uncollectible, each at its own time. A paid invoice without a time of payment counts as paid on issue.

@@ -1,5 +1,5 @@
 -- Grain: one row per subscription and period with the same seats, price and renewal.
--- Definition (signals.md, "Staged contract"): seats are the sum of the quantities of all items, mrr the sum of their
+-- Definition (docs/sources/files.md, "Columns"): seats are the sum of the quantities of all items, mrr the sum of their
 -- monthly prices before discounts. The first period starts with the subscription; later ones are named after their
 -- start. Short billing periods, such as monthly ones, renew automatically: only periods of at least `renewal_months`
 -- have a renewal date, which is the earliest end of the period of such an item. If an end of the subscription was

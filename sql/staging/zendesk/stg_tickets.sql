@@ -1,5 +1,5 @@
 -- Grain: one row per opening of a ticket.
--- Definition (signals.md, "Staged contract"): if a ticket is reopened, a new row starts at that time, named after
+-- Definition (docs/sources/files.md, "Columns"): if a ticket is reopened, a new row starts at that time, named after
 -- it, so that every day sees the state of that day. A ticket is open until it is solved or closed; if the history
 -- lacks this, the record is used, at the time at which it was solved or last changed. A rating belongs to the
 -- opening before it: good is positive, bad is negative, and critical if the ticket is urgent. A ticket without a

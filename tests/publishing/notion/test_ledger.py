@@ -115,3 +115,20 @@ def test_the_last_page_of_a_key_counts(ledger):
     assert ledger.pages(HEALTH) == {KEY: Page(HEALTH, KEY, "second", "2", marks=("m",))}
     ledger.store(ACCOUNTS, [])
     assert set(ledger.pages(HEALTH)) == {KEY}
+
+
+@pytest.mark.parametrize("marks", [None, (), ("heading", "end")])
+def test_a_page_is_read_as_it_was_stored(ledger, marks):
+    page = Page(HEALTH, KEY, "page", "hash", PARTIAL, marks, {"score": 71.5, "rag": "GREEN"}, "https://notion.so/page")
+    ledger.store(ACCOUNTS, [page])
+    assert ledger.pages(HEALTH) == {KEY: page}
+
+
+def test_tables_for_analysts_have_the_account_of_the_key(tmp_path):
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        ledger = Ledger(connection)
+        ledger.store(ACCOUNTS, [Page(HEALTH, key, key, "hash") for key in (KEY, '[""]')])
+        ledger.intend("r1", [Intent(HEALTH, KEY, "create", DAY)])
+        for table, accounts in (("notion_pages", [(None,), ("A",)]), ("notion_journal", [("A",)])):
+            found = connection.execute(f"select account_id from sync.{table} order by account_id nulls first")
+            assert found.fetchall() == accounts

@@ -15,9 +15,12 @@ from csm_core.errors import ConfigError, InputError, NotionError
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.databases import ACCOUNTS, DATABASES, HEALTH_RECORDS
+from csm_core.publishing.notion.rate_limiter import RateLimiter
+from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import Finding, doctor, init_workspace
 from csm_core.publishing.notion.workspace import open_workspace
+from tests.publishing.notion.publication import at_once
 
 
 @pytest.fixture
@@ -33,10 +36,14 @@ def notion(server: SandboxServer) -> Generator[Client]:
     client.close()
 
 
+def never_waiting() -> Caller:
+    return Caller(RateLimiter(1_000_000), sleep=at_once)
+
+
 def make(server: SandboxServer, parent: str | None = None, known: dict[str, str] | None = None) -> dict[str, str]:
     async def run() -> dict[str, str]:
         async with AsyncClient(auth=server.token, base_url=server.url, retry=False) as client:
-            return await init_workspace(client, parent, known)
+            return await init_workspace(client, parent, known, caller=never_waiting())
 
     return asyncio.run(run())
 
@@ -45,7 +52,7 @@ def examine(server: SandboxServer, ids: dict[str, str], token: str | None = None
     async def run() -> list[Finding]:
         settings = NotionSettings(SecretStr("x"), database_ids=ids, data_source_ids=sources)
         async with AsyncClient(auth=token or server.token, base_url=server.url, retry=False) as client:
-            return await doctor(client, settings)
+            return await doctor(client, settings, caller=never_waiting())
 
     return asyncio.run(run())
 
@@ -125,12 +132,42 @@ def test_init_makes_a_database_that_was_trashed_anew(server: SandboxServer, noti
 
 
 def test_init_goes_on_after_breaking_off(server: SandboxServer) -> None:
-    server.faults.add(Fault("reset_after", method="POST", path=r"/v1/databases$", nth=3))
+    server.faults.add(Fault("reset_before", method="POST", path=r"/v1/databases$", nth=3, times=None))
     with pytest.raises(NotionError, match="cannot be reached"):
         make(server)
+    assert len(server.store.databases.all()) == 2
+    server.faults.clear()
     ids = make(server)
     assert len(server.store.databases.all()) == 4
     assert {row["id"] for row in server.store.databases.all()} == set(ids.values())
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", "unavailable", "unavailable_written", "rate_limited"])
+def test_init_and_doctor_try_again_after_a_transient_error(server: SandboxServer, kind: str) -> None:
+    for method, path in (("GET", r"/v1/blocks/.*/children$"), ("POST", r"/v1/databases$")):
+        server.faults.add(Fault(kind, method=method, path=path, retry_after=0))
+    ids = make(server)
+    assert {row["id"] for row in server.store.databases.all()} == set(ids.values())
+    assert len(ids) == 4
+    assert [fault["struck"] for fault in server.faults.armed()] == [1, 1]
+    server.faults.clear()
+    for path in (r"/v1/databases/", r"/v1/data_sources/"):
+        server.faults.add(Fault(kind, method="GET", path=path, retry_after=0))
+    assert examine(server, ids) == []
+    assert [fault["struck"] for fault in server.faults.armed()] == [1, 1]
+
+
+def test_an_update_that_was_carried_out_is_sent_again_without_harm(server: SandboxServer, notion: Client) -> None:
+    ids = make(server)
+    source = source_of(notion, ids[ACCOUNTS.setting])
+    notion.data_sources.update(
+        source["id"], properties={"CSM Last Scan": None, "CSM Health RAG": {"select": {"options": [{"name": "GREEN"}]}}}
+    )
+    server.faults.add(Fault("reset_after", method="PATCH", path=r"/v1/data_sources/"))
+    assert make(server) == ids
+    assert examine(server, ids) == []
+    options = source_of(notion, ids[ACCOUNTS.setting])["properties"]["CSM Health RAG"]["select"]["options"]
+    assert [option["name"] for option in options] == ["GREEN", "AMBER", "RED"]
 
 
 def test_init_keeps_known_databases_whatever_they_are_called(server: SandboxServer, notion: Client) -> None:
