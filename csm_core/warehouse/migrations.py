@@ -388,4 +388,16 @@ MIGRATIONS = (
             for column, text in columns.items()
         ),
     ),
+    Migration(
+        12,
+        "create the tables of directories that another engine writes",
+        """
+        create table if not exists run.engine_directories (
+            directory varchar not null, table_name varchar not null, created_at timestamp not null
+        );
+        create table if not exists run.engine_days (
+            table_name varchar not null, day date, directory varchar not null, days_written bigint not null
+        )
+        """,
+    ),
 )
