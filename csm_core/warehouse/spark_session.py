@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from csm_core.errors import ConfigError, InputError
+from csm_core.errors import InputError
 from csm_core.logging import get_logger
 from csm_core.redaction import without_secrets
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.remote_engine import ArrowTable, ConnectionLostError, Directory, EngineQueryError
+from csm_core.warehouse.spark_packages import require_packages
 from csm_core.warehouse.spark_sql import model_select, spark_select, spark_type, view_name
 
 TOKEN_VARIABLE = "CSM_SPARK_TOKEN"  # noqa: S105 - the name of a variable
@@ -37,20 +39,16 @@ _LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
+    "spark.app.name": "csm-health",
+    "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+    "spark.sql.artifact.isolation.enabled": "true",
+    "spark.connect.grpc.binding.address": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
 }
 _LOST = ("UNAVAILABLE", "SESSION_NOT_FOUND", "SESSION_CHANGED", "SESSION_CLOSED", "Connection refused", "Socket closed")
 _Result = TypeVar("_Result")
-
-
-def require_packages(*, is_local: bool) -> None:
-    """Raise ConfigError, with the command that installs them, if the packages of Spark are not installed."""
-    if find_spec("pyspark") is None or find_spec("sqlglot") is None or find_spec("grpc") is None:
-        extra = "spark-local" if is_local else "spark"
-        message = f"engine: Spark is not installed. Install it with: pip install 'csm-health[{extra}]'"
-        raise ConfigError(message)
 
 
 @cache
@@ -85,6 +83,14 @@ class SparkConnectSession:
             self._spark.stop()
         except Exception:  # noqa: BLE001 - a session that is gone is at its end
             return
+
+    def examine(self) -> str:
+        """Write, read and delete a directory at the location; returns the version of Spark."""
+        path = f"{self.location.rstrip('/')}/examination/{uuid.uuid4().hex}"
+        self.write("select 1 as one", {}, {"one": "INTEGER"}, path)
+        self.count(path)
+        self.delete(path)
+        return str(self._run(lambda: self._spark.version))
 
     def hand_over(self, table: str, rows: ArrowTable, columns: Mapping[str, str]) -> None:
         """Give Spark rows, as a temporary view."""
@@ -144,28 +150,17 @@ class SparkConnectSession:
             self._run(lambda: self._spark.createDataFrame([], "n int").write.mode("overwrite").parquet(path))
 
     def _connected(self) -> Any:
-        address = self._remote
-        if address:
-            token = os.environ.get(TOKEN_VARIABLE)
-            if token:
-                address = f"{address}{'' if ';' in address or address.endswith('/') else '/'};token={token}"
-        elif self._master:
-            address = self._master
-        get_logger(__name__).info("connecting to Spark", address=self._remote or self._master)
+        where = self._remote or self._master
+        get_logger(__name__).info("connecting to Spark", address=where)
         with warnings.catch_warnings():
             # PySpark warns about versions of pandas; rows are fetched as Arrow.
             warnings.simplefilter("ignore")
-            sql = import_module("pyspark.sql")
             try:
-                builder = sql.SparkSession.builder.remote(address)
-                for name, value in _LOCAL_SETTINGS.items() if self._master else ():
-                    builder = builder.config(name, value)
-                # A local server can have one session only.
-                spark = builder.create() if self._remote else builder.getOrCreate()
+                address = _with_token(self._remote) if self._remote else _local_server(str(self._master))
+                spark = import_module("pyspark.sql.connect.session").SparkSession.builder.remote(address).create()
                 for name, value in _SETTINGS.items():
                     spark.conf.set(name, value)
-            except Exception as error:  # noqa: BLE001 - gRPC and PySpark have many types of errors
-                where = self._remote or self._master
+            except Exception as error:  # noqa: BLE001 - gRPC, Py4J and PySpark have many types of errors
                 message = f"engine: Spark cannot be reached at {where}: {_first_line(error)}"
                 raise InputError(message) from None
         spark.registerProgressHandler(self._note_operation)
@@ -184,6 +179,33 @@ class SparkConnectSession:
             text = str(error)
             kind = ConnectionLostError if any(sign in text for sign in _LOST) else EngineQueryError
             raise kind(_first_line(error)) from None
+
+
+@cache
+def _local_server(master: str) -> str:
+    """Start a Spark Connect server in a JVM that ends with this process; returns its address."""
+    pyspark = import_module("pyspark")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = uuid.uuid4().hex
+    settings = {
+        **_LOCAL_SETTINGS,
+        "spark.master": master,
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.connect.authenticate.token": token,
+    }
+    pyspark.SparkContext.getOrCreate(pyspark.SparkConf().setAll(list(settings.items())))
+    return f"sc://localhost:{port}/;token={token}"
+
+
+def _with_token(address: str) -> str:
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        return address
+    # Parameters follow the address after "/;" and are separated by semicolons.
+    separator = ";" if "/;" in address else ";" if address.endswith("/") else "/;"
+    return f"{address.rstrip(';')}{separator}token={token}"
 
 
 def _schema(columns: Mapping[str, str]) -> str:

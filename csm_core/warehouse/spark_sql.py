@@ -77,14 +77,14 @@ def untranslatable(models: Iterable[tuple[SqlModel, str]]) -> list[str]:
     messages: list[str] = []
     for model, sql in models:
         try:
-            model_select(model, sql, dict.fromkeys(model.parameters, "") if model.sql else _Any())
+            model_select(model, sql, _AnyValues())
         except WarehouseError as error:
             messages.append(str(error))
     return messages
 
 
-class _Any(dict[str, Any]):
-    """Values for a check of the syntax: every parameter is text."""
+class _AnyValues(dict[str, Any]):
+    """Values for a check of the syntax: every parameter is an empty text."""
 
     def __missing__(self, key: str) -> str:
         return ""
