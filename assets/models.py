@@ -152,6 +152,7 @@ def report(
             "dagster/column_schema": _column_schema(engine, model),
             "dagster/column_lineage": _column_lineage(model),
             "seconds": round(result.seconds, 3),
+            **({"operation": result.operation} if result.operation else {}),
             "table_checks_failed": len(failed),
             **({} if days else first_rows),
             **again,

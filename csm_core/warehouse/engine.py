@@ -108,7 +108,11 @@ def open_engine(connection: duckdb.DuckDBPyConnection, settings: EngineSettings)
     from csm_core.warehouse.spark_session import spark_session
 
     session = spark_session(settings.remote, settings.master, str(settings.location))
-    return RemoteEngine(connection, session)
+    engine = RemoteEngine(connection, session)
+    if not session.shown:
+        # The first connection of a run.
+        engine.delete_unreferenced()
+    return engine
 
 
 def _require_own_tables(connection: duckdb.DuckDBPyConnection) -> None:

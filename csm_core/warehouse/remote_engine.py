@@ -39,6 +39,7 @@ EVENTS_TABLE = ENTITIES[USAGE_EVENTS].table
 KEPT_IN_ENGINE = frozenset(("intermediate.int_usage_daily", "intermediate.int_account_features"))
 BUILT_LAYERS = ("intermediate.", "marts.")
 _QUERY = Path("a query")
+_MAY_STILL_BE_WRITTEN = timedelta(hours=6)
 _Result = TypeVar("_Result")
 
 
@@ -156,12 +157,18 @@ class RemoteEngine:
         return dict(self.warehouse.execute(f"select column_name, column_type from (describe {table})").fetchall())
 
     def delete_unreferenced(self) -> None:
-        """Delete the directories of killed runs, and those that later builds replaced."""
-        for (directory,) in self.warehouse.execute(
-            f"select directory from {DIRECTORIES} where directory not in (select directory from {LIVE_DAYS}) order by 1"
+        """Delete the directories of killed runs, and those that later builds replaced. Call it once per run.
+
+        The server may still write what a killed run asked for, so a recent directory is looked for again by later runs.
+        """
+        recent = datetime.now(UTC).replace(tzinfo=None) - _MAY_STILL_BE_WRITTEN
+        for directory, created_at in self.warehouse.execute(
+            f"select directory, created_at from {DIRECTORIES} "
+            f"where directory not in (select directory from {LIVE_DAYS}) order by directory"
         ).fetchall():
             self._session.delete(directory)
-            self.warehouse.execute(f"delete from {DIRECTORIES} where directory = ?", [directory])
+            if created_at < recent:
+                self.warehouse.execute(f"delete from {DIRECTORIES} where directory = ?", [directory])
 
     def _retried(self, action: Callable[[], _Result]) -> _Result:
         """Run an action; once more, from its beginning and with a new session, if the connection is lost."""
@@ -180,7 +187,6 @@ class RemoteEngine:
         parameters: Mapping[str, Any],
         days: tuple[date, date] | None,
     ) -> ModelResult:
-        self.delete_unreferenced()
         tables = parse_select(portable_sql, model.path)[0]
         for table in sorted({model.table, *tables}):
             self._adopt(table)
@@ -195,6 +201,8 @@ class RemoteEngine:
             operations.append(self._session.write(portable_sql, build.parameters, columns, path, model))
             self._set_live(build, path)
             if not _is_fetched(model.table):
+                # Rows that DuckDB built before this engine was chosen.
+                connection.execute(f"delete from {model.table}")
                 return self._session.count(path)
             rows = self._session.read(path, columns)
             _replace_fetched(connection, build, rows)

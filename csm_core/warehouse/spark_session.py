@@ -14,9 +14,11 @@ import socket
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from csm_core.errors import InputError
 from csm_core.logging import get_logger
@@ -27,7 +29,7 @@ from csm_core.warehouse.spark_packages import require_packages
 from csm_core.warehouse.spark_sql import model_select, spark_select, spark_type, view_name
 
 TOKEN_VARIABLE = "CSM_SPARK_TOKEN"  # noqa: S105 - the name of a variable
-_SETTINGS = {
+SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
@@ -47,6 +49,10 @@ _LOCAL_SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
 }
+# About a minute, in which a server can restart.
+_RETRIES = {"max_retries": 8, "initial_backoff": 200, "backoff_multiplier": 2.0, "max_backoff": 15000}
+_CONNECT_SECONDS = 10
+_DEFAULT_PORT = 15002
 _LOST = ("UNAVAILABLE", "SESSION_NOT_FOUND", "SESSION_CHANGED", "SESSION_CLOSED", "Connection refused", "Socket closed")
 _Result = TypeVar("_Result")
 
@@ -63,8 +69,11 @@ def spark_session(remote: str | None, master: str | None, location: str) -> Spar
 class SparkConnectSession:
     """Implements ``RemoteSession`` with Spark Connect."""
 
-    def __init__(self, remote: str | None, master: str | None, location: str) -> None:
+    def __init__(
+        self, remote: str | None, master: str | None, location: str, settings: Mapping[str, str] = SETTINGS
+    ) -> None:
         self.location = location
+        self._settings = settings
         self.shown: dict[str, object] = {}
         self._remote = remote
         self._master = master
@@ -78,11 +87,11 @@ class SparkConnectSession:
         self._spark = self._connected()
 
     def stop(self) -> None:
-        """End the session, and the server if this process started it."""
-        try:
+        """End the session on the server."""
+        with suppress(Exception):
+            # Without this, the client would wait for minutes for a server that is gone.
+            self._spark.client.set_retry_policies([])
             self._spark.stop()
-        except Exception:  # noqa: BLE001 - a session that is gone is at its end
-            return
 
     def examine(self) -> str:
         """Write, read and delete a directory at the location; returns the version of Spark."""
@@ -156,9 +165,13 @@ class SparkConnectSession:
             # PySpark warns about versions of pandas; rows are fetched as Arrow.
             warnings.simplefilter("ignore")
             try:
+                if self._remote:
+                    _require_listener(self._remote)
                 address = _with_token(self._remote) if self._remote else _local_server(str(self._master))
                 spark = import_module("pyspark.sql.connect.session").SparkSession.builder.remote(address).create()
-                for name, value in _SETTINGS.items():
+                retries = import_module("pyspark.sql.connect.client.retries")
+                spark.client.set_retry_policies([retries.DefaultPolicy(**_RETRIES)])
+                for name, value in self._settings.items():
                     spark.conf.set(name, value)
             except Exception as error:  # noqa: BLE001 - gRPC, Py4J and PySpark have many types of errors
                 message = f"engine: Spark cannot be reached at {where}: {_first_line(error)}"
@@ -170,7 +183,7 @@ class SparkConnectSession:
         self._operation = operation_id
 
     def _run(self, action: Callable[[], _Result]) -> _Result:
-        """Run an action on the server. The client cancels the operation there if it is interrupted."""
+        """Run an action on the server; cancel it there if this process is interrupted."""
         lost = import_module("grpc").RpcError
         refused = import_module("pyspark.errors").PySparkException
         try:
@@ -179,6 +192,10 @@ class SparkConnectSession:
             text = str(error)
             kind = ConnectionLostError if any(sign in text for sign in _LOST) else EngineQueryError
             raise kind(_first_line(error)) from None
+        except BaseException:
+            with suppress(Exception):
+                self._spark.interruptAll()
+            raise
 
 
 @cache
@@ -197,6 +214,13 @@ def _local_server(master: str) -> str:
     }
     pyspark.SparkContext.getOrCreate(pyspark.SparkConf().setAll(list(settings.items())))
     return f"sc://localhost:{port}/;token={token}"
+
+
+def _require_listener(address: str) -> None:
+    """Raise OSError at once if nothing listens at the address: the client would try for minutes."""
+    parts = urlsplit(address.replace("sc://", "http://", 1))
+    with socket.create_connection((parts.hostname or "", parts.port or _DEFAULT_PORT), timeout=_CONNECT_SECONDS):
+        return
 
 
 def _with_token(address: str) -> str:
