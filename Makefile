@@ -26,7 +26,7 @@ setup-server: ## create .venv for a server with PostgreSQL and all sources, from
 
 # PySpark is larger than all other packages together, so only setup-all installs it.
 $(VENV)/.ready-all: $(VENV)/.ready-dev
-	@$(SETUP) requirements-dev.lock --extras spark,ui --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
+	@$(SETUP) requirements-dev.lock --extras spark-local,ui --ready $(VENV)/.ready --ready $(VENV)/.ready-dev --ready $@
 
 setup-all: $(VENV)/.ready-all ## setup-dev with PySpark and selenium, for make test-all (requires Java 17 and Chromium)
 

@@ -81,7 +81,7 @@ def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: 
     """Show the day as held in the published copy, and remove its previous rows."""
     try:
         with pipeline.warehouse.connect() as connection:
-            withdraw_day(connection, pipeline.config, day)
+            withdraw_day(pipeline.warehouse.engine(connection), pipeline.config, day)
         publish_copy(pipeline.warehouse, create_macros)
     except CSMError as error:
         # This run reports the failed checks; the next run updates the copy.

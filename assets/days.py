@@ -21,13 +21,14 @@ def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefin
         pipeline, own = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:
             finished = day_status.passed_days(connection, days_run_id(context))
-            result, again = finish(connection, pipeline.config, finished)
+            engine = pipeline.warehouse.engine(connection)
+            result, again = finish(engine, pipeline.config, finished)
             if again:
                 message = f"{span_text(again)}: transitions and reviews were rebuilt, compared with {finished[-1]}"
                 context.log.info(message)
                 pipeline.notes.append(message)
             day_status.require_scored(connection, own[1])
-            return report(context, connection, model, result, own, by_day=_status_by_day(connection, own))
+            return report(context, engine, model, result, own, by_day=_status_by_day(connection, own))
 
     return _days
 

@@ -25,12 +25,12 @@ from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
+from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.late_changes import span_text
-from csm_core.warehouse.materialize import ModelResult, build_model
+from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.model_checks import check_names, run_checks
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.new_inputs import build_new_inputs
-from csm_core.warehouse.rows import fetch_dicts
 
 PREVIEW_ROWS = 5
 FEW_COLUMNS = 3
@@ -95,6 +95,7 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
     def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
+            engine = pipeline.warehouse.engine(connection)
             days = days_to_build(context, connection, model.table) if model.partitioned else None
             if model.dependencies & {STATUS_TABLE, UNCOUNTED_TABLE}:
                 count_only_days_of(connection, days_run_id(context))
@@ -104,20 +105,20 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
                 begin_days(connection, days, days_run_id(context))
             parameters = model_parameters(pipeline.config)
             if days:
-                build_new_inputs(connection, model, parameters, days)
+                build_new_inputs(engine, model, parameters, days)
             early = quarter_of(context) if model.name == REVIEWS else None
             if days and early:
-                result = build_reviews_early(connection, model, parameters, days, early)
+                result = build_reviews_early(engine, model, parameters, days, early)
             else:
-                result = build_model(connection, model, parameters, days)
-            return report(context, connection, model, result, days)
+                result = engine.build(model, parameters, days)
+            return report(context, engine, model, result, days)
 
     return _model
 
 
 def report(
     context: dg.AssetExecutionContext,
-    connection: Any,
+    engine: Engine,
     model: SqlModel,
     result: ModelResult,
     days: tuple[date, date] | None,
@@ -129,10 +130,10 @@ def report(
     ``days`` are the days that were built, None for a whole table. Each partition of the run has its own number of rows
     and its own entries of ``by_day``; the preview shows the last partition.
     """
-    outcomes = run_checks(connection, model, days, result.queued_days)
-    first_rows = {"preview": preview(_first_rows(connection, model, days))}
+    outcomes = run_checks(engine, model, days, result.queued_days)
+    first_rows = {"preview": preview(_first_rows(engine, model, days))}
     if days:
-        _report_partitions(context, connection, model, by_day or {}, first_rows)
+        _report_partitions(context, engine, model, by_day or {}, first_rows)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         message = (
@@ -147,10 +148,11 @@ def report(
     return dg.MaterializeResult(
         asset_key=dg.AssetKey(model.name),
         metadata={
-            "dagster/row_count": connection.execute(f"select count(*) from {model.table}").fetchone()[0],
-            "dagster/column_schema": _column_schema(connection, model),
+            "dagster/row_count": engine.query(f"select count(*) from {model.table}")[0][0],
+            "dagster/column_schema": _column_schema(engine, model),
             "dagster/column_lineage": _column_lineage(model),
             "seconds": round(result.seconds, 3),
+            **({"operation": result.operation} if result.operation else {}),
             "table_checks_failed": len(failed),
             **({} if days else first_rows),
             **again,
@@ -170,15 +172,15 @@ def version_for_days(code_version: str) -> dg.DataVersion:
     return dg.DataVersion(code_version)
 
 
-def _first_rows(connection: Any, model: SqlModel, days: tuple[date, date] | None) -> list[dict[str, Any]]:
+def _first_rows(engine: Engine, model: SqlModel, days: tuple[date, date] | None) -> list[dict[str, Any]]:
     within = " where as_of_date = $last_date" if days else ""
     sql = f"select * from {model.table}{within} limit {PREVIEW_ROWS}"
-    return fetch_dicts(connection, sql, {"last_date": days[1]} if days else None)
+    return engine.query_dicts(sql, {"last_date": days[1]} if days else None)
 
 
 def _report_partitions(
     context: dg.AssetExecutionContext,
-    connection: Any,
+    engine: Engine,
     model: SqlModel,
     by_day: Mapping[date, Mapping[str, Any]],
     of_last_day: Mapping[str, Any],
@@ -186,21 +188,22 @@ def _report_partitions(
     # Earlier days that were rebuilt for late records are not partitions of the run.
     first, last = days_of(context)
     rows = dict(
-        connection.execute(
-            f"select as_of_date, count(*) from {model.table} where as_of_date between ? and ? group by as_of_date",
-            [first, last],
-        ).fetchall()
+        engine.query(
+            f"select as_of_date, count(*) from {model.table} where as_of_date between $first_date and $last_date "
+            "group by as_of_date",
+            {"first_date": first, "last_date": last},
+        )
     )
     for day in days_between(first, last):
         metadata = {"dagster/partition_row_count": rows.get(day, 0), **by_day.get(day, {})}
         context.add_asset_metadata({**metadata, **(of_last_day if day == last else {})}, partition_key=day.isoformat())
 
 
-def _column_schema(connection: Any, model: SqlModel) -> dg.TableSchema:
+def _column_schema(engine: Engine, model: SqlModel) -> dg.TableSchema:
     """Return the table's columns with their types in the warehouse."""
     return _table_schema(
         model,
-        dict(connection.execute(f"select column_name, column_type from (describe {model.table})").fetchall()),
+        engine.column_types(model.table),
     )
 
 

@@ -24,6 +24,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
     def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
+            engine = pipeline.warehouse.engine(connection)
             days = days_to_build(context, connection, model.table)
             for earlier, number in other_configurations(connection, pipeline.config, days):
                 message = (
@@ -33,7 +34,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
                 context.log.warning(message)
                 pipeline.notes.append(message)
             begin_days(connection, days, days_run_id(context))
-            result = score_days(connection, model, pipeline.config, days)
+            result = score_days(engine, model, pipeline.config, days)
             limit = pipeline.config.late_arrival_days
             stale = days_touched_by_late_records(connection, days[1], limit)
             more: dict[str, Any] = {}
@@ -42,7 +43,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
                 context.log.warning(message)
                 pipeline.notes.append(message)
                 more["days_lacking_late_records"] = span_text((stale.days[0], stale.days[-1]))
-            return report(context, connection, model, result, days, more, metadata_by_day(connection, days_of(context)))
+            return report(context, engine, model, result, days, more, metadata_by_day(connection, days_of(context)))
 
     return _scores
 

@@ -15,7 +15,9 @@ from assets.raw import raw_assets
 from assets.scores import scores_asset
 from assets.staging import staging_assets
 from csm_core.config import Config, load_config
+from csm_core.errors import ConfigError
 from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.engine import SPARK
 from csm_core.warehouse.models import load_models
 from pipelines.abandoned import note_process
 from pipelines.jobs import all_jobs
@@ -33,6 +35,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     config = config or (pipeline.config if pipeline else load_config())
     pipeline = pipeline or Pipeline(config, Warehouse.from_config(config))
+    _require_engine(config)
     partitions = daily(config.partitions_start)
     marts = load_models("marts")
     jobs = all_jobs()
@@ -54,6 +57,18 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
         resources={RESOURCE: _resource(pipeline)},
         executor=dg.in_process_executor,
     )
+
+
+def _require_engine(config: Config) -> None:
+    """Raise ConfigError if the engine of the configuration cannot build the models."""
+    if config.engine.kind != SPARK:
+        return
+    # Imported here, since the default engine needs no translation.
+    from csm_core.scoring.translation import require_spark
+
+    messages = require_spark(config.engine.master)
+    if messages:
+        raise ConfigError("\n".join(messages))
 
 
 def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:

@@ -54,7 +54,7 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
     with warehouse.connect() as connection:
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
-        show_counted_days(connection)
+        show_counted_days(warehouse.engine(connection))
         lacking = changed_since_copy(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")

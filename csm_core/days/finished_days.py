@@ -18,7 +18,8 @@ from csm_core.errors import InputError, WarehouseError
 from csm_core.rubric import weight_parameters
 from csm_core.warehouse import day_status
 from csm_core.warehouse.catalog import table_exists
-from csm_core.warehouse.materialize import ModelResult, build_model
+from csm_core.warehouse.engine import Engine
+from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.model_checks import CheckOutcome, run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 from csm_core.warehouse.new_inputs import build_new_inputs
@@ -35,60 +36,58 @@ def model_parameters(config: Config) -> dict[str, Any]:
     return {**config.sql_parameters(), **weight_parameters()}
 
 
-def finish(
-    connection: duckdb.DuckDBPyConnection, config: Config, finished: Sequence[date]
-) -> tuple[ModelResult, tuple[date, date] | None]:
+def finish(engine: Engine, config: Config, finished: Sequence[date]) -> tuple[ModelResult, tuple[date, date] | None]:
     """Set days that passed their checks to complete or accepted, and rebuild ``marts.csm_days``.
 
     Later days that already count are now compared with these days, so their marts that look back are rebuilt first.
     Returns the result of ``marts.csm_days`` and the first and last rebuilt day.
     """
-    later = _build_later(connection, config, max(finished)) if finished else None
-    day_status.finish_days(connection, finished)
-    return build_model(connection, load_models("marts")[DAYS_MODEL], model_parameters(config)), later
+    later = _build_later(engine, config, max(finished)) if finished else None
+    day_status.finish_days(engine.warehouse, finished)
+    return engine.build(load_models("marts")[DAYS_MODEL], model_parameters(config)), later
 
 
-def withdraw_day(connection: duckdb.DuckDBPyConnection, config: Config, day: date) -> None:
+def withdraw_day(engine: Engine, config: Config, day: date) -> None:
     """Rebuild the models that list statuses or include a day that is held now and may have counted before."""
-    _build_later(connection, config, day)
+    _build_later(engine, config, day)
     for model in _built_from_statuses():
-        build_model(connection, model, model_parameters(config))
+        engine.build(model, model_parameters(config))
 
 
-def show_counted_days(connection: duckdb.DuckDBPyConnection) -> None:
+def show_counted_days(engine: Engine) -> None:
     """Rebuild the tables of statuses and of the newest complete day if they do not match the statuses.
 
     A killed run can leave them outdated. Tables that were never built are left to the next run.
     """
-    statuses = day_status.statuses(connection)
+    statuses = day_status.statuses(engine.warehouse)
     counted = [one.day for one in statuses.values() if one.counts]
     outdated: list[SqlModel] = []
     for model in _built_from_statuses():
-        if not table_exists(connection, model.table):
+        if not table_exists(engine.warehouse, model.table):
             continue
         if model.name == DAYS_MODEL:
-            is_current = day_status.listed(connection) == statuses
+            is_current = day_status.listed(engine.warehouse) == statuses
         else:
-            shown = connection.execute(f"select distinct as_of_date from {model.table}").fetchall()
+            shown = engine.query(f"select distinct as_of_date from {model.table}")
             is_current = max(shown, default=(None,))[0] == max(counted, default=None) and {
                 day for (day,) in shown
             }.issubset(counted)
         if not is_current:
             outdated.append(model)
     for model in outdated:
-        build_model(connection, model, {})
+        engine.build(model, {})
 
 
-def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
+def _build_later(engine: Engine, config: Config, last: date) -> tuple[date, date] | None:
     """Rebuild later days that count and look back at ``last``; returns their first and last, None without any."""
-    newest = day_status.newest_counted_day(connection)
+    newest = day_status.newest_counted_day(engine.warehouse)
     if newest is None or newest <= last:
         return None
     later = last + timedelta(days=1), min(newest, last + timedelta(days=LOOK_BACK_DAYS))
     models = load_models("marts")
     for name in LOOKING_BACK:
-        if table_exists(connection, models[name].table):
-            _build(connection, config, models[name], later)
+        if table_exists(engine.warehouse, models[name].table):
+            _build(engine, config, models[name], later)
     return later
 
 
@@ -101,29 +100,29 @@ def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:
     return held[-1]
 
 
-def accept(
-    connection: duckdb.DuckDBPyConnection, config: Config, day: date, checks: Collection[str], accepted_by: str
-) -> None:
+def accept(engine: Engine, config: Config, day: date, checks: Collection[str], accepted_by: str) -> None:
     """Accept the failed checks of a held day: build the models that depend on its scores, and count the day.
 
     Raises InputError if the day is not held, if a check is unknown or did not fail, or if a failed check is missing;
     WarehouseError if a table built from the scores fails its checks, in which case the day stays held.
     """
-    day_status.forget_passed_days(connection)
-    status = day_status.status_of(connection, day)
+    day_status.forget_passed_days(engine.warehouse)
+    status = day_status.status_of(engine.warehouse, day)
     failed_checks, message = _acceptable(status, day, checks)
     failed = dict.fromkeys(failed_checks, "") | {failed_checks[0]: message}
-    day_status.pass_days(connection, [day], failed, accepted_by)
+    day_status.pass_days(engine.warehouse, [day], failed, accepted_by)
     try:
         for model in _built_from_scores():
-            _build(connection, config, model, (day, day))
+            _build(engine, config, model, (day, day))
         # Before the day counts, so that a killed process cannot leave an accepted day without its record.
         for name in failed_checks:
-            portfolio_checks.record_acceptance(connection, CheckOutcome(name, False, 0, message), day, accepted_by)
-        finish(connection, config, [day])
-        _build(connection, config, load_models("marts")[CURRENT_MODEL], (day, day))
+            portfolio_checks.record_acceptance(
+                engine.warehouse, CheckOutcome(name, False, 0, message), day, accepted_by
+            )
+        finish(engine, config, [day])
+        _build(engine, config, load_models("marts")[CURRENT_MODEL], (day, day))
     except BaseException:
-        day_status.hold_day(connection, day, failed)
+        day_status.hold_day(engine.warehouse, day, failed)
         raise
 
 
@@ -150,13 +149,11 @@ def _acceptable(status: day_status.DayStatus | None, day: date, checks: Collecti
     return status.failed_checks, status.message
 
 
-def _build(
-    connection: duckdb.DuckDBPyConnection, config: Config, model: SqlModel, span: tuple[date, date]
-) -> ModelResult:
+def _build(engine: Engine, config: Config, model: SqlModel, span: tuple[date, date]) -> ModelResult:
     if model.partitioned:
-        build_new_inputs(connection, model, model_parameters(config), span)
-    result = build_model(connection, model, model_parameters(config), span if model.partitioned else None)
-    failed = [outcome for outcome in run_checks(connection, model, span) if not outcome.passed]
+        build_new_inputs(engine, model, model_parameters(config), span)
+    result = engine.build(model, model_parameters(config), span if model.partitioned else None)
+    failed = [outcome for outcome in run_checks(engine, model, span) if not outcome.passed]
     if failed:
         message = f"{model.table} failed its checks for {span[0]} to {span[1]}: {failed[0].text()}"
         raise WarehouseError(message)

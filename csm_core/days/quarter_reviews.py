@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-import duckdb
-
 from csm_core.errors import WarehouseError
-from csm_core.warehouse.materialize import ModelResult, build_model
+from csm_core.warehouse.engine import Engine
+from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 
@@ -21,7 +20,7 @@ MART_STEPS = ("csm_review_signals",)
 
 
 def build_reviews_early(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     reviews: SqlModel,
     parameters: Mapping[str, Any],
     days: tuple[date, date],
@@ -32,19 +31,17 @@ def build_reviews_early(
     That day is not scored: its reviews read the days that count before it. When it has ended, it is rebuilt, including
     reviews before renewals.
     """
-    result = build_model(connection, reviews, parameters, days)
+    result = engine.build(reviews, parameters, days)
     models = {**load_models("intermediate"), **load_models("marts")}
     for name in (*OF_THE_DAY, *INTERMEDIATE_STEPS, *MART_STEPS):
-        _build_early(connection, models[name], parameters, first_of_quarter)
-    early = _build_early(connection, reviews, parameters, first_of_quarter)
+        _build_early(engine, models[name], parameters, first_of_quarter)
+    early = _build_early(engine, reviews, parameters, first_of_quarter)
     return ModelResult(result.table, result.rows + early.rows, result.seconds + early.seconds)
 
 
-def _build_early(
-    connection: duckdb.DuckDBPyConnection, model: SqlModel, parameters: Mapping[str, Any], day: date
-) -> ModelResult:
-    result = build_model(connection, model, parameters, (day, day))
-    for outcome in run_checks(connection, model, (day, day)):
+def _build_early(engine: Engine, model: SqlModel, parameters: Mapping[str, Any], day: date) -> ModelResult:
+    result = engine.build(model, parameters, (day, day))
+    for outcome in run_checks(engine, model, (day, day)):
         if not outcome.passed:
             raise WarehouseError(outcome.text())
     return result

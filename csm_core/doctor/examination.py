@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csm_core.config import Config
+from csm_core.doctor.engine_checks import engine_check
 from csm_core.doctor.sample_checks import check_samples
 from csm_core.doctor.sample_problems import ERROR, WARNING, Problem
 from csm_core.errors import CSMError
@@ -53,6 +54,9 @@ def examine(config: Config) -> list[Finding]:
             message = counted(len(errors), "error")
         findings.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
     findings += _access(config)
+    engine = engine_check(config)
+    if engine:
+        findings.append(Finding("engine", *engine))
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
         findings.append(Finding(label, worst, "", tuple(own)))

@@ -13,34 +13,31 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
-from csm_core.scoring.sql import ENUM, LiteralEncoding, invalid_rows_sql, scoring_sql
+from csm_core.scoring.sql import ENUM, TEXT, LiteralEncoding, invalid_rows_sql, scoring_sql
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.catalog import table_exists, transaction
-from csm_core.warehouse.materialize import ModelResult, build_table
+from csm_core.warehouse.engine import Engine
+from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
 
 KEYS = ("tenant_id", "account_id", "as_of_date")
 
 
-def score_days(
-    connection: duckdb.DuckDBPyConnection, model: SqlModel, config: Config, days: tuple[date, date]
-) -> ModelResult:
+def score_days(engine: Engine, model: SqlModel, config: Config, days: tuple[date, date]) -> ModelResult:
     """Replace days of ``marts.csm_health_scores``. Raises SignalError for a row of signals outside the contract."""
-    store_policies(connection, config.policies)
+    store_policies(engine.warehouse, config.policies)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
     signals = "(select * from marts.csm_health_signals where as_of_date between $first_date and $last_date)"
-    invalid = connection.execute(
-        f"{invalid_rows_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span
-    ).fetchone()
+    invalid = engine.query(f"{invalid_rows_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span)
     if invalid:
-        tenant, account, day, field, value = invalid
+        tenant, account, day, field, value = invalid[0]
         message = (
             f"marts.csm_health_signals has a row outside the scorer's contract: account {account!r} of tenant "
             f"{tenant!r} on {day}: {field} is {value}"
         )
         raise SignalError(message)
     parameters = {"config_hash": config.config_hash, "scored_at": datetime.now(UTC).replace(tzinfo=None)}
-    return build_table(connection, model, scores_sql(), parameters, days)
+    return engine.build(model, parameters, days, sql=scores_sql(), portable_sql=scores_sql(TEXT))
 
 
 def other_configurations(

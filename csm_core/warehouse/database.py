@@ -18,6 +18,7 @@ from csm_core.logging import get_logger
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
+from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine
 from csm_core.warehouse.migrations import require_known_version, upgrade
 
 PUBLISHED_FOLDER = "published"
@@ -46,19 +47,32 @@ class WarehouseSettings(Protocol):
         """The number of threads; None for DuckDB's default."""
         ...
 
+    @property
+    def engine(self) -> EngineSettings:
+        """The engine that builds the models."""
+        ...
+
 
 class Warehouse:
     """A DuckDB file and its connection settings: memory limit, threads, and UTC as the time zone."""
 
-    def __init__(self, path: Path, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        engine: EngineSettings | None = None,
+    ) -> None:
         self.path = path
         self._memory_limit = memory_limit
         self._threads = threads
+        self._engine = engine or DuckDbSettings()
 
     @classmethod
     def from_config(cls, config: WarehouseSettings) -> Warehouse:
         """Return the warehouse of a configuration."""
-        return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads)
+        return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads, engine=config.engine)
 
     @property
     def published_path(self) -> Path:
@@ -82,6 +96,13 @@ class Warehouse:
             yield connection
         finally:
             connection.close()
+
+    def engine(self, connection: duckdb.DuckDBPyConnection) -> Engine:
+        """Return the engine that builds the models, for a connection of ``connect``.
+
+        Raises ConfigError if the packages of the engine are not installed.
+        """
+        return open_engine(connection, self._engine)
 
     @contextmanager
     def run_lock(self) -> Generator[None]:
@@ -121,7 +142,7 @@ class Warehouse:
 
     def at(self, path: Path) -> Warehouse:
         """Return the warehouse of another file with the same limits."""
-        return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads)
+        return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads, engine=self._engine)
 
     @contextmanager
     def open_read_only(self) -> Generator[duckdb.DuckDBPyConnection | None]:

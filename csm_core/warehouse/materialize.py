@@ -7,7 +7,7 @@ uninterrupted run.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -30,13 +30,33 @@ _NO_DAY = date(1970, 1, 1)
 class ModelResult:
     """The result of building a model: the row count of the built days (or the whole table), and the duration.
 
-    ``queued_days`` are the days that an incremental model took from its queue and replaced.
+    ``queued_days`` are the days that an incremental model took from its queue and replaced. ``operation`` is the id of
+    the build on a server, if the engine has one.
     """
 
     table: str
     rows: int
     seconds: float
     queued_days: tuple[date, ...] = ()
+    operation: str | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a build replaces: the rows of a model's SELECT for ``days``, for ``queued_days``, or of the whole table.
+
+    ``parameters`` are the values of the SELECT's parameters.
+    """
+
+    model: SqlModel
+    sql: str
+    parameters: Mapping[str, Any]
+    days: tuple[date, date] | None = None
+    queued_days: tuple[date, ...] = ()
+
+
+# Replaces the rows of a build, within its transaction; returns their number.
+Replace = Callable[[duckdb.DuckDBPyConnection, Build], int]
 
 
 def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
@@ -65,14 +85,41 @@ def build_model(
     return build_table(connection, model, model.sql, parameters, days)
 
 
+def replace_rows(connection: duckdb.DuckDBPyConnection, build: Build) -> int:
+    """Replace the rows of a build with those of its SELECT, in DuckDB; returns their number."""
+    model, sql, bound = build.model, build.sql, build.parameters
+    if not model.partitioned and not model.incremental:
+        connection.execute(f"create or replace table {model.table} as {sql}", bound)
+        return _count(connection, model.table)
+    affected, span = affected_rows(build)
+    connection.execute(f"delete from {model.table} where {affected}", span)
+    connection.execute(f"insert into {model.table} by name {sql}", bound)
+    return _count(connection, f"{model.table} where {affected}", span)
+
+
+def affected_rows(build: Build) -> tuple[str, dict[str, Any]]:
+    """Return a SQL condition for the rows that a build of days replaces, and the values of its parameters."""
+    if build.model.incremental:
+        column = identifier(build.model.incremental.column)
+        return f"{column} in (select {column} from {build.model.incremental.queue})", {}
+    if build.days is None:
+        return "true", {}
+    first, last = build.days
+    return "as_of_date between $first_date and $last_date", {"first_date": first, "last_date": last}
+
+
 def build_table(
     connection: duckdb.DuckDBPyConnection,
     model: SqlModel,
     sql: str,
     parameters: Mapping[str, Any],
     days: tuple[date, date] | None = None,
+    replace: Replace = replace_rows,
 ) -> ModelResult:
-    """Like ``build_model``, with a separate SELECT for the table that the model describes."""
+    """Like ``build_model``, with a separate SELECT for the table that the model describes.
+
+    ``replace`` computes and stores the rows; the days, queues and watermarks are the same for every engine.
+    """
     started = time.perf_counter()
     if model.partitioned and days is None:
         message = f"{model.table} is partitioned: `days` is required"
@@ -88,12 +135,17 @@ def build_table(
                 values.update(first_date=days[0], last_date=days[1])
             if model.incremental:
                 values.update(first_date=_NO_DAY, last_date=_NO_DAY)
-                if _ensure_table(connection, model, sql, _bound(model, sql, values)):
+                if ensure_table(connection, model, sql, _bound(model, sql, values)):
                     _queue_all_days(connection, model, model.incremental)
                 queued = _queued_days(connection, model.incremental)
                 if queued:
                     values.update(first_date=queued[0], last_date=queued[-1])
-            rows = _replace(connection, model, sql, values)
+            bound = _bound(model, sql, values)
+            if model.partitioned or model.incremental:
+                ensure_table(connection, model, sql, bound)
+            rows = replace(connection, Build(model, sql, bound, days if model.partitioned else None, queued))
+            if model.incremental:
+                _advance_queue(connection, model.incremental)
             comment(connection, model)
             if model.layer == COPIED_LAYER:
                 show_previous_names(connection, model)
@@ -115,38 +167,17 @@ def comment(connection: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
         connection.execute(f"comment on column {model.table}.{identifier(column)} is {literal(description)}")
 
 
-def _replace(
-    connection: duckdb.DuckDBPyConnection,
-    model: SqlModel,
-    sql: str,
-    values: Mapping[str, Any],
-) -> int:
-    bound = _bound(model, sql, values)
-    if not model.partitioned and not model.incremental:
-        connection.execute(f"create or replace table {model.table} as {sql}", bound)
-        return _count(connection, model.table)
-    _ensure_table(connection, model, sql, bound)
-    if model.incremental:
-        column, queue = identifier(model.incremental.column), model.incremental.queue
-        affected = f"{column} in (select {column} from {queue})"
-        connection.execute(f"delete from {model.table} where {affected}")
-        connection.execute(f"insert into {model.table} by name {sql}", bound)
-        rows = _count(connection, f"{model.table} where {affected}")
-        if model.incremental.feeds:
-            connection.execute(
-                f"insert into {model.incremental.feeds} select {column} from {queue} "
-                f"where {column} not in (select {column} from {model.incremental.feeds})"
-            )
-        connection.execute(f"delete from {queue}")
-        return rows
-    within = "as_of_date between $first_date and $last_date"
-    span = {"first_date": values["first_date"], "last_date": values["last_date"]}
-    connection.execute(f"delete from {model.table} where {within}", span)
-    connection.execute(f"insert into {model.table} by name {sql}", bound)
-    return _count(connection, f"{model.table} where {within}", span)
+def _advance_queue(connection: duckdb.DuckDBPyConnection, incremental: Incremental) -> None:
+    """Empty the queue of a rollup, and add its days to the queue that it feeds."""
+    column, queue, feeds = identifier(incremental.column), incremental.queue, incremental.feeds
+    if feeds:
+        connection.execute(
+            f"insert into {feeds} select {column} from {queue} where {column} not in (select {column} from {feeds})"
+        )
+    connection.execute(f"delete from {queue}")
 
 
-def _ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> bool:
+def ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: str, bound: Mapping[str, Any]) -> bool:
     """Align the table's columns with the SELECT; returns whether a column was added to an existing table."""
     expected = connection.execute(f"describe ({_without_trailing_semicolon(sql)})", bound).fetchall()
     if not table_exists(connection, model.table):

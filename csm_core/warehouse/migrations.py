@@ -20,6 +20,7 @@ import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.sync_descriptions import SYNC_COLUMNS, SYNC_TABLES
 
 MIGRATIONS_TABLE = "run.migrations"
 
@@ -312,48 +313,6 @@ def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("alter table marts.csm_feature_adoption add column if not exists window_days integer")
 
 
-_SYNC_TABLES = {
-    "notion_pages": "One row per page that was published to Notion",
-    "notion_changes": "One row per page that a publication created, updated, failed to write or found in the trash",
-    "notion_runs": "One row per publication",
-}
-_SYNC_COLUMNS = {
-    "notion_pages": {
-        "kind": "health, record, qbr or expansion",
-        "key": "The natural key, a JSON array that begins with the account_id",
-        "setting": "The setting that holds the id of the database",
-        "page_id": "The id of the page in Notion",
-        "url": "The address of the page",
-        "content_hash": "A hash of what was written",
-        "state": "written, partial or trashed",
-        "marks": "Hashes of the blocks that were written, a JSON array",
-        "facts": "Values of the page that later runs compare, a JSON object",
-        "updated_at": "When this row was last written, UTC",
-    },
-    "notion_changes": {
-        "run_id": "The publication, as in sync.notion_runs",
-        "changed_at": "When the page was written, UTC",
-        "kind": "health, record, qbr or expansion",
-        "key": "The natural key, a JSON array that begins with the account_id",
-        "action": "created, updated, failed or trashed",
-        "page_id": "The id of the page in Notion; null if it was not created",
-        "error": "Why the page could not be written; null if it was",
-    },
-    "notion_runs": {
-        "run_id": "Dagster run id, or an id of a publication by csm notion apply",
-        "as_of_date": "The day that was published",
-        "started_at": "When the publication began, UTC",
-        "ended_at": "When the publication ended, UTC; started_at if it is running or was killed",
-        "status": "running, done or interrupted",
-        "created": "Pages created",
-        "updated": "Pages updated",
-        "skipped": "Pages that needed no change",
-        "orphans": "Pages without a row in the marts",
-        "trashed": "Pages in the trash, which are not created again",
-        "failed": "Pages that could not be written",
-        "requests": "Requests sent to Notion",
-    },
-}
 # The first part of a natural key, which is a JSON array of strings; null if the page has no account.
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
@@ -381,11 +340,23 @@ MIGRATIONS = (
     Migration(
         11,
         "describe the tables of Notion",
-        "".join(f"comment on table sync.{table} is '{text}';" for table, text in _SYNC_TABLES.items())
+        "".join(f"comment on table sync.{table} is '{text}';" for table, text in SYNC_TABLES.items())
         + "".join(
             f"comment on column sync.{table}.{column} is '{text}';"
-            for table, columns in _SYNC_COLUMNS.items()
+            for table, columns in SYNC_COLUMNS.items()
             for column, text in columns.items()
         ),
+    ),
+    Migration(
+        12,
+        "create the tables of directories that another engine writes",
+        """
+        create table if not exists run.engine_directories (
+            directory varchar not null, table_name varchar not null, created_at timestamp not null
+        );
+        create table if not exists run.engine_days (
+            table_name varchar not null, day date, directory varchar not null, days_written bigint not null
+        )
+        """,
     ),
 )

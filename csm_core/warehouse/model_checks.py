@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import duckdb
-
 from csm_core.system.text_table import counted
+from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.models import Check, SqlModel
-from csm_core.warehouse.rows import fetch_dicts
 
 SAMPLE_ROWS = 10
 NOT_NULL = "not_null"
@@ -40,7 +38,7 @@ def check_names(model: SqlModel) -> list[tuple[str, str]]:
 
 
 def run_checks(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     model: SqlModel,
     days: tuple[date, date] | None = None,
     queued_days: Sequence[date] | None = None,
@@ -66,14 +64,14 @@ def run_checks(
         }
     outcomes: list[CheckOutcome] = []
     if model.grain:
-        outcomes.append(_unique(connection, model, scope, values))
+        outcomes.append(_unique(engine, model, scope, values))
     checks = _all(model)
     if checks:
         counts = ", ".join(f"count(*) filter (where not ({check.predicate}))" for check in checks)
-        row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
+        row = engine.query(f"select {counts} from {model.table}{scope}", values)[0]
         for check, failed in zip(checks, row, strict=True):
-            specific = _where_null(connection, model, scope, values) if failed and check.name == NOT_NULL else check
-            outcomes.append(_outcome(connection, model, specific, int(failed), scope, values))
+            specific = _where_null(engine, model, scope, values) if failed and check.name == NOT_NULL else check
+            outcomes.append(_outcome(engine, model, specific, int(failed), scope, values))
     return outcomes
 
 
@@ -89,31 +87,28 @@ def _none_null(columns: Sequence[str], counted: Mapping[str, int] | None = None)
     )
 
 
-def _where_null(connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]) -> Check:
+def _where_null(engine: Engine, model: SqlModel, scope: str, values: Mapping[str, Any]) -> Check:
     """Return the check of the columns that have nulls, with their counts in its description."""
     counts = ", ".join(f"count(*) filter (where {column} is null)" for column in model.never_null)
-    row = connection.execute(f"select {counts} from {model.table}{scope}", values or None).fetchone() or ()
+    row = engine.query(f"select {counts} from {model.table}{scope}", values)[0]
     counted = {column: int(nulls) for column, nulls in zip(model.never_null, row, strict=True) if nulls}
     return _none_null(list(counted), counted)
 
 
-def _unique(
-    connection: duckdb.DuckDBPyConnection, model: SqlModel, scope: str, values: Mapping[str, Any]
-) -> CheckOutcome:
+def _unique(engine: Engine, model: SqlModel, scope: str, values: Mapping[str, Any]) -> CheckOutcome:
     key = ", ".join(model.grain)
     doubled = f"from {model.table}{scope} group by {key} having count(*) > 1"
-    row = connection.execute(f"select count(*) from (select {key} {doubled})", values or None).fetchone()
-    failed = int(row[0]) if row else 0
+    failed = int(engine.query(f"select count(*) from (select {key} {doubled})", values)[0][0])
     if not failed:
         return CheckOutcome("key_unique", True, 0, f"{model.table}: one row per {key}")
-    sample = _sample(connection, f"select {key}, count(*) as rows {doubled} order by all limit {SAMPLE_ROWS}", values)
+    sample = _sample(engine, f"select {key}, count(*) as rows {doubled} order by all limit {SAMPLE_ROWS}", values)
     return CheckOutcome(
         "key_unique", False, failed, f"{model.table}: more than one row for {counted(failed, 'key')} ({key})", sample
     )
 
 
 def _outcome(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     model: SqlModel,
     check: Check,
     failed: int,
@@ -125,7 +120,7 @@ def _outcome(
     where = f"{scope} and" if scope else " where"
     columns = ", ".join(dict.fromkeys([*model.grain, *_mentioned(model, check)]))
     sample = _sample(
-        connection,
+        engine,
         f"select {columns} from {model.table}{where} not ({check.predicate}) order by all limit {SAMPLE_ROWS}",
         values,
     )
@@ -142,5 +137,5 @@ def _mentioned(model: SqlModel, check: Check) -> list[str]:
     return [column for column in model.columns if column in check.predicate]
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    return tuple(fetch_dicts(connection, sql, values or None))
+def _sample(engine: Engine, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(engine.query_dicts(sql, values))

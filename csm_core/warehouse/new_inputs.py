@@ -10,30 +10,28 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-import duckdb
-
+from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.late_changes import days_built
-from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SqlModel, load_models
 
 LAYERS = ("intermediate", "marts")
 
 
 def build_new_inputs(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     model: SqlModel,
     parameters: Mapping[str, Any],
     days: tuple[date, date],
 ) -> None:
     """Build the partitioned inputs of ``model`` for the days of a span that the model has and the input lacks."""
-    built = days_built(connection, model.table, days)
+    built = days_built(engine.warehouse, model.table, days)
     if built:
         models = {one.table: one for layer in LAYERS for one in load_models(layer).values()}
-        _build(connection, model, models, parameters, built)
+        _build(engine, model, models, parameters, built)
 
 
 def _build(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     model: SqlModel,
     models: Mapping[str, SqlModel],
     parameters: Mapping[str, Any],
@@ -43,11 +41,11 @@ def _build(
         step = models[table]
         if not step.sql or not step.partitioned:
             continue
-        missing = built - days_built(connection, table, (min(built), max(built)))
+        missing = built - days_built(engine.warehouse, table, (min(built), max(built)))
         if missing:
-            _build(connection, step, models, parameters, missing)
+            _build(engine, step, models, parameters, missing)
             for span in _spans(missing):
-                build_model(connection, step, parameters, span)
+                engine.build(step, parameters, span)
 
 
 def _spans(days: Iterable[date]) -> list[tuple[date, date]]:

@@ -19,6 +19,7 @@ from csm_core.days.finished_days import (
 )
 from csm_core.errors import InputError
 from csm_core.warehouse import day_status
+from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models
 from tests.sql.harness import fresh
@@ -62,12 +63,12 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
     day_status.pass_days(connection, span[:-1])
     if end == "held":
         day_status.hold_day(connection, span[-1], {"portfolio_swing": "too far"})
-        withdraw_day(connection, CONFIG, span[-1])
+        withdraw_day(DuckDbEngine(connection), CONFIG, span[-1])
         return
     day_status.pass_days(connection, span[-1:], {"portfolio_swing": "too far"} if end == "accepted" else None, "anna")
     build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))
     if end in ("complete", "accepted"):
-        finish(connection, CONFIG, day_status.passed_days(connection, run_id))
+        finish(DuckDbEngine(connection), CONFIG, day_status.passed_days(connection, run_id))
     build_model(connection, CURRENT, model_parameters(CONFIG))
 
 
@@ -109,7 +110,7 @@ def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
     for number, run in enumerate(runs):
         carry_out(warehouse, number, run)
         shown = warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall()
-        show_counted_days(warehouse)
+        show_counted_days(DuckDbEngine(warehouse))
         assert day_status.listed(warehouse) == day_status.statuses(warehouse)
         newest = day_status.newest_counted_day(warehouse)
         assert warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall() == [(newest,)]

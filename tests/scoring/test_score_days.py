@@ -9,6 +9,7 @@ from csm_core.errors import SignalError
 from csm_core.scoring.score_days import other_configurations, score_days
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.models import load_models
 from tests.scoring_cases import MIDDLE, expected, frame_of
 
@@ -56,7 +57,7 @@ def warehouse(tmp_path):
 
 
 def score(connection, config, span=SPAN):
-    return score_days(connection, load_models("marts")["csm_health_scores"], config, span)
+    return score_days(DuckDbEngine(connection), load_models("marts")["csm_health_scores"], config, span)
 
 
 def thresholds(connection, account):

@@ -17,6 +17,7 @@ from csm_core import logging as csm_logging
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import load_model
@@ -168,8 +169,8 @@ def test_checks_count_and_sample_what_breaks_them(warehouse, tmp_path):
     with warehouse.connect() as connection:
         build_model(connection, model, {"factor": 9}, DAYS)
         connection.execute("insert into marts.daily values (date '2026-06-01', 1), (null, 2)")
-        outcomes = {outcome.name: outcome for outcome in run_checks(connection, model)}
-        within = {outcome.name: outcome for outcome in run_checks(connection, model, DAYS)}
+        outcomes = {outcome.name: outcome for outcome in run_checks(DuckDbEngine(connection), model)}
+        within = {outcome.name: outcome for outcome in run_checks(DuckDbEngine(connection), model, DAYS)}
     assert not outcomes["key_unique"].passed
     assert outcomes["key_unique"].sample[0]["rows"] == 2
     assert outcomes["not_null"].failed_rows == 1

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model
 from csm_core.warehouse.new_inputs import build_new_inputs
@@ -50,7 +51,7 @@ def test_exactly_the_days_that_the_reader_has_are_built(built, asked):
         connection.execute("delete from run.model_marks where model = 'intermediate.int_review_periods'")
 
         first, last = (FIRST + timedelta(days=number) for number in asked)
-        build_new_inputs(connection, model_of("int_review_usage"), PARAMETERS, (first, last))
+        build_new_inputs(DuckDbEngine(connection), model_of("int_review_usage"), PARAMETERS, (first, last))
         marks = connection.execute(
             "select as_of_date from run.model_marks where model = 'intermediate.int_review_periods'"
         ).fetchall()

@@ -92,7 +92,7 @@ def accept_and_apply(
     with warehouse.run_lock():
         with warehouse.connect() as connection:
             accepted = day or newest_held_day(connection)
-            accept(connection, config, accepted, checks, accepted_by)
+            accept(warehouse.engine(connection), config, accepted, checks, accepted_by)
         try:
             with warehouse.connect() as connection:
                 return accepted, publish_day(connection, config, reviews_since=accepted, on_progress=_progress)

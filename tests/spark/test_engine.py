@@ -1,0 +1,114 @@
+"""Runs with Spark, and the same runs with DuckDB: tables, quarantine, published copy and pages are equal."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from csm_core.config import PROJECT_ROOT
+from csm_core.sample_company.generator import generate
+from csm_core.warehouse.models import load_models
+from tests.conftest import make_company
+from tests.in_process import csm
+from tests.spark.comparison import differences, everything
+from tests.spark.servers import require_spark
+
+pytestmark = pytest.mark.slow
+
+MODELS = [model.table for layer in ("intermediate", "marts") for model in load_models(layer).values()]
+
+
+def run(company, *arguments):
+    done = csm("run", *arguments, "--config", str(company.config_file), folder=company.folder)
+    assert done.status == 0, done.stdout + done.stderr
+    return done
+
+
+def engine_at(folder, address):
+    kind = {"remote": address} if address.startswith("sc://") else {"master": address}
+    return {"kind": "spark", "location": str(folder / "tables"), **kind}
+
+
+def both(folder, records, address, **settings):
+    """The same company twice: with DuckDB and with Spark."""
+    plain = make_company(folder, records, **settings)
+    return plain, make_company(folder, records, engine=engine_at(folder, address), **settings)
+
+
+def test_the_example_company_is_equal_on_a_server(tmp_path, server):
+    plain, other = both(tmp_path, "acme", server)
+    for company in (plain, other):
+        # Up to the first day of a quarter, with reviews, from 28 days before it, with which scores are compared.
+        run(company, "--from", "2026-06-03", "--to", "2026-07-01")
+    wanted = everything(plain)
+    assert differences(wanted, everything(other)) == []
+    assert [table for table in MODELS if not wanted[table]] == []
+
+
+def test_the_bundled_data_set_is_equal_on_a_server(tmp_path, server):
+    plain, other = both(tmp_path, "ravenstack", server)
+    for company in (plain, other):
+        run(company, "--as-of", "2024-12-31")
+    assert differences(everything(plain), everything(other)) == []
+
+
+def test_a_session_in_this_process_is_equal(tmp_path):
+    require_spark()
+    records = tmp_path / "records"
+    generate(records, accounts=12, days=60, format="mixed")
+    plain, other = both(tmp_path, records, "local[2]")
+    for company in (plain, other):
+        run(company, "--as-of", "2026-09-30")
+    assert differences(everything(plain), everything(other)) == []
+
+
+def test_reruns_corrections_late_records_and_a_backfill_are_equal(tmp_path, server):
+    records = tmp_path / "records"
+    generate(records, accounts=12, days=60, format="csv")
+    plain, other = both(tmp_path, records, server)
+    events = records / "usage_events" / "2026-09.csv"
+    header, *lines = events.read_text(encoding="utf-8").splitlines()
+    steps = [
+        ([header, *lines], ("--as-of", "2026-09-29")),
+        ([header, *lines], ("--as-of", "2026-09-29")),
+        # A corrected file: the first fifty events are gone, so their days change.
+        ([header, *lines[50:]], ("--as-of", "2026-09-30")),
+        # They come back, late.
+        ([header, *lines], ("--as-of", "2026-09-30")),
+        ([header, *lines], ("--from", "2026-09-01", "--to", "2026-09-30")),
+    ]
+    for number, (content, arguments) in enumerate(steps):
+        events.write_text("\n".join([*content, ""]), encoding="utf-8")
+        for company in (plain, other):
+            run(company, *arguments)
+        assert differences(everything(plain), everything(other)) == [], f"step {number}"
+
+
+def test_a_warehouse_of_duckdb_goes_on_with_spark(tmp_path, server):
+    records = tmp_path / "records"
+    generate(records, accounts=12, days=60, format="mixed")
+    plain = make_company(tmp_path, records)
+    run(plain, "--as-of", "2026-09-29")
+    other = make_company(tmp_path, records, engine=engine_at(tmp_path, server))
+    shutil.copytree(plain.folder / "data", other.folder / "data")
+    for company in (plain, other):
+        run(company, "--as-of", "2026-09-30")
+    assert differences(everything(plain), everything(other)) == []
+
+
+def test_a_model_that_fails_on_the_server_is_named_with_the_first_line_of_its_message(tmp_path, server):
+    company = make_company(tmp_path, "acme", engine=engine_at(tmp_path / "no", server))
+    (tmp_path / "no").write_text("a file where the folder of the tables should be", encoding="utf-8")
+    done = csm("run", "--as-of", "2026-06-30", "--config", str(company.config_file), folder=company.folder)
+    assert done.status == 1
+    assert f"{PROJECT_ROOT}/sql/intermediate/int_" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_server_that_is_not_there_is_bad_input(tmp_path):
+    require_spark()
+    company = make_company(tmp_path, "acme", engine=engine_at(tmp_path, "sc://127.0.0.1:9"))
+    done = csm("doctor", "--config", str(company.config_file), folder=company.folder)
+    assert done.status == 2
+    assert "Spark cannot be reached at sc://127.0.0.1:9" in done.stdout + done.stderr
