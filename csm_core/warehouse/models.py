@@ -145,6 +145,12 @@ def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     return {name: load_model(folder / f"{name}.sql", layer) for name in names}
 
 
+@cache
+def whole_tables(layer: str) -> tuple[str, ...]:
+    """Return the tables of ``sql/<layer>/`` that are rebuilt completely, whichever days a run builds."""
+    return tuple(model.table for model in load_models(layer).values() if not model.partitioned)
+
+
 def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     """Return the staging models of a source system by entity (``stg_accounts.sql`` is ``accounts``).
 
