@@ -24,6 +24,7 @@ GOLDEN_QUERIES = {
     "csm_accounts_daily": f"select * from marts.csm_accounts_daily where account_id in {CHECKED} or not is_customer "
     "order by all",
     "csm_renewals": f"select * from marts.csm_renewals where account_id in {CHECKED} order by all",
+    "csm_owner_daily": "select * from marts.csm_owner_daily where as_of_date = date '2026-09-30' order by all",
     "csm_qbr": "select * from marts.csm_qbr order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
     "csm_health_current": f"select * exclude (scored_at) from marts.csm_health_current where account_id in {CHECKED} "
