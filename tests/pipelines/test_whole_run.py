@@ -25,6 +25,8 @@ GOLDEN_QUERIES = {
     "order by all",
     "csm_renewals": f"select * from marts.csm_renewals where account_id in {CHECKED} order by all",
     "csm_owner_daily": "select * from marts.csm_owner_daily where as_of_date = date '2026-09-30' order by all",
+    "csm_signal_points": f"select * from marts.csm_signal_points where account_id in {CHECKED} "
+    "and as_of_date = date '2026-09-30' order by all",
     "csm_qbr": "select * from marts.csm_qbr order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
     "csm_health_current": f"select * exclude (scored_at) from marts.csm_health_current where account_id in {CHECKED} "
