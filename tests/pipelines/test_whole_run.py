@@ -30,6 +30,7 @@ GOLDEN_QUERIES = {
     "csm_qbr": "select * from marts.csm_qbr order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
     "csm_health_last": "select * exclude (scored_at) from marts.csm_health_last where not is_customer order by all",
+    "csm_overview": f"select * from marts.csm_overview where account_id in {CHECKED} order by all",
     "csm_health_current": f"select * exclude (scored_at) from marts.csm_health_current where account_id in {CHECKED} "
     "order by all",
 }
