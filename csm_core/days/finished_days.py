@@ -77,12 +77,16 @@ def show_counted_days(connection: duckdb.DuckDBPyConnection, parameters: Mapping
 
 
 def _shows_counted_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, counted: Sequence[date]) -> bool:
-    """Whether the latest day of a table is the newest counted day, and its other days count.
+    """Whether the latest day of a table is the newest counted day, and its other scored days count.
 
-    A table without rows counts as outdated, because it does not show for which day it was built.
+    A table without rows counts as outdated, because it does not show for which day it was built. A table by month shows
+    it as the end of its newest month; the ends of earlier months need not be scored.
     """
-    shown = connection.execute(f"select distinct as_of_date from {model.table}").fetchall()
-    return max(shown, default=(None,))[0] == max(counted, default=None) and {day for (day,) in shown}.issubset(counted)
+    by_month = "as_of_date" not in model.columns
+    column = "month_end" if by_month else "as_of_date"
+    shown = {day for (day,) in connection.execute(f"select distinct {column} from {model.table}").fetchall()}
+    is_newest = max(shown, default=None) == max(counted, default=None)
+    return is_newest and (by_month or shown.issubset(counted))
 
 
 def _build_later(connection: duckdb.DuckDBPyConnection, config: Config, last: date) -> tuple[date, date] | None:
