@@ -29,6 +29,7 @@ GOLDEN_QUERIES = {
     "and as_of_date = date '2026-09-30' order by all",
     "csm_revenue_movements": f"select * from marts.csm_revenue_movements where account_id in {CHECKED} "
     "and month >= date '2026-01-01' order by all",
+    "csm_retention_monthly": "select * from marts.csm_retention_monthly where month >= date '2026-08-01' order by all",
     "csm_qbr": "select * from marts.csm_qbr order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
     "csm_health_last": "select * exclude (scored_at) from marts.csm_health_last where not is_customer order by all",
