@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.context import OWNERS, RESOURCE, pipeline_of
 from csm_core.analysts.published_copy import publish_copy
+from csm_core.days.finished_days import model_parameters
 from csm_core.scoring.macros import create_macros
 
 NAME = "csm_analytics"
@@ -31,7 +32,7 @@ def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         started = time.perf_counter()
-        copy = publish_copy(pipeline.warehouse, create_macros)
+        copy = publish_copy(pipeline.warehouse, create_macros, model_parameters(pipeline.config))
         seconds = time.perf_counter() - started
         pipeline.progress(NAME, {"seconds": seconds})
         return dg.MaterializeResult(

@@ -8,7 +8,7 @@ import dagster as dg
 from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days import portfolio_checks
-from csm_core.days.finished_days import withdraw_day
+from csm_core.days.finished_days import model_parameters, withdraw_day
 from csm_core.days.portfolio_checks import CheckedDay, PortfolioCheck
 from csm_core.errors import CSMError
 from csm_core.scoring.macros import create_macros
@@ -82,7 +82,7 @@ def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: 
     try:
         with pipeline.warehouse.connect() as connection:
             withdraw_day(pipeline.warehouse.engine(connection), pipeline.config, day)
-        publish_copy(pipeline.warehouse, create_macros)
+        publish_copy(pipeline.warehouse, create_macros, model_parameters(pipeline.config))
     except CSMError as error:
         # This run reports the failed checks; the next run updates the copy.
         context.log.warning(f"the published copy was not updated: {error}")

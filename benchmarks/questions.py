@@ -101,7 +101,7 @@ def fill(path: Path, accounts: int) -> None:
             f"timestamp '2026-01-01' as scored_at from ({scored})"
         )
         connection.execute(
-            "create table marts.csm_health_current as select tenant_id, account_id, 'Company ' || account_id as "
+            "create table marts.csm_health_last as select tenant_id, account_id, 'Company ' || account_id as "
             "account_name, 'smb' as segment from marts.csm_health_signals where as_of_date = date '2025-12-31'"
         )
         connection.execute(

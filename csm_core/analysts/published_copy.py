@@ -12,9 +12,10 @@ or an interrupted run) is rebuilt from the warehouse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -38,14 +39,19 @@ STORAGE_VERSION = "v1.2.0"
 
 _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
-# From other tables, only complete and accepted days are copied. These tables contain the status of days or the latest
-# such day; a review covers the days before the day on which it is due.
-_WHOLE = ("marts.csm_days", "marts.csm_health_current", "marts.csm_qbr", "marts.csm_review_signals")
+# From other tables, only complete and accepted days are copied. The list of days has every day; a review covers the
+# days before the day on which it is due.
+_WHOLE = ("marts.csm_days", "marts.csm_qbr", "marts.csm_review_signals")
 
 
-def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> Path:
+def publish_copy(
+    warehouse: Warehouse,
+    macros: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Path:
     """Replace the read-only copy of the marts and of the ledger atomically; returns its path.
 
+    ``parameters`` are those of the models, for tables that a killed run left outdated (see ``show_counted_days``).
     Raises WarehouseError, without changing the copy, if a day has signals and scores of different accounts.
     """
     target = warehouse.published_path
@@ -54,12 +60,14 @@ def publish_copy(warehouse: Warehouse, macros: Callable[[duckdb.DuckDBPyConnecti
     with warehouse.connect() as connection:
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
-        show_counted_days(warehouse.engine(connection))
+        show_counted_days(warehouse.engine(connection), parameters)
         lacking = changed_since_copy(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")
         try:
-            _bring_up_to_date(connection, lacking)
+            # One transaction: committing each table and each comment on its own takes longer than writing them.
+            with transaction(connection):
+                _bring_up_to_date(connection, lacking)
         finally:
             connection.execute(f"detach {_COPY}")
         views = _views_of_marts(connection)

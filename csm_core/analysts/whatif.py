@@ -28,7 +28,7 @@ SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 ACCOUNT_DAYS = "intermediate.int_account_days"
 SUBSCRIPTIONS = "intermediate.int_account_subscriptions"
-CURRENT = "marts.csm_health_current"
+LAST = "marts.csm_health_last"
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def what_if(
 
     The first policy that matches an account's tenant and segment applies; of several for the same tenant and segment,
     the one with the latest ``from_date`` that is not after the day. If none matches, the defaults apply. Segments and
-    revenue come from the intermediate tables; a copy without these tables has only the current segments and no revenue.
-    Held and unfinished days are excluded; a single day that is held or unfinished is an error. The connection may be
-    read-only. Raises InputError if there is no scored day in the range.
+    revenue come from the intermediate tables; a copy without these tables has only the latest segment of each account,
+    and no revenue. Held and unfinished days are excluded; a single day that is held or unfinished is an error. The
+    connection may be read-only. Raises InputError if there is no scored day in the range.
     """
     if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
         message = f"no day has been scored: the table {SCORES} does not exist. Run `csm run` first."
@@ -149,7 +149,7 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     if table_exists(connection, ACCOUNT_DAYS):
         days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
         return days, "and scored.as_of_date = segments.as_of_date"
-    return CURRENT, ""
+    return LAST, ""
 
 
 def _tally_sql(

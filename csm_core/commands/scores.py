@@ -56,7 +56,7 @@ def score(
 
 
 @app.command(
-    epilog='Example:  csm sql "select rag, count(*) from csm_health_current group by rag" --format csv',
+    epilog='Example:  csm sql "select rag, count(*) from csm_overview group by rag" --format csv',
     short_help="Query the published copy of the marts.",
 )
 def sql(

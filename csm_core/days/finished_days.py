@@ -6,7 +6,7 @@ the marts are built here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,7 +25,6 @@ from csm_core.warehouse.models import SqlModel, load_models
 from csm_core.warehouse.new_inputs import build_new_inputs
 
 DAYS_MODEL = "csm_days"
-CURRENT_MODEL = "csm_health_current"
 # These marts compare a day with earlier days, up to LOOK_BACK_DAYS before it.
 LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
 LOOK_BACK_DAYS = 28
@@ -50,32 +49,43 @@ def finish(engine: Engine, config: Config, finished: Sequence[date]) -> tuple[Mo
 def withdraw_day(engine: Engine, config: Config, day: date) -> None:
     """Rebuild the models that list statuses or include a day that is held now and may have counted before."""
     _build_later(engine, config, day)
-    for model in _built_from_statuses():
+    for model in built_from_statuses():
         engine.build(model, model_parameters(config))
 
 
-def show_counted_days(engine: Engine) -> None:
+def show_counted_days(engine: Engine, parameters: Mapping[str, Any] | None = None) -> None:
     """Rebuild the tables of statuses and of the newest complete day if they do not match the statuses.
 
-    A killed run can leave them outdated. Tables that were never built are left to the next run.
+    A killed run can leave them outdated. Tables that were never built are left to the next run, and so are tables with
+    parameters, if ``parameters`` are not given.
     """
+    values = parameters or {}
     statuses = day_status.statuses(engine.warehouse)
-    counted = [one.day for one in statuses.values() if one.counts]
     outdated: list[SqlModel] = []
-    for model in _built_from_statuses():
-        if not table_exists(engine.warehouse, model.table):
+    for model in built_from_statuses():
+        if not table_exists(engine.warehouse, model.table) or not model.parameters <= values.keys():
             continue
         if model.name == DAYS_MODEL:
             is_current = day_status.listed(engine.warehouse) == statuses
         else:
-            shown = engine.query(f"select distinct as_of_date from {model.table}")
-            is_current = max(shown, default=(None,))[0] == max(counted, default=None) and {
-                day for (day,) in shown
-            }.issubset(counted)
+            is_current = _shows_counted_days(engine, model, [one.day for one in statuses.values() if one.counts])
         if not is_current:
             outdated.append(model)
     for model in outdated:
-        engine.build(model, {})
+        engine.build(model, values)
+
+
+def _shows_counted_days(engine: Engine, model: SqlModel, counted: Sequence[date]) -> bool:
+    """Whether the latest day of a table is the newest counted day, and its other scored days count.
+
+    A table without rows counts as outdated, because it does not show for which day it was built. A table by month shows
+    it as the end of its newest month; the ends of earlier months need not be scored.
+    """
+    by_month = "as_of_date" not in model.columns
+    column = "month_end" if by_month else "as_of_date"
+    shown = {day for (day,) in engine.query(f"select distinct {column} from {model.table}")}
+    is_newest = max(shown, default=None) == max(counted, default=None)
+    return is_newest and (by_month or shown.issubset(counted))
 
 
 def _build_later(engine: Engine, config: Config, last: date) -> tuple[date, date] | None:
@@ -120,7 +130,9 @@ def accept(engine: Engine, config: Config, day: date, checks: Collection[str], a
                 engine.warehouse, CheckOutcome(name, False, 0, message), day, accepted_by
             )
         finish(engine, config, [day])
-        _build(engine, config, load_models("marts")[CURRENT_MODEL], (day, day))
+        for model in built_from_statuses():
+            if model.name != DAYS_MODEL:
+                _build(engine, config, model, (day, day))
     except BaseException:
         day_status.hold_day(engine.warehouse, day, failed)
         raise
@@ -160,9 +172,19 @@ def _build(engine: Engine, config: Config, model: SqlModel, span: tuple[date, da
     return result
 
 
-def _built_from_statuses() -> list[SqlModel]:
-    """Return the marts that read the statuses; they are built when the statuses of a run's days are final."""
-    return [model for model in _mart_models() if day_status.STATUS_TABLE in model.dependencies]
+def built_from_statuses() -> list[SqlModel]:
+    """Return the marts that read the statuses, directly or through other marts, in order of dependency.
+
+    They are built when the statuses of a run's days are final.
+    """
+    return _in_order(_reading(_mart_models(), {day_status.STATUS_TABLE}))
+
+
+def _built_from_scores() -> list[SqlModel]:
+    """Return the other marts that read the scores, directly or through other marts, in order of dependency."""
+    last = {model.table for model in built_from_statuses()}
+    others = [model for model in _mart_models() if model.table not in last]
+    return _in_order(_reading(others, {day_status.SCORES_TABLE}))
 
 
 def _mart_models() -> list[SqlModel]:
@@ -170,13 +192,17 @@ def _mart_models() -> list[SqlModel]:
     return [model for model in load_models("marts").values() if model.sql]
 
 
-def _built_from_scores() -> list[SqlModel]:
-    """Return the other marts that read the scores, directly or through other marts, in order of dependency."""
-    marts = {model.table: model for model in _mart_models() if day_status.STATUS_TABLE not in model.dependencies}
-    reached = {day_status.SCORES_TABLE}
-    while more := {table for table, model in marts.items() if model.dependencies & reached} - reached:
+def _reading(models: Sequence[SqlModel], tables: set[str]) -> list[SqlModel]:
+    """Return the models that read one of the tables, directly or through each other."""
+    reached = set(tables)
+    while more := {model.table for model in models if model.dependencies & reached} - reached:
         reached |= more
-    waiting = {table: marts[table] for table in sorted(reached - {day_status.SCORES_TABLE})}
+    return [model for model in models if model.table in reached]
+
+
+def _in_order(models: Sequence[SqlModel]) -> list[SqlModel]:
+    """Return the models in order of dependency, by name if they do not depend on each other."""
+    waiting = {model.table: model for model in sorted(models, key=lambda one: one.table)}
     ordered: list[SqlModel] = []
     while waiting:
         ready = [table for table, model in waiting.items() if not model.dependencies & waiting.keys()]

@@ -24,6 +24,7 @@ import duckdb
 from csm_core.errors import InputError
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
+from csm_core.warehouse.models import whole_tables
 
 BUILDING, COMPLETE, HELD, ACCEPTED = "building", "complete", "held", "accepted"
 COUNTED = (COMPLETE, ACCEPTED)
@@ -292,11 +293,13 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
         "select table_name from duckdb_tables() "
         "inner join duckdb_columns() using (database_name, schema_name, table_name) "
         "where database_name = current_database() and schema_name = ? and column_name = 'as_of_date' "
-        "and table_name not in ('csm_days', 'csm_health_current') order by table_name",
+        "order by table_name",
         [COPIED_LAYER],
     ).fetchall():
-        for span in spans:
-            mark_changed(connection, f"{COPIED_LAYER}.{table}", span)
+        name = f"{COPIED_LAYER}.{table}"
+        if name not in whole_tables(COPIED_LAYER):
+            for span in spans:
+                mark_changed(connection, name, span)
 
 
 def _list_uncounted(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:

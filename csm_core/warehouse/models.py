@@ -140,9 +140,21 @@ def load_model(path: Path, layer: str) -> SqlModel:
 
 def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     """Return all models of ``sql/<layer>/`` by name. A yml without SQL describes a table that the scorer fills."""
+    return dict(_models_of(layer, root))
+
+
+@cache
+def _models_of(layer: str, root: Path) -> Mapping[str, SqlModel]:
+    # A run asks for them once per model that it builds.
     folder = root / layer
     names = sorted({path.stem for path in folder.glob("*.sql")} | {path.stem for path in folder.glob("*.yml")})
     return {name: load_model(folder / f"{name}.sql", layer) for name in names}
+
+
+@cache
+def whole_tables(layer: str) -> tuple[str, ...]:
+    """Return the tables of ``sql/<layer>/`` that are rebuilt completely, whichever days a run builds."""
+    return tuple(model.table for model in load_models(layer).values() if not model.partitioned)
 
 
 def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:

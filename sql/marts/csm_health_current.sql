@@ -1,205 +1,61 @@
--- Grain: one row per account that was ever scored on a day that counts (see csm_days).
--- Definition: the account's latest row of csm_health_signals and csm_health_scores with its attributes, its previous
--- scored day, and the change since exactly 28 days before. A churned account keeps its last row: see as_of_date.
--- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30 => previous_score 71.5,
--- score_change_28d 12.0.
-
-with uncounted_days as (
-    select as_of_date
-    from run.days_status
-    where status not in ('complete', 'accepted')
-),
-
-latest_days as (
-    select
-        account_id,
-        max(as_of_date) as as_of_date
-    from marts.csm_health_scores
-    where
-        not exists (
-            select 1
-            from uncounted_days
-            where uncounted_days.as_of_date = csm_health_scores.as_of_date
-        )
-    group by account_id
-),
-
-previous_days as (
-    select
-        csm_health_scores.account_id,
-        max(csm_health_scores.as_of_date) as as_of_date
-    from marts.csm_health_scores
-    inner join latest_days
-        on
-            csm_health_scores.account_id = latest_days.account_id
-            and csm_health_scores.as_of_date < latest_days.as_of_date
-    where
-        not exists (
-            select 1
-            from uncounted_days
-            where uncounted_days.as_of_date = csm_health_scores.as_of_date
-        )
-    group by csm_health_scores.account_id
-),
-
-previous_scores as (
-    select
-        csm_health_scores.account_id,
-        csm_health_scores.score,
-        csm_health_scores.rag
-    from marts.csm_health_scores
-    inner join previous_days
-        on
-            csm_health_scores.account_id = previous_days.account_id
-            and csm_health_scores.as_of_date = previous_days.as_of_date
-),
-
-scores_28_days_before as (
-    select
-        csm_health_scores.account_id,
-        csm_health_scores.score
-    from marts.csm_health_scores
-    inner join latest_days
-        on
-            csm_health_scores.account_id = latest_days.account_id
-            and csm_health_scores.as_of_date = latest_days.as_of_date - 28
-    where
-        not exists (
-            select 1
-            from uncounted_days
-            where uncounted_days.as_of_date = csm_health_scores.as_of_date
-        )
-),
-
--- Separate joins: a join of whole histories with each other would have far more rows than the result.
-scores as (
-    select
-        csm_health_scores.tenant_id,
-        csm_health_scores.account_id,
-        csm_health_scores.as_of_date,
-        csm_health_scores.score,
-        csm_health_scores.raw_score,
-        csm_health_scores.rag,
-        csm_health_scores.churn_risk_level,
-        csm_health_scores.churn_triggered_by,
-        csm_health_scores.should_alert,
-        csm_health_scores.feature_adoption_rate_points,
-        csm_health_scores.usage_trend_points,
-        csm_health_scores.login_frequency_days_points,
-        csm_health_scores.days_since_last_interaction_points,
-        csm_health_scores.invoice_payment_status_points,
-        csm_health_scores.support_sentiment_points,
-        csm_health_scores.days_to_renewal_points,
-        csm_health_scores.seats_utilization_rate_points,
-        csm_health_scores.stakeholder_engagement_points,
-        csm_health_scores.nps_score_points,
-        csm_health_scores.escalation_count_90_days_points,
-        csm_health_scores.green_threshold,
-        csm_health_scores.amber_threshold,
-        csm_health_scores.churn_window_days,
-        csm_health_scores.config_hash,
-        csm_health_scores.scored_at
-    from marts.csm_health_scores
-    inner join latest_days
-        on
-            csm_health_scores.account_id = latest_days.account_id
-            and csm_health_scores.as_of_date = latest_days.as_of_date
-),
-
-signals as (
-    select
-        csm_health_signals.account_id,
-        csm_health_signals.feature_adoption_rate,
-        csm_health_signals.usage_trend,
-        csm_health_signals.login_frequency_days,
-        csm_health_signals.days_since_last_interaction,
-        csm_health_signals.invoice_payment_status,
-        csm_health_signals.support_sentiment,
-        csm_health_signals.open_ticket_count,
-        csm_health_signals.days_to_renewal,
-        csm_health_signals.seats_utilization_rate,
-        csm_health_signals.stakeholder_engagement,
-        csm_health_signals.nps_score,
-        csm_health_signals.escalation_count_90_days,
-        csm_health_signals.tam_health_rag,
-        csm_health_signals.missing_signals,
-        csm_health_signals.signal_coverage
-    from marts.csm_health_signals
-    inner join latest_days
-        on
-            csm_health_signals.account_id = latest_days.account_id
-            and csm_health_signals.as_of_date = latest_days.as_of_date
-),
-
-account_days as (
-    select
-        int_account_days.account_id,
-        int_account_days.account_name,
-        int_account_days.segment,
-        int_account_days.plan,
-        int_account_days.csm_owner
-    from intermediate.int_account_days
-    inner join latest_days
-        on
-            int_account_days.account_id = latest_days.account_id
-            and int_account_days.as_of_date = latest_days.as_of_date
-)
+-- Grain: one row per customer on the newest day that counts (see csm_days).
+-- Definition: the rows of csm_health_last that are of that day.
+-- Worked example: A scored up to 2026-06-30, the newest day, B up to 2026-06-15 => A.
 
 select
-    scores.tenant_id,
-    scores.account_id,
-    scores.as_of_date,
-    account_days.account_name,
-    account_days.segment,
-    account_days.plan,
-    account_days.csm_owner,
-    scores.score,
-    scores.raw_score,
-    scores.rag,
-    scores.churn_risk_level,
-    scores.churn_triggered_by,
-    scores.should_alert,
-    previous_scores.score as previous_score,
-    previous_scores.rag as previous_rag,
-    scores.score - scores_28_days_before.score as score_change_28d,
-    signals.feature_adoption_rate,
-    signals.usage_trend,
-    signals.login_frequency_days,
-    signals.days_since_last_interaction,
-    signals.invoice_payment_status,
-    signals.support_sentiment,
-    signals.open_ticket_count,
-    signals.days_to_renewal,
-    signals.seats_utilization_rate,
-    signals.stakeholder_engagement,
-    signals.nps_score,
-    signals.escalation_count_90_days,
-    signals.tam_health_rag,
-    signals.missing_signals,
-    signals.signal_coverage,
-    scores.feature_adoption_rate_points,
-    scores.usage_trend_points,
-    scores.login_frequency_days_points,
-    scores.days_since_last_interaction_points,
-    scores.invoice_payment_status_points,
-    scores.support_sentiment_points,
-    scores.days_to_renewal_points,
-    scores.seats_utilization_rate_points,
-    scores.stakeholder_engagement_points,
-    scores.nps_score_points,
-    scores.escalation_count_90_days_points,
-    scores.green_threshold,
-    scores.amber_threshold,
-    scores.churn_window_days,
-    scores.config_hash,
-    scores.scored_at
-from scores
-inner join signals
-    on scores.account_id = signals.account_id
-inner join account_days
-    on scores.account_id = account_days.account_id
-left join previous_scores
-    on scores.account_id = previous_scores.account_id
-left join scores_28_days_before
-    on scores.account_id = scores_28_days_before.account_id
-order by scores.tenant_id, scores.account_id
+    account_name,
+    csm_owner,
+    seats,
+    mrr,
+    arr,
+    currency,
+    renewal_date,
+    is_customer,
+    tenant_id,
+    account_id,
+    as_of_date,
+    segment,
+    plan,
+    score,
+    raw_score,
+    rag,
+    churn_risk_level,
+    churn_triggered_by,
+    should_alert,
+    previous_score,
+    previous_rag,
+    score_change_28d,
+    feature_adoption_rate,
+    usage_trend,
+    login_frequency_days,
+    days_since_last_interaction,
+    invoice_payment_status,
+    support_sentiment,
+    open_ticket_count,
+    days_to_renewal,
+    seats_utilization_rate,
+    stakeholder_engagement,
+    nps_score,
+    escalation_count_90_days,
+    tam_health_rag,
+    missing_signals,
+    signal_coverage,
+    feature_adoption_rate_points,
+    usage_trend_points,
+    login_frequency_days_points,
+    days_since_last_interaction_points,
+    invoice_payment_status_points,
+    support_sentiment_points,
+    days_to_renewal_points,
+    seats_utilization_rate_points,
+    stakeholder_engagement_points,
+    nps_score_points,
+    escalation_count_90_days_points,
+    green_threshold,
+    amber_threshold,
+    churn_window_days,
+    config_hash,
+    scored_at
+from marts.csm_health_last
+where is_customer
+order by tenant_id, account_id

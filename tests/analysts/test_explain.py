@@ -337,7 +337,7 @@ def warehouse(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
                 verb = f"create table marts.{table} as" if number == 0 else f"insert into marts.{table} by name"
                 connection.execute(f"{verb} {sql}", values)
         connection.execute(
-            "create table marts.csm_health_current as select distinct tenant_id, account_id, "
+            "create table marts.csm_health_last as select distinct tenant_id, account_id, "
             "'Name of ' || account_id as account_name from marts.csm_health_scores"
         )
     with duckdb.connect(str(path), read_only=True) as connection:

@@ -68,7 +68,7 @@ def path(tmp_path_factory):
             "if(account_id like '%3', 'USD', 'EUR') as currency from marts.csm_health_signals"
         )
         connection.execute(
-            "create table marts.csm_health_current as select tenant_id, account_id, 'smb' as segment "
+            "create table marts.csm_health_last as select tenant_id, account_id, 'smb' as segment "
             "from marts.csm_health_signals where as_of_date = date '2026-01-03'"
         )
     return path
@@ -159,7 +159,7 @@ def test_a_copy_of_the_marts_alone_can_be_asked(warehouse, tmp_path):
     policies = [Policy(segment="smb", green_threshold=90)]
     with duckdb.connect(str(tmp_path / "published.duckdb")) as copy:
         copy.execute("create schema marts")
-        for table in ("csm_health_signals", "csm_health_scores", "csm_health_current"):
+        for table in ("csm_health_signals", "csm_health_scores", "csm_health_last"):
             copy.register("rows", warehouse.sql(f"select * from marts.{table}").to_arrow_table())
             copy.execute(f"create table marts.{table} as from rows")
         report = what_if(copy, policies)
@@ -167,7 +167,7 @@ def test_a_copy_of_the_marts_alone_can_be_asked(warehouse, tmp_path):
     assert not report.mrr_known
     assert dict(report.days[0].mrr_moved) == {}
     assert "unknown" in report_text(report)
-    # There, every account's segment is the current one.
+    # There, every account's segment is its latest one.
     assert report.days == everywhere.days
 
 

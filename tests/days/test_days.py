@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from csm_core.config import Config
 from csm_core.days.finished_days import (
-    CURRENT_MODEL,
     DAYS_MODEL,
+    built_from_statuses,
     finish,
     model_parameters,
     show_counted_days,
@@ -22,13 +22,15 @@ from csm_core.warehouse import day_status
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models
-from tests.sql.harness import fresh
+from tests.sql.harness import fresh, staged
 from tests.sql.test_model_cases import prepare
 
 FIRST = date(2026, 6, 1)
 CONFIG = Config()
 MARTS = load_models("marts")
-TRANSITIONS, CURRENT = MARTS["csm_rag_transitions"], MARTS[CURRENT_MODEL]
+TRANSITIONS = MARTS["csm_rag_transitions"]
+# The tables of the newest day that counts.
+NEWEST = [model for model in built_from_statuses() if model.name != DAYS_MODEL]
 OF_THE_DAY = ("marts.csm_health_signals", "intermediate.int_account_days")
 
 # A run of some days from a first one on: how it ends, and what the accounts of its days are.
@@ -69,7 +71,18 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
     build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))
     if end in ("complete", "accepted"):
         finish(DuckDbEngine(connection), CONFIG, day_status.passed_days(connection, run_id))
-    build_model(connection, CURRENT, model_parameters(CONFIG))
+    for model in NEWEST:
+        build_model(connection, model, model_parameters(CONFIG))
+
+
+def latest_days(connection: duckdb.DuckDBPyConnection) -> list[date | None]:
+    """The latest day that each table of the newest day shows."""
+    return [
+        day
+        for model in NEWEST
+        for column in ["as_of_date" if "as_of_date" in model.columns else "month_end"]
+        for (day,) in connection.execute(f"select max({column}) from {model.table}").fetchall()
+    ]
 
 
 def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, str, str]]:
@@ -85,15 +98,18 @@ def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, st
 @pytest.fixture(scope="module")
 def warehouse():
     with fresh() as connection:
-        for table in TRANSITIONS.dependencies | CURRENT.dependencies:
-            prepare(connection, table)
-        build_model(connection, TRANSITIONS, model_parameters(CONFIG), (FIRST, FIRST))
-        for name in (DAYS_MODEL, CURRENT_MODEL):
-            build_model(connection, MARTS[name], model_parameters(CONFIG))
+        models = [TRANSITIONS, *built_from_statuses()]
+        for model in models:
+            for table in sorted(model.dependencies):
+                prepare(connection, table)
+            build_model(connection, model, model_parameters(CONFIG), (FIRST, FIRST) if model.partitioned else None)
+        staged(connection, "accounts", {"account_id": "a", "account_name": "a", "tenant_id": "t"})
+        paid = {"subscription_id": "s", "account_id": "a", "mrr": 1, "started_at": "2025-01-01"}
+        staged(connection, "subscriptions", {**paid, "renews_at": "2027-01-01"})
         yield connection
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(RUNS, min_size=1, max_size=5))
 def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
     run_tables = (day_status.STATUS_TABLE, day_status.UNCOUNTED_TABLE)
@@ -102,22 +118,21 @@ def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
         day_status.SCORES_TABLE,
         TRANSITIONS.table,
         *OF_THE_DAY,
-        CURRENT.table,
-        day_status.DAYS_TABLE,
+        *(model.table for model in built_from_statuses()),
     ):
         warehouse.execute(f"delete from {table}")
     wanted: dict[date, str] = {}
     for number, run in enumerate(runs):
         carry_out(warehouse, number, run)
-        shown = warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall()
-        show_counted_days(DuckDbEngine(warehouse))
+        shown = latest_days(warehouse)
+        show_counted_days(DuckDbEngine(warehouse), model_parameters(CONFIG))
         assert day_status.listed(warehouse) == day_status.statuses(warehouse)
         newest = day_status.newest_counted_day(warehouse)
-        assert warehouse.execute(f"select max(as_of_date) from {CURRENT.table}").fetchall() == [(newest,)]
+        assert latest_days(warehouse) == [newest] * len(NEWEST)
         offset, length, end, _ = run
         if end != "killed before the checks":
-            # The model itself reads no day that does not count.
-            assert shown == [(newest,)]
+            # The models themselves read no day that does not count.
+            assert shown == [newest] * len(NEWEST)
         span = [FIRST + timedelta(days=offset + one) for one in range(length)]
         wanted |= dict.fromkeys(span, {"complete": "complete", "accepted": "complete"}.get(end, "building"))
         if end in ("held", "accepted"):

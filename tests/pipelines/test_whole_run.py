@@ -21,8 +21,19 @@ GOLDEN_QUERIES = {
     "csm_portfolio_daily": "select * from marts.csm_portfolio_daily order by all",
     "csm_expansion_opportunities": "select * from marts.csm_expansion_opportunities where as_of_date = "
     "date '2026-09-30' order by all",
+    "csm_accounts_daily": f"select * from marts.csm_accounts_daily where account_id in {CHECKED} or not is_customer "
+    "order by all",
+    "csm_renewals": f"select * from marts.csm_renewals where account_id in {CHECKED} order by all",
+    "csm_owner_daily": "select * from marts.csm_owner_daily where as_of_date = date '2026-09-30' order by all",
+    "csm_signal_points": f"select * from marts.csm_signal_points where account_id in {CHECKED} "
+    "and as_of_date = date '2026-09-30' order by all",
+    "csm_revenue_movements": f"select * from marts.csm_revenue_movements where account_id in {CHECKED} "
+    "and month >= date '2026-01-01' order by all",
+    "csm_retention_monthly": "select * from marts.csm_retention_monthly where month >= date '2026-08-01' order by all",
     "csm_qbr": "select * from marts.csm_qbr order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
+    "csm_health_last": "select * exclude (scored_at) from marts.csm_health_last where not is_customer order by all",
+    "csm_overview": f"select * from marts.csm_overview where account_id in {CHECKED} order by all",
     "csm_health_current": f"select * exclude (scored_at) from marts.csm_health_current where account_id in {CHECKED} "
     "order by all",
 }
@@ -75,6 +86,19 @@ def test_the_population_is_scored_every_day(acme):
     )
     assert [str(day) for day, *_ in counted] == list(DAYS)
     assert all(rows == accounts == population for _, rows, accounts, population in counted)
+
+
+def test_the_revenue_of_the_newest_month_is_that_of_the_customers(acme):
+    # csm_health_current has one currency of each account, the movements have all.
+    missing = acme.query(
+        "select account_id, currency, mrr from marts.csm_health_current where mrr > 0 except "
+        f"select account_id, currency, mrr_end from marts.csm_revenue_movements where month_end = date '{DAYS[-1]}'"
+    )
+    assert missing == []
+    paying = "select distinct account_id from marts.csm_revenue_movements where mrr_end > 0 and month_end"
+    assert acme.query(f"{paying} = date '{DAYS[-1]}' order by 1") == acme.query(
+        "select account_id from marts.csm_health_current where mrr > 0 order by 1"
+    )
 
 
 def test_every_record_is_accounted_for(acme):

@@ -13,7 +13,7 @@ from typing import Any
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.config import Config
 from csm_core.days import portfolio_checks
-from csm_core.days.finished_days import accept, newest_held_day
+from csm_core.days.finished_days import accept, model_parameters, newest_held_day
 from csm_core.errors import InputError
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
@@ -74,7 +74,7 @@ def apply(config: Config, day: date | None = None) -> Report:
         if day:
             require_scored(connection, day)
         report = publish_day(connection, config, day, on_progress=_progress)
-    publish_copy(warehouse, create_macros)
+    publish_copy(warehouse, create_macros, model_parameters(config))
     return report
 
 
@@ -97,7 +97,7 @@ def accept_and_apply(
             with warehouse.connect() as connection:
                 return accepted, publish_day(connection, config, reviews_since=accepted, on_progress=_progress)
         finally:
-            publish_copy(warehouse, create_macros)
+            publish_copy(warehouse, create_macros, model_parameters(config))
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:

@@ -1,0 +1,95 @@
+-- Grain: one row per account and day of the run: every customer of the day, and every account that left before.
+-- Definition: the account's attributes as its source has them at the time of the run, and its contract at the end of
+-- the day (see int_account_subscriptions). is_customer is whether the account is in the population of the day: only
+-- such accounts have a score. An account that left keeps a row without seats, MRR and renewal.
+-- Worked example: created 2026-06-01, churned 2026-06-11 => on 2026-06-10 a customer with a tenure of 9 days, on
+-- 2026-06-11 and later no customer, with a tenure of 10 days.
+
+with customers as (
+    select
+        tenant_id,
+        account_id,
+        as_of_date,
+        account_name,
+        segment,
+        plan,
+        csm_owner,
+        cast(created_at as date) as created_date
+    from intermediate.int_account_days
+    where as_of_date between $first_date and $last_date
+),
+
+subscriptions as (
+    select
+        account_id,
+        as_of_date,
+        seats,
+        mrr,
+        currency,
+        renewal_date
+    from intermediate.int_account_subscriptions
+    where as_of_date between $first_date and $last_date
+),
+
+run_days as (
+    select as_of_date
+    from run.days
+),
+
+-- An account that churned on or before the day on which it was created was never a customer.
+churned_accounts as (
+    select
+        tenant_id,
+        account_id,
+        account_name,
+        segment,
+        plan,
+        csm_owner,
+        cast(created_at as date) as created_date,
+        cast(churned_at as date) as churned_date
+    from staging.stg_accounts
+    where
+        churned_at is not null
+        and (created_at is null or cast(created_at as date) < cast(churned_at as date))
+)
+
+select
+    customers.tenant_id,
+    customers.account_id,
+    customers.as_of_date,
+    customers.account_name,
+    customers.segment,
+    customers.plan,
+    customers.csm_owner,
+    subscriptions.seats,
+    subscriptions.mrr,
+    subscriptions.currency,
+    subscriptions.renewal_date,
+    cast(date_diff('day', customers.created_date, customers.as_of_date) as bigint) as tenure_days,
+    true as is_customer
+from customers
+inner join subscriptions
+    on
+        customers.account_id = subscriptions.account_id
+        and customers.as_of_date = subscriptions.as_of_date
+union all
+select
+    churned_accounts.tenant_id,
+    churned_accounts.account_id,
+    run_days.as_of_date,
+    churned_accounts.account_name,
+    churned_accounts.segment,
+    churned_accounts.plan,
+    churned_accounts.csm_owner,
+    cast(null as bigint) as seats,
+    cast(null as decimal(38, 2)) as mrr,
+    cast(null as varchar) as currency,
+    cast(null as date) as renewal_date,
+    cast(
+        date_diff('day', churned_accounts.created_date, churned_accounts.churned_date) as bigint
+    ) as tenure_days,
+    false as is_customer
+from churned_accounts
+inner join run_days
+    on churned_accounts.churned_date <= run_days.as_of_date
+order by as_of_date, tenant_id, account_id
