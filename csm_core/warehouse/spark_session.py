@@ -88,7 +88,8 @@ class SparkConnectSession:
 
     def stop(self) -> None:
         """End the session on the server."""
-        with suppress(Exception):
+        with suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             # Without this, the client would wait for minutes for a server that is gone.
             self._spark.client.set_retry_policies([])
             self._spark.stop()
