@@ -57,14 +57,17 @@ def withdraw_day(connection: duckdb.DuckDBPyConnection, config: Config, day: dat
 def show_counted_days(connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any] | None = None) -> None:
     """Rebuild the tables of statuses and of the newest complete day if they do not match the statuses.
 
-    A killed run can leave them outdated. Tables that were never built are left to the next run, and so are tables with
-    parameters, if ``parameters`` are not given.
+    A killed run can leave them outdated. Tables that were never built are left to the next run, and so are tables that
+    read them, and tables with parameters, if ``parameters`` are not given.
     """
     values = parameters or {}
     statuses = day_status.statuses(connection)
     outdated: list[SqlModel] = []
+    left: set[str] = set()
     for model in built_from_statuses():
-        if not table_exists(connection, model.table) or not model.parameters <= values.keys():
+        is_built = table_exists(connection, model.table)
+        if not is_built or model.dependencies & left or not model.parameters <= values.keys():
+            left.add(model.table)
             continue
         if model.name == DAYS_MODEL:
             is_current = day_status.listed(connection) == statuses
