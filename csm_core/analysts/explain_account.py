@@ -29,7 +29,8 @@ from csm_core.warehouse.rows import fetch_dicts
 
 SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
-LAST = "marts.csm_health_last"
+# The accounts by name. In tables of the previous version, the latter also has the accounts that left.
+NAMES = ("marts.csm_health_last", "marts.csm_health_current")
 _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by")
 
 
@@ -130,9 +131,9 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
     matches = _matches(
         connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account
     )
-    named = table_exists(connection, LAST)
+    named = next((table for table in NAMES if table_exists(connection, table)), None)
     if not matches and named:
-        matches = _matches(connection, LAST, "lower(account_name) = lower($account)", account)
+        matches = _matches(connection, named, "lower(account_name) = lower($account)", account)
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -143,7 +144,7 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
     if named:
         near = connection.execute(
             "select account_id from (select account_id, jaro_winkler_similarity(lower(account_id), lower($account)) "
-            f"as similarity from {LAST}) where similarity > 0.75 order by similarity desc, account_id limit 3",
+            f"as similarity from {named}) where similarity > 0.75 order by similarity desc, account_id limit 3",
             {"account": account},
         ).fetchall()
         hint = f"; did you mean {', '.join(identifier for (identifier,) in near)}?" if near else ""

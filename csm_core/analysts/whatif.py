@@ -28,7 +28,8 @@ SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 ACCOUNT_DAYS = "intermediate.int_account_days"
 SUBSCRIPTIONS = "intermediate.int_account_subscriptions"
-LAST = "marts.csm_health_last"
+# The latest segments. In tables of the previous version, the latter also has the accounts that left.
+LATEST = ("marts.csm_health_last", "marts.csm_health_current")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     if table_exists(connection, ACCOUNT_DAYS):
         days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
         return days, "and scored.as_of_date = segments.as_of_date"
-    return LAST, ""
+    return next((table for table in LATEST if table_exists(connection, table)), LATEST[0]), ""
 
 
 def _tally_sql(

@@ -56,14 +56,17 @@ def withdraw_day(engine: Engine, config: Config, day: date) -> None:
 def show_counted_days(engine: Engine, parameters: Mapping[str, Any] | None = None) -> None:
     """Rebuild the tables of statuses and of the newest complete day if they do not match the statuses.
 
-    A killed run can leave them outdated. Tables that were never built are left to the next run, and so are tables with
-    parameters, if ``parameters`` are not given.
+    A killed run can leave them outdated. Tables that were never built are left to the next run, and so are tables that
+    read them, and tables with parameters, if ``parameters`` are not given.
     """
     values = parameters or {}
     statuses = day_status.statuses(engine.warehouse)
     outdated: list[SqlModel] = []
+    left: set[str] = set()
     for model in built_from_statuses():
-        if not table_exists(engine.warehouse, model.table) or not model.parameters <= values.keys():
+        is_built = table_exists(engine.warehouse, model.table)
+        if not is_built or model.dependencies & left or not model.parameters <= values.keys():
+            left.add(model.table)
             continue
         if model.name == DAYS_MODEL:
             is_current = day_status.listed(engine.warehouse) == statuses

@@ -110,7 +110,10 @@ def _next_commands(folder: Path, *, is_default: bool) -> list[tuple[str, str]]:
     return [
         (opened, "the Dagster UI and the Notion pages, until Ctrl-C"),
         (f"explain A0026 --since 2026-07-31 {acme}", "why a score moved"),
-        (f'sql "from csm_overview order by score limit 20" {acme}', "the accounts with the lowest scores"),
+        (
+            f'sql "select account_name, rag, score, renewal_date from csm_overview order by score limit 20" {acme}',
+            "the accounts with the lowest scores",
+        ),
         (f"open {raven}", "the UI and the pages of RavenStack"),
         (f"explain A-0158bb {raven}", "why an account of RavenStack is AMBER"),
         ("--help", "the other commands"),

@@ -110,7 +110,8 @@ def _unread_lines(unread: Sequence[UnreadFile]) -> list[str]:
 
 
 def _next_lines(report: RunReport) -> list[str]:
-    query = 'csm sql "from csm_overview order by score limit 10"'
+    # These columns fit in a terminal; of all columns, the middle ones would not be shown.
+    query = 'csm sql "select account_name, rag, score, renewal_date from csm_overview order by score limit 10"'
     lines = [f"Next       {query}   or any DuckDB client on {report.published_copy}"]
     if any(staged.rejected for staged in report.outcome.staged):
         lines.append("           csm quarantine   rejected records and the reasons")

@@ -156,3 +156,18 @@ def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
     scored = dict(warehouse.execute("select as_of_date, rag from marts.csm_health_scores").fetchall())
     rows = warehouse.execute("select as_of_date, from_rag, to_rag from marts.csm_rag_transitions order by 1").fetchall()
     assert [row for row in rows if row[0] in counted] == expected(scored, counted)
+
+
+def test_after_an_upgrade_a_table_that_reads_one_not_yet_built_is_left_to_the_next_run():
+    with fresh() as connection:
+        connection.execute(
+            "create table marts.csm_health_current as select 'a' as account_id, ? as as_of_date", [FIRST]
+        )
+        connection.execute(
+            "create table marts.csm_health_scores as select 'a' as account_id, ? as as_of_date, 1 as score, "
+            "timestamp '2026-06-02' as scored_at",
+            [FIRST],
+        )
+        day_status.begin_days(connection, (FIRST, FIRST), "killed")
+        show_counted_days(connection, model_parameters(CONFIG))
+        assert connection.execute("select account_id from marts.csm_health_current").fetchall() == [("a",)]

@@ -16,6 +16,7 @@ from csm_core.devtools.docs import generated_files, render
 from csm_core.publishing.notion.databases import DATABASES
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.sources.registry import system_names
+from csm_core.warehouse.models import load_models
 
 
 @pytest.mark.parametrize("page", generated_files(), ids=lambda page: page.name)
@@ -196,3 +197,19 @@ def test_the_domain_imports_no_upper_layer():
     for module in sorted(Path(PROJECT_ROOT / "csm_core").rglob("*.py")):
         found = re.findall(r"^\s*(?:from|import) (dagster|assets|pipelines)\b", module.read_text(), re.MULTILINE)
         assert not found, module
+
+
+def test_every_query_that_is_printed_or_documented_for_scores_reads_the_overview():
+    columns = load_models("marts")["csm_overview"].columns
+    queries = [words[1] for _, words in said_commands("csm") if words[0] == "sql" and len(words) > 1]
+    for module in ("operations/demo.py", "operations/run_report_text.py", "commands/scores.py"):
+        text = (PROJECT_ROOT / "csm_core" / module).read_text(encoding="utf-8")
+        queries += re.findall(r'\bsql "([^"]+)"', text)
+    asked = [query for query in queries if "sync." not in query]
+    assert len(asked) >= 4
+    for query in asked:
+        selected = re.fullmatch(
+            r"select (.+) from csm_overview(?: order by score(?: limit \d+)?| group by rag)?", query
+        )
+        assert selected, query
+        assert {name for name in selected[1].split(", ") if name != "count(*)"} <= columns.keys(), query

@@ -75,7 +75,7 @@ def test_a_materialisation_shows_rows_a_preview_and_plots(materialised):
 
 def test_lineage_leads_to_what_an_asset_reads_and_feeds(materialised):
     said = materialised.open("/assets/csm_health_scores?view=lineage", "csm_health_signals", "int_account_days")
-    assert "csm_health_current" in said
+    assert "csm_health_last" in said
     materialised.picture("lineage")
 
 
