@@ -31,6 +31,7 @@ SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 # The accounts by name. In tables of the previous version, the latter also has the accounts that left.
 NAMES = ("marts.csm_health_last", "marts.csm_health_current")
+_SHOWN_MATCHES = 10
 _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by")
 
 
@@ -93,8 +94,8 @@ def explain_account(
 ) -> ExplainReport:
     """Explain an account's score on ``as_of`` (default: its latest complete day), and the change since ``since``.
 
-    ``account`` is an account id, ``tenant/account`` if the id is not unique, or the account's exact name. Raises
-    InputError for an unknown account or day, naming the existing ones, and for a held or unfinished day.
+    ``account`` is an account id, ``tenant/account`` if the id is not unique, or the account's name or a part of it.
+    Raises InputError for an unknown account or day, naming the existing ones, and for a held or unfinished day.
     """
     if not (table_exists(connection, SIGNALS) and table_exists(connection, SCORES)):
         message = f"no day has been scored: the table {SCORES} does not exist. Run `csm run` first."
@@ -127,18 +128,27 @@ def load_explanation(
 
 
 def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[str, str]:
-    """Tenant and id of an account, by id, ``tenant/account`` or exact name. Raises InputError if it is not unique."""
+    """Return tenant and id of an account, found by id, ``tenant/account``, name or part of a name, in this order.
+
+    Case does not matter in names. Raises InputError if none or several match.
+    """
     matches = _matches(
         connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account
     )
     named = next((table for table in NAMES if table_exists(connection, table)), None)
     if not matches and named:
-        matches = _matches(connection, named, "lower(account_name) = lower($account)", account)
+        matches = _matches(connection, named, "lower(account_name) = lower($account)", account) or _matches(
+            connection, named, "contains(lower(account_name), lower($account)) and trim($account) <> ''", account
+        )
     if len(matches) == 1:
         return matches[0]
     if matches:
-        choices = ", ".join(f"{tenant}/{identifier}" for tenant, identifier in matches[:10])
-        message = f"several accounts match {account!r}; use one of {choices}"
+        names = _names(connection, named) if named else {}
+        choices = ", ".join(
+            "/".join(one) + (f" ({names[one]})" if names.get(one) else "") for one in matches[:_SHOWN_MATCHES]
+        )
+        more = f" (and {len(matches) - _SHOWN_MATCHES} more)" if len(matches) > _SHOWN_MATCHES else ""
+        message = f"several accounts match {account!r}; use one of {choices}{more}"
         raise InputError(message)
     hint = ""
     if named:
@@ -207,6 +217,12 @@ def _matches(
         {"account": account},
     ).fetchall()
     return cast("Sequence[tuple[str, str]]", matches)
+
+
+def _names(connection: duckdb.DuckDBPyConnection, table: str) -> dict[tuple[str, str], str]:
+    """Return the account names by tenant and id."""
+    rows = connection.execute(f"select tenant_id, account_id, account_name from {table}").fetchall()
+    return {(tenant, account): name for tenant, account, name in rows}
 
 
 def _days_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str) -> tuple[date, date]:

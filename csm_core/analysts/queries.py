@@ -65,8 +65,8 @@ def query_published(
     """The result of a query as text.
 
     Unless ``unsafe``, the query can read only the published copy: no files, no network, no settings.
-    Raises InputError for an unknown format, no published copy, or a rejected query, RunError for one that takes longer
-    than ``timeout`` seconds (None: no limit).
+    Raises InputError for an unknown format, no published copy, several statements, or a rejected query, RunError for
+    one that takes longer than ``timeout`` seconds (None: no limit).
     """
     if form not in FORMATS:
         message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
@@ -76,6 +76,7 @@ def query_published(
             connection.execute("set enable_external_access = false")
             connection.execute("set lock_configuration = true")
         try:
+            _require_one_statement(connection, query)
             with _interrupted_after(connection, timeout):
                 relation = connection.sql(query)
                 if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
@@ -90,6 +91,14 @@ def query_published(
         except duckdb.Error as error:
             message = f"the query was rejected: {_reason(connection, error)}"
             raise InputError(message) from None
+
+
+def _require_one_statement(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Raise InputError for several statements: only the result of the last one would be shown."""
+    statements = len(connection.extract_statements(query))
+    if statements > 1:
+        message = f"expected one SQL statement, found {statements}. Run csm sql once for each statement."
+        raise InputError(message)
 
 
 @contextmanager

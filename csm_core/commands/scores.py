@@ -87,7 +87,7 @@ def sql(
     short_help="Explain an account's score and its changes.",
 )
 def explain(
-    account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's exact name.")],
+    account: Annotated[str, typer.Argument(help="Account id, tenant/account, or the account's name or a part of it.")],
     as_of: Annotated[
         datetime | None,
         typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: its latest complete day."),

@@ -381,6 +381,7 @@ def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
 def test_accounts_are_found_by_id_by_tenant_and_by_name(warehouse):
     assert explain_account(warehouse, "acc-2").day.account_id == "acc-2"
     assert explain_account(warehouse, "name of ACC-2").day.account_id == "acc-2"
+    assert explain_account(warehouse, "of Acc-2").day.account_id == "acc-2"
     assert explain_account(warehouse, "it's; drop --").day.account_id == "it's; drop --"
     assert load_explanation(warehouse, "acc-2", date(2026, 1, 1)).score.raw_score == 8.0
     assert load_explanation(warehouse, "acc-1", date(2026, 1, 1), "south").score.raw_score == 98.0
@@ -389,7 +390,7 @@ def test_accounts_are_found_by_id_by_tenant_and_by_name(warehouse):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"account": "acc-1"}, "use one of north/acc-1, south/acc-1"),
+        ({"account": "acc-1"}, r"use one of north/acc-1 \(Name of acc-1\), south/acc-1 \(Name of acc-1\)"),
         ({"account": "acc-22"}, "no account 'acc-22' has been scored; did you mean acc-2"),
         ({"account": "nobody at all"}, "no account 'nobody at all' has been scored$"),
         ({"account": "acc-2", "as_of": date(2026, 2, 1)}, "no score on 2026-02-01; it has scores from 2026-01-01"),

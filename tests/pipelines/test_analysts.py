@@ -153,7 +153,6 @@ def named(call: str) -> str:
         "reset lock_configuration",
         "set temp_directory = '{folder}'",
         "pragma enable_profiling",
-        "select 1; copy (select 1) to '{folder}/written.csv'",
     ],
 )
 def test_a_query_reaches_no_file_network_or_setting(acme, tmp_path, query):
@@ -162,6 +161,22 @@ def test_a_query_reaches_no_file_network_or_setting(acme, tmp_path, query):
     with pytest.raises(InputError, match="--unsafe"):
         query_published(warehouse, query.format(file=tmp_path / "file.csv", folder=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_several_statements_are_refused_because_only_the_last_result_would_be_shown(acme):
+    said = acme.csm("sql", "select 1; select ';' as semicolon -- ; a comment\n;")
+    assert said.returncode == 2
+    assert "expected one SQL statement, found 2" in said.stderr
+    assert acme.csm("sql", "select ';' as semicolon -- ; a comment\n;").returncode == 0
+
+
+def test_a_part_of_a_name_finds_the_account_or_lists_the_matches(acme):
+    found = acme.csm("explain", "forge bank")
+    assert (found.returncode, "A0142" in found.stdout) == (0, True), found.stderr
+    several = acme.csm("explain", "Bank")
+    assert several.returncode == 2
+    assert "several accounts match 'Bank'; use one of" in several.stderr
+    assert "(Golden Forge Bank)" in several.stderr
 
 
 def test_a_query_sees_no_variable_of_the_program(acme):
