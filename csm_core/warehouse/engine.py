@@ -19,7 +19,7 @@ from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
-from csm_core.warehouse.remote_engine import LIVE_DAYS, RemoteEngine
+from csm_core.warehouse.remote_engine import LIVE_DAYS, RemoteEngine, RemoteSession
 
 DUCKDB, SPARK = "duckdb", "spark"
 
@@ -104,11 +104,21 @@ def open_engine(connection: duckdb.DuckDBPyConnection, settings: EngineSettings)
     if settings.kind == DUCKDB:
         _require_own_tables(connection)
         return DuckDbEngine(connection)
+    return RemoteEngine(connection, open_session(settings))
+
+
+def open_session(settings: EngineSettings) -> RemoteSession:
+    """Return the session of a configuration with Spark; it is started once per process.
+
+    Raises ConfigError if the engine is not Spark or its packages are not installed, InputError if it cannot be reached.
+    """
+    if settings.kind == DUCKDB:
+        message = "reading with Spark requires engine: {kind: spark}"
+        raise ConfigError(message)
     # Imported here, since the default engine does not need the packages of Spark.
     from csm_core.warehouse.spark_session import spark_session
 
-    session = spark_session(settings.remote, settings.master, str(settings.location))
-    return RemoteEngine(connection, session)
+    return spark_session(settings.remote, settings.master, str(settings.location))
 
 
 def _require_own_tables(connection: duckdb.DuckDBPyConnection) -> None:

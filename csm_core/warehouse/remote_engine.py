@@ -88,6 +88,14 @@ class RemoteSession(Protocol):
         """Show directories as a table of this session. Columns that a directory lacks are null."""
         ...
 
+    def show_source(self, name: str, *, table: str | None = None, path: str | None = None) -> Mapping[str, str]:
+        """Show a table of the engine's catalog, or Parquet files, as a table of this session; return its columns.
+
+        It also has ``_source_file`` (the table, or the file of the row) and ``_source_line`` (the number of the row in
+        its file from 1; null for a table). Values of types that the warehouse does not have become text.
+        """
+        ...
+
     def write(
         self, sql: str, values: Mapping[str, Any], columns: Mapping[str, str], path: str, model: SqlModel | None = None
     ) -> str | None:

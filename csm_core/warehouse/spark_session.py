@@ -24,7 +24,14 @@ from csm_core.redaction import without_secrets
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.remote_engine import ArrowTable, ConnectionLostError, Directory, EngineQueryError
 from csm_core.warehouse.spark_packages import require_packages
-from csm_core.warehouse.spark_sql import model_select, spark_select, spark_type, view_name
+from csm_core.warehouse.spark_sql import (
+    duckdb_type,
+    is_nested,
+    model_select,
+    spark_select,
+    spark_type,
+    view_name,
+)
 
 TOKEN_VARIABLE = "CSM_SPARK_TOKEN"  # noqa: S105 - the name of a variable
 _SETTINGS = {
@@ -114,6 +121,32 @@ class SparkConnectSession:
             frame.createOrReplaceTempView(view_name(table))
 
         self._run(create)
+
+    def show_source(self, name: str, *, table: str | None = None, path: str | None = None) -> Mapping[str, str]:
+        """Show a table of the catalog, or Parquet files, as a temporary view; return its columns."""
+        functions = import_module("pyspark.sql.functions")
+
+        def create() -> Mapping[str, str]:
+            read = self._spark.read
+            frame = read.table(table) if table else read.option("mergeSchema", "true").parquet(path)
+            columns: dict[str, str] = {}
+            selected: list[Any] = []
+            for field in frame.schema.fields:
+                spark_kind = field.dataType.simpleString()
+                column = functions.col(f"`{field.name.replace('`', '``')}`")
+                if is_nested(spark_kind):
+                    column = functions.to_json(column)
+                elif not duckdb_type(spark_kind):
+                    column = column.cast("string")
+                columns[field.name] = duckdb_type(spark_kind) or "VARCHAR"
+                selected.append(column.alias(field.name))
+            file = functions.lit(table) if table else functions.col("_metadata.file_path")
+            line = functions.lit(None).cast("bigint") if table else functions.col("_metadata.row_index") + 1
+            places = [file.alias("_source_file"), line.alias("_source_line")]
+            frame.select(*selected, *places).createOrReplaceTempView(view_name(name))
+            return columns
+
+        return self._run(create)
 
     def write(
         self, sql: str, values: Mapping[str, Any], columns: Mapping[str, str], path: str, model: SqlModel | None = None

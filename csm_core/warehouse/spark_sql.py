@@ -35,6 +35,8 @@ _TYPES = {
     "DATE": "date",
     "TIMESTAMP": "timestamp_ntz",
 }
+_DUCKDB_TYPES = {spark: duckdb for duckdb, spark in _TYPES.items()} | {"timestamp": "TIMESTAMP WITH TIME ZONE"}
+_NESTED = ("array", "map", "struct", "variant")
 
 
 def spark_type(kind: str) -> str:
@@ -49,6 +51,21 @@ def spark_type(kind: str) -> str:
         message = f"the type {kind} has no equivalent on Spark that is the same in every row"
         raise WarehouseError(message)
     return _TYPES[kind]
+
+
+def duckdb_type(kind: str) -> str:
+    """Return DuckDB's name of a Spark type, as Spark writes it in a schema; empty if DuckDB has no such type."""
+    kind = kind.lower()
+    if kind.startswith("decimal"):
+        return kind.upper()
+    if kind.startswith(("string", "varchar", "char")):
+        return "VARCHAR"
+    return _DUCKDB_TYPES.get(kind, "")
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a Spark type, as Spark writes it in a schema, has values inside values."""
+    return kind.lower().startswith(_NESTED)
 
 
 def view_name(table: str) -> str:
