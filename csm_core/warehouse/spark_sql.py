@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 
 from csm_core.errors import WarehouseError
 from csm_core.warehouse.models import SQL_ROOT, SqlModel
+from csm_core.warehouse.spark_functions import as_spark
 
 OVERRIDES = SQL_ROOT / "spark"
 _LINE = re.compile(r"Line (\d+)")
@@ -78,7 +79,7 @@ def spark_select(sql: str, values: Mapping[str, Any], path: Path | None = None) 
 
     Raises WarehouseError with the file, the line and the construct that sqlglot cannot translate.
     """
-    return _bound(_parsed(sql, "duckdb", path), values, path)
+    return _bound(as_spark(_parsed(sql, "duckdb", path)), values, path)
 
 
 def model_select(model: SqlModel, sql: str, values: Mapping[str, Any]) -> str:
