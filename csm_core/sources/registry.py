@@ -25,7 +25,7 @@ from csm_core.sources.segment import SEGMENT
 from csm_core.sources.spark import SparkSource
 from csm_core.sources.stripe import STRIPE
 from csm_core.sources.zendesk import ZENDESK
-from csm_core.warehouse.remote_engine import RemoteSession
+from csm_core.warehouse.remote_session import RemoteSession
 
 
 class SourceSystem(Protocol):

@@ -24,7 +24,7 @@ from csm_core.sources.files import contract_tables
 from csm_core.sources.files_settings import mappable_columns
 from csm_core.sources.spark_settings import SYSTEM, SparkSettings
 from csm_core.warehouse.models import quoted
-from csm_core.warehouse.remote_engine import ArrowTable, ConnectionLostError, EngineQueryError, RemoteSession
+from csm_core.warehouse.remote_session import ArrowTable, ConnectionLostError, EngineQueryError, RemoteSession
 
 
 class SparkSource:

@@ -20,7 +20,7 @@ from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
 from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine, open_session
 from csm_core.warehouse.migrations import require_known_version, upgrade
-from csm_core.warehouse.remote_engine import RemoteSession
+from csm_core.warehouse.remote_session import RemoteSession
 
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"

@@ -17,9 +17,11 @@ import duckdb
 from csm_core.errors import ConfigError
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
+from csm_core.warehouse.live_tables import LIVE_DAYS
 from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
-from csm_core.warehouse.remote_engine import LIVE_DAYS, RemoteEngine, RemoteSession
+from csm_core.warehouse.remote_engine import RemoteEngine
+from csm_core.warehouse.remote_session import RemoteSession
 
 DUCKDB, SPARK = "duckdb", "spark"
 

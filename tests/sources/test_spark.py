@@ -14,7 +14,7 @@ from csm_core.sources.spark import SparkSource
 from csm_core.sources.spark_settings import SparkSettings
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import staging_models
-from csm_core.warehouse.remote_engine import EngineQueryError
+from csm_core.warehouse.remote_session import EngineQueryError
 
 ENGINE = {"kind": "spark", "master": "local[2]", "location": "/tables"}
 EVENTS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from csm_core.warehouse.remote_engine import RemoteSession
+from csm_core.warehouse.remote_session import RemoteSession
 
 
 @pytest.fixture(scope="session")
