@@ -20,9 +20,11 @@ from csm_core.ingest.column_names import by_key, column_key, require_distinct
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import LoadResult, Log, RawTable
 from csm_core.ingest.source_files import require_columns
-from csm_core.sources.files import contract_tables
-from csm_core.sources.files_settings import mappable_columns
-from csm_core.sources.spark_settings import SYSTEM, SparkSettings
+from csm_core.sources.files import contract_tables, entity_files
+from csm_core.sources.files_settings import FilesSettings, mappable_columns
+from csm_core.sources.settings_base import SourceSettings
+from csm_core.sources.spark_settings import ONE_SOURCE, SYSTEM, SparkSettings, usage_on_spark
+from csm_core.warehouse.live_tables import retried
 from csm_core.warehouse.models import quoted
 from csm_core.warehouse.remote_session import ArrowTable, ConnectionLostError, EngineQueryError, RemoteSession
 
@@ -75,6 +77,19 @@ class SparkSource:
         return self._open_session()
 
 
+def require_no_other_usage(sources: Sequence[SourceSettings]) -> None:
+    """Raise ConfigError if usage events come from Spark, and a folder of another source has files of them."""
+    spark = usage_on_spark(sources)
+    for other in sources if spark else ():
+        files = entity_files(other).read[USAGE_EVENTS] if isinstance(other, FilesSettings) else []
+        if spark and files:
+            message = (
+                f"sources: usage_events come from {spark.label}, but the source {other.label} has {files[0]}. "
+                f"{ONE_SOURCE} Remove the files from the folder, or the source {spark.label}."
+            )
+            raise ConfigError(message)
+
+
 class SourceTable:
     """The table of a source as a table of the session, with its columns under the names of the contract.
 
@@ -97,18 +112,20 @@ class SourceTable:
         self.types: Mapping[str, str] = {column: found[name] for column, name in self.columns.items()}
 
     @property
-    def values(self) -> str:
-        """The items of a SELECT for all columns."""
-        return ", ".join(f"{quoted(name)} as {column}" for column, name in self.columns.items())
+    def expressions(self) -> Mapping[str, str]:
+        """The columns of the contract that the table has, as SQL expressions of its columns."""
+        return {column: quoted(name) for column, name in self.columns.items()}
 
 
 def _columns(settings: SparkSettings, found: Sequence[str]) -> dict[str, str]:
     """Return the column of the table for each column of the contract that it has."""
-    entity, where = ENTITIES[settings.entity], f"{settings.label}: {settings.place}"
+    where = f"{settings.label}: {settings.place}"
     require_distinct(where, found)
     present = by_key(found)
     columns: dict[str, str] = {}
-    for column in mappable_columns(settings.entity):
+    required = ENTITIES[settings.entity].required_columns
+    # Required columns first, as in raw tables.
+    for column in (*required, *(name for name in mappable_columns(settings.entity) if name not in required)):
         wanted = settings.columns.get(column, column)
         name = wanted if wanted in found else present.get(column_key(wanted))
         if name is not None:
@@ -121,7 +138,7 @@ def _columns(settings: SparkSettings, found: Sequence[str]) -> dict[str, str]:
             raise SourceError(message)
     # A column that is mapped to another column of the contract is not missing.
     others = [name for name in found if name not in columns.values()]
-    missing = [column for column in entity.required_columns if column not in columns]
+    missing = [column for column in required if column not in columns]
     if missing:
         try:
             require_columns(where, missing, others)
@@ -135,7 +152,7 @@ def _fetched(
     connection: duckdb.DuckDBPyConnection, session: RemoteSession, settings: SparkSettings, file: Path
 ) -> Path:
     """Fetch a table; write its rows to the file, in an order that is the same for the same rows."""
-    rows = _rows(session, settings)
+    rows = retried(session, lambda: _rows(session, settings))
     if not rows.num_rows and not settings.may_be_empty and _has_rows(connection, file):
         message = (
             f"{settings.label}: {settings.place} has no rows, but had rows before. Nothing was loaded. If this is "
@@ -157,16 +174,9 @@ def _fetched(
 
 
 def _rows(session: RemoteSession, settings: SparkSettings) -> ArrowTable:
-    try:
-        return _rows_of(session, settings)
-    except ConnectionLostError:
-        session.reconnect()
-        return _rows_of(session, settings)
-
-
-def _rows_of(session: RemoteSession, settings: SparkSettings) -> ArrowTable:
     table = SourceTable(session, settings)
-    return session.query(f"select {table.values} from {table.name}", {})
+    values = ", ".join(f"{value} as {column}" for column, value in table.expressions.items())
+    return session.query(f"select {values} from {table.name}", {})
 
 
 def _has_rows(connection: duckdb.DuckDBPyConnection, file: Path) -> bool:
