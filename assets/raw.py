@@ -55,7 +55,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
         unread = _unread(pipeline, sources)
         pipeline.unread.extend(unread)
         with pipeline.warehouse.connect() as connection:
-            results = system.load(
+            results = get_system(system.name, pipeline.warehouse.session).load(
                 connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
             )
             write_source_settings(connection, system.name, sources)

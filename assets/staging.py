@@ -10,17 +10,21 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
 from csm_core.accounts import account_map
 from csm_core.config import Config
-from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, Entity
+from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.logging import get_logger
 from csm_core.publishing.notion import assessments
 from csm_core.sources.registry import get_system, record_kinds
 from csm_core.sources.source_settings import settings_text
+from csm_core.sources.spark import require_no_other_usage
+from csm_core.sources.spark_settings import SYSTEM as SPARK
+from csm_core.sources.spark_settings import SparkSettings, usage_on_spark
 from csm_core.sources.unread_files import unread_below
-from csm_core.staging.gate import UpstreamInputs, stage_entity
+from csm_core.staging.gate import StageReport, UpstreamInputs, stage_entity
+from csm_core.staging.spark_gate import leave_spark, stage_usage_on_spark
 from csm_core.staging.vendor_records import build_records, kinds_version, records_table
 from csm_core.warehouse.models import SqlModel, staging_models, staging_steps
 
@@ -32,6 +36,8 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
     models = {system: staging_models(system) for system in systems}
     steps = {system: staging_steps(system) for system in systems}
     upstream = {system: upstream_of(config, system, steps[system], models[system]) for system in systems}
+    # Usage events that are validated on Spark have no model here, and come from no other system.
+    spark = usage_on_spark(config.sources)
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
         *(_records_asset(system) for system in systems if record_kinds(system)),
@@ -40,8 +46,13 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
         *(
             _staging_asset(
                 entity,
-                {system: found[entity.name] for system, found in models.items() if entity.name in found},
+                {
+                    system: found[entity.name]
+                    for system, found in models.items()
+                    if entity.name in found and not (spark and entity.name == USAGE_EVENTS)
+                },
                 upstream,
+                spark if entity.name == USAGE_EVENTS else None,
             )
             for entity in ENTITIES.values()
         ),
@@ -138,6 +149,7 @@ def _staging_asset(
     entity: Entity,
     models: dict[str, SqlModel],
     upstream: Mapping[str, UpstreamInputs],
+    spark: SparkSettings | None,
 ) -> dg.AssetsDefinition:
     # Publishing reads assessments back for later runs: a dependency on it would be a cycle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
@@ -146,15 +158,16 @@ def _staging_asset(
     if entity.name != ACCOUNTS:
         upstream_assets.add(asset_name(ENTITIES[ACCOUNTS].table))
 
-    version = "+".join(model.version for model in models.values()) or "none"
+    version = "+".join(model.version for model in models.values()) or (SPARK if spark else "none")
+    origin = ", ".join(models) or (SPARK if spark else "no source")
 
     @dg.asset(
         key=asset_name(entity.table),
         deps=sorted(upstream_assets),
-        description=f"{entity.name} in the staged contract, from {', '.join(models) or 'no source'}. "
+        description=f"{entity.name} in the staged contract, from {origin}. "
         f"Rejected records are in {entity.quarantine_table}.",
         group_name="staging",
-        kinds={"duckdb", "sql"},
+        kinds={SPARK if spark else "duckdb", "sql"},
         owners=OWNERS,
         code_version=version,
         required_resource_keys={RESOURCE},
@@ -170,19 +183,7 @@ def _staging_asset(
     )
     def _stage(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
-        with pipeline.warehouse.connect() as connection:
-            if assessments.SYSTEM in models:
-                assessments.prepare(connection)
-            result = stage_entity(
-                connection,
-                entity.name,
-                [(system, model.sql) for system, model in models.items()],
-                staged_at=datetime.now(UTC),
-                max_rejected_percent=pipeline.config.max_rejected_percent,
-                min_rejected=pipeline.config.min_rejected,
-                max_closed_percent=pipeline.config.max_closed_percent,
-                upstream=upstream,
-            )
+        result = _on_spark(pipeline, spark) if spark else _in_warehouse(pipeline, entity, models, upstream)
         pipeline.staged.append(result)
         pipeline.progress(asset_name(entity.table), {"rows": result.loaded, "seconds": result.seconds})
         metadata: dict[str, Any] = {
@@ -203,3 +204,36 @@ def _staging_asset(
         return dg.MaterializeResult(metadata=metadata, data_version=version_for_days(version))
 
     return _stage
+
+
+def _in_warehouse(
+    pipeline: Pipeline, entity: Entity, models: Mapping[str, SqlModel], upstream: Mapping[str, UpstreamInputs]
+) -> StageReport:
+    with pipeline.warehouse.connect() as connection:
+        if assessments.SYSTEM in models:
+            assessments.prepare(connection)
+        if entity.name == USAGE_EVENTS:
+            leave_spark(connection, datetime.now(UTC))
+        return stage_entity(
+            connection,
+            entity.name,
+            [(system, model.sql) for system, model in models.items()],
+            staged_at=datetime.now(UTC),
+            max_rejected_percent=pipeline.config.max_rejected_percent,
+            min_rejected=pipeline.config.min_rejected,
+            max_closed_percent=pipeline.config.max_closed_percent,
+            upstream=upstream,
+        )
+
+
+def _on_spark(pipeline: Pipeline, source: SparkSettings) -> StageReport:
+    require_no_other_usage(pipeline.config.sources)
+    with pipeline.warehouse.connect() as connection:
+        return stage_usage_on_spark(
+            connection,
+            pipeline.warehouse.session(),
+            source,
+            staged_at=datetime.now(UTC),
+            max_rejected_percent=pipeline.config.max_rejected_percent,
+            min_rejected=pipeline.config.min_rejected,
+        )

@@ -12,11 +12,13 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from csm_core.errors import InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.sources.settings import AnySource, FilesSettings
+from csm_core.sources.spark_settings import SYSTEM as SPARK_SOURCE
+from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.file_access import group_id
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
@@ -259,7 +261,7 @@ class Config(ConfigModel, frozen=True):
 
     @field_validator("sources")
     @classmethod
-    def _some_source(cls, value: tuple[AnySource, ...]) -> tuple[AnySource, ...]:
+    def _sources_together(cls, value: tuple[AnySource, ...], info: ValidationInfo) -> tuple[AnySource, ...]:
         if not value:
             message = "at least one source is required"
             raise ValueError(message)
@@ -268,6 +270,11 @@ class Config(ConfigModel, frozen=True):
         if twice:
             message = f"two sources are called {twice!r}: set a different `name` for each"
             raise ValueError(message)
+        engine = info.data.get("engine")
+        if engine and engine.kind == "duckdb" and any(source.system == SPARK_SOURCE for source in value):
+            message = "the system spark reads with the engine of the models, which is duckdb; set engine: {kind: spark}"
+            raise ValueError(message)
+        require_one_source_of_usage(value)
         return value
 
     @property

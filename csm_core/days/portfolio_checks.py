@@ -18,6 +18,7 @@ from csm_core.schemas import CSMHealthSignals
 from csm_core.system.text_table import counted, is_or_are
 from csm_core.warehouse import day_status
 from csm_core.warehouse.catalog import has_rows
+from csm_core.warehouse.engine_usage_days import dates_of
 from csm_core.warehouse.model_checks import CheckOutcome
 from csm_core.warehouse.rows import fetch_dicts
 
@@ -158,7 +159,7 @@ def require_data_for(connection: duckdb.DuckDBPyConnection, span: tuple[date, da
         return
     has_population = has_rows(connection, on_day)
     end = f"timestamp '{last + timedelta(days=1)}'"
-    dated = (f"{entity.table} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
+    dated = (f"{dates_of(connection, entity)} where {entity.dated_by.name} < {end}" for entity in _RECORDS)
     if has_population and any(has_rows(connection, records) for records in dated):
         return
     days = str(span[0]) if span[0] == last else f"{span[0]} to {last}"
@@ -184,7 +185,9 @@ def _records_text(connection: duckdb.DuckDBPyConnection, last: date) -> str:
     earliest = [
         (moment.date(), entity.name)
         for entity in _RECORDS
-        for (moment,) in connection.execute(f"select min({entity.dated_by.name}) from {entity.table}").fetchall()
+        for (moment,) in connection.execute(
+            f"select min({entity.dated_by.name}) from {dates_of(connection, entity)}"
+        ).fetchall()
         if moment
     ]
     reason = (

@@ -19,6 +19,7 @@ from csm_core.errors import CSMError
 from csm_core.sources.registry import get_system
 from csm_core.system.file_access import open_to_others
 from csm_core.system.text_table import counted
+from csm_core.warehouse.database import Warehouse
 
 NEEDS_FIX = 2
 
@@ -39,9 +40,10 @@ class Finding:
 def examine(config: Config) -> list[Finding]:
     """Examine every source in the order of the configuration. A source that cannot be read raises no error."""
     reached: dict[str, tuple[int, str]] = {}
+    warehouse = Warehouse.from_config(config)
     for source in config.sources:
         try:
-            reached[source.label] = (0, get_system(source.system).check(source))
+            reached[source.label] = (0, get_system(source.system, warehouse.session).check(source))
         except CSMError as error:
             reached[source.label] = (error.exit_status, str(error))
     problems = check_samples(config, unreachable={label for label, (status, _) in reached.items() if status == 1})

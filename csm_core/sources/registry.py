@@ -6,7 +6,7 @@ How to add one: docs/sources/writing-a-source.md.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +22,10 @@ from csm_core.sources.hubspot import HUBSPOT
 from csm_core.sources.postgres import PostgresSource
 from csm_core.sources.ravenstack import RavenStackSource
 from csm_core.sources.segment import SEGMENT
+from csm_core.sources.spark import SparkSource
 from csm_core.sources.stripe import STRIPE
 from csm_core.sources.zendesk import ZENDESK
+from csm_core.warehouse.remote_session import RemoteSession
 
 
 class SourceSystem(Protocol):
@@ -69,6 +71,7 @@ _SYSTEMS: dict[str, SourceSystem] = {
         FilesSource(),
         RavenStackSource(),
         PostgresSource(),
+        SparkSource(),
         STRIPE,
         ZENDESK,
         SEGMENT,
@@ -88,10 +91,14 @@ def system_names() -> tuple[str, ...]:
     return tuple(_SYSTEMS)
 
 
-def get_system(name: str) -> SourceSystem:
-    """The system with this name. Raises ConfigError, with the most similar name, for an unknown one."""
+def get_system(name: str, open_session: Callable[[], RemoteSession] | None = None) -> SourceSystem:
+    """The system with this name. Raises ConfigError, with the most similar name, for an unknown one.
+
+    ``open_session`` returns the session of the engine, for a system that reads with it.
+    """
     if name in _SYSTEMS:
-        return _SYSTEMS[name]
+        system = _SYSTEMS[name]
+        return SparkSource(open_session) if open_session and isinstance(system, SparkSource) else system
     near = difflib.get_close_matches(name, _SYSTEMS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known systems: {', '.join(_SYSTEMS)}"
     message = f"sources: unknown system {name!r}; {hint}"

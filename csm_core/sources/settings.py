@@ -23,6 +23,7 @@ from csm_core.sources.settings_base import (
     VendorSettings,
     require_entities,
 )
+from csm_core.sources.spark_settings import SparkSettings
 from csm_core.system.config_model import ConfigModel
 
 PROPERTY = r"^[A-Za-z_][A-Za-z0-9_ -]*(\.[A-Za-z_][A-Za-z0-9_ -]*)*$"
@@ -278,6 +279,7 @@ AnySource = Annotated[
     | HubSpotSettings
     | DelightedSettings
     | PostgresSettings
+    | SparkSettings
     | FilesSettings
     | RavenStackSettings,
     Field(discriminator="system"),

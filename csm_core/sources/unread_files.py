@@ -57,8 +57,10 @@ def _found(source: SourceSettings) -> FoundFiles | None:
         if isinstance(landed, LandingPlace):
             return find_files(landed.path, names, numbered=False) if landed.path.is_dir() else None
         path = getattr(source, "path", None)
+        if not isinstance(path, Path):
+            return None
         called = f"a kind of record of {source.system}"
-        return find_files(source_folder(path, source.system), names, called=called, numbered=True) if path else None
+        return find_files(source_folder(path, source.system), names, called=called, numbered=True)
     except CSMError:
         return None
 

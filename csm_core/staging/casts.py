@@ -16,7 +16,7 @@ A value that does not parse never counts as missing: the record is rejected, eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from csm_core.contract import (
@@ -72,11 +72,13 @@ class _Cast:
     problems: tuple[tuple[str, Reason], ...]
 
 
-def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) -> ValidatedSelect:
+def validate(
+    entity: Entity, model: str, types: Mapping[str, str], system: str, bookkeeping: Iterable[str] = BOOKKEEPING
+) -> ValidatedSelect:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
     A contract column that the model does not have is null for every record. A record without an account but with an
-    ``external_account_id`` is unmatched.
+    ``external_account_id`` is unmatched. ``bookkeeping`` are columns of the model that are returned unchanged.
     """
     has_external_ids = EXTERNAL_ACCOUNT in types
     columns = (*entity.columns, _VERSION_COLUMN)
@@ -107,7 +109,7 @@ def validate(entity: Entity, model: str, types: Mapping[str, str], system: str) 
         # A record that is ignored by value may lack required values, but its values must parse.
         unparsed = " ".join(branch for reason, branch in branches if reason not in _MISSING_REASONS)
         problem = f"case when {by_rule} is not null then case {unparsed} end else {problem} end"
-    kept = ", ".join(BOOKKEEPING)
+    kept = ", ".join(bookkeeping)
     cleaned = ", ".join(f"{cast.clean} as c_{name}" for name, cast in casts.items())
     valued = ", ".join(f"c_{name}, {cast.value} as v_{name}" for name, cast in casts.items())
     named = ", ".join(f"v_{name} as {name}" for name in casts)

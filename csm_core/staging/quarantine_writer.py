@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from csm_core.contract import BOOKKEEPING, RECORD, SOURCE
+from collections.abc import Sequence
+from typing import Any
+
+from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, Entity
 from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, among
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS
 from csm_core.system.terminal import printable
 from csm_core.warehouse.catalog import columns_of, table_exists
 from csm_core.warehouse.models import literal, quoted
+
+
+def rejection_text(
+    entity: Entity,
+    of: str,
+    rejected_of_read: tuple[int, int],
+    limits: Limits,
+    reasons: Sequence[tuple[str, int]],
+    first: tuple[Any, ...] | None,
+) -> str:
+    """Return the message about a load with too many rejected records.
+
+    ``reasons`` are the counts by reason, largest first; ``first`` is the file, line, field and value of a record.
+    """
+    rejected, read = rejected_of_read
+    where = ""
+    if first:
+        file, line, field, value = first
+        shown = f", {field} {printable(str(value))!r}" if field and value is not None else ""
+        where = f" First: {f'line {line} of ' if line else ''}{file}{shown}."
+    return (
+        f"{of}: {rejected} of {read} new records rejected ({rejected * 100 / read:.1f} %, limit "
+        f"{limits.percent:g} %): {', '.join(f'{reason} {count}' for reason, count in reasons)}.{where} "
+        f"This load was not staged. See `csm quarantine {entity.name}`, correct the files and run again, "
+        "or raise max_rejected_percent in csm.yaml."
+    )
 
 
 class QuarantineWriter:
@@ -113,14 +142,7 @@ class QuarantineWriter:
             f"select source_file, source_line, field, value from {table} where {scope} "
             "order by source_file, source_line limit 1"
         ).fetchone()
-        shown = f", {first[2]} {printable(str(first[3]))!r}" if first and first[2] and first[3] is not None else ""
-        where = f" First: line {first[1]} of {first[0]}{shown}." if first else ""
-        return (
-            f"{of}: {rejected} of {read} new records rejected ({rejected * 100 / read:.1f} %, limit "
-            f"{limits.percent:g} %): {', '.join(f'{reason} {count}' for reason, count in reasons)}.{where} "
-            f"This load was not staged. See `csm quarantine {self._entity.name}`, correct the files and run again, "
-            "or raise max_rejected_percent in csm.yaml."
-        )
+        return rejection_text(self._entity, of, (rejected, read), limits, reasons, first)
 
     def beside_models(self) -> int:
         """Return the number of records in scope that no model reads: unparseable, or rejected before the models."""

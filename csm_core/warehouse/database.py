@@ -18,8 +18,9 @@ from csm_core.logging import get_logger
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
-from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine
+from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine, open_session
 from csm_core.warehouse.migrations import require_known_version, upgrade
+from csm_core.warehouse.remote_session import RemoteSession
 
 PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
@@ -103,6 +104,13 @@ class Warehouse:
         Raises ConfigError if the packages of the engine are not installed.
         """
         return open_engine(connection, self._engine)
+
+    def session(self) -> RemoteSession:
+        """Return the session of the engine, for sources that it reads.
+
+        Raises ConfigError if the engine is DuckDB or its packages are not installed.
+        """
+        return open_session(self._engine)
 
     @contextmanager
     def run_lock(self) -> Generator[None]:

@@ -17,9 +17,11 @@ import duckdb
 from csm_core.errors import ConfigError
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
+from csm_core.warehouse.live_tables import DIRECTORIES, LIVE_DAYS
 from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
-from csm_core.warehouse.remote_engine import LIVE_DAYS, RemoteEngine
+from csm_core.warehouse.remote_engine import RemoteEngine
+from csm_core.warehouse.remote_session import RemoteSession
 
 DUCKDB, SPARK = "duckdb", "spark"
 
@@ -104,15 +106,27 @@ def open_engine(connection: duckdb.DuckDBPyConnection, settings: EngineSettings)
     if settings.kind == DUCKDB:
         _require_own_tables(connection)
         return DuckDbEngine(connection)
+    session = open_session(settings)
+    engine = RemoteEngine(connection, session)
+    if DIRECTORIES not in session.shown:
+        # The first connection of a run.
+        engine.delete_unreferenced()
+        session.shown[DIRECTORIES] = "cleaned"
+    return engine
+
+
+def open_session(settings: EngineSettings) -> RemoteSession:
+    """Return the session of a configuration with Spark; it is started once per process.
+
+    Raises ConfigError if the engine is not Spark or its packages are not installed, InputError if it cannot be reached.
+    """
+    if settings.kind == DUCKDB:
+        message = "reading with Spark requires engine: {kind: spark}"
+        raise ConfigError(message)
     # Imported here, since the default engine does not need the packages of Spark.
     from csm_core.warehouse.spark_session import spark_session
 
-    session = spark_session(settings.remote, settings.master, str(settings.location))
-    engine = RemoteEngine(connection, session)
-    if not session.shown:
-        # The first connection of a run.
-        engine.delete_unreferenced()
-    return engine
+    return spark_session(settings.remote, settings.master, str(settings.location))
 
 
 def _require_own_tables(connection: duckdb.DuckDBPyConnection) -> None:

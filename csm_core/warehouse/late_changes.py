@@ -11,7 +11,7 @@ back), and belongs to an entity that the model reads, directly or through other 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -165,24 +165,22 @@ def record_changes(
 
     ``days``, if given, are the only days on which records can differ; this avoids comparing a large table.
     """
-    row = connection.execute("select max(as_of_date), max(change_id) from run.model_marks").fetchone()
-    if row is None or row[0] is None:
+    last = last_materialised(connection)
+    if last is None:
         return
-    last_materialised, marked = row
     if days is not None:
-        days = [day for day in days if day <= last_materialised]
+        days = [day for day in days if day <= last]
         if not days:
             return
         within = f"where cast({entity.dated_by.name} as date) in (select unnest(cast($days as date[])))"
         before, after = f"(from {before} {within})", f"(from {after} {within})"
-    latest = connection.execute("select coalesce(max(change_id), 0) from run.late_records").fetchone()
     key = entity.key
     columns = ", ".join(f"{{0}}.{name}" for name in entity.column_names)
     values: dict[str, Any] = {
-        "change_id": max(marked, latest[0] if latest else 0) + 1,
+        "change_id": _next_change(connection),
         "entity": entity.name,
         "staged_at": staged_at.replace(tzinfo=None),
-        "last": last_materialised,
+        "last": last,
     }
     if days is not None:
         values["days"] = list(days)
@@ -203,6 +201,36 @@ def record_changes(
     ).fetchone()
     if inserted and inserted[0]:
         _delete_included_changes(connection)
+
+
+def record_counted_changes(
+    connection: duckdb.DuckDBPyConnection, entity: Entity, records: Mapping[date, int], staged_at: datetime
+) -> None:
+    """Record changes that were compared elsewhere: the number of records that touch each day, as ``record_changes``."""
+    last = last_materialised(connection)
+    late = sorted((day, count) for day, count in records.items() if last and day <= last and count)
+    if late:
+        change = _next_change(connection)
+        at = staged_at.replace(tzinfo=None)
+        connection.executemany(
+            "insert into run.late_records values (?, ?, ?, ?, ?)",
+            [[change, entity.name, day, count, at] for day, count in late],
+        )
+        _delete_included_changes(connection)
+
+
+def last_materialised(connection: duckdb.DuckDBPyConnection) -> date | None:
+    """Return the last day of any model that has been built."""
+    row = connection.execute("select max(as_of_date) from run.model_marks").fetchone()
+    return row[0] if row else None
+
+
+def _next_change(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute(
+        "select max(change_id) from (select change_id from run.model_marks union all select change_id "
+        "from run.late_records)"
+    ).fetchone()
+    return int(row[0] or 0) + 1 if row else 1
 
 
 def days_built(connection: duckdb.DuckDBPyConnection, table: str, days: tuple[date, date]) -> frozenset[date]:

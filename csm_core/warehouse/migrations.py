@@ -359,4 +359,13 @@ MIGRATIONS = (
         )
         """,
     ),
+    Migration(
+        13,
+        "create the table of the days of usage events that another engine has",
+        """
+        create table if not exists run.engine_usage_days (
+            usage_date date, events bigint not null, content decimal(38, 0) not null
+        )
+        """,
+    ),
 )

@@ -160,7 +160,8 @@ def whole_tables(layer: str) -> tuple[str, ...]:
 def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     """Return the staging models of a source system by entity (``stg_accounts.sql`` is ``accounts``).
 
-    A system with a file ``shared_models.yml`` uses the models of another system with its own raw tables.
+    A system with a file ``shared_models.yml`` uses the models of another system with its own raw tables, except those
+    of the entities that it lists under ``without``.
     """
     folder = root / "staging" / system
     models = {
@@ -175,7 +176,7 @@ def staging_models(system: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     return models | {
         entity: _shared_model(model, entity, system, stated, shared)
         for entity, model in others.items()
-        if entity not in models
+        if entity not in models and entity not in stated.get("without", ())
     }
 
 

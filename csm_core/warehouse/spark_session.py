@@ -23,10 +23,17 @@ from urllib.parse import urlsplit
 from csm_core.errors import InputError
 from csm_core.logging import get_logger
 from csm_core.redaction import without_secrets
-from csm_core.warehouse.models import SqlModel
-from csm_core.warehouse.remote_engine import ArrowTable, ConnectionLostError, Directory, EngineQueryError
+from csm_core.warehouse.models import SqlModel, literal
+from csm_core.warehouse.remote_session import ArrowTable, ConnectionLostError, Directory, EngineQueryError
 from csm_core.warehouse.spark_packages import require_packages
-from csm_core.warehouse.spark_sql import model_select, spark_select, spark_type, view_name
+from csm_core.warehouse.spark_sql import (
+    duckdb_type,
+    is_nested,
+    model_select,
+    spark_select,
+    spark_type,
+    view_name,
+)
 
 TOKEN_VARIABLE = "CSM_SPARK_TOKEN"  # noqa: S105 - the name of a variable
 SETTINGS = {
@@ -35,6 +42,7 @@ SETTINGS = {
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
     "spark.sql.caseSensitive": "false",
+    "spark.sql.jsonGenerator.ignoreNullFields": "false",
 }
 # Settings of a server in this process; a server of its own has its own.
 _LOCAL_SETTINGS = {
@@ -124,6 +132,28 @@ class SparkConnectSession:
             frame.createOrReplaceTempView(view_name(table))
 
         self._run(create)
+
+    def show_source(self, name: str, *, table: str | None = None, path: str | None = None) -> Mapping[str, str]:
+        """Show a table of the catalog, or Parquet files, as a temporary view; return its columns."""
+
+        def create() -> Mapping[str, str]:
+            read = self._spark.read
+            frame = read.table(table) if table else read.option("mergeSchema", "true").parquet(path)
+            columns: dict[str, str] = {}
+            selected: list[str] = []
+            for field in frame.schema.fields:
+                kind, column = field.dataType.simpleString(), f"`{field.name.replace('`', '``')}`"
+                columns[field.name] = duckdb_type(kind) or "VARCHAR"
+                value = f"to_json({column})" if is_nested(kind) else column
+                selected.append(f"{value if is_nested(kind) or duckdb_type(kind) else f'string({column})'} as {column}")
+            if table:
+                places = [f"{literal(table)} as _source_file", "bigint(null) as _source_line"]
+            else:
+                places = ["_metadata.file_path as _source_file", "_metadata.row_index + 1 as _source_line"]
+            frame.selectExpr(*selected, *places).createOrReplaceTempView(view_name(name))
+            return columns
+
+        return self._run(create)
 
     def write(
         self, sql: str, values: Mapping[str, Any], columns: Mapping[str, str], path: str, model: SqlModel | None = None

@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 
 from csm_core.errors import WarehouseError
 from csm_core.warehouse.models import SQL_ROOT, SqlModel
+from csm_core.warehouse.spark_functions import as_spark
 
 OVERRIDES = SQL_ROOT / "spark"
 _LINE = re.compile(r"Line (\d+)")
@@ -35,6 +36,8 @@ _TYPES = {
     "DATE": "date",
     "TIMESTAMP": "timestamp_ntz",
 }
+_DUCKDB_TYPES = {spark: duckdb for duckdb, spark in _TYPES.items()} | {"timestamp": "TIMESTAMP WITH TIME ZONE"}
+_NESTED = ("array", "map", "struct", "variant")
 
 
 def spark_type(kind: str) -> str:
@@ -51,6 +54,21 @@ def spark_type(kind: str) -> str:
     return _TYPES[kind]
 
 
+def duckdb_type(kind: str) -> str:
+    """Return DuckDB's name of a Spark type, as Spark writes it in a schema; empty if DuckDB has no such type."""
+    kind = kind.lower()
+    if kind.startswith("decimal"):
+        return kind.upper()
+    if kind.startswith(("string", "varchar", "char")):
+        return "VARCHAR"
+    return _DUCKDB_TYPES.get(kind, "")
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a Spark type, as Spark writes it in a schema, has values inside values."""
+    return kind.lower().startswith(_NESTED)
+
+
 def view_name(table: str) -> str:
     """Return the name of a table as a view of a Spark session: temporary views have no schema."""
     return table.replace(".", "__")
@@ -61,7 +79,7 @@ def spark_select(sql: str, values: Mapping[str, Any], path: Path | None = None) 
 
     Raises WarehouseError with the file, the line and the construct that sqlglot cannot translate.
     """
-    return _bound(_parsed(sql, "duckdb", path), values, path)
+    return _bound(as_spark(_parsed(sql, "duckdb", path)), values, path)
 
 
 def model_select(model: SqlModel, sql: str, values: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from csm_core.ingest.found_files import DELTA_LOG, find_files
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import AnySource, FilesSettings, RavenStackSettings, ZendeskSettings
 from csm_core.sources.settings_base import SeveralInputs
+from csm_core.sources.spark_settings import SparkSettings
 from csm_core.sources.unread_files import unread_below, unread_files
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\ni{0},a1,10,2026-06-01\n"
@@ -183,6 +184,12 @@ def test_what_another_source_reads_is_read(source_loads):
     own = source(source_loads.folder)
     found = unread_files(own, [own, zendesk], [source_loads.folder / "account_map.csv", None])
     assert [one.path.name for one in found] == ["lost.csv"]
+
+
+def test_a_source_that_spark_reads_has_no_folder(tmp_path):
+    (tmp_path / "what.csv").write_text("x")
+    spark = SparkSettings.model_validate({"system": "spark", "entity": "tickets", "path": str(tmp_path)})
+    assert unread_files(spark, [spark]) == []
 
 
 PART = st.sampled_from(["invoices", "tickets", "nps_responses", "2026", "06", "v2", "old", "_", ".", "-", "A", "csv"])

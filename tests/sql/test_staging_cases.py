@@ -34,7 +34,7 @@ from tests.sql.harness import fresh
 
 FOLDER = Path(__file__).parent / "staging"
 # These systems' models are tested in test_staging_models.py.
-ELSEWHERE = {"files", "ravenstack", "notion", "postgres"}
+ELSEWHERE = {"files", "ravenstack", "notion", "postgres", "spark"}
 CASES = [
     pytest.param(file.parent.name, file.stem.removeprefix("stg_"), case, id=f"{file.parent.name} {case['case']}")
     for file in sorted(FOLDER.glob("*/*.yml"))

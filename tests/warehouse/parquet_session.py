@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from csm_core.warehouse.models import SqlModel, literal
-from csm_core.warehouse.remote_engine import ArrowTable, ConnectionLostError, Directory, EngineQueryError
+from csm_core.warehouse.remote_session import ArrowTable, ConnectionLostError, Directory, EngineQueryError
 
 
 class ParquetSession:

@@ -14,9 +14,10 @@ from csm_core.warehouse import spark_session
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.engine import DuckDbSettings, open_engine
+from csm_core.warehouse.live_tables import DIRECTORIES, LIVE_DAYS
 from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_model
-from csm_core.warehouse.remote_engine import DIRECTORIES, KEPT_IN_ENGINE, LIVE_DAYS, RemoteEngine
+from csm_core.warehouse.remote_engine import KEPT_IN_ENGINE, RemoteEngine
 from tests.conftest import VOLATILE, make_company, tables
 from tests.in_process import csm
 from tests.warehouse.parquet_session import ParquetSession, lose_connection_once

@@ -1,0 +1,108 @@
+"""A company with usage events on Spark has the marts, counts and reports of the same company in DuckDB."""
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+from csm_core.config import PROJECT_ROOT
+from tests.conftest import tables
+from tests.in_process import csm
+
+pytestmark = pytest.mark.slow
+
+ACME = PROJECT_ROOT / "examples" / "acme"
+DAYS = ("2026-06-30", "2026-07-01")
+# Bad values, an unknown account, a repeated and a changed key, and a quantity of 0, beside the events of the example.
+ODD = """
+    select * replace ('bad' as event_id, 'many' as quantity) from events where number = 1
+    union all select * replace ('unknown' as event_id, 'nobody' as account_id) from events where number = 2
+    union all select * replace ('zero' as event_id, '0' as quantity) from events where number = 3
+    union all select * from events where number between 4 and 9
+    union all select * replace ('7' as quantity) from events where number between 10 and 19
+    union all select * replace ('no time' as event_id, 'soon' as occurred_at) from events where number = 20
+"""
+
+
+def company(folder: Path, **settings: object) -> Path:
+    """The example with its usage events, and odd ones, in one Parquet file."""
+    folder.mkdir()
+    records = folder / "records"
+    shutil.copytree(ACME, records, ignore=shutil.ignore_patterns("usage_events", "csm.yaml", "README.md"))
+    stated = yaml.safe_load((ACME / "csm.yaml").read_text(encoding="utf-8"))
+    stated |= {"warehouse": "data/csm.duckdb", **settings}
+    (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+    return folder
+
+
+def write_events(file: Path, more: str = "") -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table events as select *, row_number() over (order by event_id) as number "
+            f"from (select cast(columns(*) as varchar) from '{ACME}/usage_events/*.parquet')"
+        )
+        connection.execute(
+            f"copy (select * exclude (number) from (from events union all by name {ODD} {more})) to '{file}' "
+            "(format parquet)"
+        )
+
+
+def run(folder: Path, *arguments: str) -> dict:
+    done = csm(
+        *("run", *arguments, "--no-publish", "--json"),
+        folder=folder,
+        environment={"CSM_CONFIG": str(folder / "csm.yaml"), "DAGSTER_HOME": str(folder / "dagster_home")},
+    )
+    assert done.status == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def counted(folder: Path) -> list[tuple]:
+    with duckdb.connect(str(folder / "data" / "csm.duckdb"), read_only=True) as connection:
+        return connection.execute(
+            "select reason, field, count(*) from quarantine.usage_events group by all order by all"
+        ).fetchall()
+
+
+def test_marts_and_counts_equal_those_of_duckdb(spark, spark_location, tmp_path):
+    duck = company(tmp_path / "duckdb", sources=[{"system": "files", "path": "records"}])
+    events = tmp_path / "events.parquet"
+    remote = company(
+        tmp_path / "spark",
+        engine={"kind": "spark", "master": "local[2]", "location": str(spark_location)},
+        sources=[
+            {"system": "files", "path": "records", "entities": ["accounts", "features"]},
+            {"system": "spark", "entity": "usage_events", "path": str(events)},
+        ],
+    )
+    write_events(events)
+    shutil.copy(events, duck / "records" / "usage_events.parquet")
+    summaries = [run(one, "--from", DAYS[0], "--to", DAYS[1]) for one in (duck, remote)]
+    compare(duck, remote, summaries)
+
+    # A late event of a day that was built, and a new one.
+    late = (
+        "union all select * replace ('late' as event_id, '2026-06-30T23:00:00Z' as occurred_at) from events "
+        "where number = 30 union all select * replace ('new' as event_id, '2026-07-02T01:00:00Z' as occurred_at) "
+        "from events where number = 31"
+    )
+    write_events(events, late)
+    shutil.copy(events, duck / "records" / "usage_events.parquet")
+    summaries = [run(one, "--as-of", "2026-07-02") for one in (duck, remote)]
+    compare(duck, remote, summaries)
+
+
+def compare(duck: Path, remote: Path, summaries: list[dict]) -> None:
+    wanted, found = (
+        tables(one / "data" / "csm.duckdb", schemas=("marts",), without={"scored_at", "changed_at", "config_hash"})
+        for one in (duck, remote)
+    )
+    assert wanted.keys() == found.keys()
+    assert [name for name in wanted if wanted[name] != found[name]] == []
+    assert counted(duck) == counted(remote)
+    assert counted(duck)
+    staged = [one for summary in summaries for one in summary["records"] if one["entity"] == "usage_events"]
+    assert staged[0] == staged[1]
