@@ -34,13 +34,17 @@ SCALAR_TESTS = ("tests/test_health_scorer.py", "tests/test_rubric.py")
 SQL_TESTS = ("tests/scoring/test_sql.py", "tests/test_vectorized_scorer.py", "tests/scoring/test_macros.py")
 QUARANTINE_TESTS = ("tests/staging/test_quarantine.py",)
 VERSION_TESTS = ("tests/staging/test_versions_and_ignored.py",)
-GATE_TESTS = ("tests/staging/test_gate.py", *VERSION_TESTS, *QUARANTINE_TESTS)
+GATED_RECORD_TESTS = ("tests/staging/test_vendor_records.py",)
+GATE_TESTS = ("tests/staging/test_gate.py", *VERSION_TESTS, *QUARANTINE_TESTS, *GATED_RECORD_TESTS)
+RECORD_TESTS = (*GATED_RECORD_TESTS, "tests/ingest/test_records_without_key.py", "tests/sources/test_stripe_records.py")
 # The gate's modules that tests of their own cover; the others run with all of GATE_TESTS.
 GATE_TESTS_OF = {
     "ignored_versions": VERSION_TESTS,
+    "merge": (*GATE_TESTS, "tests/ingest/test_full_lists.py"),
     "quarantine": QUARANTINE_TESTS,
     "quarantine_report": QUARANTINE_TESTS,
-    "vendor_records": (*VERSION_TESTS, "tests/sources/test_vendor_records.py"),
+    "record_counts": RECORD_TESTS,
+    "vendor_records": (*VERSION_TESTS, *RECORD_TESTS),
 }
 LEDGER_TESTS = tuple(f"tests/publishing/notion/test_{name}.py" for name in ("ledger", "plan_apply", "publishing"))
 GROUPS: dict[str, dict[str, Sequence[str]]] = {

@@ -86,7 +86,7 @@ def _state(
 ) -> str:
     names = [tables[name].table for kind in kinds for name in kind.tables]
     row = connection.execute(
-        "select coalesce(string_agg(concat_ws('/', raw_table, path, load_id, status), ',' order by all), '') "
+        "select coalesce(string_agg(concat_ws('/', raw_table, path, load_id, status), ',' order by load_id, path), '') "
         "from raw.loads where list_contains(?, raw_table)",
         [names],
     ).fetchone()

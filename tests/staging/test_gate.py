@@ -352,6 +352,12 @@ def test_the_same_files_again_change_nothing(source_loads):
     assert source_loads.rows("select count(*) from raw.loads") == [(3,)]
 
 
+def test_no_temporary_table_is_left(source_loads):
+    source_loads.write_company()
+    source_loads.run()
+    assert source_loads.rows("select table_name from duckdb_tables() where temporary") == []
+
+
 def test_the_later_record_of_a_key_wins(source_loads):
     source_loads.write_company()
     source_loads.write("usage_events/1.csv", HEADER + "e1,a1,,late,,,2026-06-05\ne9,a1,,first,,,2026-06-05\n")

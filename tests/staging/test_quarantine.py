@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from csm_core.errors import InputError
-from csm_core.staging import quarantine
+from csm_core.staging import quarantine, quarantine_report
 
 HEADER = "event_id,account_id,event_name,quantity,occurred_at,note\n"
 
@@ -27,6 +27,26 @@ def refused(source_loads):
     )
     source_loads.run()
     return source_loads
+
+
+def test_records_are_shown_with_their_place_reason_value_and_the_beginning_of_their_text(refused):
+    refused.write("usage_events/2.csv", HEADER + f"q4,a1,x,,,{'long ' * 40}\n")
+    refused.run()
+    shown = quarantine_report.records_text(quarantine.rows(refused.connection, "usage_events"), "usage_events")
+    places = [line for line in shown.splitlines() if not line.startswith("    ")]
+    texts = [line.removeprefix("    ") for line in shown.splitlines() if line.startswith("    ")]
+    files = [refused.folder / "usage_events" / f"{number}.csv" for number in (1, 2)]
+    assert sorted(places) == [
+        f"{files[0]}:2  invalid_number in quantity: many",
+        f"{files[0]}:3  unknown_account in account_id: nobody",
+        f"{files[0]}:4  invalid_number in quantity: 1e3",
+        f"{files[0]}:5  unparseable_row: 1 value for 6 columns",
+        f"{files[1]}:2  missing_required in occurred_at",
+    ]
+    assert "broken" in texts
+    (cut,) = (text for text in texts if "long" in text)
+    assert (len(cut), cut[-1]) == (160, "…")
+    assert quarantine_report.records_text([], "tickets") == "no rejected records of tickets"
 
 
 def test_the_summary_counts_by_reason(refused):
