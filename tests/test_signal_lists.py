@@ -32,10 +32,12 @@ PLACES: dict[str, list[str]] = {
     ],
     "sql/marts/csm_health_signals.yml": [f"{name}:" for name in INPUTS],
     "sql/marts/csm_health_scores.yml": [f"{name}:" for name in POINTS],
-    "sql/marts/csm_health_current.sql": [
+    "sql/marts/csm_health_last.sql": [
         *(f"signals.{name}" for name in INPUTS),
         *(f"scores.{name}" for name in POINTS),
     ],
+    "sql/marts/csm_health_last.yml": [f"{name}:" for name in (*INPUTS, *POINTS)],
+    "sql/marts/csm_health_current.sql": [*INPUTS, *POINTS],
     "sql/marts/csm_health_current.yml": [f"{name}:" for name in (*INPUTS, *POINTS)],
     "sql/marts/csm_rag_transitions.sql": [
         *(f"today.{name}" for name in POINTS),
@@ -47,11 +49,16 @@ PLACES: dict[str, list[str]] = {
         *(f"'{name}'" for name in SIGNAL_NAMES),
         *(f"${name}_weight" for name in SIGNAL_NAMES),
     ],
+    "sql/marts/csm_signal_points.sql": [
+        *(f"'{name}' as signal" for name in SIGNAL_NAMES),
+        *(f"${name}_weight" for name in SIGNAL_NAMES),
+    ],
     "docs/signals.md": [f"| `{name}` |" for name in INPUTS],
     "tests/golden/oracle.py": [f'"{name}"' for name in SIGNAL_NAMES],
 }
 # These list the signals several times, each time all of them.
 REPEATED = [
+    "sql/marts/csm_health_last.sql",
     "sql/marts/csm_health_current.sql",
     "sql/marts/csm_rag_transitions.sql",
     "sql/marts/csm_review_signals.sql",
