@@ -8,7 +8,7 @@ from benchmarks.measure import table, write_json
 
 SHORT = ("scoring", "questions", "loading", "api", "starting")
 # Whole runs on long histories; preparing the data takes several minutes.
-LONG = ("daily", "backfill", "range", "memory")
+LONG = ("daily", "backfill", "range", "memory", "spark")
 
 
 def main() -> None:
