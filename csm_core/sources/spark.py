@@ -106,7 +106,8 @@ class SourceTable:
             raise
         except EngineQueryError as error:
             key = "table" if settings.table else "path"
-            message = f"{settings.label}: Spark cannot read {settings.place}: {error}. Check `{key}` under `sources:`."
+            reason = str(error).rstrip(".")
+            message = f"{settings.label}: Spark cannot read {settings.place}: {reason}. Check `{key}` under `sources:`."
             raise SourceError(message) from None
         self.columns = _columns(settings, list(found))
         self.types: Mapping[str, str] = {column: found[name] for column, name in self.columns.items()}
@@ -136,7 +137,7 @@ def _columns(settings: SparkSettings, found: Sequence[str]) -> dict[str, str]:
                 f"Found: {', '.join(found) or 'no column'}."
             )
             raise SourceError(message)
-    # A column that is mapped to another column of the contract is not missing.
+    # A missing column is none of those that are used for another one.
     others = [name for name in found if name not in columns.values()]
     missing = [column for column in required if column not in columns]
     if missing:

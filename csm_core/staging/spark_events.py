@@ -22,60 +22,50 @@ _CARRIED = ("_problem", "_value", IGNORED, VERSION, FILE, LINE, RAW)
 _NULLS = ", ".join(f"case when {name} is null then 1 else 0 end" for name in EVENTS.column_names)
 
 
-def validated_events(source: SourceTable) -> ValidatedSelect:
-    """Return the SELECT that validates the events of a source, with the place and the text of each."""
-    values = ", ".join(f"{value} as {_staged(name)}" for name, value in source.expressions.items())
-    texts = ", ".join(f"'{name}': cast({value} as varchar)" for name, value in source.expressions.items())
-    model = f"select {values}, {FILE}, {LINE}, to_json({{{texts}}}) as {RAW} from {source.name}"
-    types = {_staged(name): kind for name, kind in source.types.items()}
-    return validate(EVENTS, model, types, SYSTEM, (FILE, LINE, RAW))
-
-
 def repeated_keys(source: SourceTable) -> str:
     """Return the SELECT of the hashes of keys that several events have.
 
     A collision only adds events that are compared, so the hash is enough.
     """
-    key_only = replace(EVENTS, columns=EVENTS.columns[:1])
     model = f"select {source.expressions[KEY]} as {KEY} from {source.name}"
-    keys = validate(key_only, model, {KEY: source.types[KEY]}, SYSTEM, ()).sql
     return (
-        f"select key_hash from (select xxhash64({KEY}) as key_hash from ({keys}) as keys where {KEY} is not null) "
-        "as hashes group by key_hash having count(*) > 1"
+        f"select key_hash from (select xxhash64({KEY}) as key_hash from ({_clean_keys(source, model)}) as keys "
+        f"where {KEY} is not null) as hashes group by key_hash having count(*) > 1"
     )
 
 
-def decided_events(validated: ValidatedSelect, *, has_duplicates: bool) -> str:
-    """Return the SELECT of all events with their outcomes: loaded, ignored, rejected or superseded.
+def decided_events(source: SourceTable, *, has_duplicates: bool) -> tuple[str, ValidatedSelect]:
+    """Return the SELECT of all events with their outcomes, and that of the validated events with their problems.
 
-    Only events with a key of several events are compared. The later version is loaded, then that of the later file and
-    line; a table has neither, so of equal versions the event with the later time is loaded.
+    An outcome is loaded, ignored, rejected or superseded. Only events with a key of several events are compared. The
+    later version is loaded, then that of the later file and line; a table has neither, so of equal versions the event
+    with the later time is loaded.
     """
     columns = ", ".join((*EVENTS.column_names, *_CARRIED))
     single = (
         f"select {columns}, case when {IGNORED} is not null then 'ignored' when _problem is null then 'loaded' "
         "else 'rejected' end as _outcome from ({}) as validated"
     )
+    values = ", ".join(f"{value} as {_staged(name)}" for name, value in source.expressions.items())
+    whole = _validated(source, f"select {values}, {FILE}, {LINE}, {_raw(source)} from {source.name}")
     if not has_duplicates:
-        return single.format(validated.sql)
-    listed = ", ".join(f"validated.{name}" for name in (*EVENTS.column_names, *_CARRIED))
-    keyed = (
-        f"select {listed} from ({validated.sql}) as validated left join {DUPLICATES} as "
-        f"duplicates on duplicates.key_hash = xxhash64(validated.{KEY}) where duplicates.key_hash is"
-    )
+        return single.format(whole.sql), whole
+    # The events are divided by their keys before they are validated, so that each is validated once.
+    unique, repeated = (_validated(source, _divided(source, condition)).sql for condition in ("null", "not null"))
     recency = (
         f"row_number() over (partition by {KEY} order by {VERSION} desc nulls last, {FILE} desc nulls last, "
         f"{LINE} desc nulls last, occurred_at desc nulls last, xxhash64({NAMES}, {_NULLS}) desc) as _recency"
     )
     winner = f"min(case when _problem is null then _recency end) over (partition by {KEY}) as _winner"
-    return (
-        f"{single.format(f'{keyed} null')} union all "
+    decided = (
+        f"{single.format(unique)} union all "
         f"select {columns}, case when _problem is null and _recency = _winner and {IGNORED} is null then 'loaded' "
         f"when {IGNORED} is not null and _recency = _winner then 'ignored' "
         "when _problem is null or _recency > _winner then 'superseded' else 'rejected' end as _outcome "
         f"from (select {columns}, _recency, {winner} from (select {columns}, {recency} from "
-        f"({keyed} not null) as repeated) as recent) as ranked"
+        f"({repeated}) as validated) as recent) as ranked"
     )
+    return decided, whole
 
 
 def contents_by_outcome(decided: str) -> str:
@@ -122,6 +112,35 @@ def differing_events(before: str, after: str, days: Sequence[date]) -> str:
         f"as date) as touched_day from {earlier} as earlier full join {later} as later "
         f"on earlier.{KEY} = later.{KEY} where {differs}) as differences group by touched_day"
     )
+
+
+def _validated(source: SourceTable, model: str) -> ValidatedSelect:
+    types = {_staged(name): kind for name, kind in source.types.items()}
+    return validate(EVENTS, model, types, SYSTEM, (FILE, LINE, RAW))
+
+
+def _divided(source: SourceTable, condition: str) -> str:
+    """Return the SELECT of the events whose key is repeated (``not null``) or not (``null``), before validation."""
+    given = ", ".join(f"{value} as given_{name}" for name, value in source.expressions.items())
+    model = f"select {source.expressions[KEY]} as {KEY}, {given}, {FILE}, {LINE}, {_raw(source)} from {source.name}"
+    kept = (*(f"given_{name}" for name in source.expressions), FILE, LINE, RAW)
+    values = ", ".join(f"given_{name} as {_staged(name)}" for name in source.expressions)
+    return (
+        f"select {values}, {FILE}, {LINE}, {RAW} from ({_clean_keys(source, model, kept)}) as keyed "
+        f"left join {DUPLICATES} as duplicates on duplicates.key_hash = xxhash64(keyed.{KEY}) "
+        f"where duplicates.key_hash is {condition}"
+    )
+
+
+def _clean_keys(source: SourceTable, model: str, kept: Sequence[str] = ()) -> str:
+    """Return the SELECT of events with their keys as the gate stages them."""
+    key_only = replace(EVENTS, columns=EVENTS.columns[:1])
+    return validate(key_only, model, {KEY: source.types[KEY]}, SYSTEM, kept).sql
+
+
+def _raw(source: SourceTable) -> str:
+    texts = ", ".join(f"'{name}': cast({value} as varchar)" for name, value in source.expressions.items())
+    return f"to_json({{{texts}}}) as {RAW}"
 
 
 def _staged(column: str) -> str:

@@ -48,7 +48,6 @@ from csm_core.staging.spark_events import (
     loaded_events,
     rejected_events,
     repeated_keys,
-    validated_events,
 )
 from csm_core.warehouse.catalog import has_rows, transaction
 from csm_core.warehouse.engine_usage_days import USAGE_DAYS, DayContent, stored_days
@@ -142,8 +141,7 @@ class _SparkGate:
         self._tables.delete_unreferenced()
         source = SourceTable(self._session, self._settings)
         self._tables.hand_over(ENTITIES[ACCOUNTS].table)
-        validated = validated_events(source)
-        decided = decided_events(validated, has_duplicates=self._find_duplicates(source))
+        decided, validated = decided_events(source, has_duplicates=self._find_duplicates(source))
         found = self._found(decided, validated)
         stored = stored_days(self._connection)
         self._require_rows(found, stored)
