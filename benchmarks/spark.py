@@ -1,7 +1,8 @@
 """A day of a company with many events in Parquet files, on a Spark Connect server and with DuckDB, on the same cores.
 
 ``python -m benchmarks --rows 100000000 spark`` needs PySpark and Java (`make setup-all`) and 30 GB of disk in
-``TMPDIR``. The server is a process of its own, so the peak memory is that of the pipeline alone. The ratio is to DuckDB.
+``TMPDIR``. The server is a process of its own, so the peak memory is that of the pipeline alone. The ratio is to
+DuckDB.
 """
 
 import tempfile

@@ -55,6 +55,8 @@ CONFIG_VARIABLE = "CSM_CONFIG"
 ENVIRONMENT_PREFIX = "CSM_"
 DEFAULT_FILE = "csm.yaml"
 _Part = TypeVar("_Part", bound=ConfigModel)
+# A parameter of an address, such as ";token=…" or "?api_key=…".
+_SECRET_PARAMETER = re.compile(r"(?i)([\w-]*(?:token|secret|password|passwd|credential|api_?key)[\w-]*)=[^;&\s]+")
 _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 _SYSTEMS: dict[str, type[BaseModel]] = {
     str(typing.get_args(model.model_fields["system"].annotation)[0]): model
@@ -203,8 +205,10 @@ def _invalid(origin: str, lines: Sequence[str]) -> str:
 
 
 def _found(value: object) -> str:
-    """A value for a message; user and password of an address are hidden."""
-    return shown(re.sub(r"//[^/@]*@", "//(hidden)@", value) if isinstance(value, str) else value)
+    """A value for a message; user, password and secret parameters of an address are hidden."""
+    if isinstance(value, str):
+        value = _SECRET_PARAMETER.sub(r"\1=(hidden)", re.sub(r"//[^/@]*@", "//(hidden)@", value))
+    return shown(value)
 
 
 def _setter(keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]) -> str:

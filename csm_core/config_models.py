@@ -140,6 +140,14 @@ class EngineConfig(ConfigModel, frozen=True):
             raise ValueError(message)
         return value
 
+    @field_validator("location")
+    @classmethod
+    def _is_absolute(cls, value: str | None) -> str | None:
+        if value is not None and not (value.startswith("/") or re.match(r"[a-z][a-z0-9+.-]*:/", value)):
+            message = "expected an absolute folder or an address, such as /data/csm or s3a://warehouse/csm"
+            raise ValueError(message)
+        return value
+
     @field_validator("master")
     @classmethod
     def _is_local(cls, value: str | None) -> str | None:

@@ -92,6 +92,17 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
     ("text", "said"),
     [
         ("wharehouse: x", ["unknown key 'wharehouse'", "did you mean 'warehouse'?"]),
+        ("engine: {master: local}", ["master is a setting of Spark", "Set kind: spark"]),
+        ("engine: {kind: spark, location: /t}", ["set either remote", "or master, such as local[2]"]),
+        ("engine: {kind: spark, remote: 'sc://h', master: local, location: /t}", ["set either remote"]),
+        ("engine: {kind: spark, master: 'local[2]'}", ["location is required"]),
+        ("engine: {kind: spark, master: yarn, location: /t}", ["engine.master", "start a Spark Connect server"]),
+        ("engine: {kind: spark, remote: 'h:15002', location: /t}", ["engine.remote", "sc://spark.example:15002"]),
+        (
+            "engine: {kind: spark, remote: 'sc://h/;token=t0ken;x=1', location: /t}",
+            ["CSM_SPARK_TOKEN", "(found 'sc://h/;token=(hidden);x=1')"],
+        ),
+        ("engine: {kind: spark, master: local, location: tables}", ["engine.location", "an absolute folder"]),
         ("signals: {login_windw_days: 3}", ["'signals.login_windw_days'", "'login_window_days'"]),
         ("policies: [{tenant: a, grean_threshold: 5}]", ["'policies.0.grean_threshold'", "'green_threshold'"]),
         (

@@ -18,6 +18,7 @@ from csm_core.errors import WarehouseError
 from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
 from csm_core.warehouse.late_changes import record_watermarks
+from csm_core.warehouse.live_tables import LIVE_DAYS
 from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_select
 from csm_core.warehouse.previous_names import show_previous_names
 from csm_core.warehouse.text_macros import create_macros
@@ -202,8 +203,12 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: st
 def _queue_all_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, incremental: Incremental) -> None:
     """Queue every day of a rollup, since models read its new column for the whole history."""
     column, queue = identifier(incremental.column), incremental.queue
+    built = f"select {column} from {model.table}"
+    if table_exists(connection, LIVE_DAYS):
+        # The days of a table that another engine keeps.
+        built += f" union all select day from {LIVE_DAYS} where table_name = {literal(model.table)}"
     connection.execute(
-        f"insert into {queue} select distinct {column} from {model.table} "
+        f"insert into {queue} select distinct {column} from ({built}) "
         f"where {column} not in (select {column} from {queue}) order by {column}"
     )
 

@@ -36,9 +36,9 @@ checks:
 KEPT = "int_account_features"
 
 
-def model_of(folder: Path, sql: str = SQL, name: str = "daily", layer: str = "marts") -> SqlModel:
+def model_of(folder: Path, sql: str = SQL, name: str = "daily", layer: str = "marts", yml: str = YML) -> SqlModel:
     (folder / f"{name}.sql").write_text(sql, encoding="utf-8")
-    (folder / f"{name}.yml").write_text(YML, encoding="utf-8")
+    (folder / f"{name}.yml").write_text(yml, encoding="utf-8")
     return load_model(folder / f"{name}.sql", layer)
 
 
@@ -167,6 +167,28 @@ def test_rows_of_duckdb_are_handed_over_when_the_engine_changes_and_not_back(con
     assert engine.query(f"select value from {model.table} order by as_of_date") == [(1,), (20,), (3,)]
     with pytest.raises(ConfigError, match=r"were built with Spark .*kind: spark"):
         open_engine(connection, DuckDbSettings())
+
+
+def test_a_new_column_of_a_roll_up_is_computed_for_every_day(connection, session, tmp_path):
+    yml = (
+        "description: d\ngrain: [usage_date]\nincremental: {column: usage_date, queue: run.pending_usage_days}\n"
+        "columns: {usage_date: the day, value: a number}\n"
+    )
+    sql = (
+        "select usage_date, day(usage_date) as value from run.pending_usage_days "
+        "where usage_date between $first_date and $last_date order by usage_date"
+    )
+    further = sql.replace(" as value", " as value, 10 * day(usage_date) as further")
+    engine = RemoteEngine(connection, session)
+    connection.executemany("insert into run.pending_usage_days values (?)", [(FIRST,), (THIRD,)])
+    rollup = model_of(tmp_path, sql, "int_usage_daily", "intermediate", yml)
+    assert rollup.table in KEPT_IN_ENGINE
+    assert engine.build(rollup, {}).rows == 2
+    connection.execute("insert into run.pending_usage_days values (?)", [SECOND])
+    changed = model_of(tmp_path, further, "int_usage_daily", "intermediate", yml)
+    assert engine.build(changed, {}).queued_days == (FIRST, SECOND, THIRD)
+    assert engine.query(f"select further from {rollup.table} order by usage_date") == [(10,), (20,), (30,)]
+    assert engine.build(changed, {}).rows == 0
 
 
 @pytest.fixture(scope="module")
