@@ -169,5 +169,5 @@ def test_after_an_upgrade_a_table_that_reads_one_not_yet_built_is_left_to_the_ne
             [FIRST],
         )
         day_status.begin_days(connection, (FIRST, FIRST), "killed")
-        show_counted_days(connection, model_parameters(CONFIG))
+        show_counted_days(DuckDbEngine(connection), model_parameters(CONFIG))
         assert connection.execute("select account_id from marts.csm_health_current").fetchall() == [("a",)]
