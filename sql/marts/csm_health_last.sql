@@ -1,9 +1,10 @@
 -- Grain: one row per account that was ever scored on a day that counts (see csm_days).
--- Definition: the account's latest row of csm_health_signals and csm_health_scores with its attributes and contract, its
--- previous scored day, and the change since exactly 28 days before. is_customer is whether that row is of the newest day
--- that counts; an account that left keeps its last row. ARR is 12 times MRR.
--- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30, the newest day => previous_score 71.5,
--- score_change_28d 12.0, is_customer.
+-- Definition: the account's latest row of csm_health_signals and csm_health_scores with its
+-- attributes and contract, its previous scored day, and the change since exactly 28 days before.
+-- is_customer is whether that row is of the newest day that counts; an account that left keeps its
+-- last row. ARR is 12 times MRR.
+-- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30, the newest day
+-- => previous_score 71.5, score_change_28d 12.0, is_customer.
 
 with uncounted_days as (
     select as_of_date

@@ -1,9 +1,11 @@
--- Grain: one row per tenant, segment, currency, month and window of 1 or 12 months, if any account had MRR at the start.
--- Definition: the accounts with MRR at the end of the month that is window_months earlier, and what is left of their MRR
--- at the end of this month (see csm_revenue_movements). Of an account's MRR at the start, at most that amount is
--- retained; expansion counts only in mrr_end. gross_revenue_retention is mrr_retained over mrr_start,
--- net_revenue_retention is mrr_end over mrr_start, and logo_retention is accounts_end over accounts_start. Accounts that
--- are new since the start do not count. An account is in its current segment for all months.
+-- Grain: one row per tenant, segment, currency, month and window of 1 or 12 months, if any account
+-- had MRR at the start.
+-- Definition: the accounts with MRR at the end of the month that is window_months earlier, and what
+-- is left of their MRR at the end of this month (see csm_revenue_movements). Of an account's MRR at
+-- the start, at most that amount is retained; expansion counts only in mrr_end.
+-- gross_revenue_retention is mrr_retained over mrr_start, net_revenue_retention is mrr_end over
+-- mrr_start, and logo_retention is accounts_end over accounts_start. Accounts that are new since the
+-- start do not count. An account is in its current segment for all months.
 -- Worked example: 100, 50 and 50 at the start, 130, 20 and 0 at the end => gross (100 + 20 + 0) / 200 = 0.6,
 -- net 150 / 200 = 0.75, logos 2 / 3.
 
