@@ -74,7 +74,7 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
     )
     blocks += text_blocks("heading_2", "Expansion & Next Steps")
     blocks += _section(
-        "Recommended next steps, in order of priority.",
+        "Recommended next steps, the most important first.",
         [(None, step) for step in qbr.expansion_next_steps],
         "No next steps suggested.",
     )
