@@ -141,16 +141,19 @@ def test_one_who_gives_up_waiting_takes_nothing() -> None:
 
 def test_a_budget_outlives_an_event_loop() -> None:
     budget = RateLimiter(5)
+    acquired: list[int] = []
 
-    async def contended() -> None:
+    async def contended(loop: int) -> None:
         async def one() -> None:
             await budget.acquire()
+            acquired.append(loop)
             budget.release()
 
         await asyncio.gather(one(), one())
 
-    asyncio.run(contended())
-    asyncio.run(contended())
+    asyncio.run(contended(1))
+    asyncio.run(contended(2))
+    assert acquired == [1, 1, 2, 2]
 
 
 def test_publishing_in_one_process_spends_from_one_budget() -> None:
