@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from logging import getLogger
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -96,6 +97,8 @@ class SparkConnectSession:
 
     def stop(self) -> None:
         """End the session on the server."""
+        # The client logs a server that is gone to a stream that may be closed when this process ends.
+        getLogger("pyspark.sql.connect.logging").disabled = True
         with suppress(Exception), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Without this, the client would wait for minutes for a server that is gone.

@@ -25,14 +25,12 @@ solved_tickets as (
         review_periods.period,
         review_periods.trigger,
         cast(tickets.solved_at as date) >= review_periods.period_start as is_in_period,
-        -- Whole seconds on both sides: engines differ in how they round fractions of a second.
-        cast(
-            date_diff(
-                'second',
-                cast(date_trunc('second', tickets.opened_at) as timestamp),
-                cast(date_trunc('second', tickets.solved_at) as timestamp)
-            ) as bigint
-        ) as seconds_to_solve,
+        -- Whole seconds on both sides, as engines differ in how they round fractions. Not with date_trunc nor
+        -- date_diff('second', ...): Spark evaluates them in the session's time zone, where hours are skipped.
+        date_diff('day', cast(tickets.opened_at as date), cast(tickets.solved_at as date)) * 86400
+        + (hour(tickets.solved_at) - hour(tickets.opened_at)) * 3600
+        + (minute(tickets.solved_at) - minute(tickets.opened_at)) * 60
+        + second(tickets.solved_at) - second(tickets.opened_at) as seconds_to_solve,
         tickets.ticket_id
     from review_periods
     inner join staging.stg_tickets as tickets
