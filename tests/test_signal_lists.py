@@ -52,7 +52,10 @@ PLACES: dict[str, list[str]] = {
     "sql/marts/csm_signal_points.sql": [
         *(f"'{name}' as signal" for name in SIGNAL_NAMES),
         *(f"${name}_weight" for name in SIGNAL_NAMES),
+        *(f"facts.{name}" for name in SIGNAL_NAMES),
     ],
+    "sql/intermediate/int_signal_facts.sql": [*(f"as {name}" for name in SIGNAL_NAMES)],
+    "sql/intermediate/int_signal_facts.yml": [f"{name}:" for name in SIGNAL_NAMES],
     "docs/signals.md": [f"| `{name}` |" for name in INPUTS],
     "tests/golden/oracle.py": [f'"{name}"' for name in SIGNAL_NAMES],
 }

@@ -1,7 +1,7 @@
 -- Grain: one row per account of the population and day of the run.
 -- Definition (docs/signals.md): the facts behind usage_trend, login_frequency_days and seats_utilization_rate: events
--- of the trend window and of the window before it, login days and active users. Beside them, what events before T can
--- show: whether an event of the account names a user, and whether an event of the tenant names a feature.
+-- of the trend window and of the window before it, login days, the last login and active users. Beside them, what events
+-- before T can show: whether an event of the account names a user, and whether an event of the tenant names a feature.
 -- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_in_window 5,
 -- events_in_window_before 7.
 
@@ -58,7 +58,12 @@ usage_windows as (
             where
             recent_days.logins > 0
             and recent_days.usage_date > run_days.as_of_date - $login_window_days
-        ) as login_days_in_window
+        ) as login_days_in_window,
+        max(recent_days.usage_date) filter (
+            where
+            recent_days.logins > 0
+            and recent_days.usage_date > run_days.as_of_date - $login_window_days
+        ) as last_login_date
     from recent_days
     inner join run_days
         on
@@ -140,6 +145,8 @@ select
     coalesce(usage_windows.events_in_window_before, 0) as events_in_window_before,
     coalesce(active_users.users, 0) as active_users_in_window,
     coalesce(usage_windows.login_days_in_window, 0) as login_days_in_window,
+    cast(date_diff('day', usage_windows.last_login_date, account_days.as_of_date) as bigint)
+        as days_since_last_login,
     coalesce(first_days.first_usage_date <= account_days.as_of_date, false) as ever_active,
     coalesce(first_days.first_login_date <= account_days.as_of_date, false) as ever_logged_in,
     coalesce(first_days.first_user_date <= account_days.as_of_date, false) as ever_named_user,
