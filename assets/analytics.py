@@ -34,7 +34,7 @@ def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:
         started = time.perf_counter()
         copy = publish_copy(pipeline.warehouse, create_macros, model_parameters(pipeline.config))
         seconds = time.perf_counter() - started
-        pipeline.progress(NAME, {"seconds": seconds})
+        pipeline.progress(NAME, {"seconds": seconds, "layer": "copy"})
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(copy)),

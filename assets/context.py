@@ -33,10 +33,17 @@ QUARTER = "csm/reviews_of_quarter_before"
 DAY_AFTER = "the day after"
 BACKFILL = dg.BackfillPolicy.single_run()
 OWNERS = ("team:customer-success-data",)
+# Of the assets that can be materialised, those of the earlier layer are first, so that the progress is shown by layer.
+_PRIORITIES = {"raw": 4, "staging": 3, "intermediate": 2, "marts": 1}
 CELL_CHARACTERS = 120
 _STRUCTURE = frozenset("\\`*_[]<>|&!~#@$^{}")
 
 Progress = Callable[[str, Mapping[str, Any]], None]
+
+
+def in_order_of(layer: str) -> dict[str, str]:
+    """Return the tags of the step of an asset in a layer, so that it runs before those of later layers."""
+    return {"dagster/priority": str(_PRIORITIES[layer])}
 
 
 def _now() -> datetime:

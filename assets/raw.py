@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.logging import get_logger
@@ -48,6 +48,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
             for raw in system.raw_tables
         ],
         required_resource_keys={RESOURCE},
+        op_tags=in_order_of("raw"),
     )
     def _load(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, Pipeline, pipeline_of, preview
+from assets.context import OWNERS, RESOURCE, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
 from csm_core.accounts import account_map
 from csm_core.config import Config
@@ -93,6 +93,7 @@ def _records_asset(system: str) -> dg.AssetsDefinition:
         group_name="staging",
         kinds={"duckdb", system},
         owners=OWNERS,
+        op_tags=in_order_of("staging"),
         code_version=kinds_version(kinds),
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": records_table(system)},
@@ -127,6 +128,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
         group_name="staging",
         kinds={"duckdb", "sql"},
         owners=OWNERS,
+        op_tags=in_order_of("staging"),
         required_resource_keys={RESOURCE},
         metadata={"dagster/table_name": ACCOUNT_MAP},
     )
@@ -169,6 +171,7 @@ def _staging_asset(
         group_name="staging",
         kinds={SPARK if spark else "duckdb", "sql"},
         owners=OWNERS,
+        op_tags=in_order_of("staging"),
         code_version=version,
         required_resource_keys={RESOURCE},
         metadata={

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -33,20 +34,36 @@ class Mover:
 
 @dataclass(frozen=True)
 class DaySummary:
-    """The portfolio on one day, compared with the latest complete day before it."""
+    """The portfolio on one day, compared with the latest complete day before it.
+
+    ``mrr_at_risk`` is the MRR of the accounts with high or critical churn risk, by currency. ``missing``
+    counts the accounts without data for a signal, for signals that some account
+    lacks; ``mean_coverage`` is the mean share of the weights with data, 0.0-1.0.
+    """
 
     day: date
     accounts: int
     by_rag: Mapping[str, int]
     by_rag_before: Mapping[str, int]
     previous_day: date | None
+    mean_score: float
+    mean_score_before: float | None
+    mrr_at_risk: Mapping[str, Decimal]
+    mean_coverage: float
+    missing: Mapping[str, int]
     alerts: int
     by_risk: Mapping[str, int]
     movers: Sequence[Mover]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {**asdict(self), "day": str(self.day), "previous_day": str(self.previous_day or "") or None}
+        amounts = {currency: str(amount) for currency, amount in self.mrr_at_risk.items()}
+        return {
+            **asdict(self),
+            "mrr_at_risk": amounts,
+            "day": str(self.day),
+            "previous_day": str(self.previous_day or "") or None,
+        }
 
 
 def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummary | None:
@@ -63,12 +80,20 @@ def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummar
     alerts = connection.execute(
         "select count(*) from marts.csm_health_scores where as_of_date = ? and should_alert", [day]
     ).fetchone()
+    coverage = connection.execute(
+        "select avg(signal_coverage) from marts.csm_health_signals where as_of_date = ?", [day]
+    ).fetchone()
     return DaySummary(
         day=day,
         accounts=sum(by_rag.values()),
         by_rag=by_rag,
         by_rag_before=_counts(connection, "rag", previous_day) if previous_day else {},
         previous_day=previous_day,
+        mean_score=_mean_score(connection, day) or 0.0,
+        mean_score_before=_mean_score(connection, previous_day) if previous_day else None,
+        mrr_at_risk=_mrr_at_risk(connection, day),
+        mean_coverage=float(coverage[0] or 0.0) if coverage else 0.0,
+        missing=_missing(connection, day),
         alerts=int(alerts[0]) if alerts else 0,
         by_risk=_counts(connection, "churn_risk_level", day),
         movers=_movers(connection, day, previous_day) if previous_day else (),
@@ -80,6 +105,46 @@ def _counts(connection: duckdb.DuckDBPyConnection, column: str, day: date) -> di
         f"select {column}, count(*) from marts.csm_health_scores where as_of_date = ? group by 1 order by 1", [day]
     ).fetchall()
     return {str(name): int(count) for name, count in rows}
+
+
+def _mean_score(connection: duckdb.DuckDBPyConnection, day: date) -> float | None:
+    row = connection.execute("select avg(score) from marts.csm_health_scores where as_of_date = ?", [day]).fetchone()
+    return row[0] if row else None
+
+
+def _mrr_at_risk(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, Decimal]:
+    rows = connection.execute(
+        """
+        select subscriptions.currency, sum(subscriptions.mrr)
+        from marts.csm_health_scores as scores
+        inner join intermediate.int_account_subscriptions as subscriptions
+            on scores.account_id = subscriptions.account_id and scores.as_of_date = subscriptions.as_of_date
+        where
+            scores.as_of_date = ? and scores.churn_risk_level in ('high', 'critical')
+            and subscriptions.mrr is not null
+        group by subscriptions.currency
+        order by 2 desc, 1
+        """,
+        [day],
+    ).fetchall()
+    return {str(currency or "currency unknown"): amount for currency, amount in rows}
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, int]:
+    rows = connection.execute(
+        """
+        select signal, count(*)
+        from (
+            select unnest(string_split(missing_signals, ',')) as signal
+            from marts.csm_health_signals
+            where as_of_date = ? and missing_signals <> ''
+        )
+        group by signal
+        order by 2 desc, 1
+        """,
+        [day],
+    ).fetchall()
+    return {str(signal): int(accounts) for signal, accounts in rows}
 
 
 def _movers(connection: duckdb.DuckDBPyConnection, day: date, previous_day: date) -> list[Mover]:

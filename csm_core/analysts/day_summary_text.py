@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from csm_core.analysts.day_summary import RAGS, DaySummary, Mover
 from csm_core.system.terminal import printable
-from csm_core.system.text_table import text_table
+from csm_core.system.text_table import counted, text_table
+
+# The signals with the most accounts without data; `--json` has all.
+MISSING = 3
 
 
 def rag_counts(summary: DaySummary) -> list[str]:
@@ -19,9 +22,18 @@ def day_lines(summary: DaySummary) -> list[str]:
         f"{summary.by_risk[level]:,} {level}" for level in ("critical", "high") if summary.by_risk.get(level)
     )
     lines = [
-        f"Accounts   {summary.accounts:,}   {rags}",
+        f"Accounts   {summary.accounts:,}   {rags}   mean score {summary.mean_score:.1f}{_mean_change(summary)}",
         f"Alerts     {summary.alerts:,}" + (f"   churn risk: {risks}" if risks else ""),
     ]
+    if summary.mrr_at_risk:
+        amounts = ", ".join(f"{amount:,.2f} {printable(currency)}" for currency, amount in summary.mrr_at_risk.items())
+        lines.append(f"At risk    MRR of accounts with high or critical churn risk: {amounts}")
+    if summary.missing:
+        listed = ", ".join(
+            f"{signal} {counted(accounts, 'account')}" for signal, accounts in list(summary.missing.items())[:MISSING]
+        )
+        more = f", and {len(summary.missing) - MISSING} more" if len(summary.missing) > MISSING else ""
+        lines.append(f"No data    {listed}{more}; mean coverage {summary.mean_coverage:.0%}")
     if summary.movers:
         lines.append(f"Movers     since {summary.previous_day}")
         lines += [
@@ -42,6 +54,13 @@ def _mover_cells(mover: Mover) -> list[str]:
         mover.rag if mover.rag == mover.rag_before else f"{mover.rag_before} to {mover.rag}",
         f"{name}: {mover.signal} {mover.signal_change:+.1f}",
     ]
+
+
+def _mean_change(summary: DaySummary) -> str:
+    if summary.mean_score_before is None:
+        return ""
+    change = round(summary.mean_score, 1) - round(summary.mean_score_before, 1)
+    return f" ({change:+.1f})" if round(change, 1) else " (=)"
 
 
 def _change(summary: DaySummary, rag: str) -> str:

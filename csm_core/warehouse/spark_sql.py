@@ -83,11 +83,15 @@ def spark_select(sql: str, values: Mapping[str, Any], path: Path | None = None) 
 
 
 def model_select(model: SqlModel, sql: str, values: Mapping[str, Any]) -> str:
-    """Return the SELECT of a model as Spark SQL: from ``sql/spark/`` if the model has a file there."""
+    """Return the SELECT of a model as Spark SQL: from ``sql/spark/`` if the model has a file there.
+
+    Without its last ORDER BY: Spark would compute the rows a second time to sample them for the sort, and nothing reads
+    the files of a directory in order. The rows that are fetched into the warehouse are sorted there.
+    """
     override = OVERRIDES / f"{model.name}.sql"
     if override.is_file():
-        return _bound(_parsed(override.read_text(encoding="utf-8"), "spark", override), values, override)
-    return spark_select(sql, values, model.path)
+        return _bound(_unsorted(_parsed(override.read_text(encoding="utf-8"), "spark", override)), values, override)
+    return _bound(as_spark(_unsorted(_parsed(sql, "duckdb", model.path))), values, model.path)
 
 
 def untranslatable(models: Iterable[tuple[SqlModel, str]]) -> list[str]:
@@ -116,6 +120,12 @@ def _parsed(sql: str, dialect: str, path: Path | None) -> exp.Expr:
     if len(statements) != 1 or not isinstance(statements[0], (exp.Select, exp.SetOperation)):
         raise WarehouseError(_where(path, "a model is one SELECT"))
     return statements[0]
+
+
+def _unsorted(tree: exp.Expr) -> exp.Expr:
+    if not tree.args.get("limit"):
+        tree.set("order", None)
+    return tree
 
 
 def _bound(tree: exp.Expr, values: Mapping[str, Any], path: Path | None) -> str:

@@ -60,7 +60,14 @@ def acme(tmp_path_factory) -> Company:
     one = make_company(tmp_path_factory.mktemp("acme"), "acme")
     result = one.csm("run", "--from", DAYS[0], "--to", DAYS[-1])
     assert result.returncode == 0, result.stdout + result.stderr
+    (one.folder / "progress.txt").write_text(result.stderr, encoding="utf-8")
     return one
+
+
+def test_the_progress_names_each_layer_once_in_order(acme):
+    lines = (acme.folder / "progress.txt").read_text(encoding="utf-8").splitlines()
+    layers = [line.split()[0] for line in lines if " done " in line]
+    assert layers == ["raw", "staging", "intermediate", "marts", "publish", "copy"]
 
 
 @pytest.mark.parametrize("mart", GOLDEN_QUERIES)

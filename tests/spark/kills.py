@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,17 @@ RUN = ("run", "--from", "2026-09-29", "--to", DAY)
 AGAIN = ("run", "--as-of", DAY)
 
 
-def prepared(folder: Path, address: str) -> tuple[Company, Company, dict[str, Any], float]:
-    """Return a company before its run, the same after an undisturbed run, what that left behind, and its seconds."""
+@dataclass(frozen=True)
+class Prepared:
+    """A company before its run, what an undisturbed run leaves behind, and the seconds that it takes."""
+
+    start: Company
+    wanted: dict[str, Any]
+    seconds: float
+
+
+def prepared(folder: Path, address: str) -> Prepared:
+    """Make a company, and run a copy of it undisturbed."""
     records = folder / "records"
     generate(records, accounts=12, days=60, format="mixed")
     start = make_company(folder, records, engine=settings(folder / "tables", address))
@@ -39,7 +48,7 @@ def prepared(folder: Path, address: str) -> tuple[Company, Company, dict[str, An
     started = time.monotonic()
     done = whole.csm(*RUN)
     assert done.returncode == 0, done.stdout + done.stderr
-    return start, whole, everything(whole), time.monotonic() - started
+    return Prepared(start, everything(whole), time.monotonic() - started)
 
 
 def settings(tables: Path, address: str) -> dict[str, str]:
@@ -78,17 +87,16 @@ def problems_after(company: Company, wanted: dict[str, Any]) -> list[str]:
     return differences(wanted, everything(company)) + missing + left
 
 
-def strike(folder: Path, address: str, times: int, seed: int = 1) -> list[str]:
+def strike(one: Prepared, folder: Path, address: str, times: int, seed: int = 1) -> list[str]:
     """Kill runs at random instants; return what was wrong after running again."""
-    start, _, wanted, seconds = prepared(folder, address)
     dice = random.Random(seed)
     found: list[str] = []
     for number in range(times):
-        company = copied(start, folder / f"killed_{number}", address)
-        instant = dice.uniform(0.1, 1.0) * seconds
+        company = copied(one.start, folder / f"killed_{number}", address)
+        instant = dice.uniform(0.1, 1.0) * one.seconds
         killed_after(company, instant)
-        problems = problems_after(company, wanted)
-        found += [f"killed after {instant:.1f} of {seconds:.1f} s: {problem}" for problem in problems]
+        problems = problems_after(company, one.wanted)
+        found += [f"killed after {instant:.1f} of {one.seconds:.1f} s: {problem}" for problem in problems]
         shutil.rmtree(company.folder)
     return found
 
@@ -100,7 +108,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the instants (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, connect_server(Path(name)) as (address, _):
-        found = strike(Path(name), address, options.times, options.seed)
+        found = strike(prepared(Path(name), address), Path(name), address, options.times, options.seed)
     print("\n".join([*found, f"{options.times} runs killed and run again: {len(found)} problems"]))
     return 1 if found else 0
 

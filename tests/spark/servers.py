@@ -19,7 +19,7 @@ DEFAULTS = {
     "spark.sql.session.timeZone": "America/New_York",
     "spark.sql.ansi.enabled": "false",
     "spark.sql.timestampType": "TIMESTAMP_LTZ",
-    "spark.sql.shuffle.partitions": "7",
+    "spark.sql.shuffle.partitions": "3",
 }
 _SECONDS = 120
 

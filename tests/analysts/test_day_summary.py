@@ -1,0 +1,73 @@
+"""The summary of a day: mean score, MRR at risk, and signals without data."""
+
+from datetime import date
+from decimal import Decimal
+
+from csm_core.analysts.day_summary import summarise_day
+from csm_core.analysts.day_summary_text import day_lines
+from tests.sql.harness import fresh, table
+from tests.sql.test_model_cases import prepare
+
+DAY, BEFORE = date(2026, 6, 30), date(2026, 6, 29)
+TABLES = (
+    "marts.csm_health_scores",
+    "marts.csm_health_signals",
+    "intermediate.int_account_subscriptions",
+    "intermediate.int_account_days",
+)
+
+
+def summary_of(scores, signals=(), subscriptions=()):
+    with fresh() as connection:
+        for name, rows in zip(TABLES, (scores, signals, subscriptions, ()), strict=True):
+            prepare(connection, name)
+            table(connection, name, [{"tenant_id": "t", "as_of_date": DAY, **row} for row in rows])
+        return summarise_day(connection, DAY)
+
+
+def scored(account, score, risk="low", day=DAY):
+    return {"account_id": account, "as_of_date": day, "score": score, "rag": "AMBER", "churn_risk_level": risk}
+
+
+def test_the_mean_score_is_compared_with_the_day_before():
+    summary = summary_of([scored("A", 60.0), scored("B", 71.0), scored("A", 62.0, day=BEFORE)])
+    assert (summary.mean_score, summary.mean_score_before) == (65.5, 62.0)
+    assert day_lines(summary)[0].endswith("mean score 65.5 (+3.5)")
+    alone = summary_of([scored("A", 60.0)])
+    assert alone.mean_score_before is None
+    assert day_lines(alone)[0].endswith("mean score 60.0")
+    equal = summary_of([scored("A", 60.01), scored("A", 60.04, day=BEFORE)])
+    assert day_lines(equal)[0].endswith("mean score 60.0 (=)")
+
+
+def test_the_mrr_at_risk_is_summed_by_currency_never_across():
+    summary = summary_of(
+        [scored("A", 60.0, "high"), scored("B", 50.0, "critical"), scored("C", 50.0, "high"), scored("D", 90.0)],
+        subscriptions=[
+            {"account_id": "A", "mrr": Decimal("100.10"), "currency": "EUR"},
+            {"account_id": "B", "mrr": Decimal("0.25"), "currency": "EUR"},
+            {"account_id": "C", "mrr": Decimal("900.00"), "currency": "USD"},
+            {"account_id": "D", "mrr": Decimal("5000.00"), "currency": "USD"},
+        ],
+    )
+    assert summary.mrr_at_risk == {"USD": Decimal("900.00"), "EUR": Decimal("100.35")}
+    assert "At risk    MRR of accounts with high or critical churn risk: 900.00 USD, 100.35 EUR" in day_lines(summary)
+    assert summary.as_dict()["mrr_at_risk"] == {"USD": "900.00", "EUR": "100.35"}
+
+
+def test_signals_without_data_are_counted_and_the_most_frequent_are_listed():
+    missing = ["nps_score,usage_trend", "nps_score", "", "nps_score,usage_trend,days_to_renewal,support_sentiment"]
+    summary = summary_of(
+        [scored(name, 60.0) for name in "ABCD"],
+        signals=[
+            {"account_id": name, "missing_signals": text, "signal_coverage": share}
+            for name, text, share in zip("ABCD", missing, (0.8, 0.9, 1.0, 0.5), strict=True)
+        ],
+    )
+    assert summary.missing == {"nps_score": 3, "usage_trend": 2, "days_to_renewal": 1, "support_sentiment": 1}
+    assert summary.mean_coverage == 0.8
+    assert (
+        "No data    nps_score 3 accounts, usage_trend 2 accounts, days_to_renewal 1 account, and 1 more; "
+        "mean coverage 80%"
+    ) in day_lines(summary)
+    assert not any(line.startswith("No data") for line in day_lines(summary_of([scored("A", 60.0)])))
