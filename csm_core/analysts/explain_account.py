@@ -10,6 +10,7 @@ from typing import Any, cast
 import duckdb
 from pydantic import ValidationError
 
+from csm_core.analysts.account_facts import AccountFacts, facts_as_dict, load_account_facts
 from csm_core.analysts.explain import (
     BandMoves,
     Change,
@@ -59,12 +60,13 @@ class ScoredDay:
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """The report of ``csm explain``."""
+    """The report of ``csm explain``; ``facts`` are those of the explained day, None if they are unknown."""
 
     day: ScoredDay
     moves: BandMoves
     since: ScoredDay | None = None
     change: Change | None = None
+    facts: AccountFacts | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``. With ``since``, ``change`` has the parts that add up to the difference."""
@@ -72,6 +74,7 @@ class ExplainReport:
         values: dict[str, Any] = {
             "tenant_id": day.tenant_id,
             "as_of_date": day.as_of_date.isoformat(),
+            **facts_as_dict(self.facts),
             **day.explanation.as_dict(),
             "missing_signals": list(day.missing_signals),
             "signal_coverage": day.signal_coverage,
@@ -108,14 +111,15 @@ def explain_account(
     first, last = _days_of(connection, tenant_id, account_id)
     day = load_day(connection, tenant_id, account_id, as_of or last, (first, last))
     moves = next_band_moves(day.explanation.signals, day.policy)
+    facts = load_account_facts(connection, account_id, day.as_of_date)
     if since is None:
-        return ExplainReport(day, moves)
+        return ExplainReport(day, moves, facts=facts)
     if since >= day.as_of_date:
         message = f"--since {since} must be before the explained day, {day.as_of_date}"
         raise InputError(message)
     earlier = load_day(connection, tenant_id, account_id, since, (first, last))
     change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
-    return ExplainReport(day, moves, earlier, change)
+    return ExplainReport(day, moves, earlier, change, facts)
 
 
 def load_explanation(

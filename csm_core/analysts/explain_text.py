@@ -6,19 +6,22 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from csm_core.analysts.account_facts import AccountFacts
 from csm_core.analysts.explain import SUPPORTING, BandMoves, Cents, Change, Explanation, Part, cents
 from csm_core.analysts.explain_account import ExplainReport
 from csm_core.schemas import CSMHealthScore, CSMHealthSignals
+from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted, text_table
 from csm_core.thresholds import Thresholds
 
 
 def report_text(report: ExplainReport) -> str:
-    """The report: points and weights, the moves to another band, and the change since another day."""
+    """The report: the account, points and weights, the moves to another band, and the change since another day."""
     day, score = report.day, report.day.explanation.score
     lines = [
         f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
         f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
+        *([facts_text(report.facts)] if report.facts else []),
         "",
         *explanation_lines(day.explanation, day.missing_signals),
         policy_text(day.policy),
@@ -33,6 +36,19 @@ def report_text(report: ExplainReport) -> str:
         if report.since.config_hash != day.config_hash:
             lines.append("the two days were scored with different configurations")
     return "\n".join(lines)
+
+
+def facts_text(facts: AccountFacts) -> str:
+    """The name of the account, its owner and segment, what it pays and when it renews, in one line."""
+    mrr = "unknown" if facts.mrr is None else f"{facts.mrr:,.2f} {facts.currency or '(currency unknown)'}"
+    parts = [
+        printable(facts.account_name, 80),
+        f"owner {printable(facts.csm_owner or 'unassigned')}",
+        f"segment {printable(facts.segment or 'unknown')}",
+        f"MRR {mrr}",
+        f"renewal date {facts.renewal_date or 'unknown'}",
+    ]
+    return " · ".join(parts)
 
 
 def explanation_lines(explanation: Explanation, missing: Sequence[str] = ()) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -28,6 +28,8 @@ SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 ACCOUNT_DAYS = "intermediate.int_account_days"
 SUBSCRIPTIONS = "intermediate.int_account_subscriptions"
+# Name, owner and MRR of each account and day. A published copy of an earlier version does not have it.
+ACCOUNTS = "marts.csm_accounts_daily"
 # The latest segments. In tables of the previous version, the latter also has the accounts that left.
 LATEST = ("marts.csm_health_last", "marts.csm_health_current")
 
@@ -48,13 +50,40 @@ class WhatIfDay:
 
 
 @dataclass(frozen=True)
+class WhatIfAccount:
+    """An account that would change band, risk or alert. Name, owner, MRR and currency are None if they are unknown."""
+
+    tenant_id: str
+    account_id: str
+    account_name: str | None
+    csm_owner: str | None
+    mrr: Decimal | None
+    currency: str | None
+    rag_before: str
+    rag_after: str
+    risk_before: str
+    risk_after: str
+    alert_before: bool
+    alert_after: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``; the amount is text, to keep all digits."""
+        return {**asdict(self), "mrr": None if self.mrr is None else str(self.mrr)}
+
+
+@dataclass(frozen=True)
 class WhatIfReport:
-    """All days of the range, and the migrations: the number of account-days for each pair (before, after)."""
+    """All days of the range, and the migrations: the number of account-days for each pair (before, after).
+
+    ``accounts`` are the accounts that would change on the last of the days: changes of the band first, then the worst
+    band and the worst risk after the change, then tenant and account.
+    """
 
     days: Sequence[WhatIfDay]
     rag_migrations: Mapping[tuple[str, str], int]
     risk_migrations: Mapping[tuple[str, str], int]
     mrr_known: bool
+    accounts: Sequence[WhatIfAccount] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``; amounts are text, to keep all digits."""
@@ -70,9 +99,11 @@ class WhatIfReport:
             "rag_migrations": _pairs(self.rag_migrations),
             "risk_migrations": _pairs(self.risk_migrations),
             "mrr_known": self.mrr_known,
+            "accounts": [account.as_dict() for account in self.accounts],
         }
 
 
+_DESCRIBED = ("account_name", "csm_owner", "mrr", "currency")
 _COUNTS = ("accounts", "rag_changed", "risk_changed", "alerts_before", "alerts_after", "alerts_more", "alerts_fewer")
 
 
@@ -96,18 +127,18 @@ def what_if(
     first, last = _span(connection, date_from, date_to)
     mrr_known = table_exists(connection, SUBSCRIPTIONS)
     by_segment = any(policy.segment is not None for policy in policies)
-    sql = _tally_sql(
-        by_precedence(policies),
-        _segments(connection) if by_segment else None,
-        with_revenue=mrr_known,
-        counted=counted_sql(connection),
+    compared = _compared_ctes(
+        by_precedence(policies), _segments(connection) if by_segment else None, counted=counted_sql(connection)
     )
+    sql = _tally_sql(compared, with_revenue=mrr_known)
     groups = [_Group(*row) for row in connection.execute(sql, {"first_date": first, "last_date": last}).fetchall()]
+    days = _unique_days(groups)
     return WhatIfReport(
-        [_day(day, [group for group in groups if group.as_of_date == day]) for day in _unique_days(groups)],
+        [_day(day, [group for group in groups if group.as_of_date == day]) for day in days],
         _migrations(groups, lambda group: (group.rag_before, group.rag_after), RAGS),
         _migrations(groups, lambda group: (group.risk_before, group.risk_after), CHURN_RISKS),
         mrr_known,
+        _changed_accounts(connection, compared, days[-1]) if days else [],
     )
 
 
@@ -153,10 +184,8 @@ def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     return next((table for table in LATEST if table_exists(connection, table)), LATEST[0]), ""
 
 
-def _tally_sql(
-    policies: Sequence[Policy], segments: tuple[str, str] | None, *, with_revenue: bool, counted: str
-) -> str:
-    """A query that counts account-days by day and by their values before and after."""
+def _compared_ctes(policies: Sequence[Policy], segments: tuple[str, str] | None, *, counted: str) -> str:
+    """The leading CTEs of a query: ``banded`` has every account-day, ``risked`` those that can change band or risk."""
     # Few policies, many rows: a chain of conditions is cheaper than a join of every row with its policy.
     precedence = " ".join(f"when {_applies(policy)} then {place}" for place, policy in enumerate(policies))
     thresholds = ", ".join(
@@ -168,14 +197,6 @@ def _tally_sql(
         if segments
         else ""
     )
-    paid = (
-        f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
-        "on risked.rag_before <> risked.rag_after and risked.account_id = paid.account_id "
-        "and risked.as_of_date = paid.as_of_date"
-        if with_revenue
-        else ""
-    )
-    revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
     triggers = (contract_sql("rag_after", "churn_window_days", ENUM), behavioural_sql())
     return f"""
         with scored as (
@@ -213,6 +234,21 @@ def _tally_sql(
             inner join signals
                 on changed.account_id = signals.account_id and changed.as_of_date = signals.as_of_date
         )
+    """
+
+
+def _tally_sql(compared: str, *, with_revenue: bool) -> str:
+    """A query that counts account-days by day and by their values before and after."""
+    paid = (
+        f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
+        "on risked.rag_before <> risked.rag_after and risked.account_id = paid.account_id "
+        "and risked.as_of_date = paid.as_of_date"
+        if with_revenue
+        else ""
+    )
+    revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
+    return f"""
+        {compared}
         select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,
             {alert_sql("rag_after", "risk_after", ENUM)} as alert_after, {revenue}, count(*) as accounts
         from risked
@@ -226,6 +262,39 @@ def _tally_sql(
         group by all
         order by all
     """
+
+
+def _changed_accounts(connection: duckdb.DuckDBPyConnection, compared: str, day: date) -> list[WhatIfAccount]:
+    """The accounts that change band, risk or alert on a day."""
+    described = table_exists(connection, ACCOUNTS)
+    columns = ", ".join(f"accounts.{name}" if described else f"null as {name}" for name in _DESCRIBED)
+    joined = (
+        f"left join {ACCOUNTS} as accounts on risked.account_id = accounts.account_id "
+        "and risked.as_of_date = accounts.as_of_date and accounts.as_of_date between $first_date and $last_date"
+        if described
+        else ""
+    )
+    rows = connection.execute(
+        f"""
+        {compared}
+        select risked.tenant_id, risked.account_id, {columns}, rag_before, rag_after, risk_before, risk_after,
+            alert_before, {alert_sql("rag_after", "risk_after", ENUM)} as alert_after
+        from risked
+        {joined}
+        where rag_before <> rag_after or risk_before <> risk_after
+            or alert_before <> {alert_sql("rag_after", "risk_after", ENUM)}
+        order by rag_before = rag_after, {_rank("rag_after", RAGS)} desc, {_rank("risk_after", CHURN_RISKS)} desc,
+            risked.tenant_id, risked.account_id
+        """,
+        {"first_date": day, "last_date": day},
+    ).fetchall()
+    return [WhatIfAccount(*row) for row in rows]
+
+
+def _rank(column: str, values: Sequence[str]) -> str:
+    """The place of a value in the order of the rubric, best first."""
+    listed = ", ".join(literal(value) for value in values)
+    return f"list_position([{listed}], cast({column} as varchar))"
 
 
 def _applies(policy: Policy) -> str:

@@ -71,7 +71,10 @@ def sql(
         bool, typer.Option("--unsafe", help="Allow the query to access files, the network and settings.")
     ] = False,
 ) -> None:
-    """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network."""
+    """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network.
+
+    docs/analysts.md has twenty queries, docs/marts.md the tables.
+    """
     from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
     from csm_core.system.terminal import write_data
 

@@ -28,6 +28,7 @@ from tests.scoring_cases import BEST, MIDDLE, ROWS, WORST, boundary_rows, frame_
 DEFAULTS = Thresholds()
 WIDE = Thresholds(churn_window_days=90)
 KEYS = ("tenant_id", "account_id", "as_of_date")
+FACTS = ("account_name", "csm_owner", "segment", "mrr", "currency", "renewal_date")
 
 
 def explained(row: dict[str, Any], **policy: Any) -> Explanation:
@@ -340,6 +341,17 @@ def warehouse(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
             "create table marts.csm_health_last as select distinct tenant_id, account_id, "
             "'Name of ' || account_id as account_name from marts.csm_health_scores"
         )
+        # acc-1 changes its owner and MRR from day to day; acc-2 has a name only; the third account has no row.
+        connection.execute(
+            "create table marts.csm_accounts_daily as select tenant_id, account_id, as_of_date, "
+            "'Name of ' || account_id || chr(27) as account_name, "
+            "case when account_id = 'acc-1' then 'Ada ' || tenant_id || day(as_of_date) end as csm_owner, "
+            "case when account_id = 'acc-1' then 'smb' end as segment, "
+            "case when account_id = 'acc-1' then 1200.5 + day(as_of_date) end::decimal(38, 2) as mrr, "
+            "case when account_id = 'acc-1' then 'EUR' end as currency, "
+            "case when account_id = 'acc-1' then date '2026-12-01' end as renewal_date "
+            "from marts.csm_health_scores where account_id in ('acc-1', 'acc-2')"
+        )
     with duckdb.connect(str(path), read_only=True) as connection:
         yield connection
 
@@ -376,6 +388,37 @@ def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
     )
     assert "different configurations" in text
     assert report.since.explanation.score.score == 98.0
+
+
+def test_the_account_is_described_as_on_the_explained_day(warehouse):
+    report = explain_account(warehouse, "north/acc-1", as_of=date(2026, 1, 2), since=date(2026, 1, 1))
+    assert report_text(report).splitlines()[1:3] == [
+        "Name of acc-1  · owner Ada north2 · segment smb · MRR 1,202.50 EUR · renewal date 2026-12-01",
+        "",
+    ]
+    found = report.as_dict()
+    assert {name: found[name] for name in FACTS} == {
+        "account_name": "Name of acc-1\x1b",
+        "csm_owner": "Ada north2",
+        "segment": "smb",
+        "mrr": "1202.50",
+        "currency": "EUR",
+        "renewal_date": "2026-12-01",
+    }
+
+
+def test_unknown_attributes_of_an_account_are_unknown(warehouse):
+    report = explain_account(warehouse, "acc-2")
+    assert "Name of acc-2  · owner unassigned · segment unknown · MRR unknown · renewal date unknown" in (
+        report_text(report)
+    )
+    assert [report.as_dict()[name] for name in FACTS] == ["Name of acc-2\x1b", None, None, None, None, None]
+
+
+def test_an_account_without_a_row_of_the_day_is_explained_without_attributes(warehouse):
+    report = explain_account(warehouse, "it's; drop --")
+    assert report_text(report).splitlines()[1] == ""
+    assert [report.as_dict()[name] for name in FACTS] == [None] * len(FACTS)
 
 
 def test_accounts_are_found_by_id_by_tenant_and_by_name(warehouse):
@@ -418,6 +461,8 @@ def test_a_day_scored_by_another_rubric_is_told(warehouse, tmp_path):
         report = explain_account(connection, "acc-2")
     assert not report.day.follows_the_rubric
     assert "another version of the rubric" in report_text(report)
+    # This copy has no table of accounts by day.
+    assert (report.facts, report.as_dict()["account_name"]) == (None, None)
     assert_adds_up(report.day.explanation)
 
 

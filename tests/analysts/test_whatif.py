@@ -13,7 +13,7 @@ from csm_core.analysts.whatif_text import report_text
 from csm_core.config import Policy
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
-from csm_core.rubric import FIELDS
+from csm_core.rubric import CHURN_RISKS, FIELDS, RAGS
 from csm_core.schemas import CSMHealthSignals
 from csm_core.scoring.sql import scoring_sql
 from tests.scoring_cases import boundary_rows, frame_of
@@ -66,6 +66,14 @@ def path(tmp_path_factory):
             "create table intermediate.int_account_subscriptions as select tenant_id, account_id, as_of_date, "
             "if(account_id like '%7', null, 10.10)::decimal(18, 2) as mrr, "
             "if(account_id like '%3', 'USD', 'EUR') as currency from marts.csm_health_signals"
+        )
+        # The dimension lacks some accounts, as on days that were built before it existed.
+        connection.execute(
+            "create table marts.csm_accounts_daily as select tenant_id, account_id, as_of_date, "
+            "'Name of\n' || account_id as account_name, if(account_id like '%4', null, 'Owner <1>') as csm_owner, "
+            "if(account_id like '%7', null, 1234.50)::decimal(38, 2) as mrr, "
+            "if(account_id like '%3', 'USD', 'EUR') as currency from marts.csm_health_signals "
+            "where account_id not like '%9'"
         )
         connection.execute(
             "create table marts.csm_health_last as select tenant_id, account_id, 'smb' as segment "
@@ -143,6 +151,80 @@ def test_every_day_agrees_with_the_scalar_scorer(warehouse, policies):
     assert dict(report.risk_migrations) == dict(risks)
 
 
+@pytest.mark.parametrize("policies", POLICIES)
+def test_the_accounts_that_change_on_the_last_day_are_those_of_the_scalar_scorer(warehouse, policies):
+    report = what_if(warehouse, policies, DAYS[0], DAYS[1])
+    wanted = {}
+    for number, row in enumerate(ROWS):
+        signals = CSMHealthSignals(**row)
+        policy = applying(policies, TENANTS[number % 2], segment_of(number, DAYS[1]), DAYS[1])
+        before = CSMHealthScorer().score(signals)
+        after = CSMHealthScorer(
+            green_threshold=policy.green_threshold,
+            amber_threshold=policy.amber_threshold,
+            churn_window_days=policy.churn_window_days,
+        ).score(signals)
+        pairs = [(one.rag, one.churn_risk_level, one.should_alert) for one in (before, after)]
+        if pairs[0] != pairs[1]:
+            wanted[f"A{number}"] = (TENANTS[number % 2], *pairs)
+    found = {
+        one.account_id: (
+            one.tenant_id,
+            (one.rag_before, one.risk_before, one.alert_before),
+            (one.rag_after, one.risk_after, one.alert_after),
+        )
+        for one in report.accounts
+    }
+    assert found == wanted
+    assert len(report.accounts) == len(wanted)
+    for one in report.accounts:
+        facts = (one.account_name, one.csm_owner, one.mrr, one.currency)
+        last = one.account_id[-1]
+        known = (
+            f"Name of\n{one.account_id}",
+            None if last == "4" else "Owner <1>",
+            None if last == "7" else Decimal("1234.50"),
+            "USD" if last == "3" else "EUR",
+        )
+        assert facts == ((None,) * 4 if last == "9" else known)
+
+
+def test_the_worst_changes_of_the_band_come_first(warehouse):
+    accounts = what_if(warehouse, POLICIES[3]).accounts
+    order = {level: place for places in (RAGS, CHURN_RISKS) for place, level in enumerate(places)}
+    keys = [
+        (one.rag_before == one.rag_after, -order[one.rag_after], -order[one.risk_after], one.tenant_id, one.account_id)
+        for one in accounts
+    ]
+    assert keys == sorted(keys)
+    assert len({key[:3] for key in keys}) > 2
+    assert what_if(warehouse, POLICIES[3]).accounts == accounts
+
+
+def test_the_text_shows_twenty_accounts_and_counts_the_others(warehouse):
+    report = what_if(warehouse, POLICIES[3])
+    text = report_text(report)
+    listed = text.split("accounts that change on 2026-01-03:\n")[1].splitlines()
+    shown = listed[1:21]
+    assert listed[0].split() == ["account", "name", "owner", "MRR", "band", "risk", "alert"]
+    assert [line.split()[0] for line in shown] == [one.account_id for one in report.accounts[:20]]
+    assert listed[21] == f"… and {len(report.accounts) - 20} more accounts; --json lists all"
+    assert len(report.as_dict()["accounts"]) == len(report.accounts) > 20
+    by_account = dict(zip((one.account_id for one in report.accounts), shown, strict=False))
+    for one in report.accounts[:20]:
+        last = one.account_id[-1]
+        mrr = "unknown" if last in "79" else f"1,234.50 {'USD' if last == '3' else 'EUR'}"
+        assert f"{mrr}  {one.rag_before} → {one.rag_after}" in by_account[one.account_id]
+        assert ("unassigned" in by_account[one.account_id]) == (last == "4")
+        assert (f"Name of {one.account_id}" in by_account[one.account_id]) == (last != "9")
+
+
+def test_without_changes_the_text_says_so(warehouse):
+    report = what_if(warehouse, [])
+    assert list(report.accounts) == report.as_dict()["accounts"] == []
+    assert "no account changes band, risk or alert on 2026-01-03" in report_text(report)
+
+
 def test_the_reference_policies_move_accounts(warehouse):
     moved = [sum(day.rag_changed for day in what_if(warehouse, policies, *DAYS[::2]).days) for policies in POLICIES]
     assert moved[0] == moved[2] == 0
@@ -169,6 +251,10 @@ def test_a_copy_of_the_marts_alone_can_be_asked(warehouse, tmp_path):
     assert "unknown" in report_text(report)
     # There, every account's segment is its latest one.
     assert report.days == everywhere.days
+    # A copy without the accounts of each day has neither names nor owners.
+    assert len(report.accounts) == report.days[0].rag_changed > 0
+    assert {(one.account_name, one.csm_owner, one.mrr) for one in report.accounts} == {(None, None, None)}
+    assert "unassigned" not in report_text(report)
 
 
 def test_nothing_is_written(path):
@@ -191,6 +277,12 @@ def test_text_and_object_state_the_same(warehouse):
     text = report_text(report)
     assert f"{day['alerts_before']} → {day['alerts_after']}" in text
     assert f"{Decimal(day['mrr_moved']['EUR']):,.2f} EUR" in text
+    first = found["accounts"][0]
+    assert list(first) == [
+        *("tenant_id", "account_id", "account_name", "csm_owner", "mrr", "currency", "rag_before", "rag_after"),
+        *("risk_before", "risk_after", "alert_before", "alert_after"),
+    ]
+    assert {one["mrr"] for one in found["accounts"]} <= {"1234.50", None}
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,6 @@ from csm_core.errors import InputError
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.scoring.macros import macros
 from csm_core.warehouse.database import Warehouse
-from tests.conftest import make_company
-
-
-@pytest.fixture(scope="module")
-def acme(tmp_path_factory):
-    one = make_company(tmp_path_factory.mktemp("analysts"), "acme")
-    result = one.csm("run", "--from", "2026-09-29", "--to", "2026-09-30", "--no-publish")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return one
 
 
 def test_explain_says_where_the_score_comes_from(acme):
