@@ -5,6 +5,7 @@ Each statement comes from a column of the marts.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ NEXT_STEPS: dict[str, str] = {
 }
 """The next step for each weak signal."""
 
+# An integration is a next step where at least this share of the tenant's accounts with it in their plan uses it.
+_COMMON_RATE = 0.5
+_MOST_INTEGRATIONS = 2
+
 
 def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | None = None) -> list[QBRRecord]:
     """All reviews of the partition ``day``, or only those of one trigger, ordered by key."""
@@ -103,7 +108,7 @@ def compose(
         health_summary=_health_summary(row),
         roi_metrics=_roi_metrics(row),
         feature_adoption_scorecard={entry["feature"]: _scorecard_entry(entry) for entry in scorecard},
-        expansion_next_steps=tuple(_next_steps(row, opportunities)),
+        expansion_next_steps=tuple(_next_steps(row, scorecard, opportunities)),
         trigger=row["trigger"],
         generated_at=datetime.combine(row["as_of_date"], time.max, UTC).replace(microsecond=0),
         health_rag=row["rag_end"],
@@ -197,10 +202,28 @@ def _against(now: int, before: int) -> str:
     return f"{now:,} (previous period: {before:,}, {change:+.0f} %)"
 
 
-def _next_steps(row: Mapping[str, Any], opportunities: Sequence[Mapping[str, Any]]) -> list[str]:
+def _next_steps(
+    row: Mapping[str, Any], scorecard: Sequence[Mapping[str, Any]], opportunities: Sequence[Mapping[str, Any]]
+) -> list[str]:
     steps = [f"{one['recommended_talk_track']} {one['evidence']}" for one in opportunities[:5]]
     weak = [row[f"weak_signal_{place}"] for place in (1, 2, 3) if row[f"weak_signal_{place}"]]
-    return steps + [NEXT_STEPS[signal] for signal in weak]
+    return steps + _unused_integrations(scorecard) + [NEXT_STEPS[signal] for signal in weak]
+
+
+def _unused_integrations(scorecard: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A step for each of the most used integrations that the account has in its plan and does not use."""
+    unused = [
+        entry
+        for entry in scorecard
+        if entry["module"] == "integrations"
+        and not entry["adopted"]
+        and (entry["portfolio_adoption_rate"] or 0) >= _COMMON_RATE
+    ]
+    return [
+        f"Offer help with the setup of {entry['feature']}: it is in the plan and not used, and "
+        f"{math.floor(100 * entry['portfolio_adoption_rate'])} % of customers with it in their plan use it."
+        for entry in unused[:_MOST_INTEGRATIONS]
+    ]
 
 
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -217,8 +240,8 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
                 and adoption.as_of_date >= reviews.period_end - 28
             group by reviews.account_id, reviews.period
         )
-        select latest.period, adoption.account_id, adoption.feature, adoption.adopted, adoption.window_days,
-            adoption.users_in_window, adoption.events_in_window, adoption.portfolio_adoption_rate
+        select latest.period, adoption.account_id, adoption.feature, adoption.module, adoption.adopted,
+            adoption.window_days, adoption.users_in_window, adoption.events_in_window, adoption.portfolio_adoption_rate
         from latest
         inner join marts.csm_feature_adoption as adoption
             on latest.account_id = adoption.account_id and latest.as_of_date = adoption.as_of_date

@@ -1,10 +1,11 @@
 -- Grain: one row per account, day, type of opportunity and subject (the module or feature; empty for seats).
 -- Definition (docs/signals.md, "Expansion opportunities"): only days that count (see csm_days), and accounts that are
--- not RED and have no invoice overdue more than 30 days. Seats: users against seats, from $seats_percent on. Module:
--- none of it in the account's plan, used by at least $peers_percent of the segment's accounts in use that have it,
--- while the account adopts $own_adoption_percent of what it has. Integration: in the account's plan, used by at least
--- $peers_percent of its segment and not by it.
--- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; 23 seats would bring 80 %, so 3 x 12 x 400 / 20 = 720.
+-- not RED, not at high or critical churn risk, and have no invoice overdue more than 30 days. Seats: users against
+-- seats, above $seats_percent. Module: none of it in the account's plan, used by at least $peers_percent of the
+-- segment's accounts in use that have it, while the account adopts $own_adoption_percent of what it has. Integration:
+-- a feature of module integrations, not in the plan, used by at least $peers_percent of those accounts.
+-- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; 80 % or less needs 23 seats (78 %), so
+-- 3 x 12 x 400 / 20 = 720.
 
 with candidates as (
     select
@@ -26,6 +27,7 @@ with candidates as (
         and signals.as_of_date between $first_date and $last_date
         and account_days.as_of_date between $first_date and $last_date
         and scores.rag <> 'RED'
+        and scores.churn_risk_level in ('low', 'medium')
         and signals.invoice_payment_status in ('current', 'overdue_30')
         and not exists (
             select 1
@@ -71,6 +73,7 @@ seats as (
         candidates.as_of_date,
         usage_facts.active_users_in_window as users,
         subscriptions.seats,
+        -- The least number of seats that brings utilisation to $seats_percent or less.
         (100 * usage_facts.active_users_in_window + $seats_percent - 1) // $seats_percent
             as seats_wanted,
         subscriptions.mrr,
@@ -86,8 +89,9 @@ seats as (
             and candidates.as_of_date = subscriptions.as_of_date
     where
         subscriptions.seats > 0
+        -- At exactly $seats_percent no seat is needed.
         and 100 * usage_facts.active_users_in_window
-        >= $seats_percent * cast(subscriptions.seats as decimal(30, 0))
+        > $seats_percent * cast(subscriptions.seats as decimal(30, 0))
 ),
 
 seat_opportunities as (
@@ -101,7 +105,7 @@ seat_opportunities as (
         || cast($active_user_window_days as varchar) || ' days on '
         || cast(seats as varchar) || ' seats (' || cast(100 * users // seats as varchar) || ' %). '
         || cast(seats_wanted as varchar) || ' seats would bring utilisation to '
-        || cast($seats_percent as varchar) || ' %.' as evidence,
+        || cast(100 * users // seats_wanted as varchar) || ' %.' as evidence,
         -- MRR is monthly: 12 months make a year.
         cast(seats_wanted - seats as double) * 12 * cast(mrr as double) / seats
             as estimated_arr_impact,
@@ -205,36 +209,29 @@ module_opportunities as (
             and candidates.as_of_date = own_adoption.as_of_date
     where
         account_modules.features_in_plan = 0
+        and account_modules.module <> 'integrations'
         and 100 * module_peers.accounts_using >= $peers_percent * module_peers.accounts
         and 100 * own_adoption.features_adopted
         >= $own_adoption_percent * own_adoption.features_in_plan
 ),
 
-segment_sizes as (
-    select
-        tenant_id,
-        as_of_date,
-        segment,
-        count(*) as accounts
-    from peers
-    group by tenant_id, as_of_date, segment
-),
-
-integration_users as (
+integration_peers as (
     select
         peers.tenant_id,
         peers.as_of_date,
         peers.segment,
         account_features.feature,
-        count(*) as accounts_using
+        count(*) as accounts,
+        count(*) filter (where account_features.adopted) as accounts_using
     from peers
     inner join account_features
         on
             peers.account_id = account_features.account_id
             and peers.as_of_date = account_features.as_of_date
     where
-        account_features.module = 'integrations'
-        and account_features.adopted
+        peers.is_in_use
+        and account_features.module = 'integrations'
+        and account_features.in_plan
     group by peers.tenant_id, peers.as_of_date, peers.segment, account_features.feature
 ),
 
@@ -245,49 +242,41 @@ integration_opportunities as (
         candidates.as_of_date,
         'integration' as opportunity_type,
         account_features.feature as subject,
-        cast(integration_users.accounts_using as varchar)
-        || ' of ' || cast(segment_sizes.accounts as varchar)
-        || ' accounts of the segment use ' || account_features.feature || ' ('
-        || cast(100 * integration_users.accounts_using // segment_sizes.accounts as varchar)
-        || ' %). It is in the account''s plan and was not used in '
-        || cast($adoption_window_days as varchar) || ' days.' as evidence,
+        cast(integration_peers.accounts_using as varchar)
+        || ' of ' || cast(integration_peers.accounts as varchar)
+        || ' accounts of the same segment that have ' || account_features.feature || ' use it ('
+        || cast(100 * integration_peers.accounts_using // integration_peers.accounts as varchar)
+        || ' %). It is not in the account''s plan.' as evidence,
         cast(null as double) as estimated_arr_impact,
         cast(null as varchar) as currency,
         case
             when
-                100 * integration_users.accounts_using
-                >= $peers_high_percent * segment_sizes.accounts
+                100 * integration_peers.accounts_using
+                >= $peers_high_percent * integration_peers.accounts
                 then 'high'
             when
-                100 * integration_users.accounts_using
-                >= $peers_medium_percent * segment_sizes.accounts
+                100 * integration_peers.accounts_using
+                >= $peers_medium_percent * integration_peers.accounts
                 then 'medium'
             else 'low'
         end as confidence,
-        account_features.feature
-        || ' is included in the plan but not set up. Offer help with the setup.'
-            as recommended_talk_track
+        'Ask which systems the account wants to connect. Show what ' || account_features.feature
+        || ' adds, with an example from a similar customer.' as recommended_talk_track
     from candidates
     inner join account_features
         on
             candidates.account_id = account_features.account_id
             and candidates.as_of_date = account_features.as_of_date
-    inner join integration_users
+    inner join integration_peers
         on
-            candidates.tenant_id = integration_users.tenant_id
-            and candidates.as_of_date = integration_users.as_of_date
-            and candidates.segment is not distinct from integration_users.segment
-            and account_features.feature = integration_users.feature
-    inner join segment_sizes
-        on
-            candidates.tenant_id = segment_sizes.tenant_id
-            and candidates.as_of_date = segment_sizes.as_of_date
-            and candidates.segment is not distinct from segment_sizes.segment
+            candidates.tenant_id = integration_peers.tenant_id
+            and candidates.as_of_date = integration_peers.as_of_date
+            and candidates.segment is not distinct from integration_peers.segment
+            and account_features.feature = integration_peers.feature
     where
         account_features.module = 'integrations'
-        and account_features.in_plan
-        and not account_features.adopted
-        and 100 * integration_users.accounts_using >= $peers_percent * segment_sizes.accounts
+        and not account_features.in_plan
+        and 100 * integration_peers.accounts_using >= $peers_percent * integration_peers.accounts
 ),
 
 opportunities as (

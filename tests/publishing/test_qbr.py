@@ -3,11 +3,22 @@
 from datetime import date
 from typing import Any
 
+import pytest
+
 from csm_core.config import Config
 from csm_core.publishing.qbr import NEXT_STEPS, compose, load_qbrs
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, fill
 
+UNUSED: dict[str, Any] = {
+    "feature": "api",
+    "module": "integrations",
+    "adopted": False,
+    "users_in_window": 0,
+    "events_in_window": 0,
+    "window_days": 28,
+    "portfolio_adoption_rate": 0.5,
+}
 ROW: dict[str, Any] = {
     "account_id": "A1",
     "account_name": "One",
@@ -102,6 +113,7 @@ def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
 def test_the_scorecard_says_use_and_others():
     entry = {
         "feature": "api",
+        "module": "integrations",
         "adopted": True,
         "users_in_window": 1,
         "events_in_window": 12,
@@ -110,6 +122,7 @@ def test_the_scorecard_says_use_and_others():
     }
     idle = {
         "feature": "chat",
+        "module": None,
         "adopted": False,
         "users_in_window": 0,
         "events_in_window": 0,
@@ -125,6 +138,39 @@ def test_next_steps_come_from_opportunities_and_then_from_weak_signals():
     opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
     content = compose({**ROW, "weak_signal_1": "nps_score"}, [], [opportunity])
     assert content.expansion_next_steps == ("Offer seats. 18 users on 20 seats.", NEXT_STEPS["nps_score"])
+
+
+@pytest.mark.parametrize(
+    ("module", "adopted", "rate", "is_named"),
+    [
+        ("integrations", False, 0.5, True),
+        ("integrations", False, 0.499, False),
+        ("integrations", False, None, False),
+        ("integrations", True, 0.9, False),
+        ("reports", False, 0.9, False),
+        (None, False, 0.9, False),
+    ],
+)
+def test_a_common_integration_of_the_plan_that_is_not_used_is_a_next_step(module, adopted, rate, is_named):
+    entry = {**UNUSED, "module": module, "adopted": adopted, "portfolio_adoption_rate": rate}
+    assert any("setup of api" in step for step in compose(ROW, [entry], []).expansion_next_steps) is is_named
+
+
+def test_the_steps_of_integrations_follow_the_opportunities_and_round_down():
+    opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
+    entries = [
+        {**UNUSED, "feature": feature, "portfolio_adoption_rate": rate}
+        for feature, rate in (("api", 0.999), ("chat", 0.6), ("crm", 0.6))
+    ]
+    steps = compose({**ROW, "weak_signal_1": "nps_score"}, entries, [opportunity]).expansion_next_steps
+    assert steps == (
+        "Offer seats. 18 users on 20 seats.",
+        "Offer help with the setup of api: it is in the plan and not used, and 99 % of customers with it in their "
+        "plan use it.",
+        "Offer help with the setup of chat: it is in the plan and not used, and 60 % of customers with it in their "
+        "plan use it.",
+        NEXT_STEPS["nps_score"],
+    )
 
 
 def test_a_renewal_is_named_with_its_date():

@@ -181,7 +181,7 @@ def test_seats_are_compared_exactly(accounts: list[tuple[int, int, Decimal]]) ->
             pytest.approx((-(-100 * users // 80) - seats) * 12 * float(mrr) / seats),
         )
         for key, (users, seats, mrr) in zip(keys, accounts, strict=True)
-        if 100 * users >= 80 * seats
+        if 100 * users > 80 * seats
     }
     assert {row["account_id"]: (row["confidence"], row["estimated_arr_impact"]) for row in found} == expected
 
