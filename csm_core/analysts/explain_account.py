@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date
 from typing import Any, cast
 
 import duckdb
 from pydantic import ValidationError
 
-from csm_core.analysts.account_facts import AccountFacts, facts_as_dict, load_account_facts
+from csm_core.analysts.account_facts import AccountFacts, facts_as_dict, load_account_facts, load_signal_facts
 from csm_core.analysts.explain import (
     BandMoves,
     Change,
@@ -60,13 +60,17 @@ class ScoredDay:
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """The report of ``csm explain``; ``facts`` are those of the explained day, None if they are unknown."""
+    """The report of ``csm explain``; ``facts`` are those of the explained day, None if they are unknown.
+
+    ``signal_facts`` has the numbers behind each signal in words, without the signals that have none.
+    """
 
     day: ScoredDay
     moves: BandMoves
     since: ScoredDay | None = None
     change: Change | None = None
     facts: AccountFacts | None = None
+    signal_facts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``. With ``since``, ``change`` has the parts that add up to the difference."""
@@ -76,6 +80,7 @@ class ExplainReport:
             "as_of_date": day.as_of_date.isoformat(),
             **facts_as_dict(self.facts),
             **day.explanation.as_dict(),
+            "facts": dict(self.signal_facts),
             "missing_signals": list(day.missing_signals),
             "signal_coverage": day.signal_coverage,
             "policy": asdict(day.policy),
@@ -111,15 +116,16 @@ def explain_account(
     first, last = _days_of(connection, tenant_id, account_id)
     day = load_day(connection, tenant_id, account_id, as_of or last, (first, last))
     moves = next_band_moves(day.explanation.signals, day.policy)
-    facts = load_account_facts(connection, account_id, day.as_of_date)
+    facts = load_account_facts(connection, tenant_id, account_id, day.as_of_date)
+    signal_facts = load_signal_facts(connection, tenant_id, account_id, day.as_of_date)
     if since is None:
-        return ExplainReport(day, moves, facts=facts)
+        return ExplainReport(day, moves, facts=facts, signal_facts=signal_facts)
     if since >= day.as_of_date:
         message = f"--since {since} must be before the explained day, {day.as_of_date}"
         raise InputError(message)
     earlier = load_day(connection, tenant_id, account_id, since, (first, last))
     change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
-    return ExplainReport(day, moves, earlier, change, facts)
+    return ExplainReport(day, moves, earlier, change, facts, signal_facts)
 
 
 def load_explanation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from csm_core.analysts.account_facts import AccountFacts
@@ -23,7 +23,7 @@ def report_text(report: ExplainReport) -> str:
         f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
         *([facts_text(report.facts)] if report.facts else []),
         "",
-        *explanation_lines(day.explanation, day.missing_signals),
+        *explanation_lines(day.explanation, day.missing_signals, report.signal_facts),
         policy_text(day.policy),
     ]
     if day.missing_signals:
@@ -51,19 +51,21 @@ def facts_text(facts: AccountFacts) -> str:
     return " · ".join(parts)
 
 
-def explanation_lines(explanation: Explanation, missing: Sequence[str] = ()) -> list[str]:
-    """A table of the points and the weight of each signal; ``missing`` signals had no data."""
+def explanation_lines(
+    explanation: Explanation, missing: Sequence[str] = (), facts: Mapping[str, str] | None = None
+) -> list[str]:
+    """A table of the points, the weight and the fact of each signal; ``missing`` signals had no data."""
     rounded = Cents.of(explanation)
     rows = [("signal", "value", "points", "of", "")]
     for part in explanation.parts:
-        unknown = "no data" if part.signal in missing else ""
+        fact = "no data" if part.signal in missing else printable((facts or {}).get(part.signal, ""))
         rows.append(
             (
                 part.signal,
                 _value_text(part, explanation.signals),
                 f"{rounded.parts[part.signal]}",
                 f"{part.weight}",
-                unknown,
+                fact,
             )
         )
     rows.append(("raw score", "", f"{rounded.raw_score}", "100", ""))

@@ -352,6 +352,13 @@ def warehouse(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
             "case when account_id = 'acc-1' then date '2026-12-01' end as renewal_date "
             "from marts.csm_health_scores where account_id in ('acc-1', 'acc-2')"
         )
+        connection.execute(
+            "create table marts.csm_signal_points as "
+            "select tenant_id, account_id, as_of_date, 'usage_trend' as signal, "
+            "day(as_of_date) || ' events of ' || tenant_id || chr(27) as fact "
+            "from marts.csm_health_scores where account_id in ('acc-1', 'acc-2') union all by name "
+            "select tenant_id, account_id, as_of_date, 'nps_score' as signal, null as fact from marts.csm_health_scores"
+        )
     with duckdb.connect(str(path), read_only=True) as connection:
         yield connection
 
@@ -413,6 +420,14 @@ def test_unknown_attributes_of_an_account_are_unknown(warehouse):
         report_text(report)
     )
     assert [report.as_dict()[name] for name in FACTS] == ["Name of acc-2\x1b", None, None, None, None, None]
+
+
+def test_the_numbers_behind_a_signal_are_beside_its_points(warehouse):
+    report = explain_account(warehouse, "north/acc-1", date(2026, 1, 1))
+    assert report.as_dict()["facts"] == {"usage_trend": "1 events of north\x1b"}
+    (line,) = [line for line in report_text(report).splitlines() if line.lstrip().startswith("usage_trend")]
+    assert line.rstrip().endswith("1 events of north")
+    assert explain_account(warehouse, "it's; drop --").as_dict()["facts"] == {}
 
 
 def test_an_account_without_a_row_of_the_day_is_explained_without_attributes(warehouse):
