@@ -12,8 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from csm_core.config import PROJECT_ROOT
+from csm_core.display_names import LEVELS, OTHER_INPUTS, SIGNALS, TRIGGERS, UNITS
 from csm_core.publishing.qbr import LABELS, NEXT_STEPS
-from csm_core.rubric import FIELDS, SIGNAL_NAMES, Field
+from csm_core.rubric import CHURN_TRIGGERS, FIELDS, SIGNAL_NAMES, Field
 from csm_core.schemas import CSMHealthSignals
 from tests import scoring_cases
 
@@ -88,14 +89,30 @@ def test_a_signal_is_in_every_list_of_a_model(place: str) -> None:
 @pytest.mark.parametrize(
     ("where", "listed"),
     [
+        ("csm_core/display_names.py: SIGNALS", SIGNALS),
         ("csm_core/publishing/qbr.py: LABELS", LABELS),
         ("csm_core/publishing/qbr.py: NEXT_STEPS", NEXT_STEPS),
     ],
-    ids=["LABELS", "NEXT_STEPS"],
+    ids=["SIGNALS", "LABELS", "NEXT_STEPS"],
 )
 def test_a_signal_has_its_texts(where: str, listed: dict[str, str]) -> None:
     assert list(listed) == list(SIGNAL_NAMES), f"{where} must have the signals of RUBRIC, in its order"
     assert all(text == text.strip() != "" for text in listed.values())
+
+
+def test_reviews_have_the_display_names() -> None:
+    assert LABELS == SIGNALS
+
+
+def test_every_input_level_and_trigger_has_one_display_name() -> None:
+    assert {*SIGNALS, *OTHER_INPUTS} == set(INPUTS), "csm_core/display_names.py must have every input once"
+    levels = {field.name: list(field.levels) for field in FIELDS if field.levels}
+    assert {name: list(named) for name, named in LEVELS.items()} == levels, "csm_core/display_names.py: LEVELS"
+    assert list(TRIGGERS) == list(CHURN_TRIGGERS), "csm_core/display_names.py: TRIGGERS"
+    assert set(UNITS) <= set(INPUTS)
+    for names in (SIGNALS | OTHER_INPUTS, TRIGGERS, *LEVELS.values()):
+        assert len(set(names.values())) == len(names), "two display names are the same"
+        assert not any("_" in text or text != text.strip() for text in names.values())
 
 
 @pytest.mark.parametrize("name", ["BEST", "WORST", "MIDDLE", "BOUNDARIES"])

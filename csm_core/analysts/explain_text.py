@@ -9,6 +9,7 @@ from typing import Any
 from csm_core.analysts.account_facts import AccountFacts
 from csm_core.analysts.explain import SUPPORTING, BandMoves, Cents, Change, Explanation, Part, cents
 from csm_core.analysts.explain_account import ExplainReport
+from csm_core.display_names import TRIGGERS, UNITS, input_name, level_name
 from csm_core.schemas import CSMHealthScore, CSMHealthSignals
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted, text_table
@@ -61,7 +62,7 @@ def explanation_lines(
         fact = "no data" if part.signal in missing else printable((facts or {}).get(part.signal, ""))
         rows.append(
             (
-                part.signal,
+                input_name(part.signal),
                 _value_text(part, explanation.signals),
                 f"{rounded.parts[part.signal]}",
                 f"{part.weight}",
@@ -85,9 +86,9 @@ def change_lines(change: Change) -> list[str]:
         difference = after.parts[later.signal] - before.parts[earlier.signal]
         values = (_value_text(earlier, change.before.signals), _value_text(later, change.after.signals))
         if difference:
-            rows.append((f"  {earlier.signal}", *values, f"{difference:+}"))
+            rows.append((f"  {input_name(earlier.signal)}", *values, f"{difference:+}"))
         elif values[0] != values[1]:
-            idle.append(f"{earlier.signal} {values[0]} → {values[1]}")
+            idle.append(f"{input_name(earlier.signal)} {values[0]} → {values[1]}")
     cap = after.cap - before.cap
     tams = (change.before.signals.tam_health_rag, change.after.signals.tam_health_rag)
     if cap or tams[0] != tams[1]:
@@ -105,7 +106,13 @@ def move_lines(moves: BandMoves) -> list[str]:
         return [f"no change of a single input would {verb}"]
     title = f"to reach {moves.target}, any one of:" if moves.up else f"to fall to {moves.target}, any one of:"
     rows = [
-        (f"  {move.field}", _plain(move.value), "→", _plain(move.to, up=moves.up), f"score {cents(move.score)}")
+        (
+            f"  {input_name(move.field)}",
+            _plain(move.field, move.value),
+            "→",
+            _plain(move.field, move.to, up=moves.up),
+            f"score {cents(move.score)}",
+        )
         for move in moves.moves
     ]
     return [title, *text_table(rows)]
@@ -121,7 +128,7 @@ def policy_text(policy: Thresholds) -> str:
 
 def risk_text(score: CSMHealthScore) -> str:
     """The churn risk, its trigger, and ``alert`` if the account should alert."""
-    trigger = f" ({score.churn_triggered_by})" if score.churn_triggered_by else ""
+    trigger = f" ({TRIGGERS[score.churn_triggered_by]})" if score.churn_triggered_by else ""
     return f"{score.churn_risk_level}{trigger}{', alert' if score.should_alert else ''}"
 
 
@@ -139,20 +146,21 @@ def _band_lines(change: Change) -> Iterator[str]:
 
 
 def _value_text(part: Part, signals: CSMHealthSignals) -> str:
-    text = _plain(part.value)
+    text = _plain(part.signal, part.value)
     for field, signal in SUPPORTING.items():
         if signal == part.signal:
             text += f", {getattr(signals, field)} open"
     return text
 
 
-def _plain(value: Any, *, up: bool | None = None) -> str:
+def _plain(name: str, value: Any, *, up: bool | None = None) -> str:
+    """The value of an input as text."""
     if value is None:
         return "unknown"
     if isinstance(value, float):
         # A target value is rounded away from the current value, so that the printed value is sufficient.
         return f"{value:.4g}" if up is None else _outward(value, up)
-    return str(value)
+    return counted(value, UNITS[name]) if name in UNITS else level_name(name, str(value))
 
 
 def _outward(value: float, up: bool) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from csm_core.analysts.explain import Cents, Change, Explanation, explain, explain_change, next_band_moves
 from csm_core.analysts.explain_account import explain_account, load_explanation
 from csm_core.analysts.explain_text import change_lines, explanation_lines, move_lines, report_text
+from csm_core.display_names import SIGNALS, input_name
 from csm_core.errors import InputError
 from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, RAGS, RUBRIC, SIGNAL_NAMES
@@ -82,8 +83,8 @@ def test_an_explanation_names_points_weight_and_cap():
     assert (found["raw_score"], found["score"], found["tam_health_rag"]) == (98.0, 83.3, "RED")
     lines = explanation_lines(explained({**BEST, "tam_health_rag": "RED"}))
     assert any(re.fullmatch(r"cap \(TAM\) +RED +-14\.70", line) for line in lines)
-    assert any(re.fullmatch(r"usage_trend +growing +15\.00 +15", line) for line in lines)
-    assert any(re.fullmatch(r"support_sentiment +positive, 0 open +10\.00 +10", line) for line in lines)
+    assert any(re.fullmatch(r"usage trend +growing +15\.00 +15", line) for line in lines)
+    assert any(re.fullmatch(r"support sentiment +positive, 0 open +10\.00 +10", line) for line in lines)
     assert not any("cap" in line for line in explanation_lines(explained(BEST)))
     assert [part.lost for part in explained(BEST).parts] == [2.0, *[0.0] * 10]
 
@@ -131,24 +132,34 @@ def test_a_change_of_signals_and_cap_is_split():
     assert change.rag_moved_by == ()
     lines = change_lines(change)
     assert any(re.fullmatch(r"score +98\.00 +81\.70 +-16\.30", line) for line in lines)
-    assert any(re.fullmatch(r" +usage_trend +growing +declining +-12\.00", line) for line in lines)
+    assert any(re.fullmatch(r" +usage trend +growing +declining +-12\.00", line) for line in lines)
     assert any(re.fullmatch(r" +cap \(TAM\) +none +AMBER +-4\.30", line) for line in lines)
     assert not any("login" in line for line in lines)
+
+
+def test_values_have_their_unit_and_levels_their_name():
+    row = {**MIDDLE, "invoice_payment_status": "overdue_90_plus", "login_frequency_days": None}
+    lines = explanation_lines(explained({**row, "days_to_renewal": 1}))
+    assert any(re.fullmatch(r"invoice payments +90 days or more overdue +0\.00 +10", line) for line in lines)
+    assert any(re.match(r"login frequency +unknown ", line) for line in lines)
+    assert any(re.match(r"time to renewal +1 day ", line) for line in lines)
 
 
 def test_what_moved_no_point_stands_beside_the_table():
     later = {**BEST, "days_to_renewal": 199, "support_sentiment": "critical", "open_ticket_count": 2}
     lines = change_lines(changed({**BEST, "support_sentiment": "critical"}, later))
     assert lines[2:] == [
-        "changed without effect on points: support_sentiment critical, 0 open → critical, 2 open; "
-        "days_to_renewal 200 → 199"
+        "changed without effect on points: support sentiment critical, 0 open → critical, 2 open; "
+        "time to renewal 200 days → 199 days"
     ]
     assert not any("without effect on points" in line for line in change_lines(changed(BEST, BEST)))
 
 
 def test_a_change_of_churn_risk_and_of_the_window_is_told():
     near = {**MIDDLE, "days_to_renewal": 61}
-    assert "churn risk medium became high (contract_proximity), alert" in change_lines(changed(near, near, later=WIDE))
+    assert "churn risk medium became high (contract renewal near), alert" in change_lines(
+        changed(near, near, later=WIDE)
+    )
     (said,) = (line for line in change_lines(changed(near, near, later=WIDE)) if line.startswith("policy: "))
     assert "churn window 60 days before" in said
     assert said.endswith("churn window 90 days after")
@@ -279,7 +290,7 @@ def test_an_unknown_value_moves_to_the_least_demanding_that_suffices(field, base
     found = next_band_moves(CSMHealthSignals(**row), Thresholds(math.nextafter(score, 100), 40, 60))
     (move,) = (move for move in found.moves if move.field == field)
     assert (move.value, move.to) == (None, to)
-    assert re.search(rf"{field} +unknown +→ +{to}", "\n".join(move_lines(found)))
+    assert re.search(rf"{input_name(field)} +unknown +→ +{to}", "\n".join(move_lines(found)))
 
 
 def test_nothing_suffices_alone_is_said():
@@ -294,7 +305,7 @@ def test_a_printed_rate_suffices():
     score = CSMHealthScorer().score(CSMHealthSignals(**row)).score
     policy = Thresholds(score + 1 / 3, 40, 60)
     found = next_band_moves(CSMHealthSignals(**row), policy)
-    (line,) = (line for line in move_lines(found) if "feature_adoption_rate" in line)
+    (line,) = (line for line in move_lines(found) if "feature adoption" in line)
     printed = float(line.split("→")[1].split()[0])
     assert band_of({**row, "feature_adoption_rate": printed}, policy) == "GREEN"
 
@@ -374,7 +385,7 @@ def test_an_account_is_explained_on_its_latest_day(warehouse):
     assert report.day.follows_the_rubric
     text = report_text(report)
     assert text.startswith("account acc-1 (tenant north) on 2026-01-03: ")
-    assert re.search(r"nps_score +unknown +2\.00 +3  no data", text)
+    assert re.search(r"NPS +unknown +2\.00 +3  no data", text)
     assert "signal coverage 97%" in text
     assert "another version" not in text
     assert "\nGREEN from 85, AMBER from 40, churn window 60 days\n" in text
@@ -483,5 +494,5 @@ def test_a_day_scored_by_another_rubric_is_told(warehouse, tmp_path):
 
 def test_every_signal_is_in_every_report(warehouse):
     text = report_text(explain_account(warehouse, "acc-2"))
-    assert all(signal.name in text for signal in RUBRIC)
-    assert "churn risk critical (both), alert" in text
+    assert all(SIGNALS[signal.name] in text for signal in RUBRIC)
+    assert "churn risk critical (contract renewal near and usage declining), alert" in text

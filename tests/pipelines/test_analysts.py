@@ -19,7 +19,7 @@ def test_explain_says_where_the_score_comes_from(acme):
     said = acme.csm("explain", "A0026")
     assert said.returncode == 0, said.stderr
     assert "63.89" in said.stdout
-    assert "usage_trend" in said.stdout
+    assert "usage trend" in said.stdout
     assert json.loads(acme.csm("explain", "A0026", "--json").stdout)
 
 

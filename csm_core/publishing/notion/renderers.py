@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from csm_core.display_names import SIGNALS, TRIGGERS
 from csm_core.publishing.notion.rich_text import Block, text_blocks
-from csm_core.publishing.qbr import LABELS
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
 
@@ -13,11 +13,6 @@ RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
 # The minimum loss of a signal to be mentioned in the text.
 LOST_POINTS = 1.0
-RISK_TEXT = {
-    "both": "the renewal is due soon and usage is declining",
-    "contract_proximity": "the renewal is due soon",
-    "behavioral": "usage is declining",
-}
 
 
 def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
@@ -28,7 +23,7 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
     alert = "  Needs attention." if health_score.should_alert else ""
     churn = f"Churn risk is {health_score.churn_risk_level}"
     if health_score.churn_triggered_by:
-        churn += f": {RISK_TEXT[health_score.churn_triggered_by]}"
+        churn += f": {TRIGGERS[health_score.churn_triggered_by]}"
     capped = (
         f" The points add up to {health_score.raw_score:.1f}; "
         "the technical account manager's assessment caps the score."
@@ -49,7 +44,7 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
     blocks += text_blocks("heading_3", "Points by signal")
     for signal in RUBRIC:
         points = health_score.signal_breakdown[signal.name]
-        blocks += _item(_words(signal.name), f"{round(points, 1):g} of {signal.weight}")
+        blocks += _item(_heading(SIGNALS[signal.name]), f"{round(points, 1):g} of {signal.weight}")
     return blocks
 
 
@@ -121,7 +116,7 @@ def _lost(health_score: CSMHealthScore) -> str:
     largest = sorted((name for name in missing if missing[name] >= LOST_POINTS), key=lambda name: -missing[name])[:3]
     if not largest:
         return ""
-    parts = [f"{LABELS[name]} ({missing[name]:.3g})" for name in largest]
+    parts = [f"{SIGNALS[name]} ({missing[name]:.3g})" for name in largest]
     listed = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
     return f" Largest point losses: {listed}."
 
@@ -142,5 +137,5 @@ def _shown(value: Scalar) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else value
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("Nps", "NPS")
+def _heading(name: str) -> str:
+    return name[:1].upper() + name[1:]

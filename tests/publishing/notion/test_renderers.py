@@ -101,7 +101,7 @@ def test_a_health_record_says_score_risk_and_why_in_a_paragraph() -> None:
         "83.3 of 100",
         "add up to 98.0",
         "Churn risk is critical",
-        "renewal is due soon and usage is declining",
+        "Churn risk is critical: contract renewal near and usage declining.",
     ):
         assert said in paragraph
 
@@ -117,8 +117,8 @@ def test_what_catches_the_eye_is_bold() -> None:
     assert bold(record[1]) == "RED: 83.3 of 100."
     assert text(record[1]).endswith("  Needs attention.")
     labels = [bold(block) for block in record if block["type"] == "bulleted_list_item"]
-    assert labels[:2] == ["Feature adoption rate", "Usage trend"]
-    assert "NPS score" in labels
+    assert labels[:2] == ["Feature adoption", "Usage trend"]
+    assert "NPS" in labels
     content = review(roi_metrics={"Seats": 5}, feature_adoption_scorecard={"api": 0.5}, expansion_next_steps=["Call."])
     items = [block for block in render_qbr_blocks(content) if block["type"] == "bulleted_list_item"]
     assert [bold(block) for block in items] == ["Seats", "api", ""]
@@ -130,7 +130,7 @@ def test_what_catches_the_eye_is_bold() -> None:
 def test_points_are_told_to_the_tenth() -> None:
     given = {signal.name: float(signal.weight) for signal in RUBRIC} | {"feature_adoption_rate": 20 / 3}
     items = [text(one) for one in render_health_record_blocks(score(signal_breakdown=given))[4:]]
-    assert items[:2] == ["Feature adoption rate: 6.7 of 20", "Usage trend: 15 of 15"]
+    assert items[:2] == ["Feature adoption: 6.7 of 20", "Usage trend: 15 of 15"]
 
 
 def test_a_health_record_says_where_most_points_are_lost() -> None:
@@ -171,7 +171,7 @@ def test_a_capped_score_of_the_worked_examples() -> None:
     assert (
         "54.4 of 100. The points add up to 64.0; the technical account manager's assessment caps the score." in said[2]
     )
-    assert "Feature adoption rate: 10 of 20" in said
+    assert "Feature adoption: 10 of 20" in said
 
 
 # -- reviews
