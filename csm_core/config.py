@@ -27,6 +27,7 @@ from csm_core.config_models import (
     IdentitySettings,
     NotionPublishing,
     Policy,
+    ReviewSettings,
     SignalSettings,
 )
 from csm_core.errors import ConfigError
@@ -47,6 +48,7 @@ __all__ = [
     "IdentitySettings",
     "NotionPublishing",
     "Policy",
+    "ReviewSettings",
     "SignalSettings",
     "load_config",
 ]

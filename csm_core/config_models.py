@@ -80,6 +80,15 @@ class ExpansionSettings(ConfigModel, frozen=True):
     own_adoption_percent: int = Field(default=60, ge=0, le=100)
 
 
+class ReviewSettings(ConfigModel, frozen=True):
+    """Settings of the business reviews in docs/signals.md, "Quarterly business reviews".
+
+    A renewal with fewer than ``qbr_min_days`` days left gets no review: it is too late to prepare one.
+    """
+
+    qbr_min_days: int = Field(default=14, ge=0, le=90)
+
+
 class FreshnessSettings(ConfigModel, frozen=True):
     """The number of days without a record after which a regular entity counts as silent; None: never.
 
@@ -189,6 +198,7 @@ class Config(ConfigModel, frozen=True):
     policies: tuple[Policy, ...] = ()
     signals: SignalSettings = SignalSettings()
     expansion: ExpansionSettings = ExpansionSettings()
+    reviews: ReviewSettings = ReviewSettings()
     checks: CheckSettings = CheckSettings()
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
@@ -300,7 +310,7 @@ class Config(ConfigModel, frozen=True):
     def sql_parameters(self) -> dict[str, Any]:
         """The named parameters of SQL models, except the days of the run."""
         parameters: dict[str, Any] = {}
-        for section in (self.signals, self.expansion):
+        for section in (self.signals, self.expansion, self.reviews):
             for name, value in section.model_dump().items():
                 parameters[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
         parameters["partitions_start"] = self.partitions_start

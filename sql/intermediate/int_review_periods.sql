@@ -1,8 +1,11 @@
--- Grain: one row per account, period and trigger, in the partition in which a business review is due.
--- Definition (docs/signals.md, "Quarterly business reviews"): quarterly, on the first day of a quarter, about the
--- quarter that ended; contract_proximity, on the first day within 90 days of the renewal, about the 90 days up to that
--- day. Each period is compared with the period of equal length before it.
--- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days from 2025-12-31.
+-- Grain: one row per account, period and trigger, in the partition in which a business review is
+-- due.
+-- Definition (docs/signals.md, "Quarterly business reviews"): quarterly, on the first day of a
+-- quarter, about the quarter that ended; contract_proximity, on the first day within 90 days of the
+-- renewal, about the 90 days up to that day, unless fewer than $qbr_min_days days are left. Each
+-- period is compared with the period of equal length before it.
+-- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days
+-- from 2025-12-31.
 
 with account_days as (
     select
@@ -96,7 +99,7 @@ renewal_reviews as (
             account_days.account_id = renewals_day_before.account_id
             and account_days.as_of_date = renewals_day_before.as_of_date
     where
-        renewals.days_to_renewal between 0 and 90
+        renewals.days_to_renewal between $qbr_min_days and 90
         and (
             account_days.as_of_date = $partitions_start
             or renewals_day_before.days_to_renewal is null

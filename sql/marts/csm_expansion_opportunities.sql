@@ -1,11 +1,13 @@
--- Grain: one row per account, day, type of opportunity and subject (the module or feature; empty for seats).
--- Definition (docs/signals.md, "Expansion opportunities"): only days that count (see csm_days), and accounts that are
--- not RED, not at high or critical churn risk, and have no invoice overdue more than 30 days. Seats: users against
--- seats, above $seats_percent. Module: none of it in the account's plan, used by at least $peers_percent of the
--- segment's accounts in use that have it, while the account adopts $own_adoption_percent of what it has. Integration:
--- a feature of module integrations, not in the plan, used by at least $peers_percent of those accounts.
--- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; 80 % or less needs 23 seats (78 %), so
--- 3 x 12 x 400 / 20 = 720.
+-- Grain: one row per account, day, type of opportunity and subject (the module or feature; empty
+-- for seats).
+-- Definition (docs/signals.md, "Expansion opportunities"): only days that count (see csm_days), and
+-- accounts that are not RED, not at high or critical churn risk, and have no invoice overdue more
+-- than 30 days. Seats: users against seats, above $seats_percent. Module: none of it in the
+-- account's plan, used by at least $peers_percent of the segment's accounts in use that have it,
+-- while the account adopts $own_adoption_percent of what it has. Integration: a feature of module
+-- integrations, not in the plan, used by at least $peers_percent of those accounts.
+-- Worked example: 18 users on 20 seats, MRR 400 => 90 %, medium; at most 80 %
+-- needs 23 seats (78 %), so 3 x 12 x 400 / 20 = 720.
 
 with candidates as (
     select
