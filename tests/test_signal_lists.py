@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from csm_core.config import PROJECT_ROOT
 from csm_core.display_names import LEVELS, OTHER_INPUTS, SIGNALS, TRIGGERS, UNITS
-from csm_core.publishing.qbr import LABELS, NEXT_STEPS
+from csm_core.publishing.qbr import NEXT_STEPS
 from csm_core.rubric import CHURN_TRIGGERS, FIELDS, SIGNAL_NAMES, Field
 from csm_core.schemas import CSMHealthSignals
 from tests import scoring_cases
@@ -90,18 +90,13 @@ def test_a_signal_is_in_every_list_of_a_model(place: str) -> None:
     ("where", "listed"),
     [
         ("csm_core/display_names.py: SIGNALS", SIGNALS),
-        ("csm_core/publishing/qbr.py: LABELS", LABELS),
         ("csm_core/publishing/qbr.py: NEXT_STEPS", NEXT_STEPS),
     ],
-    ids=["SIGNALS", "LABELS", "NEXT_STEPS"],
+    ids=["SIGNALS", "NEXT_STEPS"],
 )
 def test_a_signal_has_its_texts(where: str, listed: dict[str, str]) -> None:
     assert list(listed) == list(SIGNAL_NAMES), f"{where} must have the signals of RUBRIC, in its order"
     assert all(text == text.strip() != "" for text in listed.values())
-
-
-def test_reviews_have_the_display_names() -> None:
-    assert LABELS == SIGNALS
 
 
 def test_every_input_level_and_trigger_has_one_display_name() -> None:

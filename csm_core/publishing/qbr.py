@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.display_names import SIGNALS
 from csm_core.schemas import QBRContent
 from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists
@@ -28,21 +29,6 @@ class QBRRecord:
     account_name: str
     tenant_id: str
 
-
-LABELS: dict[str, str] = {
-    "feature_adoption_rate": "feature adoption",
-    "usage_trend": "usage trend",
-    "login_frequency_days": "login frequency",
-    "days_since_last_interaction": "time since the last conversation",
-    "invoice_payment_status": "invoice payments",
-    "support_sentiment": "support sentiment",
-    "days_to_renewal": "time to renewal",
-    "seats_utilization_rate": "seat utilisation",
-    "stakeholder_engagement": "stakeholder engagement",
-    "nps_score": "NPS",
-    "escalation_count_90_days": "escalations",
-}
-"""The names of the signals in running text."""
 
 NEXT_STEPS: dict[str, str] = {
     "feature_adoption_rate": "Choose two unused features of the plan and schedule a short training session for each.",
@@ -165,7 +151,7 @@ def _health_summary(row: Mapping[str, Any]) -> str:
 
 def _movers(row: Mapping[str, Any], direction: str) -> str:
     parts = [
-        f"{LABELS[row[f'{direction}_signal_{place}']]} ({row[f'{direction}_points_{place}']:+.1f})"
+        f"{SIGNALS[row[f'{direction}_signal_{place}']]} ({row[f'{direction}_points_{place}']:+.1f})"
         for place in (1, 2)
         if row[f"{direction}_signal_{place}"]
     ]
