@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csm_core.analysts.day_summary import RAGS, DaySummary, Mover
+from csm_core.display_names import input_name
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted, text_table
 
@@ -30,7 +31,8 @@ def day_lines(summary: DaySummary) -> list[str]:
         lines.append(f"At risk    MRR of accounts with high or critical churn risk: {amounts}")
     if summary.missing:
         listed = ", ".join(
-            f"{signal} {counted(accounts, 'account')}" for signal, accounts in list(summary.missing.items())[:MISSING]
+            f"{input_name(signal)} {counted(accounts, 'account')}"
+            for signal, accounts in list(summary.missing.items())[:MISSING]
         )
         more = f", and {len(summary.missing) - MISSING} more" if len(summary.missing) > MISSING else ""
         lines.append(f"No data    {listed}{more}; mean coverage {summary.mean_coverage:.0%}")
@@ -52,7 +54,7 @@ def _mover_cells(mover: Mover) -> list[str]:
         "to",
         f"{mover.score:.1f}",
         mover.rag if mover.rag == mover.rag_before else f"{mover.rag_before} to {mover.rag}",
-        f"{name}: {mover.signal} {mover.signal_change:+.1f}",
+        f"{name}: {input_name(mover.signal)} {mover.signal_change:+.1f}",
     ]
 
 

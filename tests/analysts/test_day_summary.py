@@ -67,7 +67,6 @@ def test_signals_without_data_are_counted_and_the_most_frequent_are_listed():
     assert summary.missing == {"nps_score": 3, "usage_trend": 2, "days_to_renewal": 1, "support_sentiment": 1}
     assert summary.mean_coverage == 0.8
     assert (
-        "No data    nps_score 3 accounts, usage_trend 2 accounts, days_to_renewal 1 account, and 1 more; "
-        "mean coverage 80%"
+        "No data    NPS 3 accounts, usage trend 2 accounts, time to renewal 1 account, and 1 more; mean coverage 80%"
     ) in day_lines(summary)
     assert not any(line.startswith("No data") for line in day_lines(summary_of([scored("A", 60.0)])))
