@@ -436,7 +436,7 @@ def test_unknown_attributes_of_an_account_are_unknown(warehouse):
 def test_the_numbers_behind_a_signal_are_beside_its_points(warehouse):
     report = explain_account(warehouse, "north/acc-1", date(2026, 1, 1))
     assert report.as_dict()["facts"] == {"usage_trend": "1 events of north\x1b"}
-    (line,) = [line for line in report_text(report).splitlines() if line.lstrip().startswith("usage_trend")]
+    (line,) = [line for line in report_text(report).splitlines() if line.startswith("usage trend")]
     assert line.rstrip().endswith("1 events of north")
     assert explain_account(warehouse, "it's; drop --").as_dict()["facts"] == {}
 
