@@ -1,7 +1,8 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (docs/signals.md): the facts behind usage_trend, login_frequency_days and seats_utilization_rate: events
--- of the trend window and of the window before it, login days, the last login and active users. Beside them, what events
--- before T can show: whether an event of the account names a user, and whether an event of the tenant names a feature.
+-- Definition (docs/signals.md): the facts behind usage_trend, login_frequency_days and
+-- seats_utilization_rate: events of the trend window and of the window before it, login days, the
+-- last login and active users. Beside them, what events before T can show: whether an event of the
+-- account names a user, and whether an event of the tenant names a feature.
 -- Worked example: trend window 28, events of 5 on D - 27 and of 7 on D - 28 => events_in_window 5,
 -- events_in_window_before 7.
 
