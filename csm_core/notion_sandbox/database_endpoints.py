@@ -7,6 +7,7 @@ from typing import Any
 from csm_core.notion_sandbox.errors import MISSING, invalid
 from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.property_schema import clean_schema, default_schema
+from csm_core.notion_sandbox.relations import Relations
 from csm_core.notion_sandbox.rich_text import clean_rich_text, plain
 from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
@@ -25,6 +26,7 @@ class DatabaseEndpoints:
         self._look = look
         self._store = look.store
         self._serializer = look.serializer
+        self._relations = Relations(look)
 
     def create(self, call: Call) -> Answer:
         """POST /v1/databases: creates a database and its first data source."""
@@ -48,7 +50,7 @@ class DatabaseEndpoints:
             "icon": None if icon is None else to_json(icon),
         }
         row = self._store.databases.add(page_id, columns, plain(title))
-        self._store.sources.add(row["id"], title, schema)
+        self._relations.complete_schema(self._store.sources.add(row["id"], title, schema), {})
         return self._serializer.database(row)
 
     def retrieve(self, call: Call) -> Answer:

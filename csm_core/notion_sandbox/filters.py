@@ -135,7 +135,7 @@ def _property_condition(config: dict[str, Any], value: Any, path: str) -> Condit
     if kind in SELECTS:
         wanted = _option(config, operand, place)
         return _text_condition(config["id"], as_choice(operator, place, ("equals", "does_not_equal")), wanted, place)
-    if kind in ("multi_select", "relation"):
+    if kind in ("multi_select", "relation", "people"):
         wanted = _option(config, operand, place) if kind == "multi_select" else as_text(operand, place)
         as_choice(operator, place, ("contains", "does_not_contain"))
         operator = "equals" if operator == "contains" else "does_not_equal"

@@ -33,6 +33,9 @@ class Serializer:
                 wanted = {config["id"] for config in (find_property(schema, key) for key in only) if config}
                 configs = [config for config in configs if config["id"] in wanted]
             properties = {config["name"]: shown_value(config, values, (created, edited)) for config in configs}
+            for shown in properties.values():
+                if shown["type"] == "people":
+                    shown["people"] = [self.person(item["id"]) for item in shown["people"]]
         trashed = bool(row["in_trash"])
         return {
             "object": "page",
@@ -94,7 +97,7 @@ class Serializer:
             "title": json.loads(row["title"]),
             "description": [],
             "is_inline": bool(database["is_inline"]),
-            "properties": json.loads(row["properties"]),
+            "properties": {name: self._config(config) for name, config in json.loads(row["properties"]).items()},
             "parent": {"type": "database_id", "database_id": row["database_id"]},
             "database_parent": {"type": "page_id", "page_id": database["parent_page"]},
             "url": self.url(row["database_id"]),
@@ -138,9 +141,24 @@ class Serializer:
             },
         }
 
+    def person(self, user_id: str) -> dict[str, Any]:
+        """A person of the workspace; only the id of a person that does not exist any more."""
+        row = self._store.people.find(user_id)
+        if row is None:
+            return _user(user_id)
+        shown = {"name": row["name"], "avatar_url": None, "type": "person", "person": {"email": row["email"]}}
+        return {**_user(user_id), **shown}
+
     def url(self, identifier: str) -> str:
         """The address of a page or a database in the browser view."""
         return f"{self._address}/{identifier.replace('-', '')}"
+
+    def _config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The configuration of a property; a relation also names the database of its data source."""
+        target = self._store.sources.find(config["relation"]["data_source_id"]) if "relation" in config else None
+        if target is None:
+            return config
+        return {**config, "relation": {"database_id": target["database_id"], **config["relation"]}}
 
     def _page_parent(self, row: Row, source: Row | None) -> dict[str, Any]:
         if source is not None:

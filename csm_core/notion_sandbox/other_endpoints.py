@@ -64,13 +64,18 @@ class OtherEndpoints:
         """GET /v1/users/me."""
         return self._serializer.user()
 
-    def list_users(self, _call: Call) -> Answer:
-        """GET /v1/users."""
+    def list_users(self, call: Call) -> Answer:
+        """GET /v1/users: the people of the workspace and the integration."""
+        size = as_page_size(call.query.get("page_size"), "query.page_size")
+        users = [self._serializer.person(row["id"]) for row in self._store.people.all()]
+        users.append(self._serializer.user())
+        start = offset_of(call.query.get("start_cursor"), len(users))
+        more = start + size < len(users)
         return {
             "object": "list",
-            "results": [self._serializer.user()],
-            "next_cursor": None,
-            "has_more": False,
+            "results": users[start : start + size],
+            "next_cursor": f"item-{start + size}" if more else None,
+            "has_more": more,
             "type": "user",
             "user": {},
         }

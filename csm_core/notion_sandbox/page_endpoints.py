@@ -10,6 +10,7 @@ from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
 from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_flag
 from csm_core.notion_sandbox.properties import Values, empty_value, find_property, shown_value
 from csm_core.notion_sandbox.property_values import clean_values
+from csm_core.notion_sandbox.relations import Relations
 from csm_core.notion_sandbox.store_file import Row, to_json
 from csm_core.notion_sandbox.validation import (
     as_bool,
@@ -26,6 +27,7 @@ class PageEndpoints:
         self._look = look
         self._store = look.store
         self._serializer = look.serializer
+        self._relations = Relations(look)
 
     def create(self, call: Call) -> Answer:
         """POST /v1/pages."""
@@ -33,12 +35,14 @@ class PageEndpoints:
         source, parent_page = self._look.parent_of_new_page(body.get("parent", MISSING))
         schema = json.loads(source["properties"]) if source else PLAIN_PAGE
         values, grew = clean_values(schema, body.get("properties", {}), "body.properties")
+        self._relations.check_values(schema, values)
         children = clean_children(body.get("children", []), "body.children")
         icon = as_icon(body.get("icon"), "body.icon")
         cover = as_cover(body.get("cover"), "body.cover")
         if source is not None and grew:
             source = self._store.sources.update(source, {"properties": to_json(schema)})
         row = self._store.pages.add(parent_page, source, schema, values, icon, cover)
+        self._relations.mirror(row["id"], schema, {}, values)
         if children:
             self._store.blocks.append(row["id"], children)
         return self._serializer.page(row, source, schema)
@@ -69,6 +73,7 @@ class PageEndpoints:
         grew = False
         if "properties" in body:
             values, grew = clean_values(schema, body["properties"], "body.properties")
+            self._relations.check_values(schema, values)
         if "icon" in body:
             icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
@@ -82,7 +87,9 @@ class PageEndpoints:
                 self._store.blocks.update(child, in_trash=1)
         if source is not None and grew:
             source = self._store.sources.update(source, {"properties": to_json(schema)})
+        before: Values = json.loads(row["properties"])
         row = self._store.pages.update(row, schema, values, edited_by, **columns)
+        self._relations.mirror(row["id"], schema, before, values)
         return self._serializer.page(row, source, schema)
 
     def retrieve_property(self, call: Call) -> Answer:
@@ -94,7 +101,7 @@ class PageEndpoints:
             raise not_found("property", call.property_id)
         values = json.loads(row["properties"])
         kind = config["type"]
-        if kind not in ("title", "rich_text", "relation"):
+        if kind not in ("title", "rich_text", "relation", "people"):
             times = (f"{row['created_at']}:00.000Z", f"{row['edited_at']}:00.000Z")
             return {"object": "property_item", **shown_value(config, values, times)}
         size = as_page_size(call.query.get("page_size"), "query.page_size")

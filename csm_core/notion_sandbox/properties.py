@@ -65,7 +65,7 @@ def empty_value(config: dict[str, Any]) -> Any:
 
 
 def shown_value(config: dict[str, Any], values: Values, times: tuple[str, str]) -> dict[str, Any]:
-    """A property of a page in a response: at most 25 runs or relations; options with their current names.
+    """A property of a page in a response: at most 25 runs, relations or people; options with their current names.
 
     ``times`` are the created and last edited times of the page, for the properties of these types.
     """
@@ -83,6 +83,8 @@ def shown_value(config: dict[str, Any], values: Values, times: tuple[str, str]) 
     elif kind == "relation":
         shown["has_more"] = len(value) > SHOWN_ITEMS
         value = value[:SHOWN_ITEMS]
+    elif kind == "people":
+        value = [{"object": "user", **item} for item in value[:SHOWN_ITEMS]]
     shown[kind] = value
     return shown
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from csm_core.notion_sandbox.errors import invalid, invalid_parameter
 from csm_core.notion_sandbox.properties import OPTION_CONFIGS, PROPERTY_TYPES, TITLE_ID, Schema, find_property
+from csm_core.notion_sandbox.relation_schema import clean_relation_config
 from csm_core.notion_sandbox.validation import (
     COLORS,
     MAX_OPTION_NAME,
     MAX_OPTIONS,
     as_choice,
-    as_id,
     as_list,
     as_object,
     as_text,
@@ -42,7 +42,7 @@ def clean_schema(value: Any, path: str) -> Schema:
     """The schema of a new data source; exactly one property must be the title."""
     schema: Schema = {}
     for name, raw in as_object(value, path).items():
-        schema[name] = _clean_config(name, raw, f"{path}.{name}", None, _new_id(name, schema))
+        schema[name] = _clean_config(name, raw, f"{path}.{name}", None, new_property_id(name, schema))
     _check_one_title(schema)
     return schema
 
@@ -63,7 +63,7 @@ def update_schema(schema: Schema, value: Any, path: str) -> Schema:
         asked = as_object(raw, place)
         name = as_text(asked.get("name", old["name"] if old else key), f"{place}.name")
         if old is None:
-            updated[name] = _clean_config(name, asked, place, None, _new_id(name, updated))
+            updated[name] = _clean_config(name, asked, place, None, new_property_id(name, updated))
             continue
         if name != old["name"] and name in updated:
             raise invalid(f"Property name {name} is taken.")
@@ -102,7 +102,8 @@ def _check_one_title(schema: Schema) -> None:
         raise invalid(f"A data source has exactly one title property; these are titles: {', '.join(titles)}.")
 
 
-def _new_id(name: str, schema: Schema) -> str:
+def new_property_id(name: str, schema: Schema) -> str:
+    """The id of a new property of a schema."""
     taken = {config["id"] for config in schema.values()}
     for salt in range(1_000):
         identifier = hashlib.sha256(f"{name}/{salt}".encode()).hexdigest()[:4]
@@ -136,8 +137,7 @@ def _clean_config(name: str, raw: Any, path: str, old: dict[str, Any] | None, id
         present = same["number"]["format"] if same else "number"
         cleaned = {"format": as_choice(config.get("format", present), f"{path}.number.format", NUMBER_FORMATS)}
     elif kind == "relation":
-        target = as_id(config.get("data_source_id"), f"{path}.relation.data_source_id")
-        cleaned = {"data_source_id": target, "type": "single_property", "single_property": {}}
+        cleaned = clean_relation_config(config, f"{path}.relation", same["relation"] if same else None)
     else:
         cleaned = as_object(config, f"{path}.{kind}", ())
     present = old["description"] if old else None

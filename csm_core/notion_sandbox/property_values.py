@@ -25,7 +25,8 @@ from csm_core.notion_sandbox.rich_text import clean_rich_text
 from csm_core.notion_sandbox.validation import (
     COLORS,
     MAX_OPTIONS,
-    MAX_RUNS,
+    MAX_PEOPLE,
+    MAX_RELATED,
     as_bool,
     as_choice,
     as_id,
@@ -144,8 +145,20 @@ def _clean_moment(value: Any, path: str) -> str:
 
 
 def _clean_relation(value: Any, path: str) -> list[dict[str, str]]:
-    items = as_list(value, path, MAX_RUNS)
-    return [{"id": as_id(as_object(item, f"{path}[{i}]").get("id"), f"{path}[{i}].id")} for i, item in enumerate(items)]
+    items = as_list(value, path, MAX_RELATED)
+    ids = [as_id(as_object(item, f"{path}[{i}]").get("id"), f"{path}[{i}].id") for i, item in enumerate(items)]
+    return [{"id": page_id} for page_id in dict.fromkeys(ids)]
+
+
+def _clean_people(value: Any, path: str) -> list[dict[str, str]]:
+    items = as_list(value, path, MAX_PEOPLE)
+    people: list[dict[str, str]] = []
+    for position, item in enumerate(items):
+        place = f"{path}[{position}]"
+        raw = as_object(item, place)
+        as_choice(raw.get("object", "user"), f"{place}.object", ("user",))
+        people.append({"id": as_id(raw.get("id"), f"{place}.id")})
+    return list({one["id"]: one for one in people}.values())
 
 
 def _clean_unsupported(_value: Any, path: str) -> Any:
@@ -168,6 +181,6 @@ _CLEANERS: dict[str, Callable[[Any, str], Any]] = {
     "email": _clean_email,
     "phone_number": _clean_email,
     "relation": _clean_relation,
-    "people": _clean_unsupported,
+    "people": _clean_people,
     "files": _clean_unsupported,
 }

@@ -37,8 +37,6 @@ def read_value(shown: Values) -> Values:
         return {"kind": "moment", "text": f"{text} → {read_moment(value['end'])}" if value["end"] else text}
     if kind in ("created_time", "last_edited_time"):
         return {"kind": "moment", "text": read_moment(value)}
-    if kind == "relation":
-        return {"kind": "text", "text": ", ".join(item["id"] for item in value)}
     return {"kind": "text", "text": str(value)}
 
 

@@ -10,6 +10,7 @@ from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.properties import Schema
 from csm_core.notion_sandbox.property_schema import clean_schema, update_schema
 from csm_core.notion_sandbox.queries import Query, run_query
+from csm_core.notion_sandbox.relations import Relations
 from csm_core.notion_sandbox.rich_text import clean_rich_text
 from csm_core.notion_sandbox.store_file import to_json
 from csm_core.notion_sandbox.validation import (
@@ -29,6 +30,7 @@ class SourceEndpoints:
         self._store = look.store
         self._serializer = look.serializer
         self._limit = limit
+        self._relations = Relations(look)
 
     def create(self, call: Call) -> Answer:
         """POST /v1/data_sources: adds a data source to a database."""
@@ -40,7 +42,8 @@ class SourceEndpoints:
         self._look.check_relations(schema)
         title = clean_rich_text(body.get("title", []), "body.title")
         icon = as_icon(body.get("icon"), "body.icon")
-        return self._serializer.source(self._store.sources.add(database["id"], title, schema, icon), database)
+        row = self._relations.complete_schema(self._store.sources.add(database["id"], title, schema, icon), {})
+        return self._serializer.source(row, database)
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/data_sources/{id}."""
@@ -51,6 +54,7 @@ class SourceEndpoints:
         row, database = self._look.source(call.id)
         body = as_object(call.body, "body", ("title", "icon", "properties", "in_trash", "archived"))
         columns: dict[str, Any] = {}
+        old: Schema = json.loads(row["properties"])
         trash = trash_flag(body)
         if trash is not None:
             columns["in_trash"] = int(trash)
@@ -60,14 +64,14 @@ class SourceEndpoints:
             icon = as_icon(body["icon"], "body.icon")
             columns["icon"] = None if icon is None else to_json(icon)
         if "properties" in body:
-            old: Schema = json.loads(row["properties"])
             schema = update_schema(old, body["properties"], "body.properties")
             self._look.check_relations(schema)
             columns["properties"] = to_json(schema)
             kept = {config["id"]: config["type"] for config in schema.values()}
             gone = [config["id"] for config in old.values() if kept.get(config["id"]) != config["type"]]
             self._store.sources.forget_values(row, gone)
-        return self._serializer.source(self._store.sources.update(row, columns), database)
+        row = self._relations.complete_schema(self._store.sources.update(row, columns), old)
+        return self._serializer.source(row, database)
 
     def query(self, call: Call) -> Answer:
         """POST /v1/data_sources/{id}/query."""

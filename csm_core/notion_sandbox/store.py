@@ -15,10 +15,11 @@ from csm_core.notion_sandbox.store_file import StoreFile
 from csm_core.notion_sandbox.stored_blocks import StoredBlocks
 from csm_core.notion_sandbox.stored_databases import StoredDatabases, StoredSources
 from csm_core.notion_sandbox.stored_pages import StoredPages
+from csm_core.notion_sandbox.stored_people import StoredPeople
 
 
 class Store:
-    """The workspace in its file: pages, databases, data sources and blocks."""
+    """The workspace in its file: pages, databases, data sources, blocks and people."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.path = path
@@ -27,8 +28,11 @@ class Store:
         self.pages = StoredPages(self._file, self.blocks)
         self.databases = StoredDatabases(self._file, self.blocks)
         self.sources = StoredSources(self._file)
+        self.people = StoredPeople(self._file)
         with self.transaction():
             self._file.create_tables()
+            if self.people.find(self.meta("person")) is None:
+                self.people.add("Sandbox user", "user@sandbox.example", self.meta("person"))
             if self.pages.find(self.root_id) is None:
                 self.pages.add_with_id(
                     self.root_id, None, None, "Customer Success", {"title": []}, {"type": "emoji", "emoji": "🏠"}

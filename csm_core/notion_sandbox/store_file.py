@@ -42,6 +42,8 @@ create table if not exists blocks (
     created_at text not null, edited_at text not null, created_by text, edited_by text
 );
 create index if not exists blocks_by_parent on blocks (parent, in_trash, position);
+create table if not exists people (seq integer primary key, id text not null unique, name text not null,
+    email text not null);
 create table if not exists cells (page_seq integer not null, source integer not null, property_id text not null,
     text text, number real);
 create index if not exists cells_by_page on cells (page_seq, property_id);

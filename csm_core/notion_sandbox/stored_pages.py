@@ -83,6 +83,13 @@ class StoredPages:
             self._blocks.set_trashed(row["id"], fields.get("in_trash", row["in_trash"]))
         return must(self.find(row["id"]))
 
+    def set_value(self, row: Row, schema: Schema, property_id: str, value: Any) -> None:
+        """Set one value of a page in a data source without marking the page as edited."""
+        values = {**json.loads(row["properties"]), property_id: value}
+        self._file.update("pages", row["seq"], {"properties": to_json(values)})
+        self._file.execute("delete from cells where page_seq = ? and property_id = ?", (row["seq"], property_id))
+        self._add_cells(row["seq"], row["source"], cells(schema, {property_id: value}))
+
     def where(self, where: str, parameters: Iterable[Any], order: str, limit: int, offset: int = 0) -> list[Row]:
         """Pages of a query."""
         statement = f"select * from pages where {where} order by {order} limit {limit} offset {offset}"

@@ -35,10 +35,12 @@ class UserActions:
             return self.rewrite(identifier, str(values.get("text", "")))
         if action == "strike":
             return self.strike(identifier)
+        if action == "join":
+            return self.join(str(values.get("name", "")), str(values.get("email", "")))
         if action in ("hide", "share"):
             self.hide(identifier, hidden=action == "hide")
             return {"id": identifier, "hidden": action == "hide"}
-        raise invalid("action must be one of trash, restore, edit, write, rewrite, strike, hide, share")
+        raise invalid("action must be one of trash, restore, edit, write, rewrite, strike, join, hide, share")
 
     def trash(self, page_id: str) -> Answer:
         """Move a page to the trash."""
@@ -71,6 +73,11 @@ class UserActions:
         with self._store.transaction():
             self._api.blocks.delete(Call(None, id=block_id))
             return self._sign(block_id)
+
+    def join(self, name: str, email: str) -> Answer:
+        """Add a person to the workspace."""
+        with self._store.transaction():
+            return {"id": self._store.people.add(name, email)["id"]}
 
     def _sign(self, block_id: str, *, created: bool = False) -> Answer:
         person = self._store.meta("person")

@@ -19,6 +19,8 @@ MAX_PAGE_SIZE = 100
 MAX_OPTION_NAME = 100
 MAX_OPTIONS = 100
 MAX_URL = 2_000
+MAX_RELATED = 100
+MAX_PEOPLE = 100
 SHOWN_ITEMS = 25
 
 COLORS = ("default", "gray", "brown", "orange", "yellow", "green", "blue", "purple", "pink", "red")

@@ -186,7 +186,22 @@ class WebUi:
 
     def _value(self, config: Values, row: Row) -> Values:
         times = (f"{row['created_at']}:00Z", f"{row['edited_at']}:00Z")
-        return read_value(shown_value(config, json.loads(row["properties"]), times))
+        shown = shown_value(config, json.loads(row["properties"]), times)
+        if config["type"] == "relation":
+            return {"kind": "links", "links": self._related(shown["relation"]), "more": shown["has_more"]}
+        if config["type"] == "people":
+            people = [self._store.people.find(item["id"]) for item in shown["people"]]
+            names = [person["name"] for person in people if person is not None]
+            return {"kind": "text", "text": ", ".join(names)} if names else {"kind": "empty"}
+        return read_value(shown)
+
+    def _related(self, items: list[Values]) -> list[Values]:
+        pages = [self._store.pages.find(item["id"]) for item in items]
+        return [
+            {"link": _address(page["id"]), "title": page["title"] or "Untitled"}
+            for page in pages
+            if page is not None and not page["in_trash"]
+        ]
 
     def _heading(self, row: Row) -> Values:
         return {

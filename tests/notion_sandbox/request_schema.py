@@ -206,6 +206,15 @@ class Day(Body):
     time_zone: str | None = None
 
 
+class RelatedPage(Body):
+    id: Id
+
+
+class User(Body):
+    object: Literal["user"] = "user"
+    id: Id
+
+
 class Value(_OneOf):
     type: str | None = None
     title: Runs | None = None
@@ -214,10 +223,12 @@ class Value(_OneOf):
     select: Option | None = None
     date: Day | None = None
     checkbox: bool | None = None
+    relation: Annotated[list[RelatedPage], Field(max_length=ITEMS)] | None = None
+    people: Annotated[list[User], Field(max_length=ITEMS)] | None = None
 
     @model_validator(mode="after")
     def _not_null(self) -> Value:
-        for name in ("title", "rich_text", "checkbox"):
+        for name in ("title", "rich_text", "checkbox", "relation", "people"):
             if name in self.model_fields_set and getattr(self, name) is None:
                 raise ValueError(f"{name} cannot be null")
         return self
@@ -272,6 +283,27 @@ class NumberFormat(Body):
     format: str | None = None
 
 
+class OtherSide(Body):
+    synced_property_id: str | None = None
+    synced_property_name: Text | None = None
+
+
+class Relation(Body):
+    """To the pages of a data source: with a property on its side (dual), or without (single)."""
+
+    data_source_id: Id
+    type: Literal["single_property", "dual_property"] | None = None
+    single_property: Empty | None = None
+    dual_property: OtherSide | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Relation:
+        given = self.model_fields_set & {"single_property", "dual_property"}
+        if len(given) != 1 or (self.type is not None and {self.type} != given):
+            raise ValueError("exactly one of single_property and dual_property is given, as the type says")
+        return self
+
+
 class Config(_OneOf):
     type: str | None = None
     name: Text | None = None
@@ -282,6 +314,8 @@ class Config(_OneOf):
     select: Options | None = None
     date: Empty | None = None
     checkbox: Empty | None = None
+    people: Empty | None = None
+    relation: Relation | None = None
 
 
 class Renamed(Body):
@@ -417,6 +451,7 @@ BODIES: dict[tuple[str, str], type[BaseModel] | None] = {
     ("POST", "data_sources/{id}/query"): Query,
     ("POST", "search"): Search,
     ("GET", "users/me"): None,
+    ("GET", "users"): None,
 }
 
 

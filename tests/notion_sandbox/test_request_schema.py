@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from csm_core.notion_sandbox.server import SandboxServer
-from tests.notion_sandbox.request_schema import BODIES, problems
+from tests.notion_sandbox.request_schema import BODIES, endpoint, problems
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 RUN: dict[str, Any] = {"type": "text", "text": {"content": "words"}, "annotations": {"bold": True, "color": "red"}}
@@ -29,6 +29,7 @@ SCHEMA: dict[str, Any] = {
     "Choice": {"select": {"options": [{"name": "one", "color": "green"}]}},
     "Day": {"date": {}},
     "Check": {"checkbox": {}},
+    "People": {"people": {}},
 }
 PROPERTIES: dict[str, Any] = {
     "Name": {"title": [RUN]},
@@ -64,6 +65,14 @@ class Workspace:
         # A database with several data sources is no parent of pages any more, so it is another one that gets them.
         another = self.http.post("/v1/databases", json=new_database).json()["id"]
         page = self.http.post("/v1/pages", json=new_page).json()["id"]
+        person = self.http.get("/v1/users").json()["results"][0]["id"]
+        related = {"data_source_id": source, "type": "dual_property", "dual_property": {"synced_property_name": "Back"}}
+        one_way = {"data_source_id": source, "single_property": {}}
+        relate = {"Related": {"relation": related}, "One way": {"relation": one_way}}
+        relations = {
+            "Related": {"relation": [{"id": page}]},
+            "People": {"people": [{"object": "user", "id": person}]},
+        }
         block = self.http.get(f"/v1/blocks/{page}/children").json()["results"][0]["id"]
         created = {"timestamp": "created_time", "created_time": {"on_or_after": "2026-06-30T07:00:00.000Z"}}
         edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": "2026-06-30T07:00:00+00:00"}}
@@ -81,6 +90,8 @@ class Workspace:
                 {"parent": {"type": "database_id", "database_id": another}, "title": [RUN], "properties": SCHEMA},
             ),
             "update source": ("PATCH", f"/v1/data_sources/{source}", {"properties": {"More": {"number": {}}}}),
+            "relate": ("PATCH", f"/v1/data_sources/{source}", {"properties": relate}),
+            "update relation": ("PATCH", f"/v1/pages/{page}", {"properties": relations}),
             "query": (
                 "POST",
                 f"/v1/data_sources/{source}/query",
@@ -124,7 +135,7 @@ def test_the_examples_are_right_and_taken(workspace: Workspace) -> None:
         assert problems(method, path, json.dumps(body).encode()) == [], name
         assert workspace.send(method, path, body).status_code == 200, name
     without_body = {key for key, model in BODIES.items() if model is None}
-    assert len(workspace.valid) == len(BODIES) - len(without_body)
+    assert {endpoint(method, path) for method, path, _ in workspace.valid.values()} == set(BODIES) - without_body
 
 
 RUNS_101 = [RUN] * 101
@@ -268,6 +279,19 @@ WRONG: list[tuple[str, str, Any]] = [
     ("update source", "properties/More", {"number": {}, "extra": 1}),
     ("update source", "properties/More", 5),
     ("update source", "columns", {}),
+    ("relate", "properties/Related/relation/data_source_id", ...),
+    ("relate", "properties/Related/relation/data_source_id", "no id"),
+    ("relate", "properties/Related/relation/type", "single_property"),
+    ("relate", "properties/Related/relation/dual_property", ...),
+    ("relate", "properties/Related/relation/dual_property/name", "Back"),
+    ("relate", "properties/Related/relation/single_property", {}),
+    ("relate", "properties/One way/relation/single_property/name", "Back"),
+    ("update relation", "properties/Related/relation", {}),
+    ("update relation", "properties/Related/relation/0/id", "no id"),
+    ("update relation", "properties/Related/relation/0/id", ...),
+    ("update relation", "properties/People/people/0/id", ...),
+    ("update relation", "properties/People/people/0/object", "page"),
+    ("update relation", "properties/People/people", "someone"),
     ("search", "filter/value", "database"),
     ("search", "filter/property", "type"),
     ("search", "filter/kind", "x"),
