@@ -12,7 +12,7 @@ from csm_core.scoring.macros import create_macros
 NAME = "csm_analytics"
 # After publishing, since the copy includes its results, but without a dependency: if publishing fails, the marts are
 # still copied.
-LAST = {"dagster/priority": "-1"}
+LAST = {"dagster/priority": "-2"}
 
 
 def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:

@@ -39,8 +39,12 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
         _publish_asset(
             HEALTH_UPDATES,
             (HEALTH, RECORD),
-            ["csm_health_scores", "int_account_days"],
-            "Score and RAG on the page of each account, and a health record for each change of RAG or churn risk.",
+            [
+                *("csm_health_scores", "int_account_days"),
+                *("csm_accounts_daily", "csm_signal_points", "csm_rag_transitions"),
+            ],
+            "Score, RAG, owner, contract, reason and next step on the page of each account, and a health record for "
+            "each change of RAG or churn risk.",
             partitions,
         ),
         _publish_asset(
@@ -69,6 +73,9 @@ def _publish_asset(
         partitions_def=partitions,
         backfill_policy=BACKFILL,
         required_resource_keys={RESOURCE},
+        # Reviews and opportunities are related to the pages of accounts, so these are written first. There is no
+        # dependency: if an account page cannot be written, the reviews are still published.
+        op_tags={"dagster/priority": "0" if name == HEALTH_UPDATES else "-1"},
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # The Notion client and the sandbox are only imported by a run that publishes.

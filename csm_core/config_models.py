@@ -180,10 +180,31 @@ class EngineConfig(ConfigModel, frozen=True):
         return self
 
 
+class AccountProperties(ConfigModel, frozen=True):
+    """The properties of account pages that can be switched off, and the relations to account pages."""
+
+    owner: bool = True
+    segment: bool = True
+    plan: bool = True
+    mrr: bool = True
+    renewal: bool = True
+    churn_risk: bool = True
+    reason: bool = True
+    next_step: bool = True
+    last_change: bool = True
+    relations: bool = True
+
+    @property
+    def switched_off(self) -> frozenset[str]:
+        """The names of the settings that are false."""
+        return frozenset(name for name, on in self if on is False)
+
+
 class NotionPublishing(ConfigModel, frozen=True):
     """Options of publishing to Notion. Ids and the token come from the environment."""
 
     create_missing_accounts: bool = True
+    account_properties: AccountProperties = AccountProperties()
 
 
 class Config(ConfigModel, frozen=True):

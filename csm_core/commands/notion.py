@@ -51,7 +51,7 @@ def notion_doctor(config: ConfigOption = None, as_json: JsonOption = False) -> N
             "\n".join(f"{one['setting']}: {one['message']}" for one in findings)
             or "no problems found in the four databases"
         )
-    raise typer.Exit(1 if findings else 0)
+    raise typer.Exit(1 if any(one["blocking"] for one in findings) else 0)
 
 
 @notion_app.command(

@@ -368,4 +368,14 @@ MIGRATIONS = (
         )
         """,
     ),
+    Migration(
+        14,
+        "store the users of Notion and the day in the description of the accounts database",
+        """
+        alter table sync.notion_sources add column if not exists described_day date;
+        create table if not exists sync.notion_users (
+            email varchar not null, user_id varchar, read_at timestamp not null
+        )
+        """,
+    ),
 )

@@ -7,7 +7,7 @@ and ``update``. See https://developers.notion.com/reference/versioning for the A
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from csm_core.publishing.notion.page_blocks import PageBlocks
 from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, encoded_bytes, requests_of, runs
+from csm_core.publishing.notion.scan_sentence import described_day, scan_sentence, with_sentence
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.target_pages import (
     TargetPage,
@@ -31,6 +32,7 @@ from csm_core.publishing.notion.target_pages import (
     record_page,
     review_page,
 )
+from csm_core.publishing.notion.users import read_users
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
 
@@ -38,7 +40,8 @@ class NotionCSMAdapter:
     """Reads and writes the pages of accounts, health records, business reviews and opportunities.
 
     If only a client is passed, the database ids come from the environment (``NOTION_DATABASE_ID`` and so on).
-    ``caller`` applies the rate limit and the retry policy; ``clock`` sets ``CSM Last Scan``. Every method raises
+    ``caller`` applies the rate limit and the retry policy; ``clock`` sets ``CSM Last Scan``; ``switched_off`` are the
+    switches of properties that are not written. Every method raises
     NotionError with Notion's message if a request is rejected or gets no answer, and ConfigError for a missing id.
     """
 
@@ -50,6 +53,7 @@ class NotionCSMAdapter:
         data_source_ids: Mapping[str, str] | None = None,
         caller: Caller | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        switched_off: Collection[str] = (),
     ) -> None:
         self._client = notion_client
         self.caller = caller or Caller(RateLimiter(NotionSettings.of(os.environ).requests_per_minute))
@@ -59,7 +63,10 @@ class NotionCSMAdapter:
             self.caller,
             os.environ if database_ids is None else database_ids,
             os.environ if data_source_ids is None else data_source_ids,
+            switched_off,
         )
+        # The ids of the users by e-mail address in lower case; None if the users cannot be read.
+        self.users: Mapping[str, str] | None = None
         self.blocks = PageBlocks(notion_client, self.caller)
 
     # -- accounts
@@ -82,7 +89,7 @@ class NotionCSMAdapter:
 
     async def update_health_score(self, page_id: str, score: float, rag: str) -> None:
         """Write the score, RAG and scan time to an account's page. Other properties do not change."""
-        await self._update_properties(ACCOUNTS, page_id, {"properties": health_properties(score, rag)})
+        await self._patch(page_id, await self._properties(ACCOUNTS, {"properties": health_properties(score, rag)}))
 
     async def create_account(self, account_id: str, account_name: str, score: float, rag: str) -> str:
         """Create a page for an account that has none; returns the page id."""
@@ -111,15 +118,72 @@ class NotionCSMAdapter:
     # -- target pages
 
     async def create(
-        self, target: TargetPage, on_begun: Callable[[dict[str, Any]], None] | None = None
+        self,
+        target: TargetPage,
+        on_begun: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        account_page_id: str = "",
     ) -> dict[str, Any]:
         """Create a page, at most 100 blocks per request; returns the page from Notion's answer, at least its ``id``.
 
-        ``on_begun`` is called with the page if it exists but more blocks must be appended.
+        ``on_begun`` is called with the page if it exists but more blocks must be appended. ``account_page_id`` is the
+        page of the account, to which the new page is related if its database has the relation.
         """
+        properties = await self._properties(target.spec, target.initial, target.content, {"properties": target.along})
+        return await self._with_relation(
+            target.spec, account_page_id, lambda relation: self._create(target, {**properties, **relation}, on_begun)
+        )
+
+    async def update(
+        self, target: TargetPage, page_id: str, marks: Sequence[str] | None, *, account_page_id: str = ""
+    ) -> None:
+        """Write a page's content; idempotent. ``marks`` are the marks of our blocks on the page, None if unknown."""
+        properties = await self._properties(target.spec, target.content, {"properties": target.along})
+        await self._with_relation(
+            target.spec, account_page_id, lambda relation: self._patch(page_id, {**properties, **relation})
+        )
+        if target.blocks:
+            await self.blocks.revise(page_id, target.blocks, marks)
+
+    async def is_gone(self, page_id: str) -> bool:
+        """Whether a page is in the trash or no longer exists."""
+        try:
+            page = await self.caller.repeat(
+                lambda: self._client.pages.retrieve(page_id)  # pyright: ignore[reportReturnType]
+            )
+        except RequestRejected as rejected:
+            if rejected.status == 404:
+                return True
+            raise
+        return bool(page.get("in_trash") or page.get("archived"))
+
+    async def read_users(self) -> dict[str, str]:
+        """The ids of the people of the workspace by e-mail address in lower case."""
+        return await read_users(self._client, self.caller)
+
+    async def describe_accounts(self, day: date) -> None:
+        """State in the description of the accounts database that its scores are those of ``day``."""
+        database_id = self.reader.database_id(ACCOUNTS)
+        database = await self.caller.repeat(
+            lambda: self._client.databases.retrieve(database_id)  # pyright: ignore[reportReturnType]
+        )
+        description = database.get("description") or []
+        if described_day(description) != day:
+            changed = with_sentence(description, scan_sentence(day, self._clock()))
+            await self.caller.repeat(
+                lambda: self._client.databases.update(database_id, description=changed)  # pyright: ignore[reportReturnType]
+            )
+
+    # -- internal
+
+    async def _created_id(self, target: TargetPage) -> str:
+        return str((await self.create(target))["id"])
+
+    async def _create(
+        self, target: TargetPage, properties: Mapping[str, Any], on_begun: Callable[[dict[str, Any]], None] | None
+    ) -> dict[str, Any]:
         spec, blocks = target.spec, target.blocks
         source = await self.reader.source(spec)
-        properties = await self._properties(spec, target.initial, target.content)
         first = next(requests_of(blocks, encoded_bytes(properties)), [])
 
         async def find_created() -> dict[str, Any] | None:
@@ -141,34 +205,27 @@ class NotionCSMAdapter:
         await self.blocks.append_rest(str(page["id"]), blocks, len(first))
         return page
 
-    async def update(self, target: TargetPage, page_id: str, marks: Sequence[str] | None) -> None:
-        """Write a page's content; idempotent. ``marks`` are the marks of our blocks on the page, None if unknown."""
-        await self._update_properties(target.spec, page_id, target.content)
-        if target.blocks:
-            await self.blocks.revise(page_id, target.blocks, marks)
-
-    async def is_gone(self, page_id: str) -> bool:
-        """Whether a page is in the trash or no longer exists."""
-        try:
-            page = await self.caller.repeat(
-                lambda: self._client.pages.retrieve(page_id)  # pyright: ignore[reportReturnType]
-            )
-        except RequestRejected as rejected:
-            if rejected.status == 404:
-                return True
-            raise
-        return bool(page.get("in_trash") or page.get("archived"))
-
-    # -- internal
-
-    async def _created_id(self, target: TargetPage) -> str:
-        return str((await self.create(target))["id"])
-
-    async def _update_properties(self, spec: DatabaseSpec, page_id: str, content: Mapping[str, Any]) -> None:
-        properties = await self._properties(spec, content)
-        await self.caller.repeat(
+    async def _patch(self, page_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.caller.repeat(
             lambda: self._client.pages.update(page_id, properties=properties)  # pyright: ignore[reportReturnType]
         )
+
+    async def _with_relation(
+        self,
+        spec: DatabaseSpec,
+        account_page_id: str,
+        write: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]],
+    ) -> dict[str, Any]:
+        """Write a page with the relation to its account's page, or without it if Notion rejects that page."""
+        if not account_page_id or names.ACCOUNT not in self.reader.present_now(spec):
+            return await write({})
+        try:
+            return await write({names.ACCOUNT: {"relation": [{"id": account_page_id}]}})
+        except RequestRejected as rejected:
+            # For example, the account's page was deleted after it was read.
+            if account_page_id.replace("-", "") not in str(rejected).replace("-", ""):
+                raise
+            return await write({})
 
     async def _properties(self, spec: DatabaseSpec, *parts: Mapping[str, Any]) -> dict[str, Any]:
         """The properties to send: the properties of all parts, the title under its property name, and the scan time."""
@@ -177,10 +234,21 @@ class NotionCSMAdapter:
             if "title" in part:
                 # Notion limits a title to 100 runs; longer titles are truncated.
                 properties[(await self.reader.source(spec)).title] = {"title": runs(part["title"])[:RUNS_PER_ARRAY]}
-            properties |= part.get("properties", {})
+            properties |= self._with_people(part.get("properties", {}))
         if spec is ACCOUNTS:
             properties[names.CSM_LAST_SCAN] = {"date": {"start": self._clock().isoformat(timespec="seconds")}}
         return properties
+
+    def _with_people(self, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """The properties with the ids of users in place of e-mail addresses, without people that cannot be known."""
+        resolved: dict[str, Any] = {}
+        for name, value in properties.items():
+            if "people" not in value:
+                resolved[name] = value
+            elif self.users is not None:
+                ids = [self.users[one["email"]] for one in value["people"] if one["email"] in self.users]
+                resolved[name] = {"people": [{"object": "user", "id": user_id} for user_id in ids]}
+        return resolved
 
 
 def _account(page: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,18 +10,29 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from csm_core.errors import NotionError
 from csm_core.logging import get_logger
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import SPECS
-from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
+from csm_core.publishing.notion.databases import ACCOUNT, ACCOUNTS, HEALTH, SPECS
+from csm_core.publishing.notion.ledger import (
+    DONE,
+    INTERRUPTED,
+    PARTIAL,
+    TRASHED,
+    UNRELATED,
+    Change,
+    Intent,
+    Ledger,
+    Page,
+)
 from csm_core.publishing.notion.page_blocks import mark
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
 from csm_core.publishing.notion.retry import RequestRejected
+from csm_core.publishing.notion.target_pages import TargetPage, account_of, owner_email
 
 CONCURRENT = 6
 # The number of pages marked as sent at a time, and the maximum number of pages to search for after a kill.
@@ -30,6 +41,8 @@ SEND_AHEAD = 60
 FLUSH = 25
 # After Ctrl-C, requests in progress have this long to finish; the next run checks those that did not.
 GRACE_SECONDS = 3.0
+# How long the users that were read are used.
+USERS_AGE = timedelta(days=1)
 
 OnProgress = Callable[[int, int, float], None]
 
@@ -50,7 +63,8 @@ class Link:
 class Report:
     """The result of publishing: counts per kind and action, failures, and links to the pages.
 
-    ``databases`` maps each kind to the address of its database, if users can open it in a browser.
+    ``databases`` maps each kind to the address of its database, if users can open it in a browser. ``notes`` state what
+    was left out although all pages were written.
     """
 
     run_id: str
@@ -69,6 +83,7 @@ class Report:
     removed_characters: int = 0
     read_back: ReadBack | None = None
     changed_ids: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``."""
@@ -82,6 +97,7 @@ class Report:
             "trashed": self.trashed,
             "changed_account_ids": list(self.changed_ids),
             "failed": [{"kind": one.kind, "key": one.key, "error": one.error} for one in self.failures],
+            "notes": list(self.notes),
             "removed_characters": self.removed_characters,
             "assessments": self.read_back.as_dict() if self.read_back else None,
             "requests": self.requests,
@@ -113,6 +129,7 @@ async def apply_plan(
     status = INTERRUPTED
     try:
         await writer.write()
+        await writer.describe_accounts()
         status = DONE
     finally:
         report = writer.report(time.monotonic() - started, address, databases or {}, read_back)
@@ -148,7 +165,11 @@ class _Writer:
         self._adapter = adapter
         self._ledger = ledger
         self._run_id = run_id
-        self._steps = plan.steps
+        self._steps = sorted(plan.steps, key=lambda step: step.target.kind != HEALTH)
+        self._accounts = plan.count(CREATE, HEALTH) + plan.count(UPDATE, HEALTH)
+        self._end = 0
+        self._account_page_ids: Mapping[str, str] = {}
+        self._notes: list[str] = []
         self._on_progress = on_progress
         self._started = time.monotonic()
         self._next = 0
@@ -167,7 +188,19 @@ class _Writer:
         self._ledger.intend(self._run_id, [_intent(step) for step in self._steps])
         for kind, key, message in self._plan.problems:
             self._change(Change(kind, key, "failed", None, message))
-        tasks = [asyncio.create_task(self._work()) for _ in range(min(CONCURRENT, len(self._steps)))]
+        try:
+            await self._read_users()
+            # The other pages are related to the pages of accounts.
+            for end in (self._accounts, len(self._steps)):
+                await self._write_until(end)
+                self._flush()
+                self._account_page_ids = self._ledger.account_page_ids() if end < len(self._steps) else {}
+        finally:
+            self._flush()
+
+    async def _write_until(self, end: int) -> None:
+        self._end = end
+        tasks = [asyncio.create_task(self._work()) for _ in range(min(CONCURRENT, end - self._next))]
         try:
             if tasks:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -181,14 +214,13 @@ class _Writer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._flush()
 
     async def _work(self) -> None:
-        while self._next < len(self._steps) and not self._stopping:
+        while self._next < self._end and not self._stopping:
             position = self._next
             self._next += 1
             if position >= self._announced:
-                ahead = self._steps[position : position + SEND_AHEAD]
+                ahead = self._steps[position : min(position + SEND_AHEAD, self._end)]
                 self._ledger.sending(self._run_id, [_intent(step) for step in ahead])
                 self._announced = position + len(ahead)
             await self._step(self._steps[position])
@@ -226,16 +258,62 @@ class _Writer:
             url = page.get("url") or ""
             self._pages.append(Page(target.kind, target.key, str(page["id"]), "", PARTIAL, None, target.facts, url))
 
-        page = await self._adapter.create(target, on_begun)
-        return _page(step, str(page["id"]), page.get("url") or "")
+        page = await self._adapter.create(target, on_begun, account_page_id=self._account_page_of(target))
+        return self._page(target, str(page["id"]), page.get("url") or "")
 
     async def _update(self, step: Step) -> Page:
         target, page = step.target, step.page
         if page is None:
             message = f"cannot update {target.key}: its page is unknown"
             raise NotionError(message)
-        await self._adapter.update(target, page.page_id, page.marks)
-        return _page(step, page.page_id, page.url)
+        account_page_id = self._account_page_of(target)
+        await self._adapter.update(target, page.page_id, page.marks, account_page_id=account_page_id)
+        return self._page(target, page.page_id, page.url)
+
+    def _page(self, target: TargetPage, page_id: str, url: str) -> Page:
+        """A page that was written completely, for the ledger."""
+        related = self._account_page_of(target) or ACCOUNT not in self._adapter.reader.present_now(target.spec)
+        facts = target.facts if related else {**target.facts, UNRELATED: True}
+        marks = tuple(mark(block) for block in target.blocks)
+        return Page(target.kind, target.key, page_id, target.content_hash, marks=marks, facts=facts, url=url)
+
+    def _account_page_of(self, target: TargetPage) -> str:
+        """The page of the account that a page is about; empty for the page of an account, and if there is none."""
+        return self._account_page_ids.get(account_of(target.key), "")
+
+    async def _read_users(self) -> None:
+        """Read the users if a page to be written shows its owner, from the ledger if they were read in the last day."""
+        if not any(owner_email(step.target) for step in self._steps):
+            return
+        users = self._ledger.users(self._plan.owner_emails, datetime.now(UTC) - USERS_AGE)
+        if users is None:
+            try:
+                read = await self._adapter.read_users()
+            except NotionError as error:
+                self._note(f"The owners are not shown as persons, because the users cannot be read: {error}")
+                return
+            if not read:
+                self._note("The owners are not shown as persons, because the integration cannot read e-mail addresses")
+                return
+            users = {email: read[email] for email in self._plan.owner_emails if email in read}
+            self._ledger.remember_users(self._plan.owner_emails, users, datetime.now(UTC))
+        self._adapter.users = users
+
+    async def describe_accounts(self) -> None:
+        """State the day of the scores in the description of the accounts database, once per day."""
+        day = self._plan.day
+        if HEALTH not in self._plan.kinds or self._ledger.described_day(ACCOUNTS) == day:
+            return
+        try:
+            await self._adapter.describe_accounts(day)
+        except NotionError as error:
+            self._note(f"The description of the accounts database was not updated: {error}")
+            return
+        self._ledger.remember_described_day(ACCOUNTS, day)
+
+    def _note(self, note: str) -> None:
+        self._notes.append(note)
+        log.warning("publishing note", note=note, day=str(self._plan.day))
 
     async def _record_rejection(self, step: Step, rejection: RequestRejected) -> None:
         """Record a failure, or a trashed page if a user moved the page to the trash."""
@@ -288,6 +366,7 @@ class _Writer:
             removed_characters=self._plan.removed_characters,
             read_back=read_back,
             changed_ids=tuple(self._plan.changed_ids),
+            notes=tuple(self._notes),
         )
 
     def _count(self, kind: str, action: str) -> int:
@@ -300,9 +379,3 @@ def _intent(step: Step) -> Intent:
 
 def _failed(step: Step, message: str) -> Change:
     return Change(step.target.kind, step.target.key, "failed", step.page.page_id if step.page else None, message)
-
-
-def _page(step: Step, page_id: str, url: str) -> Page:
-    target = step.target
-    marks = tuple(mark(block) for block in target.blocks)
-    return Page(target.kind, target.key, page_id, target.content_hash, marks=marks, facts=target.facts, url=url)

@@ -41,7 +41,13 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
 
     async def run() -> dict[str, str]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
-            return await init_workspace(client, parent, settings.database_ids, caller=new_caller(settings))
+            return await init_workspace(
+                client,
+                parent,
+                settings.database_ids,
+                caller=new_caller(settings),
+                switched_off=config.notion.account_properties.switched_off,
+            )
 
     return asyncio.run(run())
 
@@ -51,7 +57,12 @@ def doctor(config: Config) -> list[dict[str, Any]]:
 
     async def run() -> list[dict[str, Any]]:
         async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
-            findings = await examine(client, settings, caller=new_caller(settings))
+            findings = await examine(
+                client,
+                settings,
+                caller=new_caller(settings),
+                switched_off=config.notion.account_properties.switched_off,
+            )
             return [asdict(finding) for finding in findings]
 
     return asyncio.run(run())

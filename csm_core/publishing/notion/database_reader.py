@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from notion_client import AsyncClient
 
 from csm_core.errors import ConfigError, NotionError
 from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion.databases import DatabaseSpec
+from csm_core.publishing.notion.databases import DatabaseSpec, same_id
 from csm_core.publishing.notion.page_blocks import PAGE_SIZE
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.rich_text import clean, plain
@@ -42,8 +42,9 @@ class DataSource:
 class DatabaseReader:
     """Resolves the data sources of the four databases once, and queries their pages.
 
-    ``database_ids`` and ``data_source_ids`` map settings to ids. Every method raises NotionError with Notion's message
-    if a request is rejected or gets no answer, and ConfigError for a missing id.
+    ``database_ids`` and ``data_source_ids`` map settings to ids; ``switched_off`` are the switches of properties that
+    are not written. Every method raises NotionError with Notion's message if a request is rejected or gets no answer,
+    and ConfigError for a missing id.
     """
 
     def __init__(
@@ -52,12 +53,16 @@ class DatabaseReader:
         caller: Caller,
         database_ids: Mapping[str, str],
         data_source_ids: Mapping[str, str],
+        switched_off: Collection[str] = (),
     ) -> None:
         self._client = client
         self._caller = caller
         self._database_ids = database_ids
         self._chosen = data_source_ids
+        self._switched_off = switched_off
         self._sources: dict[str, DataSource] = {}
+        # The types of the properties of each database, from the last answer that had them.
+        self._types: dict[str, dict[str, str]] = {}
         self._windows: dict[str, tuple[str, ...]] = {}
         self._times: dict[str, dict[str, str]] = {}
         self._listed = QUERY_RESULTS
@@ -72,6 +77,28 @@ class DatabaseReader:
         """Use a data source that an earlier run resolved, and the times that split it into query windows."""
         self._sources[spec.setting] = source
         self._windows[spec.setting] = tuple(windows)
+        self._types.pop(spec.setting, None)
+
+    async def present(self, spec: DatabaseSpec) -> frozenset[str]:
+        """The properties with a switch that can be written: not switched off, and in the database with their type.
+
+        A page that was read shows the properties of its database. Without one, the data source is read.
+        """
+        if spec.setting not in self._types and any(item.switch for item in spec.wanted(self._switched_off)):
+            source = await self.source(spec)
+            if spec.setting not in self._types:
+                described = await self._caller.repeat(
+                    lambda: self._client.data_sources.retrieve(source.data_source_id)  # pyright: ignore[reportReturnType]
+                )
+                self._note_types(spec, described["properties"])
+        return spec.present(self._types.get(spec.setting, {}), self._switched_off)
+
+    def present_now(self, spec: DatabaseSpec) -> frozenset[str]:
+        """The same, from the answers so far; empty if no answer had the properties."""
+        return spec.present(self._types.get(spec.setting, {}), self._switched_off)
+
+    def _note_types(self, spec: DatabaseSpec, properties: Mapping[str, Any]) -> None:
+        self._types[spec.setting] = {name: value["type"] for name, value in properties.items()}
 
     def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
         """The creation times that split a database into queries within Notion's limit; empty if one query is enough.
@@ -136,7 +163,7 @@ class DatabaseReader:
         while True:
             count_before = len(pages)
             bounds = (condition, _created("on_or_after", since), _created("before", end))
-            complete, last, listed = await self._query(source, _all_of(*bounds), pages)
+            complete, last, listed = await self._query(spec, source, _all_of(*bounds), pages)
             if complete:
                 return most_listed
             most_listed = max(most_listed, listed)
@@ -146,7 +173,11 @@ class DatabaseReader:
             since = last
 
     async def _query(
-        self, source: DataSource, condition: Mapping[str, Any] | None, pages: dict[str, dict[str, Any]]
+        self,
+        spec: DatabaseSpec,
+        source: DataSource,
+        condition: Mapping[str, Any] | None,
+        pages: dict[str, dict[str, Any]],
     ) -> tuple[bool, str | None, int]:
         """Add the pages of a query; returns whether it is complete, its last creation time, and its number of pages."""
         body: dict[str, Any] = {
@@ -165,6 +196,8 @@ class DatabaseReader:
             for page in answer["results"]:
                 pages[page["id"]] = page
                 last = page["created_time"]
+            if answer["results"]:
+                self._note_types(spec, answer["results"][-1]["properties"])
             listed += len(answer["results"])
             # Any answer may report the query as incomplete; the other answers still contain pages.
             complete = complete and answer.get("request_status", {}).get("type") != "incomplete"
@@ -196,6 +229,7 @@ class DatabaseReader:
         described = await self._caller.repeat(
             lambda: self._client.data_sources.retrieve(matching[0])  # pyright: ignore[reportReturnType]
         )
+        self._note_types(spec, described["properties"])
         titles = [name for name, value in described["properties"].items() if value["type"] == "title"]
         return DataSource(database_id, matching[0], titles[0], len(sources) == 1)
 
@@ -211,11 +245,6 @@ def page_facts(spec: DatabaseSpec, page: Mapping[str, Any]) -> dict[str, Any]:
         if wanted.type != "title":
             facts[wanted.name] = _value(properties.get(wanted.name))
     return facts
-
-
-def same_id(one: str, other: str) -> bool:
-    """Whether two ids are the same, with or without hyphens."""
-    return one.replace("-", "").lower() == other.replace("-", "").lower()
 
 
 def _value(property_value: Mapping[str, Any] | None) -> Any:

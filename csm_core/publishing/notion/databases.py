@@ -6,6 +6,7 @@ defined in ``target_pages``.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,20 @@ CSM_HEALTH_SCORE = "CSM Health Score"
 CSM_HEALTH_RAG = "CSM Health RAG"
 CSM_LAST_SCAN = "CSM Last Scan"
 HEALTH_STATUS = "Health Status"
+CSM_OWNER = "CSM Owner"
+CSM_OWNER_NAME = "CSM Owner Name"
+CSM_SEGMENT = "CSM Segment"
+CSM_PLAN = "CSM Plan"
+CSM_MRR = "CSM MRR"
+CSM_CURRENCY = "CSM Currency"
+CSM_RENEWAL = "CSM Renewal"
+CSM_CHURN_RISK = "CSM Churn Risk"
+CSM_REASON = "CSM Reason"
+CSM_NEXT_STEP = "CSM Next Step"
+CSM_LAST_CHANGE = "CSM Last Change"
+
+# The relation of health records, reviews and opportunities to the account page.
+ACCOUNT = "Account"
 
 AS_OF_DATE = "as_of_date"
 SCORE = "score"
@@ -40,20 +55,31 @@ CONFIDENCE = "confidence"
 ESTIMATED_ARR_IMPACT = "estimated_arr_impact"
 
 _RAG_OPTIONS = (("GREEN", "green"), ("AMBER", "orange"), ("RED", "red"))
+_RISK_OPTIONS = (("low", "green"), ("medium", "yellow"), ("high", "orange"), ("critical", "red"))
 
 
 @dataclass(frozen=True)
 class Property:
-    """A property: Notion's type, and the initial options (name, colour) of a select."""
+    """A property: Notion's type, and the initial options (name, colour) of a select.
+
+    ``switch`` is the setting under ``notion.account_properties`` that switches the property off. Publishing also works
+    without a property that has a switch. ``synced_name`` is the name of the other side of a relation to accounts.
+    """
 
     name: str
     type: str
     options: tuple[tuple[str, str], ...] = ()
+    switch: str = ""
+    synced_name: str = ""
 
-    def config(self) -> dict[str, Any]:
-        """The API's definition of this property."""
+    def config(self, accounts_source: str = "") -> dict[str, Any]:
+        """The API's definition of this property; a relation needs the data source of the accounts."""
         if self.type == "select":
             return {"select": {"options": [{"name": name, "color": color} for name, color in self.options]}}
+        if self.type == "relation":
+            synced = {"synced_property_name": self.synced_name}
+            dual = {"type": "dual_property", "dual_property": synced}
+            return {"relation": {"data_source_id": accounts_source, **dual}}
         return {self.type: {}}
 
 
@@ -77,9 +103,22 @@ class DatabaseSpec:
         """The property that is the page's title."""
         return next(item for item in self.properties if item.type == "title")
 
-    def schema(self) -> dict[str, Any]:
-        """The ``properties`` of the data source in the API's format."""
-        return {item.name: item.config() for item in self.properties}
+    def wanted(self, switched_off: Collection[str] = ()) -> tuple[Property, ...]:
+        """The properties that are not switched off."""
+        return tuple(item for item in self.properties if not item.switch or item.switch not in switched_off)
+
+    def schema(self, switched_off: Collection[str] = ()) -> dict[str, Any]:
+        """The ``properties`` of a new data source in the API's format, without relations."""
+        return {item.name: item.config() for item in self.wanted(switched_off) if item.type != "relation"}
+
+    def present(self, types: Mapping[str, str], switched_off: Collection[str] = ()) -> frozenset[str]:
+        """The properties that have a switch, are not switched off, and are in a data source with these ``types``."""
+        wanted = self.wanted(switched_off)
+        return frozenset(item.name for item in wanted if item.switch and types.get(item.name) == item.type)
+
+
+def _relation(synced_name: str) -> Property:
+    return Property(ACCOUNT, "relation", switch="relations", synced_name=synced_name)
 
 
 ACCOUNTS = DatabaseSpec(
@@ -94,6 +133,17 @@ ACCOUNTS = DatabaseSpec(
         Property(CSM_HEALTH_RAG, "select", _RAG_OPTIONS),
         Property(CSM_LAST_SCAN, "date"),
         Property(HEALTH_STATUS, "select", _RAG_OPTIONS),
+        Property(CSM_CHURN_RISK, "select", _RISK_OPTIONS, switch="churn_risk"),
+        Property(CSM_REASON, "rich_text", switch="reason"),
+        Property(CSM_NEXT_STEP, "rich_text", switch="next_step"),
+        Property(CSM_LAST_CHANGE, "rich_text", switch="last_change"),
+        Property(CSM_OWNER, "people", switch="owner"),
+        Property(CSM_OWNER_NAME, "rich_text", switch="owner"),
+        Property(CSM_SEGMENT, "select", switch="segment"),
+        Property(CSM_PLAN, "select", switch="plan"),
+        Property(CSM_MRR, "number", switch="mrr"),
+        Property(CSM_CURRENCY, "select", switch="mrr"),
+        Property(CSM_RENEWAL, "date", switch="renewal"),
     ),
 )
 
@@ -108,17 +158,14 @@ HEALTH_RECORDS = DatabaseSpec(
         Property(AS_OF_DATE, "date"),
         Property(SCORE, "number"),
         Property(RAG, "select", _RAG_OPTIONS),
-        Property(
-            CHURN_RISK_LEVEL,
-            "select",
-            (("low", "green"), ("medium", "yellow"), ("high", "orange"), ("critical", "red")),
-        ),
+        Property(CHURN_RISK_LEVEL, "select", _RISK_OPTIONS),
         Property(
             CHURN_TRIGGERED_BY,
             "select",
             (("both", "red"), ("contract_proximity", "orange"), ("behavioral", "purple")),
         ),
         Property(SHOULD_ALERT, "checkbox"),
+        _relation("CSM Health Records"),
     ),
 )
 
@@ -134,6 +181,7 @@ QBRS = DatabaseSpec(
         Property(HEALTH_RAG, "select", _RAG_OPTIONS),
         Property(TRIGGER, "select", (("quarterly", "blue"), ("contract_proximity", "orange"))),
         Property(GENERATED_AT, "date"),
+        _relation("CSM Business Reviews"),
     ),
 )
 
@@ -149,6 +197,7 @@ EXPANSIONS = DatabaseSpec(
         Property(SUBJECT, "rich_text"),
         Property(CONFIDENCE, "select", (("low", "gray"), ("medium", "yellow"), ("high", "green"))),
         Property(ESTIMATED_ARR_IMPACT, "number"),
+        _relation("CSM Opportunities"),
     ),
 )
 
@@ -159,3 +208,8 @@ BY_SETTING: dict[str, DatabaseSpec] = {spec.setting: spec for spec in DATABASES}
 HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
 KINDS = (HEALTH, RECORD, QBR, EXPANSION)
 SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}
+
+
+def same_id(one: str, other: str) -> bool:
+    """Whether two ids are the same, with or without hyphens."""
+    return one.replace("-", "").lower() == other.replace("-", "").lower()

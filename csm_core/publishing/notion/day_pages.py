@@ -8,6 +8,7 @@ from datetime import date
 import duckdb
 
 from csm_core.publishing import expansion, qbr
+from csm_core.publishing.notion.account_details import load_details
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
 from csm_core.publishing.notion.target_pages import (
     TargetPage,
@@ -22,12 +23,14 @@ from csm_core.warehouse.rows import fetch_dicts
 
 
 def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
-    """The target pages of a day by kind, with one query per kind."""
+    """The target pages of a day by kind, with one query per kind, and one for the details of account pages."""
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
     if HEALTH in kinds or RECORD in kinds:
+        details = load_details(connection, day) if HEALTH in kinds else {}
         for score, name in _scores(connection, day):
             if HEALTH in kinds:
-                pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
+                more = details.get(score.account_id)
+                pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day, more))
             if RECORD in kinds:
                 pages[RECORD].append(record_page(score, name, day))
     if QBR in kinds:

@@ -6,7 +6,7 @@ Analysts may query these tables; they contain no secrets. Every method commits b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,13 +14,16 @@ from typing import Any
 import duckdb
 
 from csm_core.publishing.notion.database_reader import DataSource
-from csm_core.publishing.notion.databases import DatabaseSpec
+from csm_core.publishing.notion.databases import HEALTH, DatabaseSpec
 from csm_core.publishing.notion.target_pages import account_of
 from csm_core.warehouse.catalog import transaction
 
 # States of a page and outcomes of a journal entry. Partial: not completely written, or found in an unknown state.
 WRITTEN, PARTIAL, TRASHED = "written", "partial", "trashed"
 FAILED, VOID = "failed", "void"
+
+# The fact of a page that was written without the relation to its account, because the account had no page.
+UNRELATED = "unrelated"
 
 RUNNING, DONE, INTERRUPTED = "running", "done", "interrupted"
 COUNTS = ("created", "updated", "skipped", "orphans", "trashed", "failed", "requests")
@@ -122,7 +125,50 @@ class Ledger:
                 "update sync.notion_sources set read_until = ? where setting = ?", [_plain(until), spec.setting]
             )
 
+    def described_day(self, spec: DatabaseSpec) -> date | None:
+        """The day that the description of the database states."""
+        row = self._connection.execute(
+            "select described_day from sync.notion_sources where setting = ?", [spec.setting]
+        ).fetchone()
+        return row[0] if row else None
+
+    def remember_described_day(self, spec: DatabaseSpec, day: date) -> None:
+        """Store the day that the description of the database states."""
+        self._connection.execute(
+            "update sync.notion_sources set described_day = ? where setting = ?", [day, spec.setting]
+        )
+
+    # -- users
+
+    def users(self, emails: Collection[str], read_since: datetime) -> dict[str, str] | None:
+        """The ids of the users with these e-mail addresses; None if one of them was not looked for since a time."""
+        known: dict[str, str | None] = dict(
+            self._connection.execute(
+                "select email, user_id from sync.notion_users where read_at >= ?", [_plain(read_since)]
+            ).fetchall()
+        )
+        if not known.keys() >= set(emails):
+            return None
+        return {email: user_id for email in emails if (user_id := known[email])}
+
+    def remember_users(self, emails: Collection[str], ids: Mapping[str, str], read_at: datetime) -> None:
+        """Replace the stored users by the result of a read: the addresses looked for, and the ids of those found."""
+        with transaction(self._connection):
+            self._connection.execute("delete from sync.notion_users")
+            ordered = sorted(emails)
+            self._connection.execute(
+                "insert into sync.notion_users (email, user_id, read_at) select unnest($emails), unnest($ids), $at",
+                {"emails": ordered, "ids": [ids.get(email) for email in ordered], "at": _plain(read_at)},
+            )
+
     # -- pages
+
+    def account_page_ids(self) -> dict[str, str]:
+        """The page of each account that is not in the trash."""
+        rows = self._connection.execute(
+            "select key, page_id from sync.notion_pages where kind = ? and state <> ?", [HEALTH, TRASHED]
+        ).fetchall()
+        return {account_of(key): page_id for key, page_id in rows}
 
     def pages(self, kind: str) -> dict[str, Page]:
         """Every known page of a kind, by natural key."""

@@ -15,10 +15,26 @@ from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion import day_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import Status, statuses_of
-from csm_core.publishing.notion.database_reader import page_facts, same_id
-from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSION, HEALTH, KINDS, QBR, RECORD, SPECS, DatabaseSpec
-from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, WRITTEN, Ledger, Page
-from csm_core.publishing.notion.target_pages import TargetPage, account_of, is_current_hash, key_of_facts
+from csm_core.publishing.notion.database_reader import page_facts
+from csm_core.publishing.notion.databases import (
+    ACCOUNTS,
+    EXPANSION,
+    HEALTH,
+    KINDS,
+    QBR,
+    RECORD,
+    SPECS,
+    DatabaseSpec,
+    same_id,
+)
+from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, UNRELATED, WRITTEN, Ledger, Page
+from csm_core.publishing.notion.target_pages import (
+    TargetPage,
+    account_of,
+    is_current_hash,
+    key_of_facts,
+    owner_email,
+)
 from csm_core.warehouse.day_status import require_counted
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
@@ -45,7 +61,7 @@ class Plan:
     moved to the trash. ``changed_ids`` are known pages on which a user emptied or changed ``account_id``; they are
     updated for the accounts that they were created for. ``problems`` are pages that cannot be written (kind, key,
     reason), ``drift`` lists problems of the databases, and ``statuses`` are the statuses that technical account
-    managers selected on account pages.
+    managers selected on account pages. ``owner_emails`` are the e-mail addresses of the owners of all accounts.
     """
 
     day: date
@@ -57,6 +73,7 @@ class Plan:
     changed_ids: Sequence[str] = ()
     problems: Sequence[tuple[str, str, str]] = ()
     drift: Sequence[str] = ()
+    owner_emails: frozenset[str] = frozenset()
     removed_characters: int = 0
     statuses: Sequence[Status] = ()
 
@@ -113,9 +130,14 @@ async def make_plan(
         builder.changed_ids += changed
         if kind == HEALTH:
             statuses = statuses_of(remote)
+            present = await adapter.reader.present(SPECS[kind]) if targets[kind] else frozenset()
+            targets[kind] = [target.limited_to(present) for target in targets[kind]]
             builder.add_accounts(targets[kind], ledger.pages(kind), remote)
         else:
             builder.add_pages(kind, targets[kind], _adopt(ledger, kind, remote))
+            if any(step.target.kind == kind for step in builder.steps):
+                # Whether the database has the relation to accounts.
+                await adapter.reader.present(SPECS[kind])
     return Plan(
         day=day,
         kinds=tuple(kinds),
@@ -127,6 +149,7 @@ async def make_plan(
         problems=tuple(builder.problems),
         removed_characters=sum(step.target.removed for step in builder.steps),
         statuses=statuses,
+        owner_emails=frozenset(email for target in targets.get(HEALTH, ()) if (email := owner_email(target))),
     )
 
 
@@ -183,6 +206,8 @@ class _Builder:
             elif page:
                 # The read was complete, so a known page that is missing was trashed, or is no longer shared.
                 self.trashed.append(target.label)
+                if page.state != TRASHED:
+                    adopted.append(replace(page, state=TRASHED))
             elif self._create_missing:
                 self.steps.append(Step(CREATE, target))
             else:
@@ -196,10 +221,7 @@ class _Builder:
         if page and known and is_current_hash(page.content_hash):
             same = page.content_hash == target.content_hash
         else:
-            same = (facts[names.CSM_HEALTH_SCORE], facts[names.CSM_HEALTH_RAG]) == (
-                target.facts["score"],
-                target.facts["rag"],
-            )
+            same = target.matches(facts)
             if same:
                 adopted.append(_page(target, facts))
         if same:
@@ -212,6 +234,7 @@ class _Builder:
         self.skipped[kind] = 0
         latest = _latest_records(known) if kind == RECORD else {}
         uncertain = self._ledger.interrupted(kind)
+        to_relate = self._pages_to_relate(known)
         for target in self._once(targets):
             page = known.get(target.key)
             if page and target.key in uncertain and page.state == WRITTEN:
@@ -223,7 +246,7 @@ class _Builder:
                     self.skipped[kind] += 1
                 else:
                     self.steps.append(Step(CREATE, target))
-            elif page.content_hash == target.content_hash and page.state == WRITTEN:
+            elif page.content_hash == target.content_hash and page.state == WRITTEN and page.key not in to_relate:
                 self.skipped[kind] += 1
             else:
                 self.steps.append(Step(UPDATE, target, page))
@@ -234,6 +257,15 @@ class _Builder:
                 for key, page in known.items()
                 if key not in open_now and page.state != TRASHED
             )
+
+    def _pages_to_relate(self, known: Mapping[str, Page]) -> set[str]:
+        """The keys of pages that were written before the page of their account existed, which exists now."""
+        unrelated = [key for key, page in known.items() if page.facts.get(UNRELATED) is True]
+        if not unrelated:
+            return set()
+        creates = [step for step in self.steps if step.target.kind == HEALTH and step.action == CREATE]
+        accounts = self._ledger.account_page_ids().keys() | {account_of(step.target.key) for step in creates}
+        return {key for key in unrelated if account_of(key) in accounts}
 
     def _once(self, targets: Sequence[TargetPage]) -> list[TargetPage]:
         first: dict[str, TargetPage] = {}

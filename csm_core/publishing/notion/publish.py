@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -82,10 +83,12 @@ async def _plan(
     kinds: Sequence[str],
     environment: Mapping[str, str] | None,
 ) -> Plan:
-    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+    async with _open(config, environment) as (client, settings):
         ledger = Ledger(connection)
-        adapter = new_adapter(client, settings, ledger)
-        findings = await doctor(client, settings, caller=adapter.caller)
+        adapter = new_adapter(client, settings, ledger, config.notion.account_properties.switched_off)
+        findings = await doctor(
+            client, settings, caller=adapter.caller, switched_off=config.notion.account_properties.switched_off
+        )
         plan = await _make(connection, config, adapter, ledger, day, kinds)
         return replace(plan, drift=tuple(finding.message for finding in findings))
 
@@ -101,9 +104,9 @@ async def _publish(
     reviews: tuple[date | None, date | None],
     clock: Clock,
 ) -> Report:
-    async with open_workspace(_environment(environment), sandbox_file(config)) as (client, settings):
+    async with _open(config, environment) as (client, settings):
         ledger = Ledger(connection)
-        adapter = new_adapter(client, settings, ledger)
+        adapter = new_adapter(client, settings, ledger, config.notion.account_properties.switched_off)
         plan = await _make(connection, config, adapter, ledger, day, kinds, *reviews)
         # Recorded before any page is written, so that an interruption does not lose the statuses.
         window = config.signals.tam_window_days
@@ -148,7 +151,12 @@ async def _make(
     )
 
 
-def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | None = None) -> NotionCSMAdapter:
+def new_adapter(
+    client: AsyncClient,
+    settings: NotionSettings,
+    ledger: Ledger | None = None,
+    switched_off: Collection[str] = (),
+) -> NotionCSMAdapter:
     """An adapter with the ids of the settings and the rate limiter that this process shares.
 
     The ledger supplies the number of requests that other processes sent in the last minute.
@@ -158,6 +166,7 @@ def new_adapter(client: AsyncClient, settings: NotionSettings, ledger: Ledger | 
         database_ids=settings.database_ids,
         data_source_ids=settings.data_source_ids,
         caller=new_caller(settings, ledger),
+        switched_off=switched_off,
     )
 
 
@@ -170,6 +179,13 @@ def new_caller(settings: NotionSettings, ledger: Ledger | None = None) -> Caller
     if is_new and ledger is not None:
         limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return Caller(limiter)
+
+
+def _open(
+    config: Config, environment: Mapping[str, str] | None
+) -> AbstractAsyncContextManager[tuple[AsyncClient, NotionSettings]]:
+    switched_off = config.notion.account_properties.switched_off
+    return open_workspace(_environment(environment), sandbox_file(config), switched_off=switched_off)
 
 
 def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -53,6 +53,7 @@ def report_lines(report: Report) -> list[str]:
         removed = counted(report.removed_characters, "control character was", "control characters were")
         lines.append(f"{'':<10} {removed} removed from the texts")
     lines += [f"{'':<10} {line}" for line in _read_lines(report.read_back)]
+    lines += [f"{'':<10} {printable(note, 400)}" for note in report.notes]
     lines += [
         f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
         for change in report.failures

@@ -7,22 +7,28 @@ with the rate limit and the retry policy of ``retry.Caller``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import httpx
 from notion_client import AsyncClient
 
 from csm_core.errors import InputError, NotionError
-from csm_core.publishing.notion.databases import DATABASES, DatabaseSpec, Property
+from csm_core.publishing.notion.databases import ACCOUNTS, DATABASES, DatabaseSpec, Property
+from csm_core.publishing.notion.findings import (
+    Finding,
+    choose_source,
+    examine_property,
+    listed,
+    new_finding,
+    no_access,
+    wrong_type,
+)
 from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.settings import DEFAULT_REQUESTS_PER_MINUTE
 from csm_core.system.paging import Paging
 from csm_core.system.text_table import counted, is_or_are
-
-MAX_SELECT_OPTIONS = 100
 
 Object = dict[str, Any]
 
@@ -41,54 +47,30 @@ class Named(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A problem of a database: ``setting`` names the database, ``problem`` is a code, ``message`` is for users.
-
-    Problems: ``not_configured``, ``no_access``, ``in_trash``, ``several_data_sources``, ``missing_property``,
-    ``wrong_type``, ``missing_option``, ``options_full``.
-    """
-
-    setting: str
-    database: str
-    problem: str
-    property: str | None
-    message: str
-    blocking: bool = True
-
-    def as_dict(self) -> Object:
-        """The JSON object of this finding."""
-        return {
-            "setting": self.setting,
-            "database": self.database,
-            "problem": self.problem,
-            "property": self.property,
-            "message": self.message,
-            "blocking": self.blocking,
-        }
-
-
 async def init_workspace(
     client: AsyncClient,
     parent_page_id: str | None = None,
     known: Mapping[str, str] | None = None,
     *,
     caller: Caller | None = None,
+    switched_off: Collection[str] = (),
 ) -> dict[str, str]:
     """Create or complete the four databases under a page; returns their ids by setting.
 
     Without a page, the only top-level page that is shared with the integration is used; the sandbox has one. A database
     that exists (in ``known``, ids by setting, or with the same title under the page) is kept, and missing properties
     and options are added. Raises InputError if the page or a known database cannot be found or a property has the wrong
-    type, NotionError if Notion rejects a request or cannot be reached.
+    type, NotionError if Notion rejects a request or cannot be reached. ``switched_off`` are the switches of properties
+    that are not created.
     """
-    workspace = _Workspace(client, caller)
+    workspace = _Workspace(client, caller, switched_off)
     parent = await workspace.parent(parent_page_id)
     present = await workspace.databases_under(parent)
     ids: dict[str, str] = {}
     for spec in DATABASES:
         same = (known or {}).get(spec.setting) or present.get(spec.title)
-        ids[spec.setting] = await (workspace.complete(spec, same) if same else workspace.create(spec, parent))
+        # A relation needs the data source of the accounts, so a new database is completed as well.
+        ids[spec.setting] = await workspace.complete(spec, same or await workspace.create(spec, parent))
     return ids
 
 
@@ -104,12 +86,14 @@ async def databases_there(
     return {setting: database_id for setting, database_id in ids.items() if database_id}
 
 
-async def doctor(client: AsyncClient, settings: Named, *, caller: Caller | None = None) -> list[Finding]:
+async def doctor(
+    client: AsyncClient, settings: Named, *, caller: Caller | None = None, switched_off: Collection[str] = ()
+) -> list[Finding]:
     """The problems of the four databases, in their order; empty if there are none.
 
-    Raises NotionError if Notion cannot be reached.
+    Properties that are switched off are not missed. Raises NotionError if Notion cannot be reached.
     """
-    workspace = _Workspace(client, caller)
+    workspace = _Workspace(client, caller, switched_off)
     findings: list[Finding] = []
     for spec in DATABASES:
         findings.extend(await workspace.examine(spec, settings))
@@ -119,9 +103,11 @@ async def doctor(client: AsyncClient, settings: Named, *, caller: Caller | None 
 class _Workspace:
     """The requests of the set-up, with the retries of a caller."""
 
-    def __init__(self, client: AsyncClient, caller: Caller | None) -> None:
+    def __init__(self, client: AsyncClient, caller: Caller | None, switched_off: Collection[str] = frozenset()) -> None:
         self._client = client
         self._caller = caller or Caller(RateLimiter(DEFAULT_REQUESTS_PER_MINUTE))
+        self._switched_off = switched_off
+        self._accounts_source = ""
 
     async def parent(self, page_id: str | None) -> str:
         if page_id is not None:
@@ -171,7 +157,7 @@ class _Workspace:
                 title=[{"type": "text", "text": {"content": spec.title}}],
                 description=[{"type": "text", "text": {"content": spec.description}}],
                 icon={"type": "emoji", "emoji": spec.emoji},
-                initial_data_source={"properties": spec.schema()},
+                initial_data_source={"properties": spec.schema(self._switched_off)},
             )
             return created
 
@@ -187,20 +173,23 @@ class _Workspace:
             database = await self._repeat(lambda: self._client.databases.retrieve(database_id))
         except RequestRejected as problem:
             if problem.status in (400, 404):
-                raise InputError(_no_access(spec, database_id, problem).message) from problem
+                raise InputError(no_access(spec, database_id, problem).message) from problem
             raise
         sources = database["data_sources"]
         if len(sources) != 1:
             raise InputError(
-                f"{spec.title} ({spec.setting}) has {len(sources)} data sources: {_listed(sources)}. "
+                f"{spec.title} ({spec.setting}) has {len(sources)} data sources: {listed(sources)}. "
                 "`csm notion init` needs a database with one data source; move the others to another database."
             )
         source = await self._repeat(lambda: self._client.data_sources.retrieve(sources[0]["id"]))
+        if spec is ACCOUNTS:
+            self._accounts_source = str(source["id"])
         present: dict[str, Object] = source["properties"]
+        wanted = [item for item in spec.wanted(self._switched_off) if item.type != "title"]
         wrong = [
-            f"{item.name} is {present[item.name]['type']}, expected {item.type}"
-            for item in spec.properties
-            if item.type != "title" and item.name in present and present[item.name]["type"] != item.type
+            f"{item.name} {problem}"
+            for item in wanted
+            if not item.switch and item.name in present and (problem := wrong_type(item, present[item.name]))
         ]
         if wrong:
             raise InputError(
@@ -208,36 +197,60 @@ class _Workspace:
                 "property, and run init again."
             )
         missing = {
-            item.name: config for item in spec.properties if (config := _completion(item, present.get(item.name)))
+            item.name: config
+            for item in wanted
+            if (config := _completion(item, present.get(item.name), self._accounts_source))
         }
         if missing:
-            await self._repeat(lambda: self._client.data_sources.update(source["id"], properties=missing))
+            answer = await self._repeat(lambda: self._client.data_sources.update(source["id"], properties=missing))
+            await self._name_other_sides([item for item in wanted if item.name in missing], answer["properties"])
         return database_id
+
+    async def _name_other_sides(self, created: Sequence[Property], properties: Mapping[str, Object]) -> None:
+        """Name the other sides of new relations, if Notion gave them names of its own."""
+        names: Object = {}
+        for item in created:
+            dual = properties[item.name].get("relation", {}).get("dual_property", {})
+            if item.synced_name and dual.get("synced_property_name", item.synced_name) != item.synced_name:
+                names[dual["synced_property_id"]] = {"name": item.synced_name}
+        if names:
+            try:
+                await self._repeat(lambda: self._client.data_sources.update(self._accounts_source, properties=names))
+            except RequestRejected as problem:
+                # The accounts have another property of this name; Notion's name is as good.
+                if problem.status != 400:
+                    raise
 
     async def examine(self, spec: DatabaseSpec, settings: Named) -> list[Finding]:
         database_id = settings.database_ids.get(spec.setting)
         if not database_id:
             message = f"{spec.title} has no id set. Run: csm notion init --parent PAGE_ID"
-            return [_finding(spec, "not_configured", message)]
+            return [new_finding(spec, "not_configured", message)]
         try:
             database = await self._repeat(lambda: self._client.databases.retrieve(database_id))
             if database.get("in_trash"):
                 return [
-                    _finding(
+                    new_finding(
                         spec,
                         "in_trash",
                         f"{spec.title} is in the trash. Restore it, or set {spec.setting} to another database.",
                     )
                 ]
-            source_id, problems = _choose_source(spec, database, settings.data_source_ids.get(spec.data_source_setting))
+            source_id, problems = choose_source(spec, database, settings.data_source_ids.get(spec.data_source_setting))
             if source_id is None:
                 return problems
             source = await self._repeat(lambda: self._client.data_sources.retrieve(source_id))
         except RequestRejected as problem:
             if problem.status in (400, 401, 403, 404):
-                return [_no_access(spec, database_id, problem)]
+                return [no_access(spec, database_id, problem)]
             raise
-        return [finding for item in spec.properties for finding in _examine_property(spec, item, source["properties"])]
+        if spec is ACCOUNTS:
+            self._accounts_source = str(source["id"])
+        return [
+            finding
+            for item in spec.wanted(self._switched_off)
+            for finding in examine_property(spec, item, source["properties"], self._accounts_source)
+        ]
 
     async def _repeat(self, request: Callable[[], Any]) -> Object:
         """Send a read, or an update that may be repeated."""
@@ -258,13 +271,13 @@ async def _with_advice(answer: Awaitable[Object]) -> Object:
         raise
 
 
-def _completion(wanted: Property, present: Object | None) -> Object | None:
+def _completion(wanted: Property, present: Object | None, accounts_source: str) -> Object | None:
     """The update for a property: its definition if it is missing, its options plus missing ones, or None."""
     if wanted.type == "title":
         return None
     if present is None:
-        return wanted.config()
-    if wanted.type != "select":
+        return wanted.config(accounts_source)
+    if wanted.type != "select" or present["type"] != "select":
         return None
     options = present["select"]["options"]
     names = {option["name"] for option in options}
@@ -274,79 +287,3 @@ def _completion(wanted: Property, present: Object | None) -> Object | None:
     # An update replaces the list of options, so the existing options are included by id.
     kept = [{"id": option["id"], "name": option["name"], "color": option["color"]} for option in options]
     return {"select": {"options": [*kept, *added]}}
-
-
-def _choose_source(spec: DatabaseSpec, database: Object, chosen: str | None) -> tuple[str | None, list[Finding]]:
-    sources = database["data_sources"]
-    if chosen is not None:
-        bare = chosen.replace("-", "").lower()
-        for source in sources:
-            if source["id"].replace("-", "") == bare:
-                return source["id"], []
-        message = (
-            f"{spec.data_source_setting} is {chosen}, which is not a data source of {spec.title}: {_listed(sources)}"
-        )
-        return None, [_finding(spec, "several_data_sources", message)]
-    if len(sources) == 1:
-        return sources[0]["id"], []
-    message = (
-        f"{spec.title} has {len(sources)} data sources: {_listed(sources)}. Choose one: {spec.data_source_setting}=ID"
-    )
-    return None, [_finding(spec, "several_data_sources", message)]
-
-
-def _examine_property(spec: DatabaseSpec, wanted: Property, present: Mapping[str, Object]) -> list[Finding]:
-    if wanted.type == "title":
-        return []
-    config = present.get(wanted.name)
-    if config is None:
-        message = f"{spec.title} has no property {wanted.name} ({wanted.type}). Run csm notion init, or add it."
-        return [_finding(spec, "missing_property", message, wanted.name)]
-    if config["type"] != wanted.type:
-        message = (
-            f"{wanted.name} of {spec.title} is {config['type']}, expected {wanted.type}. Change its type in Notion."
-        )
-        return [_finding(spec, "wrong_type", message, wanted.name)]
-    return _examine_options(spec, wanted, config) if wanted.type == "select" else []
-
-
-def _examine_options(spec: DatabaseSpec, wanted: Property, config: Object) -> list[Finding]:
-    options = config["select"]["options"]
-    names = {option["name"] for option in options}
-    missing = [name for name, _ in wanted.options if name not in names]
-    if not missing:
-        return []
-    listed = ", ".join(missing)
-    if len(options) + len(missing) > MAX_SELECT_OPTIONS:
-        message = (
-            f"{wanted.name} of {spec.title} has {counted(len(options), 'option')}, so {listed} cannot be added. "
-            f"Notion allows {MAX_SELECT_OPTIONS}: remove options that no page uses."
-        )
-        return [_finding(spec, "options_full", message, wanted.name)]
-    message = f"{wanted.name} of {spec.title} lacks the options {listed}. Publishing adds them when needed."
-    return [_finding(spec, "missing_option", message, wanted.name, blocking=False)]
-
-
-def _no_access(spec: DatabaseSpec, database_id: str, problem: RequestRejected) -> Finding:
-    if problem.status == 401:
-        advice = "Notion rejected the token. Set NOTION_TOKEN to the integration's secret."
-    elif problem.status == 404:
-        advice = (
-            f"The integration cannot see a database {database_id}. Correct {spec.setting}, or share the database "
-            "with the integration (··· → Connections)."
-        )
-    elif problem.status == 403:
-        advice = "The integration lacks the capability to read content. Enable it in the integration's settings."
-    else:
-        advice = f"{spec.setting} is not a database id."
-    return _finding(spec, "no_access", f"{spec.title}: {advice} {problem}")
-
-
-def _finding(
-    spec: DatabaseSpec, problem: str, message: str, name: str | None = None, *, blocking: bool = True
-) -> Finding:
-    return Finding(spec.setting, spec.title, problem, name, message, blocking)
-
-
-def _listed(sources: list[Object]) -> str:
-    return ", ".join(f"{source['name']} ({source['id']})" for source in sources) or "none"

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
 
 from csm_core.publishing.notion import databases as names
+from csm_core.publishing.notion.account_details import AccountDetails
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
 from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
     render_qbr_blocks,
 )
-from csm_core.publishing.notion.rich_text import Block, clean, option_name, runs
+from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, Block, clean, option_name, plain, runs
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
 # The prefix of each hash in the ledger. After a new prefix, all pages are written once more.
@@ -34,8 +35,10 @@ class TargetPage:
 
     ``content`` has the ``title``, ``properties`` (in the API's format) and ``blocks`` that publishing keeps up to date.
     ``initial`` has the title and properties that only a new page gets, because users own them afterwards. The name of
-    the title property and the time of writing are added when the page is written. ``facts`` are the values that later
-    runs need; ``removed`` counts the control characters that are removed from the texts.
+    the title property and the time of writing are added when the page is written, and the relation to the account's
+    page. ``along`` are properties that are written together with the content, but whose change alone is not written:
+    texts that are different every day. ``facts`` are the values that later runs need; ``removed`` counts the control
+    characters that are removed from the texts.
     """
 
     kind: str
@@ -45,6 +48,7 @@ class TargetPage:
     day: date
     content: Mapping[str, Any]
     initial: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    along: Mapping[str, Any] = field(default_factory=dict[str, Any])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     removed: int = 0
 
@@ -61,8 +65,22 @@ class TargetPage:
     @cached_property
     def content_hash(self) -> str:
         """A hash of ``content``: of our own values, not of the values that Notion returns."""
-        canonical = json.dumps(self.content, sort_keys=True, ensure_ascii=False)
+        # The names in `along`: a property that is new in the database is written once to each page.
+        hashed = {**self.content, "along": sorted(self.along)} if self.along else self.content
+        canonical = json.dumps(hashed, sort_keys=True, ensure_ascii=False)
         return _HASH_VERSION + hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def limited_to(self, present: Collection[str]) -> TargetPage:
+        """The page without the properties that have a switch and are not ``present``."""
+        left_out = {item.name for item in self.spec.properties if item.switch} - set(present)
+        properties = {name: value for name, value in self.content["properties"].items() if name not in left_out}
+        along = {name: value for name, value in self.along.items() if name not in left_out}
+        return replace(self, content={**self.content, "properties": properties}, along=along)
+
+    def matches(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a page that was read from Notion has the values of the content; people are not compared."""
+        properties = self.content["properties"]
+        return all(facts[name] == _plain_value(value) for name, value in properties.items() if "people" not in value)
 
 
 def is_current_hash(content_hash: str) -> bool:
@@ -94,19 +112,45 @@ def key_of_facts(kind: str, facts: Mapping[str, Any]) -> str:
             return key_of(account_id, facts[names.OPPORTUNITY_TYPE] or "", facts[names.SUBJECT] or "")
 
 
-def account_page(account_id: str, name: str, score: float, rag: str, day: date) -> TargetPage:
-    """The page of an account. Publishing updates score and RAG; users own the other properties."""
+def account_page(
+    account_id: str, name: str, score: float, rag: str, day: date, details: AccountDetails | None = None
+) -> TargetPage:
+    """The page of an account. Publishing updates score, RAG and the ``details``; users own the other properties."""
     return TargetPage(
         kind=HEALTH,
         key=key_of(account_id),
         account_id=account_id,
         label=name,
         day=day,
-        content={"properties": health_properties(score, rag)},
+        content={"properties": health_properties(score, rag) | (_detail_properties(details) if details else {})},
+        along={names.CSM_REASON: _text(details.reason)} if details else {},
         initial={"title": name or account_id, "properties": {names.ACCOUNT_ID: _text(account_id)}},
         facts={"score": shown_score(score), "rag": rag},
-        removed=_removed([account_id, name]),
+        removed=_removed([account_id, name, details.owner if details else ""]),
     )
+
+
+def _detail_properties(details: AccountDetails) -> dict[str, Any]:
+    # Without an e-mail address, users may select the owner themselves.
+    person = {names.CSM_OWNER: {"people": [{"email": details.owner_email}]}} if details.owner_email else {}
+    return {
+        names.CSM_CHURN_RISK: _select(details.churn_risk),
+        names.CSM_NEXT_STEP: _text(details.next_step),
+        names.CSM_LAST_CHANGE: _text(details.last_change),
+        **person,
+        names.CSM_OWNER_NAME: _text(details.owner),
+        names.CSM_SEGMENT: _select(details.segment),
+        names.CSM_PLAN: _select(details.plan),
+        names.CSM_MRR: {"number": details.mrr},
+        names.CSM_CURRENCY: _select(details.currency),
+        names.CSM_RENEWAL: {"date": {"start": details.renewal.isoformat()} if details.renewal else None},
+    }
+
+
+def owner_email(target: TargetPage) -> str:
+    """The e-mail address of the person on an account page; empty if there is none."""
+    people = target.content["properties"].get(names.CSM_OWNER, {}).get("people", ())
+    return str(people[0]["email"]) if people else ""
 
 
 def health_properties(score: float, rag: str) -> dict[str, Any]:
@@ -200,7 +244,22 @@ def shown_score(score: float) -> float:
 
 
 def _text(value: str) -> dict[str, Any]:
-    return {"rich_text": runs(value)}
+    return {"rich_text": runs(value)[:RUNS_PER_ARRAY]}
+
+
+def _select(option: str) -> dict[str, Any]:
+    return {"select": {"name": option} if option else None}
+
+
+def _plain_value(value: Mapping[str, Any]) -> Any:
+    """A value in the API's format as a plain value, as ``page_facts`` reads it."""
+    if "rich_text" in value:
+        return plain(value["rich_text"])
+    if "select" in value:
+        return value["select"]["name"] if value["select"] else None
+    if "date" in value:
+        return value["date"]["start"] if value["date"] else None
+    return value["number"]
 
 
 def _removed(content: Any) -> int:

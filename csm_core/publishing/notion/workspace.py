@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,14 +45,15 @@ def new_client(settings: NotionSettings) -> AsyncClient:
 
 @asynccontextmanager
 async def open_workspace(
-    env: Mapping[str, str], sandbox_path: Path, *, prepare: bool = True
+    env: Mapping[str, str], sandbox_path: Path, *, prepare: bool = True, switched_off: Collection[str] = ()
 ) -> AsyncGenerator[tuple[AsyncClient, NotionSettings]]:
     """A client and the settings to publish with, closed on exit.
 
     With a token, it is the workspace of the environment; otherwise it is the sandbox with the file ``sandbox_path``, in
     this process on a free port of loopback. In the sandbox, database ids of the environment are used only if the
     sandbox has these databases; other ids belong to a real workspace. The other databases are the ones under the first
-    page of the sandbox; missing ones are created unless ``prepare`` is false.
+    page of the sandbox; missing ones are created unless ``prepare`` is false, without the properties that are
+    ``switched_off``.
     """
     settings = NotionSettings.of(env)
     if not settings.is_sandbox:
@@ -69,9 +70,13 @@ async def open_workspace(
         )
         client = new_client(settings)
         try:
-            prepare_databases = init_workspace if prepare else databases_there
             caller = Caller(RateLimiter(settings.requests_per_minute))
-            database_ids = await prepare_databases(client, server.root_page_id, known, caller=caller)
+            parent = server.root_page_id
+            database_ids = (
+                await init_workspace(client, parent, known, caller=caller, switched_off=switched_off)
+                if prepare
+                else await databases_there(client, parent, known, caller=caller)
+            )
             yield client, replace(settings, database_ids=database_ids)
         finally:
             await client.aclose()

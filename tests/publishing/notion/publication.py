@@ -45,10 +45,12 @@ def fill(
     reviews: int = 0,
     opportunities: int = 0,
     features: int = 3,
+    mrr: float = 250.0,
 ) -> None:
     """Marts of one day, replacing those of another: accounts A0, A1, …, the first of them with reviews, opportunities.
 
-    A review of ``features`` features has about as many blocks.
+    A review of ``features`` features has about as many blocks. Every account has the owner owner@example.com and loses
+    points by its logins; the days since the last one are those since 1 June.
     """
     upgrade(connection)
     points = ", ".join(f"1.0 as {name}_points" for name in SIGNAL_NAMES)
@@ -66,6 +68,27 @@ def fill(
         "case when $score >= 70 then 'low' else 'critical' end as churn_risk_level, "
         f"cast(null as varchar) as churn_triggered_by, {points} from range($accounts) as numbers(i)",
         given,
+    )
+    connection.execute(
+        "create or replace table marts.csm_accounts_daily as select 'default' as tenant_id, 'A' || i as account_id, "
+        "cast($day as date) as as_of_date, 'Account ' || i as account_name, 'smb' as segment, 'growth' as plan, "
+        "'Owner@example.com' as csm_owner, 10 as seats, cast($mrr as decimal(18, 2)) as mrr, 'EUR' as currency, "
+        "cast('2026-12-31' as date) as renewal_date, true as is_customer from range($accounts) as numbers(i)",
+        {"day": day, "mrr": mrr, "accounts": accounts},
+    )
+    connection.execute(
+        "create or replace table marts.csm_signal_points as select 'default' as tenant_id, 'A' || i as account_id, "
+        "cast($day as date) as as_of_date, signal, '1' as value, points, cast(10 as bigint) as weight, "
+        "'no login for ' || (cast($day as date) - cast('2026-06-01' as date)) || ' days' as fact "
+        "from range($accounts) as numbers(i), (values ('login_frequency_days', 2.0), ('nps_score', 10.0)) "
+        "as signals(signal, points)",
+        {"day": day, "accounts": accounts},
+    )
+    connection.execute(
+        "create or replace table marts.csm_rag_transitions as select 'default' as tenant_id, 'A' || i as account_id, "
+        "cast('2026-06-12' as date) as as_of_date, 'AMBER' as from_rag, 'GREEN' as to_rag "
+        "from range(?) as numbers(i)",
+        [accounts],
     )
     connection.execute(
         "create or replace table marts.csm_expansion_opportunities as select 'default' as tenant_id, "
@@ -142,6 +165,9 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
     with closing(sqlite3.connect(file)) as store:
         store.row_factory = sqlite3.Row
         sources = {row["seq"]: row for row in store.execute("select * from sources")}
+        # Related pages by title, people by name.
+        titles = {row["id"]: row["title"] for row in store.execute("select id, title from pages")}
+        names = {row["id"]: row["name"] for row in store.execute("select id, name from people")}
         blocks: dict[str, list[tuple[str, str]]] = {}
         for row in store.execute("select * from blocks where in_trash = 0 order by parent, position"):
             content = json.loads(row["content"])
@@ -154,7 +180,7 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
             for name, config in json.loads(source["properties"]).items():
                 if name != CSM_LAST_SCAN:
                     options = {one["id"]: one["name"] for one in config.get("select", {}).get("options", [])}
-                    page[name] = _shown(values.get(config["id"]), options)
+                    page[name] = _shown(values.get(config["id"]), {**titles, **names, **options})
             title = "".join(run["plain_text"] for run in json.loads(source["title"]))
             found[title].append(page)
     return {
@@ -164,6 +190,8 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _shown(value: Any, options: dict[str, str]) -> Any:
+    if isinstance(value, list) and value and "id" in value[0]:
+        return sorted(options.get(one["id"], one["id"]) for one in value)
     if isinstance(value, list):
         return "".join(run.get("plain_text", "") for run in value)
     if isinstance(value, dict):

@@ -29,7 +29,7 @@ BLOCKS_IN_A_REQUEST = 1_000
 CHILDREN = RUNS = OPTION = 100
 UNITS = 2_000
 BLOCKS = {"heading_1", "heading_2", "heading_3", "paragraph", "bulleted_list_item", "callout"}
-VALUES = {"title", "rich_text", "number", "select", "date", "checkbox"}
+VALUES = {"title", "rich_text", "number", "select", "date", "checkbox", "people", "relation"}
 
 TEXTS = {
     "long": "A long story, told in full. " * 8_000,

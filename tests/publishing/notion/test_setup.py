@@ -68,8 +68,10 @@ def test_init_makes_four_databases_with_every_property(server: SandboxServer, no
     assert list(ids) == [spec.setting for spec in DATABASES]
     for spec in DATABASES:
         properties = source_of(notion, ids[spec.setting])["properties"]
+        other_sides = {item.synced_name: "relation" for other in DATABASES for item in other.properties}
         assert {name: config["type"] for name, config in properties.items()} == {
-            item.name: item.type for item in spec.properties
+            **{item.name: item.type for item in spec.properties},
+            **({name: kind for name, kind in other_sides.items() if name} if spec is ACCOUNTS else {}),
         }
     options = source_of(notion, ids[ACCOUNTS.setting])["properties"]["CSM Health RAG"]["select"]["options"]
     assert [(option["name"], option["color"]) for option in options] == [
