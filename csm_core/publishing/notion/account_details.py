@@ -25,6 +25,8 @@ from csm_core.warehouse.rows import fetch_dicts
 # Notion accepts 100 options of a select; some may exist that no account has any more.
 MAX_OPTIONS = 80
 _REASONS = 2
+_RENEWAL_SIGNAL = "days_to_renewal"
+_RENEWAL_TRIGGERS = ("contract_proximity", "both")
 
 _TABLES = ("marts.csm_accounts_daily", "marts.csm_signal_points", "marts.csm_rag_transitions")
 # The signals of an account are one list, so that each account is one row.
@@ -116,7 +118,7 @@ def _details(row: Mapping[str, Any], day: date) -> AccountDetails:
         renewal=row["renewal_date"],
         churn_risk=row["churn_risk_level"],
         reason=_reason(row, losses, day),
-        next_step=NEXT_STEPS.get(losses[0]["signal"], "") if losses else "",
+        next_step=_next_step(row["churn_triggered_by"], losses),
         last_change=_last_change(row),
     )
 
@@ -137,9 +139,16 @@ def _reason(row: Mapping[str, Any], losses: Sequence[Mapping[str, Any]], day: da
         fact = f": {one['fact']}" if one["fact"] else ""
         points = f"{round(float(one['points']), 1):g} of {one['weight']:g} points"
         parts.append(f"{_sentence(SIGNALS[one['signal']])}{fact} ({points}).")
-    if not losses:
-        parts.append("No signal loses points.")
+    if row["signals"] and not losses:
+        parts.append("All signals are at or near their maximum.")
     return " ".join([*parts, f"As of {day}."])
+
+
+def _next_step(trigger: str | None, losses: Sequence[Mapping[str, Any]]) -> str:
+    """The renewal if it is near, and the step for the signal with the largest loss."""
+    signals = [_RENEWAL_SIGNAL] if trigger in _RENEWAL_TRIGGERS else []
+    signals += [one["signal"] for one in losses[:1]]
+    return " ".join(NEXT_STEPS[signal] for signal in dict.fromkeys(signals))
 
 
 def _last_change(row: Mapping[str, Any]) -> str:

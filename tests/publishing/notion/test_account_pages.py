@@ -113,6 +113,61 @@ def test_a_changed_detail_is_a_change_and_a_fact_of_the_reason_alone_is_not(
     assert "no login for 29 days" in pages["A2"]["CSM Reason"]
 
 
+@pytest.mark.parametrize(
+    ("trigger", "points", "reason", "step"),
+    [
+        (None, 10.0, "All signals are at or near their maximum. As of 2026-06-30.", ""),
+        (
+            "both",
+            2.0,
+            "Contract renewal near and usage declining. Login frequency: no login for 29 days (2 of 10 points). As of "
+            "2026-06-30.",
+            "Start the renewal conversation and send the terms and dates in writing. Identify who should use the "
+            "product every week and what prevents it.",
+        ),
+        (
+            "behavioral",
+            9.5,
+            "Usage declining. All signals are at or near their maximum. As of 2026-06-30.",
+            "",
+        ),
+    ],
+)
+def test_the_reason_and_the_next_step_follow_from_the_trigger_and_the_losses(
+    server: SandboxServer,
+    file: Path,
+    marts: duckdb.DuckDBPyConnection,
+    trigger: str | None,
+    points: float,
+    reason: str,
+    step: str,
+) -> None:
+    fill(marts, 1)
+    marts.execute("update marts.csm_health_scores set churn_triggered_by = ?", [trigger])
+    marts.execute("update marts.csm_signal_points set points = ? where signal = 'login_frequency_days'", [points])
+    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
+    (page,) = held(file)[ACCOUNTS.title]
+    assert (page["CSM Reason"], page["CSM Next Step"] or "") == (reason, step)
+
+
+def test_a_score_that_is_capped_says_so_and_two_losses_are_named(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    fill(marts, 1)
+    marts.execute("update marts.csm_health_scores set raw_score = 90")
+    marts.execute(
+        "insert into marts.csm_signal_points select * replace ('usage_trend' as signal, 7.04 as points, null as fact) "
+        "from marts.csm_signal_points where signal = 'nps_score'"
+    )
+    marts.execute("update marts.csm_signal_points set points = 8 where signal = 'nps_score'")
+    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
+    (page,) = held(file)[ACCOUNTS.title]
+    assert page["CSM Reason"] == (
+        "The technical account manager's assessment caps the score. Login frequency: no login for 29 days (2 of 10 "
+        "points). Usage trend (7 of 10 points). As of 2026-06-30."
+    )
+
+
 def test_texts_of_a_source_are_shown_as_they_are_and_options_are_valid(
     server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
 ) -> None:
