@@ -69,7 +69,10 @@ class SignalSettings(ConfigModel, frozen=True):
 
 
 class ExpansionSettings(ConfigModel, frozen=True):
-    """Thresholds of the rules in docs/signals.md, "Expansion opportunities", as integer percentages."""
+    """Thresholds of the rules in docs/signals.md, "Expansion opportunities", as integer percentages.
+
+    An opportunity that a user closed in Notion is opened again after ``reopen_days``, if its rule still applies.
+    """
 
     seats_percent: int = Field(default=80, ge=1, le=200)
     seats_medium_percent: int = Field(default=90, ge=1, le=200)
@@ -78,6 +81,7 @@ class ExpansionSettings(ConfigModel, frozen=True):
     peers_medium_percent: int = Field(default=65, ge=0, le=100)
     peers_high_percent: int = Field(default=80, ge=0, le=100)
     own_adoption_percent: int = Field(default=60, ge=0, le=100)
+    reopen_days: int = Field(default=180, ge=0, le=3660)
 
 
 class ReviewSettings(ConfigModel, frozen=True):
@@ -181,7 +185,11 @@ class EngineConfig(ConfigModel, frozen=True):
 
 
 class AccountProperties(ConfigModel, frozen=True):
-    """The properties of account pages that can be switched off, and the relations to account pages."""
+    """The properties in Notion that can be switched off.
+
+    They are properties of account pages, ``relations`` to account pages, and the ``opportunity_status`` of expansion
+    opportunities.
+    """
 
     owner: bool = True
     segment: bool = True
@@ -193,6 +201,7 @@ class AccountProperties(ConfigModel, frozen=True):
     next_step: bool = True
     last_change: bool = True
     relations: bool = True
+    opportunity_status: bool = True
 
     @property
     def switched_off(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.catalog import table_exists, transaction
-from csm_core.warehouse.sync_descriptions import SYNC_COLUMNS, SYNC_TABLES
+from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
 MIGRATIONS_TABLE = "run.migrations"
 
@@ -377,5 +377,16 @@ MIGRATIONS = (
             email varchar not null, user_id varchar, read_at timestamp not null
         )
         """,
+    ),
+    Migration(
+        15,
+        "create the table of the statuses of expansion opportunities",
+        """
+        create table if not exists sync.opportunity_statuses (
+            change_id bigint not null, account_id varchar not null, opportunity_type varchar not null,
+            subject varchar not null, status varchar not null, since date not null
+        )
+        """
+        + OPPORTUNITY_STATUS_COMMENTS,
     ),
 )

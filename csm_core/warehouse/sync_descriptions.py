@@ -44,3 +44,15 @@ SYNC_COLUMNS = {
         "requests": "Requests sent to Notion",
     },
 }
+
+OPPORTUNITY_STATUS_COMMENTS = """;
+comment on table sync.opportunity_statuses is
+    'One row per change of the status of an expansion opportunity, by a user or a reopening';
+comment on column sync.opportunity_statuses.change_id is 'The order of the changes';
+comment on column sync.opportunity_statuses.account_id is 'The account, as in Notion';
+comment on column sync.opportunity_statuses.opportunity_type is 'seats, module or integration';
+comment on column sync.opportunity_statuses.subject is 'The module or feature; empty for seats';
+comment on column sync.opportunity_statuses.status is
+    'open, won, lost, not now, or another option that users added in Notion';
+comment on column sync.opportunity_statuses.since is 'The published day on which the status was first read'
+"""

@@ -129,16 +129,27 @@ class NotionCSMAdapter:
         ``on_begun`` is called with the page if it exists but more blocks must be appended. ``account_page_id`` is the
         page of the account, to which the new page is related if its database has the relation.
         """
-        properties = await self._properties(target.spec, target.initial, target.content, {"properties": target.along})
+        initial = target.limited_to(self.reader.present_now(target.spec)).initial
+        properties = await self._properties(target.spec, initial, target.content, {"properties": target.along})
         return await self._with_relation(
             target.spec, account_page_id, lambda relation: self._create(target, {**properties, **relation}, on_begun)
         )
 
     async def update(
-        self, target: TargetPage, page_id: str, marks: Sequence[str] | None, *, account_page_id: str = ""
+        self,
+        target: TargetPage,
+        page_id: str,
+        marks: Sequence[str] | None,
+        *,
+        account_page_id: str = "",
+        reset: bool = False,
     ) -> None:
-        """Write a page's content; idempotent. ``marks`` are the marks of our blocks on the page, None if unknown."""
-        properties = await self._properties(target.spec, target.content, {"properties": target.along})
+        """Write a page's content; idempotent. ``marks`` are the marks of our blocks on the page, None if unknown.
+
+        With ``reset``, properties that users own get their initial values again.
+        """
+        initial = [target.limited_to(self.reader.present_now(target.spec)).initial] if reset else []
+        properties = await self._properties(target.spec, *initial, target.content, {"properties": target.along})
         await self._with_relation(
             target.spec, account_page_id, lambda relation: self._patch(page_id, {**properties, **relation})
         )

@@ -32,7 +32,8 @@ from csm_core.publishing.notion.ledger import (
 from csm_core.publishing.notion.page_blocks import mark
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
 from csm_core.publishing.notion.retry import RequestRejected
-from csm_core.publishing.notion.target_pages import TargetPage, account_of, owner_email
+from csm_core.publishing.notion.target_pages import TargetPage, account_of, opportunity_of, owner_email
+from csm_core.publishing.opportunity_status import OPEN, OpportunityStatus
 
 CONCURRENT = 6
 # The number of pages marked as sent at a time, and the maximum number of pages to search for after a kill.
@@ -64,7 +65,8 @@ class Report:
     """The result of publishing: counts per kind and action, failures, and links to the pages.
 
     ``databases`` maps each kind to the address of its database, if users can open it in a browser. ``notes`` state what
-    was left out although all pages were written.
+    was left out although all pages were written. ``closed`` counts the opportunities that are not updated because users
+    closed them; ``reopened`` are those opened again.
     """
 
     run_id: str
@@ -84,6 +86,8 @@ class Report:
     read_back: ReadBack | None = None
     changed_ids: Sequence[str] = ()
     notes: Sequence[str] = ()
+    closed: int = 0
+    reopened: Sequence[OpportunityStatus] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``."""
@@ -96,6 +100,8 @@ class Report:
             "orphans": self.orphans,
             "trashed": self.trashed,
             "changed_account_ids": list(self.changed_ids),
+            "closed_opportunities": self.closed,
+            "reopened_opportunities": len(self.reopened),
             "failed": [{"kind": one.kind, "key": one.key, "error": one.error} for one in self.failures],
             "notes": list(self.notes),
             "removed_characters": self.removed_characters,
@@ -182,6 +188,7 @@ class _Writer:
         self._unwritten: list[Change] = []
         self._changes: list[Change] = []
         self._links: list[Link] = []
+        self._reopened: list[OpportunityStatus] = []
 
     async def write(self) -> None:
         """Write all steps: intents are committed before the first request, outcomes in small batches."""
@@ -246,6 +253,8 @@ class _Writer:
         else:
             action = "created" if step.action == CREATE else "updated"
             self._pages.append(page)
+            if step.reset:
+                self._reopened.append(OpportunityStatus(opportunity_of(step.target.key), OPEN, step.target.day))
             self._links.append(Link(step.target.kind, action, step.target.label, page.url))
             self._change(Change(step.target.kind, step.target.key, action, page.page_id, None))
         self._report_progress()
@@ -267,7 +276,7 @@ class _Writer:
             message = f"cannot update {target.key}: its page is unknown"
             raise NotionError(message)
         account_page_id = self._account_page_of(target)
-        await self._adapter.update(target, page.page_id, page.marks, account_page_id=account_page_id)
+        await self._adapter.update(target, page.page_id, page.marks, account_page_id=account_page_id, reset=step.reset)
         return self._page(target, page.page_id, page.url)
 
     def _page(self, target: TargetPage, page_id: str, url: str) -> Page:
@@ -367,6 +376,8 @@ class _Writer:
             read_back=read_back,
             changed_ids=tuple(self._plan.changed_ids),
             notes=tuple(self._notes),
+            closed=len(self._plan.closed),
+            reopened=tuple(self._reopened),
         )
 
     def _count(self, kind: str, action: str) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from csm_core.publishing.opportunity_status import OPEN
+
 ACCOUNTS_SETTING = "NOTION_DATABASE_ID"
 HEALTH_SETTING = "NOTION_CSM_HEALTH_DATABASE_ID"
 QBR_SETTING = "NOTION_CSM_QBR_DATABASE_ID"
@@ -53,6 +55,7 @@ OPPORTUNITY_TYPE = "opportunity_type"
 SUBJECT = "subject"
 CONFIDENCE = "confidence"
 ESTIMATED_ARR_IMPACT = "estimated_arr_impact"
+CSM_STATUS = "CSM Status"
 
 _RAG_OPTIONS = (("GREEN", "green"), ("AMBER", "orange"), ("RED", "red"))
 _RISK_OPTIONS = (("low", "green"), ("medium", "yellow"), ("high", "orange"), ("critical", "red"))
@@ -197,6 +200,12 @@ EXPANSIONS = DatabaseSpec(
         Property(SUBJECT, "rich_text"),
         Property(CONFIDENCE, "select", (("low", "gray"), ("medium", "yellow"), ("high", "green"))),
         Property(ESTIMATED_ARR_IMPACT, "number"),
+        Property(
+            CSM_STATUS,
+            "select",
+            ((OPEN, "blue"), ("won", "green"), ("lost", "gray"), ("not now", "yellow")),
+            "opportunity_status",
+        ),
         _relation("CSM Opportunities"),
     ),
 )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date
+from datetime import date
 from typing import Any
 
 import duckdb
 
-from csm_core.publishing import qbr
+from csm_core.publishing import opportunity_status, qbr
 from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion import day_pages
+from csm_core.publishing.notion import day_pages, known_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import Status, statuses_of
-from csm_core.publishing.notion.database_reader import page_facts
 from csm_core.publishing.notion.databases import (
     ACCOUNTS,
     EXPANSION,
@@ -24,8 +23,6 @@ from csm_core.publishing.notion.databases import (
     QBR,
     RECORD,
     SPECS,
-    DatabaseSpec,
-    same_id,
 )
 from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, UNRELATED, WRITTEN, Ledger, Page
 from csm_core.publishing.notion.target_pages import (
@@ -33,24 +30,28 @@ from csm_core.publishing.notion.target_pages import (
     account_of,
     is_current_hash,
     key_of_facts,
+    opportunity_of,
     owner_email,
 )
+from csm_core.publishing.opportunity_status import DEFAULT_REOPEN_DAYS, OpportunityKey, OpportunityStatus
 from csm_core.warehouse.day_status import require_counted
 
 CREATE, UPDATE, SKIP = "create", "update", "skip"
 # How many days later runs retry a review that could not be published.
 LEFT_OVER_DAYS = 31
-# With more accounts than this, one read of the whole database is cheaper than one query per account.
-MANY_LOOK_UPS = 20
 
 
 @dataclass(frozen=True)
 class Step:
-    """One page to write: the action, the target page, and the page in the ledger."""
+    """One page to write: the action, the target page, and the page in the ledger.
+
+    With ``reset``, an update also sets properties that users own to their initial values.
+    """
 
     action: str
     target: TargetPage
     page: Page | None = None
+    reset: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Plan:
     updated for the accounts that they were created for. ``problems`` are pages that cannot be written (kind, key,
     reason), ``drift`` lists problems of the databases, and ``statuses`` are the statuses that technical account
     managers selected on account pages. ``owner_emails`` are the e-mail addresses of the owners of all accounts.
+    ``closed`` are opportunities that users closed, which are not updated, and ``opportunity_statuses`` are the statuses
+    that users changed since the last run.
     """
 
     day: date
@@ -76,6 +79,8 @@ class Plan:
     owner_emails: frozenset[str] = frozenset()
     removed_characters: int = 0
     statuses: Sequence[Status] = ()
+    closed: Sequence[str] = ()
+    opportunity_statuses: Sequence[OpportunityStatus] = ()
 
     def count(self, action: str, kind: str | None = None) -> int:
         """The number of steps with an action, of one kind or of all kinds."""
@@ -93,6 +98,7 @@ class Plan:
             "orphans": list(self.orphans),
             "trashed": list(self.trashed),
             "changed_account_ids": list(self.changed_ids),
+            "closed_opportunities": list(self.closed),
             "cannot_be_written": [{"kind": kind, "key": key, "reason": reason} for kind, key, reason in self.problems],
             "drift": list(self.drift),
             "removed_characters": self.removed_characters,
@@ -109,24 +115,26 @@ async def make_plan(
     create_missing_accounts: bool = True,
     reviews_since: date | None = None,
     reviews_until: date | None = None,
+    reopen_days: int = DEFAULT_REOPEN_DAYS,
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
     If a database was read before, only pages edited since then are read. Reviews of the days from ``reviews_since`` to
     ``reviews_until`` (default: ``day`` only) are planned, and reviews of the days before that an interrupted run did
-    not publish. Raises InputError for a held or unfinished day, ConfigError for a database without an id, NotionError
-    for a database that cannot be read.
+    not publish. An opportunity that a user closed is opened again after ``reopen_days``. Raises InputError for a held
+    or unfinished day, ConfigError for a database without an id, NotionError for a database that cannot be read.
     """
     require_counted(connection, day)
     targets = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
         targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
-    builder = _Builder(ledger, create_missing_accounts)
+    builder = _Builder(ledger, create_missing_accounts, day, reopen_days)
     statuses: Sequence[Status] = ()
+    status_changes: Sequence[OpportunityStatus] = ()
     for kind in kinds:
-        await _resolve(adapter, ledger, SPECS[kind])
-        remote = await _read(adapter, ledger, kind)
-        remote, changed = _with_written_ids(kind, remote, ledger.pages(kind))
+        await known_pages.resolve(adapter, ledger, SPECS[kind])
+        remote = await known_pages.read(adapter, ledger, kind)
+        remote, changed = known_pages.with_written_ids(kind, remote, ledger.pages(kind))
         builder.changed_ids += changed
         if kind == HEALTH:
             statuses = statuses_of(remote)
@@ -134,7 +142,12 @@ async def make_plan(
             targets[kind] = [target.limited_to(present) for target in targets[kind]]
             builder.add_accounts(targets[kind], ledger.pages(kind), remote)
         else:
-            builder.add_pages(kind, targets[kind], _adopt(ledger, kind, remote))
+            known = known_pages.adopt(ledger, kind, remote)
+            if kind == EXPANSION:
+                recorded = opportunity_status.current(connection)
+                status_changes = opportunity_status.changes(recorded, known_pages.statuses_found(remote, known), day)
+                builder.opportunities = recorded | {one.key: one for one in status_changes}
+            builder.add_pages(kind, targets[kind], known)
             if any(step.target.kind == kind for step in builder.steps):
                 # Whether the database has the relation to accounts.
                 await adapter.reader.present(SPECS[kind])
@@ -150,6 +163,8 @@ async def make_plan(
         removed_characters=sum(step.target.removed for step in builder.steps),
         statuses=statuses,
         owner_emails=frozenset(email for target in targets.get(HEALTH, ()) if (email := owner_email(target))),
+        closed=tuple(builder.closed),
+        opportunity_statuses=tuple(status_changes),
     )
 
 
@@ -172,9 +187,13 @@ def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date,
 
 
 class _Builder:
-    def __init__(self, ledger: Ledger, create_missing_accounts: bool) -> None:
+    def __init__(self, ledger: Ledger, create_missing_accounts: bool, day: date, reopen_days: int) -> None:
         self._ledger = ledger
         self._create_missing = create_missing_accounts
+        self._day = day
+        self._reopen_days = reopen_days
+        self.opportunities: Mapping[OpportunityKey, OpportunityStatus] = {}
+        self.closed: list[str] = []
         self.steps: list[Step] = []
         self.skipped: dict[str, int] = {}
         self.orphans: list[str] = []
@@ -239,8 +258,15 @@ class _Builder:
             page = known.get(target.key)
             if page and target.key in uncertain and page.state == WRITTEN:
                 page = replace(page, state=PARTIAL, marks=None)
+            status = self._status(target.kind, target.key)
             if page and page.state == TRASHED:
                 self.trashed.append(target.label)
+            elif page and status and status.is_closed:
+                if status.may_reopen(self._day, self._reopen_days):
+                    self.steps.append(Step(UPDATE, target, page, reset=True))
+                else:
+                    self.closed.append(target.label)
+                    self.skipped[kind] += 1
             elif page is None:
                 if kind == RECORD and not _is_change(target, latest.get(account_of(target.key))):
                     self.skipped[kind] += 1
@@ -255,7 +281,9 @@ class _Builder:
             self.orphans += sorted(
                 "opportunity " + " ".join(part for part in json.loads(key) if part)
                 for key, page in known.items()
-                if key not in open_now and page.state != TRASHED
+                if key not in open_now
+                and page.state != TRASHED
+                and not ((status := self._status(kind, key)) and status.is_closed)
             )
 
     def _pages_to_relate(self, known: Mapping[str, Page]) -> set[str]:
@@ -267,95 +295,15 @@ class _Builder:
         accounts = self._ledger.account_page_ids().keys() | {account_of(step.target.key) for step in creates}
         return {key for key in unrelated if account_of(key) in accounts}
 
+    def _status(self, kind: str, key: str) -> OpportunityStatus | None:
+        return self.opportunities.get(opportunity_of(key)) if kind == EXPANSION else None
+
     def _once(self, targets: Sequence[TargetPage]) -> list[TargetPage]:
         first: dict[str, TargetPage] = {}
         for target in targets:
             if first.setdefault(target.key, target) is not target:
                 self.problems.append((target.kind, target.key, "several rows of the marts have the key of this page"))
         return list(first.values())
-
-
-async def _resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec) -> None:
-    known = ledger.source(spec, adapter.reader.database_id(spec))
-    chosen = adapter.reader.chosen_source(spec)
-    if known and (not chosen or same_id(known.data_source_id, chosen)):
-        adapter.reader.remember(spec, known, ledger.windows(spec))
-    else:
-        ledger.remember_source(spec, await adapter.reader.source(spec))
-
-
-async def _read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
-    """All account pages; for the other databases, the pages that are not yet in the ledger.
-
-    Those are pages edited since the last read, and pages that an interrupted run may have created.
-    """
-    spec = SPECS[kind]
-    if kind == HEALTH:
-        pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
-        # Stored here because this process may only plan.
-        ledger.remember_windows(spec, adapter.reader.windows(spec))
-        return pages_found
-    until = ledger.read_until(spec)
-    unresolved = ledger.unresolved(kind)
-    accounts = sorted({account_of(key) for key in unresolved})
-    if until is None or len(accounts) > MANY_LOOK_UPS:
-        return [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
-    after = until.replace(tzinfo=UTC).isoformat(timespec="seconds")
-    edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": after}}
-    pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec, edited)]
-    for account_id in accounts:
-        pages = [page_facts(spec, page) for page in await adapter.reader.find(spec, account_id)]
-        pages_found += [facts for facts in pages if key_of_facts(kind, facts) in unresolved]
-    return pages_found
-
-
-def _adopt(ledger: Ledger, kind: str, remote: Sequence[Mapping[str, Any]]) -> dict[str, Page]:
-    """The ledger's pages of a kind, and pages in Notion that the ledger lacks (lost ledger, interrupted run).
-
-    Such a page may be incomplete or outdated, so it is adopted as partial and updated when it is due. This includes
-    pages that a user restored from the trash.
-    """
-    known = ledger.pages(kind)
-    adopted: dict[str, Page] = {}
-    for facts in remote:
-        key = key_of_facts(kind, facts)
-        page = known.get(key)
-        back = page is not None and page.state == TRASHED and page.page_id == facts["id"]
-        if account_of(key) and key not in adopted and (page is None or back):
-            marks = page.marks if page else None
-            adopted[key] = Page(kind, key, facts["id"], "", PARTIAL, marks, _record_facts(facts), facts["url"] or "")
-    ledger.store(SPECS[kind], list(adopted.values()))
-    return {**known, **adopted}
-
-
-def _with_written_ids(
-    kind: str, remote: Sequence[Mapping[str, Any]], known: Mapping[str, Page]
-) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The pages with their original account ids, and a line for each account id that a user changed.
-
-    The ledger identifies a page by its page id. If another page now has the account id, for example because a user
-    swapped two ids, the value in Notion is used.
-    """
-    written = {page.page_id: key for key, page in known.items()}
-    present = {key_of_facts(kind, facts) for facts in remote}
-    pages: list[Mapping[str, Any]] = []
-    changed: list[str] = []
-    for facts in remote:
-        key = written.get(facts["id"])
-        account_id, expected = account_of(key_of_facts(kind, facts)), account_of(key) if key else ""
-        if not expected or account_id == expected or key in present:
-            pages.append(facts)
-            continue
-        pages.append({**facts, names.ACCOUNT_ID: expected})
-        current = f"is {account_id!r}" if account_id else "is empty"
-        where = f" ({facts['url']})" if facts["url"] else ""
-        changed.append(f"{facts['name'] or expected}{where}: account_id {current}, expected {expected!r}")
-    return pages, changed
-
-
-def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
-    return {name: facts[name] for name in wanted if name in facts}
 
 
 def _page(target: TargetPage, facts: Mapping[str, Any]) -> Page:

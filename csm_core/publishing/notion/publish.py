@@ -15,6 +15,7 @@ import duckdb
 from notion_client import AsyncClient
 
 from csm_core.config import Config
+from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion import assessments
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
@@ -70,7 +71,8 @@ def publish_day(
 
     If ``reviews_since`` and ``reviews_until`` are set, the business reviews of all days between them are published.
     The statuses that technical account managers selected on account pages are recorded as assessments, with the time
-    of ``clock``. Raises InputError for a held or unfinished day.
+    of ``clock``, and the statuses that users selected on opportunities are recorded. Raises InputError for a held or
+    unfinished day.
     """
     reviews = (reviews_since, reviews_until)
     return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
@@ -113,7 +115,8 @@ async def _publish(
         read_back = (
             assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in kinds else None
         )
-        return await apply_plan(
+        opportunity_status.record(connection, plan.opportunity_statuses)
+        report = await apply_plan(
             plan,
             adapter,
             ledger,
@@ -127,6 +130,8 @@ async def _publish(
             on_progress=on_progress,
             read_back=read_back,
         )
+        opportunity_status.record(connection, report.reopened)
+        return report
 
 
 async def _make(
@@ -148,6 +153,7 @@ async def _make(
         create_missing_accounts=config.notion.create_missing_accounts,
         reviews_since=reviews_since,
         reviews_until=reviews_until,
+        reopen_days=config.expansion.reopen_days,
     )
 
 

@@ -26,6 +26,8 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"  in Notion but not in the marts, not changed: {_some(plan.orphans)}")
     if plan.trashed:
         lines.append(f"  in the trash, not created again: {_some(plan.trashed)}")
+    if plan.closed:
+        lines.append(f"  closed in Notion (won, lost or not now), not updated: {_some(plan.closed)}")
     lines += _changed_id_lines(plan.changed_ids, "  ")
     if plan.removed_characters:
         lines.append(f"  control characters removed: {plan.removed_characters:,}")
@@ -48,6 +50,12 @@ def report_lines(report: Report) -> list[str]:
         lines.append(f"{'':<10} {_pages(report.trashed, 'is', 'are')} in the trash; not created again")
     if report.orphans:
         lines.append(f"{'':<10} {_pages(report.orphans, 'has', 'have')} no row in the marts; not changed")
+    if report.closed:
+        closed = counted(report.closed, "opportunity is", "opportunities are")
+        lines.append(f"{'':<10} {closed} closed in Notion (won, lost or not now); not updated")
+    if report.reopened:
+        days_later = counted(len(report.reopened), "closed opportunity", "closed opportunities")
+        lines.append(f"{'':<10} {days_later} opened again after expansion.reopen_days")
     lines += _changed_id_lines(report.changed_ids, f"{'':<10} ")
     if report.removed_characters:
         removed = counted(report.removed_characters, "control character was", "control characters were")

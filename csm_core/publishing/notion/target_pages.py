@@ -23,6 +23,7 @@ from csm_core.publishing.notion.renderers import (
     render_qbr_blocks,
 )
 from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, Block, clean, option_name, plain, runs
+from csm_core.publishing.opportunity_status import OPEN, OpportunityKey
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
 # The prefix of each hash in the ledger. After a new prefix, all pages are written once more.
@@ -73,9 +74,16 @@ class TargetPage:
     def limited_to(self, present: Collection[str]) -> TargetPage:
         """The page without the properties that have a switch and are not ``present``."""
         left_out = {item.name for item in self.spec.properties if item.switch} - set(present)
-        properties = {name: value for name, value in self.content["properties"].items() if name not in left_out}
-        along = {name: value for name, value in self.along.items() if name not in left_out}
-        return replace(self, content={**self.content, "properties": properties}, along=along)
+
+        def limited(properties: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in properties.items() if name not in left_out}
+
+        return replace(
+            self,
+            content={**self.content, "properties": limited(self.content["properties"])},
+            initial={**self.initial, "properties": limited(self.initial.get("properties", {}))},
+            along=limited(self.along),
+        )
 
     def matches(self, facts: Mapping[str, Any]) -> bool:
         """Whether a page that was read from Notion has the values of the content; people are not compared."""
@@ -96,6 +104,12 @@ def key_of(*parts: str) -> str:
 def account_of(key: str) -> str:
     """The account id of a natural key."""
     return str(json.loads(key)[0])
+
+
+def opportunity_of(key: str) -> OpportunityKey:
+    """The account id, type and subject of an opportunity's natural key."""
+    account_id, opportunity_type, subject = json.loads(key)
+    return account_id, opportunity_type, subject
 
 
 def key_of_facts(kind: str, facts: Mapping[str, Any]) -> str:
@@ -214,7 +228,7 @@ def review_page(review: QBRContent, name: str, day: date) -> TargetPage:
 def opportunity_page(
     opportunity: ExpansionOpportunity, name: str, day: date, *, currency: str | None = None
 ) -> TargetPage:
-    """The page of an expansion opportunity."""
+    """The page of an expansion opportunity. Users own its status, which starts as open."""
     title = f"{name or opportunity.account_id}: {opportunity.opportunity_type} {opportunity.subject}".strip()
     amount = opportunity.estimated_arr_impact
     return TargetPage(
@@ -234,6 +248,7 @@ def opportunity_page(
             },
             "blocks": render_expansion_blocks(opportunity, currency=currency),
         },
+        initial={"properties": {names.CSM_STATUS: {"select": {"name": OPEN}}}},
         removed=_removed([name, opportunity.model_dump(mode="python")]),
     )
 

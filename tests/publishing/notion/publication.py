@@ -14,6 +14,7 @@ import duckdb
 
 from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion.apply import Report, apply_plan
 from csm_core.publishing.notion.databases import CSM_LAST_SCAN, DATABASES, KINDS
 from csm_core.publishing.notion.ledger import Ledger
@@ -156,7 +157,10 @@ async def publish(
     """Plan and apply."""
     ledger = Ledger(connection)
     plan = await make_plan(connection, adapter, ledger, day, kinds=kinds, **more)
-    return plan, await apply_plan(plan, adapter, ledger, run_id=run_id)
+    opportunity_status.record(connection, plan.opportunity_statuses)
+    report = await apply_plan(plan, adapter, ledger, run_id=run_id)
+    opportunity_status.record(connection, report.reopened)
+    return plan, report
 
 
 def held(file: Path) -> dict[str, list[dict[str, Any]]]:
