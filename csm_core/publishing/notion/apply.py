@@ -19,7 +19,7 @@ from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import ReadBack
 from csm_core.publishing.notion.databases import SPECS
 from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, Change, Intent, Ledger, Page
-from csm_core.publishing.notion.page_blocks import mark
+from csm_core.publishing.notion.page_blocks import marks_of
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
 from csm_core.publishing.notion.retry import RequestRejected
 
@@ -304,5 +304,5 @@ def _failed(step: Step, message: str) -> Change:
 
 def _page(step: Step, page_id: str, url: str) -> Page:
     target = step.target
-    marks = tuple(mark(block) for block in target.blocks)
+    marks = marks_of(target.blocks)
     return Page(target.kind, target.key, page_id, target.content_hash, marks=marks, facts=target.facts, url=url)
