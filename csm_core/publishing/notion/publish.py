@@ -145,6 +145,7 @@ async def _make(
         create_missing_accounts=config.notion.create_missing_accounts,
         reviews_since=reviews_since,
         reviews_until=reviews_until,
+        qbr_internal=config.notion.qbr_internal,
     )
 
 
