@@ -210,10 +210,14 @@ class AccountProperties(ConfigModel, frozen=True):
 
 
 class NotionPublishing(ConfigModel, frozen=True):
-    """Options of publishing to Notion. Ids and the token come from the environment."""
+    """Options of publishing to Notion. Ids and the token come from the environment.
+
+    ``qbr_internal`` is the place of the internal notes of a business review: a toggle at the end of its page, or none.
+    """
 
     create_missing_accounts: bool = True
     account_properties: AccountProperties = AccountProperties()
+    qbr_internal: Literal["toggle", "none"] = "toggle"
 
 
 class Config(ConfigModel, frozen=True):

@@ -249,6 +249,7 @@ ENTITIES: dict[str, Entity] = {
                 _text("module"),
                 _id("plan", note="null: part of every plan"),
                 _time("released_at"),
+                _text("display_name", note="null: `feature` is shown"),
             ),
             mandatory=True,
             closed_by=CLOSED,

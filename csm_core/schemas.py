@@ -131,8 +131,27 @@ class CSMHealthScore(_Model):
         return value
 
 
+class UsageComparison(_Model):
+    """A figure of a review as text: of the period, of the period before, and the change."""
+
+    metric: str = Field(max_length=200)
+    this_period: str = Field(max_length=200)
+    previous_period: str = Field(max_length=200)
+    change: str = Field(max_length=200)
+
+
+class InternalNote(_Model):
+    """A note of a review that is not for the customer."""
+
+    topic: str
+    text: str
+
+
 class QBRContent(_Model):
-    """The content of a business review for an account and a period ("Q1 2026", or "Renewal 2026-09-15")."""
+    """The content of a business review for an account and a period ("Q1 2026", or "Renewal 2026-09-15").
+
+    All texts except ``internal_notes`` and ``health_rag`` are for the customer.
+    """
 
     account_id: str
     period: str
@@ -143,6 +162,9 @@ class QBRContent(_Model):
     trigger: Literal["quarterly", "contract_proximity"] = "quarterly"
     generated_at: Instant = Field(default_factory=lambda: datetime.now(UTC))
     health_rag: Rag | None = None
+    overview: Mapping[str, Scalar] = Field(default_factory=dict)
+    usage_comparison: Sequence[UsageComparison] = Field(default_factory=list[UsageComparison])
+    internal_notes: Sequence[InternalNote] = Field(default_factory=list[InternalNote])
 
 
 class ExpansionOpportunity(_Model):

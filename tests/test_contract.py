@@ -9,7 +9,7 @@ from csm_core.contract import ENTITIES, MANDATORY_ENTITIES, MAX_AMOUNT, MAX_COUN
 # entity -> its columns in order; an asterisk: required.
 STATED = {
     "accounts": "account_id* account_name* tenant_id segment plan csm_owner created_at churned_at",
-    "features": "feature* module plan released_at",
+    "features": "feature* module plan released_at display_name",
     "usage_events": "event_id* account_id* user_id event_name* feature quantity occurred_at*",
     "subscriptions": "subscription_id* account_id* seats mrr currency started_at* renews_at ended_at term_months",
     "invoices": "invoice_id* account_id* amount_due currency issued_at* due_at paid_at voided_at",

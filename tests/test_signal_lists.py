@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from csm_core.config import PROJECT_ROOT
 from csm_core.display_names import LEVELS, OTHER_INPUTS, SIGNALS, TRIGGERS, UNITS
-from csm_core.publishing.qbr import NEXT_STEPS
+from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.rubric import CHURN_TRIGGERS, FIELDS, SIGNAL_NAMES, Field
 from csm_core.schemas import CSMHealthSignals
 from tests import scoring_cases
@@ -90,7 +90,7 @@ def test_a_signal_is_in_every_list_of_a_model(place: str) -> None:
     ("where", "listed"),
     [
         ("csm_core/display_names.py: SIGNALS", SIGNALS),
-        ("csm_core/publishing/qbr.py: NEXT_STEPS", NEXT_STEPS),
+        ("csm_core/publishing/internal_notes.py: NEXT_STEPS", NEXT_STEPS),
     ],
     ids=["SIGNALS", "NEXT_STEPS"],
 )

@@ -62,6 +62,9 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "module": Meaning("The part of the product that the feature belongs to.", "core"),
         "plan": Meaning("The plan that includes the feature. Empty: all plans include it.", "growth"),
         "released_at": Meaning("When the feature was released. Empty: it counts on all days.", "2023-07-14"),
+        "display_name": Meaning(
+            "The name of the feature in texts for people, such as reviews. Empty: `feature`.", "Scheduled exports"
+        ),
     },
     "usage_events": {
         "event_id": Meaning("The identifier of the event.", "E000184"),

@@ -23,6 +23,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "feature": ("name", "feature_name", "feature_key"),
     "module": ("product_area", "area", "category"),
     "released_at": ("released", "release_date"),
+    "display_name": ("feature_title", "feature_label"),
     "event_id": ("id", "uuid", "message_id", "insert_id"),
     "user_id": ("user", "distinct_id", "uid"),
     "event_name": ("event", "name", "action", "event_type", "activity"),

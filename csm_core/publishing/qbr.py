@@ -1,13 +1,13 @@
-"""Business reviews of a day: text and figures from mart rows, two or three sentences per section.
+"""Business reviews of a day: the rows of the marts, and the health of the account in words.
 
-Each statement comes from a column of the marts.
+``customer_review`` has the texts for the customer, ``internal_notes`` those for the own team. Each statement comes from
+a column of the marts.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -15,6 +15,15 @@ from typing import Any
 import duckdb
 
 from csm_core.display_names import SIGNALS
+from csm_core.publishing.customer_review import (
+    comparison,
+    figures_of,
+    joint_steps,
+    overview_of,
+    scorecard_of,
+    summary_of,
+)
+from csm_core.publishing.internal_notes import common_integrations, notes_of, weak_signals
 from csm_core.schemas import QBRContent
 from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists
@@ -30,41 +39,30 @@ class QBRRecord:
     tenant_id: str
 
 
-NEXT_STEPS: dict[str, str] = {
-    "feature_adoption_rate": "Choose two unused features of the plan and schedule a short training session for each.",
-    "usage_trend": "Ask the main users what changed and agree on one use case to restart.",
-    "login_frequency_days": "Identify who should use the product every week and what prevents it.",
-    "days_since_last_interaction": "Schedule a regular check-in.",
-    "invoice_payment_status": "Resolve the open invoices with their finance team.",
-    "support_sentiment": "Review the open tickets and the tickets with negative sentiment with the support team.",
-    "days_to_renewal": "Start the renewal conversation and send the terms and dates in writing.",
-    "seats_utilization_rate": "Compare seats with active users and adjust the seat count.",
-    "stakeholder_engagement": "Engage an executive sponsor and two more contacts.",
-    "nps_score": "Call the respondents with the lowest scores and close the loop with them.",
-    "escalation_count_90_days": "Review the escalated tickets and agree on measures to prevent further escalations.",
-}
-"""The next step for each weak signal."""
-
-# An integration is a next step where at least this share of the tenant's accounts with it in their plan uses it.
-_COMMON_RATE = 0.5
-_MOST_INTEGRATIONS = 2
-
-
 def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | None = None) -> list[QBRRecord]:
     """All reviews of the partition ``day``, or only those of one trigger, ordered by key."""
     if not table_exists(connection, "marts.csm_qbr"):
         return []
     rows = fetch_dicts(
         connection,
-        "select * from marts.csm_qbr where as_of_date = $day and ($trigger is null or trigger = $trigger) "
-        "order by tenant_id, account_id, period, trigger",
+        "select reviews.*, scores.churn_risk_level, scores.churn_triggered_by from marts.csm_qbr as reviews "
+        "left join marts.csm_health_scores as scores on reviews.account_id = scores.account_id "
+        "and reviews.health_end_date = scores.as_of_date "
+        "where reviews.as_of_date = $day and ($trigger is null or reviews.trigger = $trigger) "
+        "order by reviews.tenant_id, reviews.account_id, reviews.period, reviews.trigger",
         {"day": day, "trigger": trigger},
     )
     scorecards = _scorecards(connection, day)
     opportunities = _opportunities(connection, day)
+    without_data = _signals_without_data(connection, day)
     return [
         QBRRecord(
-            compose(row, scorecards.get((row["account_id"], row["period"]), []), opportunities[row["account_id"]]),
+            compose(
+                row,
+                scorecards.get((row["account_id"], row["period"]), []),
+                opportunities[row["account_id"]],
+                without_data.get((row["account_id"], row["health_end_date"]), frozenset()),
+            ),
             row["account_name"],
             row["tenant_id"],
         )
@@ -85,32 +83,33 @@ def review_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) 
 
 
 def compose(
-    row: Mapping[str, Any], scorecard: Sequence[Mapping[str, Any]], opportunities: Sequence[Mapping[str, Any]]
+    row: Mapping[str, Any],
+    scorecard: Sequence[Mapping[str, Any]],
+    opportunities: Sequence[Mapping[str, Any]],
+    without_data: Collection[str] = (),
 ) -> QBRContent:
-    """Compose a review from a row of ``marts.csm_qbr`` and the account's adoption rows and opportunities."""
+    """Compose a review from a row of ``marts.csm_qbr`` and the account's adoption rows and opportunities.
+
+    ``without_data`` are the signals without data at the end of the period.
+    """
+    figures = figures_of(row)
+    metrics = {figure.name: figure.sentence() for figure in figures}
+    if row["seats"]:
+        metrics["Seats"] = f"{row['seats']:,}"
     return QBRContent(
         account_id=row["account_id"],
         period=row["period"],
-        health_summary=_health_summary(row),
-        roi_metrics=_roi_metrics(row),
-        feature_adoption_scorecard={entry["feature"]: _scorecard_entry(entry) for entry in scorecard},
-        expansion_next_steps=tuple(_next_steps(row, scorecard, opportunities)),
+        health_summary=summary_of(row),
+        overview=overview_of(row),
+        roi_metrics=metrics,
+        usage_comparison=comparison(figures),
+        feature_adoption_scorecard=scorecard_of(scorecard),
+        expansion_next_steps=tuple(joint_steps(weak_signals(row), without_data, common_integrations(scorecard))),
+        internal_notes=tuple(notes_of(row, _health_summary(row), without_data, scorecard, opportunities)),
         trigger=row["trigger"],
         generated_at=datetime.combine(row["as_of_date"], time.max, UTC).replace(microsecond=0),
         health_rag=row["rag_end"],
     )
-
-
-def _scorecard_entry(entry: Mapping[str, Any]) -> dict[str, str]:
-    rate = entry["portfolio_adoption_rate"]
-    others = {} if rate is None else {"in use at": f"{100 * rate:.0f} % of customers"}
-    window = "the adoption window" if entry["window_days"] is None else f"{entry['window_days']} days"
-    if not entry["adopted"]:
-        return {"not used": f"in {window}", **others}
-    count, events = entry["users_in_window"], entry["events_in_window"]
-    users = f" by {count:,} user{'' if count == 1 else 's'}" if count else ""
-    times = "once" if events == 1 else f"{events:,} times"
-    return {"used": f"{times}{users} in {window}", **others}
 
 
 def _health_summary(row: Mapping[str, Any]) -> str:
@@ -158,60 +157,6 @@ def _movers(row: Mapping[str, Any], direction: str) -> str:
     return " and ".join(parts)
 
 
-def _roi_metrics(row: Mapping[str, Any]) -> dict[str, str]:
-    metrics: dict[str, str] = {}
-    # Events without a user id: zero active users does not mean zero usage.
-    if row["active_users"] or row["active_users_previous"] or not row["events"]:
-        metrics["Active users"] = _against(row["active_users"], row["active_users_previous"])
-    metrics |= {
-        "Events": _against(row["events"], row["events_previous"]),
-        "Features used": _against(row["adopted_features"], row["adopted_features_previous"]),
-        "Tickets solved": _against(row["tickets_solved"], row["tickets_solved_previous"]),
-    }
-    hours, before = row["median_hours_to_solve"], row["median_hours_to_solve_previous"]
-    if hours is not None:
-        compared = f" (previous period: {before:.1f})" if before is not None else ""
-        metrics["Median hours to solve a ticket"] = f"{hours:.1f}{compared}"
-    if row["mrr"] is not None:
-        metrics["Monthly recurring revenue"] = f"{row['mrr']:,.2f} {row['currency'] or ''}".strip()
-    if row["seats"]:
-        metrics["Seats"] = f"{row['seats']:,}"
-    return metrics
-
-
-def _against(now: int, before: int) -> str:
-    if not before:
-        return f"{now:,} (previous period: 0)" if now else "none"
-    if now == before:
-        return f"{now:,} (previous period: the same)"
-    change = 100 * (now - before) / before
-    return f"{now:,} (previous period: {before:,}, {change:+.0f} %)"
-
-
-def _next_steps(
-    row: Mapping[str, Any], scorecard: Sequence[Mapping[str, Any]], opportunities: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    steps = [f"{one['recommended_talk_track']} {one['evidence']}" for one in opportunities[:5]]
-    weak = [row[f"weak_signal_{place}"] for place in (1, 2, 3) if row[f"weak_signal_{place}"]]
-    return steps + _unused_integrations(scorecard) + [NEXT_STEPS[signal] for signal in weak]
-
-
-def _unused_integrations(scorecard: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A step for each of the most used integrations that the account has in its plan and does not use."""
-    unused = [
-        entry
-        for entry in scorecard
-        if entry["module"] == "integrations"
-        and not entry["adopted"]
-        and (entry["portfolio_adoption_rate"] or 0) >= _COMMON_RATE
-    ]
-    return [
-        f"Offer help with the setup of {entry['feature']}: it is in the plan and not used, and "
-        f"{math.floor(100 * entry['portfolio_adoption_rate'])} % of customers with it in their plan use it."
-        for entry in unused[:_MOST_INTEGRATIONS]
-    ]
-
-
 def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], list[dict[str, Any]]]:
     # The adoption on the last materialised day of the period; a review is due on that day or on the next. Used features
     # come first, ordered by events; unused features follow, ordered by adoption in the portfolio.
@@ -226,7 +171,8 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
                 and adoption.as_of_date >= reviews.period_end - 28
             group by reviews.account_id, reviews.period
         )
-        select latest.period, adoption.account_id, adoption.feature, adoption.module, adoption.adopted,
+        select latest.period, adoption.account_id, adoption.feature, adoption.display_name,
+            adoption.module, adoption.adopted,
             adoption.window_days, adoption.users_in_window, adoption.events_in_window, adoption.portfolio_adoption_rate
         from latest
         inner join marts.csm_feature_adoption as adoption
@@ -241,6 +187,23 @@ def _scorecards(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[
     for row in rows:
         scorecards[row["account_id"], row["period"]].append(row)
     return scorecards
+
+
+def _signals_without_data(connection: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, date], frozenset[str]]:
+    """The signals without data at the end of the health of each review, by account and day."""
+    if not table_exists(connection, "marts.csm_health_signals"):
+        return {}
+    rows = connection.execute(
+        """
+        select distinct signals.account_id, signals.as_of_date, signals.missing_signals
+        from marts.csm_qbr as reviews
+        inner join marts.csm_health_signals as signals
+            on reviews.account_id = signals.account_id and reviews.health_end_date = signals.as_of_date
+        where reviews.as_of_date = ? and signals.missing_signals <> ''
+        """,
+        [day],
+    ).fetchall()
+    return {(account_id, as_of_date): frozenset(names.split(",")) for account_id, as_of_date, names in rows}
 
 
 def _opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, list[dict[str, Any]]]:

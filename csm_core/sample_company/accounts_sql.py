@@ -76,22 +76,22 @@ FEATURES = """
 create table feature as
 select *
 from (values
-    (1, 'dashboards', 'core', null, -900, 98, 'Boards of charts'),
-    (2, 'projects', 'core', null, -900, 95, 'Work in projects'),
-    (3, 'search', 'core', null, -900, 90, 'Search everywhere'),
-    (4, 'comments', 'core', null, -700, 80, 'Comments and mentions'),
-    (5, 'mobile_app', 'core', null, -500, 60, 'iOS and Android'),
-    (6, 'custom_reports', 'analytics', 'growth', -600, 75, 'Reports of one''s own'),
-    (7, 'cohort_explorer', 'analytics', 'scale', -400, 82, 'Cohorts, "side by side"'),
-    (8, 'scheduled_exports', 'analytics', null, 120, 55, 'Exports by e-mail'),
-    (9, 'workflows', 'automation', null, -600, 72, 'If this, then that'),
-    (10, 'approvals', 'automation', 'growth', -300, 65, 'Two pairs of eyes'),
-    (11, 'smart_rules', 'automation', 'scale', 150, 78, 'Rules that suggest themselves'),
-    (12, 'api', 'integrations', null, -900, 68, 'REST API'),
-    (13, 'chat_sync', 'integrations', null, -350, 74, 'Messages into the team''s chat'),
-    (14, 'crm_sync', 'integrations', 'scale', -200, 70, 'Accounts to and from the CRM'),
-    (15, 'forecasting', 'analytics', 'scale', 400, 0, 'Announced, not released yet')
-) as catalogue (position, feature, module, plan, released_after_start, popularity, description);
+    (1, 'dashboards', 'core', null, -900, 98, 'Dashboards', 'Boards of charts'),
+    (2, 'projects', 'core', null, -900, 95, 'Projects', 'Work in projects'),
+    (3, 'search', 'core', null, -900, 90, 'Search', 'Search everywhere'),
+    (4, 'comments', 'core', null, -700, 80, 'Comments', 'Comments and mentions'),
+    (5, 'mobile_app', 'core', null, -500, 60, 'Mobile app', 'iOS and Android'),
+    (6, 'custom_reports', 'analytics', 'growth', -600, 75, 'Custom reports', 'Reports of one''s own'),
+    (7, 'cohort_explorer', 'analytics', 'scale', -400, 82, 'Cohort explorer', 'Cohorts, "side by side"'),
+    (8, 'scheduled_exports', 'analytics', null, 120, 55, 'Scheduled exports', 'Exports by e-mail'),
+    (9, 'workflows', 'automation', null, -600, 72, null, 'If this, then that'),
+    (10, 'approvals', 'automation', 'growth', -300, 65, null, 'Two pairs of eyes'),
+    (11, 'smart_rules', 'automation', 'scale', 150, 78, 'Smart rules', 'Rules that suggest themselves'),
+    (12, 'api', 'integrations', null, -900, 68, 'REST API', 'REST API'),
+    (13, 'chat_sync', 'integrations', null, -350, 74, 'Chat sync', 'Messages into the team''s chat'),
+    (14, 'crm_sync', 'integrations', 'scale', -200, 70, 'CRM sync', 'Accounts to and from the CRM'),
+    (15, 'forecasting', 'analytics', 'scale', 400, 0, null, 'Announced, not released yet')
+) as catalogue (position, feature, module, plan, released_after_start, popularity, display_name, description);
 """
 
 ACCOUNTS = """

@@ -40,6 +40,7 @@ select
     module,
     plan,
     cast(getvariable('start_date') + cast(released_after_start as integer) as varchar) as released_at,
+    display_name,
     description,
     0 as part,
     position as sort_key

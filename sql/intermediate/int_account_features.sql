@@ -20,6 +20,7 @@ features as (
         feature,
         module,
         plan,
+        display_name,
         cast(released_at as date) as released_date,
         cast(_closed_at as date) as closed_date
     from staging.stg_features
@@ -97,6 +98,7 @@ select
     account_days.as_of_date,
     features.feature,
     features.module,
+    features.display_name,
     features.plan is null
     or (account_days.plan is not null and features.plan = account_days.plan) as in_plan,
     coalesce(active_users.users, 0) as users_in_window,

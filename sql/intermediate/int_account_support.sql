@@ -34,6 +34,7 @@ ticket_days as (
         account_days.account_id,
         account_days.as_of_date,
         tickets.sentiment_value,
+        tickets.opened_date,
         tickets.solved_date is null or tickets.solved_date > account_days.as_of_date as is_open,
         tickets.opened_date > account_days.as_of_date - $sentiment_window_days as is_recent,
         tickets.escalated_date is not null
@@ -58,6 +59,7 @@ ticket_totals as (
         account_id,
         as_of_date,
         count(*) filter (where is_open) as open_tickets,
+        min(opened_date) filter (where is_open) as oldest_opened_date,
         count(sentiment_value) filter (where is_open or is_recent) as scoped_sentiments,
         cast(sum(sentiment_value) filter (where is_open or is_recent) as bigint) as sentiment_sum,
         count(*) filter (where is_escalated) as escalations_in_window
@@ -72,7 +74,8 @@ select
     coalesce(ticket_totals.open_tickets, 0) as open_tickets,
     coalesce(ticket_totals.scoped_sentiments, 0) as scoped_sentiments,
     coalesce(ticket_totals.sentiment_sum, 0) as sentiment_sum,
-    coalesce(ticket_totals.escalations_in_window, 0) as escalations_in_window
+    coalesce(ticket_totals.escalations_in_window, 0) as escalations_in_window,
+    date_diff('day', ticket_totals.oldest_opened_date, account_days.as_of_date) as oldest_open_days
 from account_days
 left join ticket_totals
     on

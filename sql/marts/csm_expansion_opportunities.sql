@@ -62,6 +62,7 @@ account_features as (
         as_of_date,
         feature,
         module,
+        coalesce(display_name, feature) as display_name,
         in_plan,
         adopted
     from intermediate.int_account_features
@@ -246,7 +247,8 @@ integration_opportunities as (
         account_features.feature as subject,
         cast(integration_peers.accounts_using as varchar)
         || ' of ' || cast(integration_peers.accounts as varchar)
-        || ' accounts of the same segment that have ' || account_features.feature || ' use it ('
+        || ' accounts of the same segment that have ' || account_features.display_name
+        || ' use it ('
         || cast(100 * integration_peers.accounts_using // integration_peers.accounts as varchar)
         || ' %). It is not in the account''s plan.' as evidence,
         cast(null as double) as estimated_arr_impact,
@@ -262,7 +264,8 @@ integration_opportunities as (
                 then 'medium'
             else 'low'
         end as confidence,
-        'Ask which systems the account wants to connect. Show what ' || account_features.feature
+        'Ask which systems the account wants to connect. Show what '
+        || account_features.display_name
         || ' adds, with an example from a similar customer.' as recommended_talk_track
     from candidates
     inner join account_features

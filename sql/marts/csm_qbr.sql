@@ -80,6 +80,24 @@ ticket_figures as (
     where as_of_date between $first_date and $last_date
 ),
 
+open_topics as (
+    select
+        tickets.account_id,
+        tickets.as_of_date,
+        tickets.open_tickets,
+        tickets.oldest_open_days,
+        invoices.unpaid_invoices,
+        invoices.days_past_due
+    from intermediate.int_account_support as tickets
+    inner join intermediate.int_account_invoices as invoices
+        on
+            tickets.account_id = invoices.account_id
+            and tickets.as_of_date = invoices.as_of_date
+    where
+        tickets.as_of_date between $first_date and $last_date
+        and invoices.as_of_date between $first_date and $last_date
+),
+
 -- A review names at most two gains, two losses and the three weakest signals.
 health_changes as (
     select
@@ -207,7 +225,11 @@ select
     coalesce(ticket_figures.tickets_solved, 0) as tickets_solved,
     coalesce(ticket_figures.tickets_solved_previous, 0) as tickets_solved_previous,
     ticket_figures.median_hours_to_solve,
-    ticket_figures.median_hours_to_solve_previous
+    ticket_figures.median_hours_to_solve_previous,
+    open_topics.open_tickets,
+    open_topics.oldest_open_days,
+    open_topics.unpaid_invoices,
+    open_topics.days_past_due
 from review_periods
 inner join account_days
     on
@@ -217,6 +239,10 @@ inner join subscriptions
     on
         review_periods.account_id = subscriptions.account_id
         and review_periods.as_of_date = subscriptions.as_of_date
+left join open_topics
+    on
+        review_periods.account_id = open_topics.account_id
+        and review_periods.as_of_date = open_topics.as_of_date
 left join health_changes
     on
         review_periods.account_id = health_changes.account_id

@@ -150,7 +150,13 @@ class Callout(Content):
     icon: Emoji | None = None
 
 
-class Block(_OneOf):
+class Row(Body):
+    cells: Annotated[list[Runs], Field(max_length=ITEMS)]
+
+
+class ChildBlock(_OneOf):
+    """A block on the second level, which has no children here."""
+
     object: Literal["block"] = "block"
     type: str | None = None
     paragraph: Content | None = None
@@ -159,6 +165,23 @@ class Block(_OneOf):
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
     callout: Callout | None = None
+    table_row: Row | None = None
+
+
+class Table(Body):
+    table_width: int
+    has_column_header: bool = False
+    has_row_header: bool = False
+    children: Annotated[list[ChildBlock], Field(min_length=1, max_length=ITEMS)]
+
+
+class Toggle(Content):
+    children: Annotated[list[ChildBlock], Field(max_length=ITEMS)]
+
+
+class Block(ChildBlock):
+    table: Table | None = None
+    toggle: Toggle | None = None
 
 
 class BlockUpdate(_OneOf):
@@ -172,6 +195,7 @@ class BlockUpdate(_OneOf):
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
     callout: Callout | None = None
+    table_row: Row | None = None
 
 
 Blocks = Annotated[list[Block], Field(max_length=ITEMS)]

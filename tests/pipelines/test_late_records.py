@@ -132,7 +132,7 @@ def test_a_late_event_is_taken_up_by_the_next_daily_run_which_says_so(late, tmp_
 
 @pytest.mark.slow
 def test_a_warehouse_of_the_previous_version_goes_on_with_all_its_days(late, tmp_path):
-    adoption = "select * exclude (window_days) from marts.csm_feature_adoption order by all"
+    adoption = "select * exclude (window_days, display_name) from marts.csm_feature_adoption order by all"
     with duckdb.connect(str(late.config.warehouse)) as connection:
         as_the_previous_version_left_it(connection)
     arrive(late, "tickets", "t2,a1,2026-06-27T08:00:00Z,,critical\n")
@@ -162,6 +162,8 @@ def as_the_previous_version_left_it(connection: duckdb.DuckDBPyConnection) -> No
     connection.execute("insert into run.model_inputs select 'marts.csm_qbr', unnest(?::varchar[])", [reads])
     connection.execute("drop view marts.csm_feature_adoption_v0")
     connection.execute("alter table marts.csm_feature_adoption drop column window_days")
+    for table in ("staging.stg_features", "intermediate.int_account_features", "marts.csm_feature_adoption"):
+        connection.execute(f"alter table {table} drop column display_name")
 
 
 @pytest.mark.slow

@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 
 from csm_core.config import Config
-from csm_core.publishing.qbr import NEXT_STEPS, compose, load_qbrs
+from csm_core.publishing.customer_review import GOALS, JOINT_STEPS
+from csm_core.publishing.internal_notes import NEXT_STEPS
+from csm_core.publishing.notion.renderers import render_qbr_blocks
+from csm_core.publishing.qbr import compose, load_qbrs
+from csm_core.schemas import QBRContent
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, fill
 
 UNUSED: dict[str, Any] = {
     "feature": "api",
+    "display_name": None,
     "module": "integrations",
     "adopted": False,
     "users_in_window": 0,
@@ -58,14 +63,31 @@ ROW: dict[str, Any] = {
     "tickets_solved_previous": 0,
     "median_hours_to_solve": 20.95,
     "median_hours_to_solve_previous": None,
+    "open_tickets": 0,
+    "oldest_open_days": None,
+    "unpaid_invoices": 0,
+    "days_past_due": None,
+    "plan": None,
+    "churn_risk_level": None,
+    "churn_triggered_by": None,
 }
+
+
+def notes(content: QBRContent) -> dict[str, str]:
+    return {note.topic: note.text for note in content.internal_notes}
+
+
+def customer_text(content: QBRContent) -> str:
+    """The blocks of the customer's part as one text."""
+    return str(render_qbr_blocks(content.model_copy(update={"internal_notes": ()})))
 
 
 def test_a_fall_is_said_with_its_numbers_and_path():
     content = compose({**ROW, "down_signal_1": "usage_trend", "down_points_1": -7.0}, [], [])
-    assert "fell from 72.0 (GREEN) to 64.5 (AMBER), 7.5 points" in content.health_summary
-    assert "Band changes: GREEN → AMBER; scores between 60.0 and 74.0." in content.health_summary
-    assert "Largest losses: usage trend (-7.0)." in content.health_summary
+    health = notes(content)["Health"]
+    assert "fell from 72.0 (GREEN) to 64.5 (AMBER), 7.5 points" in health
+    assert "Band changes: GREEN → AMBER; scores between 60.0 and 74.0." in health
+    assert "Largest losses: usage trend (-7.0)." in health
     assert content.health_rag == "AMBER"
 
 
@@ -74,27 +96,128 @@ def test_an_account_that_was_not_scored_is_said_not_to_be():
         ["score_start", "score_end", "rag_start", "rag_end", "rag_path", "health_start_date", "health_end_date"]
     )
     content = compose({**ROW, **nothing}, [], [])
-    assert content.health_summary == "The account was not scored between 2026-04-01 and 2026-06-30."
+    assert notes(content)["Health"] == "The account was not scored between 2026-04-01 and 2026-06-30."
     assert content.health_rag is None
 
 
 def test_metrics_are_against_the_period_before():
-    metrics = compose(ROW, [], []).roi_metrics
-    assert metrics == {
+    content = compose(ROW, [], [])
+    assert content.roi_metrics == {
         "Active users": "7 (previous period: 0)",
-        "Events": "110 (previous period: 100, +10 %)",
+        "Actions": "110 (previous period: 100)",
         "Features used": "4 (previous period: the same)",
         "Tickets solved": "2 (previous period: 0)",
         "Median hours to solve a ticket": "20.9",
     }
+    assert [tuple(row.model_dump().values()) for row in content.usage_comparison] == [
+        ("Active users", "7", "0", "+7"),
+        ("Actions", "110", "100", "+10 (+10 %)"),
+        ("Features used", "4", "4", "no change"),
+        ("Tickets solved", "2", "0", "+2"),
+        ("Median hours to solve a ticket", "20.9", "–", "–"),
+    ]
 
 
-def test_users_are_left_out_where_nobody_says_who_used_it():
-    nobody = {**ROW, "active_users": 0, "active_users_previous": 0}
-    assert "Active users" not in compose(nobody, [], []).roi_metrics
-    assert compose({**nobody, "events": 0}, [], []).roi_metrics["Active users"] == "none"
+def test_figures_that_are_zero_in_both_periods_are_left_out():
+    nobody = {**ROW, "active_users": 0, "active_users_previous": 0, "tickets_solved": 0}
+    assert list(compose(nobody, [], []).roi_metrics) == ["Actions", "Features used", "Median hours to solve a ticket"]
     left = compose({**nobody, "active_users_previous": 5}, [], []).roi_metrics
-    assert left["Active users"] == "0 (previous period: 5, -100 %)"
+    assert left["Active users"] == "0 (previous period: 5)"
+
+
+def test_a_period_without_a_period_before_is_not_compared():
+    new = {**ROW, **{name: 0 for name in ROW if name.endswith("_previous")}}
+    content = compose({**new, "median_hours_to_solve_previous": None}, [], [])
+    assert "There are no records of the period before to compare with." in content.health_summary
+    assert {(row.previous_period, row.change) for row in content.usage_comparison} == {("–", "–")}
+    assert content.roi_metrics["Actions"] == "110"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            "From 1 April to 30 June 2026, 7 people in your team used the product for 110 actions in 4 features. "
+            "That is 10 % more than in the period before. We solved 2 support tickets, half of them within 20.9 hours.",
+        ),
+        (
+            {"active_users": 1, "events": 1, "adopted_features": 1, "tickets_solved": 1, "median_hours_to_solve": 60.0},
+            "From 1 April to 30 June 2026, 1 person in your team used the product for 1 action in 1 feature. "
+            "That is 99 % less than in the period before. We solved 1 support ticket, after 2.5 days.",
+        ),
+        (
+            {"active_users": 0, "adopted_features": 0, "events": 100, "tickets_solved": 0},
+            "From 1 April to 30 June 2026, your team used the product for 100 actions. That is as much as in the "
+            "period before.",
+        ),
+        (
+            {"events": 0, "tickets_solved": 0},
+            "From 1 April to 30 June 2026, no use of the product is on record.",
+        ),
+    ],
+)
+def test_the_summary_for_the_customer_tells_the_results(changes, expected):
+    assert compose({**ROW, **changes}, [], []).health_summary == expected
+
+
+@pytest.mark.parametrize(
+    ("tickets", "expected"),
+    [
+        ((0, None), "none"),
+        ((1, 0), "1, open since today"),
+        ((1, 1), "1, open for 1 day"),
+        ((3, 12), "3, the oldest open for 12 days"),
+    ],
+)
+def test_open_tickets_have_a_count_and_an_age(tickets, expected):
+    row = {**ROW, "open_tickets": tickets[0], "oldest_open_days": tickets[1]}
+    assert compose(row, [], []).overview["Open support tickets"] == expected
+
+
+def test_a_review_without_the_count_of_open_tickets_does_not_name_them():
+    assert "Open support tickets" not in compose({**ROW, "open_tickets": None}, [], []).overview
+
+
+def test_the_customer_sees_no_score_no_band_and_no_other_customer():
+    row = {
+        **ROW,
+        "churn_risk_level": "high",
+        "churn_triggered_by": "both",
+        "weak_signal_1": "invoice_payment_status",
+        "unpaid_invoices": 2,
+        "days_past_due": 34,
+    }
+    opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
+    content = compose(row, [{**UNUSED, "portfolio_adoption_rate": 0.745}], [opportunity])
+    text = customer_text(content)
+    for internal in (
+        "AMBER",
+        "GREEN",
+        "64.5",
+        "score",
+        "risk",
+        "invoice",
+        "overdue",
+        "Offer seats",
+        "74 %",
+        "customers",
+    ):
+        assert internal not in text
+    assert notes(content) == {
+        "Health": notes(content)["Health"],
+        "Churn risk": "high: contract renewal near and usage declining",
+        "Invoices": "2 open invoices, the oldest 34 days overdue.",
+        "Weak signal, invoice payments": NEXT_STEPS["invoice_payment_status"],
+        "Not used here, used by other customers with it in their plan": "api (74 %)",
+        "Opportunity": "Offer seats. 18 users on 20 seats.",
+    }
+
+
+def test_a_signal_without_data_is_no_step_for_the_customer():
+    content = compose({**ROW, "weak_signal_1": "nps_score", "weak_signal_2": "usage_trend"}, [], [], {"nps_score"})
+    assert content.expansion_next_steps == (JOINT_STEPS["usage_trend"],)
+    assert notes(content)["Weak signal, NPS"] == "no data; check the source of this signal."
 
 
 def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
@@ -110,34 +233,29 @@ def test_what_is_used_most_stands_first_then_what_others_use_most(tmp_path):
     assert order == ["1", "0", "3", "2", "4"]
 
 
-def test_the_scorecard_says_use_and_others():
+def test_the_scorecard_names_what_is_used_and_offers_the_rest():
     entry = {
+        **UNUSED,
         "feature": "api",
-        "module": "integrations",
+        "display_name": "REST API",
         "adopted": True,
         "users_in_window": 1,
         "events_in_window": 12,
-        "window_days": 28,
-        "portfolio_adoption_rate": 0.555,
     }
-    idle = {
-        "feature": "chat",
-        "module": None,
-        "adopted": False,
-        "users_in_window": 0,
-        "events_in_window": 0,
-        "window_days": None,
-        "portfolio_adoption_rate": None,
+    idle = {**UNUSED, "feature": "chat", "module": None, "window_days": None, "portfolio_adoption_rate": None}
+    twin = {**UNUSED, "feature": "api_2", "display_name": "REST API"}
+    scorecard = compose(ROW, [entry, idle, twin], []).feature_adoption_scorecard
+    assert scorecard == {
+        "REST API": {"used": "12 times by 1 person in the last 28 days"},
+        "chat": {"available": "in your plan, not used recently"},
+        "REST API (api_2)": {"available": "in your plan, not used in the last 28 days"},
     }
-    scorecard = compose(ROW, [entry, idle], []).feature_adoption_scorecard
-    assert scorecard["api"] == {"used": "12 times by 1 user in 28 days", "in use at": "56 % of customers"}
-    assert scorecard["chat"] == {"not used": "in the adoption window"}
 
 
-def test_next_steps_come_from_opportunities_and_then_from_weak_signals():
-    opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
-    content = compose({**ROW, "weak_signal_1": "nps_score"}, [], [opportunity])
-    assert content.expansion_next_steps == ("Offer seats. 18 users on 20 seats.", NEXT_STEPS["nps_score"])
+def test_next_steps_together_come_from_weak_signals():
+    content = compose({**ROW, "weak_signal_1": "nps_score"}, [], [])
+    assert content.expansion_next_steps == (JOINT_STEPS["nps_score"],)
+    assert compose(ROW, [], []).expansion_next_steps == (GOALS,)
 
 
 @pytest.mark.parametrize(
@@ -153,24 +271,24 @@ def test_next_steps_come_from_opportunities_and_then_from_weak_signals():
 )
 def test_a_common_integration_of_the_plan_that_is_not_used_is_a_next_step(module, adopted, rate, is_named):
     entry = {**UNUSED, "module": module, "adopted": adopted, "portfolio_adoption_rate": rate}
-    assert any("setup of api" in step for step in compose(ROW, [entry], []).expansion_next_steps) is is_named
-
-
-def test_the_steps_of_integrations_follow_the_opportunities_and_round_down():
-    opportunity = {"recommended_talk_track": "Offer seats.", "evidence": "18 users on 20 seats."}
-    entries = [
-        {**UNUSED, "feature": feature, "portfolio_adoption_rate": rate}
-        for feature, rate in (("api", 0.999), ("chat", 0.6), ("crm", 0.6))
-    ]
-    steps = compose({**ROW, "weak_signal_1": "nps_score"}, entries, [opportunity]).expansion_next_steps
-    assert steps == (
-        "Offer seats. 18 users on 20 seats.",
-        "Offer help with the setup of api: it is in the plan and not used, and 99 % of customers with it in their "
-        "plan use it.",
-        "Offer help with the setup of chat: it is in the plan and not used, and 60 % of customers with it in their "
-        "plan use it.",
-        NEXT_STEPS["nps_score"],
+    assert (
+        any("when api should be set up" in step for step in compose(ROW, [entry], []).expansion_next_steps) is is_named
     )
+
+
+def test_the_setup_of_two_integrations_comes_first_and_shares_are_rounded_down():
+    entries = [
+        {**UNUSED, "feature": feature, "display_name": name, "portfolio_adoption_rate": rate}
+        for feature, name, rate in (("api", "REST API", 0.999), ("chat", None, 0.6), ("crm", None, 0.6))
+    ]
+    content = compose({**ROW, "weak_signal_1": "nps_score"}, entries, [])
+    assert content.expansion_next_steps == (
+        "You tell us when REST API should be set up; it is part of your plan, and we help.",
+        "You tell us when chat should be set up; it is part of your plan, and we help.",
+        JOINT_STEPS["nps_score"],
+    )
+    others = notes(content)["Not used here, used by other customers with it in their plan"]
+    assert others == "REST API (99 %), chat (60 %), crm (60 %)"
 
 
 def test_a_renewal_is_named_with_its_date():
@@ -180,8 +298,11 @@ def test_a_renewal_is_named_with_its_date():
         "days_to_renewal": 76,
         "renewal_date": date(2026, 9, 15),
     }
-    assert "renews on 2026-09-15, in 76 days" in compose({**ROW, **near}, [], []).health_summary
+    content = compose({**ROW, **near}, [], [])
+    assert "renews on 2026-09-15, in 76 days" in notes(content)["Health"]
+    assert content.health_summary.endswith("Your contract renews on 15 September 2026.")
+    assert content.overview["Renewal"] == "15 September 2026"
 
 
 def test_every_next_step_is_a_sentence():
-    assert all(step.endswith(".") for step in NEXT_STEPS.values())
+    assert all(step.endswith(".") for step in (*NEXT_STEPS.values(), *JOINT_STEPS.values(), GOALS))

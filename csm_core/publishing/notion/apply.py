@@ -29,7 +29,7 @@ from csm_core.publishing.notion.ledger import (
     Ledger,
     Page,
 )
-from csm_core.publishing.notion.page_blocks import mark
+from csm_core.publishing.notion.page_blocks import marks_of
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
 from csm_core.publishing.notion.retry import RequestRejected
 from csm_core.publishing.notion.target_pages import TargetPage, account_of, opportunity_of, owner_email
@@ -283,7 +283,7 @@ class _Writer:
         """A page that was written completely, for the ledger."""
         related = self._account_page_of(target) or ACCOUNT not in self._adapter.reader.present_now(target.spec)
         facts = target.facts if related else {**target.facts, UNRELATED: True}
-        marks = tuple(mark(block) for block in target.blocks)
+        marks = marks_of(target.blocks)
         return Page(target.kind, target.key, page_id, target.content_hash, marks=marks, facts=facts, url=url)
 
     def _account_page_of(self, target: TargetPage) -> str:

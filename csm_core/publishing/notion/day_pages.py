@@ -21,9 +21,17 @@ from csm_core.rubric import SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
 from csm_core.warehouse.rows import fetch_dicts
 
+# The place of the internal notes of a review: a toggle at the end of its page, or none.
+TOGGLE, NO_NOTES = "toggle", "none"
 
-def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
-    """The target pages of a day by kind, with one query per kind, and one for the details of account pages."""
+
+def load(
+    connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str], *, qbr_internal: str = TOGGLE
+) -> dict[str, list[TargetPage]]:
+    """The target pages of a day by kind, with one query per kind, and one for the details of account pages.
+
+    ``qbr_internal`` is the place of the internal notes of reviews (the setting ``notion.qbr_internal``).
+    """
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
     if HEALTH in kinds or RECORD in kinds:
         details = load_details(connection, day) if HEALTH in kinds else {}
@@ -34,7 +42,14 @@ def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str])
             if RECORD in kinds:
                 pages[RECORD].append(record_page(score, name, day))
     if QBR in kinds:
-        pages[QBR] = [review_page(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
+        pages[QBR] = [
+            review_page(
+                one.content if qbr_internal == TOGGLE else one.content.model_copy(update={"internal_notes": ()}),
+                one.account_name,
+                day,
+            )
+            for one in qbr.load_qbrs(connection, day)
+        ]
     if EXPANSION in kinds:
         pages[EXPANSION] = [
             opportunity_page(one.opportunity, one.account_name, day, currency=one.currency)

@@ -1,7 +1,8 @@
 """Writes, completes and revises the blocks of a page without changing the blocks that users wrote.
 
-A mark (kind and text) identifies a block that we wrote; a block that a user edited no longer matches its mark. The
-renderers define the text of the blocks. See https://developers.notion.com/reference/patch-block-children
+A mark (kind and text) identifies a block that we wrote; a block that a user edited no longer matches its mark. Tables
+and toggles have children, which are revised one by one, so that a note of a user in a toggle is kept. The renderers
+define the text of the blocks. See https://developers.notion.com/reference/patch-block-children
 """
 
 from __future__ import annotations
@@ -16,16 +17,40 @@ from notion_client import AsyncClient
 
 from csm_core.errors import NotionError
 from csm_core.publishing.notion.retry import Caller, RequestRejected
-from csm_core.publishing.notion.rich_text import Block, plain, requests_of
+from csm_core.publishing.notion.rich_text import Block, children_of, plain, requests_of
 from csm_core.system.paging import Paging
 
 PAGE_SIZE = 100
+# Between the mark of a block and the mark of its child. Notion rejects this character in texts.
+_CHILD = "\x1f"
 
 
 def mark(block: Mapping[str, Any]) -> str:
     """The kind and text of a block, which distinguish our blocks from the blocks of users."""
     kind = str(block["type"])
-    return f"{kind}:{plain(block.get(kind, {}).get('rich_text', []))}"
+    content = block.get(kind, {})
+    # A row of a table has cells.
+    text = (
+        "\t".join(plain(cell) for cell in content["cells"])
+        if "cells" in content
+        else plain(content.get("rich_text", []))
+    )
+    return f"{kind}:{text}"
+
+
+def marks_of(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """The marks of blocks and, after each, of its children."""
+    return tuple(
+        one
+        for block in blocks
+        for one in (mark(block), *(f"{mark(block)}{_CHILD}{mark(child)}" for child in children_of(block)))
+    )
+
+
+def _marks_below(block: Mapping[str, Any], ours: Sequence[str] | None) -> list[str] | None:
+    """The marks of the children of a block in the marks of a page."""
+    prefix = f"{mark(block)}{_CHILD}"
+    return None if ours is None else [one.removeprefix(prefix) for one in ours if one.startswith(prefix)]
 
 
 @dataclass
@@ -38,11 +63,12 @@ class _Insert:
 
 @dataclass
 class Revision:
-    """The changes to a page: blocks to update in place, to insert and to delete."""
+    """The changes to a page: blocks to update in place, to insert and to delete, and ``parents`` of other blocks."""
 
     updates: list[tuple[str, Block]] = field(default_factory=list[tuple[str, Block]])
     inserts: list[_Insert] = field(default_factory=list[_Insert])
     deletions: list[str] = field(default_factory=list[str])
+    parents: list[tuple[str, Block]] = field(default_factory=list[tuple[str, Block]])
 
 
 def revision(
@@ -59,7 +85,7 @@ def revision(
     marks = [mark(block) for block in present]
     wanted_marks = [mark(block) for block in wanted]
     steps = _steps(marks, wanted_marks)
-    written = Counter(ours or ())
+    written = Counter(one for one in ours or () if _CHILD not in one)
     removed_by_users = written - Counter(marks)
     still_ours = written & Counter(marks)
     still_ours.subtract(one for tag, i1, i2, _, _ in steps if tag == "equal" for one in marks[i1:i2])
@@ -67,6 +93,11 @@ def revision(
     for tag, i1, i2, j1, j2 in steps:
         if tag == "equal":
             anchor = str(present[i2 - 1]["id"])
+            result.parents += [
+                (str(old["id"]), new)
+                for old, new in zip(present[i1:i2], wanted[j1:j2], strict=True)
+                if children_of(new)
+            ]
             continue
         if ours is None:
             free = [block for block in present[i1:i2] if _only_by(block, author)]
@@ -74,7 +105,8 @@ def revision(
             free = [block for block in present[i1:i2] if _take(still_ours, mark(block))]
         insert = _Insert(str(present[i1]["id"]) if anchor is None and i1 < i2 else anchor)
         for block in wanted[j1:j2]:
-            replaced = next((one for one in free if one["type"] == block["type"]), None)
+            # A block with children is written as a whole: an update cannot change its children.
+            replaced = None if children_of(block) else next((one for one in free if one["type"] == block["type"]), None)
             if replaced is not None:
                 # Earlier free blocks do not fit into the new order.
                 position = free.index(replaced)
@@ -165,16 +197,34 @@ class PageBlocks:
         """Change the content of a page to ``blocks``; see ``revision``. It can be repeated after an interruption."""
         present = await self.children(page_id)
         needed = revision(present, blocks, ours, await self._author() if ours is None and present else "")
+        by_id = {str(block["id"]): block for block in present}
         for block_id, block in needed.updates:
             content = {block["type"]: block[block["type"]]}
             await self._caller.repeat(
                 lambda block_id=block_id, content=content: self._client.blocks.update(block_id, **content)  # pyright: ignore[reportArgumentType]
             )
-        known_ids = {str(block["id"]) for block in present}
+        known_ids = set(by_id)
         for insert in needed.inserts:
             await self._insert(page_id, insert, known_ids)
+        for block_id, block in needed.parents:
+            await self.revise(block_id, children_of(block), _marks_below(block, ours))
         for block_id in needed.deletions:
-            await self._delete(block_id)
+            block = by_id[block_id]
+            if block.get("has_children") and not await self._has_only_ours(block, ours):
+                # A user wrote below this block: only our children are deleted.
+                await self.revise(block_id, [], _marks_below(block, ours))
+            else:
+                await self._delete(block_id)
+
+    async def _has_only_ours(self, block: Mapping[str, Any], ours: Sequence[str] | None) -> bool:
+        """Whether we wrote all children of a block."""
+        below = _marks_below(block, ours)
+        author = await self._author() if below is None else ""
+        written = Counter(below or ())
+        return all(
+            _only_by(child, author) if below is None else _take(written, mark(child))
+            for child in await self.children(str(block["id"]))
+        )
 
     async def _insert(self, page_id: str, insert: _Insert, known_ids: set[str]) -> None:
         after, rest = insert.after, list(insert.blocks)

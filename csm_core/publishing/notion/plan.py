@@ -116,6 +116,7 @@ async def make_plan(
     reviews_since: date | None = None,
     reviews_until: date | None = None,
     reopen_days: int = DEFAULT_REOPEN_DAYS,
+    qbr_internal: str = day_pages.TOGGLE,
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
@@ -127,7 +128,7 @@ async def make_plan(
     require_counted(connection, day)
     targets = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
     if QBR in kinds:
-        targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
+        targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day, qbr_internal)
     builder = _Builder(ledger, create_missing_accounts, day, reopen_days)
     statuses: Sequence[Status] = ()
     status_changes: Sequence[OpportunityStatus] = ()
@@ -168,7 +169,9 @@ async def make_plan(
     )
 
 
-def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date) -> list[TargetPage]:
+def _reviews(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date, qbr_internal: str
+) -> list[TargetPage]:
     """The reviews of some days and the unpublished reviews of earlier days; the latest review of each page."""
     unpublished = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
     due = qbr.review_days(connection, first, last)
@@ -178,7 +181,7 @@ def _reviews(connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date,
         wanted = None if day in due else unpublished[day]
         targets = [
             target
-            for target in day_pages.load(connection, day, [QBR])[QBR]
+            for target in day_pages.load(connection, day, [QBR], qbr_internal=qbr_internal)[QBR]
             if target.key not in seen and (wanted is None or target.key in wanted)
         ]
         reviews += targets

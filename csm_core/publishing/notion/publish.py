@@ -154,6 +154,7 @@ async def _make(
         reviews_since=reviews_since,
         reviews_until=reviews_until,
         reopen_days=config.expansion.reopen_days,
+        qbr_internal=config.notion.qbr_internal,
     )
 
 

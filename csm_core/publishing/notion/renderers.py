@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from csm_core.display_names import SIGNALS, TRIGGERS
-from csm_core.publishing.notion.rich_text import Block, text_blocks
+from csm_core.publishing.notion.rich_text import (
+    CHILDREN_PER_BLOCK,
+    Block,
+    table_block,
+    text_blocks,
+    toggle_blocks,
+)
 from csm_core.rubric import RUBRIC
-from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
+from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar, UsageComparison
 
 RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
 # The minimum loss of a signal to be mentioned in the text.
 LOST_POINTS = 1.0
+INTERNAL_NOTES = "Internal notes: remove before sharing"
+COMPARISON = ("Metric", "This period", "Previous period", "Change")
 
 
 def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
@@ -49,21 +57,27 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
 
 
 def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
-    """Four sections, each with a narrative and a list of metrics or items, or a sentence if there are none."""
+    """Four sections for the customer, each with a narrative and a list of metrics or items, or a sentence if there are
+    none; then the internal notes, if there are any, in a toggle.
+    """
     blocks = text_blocks("heading_1", "Account Health Summary")
-    blocks += text_blocks("paragraph", qbr.health_summary or "No health data for this period.")
-    if qbr.health_rag:
-        blocks += _item("Health at the end of the period", f"{RAG_EMOJI[qbr.health_rag]} {qbr.health_rag}")
+    blocks += text_blocks("paragraph", qbr.health_summary or "No results on record for this period.")
+    if qbr.health_summary:
+        for label, value in (qbr.overview or {"Period": qbr.period}).items():
+            blocks += _item(label, _shown(value))
     blocks += text_blocks("heading_2", "ROI & Business Impact")
+    compared = {row.metric for row in qbr.usage_comparison}
+    listed = [(name, _shown(value)) for name, value in qbr.roi_metrics.items() if name not in compared]
     blocks += _section(
         "Usage and support in this period, compared with the previous period.",
-        [(name, _shown(value)) for name, value in qbr.roi_metrics.items()],
-        "No usage or support data for this period.",
+        listed,
+        "" if compared else "No usage or support data for this period.",
     )
+    blocks += _comparison(qbr.usage_comparison)
     blocks += text_blocks("heading_2", "Feature Adoption Scorecard")
     scorecard = [(feature, _detail(value)) for feature, value in qbr.feature_adoption_scorecard.items()]
     blocks += _section(
-        "Features included in the plan: usage by this account, and the share of entitled customers that use them.",
+        "The features included in the plan, and how they are used. We are glad to show those that are not in use.",
         scorecard,
         "No features are listed for this account's plan.",
     )
@@ -73,6 +87,9 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
         [(None, step) for step in qbr.expansion_next_steps],
         "No next steps suggested.",
     )
+    if qbr.internal_notes:
+        notes = [block for note in qbr.internal_notes for block in _item(note.topic, note.text)]
+        blocks += toggle_blocks(INTERNAL_NOTES, notes)
     return blocks
 
 
@@ -98,12 +115,19 @@ def render_expansion_blocks(opportunity: ExpansionOpportunity, *, currency: str 
 
 
 def _section(narrative: str, items: Sequence[tuple[str | None, str]], none: str) -> list[Block]:
-    if not items:
+    if not items and none:
         return text_blocks("paragraph", none)
     blocks = text_blocks("paragraph", narrative)
     for label, words in items:
         blocks += _item(label, words)
     return blocks
+
+
+def _comparison(rows: Sequence[UsageComparison]) -> list[Block]:
+    """The tables of the comparison, each with the names of the columns."""
+    cells = [(row.metric, row.this_period, row.previous_period, row.change) for row in rows]
+    size = CHILDREN_PER_BLOCK - 1
+    return [table_block([COMPARISON, *cells[start : start + size]]) for start in range(0, len(cells), size)]
 
 
 def _item(label: str | None, words: str) -> list[Block]:

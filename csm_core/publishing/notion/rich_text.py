@@ -16,6 +16,9 @@ RUN_UNITS = 2000
 RUNS_PER_ARRAY = 100
 OPTION_UNITS = 100
 BLOCKS_PER_REQUEST = 100
+# Notion counts the children of blocks in this limit.
+ALL_BLOCKS_PER_REQUEST = 1000
+CHILDREN_PER_BLOCK = 100
 # Notion accepts 500,000 bytes per request, including the JSON around the blocks.
 REQUEST_BYTES = 480_000
 BLOCK_BYTES = 400_000
@@ -81,20 +84,72 @@ def text_blocks(kind: str, text: str, *, bold: str = "", **more: Any) -> list[Bl
     return [{"object": "block", "type": kind, kind: {"rich_text": array, **more}} for array in arrays]
 
 
+def toggle_blocks(text: str, children: Sequence[Block]) -> list[Block]:
+    """A toggle with ``text`` that contains ``children``; several, with numbers, if they exceed one request."""
+    parts: list[list[Block]] = [[]]
+    size_so_far = 0
+    for child in children:
+        size = encoded_bytes(child)
+        if parts[-1] and (len(parts[-1]) == CHILDREN_PER_BLOCK or size_so_far + size > BLOCK_BYTES):
+            parts.append([])
+            size_so_far = 0
+        parts[-1].append(child)
+        size_so_far += size
+    return [
+        {
+            "object": "block",
+            "type": "toggle",
+            "toggle": {
+                "rich_text": runs(text if len(parts) == 1 else f"{text} ({number} of {len(parts)})", bold=True),
+                "children": part,
+            },
+        }
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def table_block(rows: Sequence[Sequence[str]]) -> Block:
+    """A table; the first row has the names of the columns. At most 100 rows, each text at most 2,000 units."""
+    children = [
+        {"object": "block", "type": "table_row", "table_row": {"cells": [runs(cell) for cell in row]}} for row in rows
+    ]
+    return {
+        "object": "block",
+        "type": "table",
+        "table": {
+            "table_width": len(rows[0]),
+            "has_column_header": True,
+            "has_row_header": True,
+            "children": children,
+        },
+    }
+
+
+def children_of(block: Block) -> list[Block]:
+    """The children of a block in the format of a request."""
+    return block[block["type"]].get("children", [])
+
+
 def requests_of(blocks: Sequence[Block], taken: int = 0) -> Iterator[list[Block]]:
-    """Split ``blocks`` into lists that fit into one request: at most 100 blocks, and at most ``REQUEST_BYTES``.
+    """Split ``blocks`` into lists that fit into one request: at most 100 blocks, 1,000 with their children, and at
+    most ``REQUEST_BYTES``.
 
     ``taken`` is the number of bytes that the first request needs for other content, such as a page's properties.
     """
     part: list[Block] = []
-    size_so_far = taken
+    size_so_far, count_so_far = taken, 0
     for block in blocks:
-        size = encoded_bytes(block)
-        if len(part) == BLOCKS_PER_REQUEST or (size_so_far + size > REQUEST_BYTES and (part or size_so_far)):
+        size, count = encoded_bytes(block), 1 + len(children_of(block))
+        if (
+            len(part) == BLOCKS_PER_REQUEST
+            or count_so_far + count > ALL_BLOCKS_PER_REQUEST
+            or (size_so_far + size > REQUEST_BYTES and (part or size_so_far))
+        ):
             yield part
-            part, size_so_far = [], 0
+            part, size_so_far, count_so_far = [], 0, 0
         part.append(block)
         size_so_far += size
+        count_so_far += count
     if part:
         yield part
 

@@ -8,6 +8,7 @@ select
     module,
     plan,
     released_at,
+    display_name,
     updated_at as _version,
     _source_file,
     _source_line,

@@ -24,6 +24,7 @@ select
     cast(null as varchar) as module,
     cast(null as varchar) as plan,
     cast(null as varchar) as released_at,
+    cast(null as varchar) as display_name,
     _source_file,
     _source_line,
     _loaded_at,

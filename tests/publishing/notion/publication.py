@@ -101,6 +101,7 @@ def fill(
     connection.execute(
         "create or replace table marts.csm_feature_adoption as select 'default' as tenant_id, 'A' || i as account_id, "
         "cast(? as date) as as_of_date, 'feature ' || lpad(cast(f as varchar), 4, '0') as feature, 'core' as module, "
+        "cast(null as varchar) as display_name, "
         "true as in_plan, 28 as window_days, f as users_in_window, f * 2 as events_in_window, f > 0 as adopted, "
         "cast(0.5 as double) as portfolio_adoption_rate from range(?) as numbers(i), range(?) as more(f)",
         [day, reviews, features],
@@ -123,7 +124,8 @@ def fill(
         "'nps_score' as weak_signal_1, cast(null as varchar) as weak_signal_2, cast(null as varchar) as weak_signal_3, "
         "7 as active_users, 5 as active_users_previous, 700 as events, 500 as events_previous, 3 as adopted_features, "
         "2 as adopted_features_previous, 4 as tickets_solved, 0 as tickets_solved_previous, "
-        "cast(5.5 as double) as median_hours_to_solve, cast(null as double) as median_hours_to_solve_previous "
+        "cast(5.5 as double) as median_hours_to_solve, cast(null as double) as median_hours_to_solve_previous, "
+        "1 as open_tickets, 3 as oldest_open_days, 2 as unpaid_invoices, 12 as days_past_due "
         "from range($reviews) as numbers(i)",
         {"day": day, "score": score, "reviews": reviews},
     )

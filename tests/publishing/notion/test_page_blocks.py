@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from csm_core.errors import NotionError
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
-from csm_core.publishing.notion.page_blocks import Revision, mark, revision
-from csm_core.publishing.notion.rich_text import text_blocks
+from csm_core.publishing.notion.page_blocks import Revision, mark, marks_of, revision
+from csm_core.publishing.notion.rich_text import table_block, text_blocks, toggle_blocks
 from tests.publishing.notion.publication import adapter_of
 
 Block = dict[str, Any]
@@ -223,3 +223,75 @@ def test_what_people_rewrote_and_struck_shows_who_did_it(server: SandboxServer) 
         assert sorted(texts) == ["paragraph:in my words", "paragraph:new 0", "paragraph:new 1"]
 
     run(server, work)
+
+
+def nested(rows: Sequence[str], lines: Sequence[str]) -> list[Block]:
+    """A heading, a table with a row for each of ``rows``, and a toggle with ``lines``."""
+    table = table_block([("Metric", "Now"), *((row, "1") for row in rows)])
+    return [block("heading_2", "H"), table, *toggle_blocks("Notes", [block("paragraph", line) for line in lines])]
+
+
+async def content(adapter: Any, page_id: str) -> list[str]:
+    """The marks of the blocks of a page and of their children."""
+    marks: list[str] = []
+    for one in await adapter.blocks.children(page_id):
+        below = await adapter.blocks.children(one["id"]) if one["has_children"] else []
+        marks += [mark(one), *(f"  {mark(child)}" for child in below)]
+    return marks
+
+
+@pytest.mark.parametrize("kind", [None, *WRITES_LOST, *NOT_WRITTEN])
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_and_notes_change_inside_their_table_and_toggle(
+    server: SandboxServer, kind: str | None, known: bool
+) -> None:
+    old, new = nested(["a", "b", "c"], ["one", "two", "three"]), nested(["a", "x", "c", "d"], ["one", "three"])
+
+    async def work(adapter: Any, page_id: str) -> list[str]:
+        await adapter.blocks.append_rest(page_id, old, 0)
+        ids = [one["id"] for one in await adapter.blocks.children(page_id)]
+        server.user_actions.write(ids[2], "A note.")
+        if kind:
+            for pattern in ("/children$", "^/v1/blocks/[^/]+$"):
+                server.faults.add(Fault(kind, path=pattern, nth=2, times=2, retry_after=0))
+        await adapter.blocks.revise(page_id, new, marks_of(old) if known else None)
+        assert [one["id"] for one in await adapter.blocks.children(page_id)] == ids
+        return await content(adapter, page_id)
+
+    assert run(server, work) == [
+        "heading_2:H",
+        "table:",
+        *("  table_row:Metric\tNow", "  table_row:a\t1", "  table_row:x\t1", "  table_row:c\t1", "  table_row:d\t1"),
+        "toggle:Notes",
+        *("  paragraph:one", "  paragraph:three", "  paragraph:A note."),
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("note", ["", "A note."])
+def test_a_toggle_that_is_not_wanted_any_more_goes_unless_a_person_wrote_in_it(
+    server: SandboxServer, note: str, known: bool
+) -> None:
+    old = nested(["a"], ["one", "two"])
+
+    async def work(adapter: Any, page_id: str) -> list[str]:
+        await adapter.blocks.append_rest(page_id, old, 0)
+        if note:
+            server.user_actions.write((await adapter.blocks.children(page_id))[2]["id"], note)
+        await adapter.blocks.revise(page_id, old[:2], marks_of(old) if known else None)
+        return (await content(adapter, page_id))[4:]
+
+    assert run(server, work) == (["toggle:Notes", "  paragraph:A note."] if note else [])
+
+
+def test_a_line_that_a_person_struck_from_a_toggle_is_not_written_again(server: SandboxServer) -> None:
+    old = nested(["a"], ["one", "two"])
+
+    async def work(adapter: Any, page_id: str) -> list[str]:
+        await adapter.blocks.append_rest(page_id, old, 0)
+        toggle = (await adapter.blocks.children(page_id))[2]
+        server.user_actions.strike((await adapter.blocks.children(toggle["id"]))[0]["id"])
+        await adapter.blocks.revise(page_id, nested(["a"], ["one", "two", "three"]), marks_of(old))
+        return (await content(adapter, page_id))[5:]
+
+    assert run(server, work) == ["  paragraph:two", "  paragraph:three"]

@@ -203,6 +203,27 @@ def test_reviews_are_those_of_all_days_of_the_run_and_of_one_page_the_latest(
     ]
 
 
+def test_the_internal_notes_of_a_review_leave_its_page_when_they_are_not_wanted(
+    server: SandboxServer, marts: duckdb.DuckDBPyConnection, file: Path
+) -> None:
+    fill(marts, 1, reviews=1)
+    toggle = ("toggle", "Internal notes: remove before sharing")
+
+    async def work(adapter: NotionCSMAdapter) -> None:
+        await publish(marts, adapter)
+        (review,) = held(file)[QBRS.title]
+        assert review["blocks"][-1] == toggle
+        assert not [text for _, text in review["blocks"] if "GREEN" in text or "score" in text]
+        await publish(marts, adapter, qbr_internal="none")
+        (without,) = held(file)[QBRS.title]
+        assert without["blocks"] == review["blocks"][:-1]
+        server.requests.clear()
+        await publish(marts, adapter, qbr_internal="none")
+        assert writes(server) == []
+
+    with_adapter(server, work)
+
+
 def test_an_opportunity_that_comes_back_is_the_same_page(
     server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
 ) -> None:

@@ -20,7 +20,14 @@ from csm_core.notion_adapter import (
 from csm_core.notion_sandbox.blocks import clean_children
 from csm_core.publishing.notion.rich_text import RUN_UNITS, RUNS_PER_ARRAY, plain, units
 from csm_core.rubric import RUBRIC, SIGNAL_NAMES
-from csm_core.schemas import CSMHealthScore, CSMHealthSignals, ExpansionOpportunity, QBRContent
+from csm_core.schemas import (
+    CSMHealthScore,
+    CSMHealthSignals,
+    ExpansionOpportunity,
+    InternalNote,
+    QBRContent,
+    UsageComparison,
+)
 
 AT = datetime(2026, 7, 1, tzinfo=UTC)
 Block = dict[str, Any]
@@ -121,7 +128,7 @@ def test_what_catches_the_eye_is_bold() -> None:
     assert "NPS" in labels
     content = review(roi_metrics={"Seats": 5}, feature_adoption_scorecard={"api": 0.5}, expansion_next_steps=["Call."])
     items = [block for block in render_qbr_blocks(content) if block["type"] == "bulleted_list_item"]
-    assert [bold(block) for block in items] == ["Seats", "api", ""]
+    assert [bold(block) for block in items] == ["Period", "Seats", "api", ""]
     assert bold(render_expansion_blocks(opportunity(opportunity_type="module", subject="reports"))[0]) == (
         "Module: reports"
     )
@@ -200,7 +207,7 @@ def test_a_review_has_four_sections_each_with_words_and_a_list() -> None:
         assert [kind for kind, _ in found[position + 1 : position + 3]] == ["paragraph", "bulleted_list_item"]
     items = [said for kind, said in found if kind == "bulleted_list_item"]
     assert items == [
-        "Health at the end of the period: 🟢 GREEN",
+        "Period: Q2 2026",
         *("Active users: 1,200", "Adoption: 0.53", "Known: unknown", "Renewed: yes", "Note: good"),
         *("dashboards: 75 %", "reports: used yes, users 12"),
         *("Call them.", "Show reports."),
@@ -214,6 +221,44 @@ def test_a_review_of_nothing_says_so_in_sentences() -> None:
     assert len(after) == 4
     assert all(kind == "paragraph" and said.endswith(".") for kind, said in after.values())
     assert [kind for kind, _ in found].count("paragraph") == 4
+
+
+def test_a_review_compares_periods_in_a_table_after_the_other_metrics() -> None:
+    rows = [
+        UsageComparison(metric="Actions", this_period="1,234", previous_period="1,000", change="+234 (+23 %)"),
+        UsageComparison(metric="Hours saved", this_period="12.5", previous_period="–", change="–"),
+    ]
+    blocks = render_qbr_blocks(review(usage_comparison=rows, roi_metrics={"Actions": "1,234", "Seats": 5}))
+    clean_children(blocks, "children")
+    types = [block["type"] for block in blocks]
+    position = types.index("table")
+    assert types[position - 2 : position] == ["paragraph", "bulleted_list_item"]
+    assert text(blocks[position - 1]) == "Seats: 5"
+    cells = [[plain(cell) for cell in row["table_row"]["cells"]] for row in blocks[position]["table"]["children"]]
+    assert cells == [
+        ["Metric", "This period", "Previous period", "Change"],
+        ["Actions", "1,234", "1,000", "+234 (+23 %)"],
+        ["Hours saved", "12.5", "–", "–"],
+    ]
+
+
+def test_internal_notes_are_in_a_toggle_at_the_end() -> None:
+    notes = [InternalNote(topic="Churn risk", text="high")]
+    blocks = render_qbr_blocks(review(health_rag="RED", internal_notes=notes))
+    clean_children(blocks, "children")
+    assert (blocks[-1]["type"], text(blocks[-1])) == ("toggle", "Internal notes: remove before sharing")
+    assert shape(blocks[-1]["toggle"]["children"]) == [("bulleted_list_item", "Churn risk: high")]
+    assert "RED" not in str(blocks)
+
+
+@pytest.mark.parametrize("count", [100, 101, 250])
+def test_notes_that_exceed_one_request_are_in_several_toggles(count: int) -> None:
+    notes = [InternalNote(topic=f"Note {number}", text="x") for number in range(count)]
+    toggles = [block for block in render_qbr_blocks(review(internal_notes=notes)) if block["type"] == "toggle"]
+    clean_children(toggles, "children")
+    listed = [text(child) for block in toggles for child in block["toggle"]["children"]]
+    assert listed == [f"Note {number}: x" for number in range(count)]
+    assert len({text(block) for block in toggles}) == len(toggles)
 
 
 # -- opportunities
