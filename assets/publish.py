@@ -39,8 +39,9 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
         _publish_asset(
             HEALTH_UPDATES,
             (HEALTH, RECORD),
-            ["csm_health_scores", "int_account_days"],
-            "Score and RAG on the page of each account, and a health record for each change of RAG or churn risk.",
+            ["csm_health_scores", "csm_settled_bands", "csm_signal_points", "int_account_days"],
+            "Score and RAG on the page of each account, and a health record for each settled change of RAG or churn "
+            "risk and for each large move of the score.",
             partitions,
         ),
         _publish_asset(

@@ -158,6 +158,7 @@ class Block(_OneOf):
     heading_2: Heading | None = None
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
+    numbered_list_item: Content | None = None
     callout: Callout | None = None
 
 
@@ -171,6 +172,7 @@ class BlockUpdate(_OneOf):
     heading_2: Heading | None = None
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
+    numbered_list_item: Content | None = None
     callout: Callout | None = None
 
 

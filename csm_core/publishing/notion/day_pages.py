@@ -8,12 +8,11 @@ from datetime import date
 import duckdb
 
 from csm_core.publishing import expansion, qbr
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR
 from csm_core.publishing.notion.target_pages import (
     TargetPage,
     account_page,
     opportunity_page,
-    record_page,
     review_page,
 )
 from csm_core.rubric import SIGNAL_NAMES
@@ -22,14 +21,13 @@ from csm_core.warehouse.rows import fetch_dicts
 
 
 def load(connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str]) -> dict[str, list[TargetPage]]:
-    """The target pages of a day by kind, with one query per kind."""
+    """The target pages of a day by kind, with one query per kind. Health records depend on those already published
+    (``health_records``).
+    """
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
-    if HEALTH in kinds or RECORD in kinds:
+    if HEALTH in kinds:
         for score, name in _scores(connection, day):
-            if HEALTH in kinds:
-                pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
-            if RECORD in kinds:
-                pages[RECORD].append(record_page(score, name, day))
+            pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day))
     if QBR in kinds:
         pages[QBR] = [review_page(one.content, one.account_name, day) for one in qbr.load_qbrs(connection, day)]
     if EXPANSION in kinds:

@@ -12,7 +12,7 @@ import duckdb
 
 from csm_core.publishing import qbr
 from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion import day_pages
+from csm_core.publishing.notion import day_pages, health_records
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import Status, statuses_of
 from csm_core.publishing.notion.database_reader import page_facts, same_id
@@ -101,7 +101,7 @@ async def make_plan(
     for a database that cannot be read.
     """
     require_counted(connection, day)
-    targets = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
+    targets = day_pages.load(connection, day, [kind for kind in kinds if kind not in (QBR, RECORD)])
     if QBR in kinds:
         targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day)
     builder = _Builder(ledger, create_missing_accounts)
@@ -114,6 +114,11 @@ async def make_plan(
         if kind == HEALTH:
             statuses = statuses_of(remote)
             builder.add_accounts(targets[kind], ledger.pages(kind), remote)
+        elif kind == RECORD:
+            known = _adopt(ledger, kind, remote)
+            records, not_due = health_records.load_due(connection, day, known)
+            builder.add_pages(kind, records, known)
+            builder.skipped[kind] += not_due
         else:
             builder.add_pages(kind, targets[kind], _adopt(ledger, kind, remote))
     return Plan(
@@ -208,9 +213,8 @@ class _Builder:
             self.steps.append(Step(UPDATE, target, _page(target, facts)))
 
     def add_pages(self, kind: str, targets: Sequence[TargetPage], known: Mapping[str, Page]) -> None:
-        """Add health records, reviews or opportunities; ``known`` are the pages of the ledger and the current read."""
+        """Add due records, reviews or opportunities; ``known`` are the pages of the ledger and the current read."""
         self.skipped[kind] = 0
-        latest = _latest_records(known) if kind == RECORD else {}
         uncertain = self._ledger.interrupted(kind)
         for target in self._once(targets):
             page = known.get(target.key)
@@ -219,10 +223,7 @@ class _Builder:
             if page and page.state == TRASHED:
                 self.trashed.append(target.label)
             elif page is None:
-                if kind == RECORD and not _is_change(target, latest.get(account_of(target.key))):
-                    self.skipped[kind] += 1
-                else:
-                    self.steps.append(Step(CREATE, target))
+                self.steps.append(Step(CREATE, target))
             elif page.content_hash == target.content_hash and page.state == WRITTEN:
                 self.skipped[kind] += 1
             else:
@@ -322,33 +323,11 @@ def _with_written_ids(
 
 
 def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
+    wanted = (names.AS_OF_DATE, names.SCORE, names.RAG, names.CHURN_RISK_LEVEL)
     return {name: facts[name] for name in wanted if name in facts}
 
 
 def _page(target: TargetPage, facts: Mapping[str, Any]) -> Page:
     return Page(
         target.kind, target.key, facts["id"], target.content_hash, WRITTEN, None, target.facts, facts["url"] or ""
-    )
-
-
-def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
-    latest: dict[str, dict[str, Any]] = {}
-    for key, page in known.items():
-        account_id = account_of(key)
-        previous = latest.get(account_id)
-        if previous is None or page.facts.get(names.AS_OF_DATE, "") > previous.get(names.AS_OF_DATE, ""):
-            latest[account_id] = page.facts
-    return latest
-
-
-def _is_change(target: TargetPage, latest: dict[str, Any] | None) -> bool:
-    """Whether a health record is due: RAG or churn risk differ from the previous record, or there is none."""
-    if latest is None:
-        return True
-    if latest.get(names.AS_OF_DATE, "") > target.facts["as_of_date"]:
-        return False
-    return (latest.get(names.RAG), latest.get(names.CHURN_RISK_LEVEL)) != (
-        target.facts["rag"],
-        target.facts["churn_risk_level"],
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from csm_core.display_names import SIGNALS, TRIGGERS
+from csm_core.publishing.notion.record_details import RecordDetails, SignalChange
 from csm_core.publishing.notion.rich_text import Block, text_blocks
+from csm_core.publishing.qbr import NEXT_STEPS
 from csm_core.rubric import RUBRIC
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar
 
@@ -13,11 +15,14 @@ RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
 # The minimum loss of a signal to be mentioned in the text.
 LOST_POINTS = 1.0
+_MOST_STEPS = 3
 
 
-def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
-    """A heading, a callout in the RAG colour, a paragraph with score, churn risk and largest losses, and the points of
-    each signal.
+def render_health_record_blocks(health_score: CSMHealthScore, *, details: RecordDetails | None = None) -> list[Block]:
+    """A heading, a callout in the RAG colour, a paragraph with score, churn risk and largest losses, the points of
+    each signal, and a step for each of the weakest signals.
+
+    With ``details`` also the reason for the record, the changes since the last record, and the facts of the signals.
     """
     rag = health_score.rag
     alert = "  Needs attention." if health_score.should_alert else ""
@@ -41,10 +46,19 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
     blocks += text_blocks(
         "paragraph", f"The health score is {health_score.score:.1f} of 100.{capped} {churn}.{_lost(health_score)}"
     )
+    if details:
+        blocks += text_blocks("paragraph", f" {details.reason}", bold="Why this record:")
+        blocks += _changes(health_score, details)
     blocks += text_blocks("heading_3", "Points by signal")
     for signal in RUBRIC:
-        points = health_score.signal_breakdown[signal.name]
-        blocks += _item(_heading(SIGNALS[signal.name]), f"{round(points, 1):g} of {signal.weight}")
+        points = f"{_points(health_score.signal_breakdown[signal.name])} of {signal.weight}"
+        fact = details.facts.get(signal.name) if details else None
+        blocks += _item(_heading(SIGNALS[signal.name]), f"{points}. {_sentence(fact)}" if fact else points)
+    steps = [NEXT_STEPS[name] for name in _weakest(health_score)]
+    if steps:
+        blocks += text_blocks("heading_3", "What to do")
+        for step in steps:
+            blocks += text_blocks("numbered_list_item", step)
     return blocks
 
 
@@ -108,6 +122,51 @@ def _section(narrative: str, items: Sequence[tuple[str | None, str]], none: str)
 
 def _item(label: str | None, words: str) -> list[Block]:
     return text_blocks("bulleted_list_item", words if label is None else f": {words}", bold=label or "")
+
+
+def _changes(health_score: CSMHealthScore, details: RecordDetails) -> list[Block]:
+    """Score, band and churn risk in the last record and now, and the signals that moved most."""
+    last = details.last
+    if last is None:
+        return []
+    blocks = text_blocks("heading_3", f"Since the record of {last.day}")
+    if last.score is not None:
+        change = round(health_score.score, 2) - last.score
+        blocks += _item("Score", f"{last.score:.1f} → {health_score.score:.1f} ({change:+.1f})")
+    unsettled = details.settled_rag not in (None, health_score.rag)
+    note = f" (not settled; {details.settled_rag} is)" if unsettled else ""
+    blocks += _item("Band", f"{_moved(last.rag, health_score.rag)}{note}")
+    blocks += _item("Churn risk", _moved(last.churn_risk_level, health_score.churn_risk_level))
+    for change in details.moved:
+        blocks += _item(_heading(SIGNALS[change.signal]), _signal_change(change))
+    return blocks
+
+
+def _moved(before: str | None, now: str) -> str:
+    return f"{now}, unchanged" if before == now else f"{before or 'unknown'} → {now}"
+
+
+def _signal_change(change: SignalChange) -> str:
+    weight = next(signal.weight for signal in RUBRIC if signal.name == change.signal)
+    text = f"{_points(change.points_before)} → {_points(change.points)} of {weight} points"
+    facts = [
+        f"{when}: {fact}." for when, fact in (("Then", change.fact_before), ("Now", change.fact)) if fact is not None
+    ]
+    return ". ".join([text, " ".join(facts)]) if facts else text
+
+
+def _weakest(health_score: CSMHealthScore) -> list[str]:
+    """The signals with the lowest shares of their weights, up to three, the first of the rubric among equals."""
+    shares = {signal.name: health_score.signal_breakdown[signal.name] / signal.weight for signal in RUBRIC}
+    return sorted((name for name in shares if shares[name] < 1), key=lambda name: shares[name])[:_MOST_STEPS]
+
+
+def _points(points: float) -> str:
+    return f"{round(points, 1):g}"
+
+
+def _sentence(fact: str) -> str:
+    return f"{_heading(fact)}."
 
 
 def _lost(health_score: CSMHealthScore) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
+from csm_core.publishing.notion.record_details import RecordDetails
 from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
@@ -117,9 +118,24 @@ def health_properties(score: float, rag: str) -> dict[str, Any]:
     }
 
 
-def record_page(score: CSMHealthScore, name: str, day: date) -> TargetPage:
-    """The page that records an account's health on a day."""
+def record_page(
+    score: CSMHealthScore,
+    name: str,
+    day: date,
+    *,
+    details: RecordDetails | None = None,
+    settled_churn_risk_level: str | None = None,
+) -> TargetPage:
+    """The page that records an account's health on a day.
+
+    Its facts have the settled band of ``details`` and the settled risk, which decide on the next record; without them,
+    the exact ones decide.
+    """
     trigger = score.churn_triggered_by
+    settled = {
+        "settled_rag": details.settled_rag if details else None,
+        "settled_churn_risk_level": settled_churn_risk_level,
+    }
     return TargetPage(
         kind=RECORD,
         key=key_of(score.account_id, day.isoformat()),
@@ -137,10 +153,16 @@ def record_page(score: CSMHealthScore, name: str, day: date) -> TargetPage:
                 names.CHURN_TRIGGERED_BY: {"select": {"name": trigger} if trigger else None},
                 names.SHOULD_ALERT: {"checkbox": score.should_alert},
             },
-            "blocks": render_health_record_blocks(score),
+            "blocks": render_health_record_blocks(score, details=details),
         },
-        facts={"as_of_date": day.isoformat(), "rag": score.rag, "churn_risk_level": score.churn_risk_level},
-        removed=_removed([score.account_id, name]),
+        facts={
+            "as_of_date": day.isoformat(),
+            "score": shown_score(score.score),
+            "rag": score.rag,
+            "churn_risk_level": score.churn_risk_level,
+            **{fact: value for fact, value in settled.items() if value},
+        },
+        removed=_removed([score.account_id, name, details.facts if details else {}]),
     )
 
 

@@ -28,7 +28,7 @@ REQUEST_BYTES = 500_000
 BLOCKS_IN_A_REQUEST = 1_000
 CHILDREN = RUNS = OPTION = 100
 UNITS = 2_000
-BLOCKS = {"heading_1", "heading_2", "heading_3", "paragraph", "bulleted_list_item", "callout"}
+BLOCKS = {"heading_1", "heading_2", "heading_3", "paragraph", "bulleted_list_item", "numbered_list_item", "callout"}
 VALUES = {"title", "rich_text", "number", "select", "date", "checkbox"}
 
 TEXTS = {
