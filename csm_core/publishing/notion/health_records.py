@@ -15,8 +15,16 @@ import duckdb
 
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.ledger import Page
-from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, SignalChange
-from csm_core.publishing.notion.target_pages import TargetPage, account_of, key_of, record_page, shown_score
+from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, Settled, SignalChange
+from csm_core.publishing.notion.target_pages import (
+    SETTLED_CHURN_RISK_LEVEL,
+    SETTLED_RAG,
+    TargetPage,
+    account_of,
+    key_of,
+    record_page,
+    shown_score,
+)
 from csm_core.rubric import CHURN_RISKS, RAGS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
 from csm_core.system.text_table import counted
@@ -26,9 +34,6 @@ from csm_core.warehouse.rows import fetch_dicts
 
 MOVE_POINTS = 10.0
 MOVE_DAYS = 7
-# The keys of a record's facts in the ledger that are no properties of its page.
-SETTLED_RAG = "settled_rag"
-SETTLED_CHURN_RISK_LEVEL = "settled_churn_risk_level"
 
 _SCORES = "marts.csm_health_scores"
 _SETTLED = "marts.csm_settled_bands"
@@ -71,7 +76,6 @@ def load_due(
             one.row["account_name"],
             day,
             details=stated,
-            settled_churn_risk_level=one.row[SETTLED_CHURN_RISK_LEVEL],
         )
         for one, stated in zip(due, details, strict=True)
     ]
@@ -221,7 +225,7 @@ def _details(
         details.append(
             RecordDetails(
                 reason=" ".join(one.reasons) or _NO_LONGER,
-                settled_rag=one.row[SETTLED_RAG],
+                settled=_settled(one.row),
                 last=last,
                 moved=tuple(moved[:_MOST_MOVED]),
                 facts={name: fact for name, (_, fact) in now.items() if fact},
@@ -256,7 +260,11 @@ def _last_record(facts: Mapping[str, Any] | None, score: float | None) -> LastRe
     day = _day_of(facts)
     if not facts or not day:
         return None
-    return LastRecord(day, score, facts.get(names.RAG), facts.get(names.CHURN_RISK_LEVEL))
+    return LastRecord(day, score, facts.get(names.RAG), facts.get(names.CHURN_RISK_LEVEL), _settled(facts))
+
+
+def _settled(values: Mapping[str, Any]) -> Settled:
+    return Settled(values.get(SETTLED_RAG), values.get(SETTLED_CHURN_RISK_LEVEL))
 
 
 def _day_of(facts: Mapping[str, Any] | None) -> date | None:

@@ -8,6 +8,14 @@ from datetime import date
 
 
 @dataclass(frozen=True)
+class Settled:
+    """The settled band and churn risk; None if they are unknown."""
+
+    rag: str | None = None
+    churn_risk_level: str | None = None
+
+
+@dataclass(frozen=True)
 class LastRecord:
     """The health record before this one; ``score`` is None if it is unknown."""
 
@@ -15,6 +23,7 @@ class LastRecord:
     score: float | None
     rag: str | None
     churn_risk_level: str | None
+    settled: Settled = Settled()
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,12 @@ class SignalChange:
 class RecordDetails:
     """The details of a health record.
 
-    ``reason`` says in words why the record was written, ``settled_rag`` is None if it is not known, ``facts`` are those
-    of the signals that have one, and ``moved`` are the signals that moved most since ``last``.
+    ``reason`` says in words why the record was written, ``facts`` are those of the signals that have one, and ``moved``
+    are the signals that moved most since ``last``.
     """
 
     reason: str = ""
-    settled_rag: str | None = None
+    settled: Settled = Settled()
     last: LastRecord | None = None
     moved: Sequence[SignalChange] = ()
     facts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -43,17 +43,19 @@ def render_health_record_blocks(health_score: CSMHealthScore, *, details: Record
         icon={"type": "emoji", "emoji": RAG_EMOJI[rag]},
         color=RAG_COLOUR[rag],
     )
+    if details:
+        blocks += text_blocks("paragraph", f" {details.reason}", bold="Why this record:")
     blocks += text_blocks(
         "paragraph", f"The health score is {health_score.score:.1f} of 100.{capped} {churn}.{_lost(health_score)}"
     )
     if details:
-        blocks += text_blocks("paragraph", f" {details.reason}", bold="Why this record:")
         blocks += _changes(health_score, details)
     blocks += text_blocks("heading_3", "Points by signal")
     for signal in RUBRIC:
         points = f"{_points(health_score.signal_breakdown[signal.name])} of {signal.weight}"
-        fact = details.facts.get(signal.name) if details else None
-        blocks += _item(_heading(SIGNALS[signal.name]), f"{points}. {_sentence(fact)}" if fact else points)
+        # A day without any fact was built by a version without facts.
+        fact = details.facts.get(signal.name, "no data") if details and details.facts else None
+        blocks += _item(_heading(SIGNALS[signal.name]), f"{points}. {_heading(fact)}." if fact else points)
     steps = [NEXT_STEPS[name] for name in _weakest(health_score)]
     if steps:
         blocks += text_blocks("heading_3", "What to do")
@@ -131,19 +133,29 @@ def _changes(health_score: CSMHealthScore, details: RecordDetails) -> list[Block
         return []
     blocks = text_blocks("heading_3", f"Since the record of {last.day}")
     if last.score is not None:
-        change = round(health_score.score, 2) - last.score
-        blocks += _item("Score", f"{last.score:.1f} → {health_score.score:.1f} ({change:+.1f})")
-    unsettled = details.settled_rag not in (None, health_score.rag)
-    note = f" (not settled; {details.settled_rag} is)" if unsettled else ""
-    blocks += _item("Band", f"{_moved(last.rag, health_score.rag)}{note}")
-    blocks += _item("Churn risk", _moved(last.churn_risk_level, health_score.churn_risk_level))
+        scores = f"{last.score:.1f}", f"{health_score.score:.1f}"
+        by = f" ({round(health_score.score, 2) - last.score:+.1f})" if scores[0] != scores[1] else ""
+        blocks += _item("Score", f"{_moved(*scores)}{by}")
+    settled = details.settled
+    bands = _with_settled(last.rag, last.settled.rag), _with_settled(health_score.rag, settled.rag)
+    risks = (
+        _with_settled(last.churn_risk_level, last.settled.churn_risk_level),
+        _with_settled(health_score.churn_risk_level, settled.churn_risk_level),
+    )
+    blocks += _item("Band", _moved(*bands))
+    blocks += _item("Churn risk", _moved(*risks))
     for change in details.moved:
         blocks += _item(_heading(SIGNALS[change.signal]), _signal_change(change))
     return blocks
 
 
-def _moved(before: str | None, now: str) -> str:
-    return f"{now}, unchanged" if before == now else f"{before or 'unknown'} → {now}"
+def _moved(before: str, now: str) -> str:
+    return f"{now}, unchanged" if before == now else f"{before} → {now}"
+
+
+def _with_settled(exact: str | None, settled: str | None) -> str:
+    """A band or risk of a day, with the settled one if that differs."""
+    return f"{exact or 'unknown'}{f' (settled: {settled})' if settled not in (None, exact) else ''}"
 
 
 def _signal_change(change: SignalChange) -> str:
@@ -163,10 +175,6 @@ def _weakest(health_score: CSMHealthScore) -> list[str]:
 
 def _points(points: float) -> str:
     return f"{round(points, 1):g}"
-
-
-def _sentence(fact: str) -> str:
-    return f"{_heading(fact)}."
 
 
 def _lost(health_score: CSMHealthScore) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
-from csm_core.publishing.notion.record_details import RecordDetails
+from csm_core.publishing.notion.record_details import RecordDetails, Settled
 from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
@@ -25,6 +25,9 @@ from csm_core.publishing.notion.renderers import (
 from csm_core.publishing.notion.rich_text import Block, clean, option_name, runs
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
+# The keys of a record's facts that are no properties of its page.
+SETTLED_RAG = "settled_rag"
+SETTLED_CHURN_RISK_LEVEL = "settled_churn_risk_level"
 # The prefix of each hash in the ledger. After a new prefix, all pages are written once more.
 _HASH_VERSION = "2:"
 
@@ -124,18 +127,15 @@ def record_page(
     day: date,
     *,
     details: RecordDetails | None = None,
-    settled_churn_risk_level: str | None = None,
 ) -> TargetPage:
     """The page that records an account's health on a day.
 
-    Its facts have the settled band of ``details`` and the settled risk, which decide on the next record; without them,
-    the exact ones decide.
+    Its facts have the settled band and risk of ``details``, which decide on the next record; without them, those of the
+    day decide.
     """
     trigger = score.churn_triggered_by
-    settled = {
-        "settled_rag": details.settled_rag if details else None,
-        "settled_churn_risk_level": settled_churn_risk_level,
-    }
+    settled = details.settled if details else Settled()
+    settled_facts = {SETTLED_RAG: settled.rag, SETTLED_CHURN_RISK_LEVEL: settled.churn_risk_level}
     return TargetPage(
         kind=RECORD,
         key=key_of(score.account_id, day.isoformat()),
@@ -160,7 +160,7 @@ def record_page(
             "score": shown_score(score.score),
             "rag": score.rag,
             "churn_risk_level": score.churn_risk_level,
-            **{fact: value for fact, value in settled.items() if value},
+            **{fact: value for fact, value in settled_facts.items() if value},
         },
         removed=_removed([score.account_id, name, details.facts if details else {}]),
     )

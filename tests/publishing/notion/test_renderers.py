@@ -18,7 +18,7 @@ from csm_core.notion_adapter import (
     render_qbr_blocks,
 )
 from csm_core.notion_sandbox.blocks import clean_children
-from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, SignalChange
+from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, Settled, SignalChange
 from csm_core.publishing.notion.rich_text import RUN_UNITS, RUNS_PER_ARRAY, plain, units
 from csm_core.publishing.qbr import NEXT_STEPS
 from csm_core.rubric import RUBRIC, SIGNAL_NAMES
@@ -173,22 +173,24 @@ def test_a_health_record_has_steps_for_up_to_three_signals_that_lost_the_largest
 def test_a_health_record_says_why_it_was_written_and_that_a_band_is_not_settled() -> None:
     details = RecordDetails(
         reason="The churn risk became critical on 2026-06-30.",
-        settled_rag="AMBER",
-        last=LastRecord(date(2026, 6, 1), None, None, "low"),
+        settled=Settled("AMBER", "critical"),
+        last=LastRecord(date(2026, 6, 1), 83.3, None, "low", Settled("AMBER", "medium")),
         moved=(SignalChange("usage_trend", 15.0, 8.0),),
         facts={"nps_score": "mean of 2 <b>answers</b>\x00"},
     )
     blocks = render_health_record_blocks(score(rag="GREEN", churn_risk_level="critical"), details=details)
     assert_valid(blocks)
     said = [text(block) for block in blocks]
-    assert said[3:8] == [
-        "Why this record: The churn risk became critical on 2026-06-30.",
+    assert said[2] == "Why this record: The churn risk became critical on 2026-06-30."
+    assert said[4:9] == [
         "Since the record of 2026-06-01",
-        "Band: unknown → GREEN (not settled; AMBER is)",
-        "Churn risk: low → critical",
+        "Score: 83.3, unchanged",
+        "Band: unknown (settled: AMBER) → GREEN (settled: AMBER)",
+        "Churn risk: low (settled: medium) → critical",
         "Usage trend: 15 → 8 of 15 points",
     ]
     assert "NPS: 3 of 3. Mean of 2 <b>answers</b>." in said
+    assert "Time to renewal: 10 of 10. No data." in said
 
 
 def test_a_capped_score_of_the_worked_examples() -> None:
