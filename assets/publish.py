@@ -40,11 +40,11 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             HEALTH_UPDATES,
             (HEALTH, RECORD),
             [
-                *("csm_health_scores", "int_account_days"),
+                *("csm_health_scores", "csm_settled_bands", "int_account_days"),
                 *("csm_accounts_daily", "csm_signal_points", "csm_rag_transitions"),
             ],
             "Score, RAG, owner, contract, reason and next step on the page of each account, and a health record for "
-            "each change of RAG or churn risk.",
+            "each settled change of RAG or churn risk and for each large move of the score.",
             partitions,
         ),
         _publish_asset(

@@ -240,6 +240,7 @@ class Config(ConfigModel, frozen=True):
     max_closed_percent: float = Field(default=20.0, ge=0, le=100)
     late_arrival_days: int = Field(default=3, ge=0, le=366)
     catch_up_days: int = Field(default=31, ge=0, le=366)
+    transition_settle_days: int = Field(default=3, ge=1, le=28)
     memory_limit: str | None = None
     threads: int | None = Field(default=None, ge=1, le=MAX_THREADS)
     log_format: Literal["console", "json"] = "console"
@@ -348,4 +349,5 @@ class Config(ConfigModel, frozen=True):
             for name, value in section.model_dump().items():
                 parameters[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
         parameters["partitions_start"] = self.partitions_start
+        parameters["transition_settle_days"] = self.transition_settle_days
         return parameters

@@ -30,6 +30,8 @@ from csm_core.warehouse.rows import fetch_dicts
 
 SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
+# The pages in Notion, among them the health records.
+RECORDS = "sync.notion_pages"
 # The accounts by name. In tables of the previous version, the latter also has the accounts that left.
 NAMES = ("marts.csm_health_last", "marts.csm_health_current")
 _SHOWN_MATCHES = 10
@@ -62,7 +64,8 @@ class ScoredDay:
 class ExplainReport:
     """The report of ``csm explain``; ``facts`` are those of the explained day, None if they are unknown.
 
-    ``signal_facts`` has the numbers behind each signal in words, without the signals that have none.
+    ``signal_facts`` has the numbers behind each signal in words, without the signals that have none. ``record`` is the
+    day of the account's last health record before the explained day, with the change since then.
     """
 
     day: ScoredDay
@@ -71,6 +74,8 @@ class ExplainReport:
     change: Change | None = None
     facts: AccountFacts | None = None
     signal_facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    record: date | None = None
+    record_change: Change | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``. With ``since``, ``change`` has the parts that add up to the difference."""
@@ -94,6 +99,8 @@ class ExplainReport:
                 "config_hash": self.since.config_hash,
                 **self.change.as_dict(),
             }
+        if self.record and self.record_change:
+            values["last_record"] = {"as_of_date": self.record.isoformat(), **self.record_change.as_dict()}
         return values
 
 
@@ -119,13 +126,39 @@ def explain_account(
     facts = load_account_facts(connection, tenant_id, account_id, day.as_of_date)
     signal_facts = load_signal_facts(connection, tenant_id, account_id, day.as_of_date)
     if since is None:
-        return ExplainReport(day, moves, facts=facts, signal_facts=signal_facts)
+        record, record_change = _change_since_record(connection, day, (first, last))
+        return ExplainReport(
+            day, moves, facts=facts, signal_facts=signal_facts, record=record, record_change=record_change
+        )
     if since >= day.as_of_date:
         message = f"--since {since} must be before the explained day, {day.as_of_date}"
         raise InputError(message)
     earlier = load_day(connection, tenant_id, account_id, since, (first, last))
     change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
     return ExplainReport(day, moves, earlier, change, facts, signal_facts)
+
+
+def _change_since_record(
+    connection: duckdb.DuckDBPyConnection, day: ScoredDay, bounds: tuple[date, date]
+) -> tuple[date | None, Change | None]:
+    """The day of the last health record in Notion before ``day``, and the change since; None without one.
+
+    The day of the record must still be scored and count.
+    """
+    if not table_exists(connection, RECORDS):
+        return None, None
+    ((record,),) = connection.execute(
+        f"select max(scores.as_of_date) from {RECORDS} as pages inner join {SCORES} as scores "
+        "on pages.account_id = scores.account_id "
+        "and try_cast(pages.facts ->> '$.as_of_date' as date) = scores.as_of_date "
+        "where pages.kind = 'record' and scores.tenant_id = $tenant and scores.account_id = $account "
+        f"and scores.as_of_date < $day and {counted_sql(connection, 'scores.as_of_date')}",
+        {"tenant": day.tenant_id, "account": day.account_id, "day": day.as_of_date},
+    ).fetchall()
+    if record is None:
+        return None, None
+    earlier = load_day(connection, day.tenant_id, day.account_id, record, bounds)
+    return record, explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
 
 
 def load_explanation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from csm_core.analysts.account_facts import AccountFacts
@@ -36,7 +37,22 @@ def report_text(report: ExplainReport) -> str:
         lines += ["", f"since {report.since.as_of_date}:", *change_lines(report.change)]
         if report.since.config_hash != day.config_hash:
             lines.append("the two days were scored with different configurations")
+    if report.record and report.record_change:
+        lines += ["", record_line(report.record, report.record_change)]
     return "\n".join(lines)
+
+
+def record_line(day: date, change: Change) -> str:
+    """The change of the score since the health record of a day, and the two signals whose points changed most."""
+    before, after = Cents.of(change.before), Cents.of(change.after)
+    differences = {name: after.parts[name] - before.parts[name] for name in after.parts}
+    moved = sorted((name for name in differences if differences[name]), key=lambda name: -abs(differences[name]))
+    listed = ", ".join(f"{input_name(name)} {differences[name]:+}" for name in moved[:2])
+    return (
+        f"since the health record of {day}: score {before.score} {change.before.score.rag} → "
+        f"{after.score} {change.after.score.rag} ({after.score - before.score:+})"
+        + (f", mostly {listed}" if listed else "")
+    )
 
 
 def facts_text(facts: AccountFacts) -> str:

@@ -25,9 +25,8 @@ from csm_core.warehouse.models import SqlModel, load_models
 from csm_core.warehouse.new_inputs import build_new_inputs
 
 DAYS_MODEL = "csm_days"
-# These marts compare a day with earlier days, up to LOOK_BACK_DAYS before it.
-LOOKING_BACK = ("csm_rag_transitions", "csm_review_signals", "csm_qbr")
-LOOK_BACK_DAYS = 28
+# These marts compare a day with earlier days, up to this number of days before it; in order of dependency.
+LOOKING_BACK = {"csm_settled_bands": 176, "csm_rag_transitions": 176, "csm_review_signals": 28, "csm_qbr": 28}
 
 
 def model_parameters(config: Config) -> dict[str, Any]:
@@ -96,12 +95,12 @@ def _build_later(engine: Engine, config: Config, last: date) -> tuple[date, date
     newest = day_status.newest_counted_day(engine.warehouse)
     if newest is None or newest <= last:
         return None
-    later = last + timedelta(days=1), min(newest, last + timedelta(days=LOOK_BACK_DAYS))
+    first = last + timedelta(days=1)
     models = load_models("marts")
-    for name in LOOKING_BACK:
+    for name, days in LOOKING_BACK.items():
         if table_exists(engine.warehouse, models[name].table):
-            _build(engine, config, models[name], later)
-    return later
+            _build(engine, config, models[name], (first, min(newest, last + timedelta(days=days))))
+    return first, min(newest, last + timedelta(days=max(LOOKING_BACK.values())))
 
 
 def newest_held_day(connection: duckdb.DuckDBPyConnection) -> date:

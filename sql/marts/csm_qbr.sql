@@ -140,6 +140,16 @@ scored_days as (
         )
 ),
 
+settled_bands as (
+    select
+        account_id,
+        as_of_date,
+        settled_rag
+    from marts.csm_settled_bands
+    where as_of_date between $first_date - 120 and $last_date
+),
+
+-- Days that an earlier version built have no settled band.
 scores_within as (
     select
         review_periods.account_id,
@@ -147,22 +157,34 @@ scores_within as (
         review_periods.period,
         review_periods.trigger,
         scored_days.as_of_date as scored_date,
-        scored_days.rag,
         scored_days.score,
-        lag(scored_days.rag) over (
-            partition by
-                review_periods.account_id,
-                review_periods.as_of_date,
-                review_periods.period,
-                review_periods.trigger
-            order by scored_days.as_of_date
-        ) as previous_rag
+        coalesce(settled_bands.settled_rag, scored_days.rag) as rag
     from review_periods
     inner join scored_days
         on
             review_periods.account_id = scored_days.account_id
             and scored_days.as_of_date >= review_periods.period_start
             and scored_days.as_of_date <= review_periods.period_end
+    left join settled_bands
+        on
+            scored_days.account_id = settled_bands.account_id
+            and scored_days.as_of_date = settled_bands.as_of_date
+),
+
+scores_with_previous as (
+    select
+        account_id,
+        as_of_date,
+        period,
+        trigger,
+        scored_date,
+        score,
+        rag,
+        lag(rag) over (
+            partition by account_id, as_of_date, period, trigger
+            order by scored_date
+        ) as previous_rag
+    from scores_within
 ),
 
 rag_paths as (
@@ -176,7 +198,7 @@ rag_paths as (
         ) as rag_path,
         min(score) as lowest_score,
         max(score) as highest_score
-    from scores_within
+    from scores_with_previous
     group by account_id, as_of_date, period, trigger
 )
 

@@ -1,16 +1,32 @@
--- Grain: one row per account and day on which its RAG differs from its previous scored day.
--- Definition: only days that count are compared (see csm_days); the scored day before is at most 28 days back; the
--- signal that moved most is the one with the largest change of points either way, the first of the scoring table among
--- equals.
--- Worked example: 71.0 GREEN, then 64.0 AMBER with usage_trend down 7 => GREEN to AMBER, -7.0, usage_trend.
+-- Grain: one row per account and day on which a change of its RAG settled.
+-- Definition (docs/signals.md, "Settled changes"): the settled RAG differs from that of the previous
+-- scored day (csm_settled_bands). The day is compared with the scored day before the first day of the
+-- new RAG; only days that count are compared (see csm_days). The signal that moved most is the one
+-- with the largest change of points either way, the first of the scoring table among equals.
+-- Worked example: 71.0 GREEN until 1 June, 64.0 AMBER from 2 June to 4 June with usage_trend down 7
+-- => on 4 June: GREEN to AMBER, changed on 2 June, -7.0, usage_trend.
 
-with scored_days as (
+with settled_changes as (
     select
         tenant_id,
         account_id,
         as_of_date,
+        previous_settled_rag as from_rag,
+        settled_rag as to_rag,
+        coalesce(rag_changed_on, as_of_date) as changed_on
+    from marts.csm_settled_bands
+    where
+        as_of_date between $first_date and $last_date
+        and settled_rag <> previous_settled_rag
+),
+
+-- A change began at most 54 days before it settled, and the scored day before is at most 28 days
+-- earlier.
+scored_days as (
+    select
+        account_id,
+        as_of_date,
         score,
-        rag,
         feature_adoption_rate_points,
         usage_trend_points,
         login_frequency_days_points,
@@ -28,7 +44,7 @@ with scored_days as (
         ) as previous_date
     from marts.csm_health_scores
     where
-        as_of_date >= $first_date - 28
+        as_of_date >= $first_date - 82
         and as_of_date <= $last_date
         and not exists (
             select 1
@@ -39,11 +55,12 @@ with scored_days as (
 
 changes as (
     select
-        today.tenant_id,
-        today.account_id,
-        today.as_of_date,
-        previous.rag as from_rag,
-        today.rag as to_rag,
+        settled_changes.tenant_id,
+        settled_changes.account_id,
+        settled_changes.as_of_date,
+        settled_changes.changed_on,
+        settled_changes.from_rag,
+        settled_changes.to_rag,
         today.score - previous.score as score_change,
         today.feature_adoption_rate_points
         - previous.feature_adoption_rate_points as feature_adoption_rate,
@@ -63,15 +80,19 @@ changes as (
         today.nps_score_points - previous.nps_score_points as nps_score,
         today.escalation_count_90_days_points
         - previous.escalation_count_90_days_points as escalation_count_90_days
-    from scored_days as today
+    from settled_changes
+    inner join scored_days as today
+        on
+            settled_changes.account_id = today.account_id
+            and settled_changes.as_of_date = today.as_of_date
+    inner join scored_days as first_day
+        on
+            settled_changes.account_id = first_day.account_id
+            and settled_changes.changed_on = first_day.as_of_date
     inner join scored_days as previous
         on
-            today.account_id = previous.account_id
-            and today.previous_date = previous.as_of_date
-    where
-        today.as_of_date >= $first_date
-        and today.previous_date >= today.as_of_date - 28
-        and today.rag <> previous.rag
+            first_day.account_id = previous.account_id
+            and first_day.previous_date = previous.as_of_date
 ),
 
 largest_changes as (
@@ -79,6 +100,7 @@ largest_changes as (
         tenant_id,
         account_id,
         as_of_date,
+        changed_on,
         from_rag,
         to_rag,
         score_change,
@@ -113,6 +135,8 @@ select
     tenant_id,
     account_id,
     as_of_date,
+    as_of_date as settled_on,
+    changed_on,
     from_rag,
     to_rag,
     score_change,

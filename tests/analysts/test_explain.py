@@ -1,5 +1,6 @@
 """Explanations: parts that add up exactly, printed figures that add up as printed, moves that reach the band."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -406,6 +407,35 @@ def test_a_change_since_a_day_is_explained_with_its_policies(warehouse):
     )
     assert "different configurations" in text
     assert report.since.explanation.score.score == 98.0
+
+
+def test_the_change_since_the_last_health_record_names_the_signals_that_moved_most(warehouse, tmp_path):
+    path = warehouse.execute("select path from duckdb_databases() where path is not null").fetchone()[0]
+    copy = tmp_path / "with_records.duckdb"
+    copy.write_bytes(Path(path).read_bytes())
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("create schema sync")
+        connection.execute("create table sync.notion_pages (kind varchar, account_id varchar, facts varchar)")
+        for kind, day in (
+            ("record", "2026-01-01"),
+            ("record", "2026-01-03"),
+            ("health", "2026-01-02"),
+            ("record", "?"),
+        ):
+            facts = json.dumps({"as_of_date": day})
+            connection.execute("insert into sync.notion_pages values (?, 'acc-1', ?)", [kind, facts])
+        report = explain_account(connection, "north/acc-1", as_of=date(2026, 1, 3))
+        assert explain_account(connection, "north/acc-1", as_of=date(2026, 1, 1)).record is None
+    wanted = explain_account(warehouse, "north/acc-1", as_of=date(2026, 1, 3), since=date(2026, 1, 1))
+    assert report.record == date(2026, 1, 1)
+    assert report.as_dict()["last_record"]["parts"] == wanted.as_dict()["since"]["parts"]
+    largest = max(SIGNAL_NAMES, key=lambda name: abs(wanted.change.parts[name]))
+    (line,) = [one for one in report_text(report).splitlines() if one.startswith("since the health record")]
+    assert re.match(
+        r"since the health record of 2026-01-01: score 98\.00 GREEN → [0-9.]+ [A-Z]+ \([-+][0-9.]+\), mostly ", line
+    )
+    assert input_name(largest) in line
+    assert "last_record" not in wanted.as_dict()
 
 
 def test_the_account_is_described_as_on_the_explained_day(warehouse):

@@ -26,9 +26,10 @@ from tests.sql.harness import fresh, staged
 from tests.sql.test_model_cases import prepare
 
 FIRST = date(2026, 6, 1)
-CONFIG = Config()
+# Every change settles at once, so the transitions are the changes between the days that count.
+CONFIG = Config(transition_settle_days=1)
 MARTS = load_models("marts")
-TRANSITIONS = MARTS["csm_rag_transitions"]
+SETTLED, TRANSITIONS = MARTS["csm_settled_bands"], MARTS["csm_rag_transitions"]
 # The tables of the newest day that counts.
 NEWEST = [model for model in built_from_statuses() if model.name != DAYS_MODEL]
 OF_THE_DAY = ("marts.csm_health_signals", "intermediate.int_account_days")
@@ -68,7 +69,8 @@ def carry_out(connection: duckdb.DuckDBPyConnection, number: int, run: tuple[int
         withdraw_day(DuckDbEngine(connection), CONFIG, span[-1])
         return
     day_status.pass_days(connection, span[-1:], {"portfolio_swing": "too far"} if end == "accepted" else None, "anna")
-    build_model(connection, TRANSITIONS, model_parameters(CONFIG), (span[0], span[-1]))
+    for model in (SETTLED, TRANSITIONS):
+        build_model(connection, model, model_parameters(CONFIG), (span[0], span[-1]))
     if end in ("complete", "accepted"):
         finish(DuckDbEngine(connection), CONFIG, day_status.passed_days(connection, run_id))
     for model in NEWEST:
@@ -98,7 +100,7 @@ def expected(scored: dict[date, str], counted: set[date]) -> list[tuple[date, st
 @pytest.fixture(scope="module")
 def warehouse():
     with fresh() as connection:
-        models = [TRANSITIONS, *built_from_statuses()]
+        models = [SETTLED, TRANSITIONS, *built_from_statuses()]
         for model in models:
             for table in sorted(model.dependencies):
                 prepare(connection, table)
@@ -116,6 +118,7 @@ def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
     for table in (
         *run_tables,
         day_status.SCORES_TABLE,
+        SETTLED.table,
         TRANSITIONS.table,
         *OF_THE_DAY,
         *(model.table for model in built_from_statuses()),

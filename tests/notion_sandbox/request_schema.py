@@ -164,6 +164,7 @@ class ChildBlock(_OneOf):
     heading_2: Heading | None = None
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
+    numbered_list_item: Content | None = None
     callout: Callout | None = None
     table_row: Row | None = None
 
@@ -194,6 +195,7 @@ class BlockUpdate(_OneOf):
     heading_2: Heading | None = None
     heading_3: Heading | None = None
     bulleted_list_item: Content | None = None
+    numbered_list_item: Content | None = None
     callout: Callout | None = None
     table_row: Row | None = None
 

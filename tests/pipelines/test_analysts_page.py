@@ -19,6 +19,7 @@ from csm_core.rubric import FIELDS, RUBRIC
 from csm_core.schemas import CSMHealthSignals
 from csm_core.warehouse.database import Warehouse
 from tests.golden import oracle
+from tests.sql.settled_oracle import BANDS, decides, settled
 
 LAST = date(2026, 9, 30)
 PAGE = (PROJECT_ROOT / "docs" / "analysts.md").read_text(encoding="utf-8")
@@ -113,14 +114,18 @@ def test_accounts_that_turned_red_this_week(acme, connection):
     ).fetchall():
         days[account].append((day, rag))
     names = dict(connection.execute("select account_id, account_name from staging.stg_accounts").fetchall())
-    wanted = Counter(
-        (str(day), names[account], before)
-        for account, scored in days.items()
-        for (_, before), (day, rag) in itertools.pairwise(scored)
-        if rag == "RED" and before != "RED" and day > LAST - timedelta(days=7)
-    )
+    wanted: Counter[tuple[str, str, str, str]] = Counter()
+    for account, scored in days.items():
+        bands = {day: BANDS.index(rag) for day, rag in scored}
+        found = decides(list(bands), bands, 1, worst_at_once=False)
+        states = {day: settled(list(bands), bands, found, day) for day in bands}
+        for before, day in itertools.pairwise(bands):
+            band, changed_on, settled_on = states[day]
+            if band == BANDS.index("RED") != states[before][0] and day > LAST - timedelta(days=7):
+                wanted[str(settled_on), str(changed_on), names[account], BANDS[states[before][0]]] += 1
     rows = answer(acme, "Who turned RED this week, and why?")
-    assert Counter((row["as_of_date"], row["account_name"], row["from_rag"]) for row in rows) == wanted
+    columns = ("settled_on", "changed_on", "account_name", "from_rag")
+    assert Counter(tuple(row[name] for name in columns) for row in rows) == wanted
     assert sum(wanted.values()) == 6
 
 

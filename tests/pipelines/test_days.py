@@ -54,7 +54,7 @@ def prepared(tmp_path_factory) -> Path:
         (base / "records" / name).write_text(content, encoding="utf-8")
     # Between what a1 scores before 30 June and from then on.
     policies = [{"green_threshold": 75}]
-    company = make_company(base, base / "records", checks=WIDE, policies=policies)
+    company = make_company(base, base / "records", checks=WIDE, policies=policies, transition_settle_days=1)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DAGSTER_HOME", str(company.folder / "dagster_home"))
         environment.delenv("NOTION_TOKEN", raising=False)

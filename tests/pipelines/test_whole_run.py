@@ -18,6 +18,7 @@ GOLDEN_QUERIES = {
     "csm_health_signals": "select * from marts.csm_health_signals order by all",
     "csm_health_scores": "select * exclude (scored_at) from marts.csm_health_scores order by all",
     "csm_rag_transitions": "select * from marts.csm_rag_transitions order by all",
+    "csm_settled_bands": f"select * from marts.csm_settled_bands where account_id in {CHECKED} order by all",
     "csm_portfolio_daily": "select * from marts.csm_portfolio_daily order by all",
     "csm_expansion_opportunities": "select * from marts.csm_expansion_opportunities where as_of_date = "
     "date '2026-09-30' order by all",
@@ -54,10 +55,10 @@ def as_text(path: Path, query: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory) -> Company:
-    """Three days of the company as one range, published to the sandbox."""
+    """Three days of the company as one range, published to the sandbox; every change of a band settles at once."""
     from tests.conftest import make_company
 
-    one = make_company(tmp_path_factory.mktemp("acme"), "acme")
+    one = make_company(tmp_path_factory.mktemp("acme"), "acme", transition_settle_days=1)
     result = one.csm("run", "--from", DAYS[0], "--to", DAYS[-1])
     assert result.returncode == 0, result.stdout + result.stderr
     (one.folder / "progress.txt").write_text(result.stderr, encoding="utf-8")

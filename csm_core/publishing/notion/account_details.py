@@ -15,9 +15,9 @@ from typing import Any
 import duckdb
 
 from csm_core.display_names import SIGNALS, TRIGGERS
+from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.notion.renderers import LOST_POINTS
 from csm_core.publishing.notion.rich_text import option_name
-from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts

@@ -154,7 +154,7 @@ HEALTH_RECORDS = DatabaseSpec(
     HEALTH_SETTING,
     "CSM health records",
     "🩺",
-    "One page for each change of an account's RAG band or churn risk.",
+    "One page for each settled change of an account's RAG band or churn risk, and for each large move of its score.",
     (
         Property("Record", "title"),
         Property(ACCOUNT_ID, "rich_text"),

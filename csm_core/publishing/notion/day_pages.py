@@ -9,12 +9,11 @@ import duckdb
 
 from csm_core.publishing import expansion, qbr
 from csm_core.publishing.notion.account_details import load_details
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR
 from csm_core.publishing.notion.target_pages import (
     TargetPage,
     account_page,
     opportunity_page,
-    record_page,
     review_page,
 )
 from csm_core.rubric import SIGNAL_NAMES
@@ -30,17 +29,15 @@ def load(
 ) -> dict[str, list[TargetPage]]:
     """The target pages of a day by kind, with one query per kind, and one for the details of account pages.
 
-    ``qbr_internal`` is the place of the internal notes of reviews (the setting ``notion.qbr_internal``).
+    Health records depend on those already published (``health_records``). ``qbr_internal`` is the place of the internal
+    notes of reviews (the setting ``notion.qbr_internal``).
     """
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
-    if HEALTH in kinds or RECORD in kinds:
-        details = load_details(connection, day) if HEALTH in kinds else {}
+    if HEALTH in kinds:
+        details = load_details(connection, day)
         for score, name in _scores(connection, day):
-            if HEALTH in kinds:
-                more = details.get(score.account_id)
-                pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day, more))
-            if RECORD in kinds:
-                pages[RECORD].append(record_page(score, name, day))
+            more = details.get(score.account_id)
+            pages[HEALTH].append(account_page(score.account_id, name, score.score, score.rag, day, more))
     if QBR in kinds:
         pages[QBR] = [
             review_page(

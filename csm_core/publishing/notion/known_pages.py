@@ -108,5 +108,5 @@ def statuses_found(remote: Sequence[Mapping[str, Any]], known: Mapping[str, Page
 
 
 def _record_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = (names.AS_OF_DATE, names.RAG, names.CHURN_RISK_LEVEL)
+    wanted = (names.AS_OF_DATE, names.SCORE, names.RAG, names.CHURN_RISK_LEVEL)
     return {name: facts[name] for name in wanted if name in facts}

@@ -11,8 +11,7 @@ from typing import Any
 import duckdb
 
 from csm_core.publishing import opportunity_status, qbr
-from csm_core.publishing.notion import databases as names
-from csm_core.publishing.notion import day_pages, known_pages
+from csm_core.publishing.notion import day_pages, health_records, known_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import Status, statuses_of
 from csm_core.publishing.notion.databases import (
@@ -126,7 +125,7 @@ async def make_plan(
     or unfinished day, ConfigError for a database without an id, NotionError for a database that cannot be read.
     """
     require_counted(connection, day)
-    targets = day_pages.load(connection, day, [kind for kind in kinds if kind != QBR])
+    targets = day_pages.load(connection, day, [kind for kind in kinds if kind not in (QBR, RECORD)])
     if QBR in kinds:
         targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day, qbr_internal)
     builder = _Builder(ledger, create_missing_accounts, day, reopen_days)
@@ -144,11 +143,15 @@ async def make_plan(
             builder.add_accounts(targets[kind], ledger.pages(kind), remote)
         else:
             known = known_pages.adopt(ledger, kind, remote)
-            if kind == EXPANSION:
+            not_due = 0
+            if kind == RECORD:
+                targets[kind], not_due = health_records.load_due(connection, day, known)
+            elif kind == EXPANSION:
                 recorded = opportunity_status.current(connection)
                 status_changes = opportunity_status.changes(recorded, known_pages.statuses_found(remote, known), day)
                 builder.opportunities = recorded | {one.key: one for one in status_changes}
             builder.add_pages(kind, targets[kind], known)
+            builder.skipped[kind] += not_due
             if any(step.target.kind == kind for step in builder.steps):
                 # Whether the database has the relation to accounts.
                 await adapter.reader.present(SPECS[kind])
@@ -252,9 +255,8 @@ class _Builder:
             self.steps.append(Step(UPDATE, target, _page(target, facts)))
 
     def add_pages(self, kind: str, targets: Sequence[TargetPage], known: Mapping[str, Page]) -> None:
-        """Add health records, reviews or opportunities; ``known`` are the pages of the ledger and the current read."""
+        """Add due records, reviews or opportunities; ``known`` are the pages of the ledger and the current read."""
         self.skipped[kind] = 0
-        latest = _latest_records(known) if kind == RECORD else {}
         uncertain = self._ledger.interrupted(kind)
         to_relate = self._pages_to_relate(known)
         for target in self._once(targets):
@@ -271,10 +273,7 @@ class _Builder:
                     self.closed.append(target.label)
                     self.skipped[kind] += 1
             elif page is None:
-                if kind == RECORD and not _is_change(target, latest.get(account_of(target.key))):
-                    self.skipped[kind] += 1
-                else:
-                    self.steps.append(Step(CREATE, target))
+                self.steps.append(Step(CREATE, target))
             elif page.content_hash == target.content_hash and page.state == WRITTEN and page.key not in to_relate:
                 self.skipped[kind] += 1
             else:
@@ -312,26 +311,4 @@ class _Builder:
 def _page(target: TargetPage, facts: Mapping[str, Any]) -> Page:
     return Page(
         target.kind, target.key, facts["id"], target.content_hash, WRITTEN, None, target.facts, facts["url"] or ""
-    )
-
-
-def _latest_records(known: Mapping[str, Page]) -> dict[str, dict[str, Any]]:
-    latest: dict[str, dict[str, Any]] = {}
-    for key, page in known.items():
-        account_id = account_of(key)
-        previous = latest.get(account_id)
-        if previous is None or page.facts.get(names.AS_OF_DATE, "") > previous.get(names.AS_OF_DATE, ""):
-            latest[account_id] = page.facts
-    return latest
-
-
-def _is_change(target: TargetPage, latest: dict[str, Any] | None) -> bool:
-    """Whether a health record is due: RAG or churn risk differ from the previous record, or there is none."""
-    if latest is None:
-        return True
-    if latest.get(names.AS_OF_DATE, "") > target.facts["as_of_date"]:
-        return False
-    return (latest.get(names.RAG), latest.get(names.CHURN_RISK_LEVEL)) != (
-        target.facts["rag"],
-        target.facts["churn_risk_level"],
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from csm_core.display_names import SIGNALS, TRIGGERS
+from csm_core.publishing.internal_notes import NEXT_STEPS
+from csm_core.publishing.notion.record_details import RecordDetails, SignalChange
 from csm_core.publishing.notion.rich_text import (
     CHILDREN_PER_BLOCK,
     Block,
@@ -21,11 +23,14 @@ RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": 
 LOST_POINTS = 1.0
 INTERNAL_NOTES = "Internal notes: remove before sharing"
 COMPARISON = ("Metric", "This period", "Previous period", "Change")
+_MOST_STEPS = 3
 
 
-def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
-    """A heading, a callout in the RAG colour, a paragraph with score, churn risk and largest losses, and the points of
-    each signal.
+def render_health_record_blocks(health_score: CSMHealthScore, *, details: RecordDetails | None = None) -> list[Block]:
+    """A heading, a callout in the RAG colour, a paragraph with score, churn risk and largest losses, the points of
+    each signal, and a step for each of the weakest signals.
+
+    With ``details`` also the reason for the record, the changes since the last record, and the facts of the signals.
     """
     rag = health_score.rag
     alert = "  Needs attention." if health_score.should_alert else ""
@@ -46,13 +51,24 @@ def render_health_record_blocks(health_score: CSMHealthScore) -> list[Block]:
         icon={"type": "emoji", "emoji": RAG_EMOJI[rag]},
         color=RAG_COLOUR[rag],
     )
+    if details:
+        blocks += text_blocks("paragraph", f" {details.reason}", bold="Why this record:")
     blocks += text_blocks(
         "paragraph", f"The health score is {health_score.score:.1f} of 100.{capped} {churn}.{_lost(health_score)}"
     )
+    if details:
+        blocks += _changes(health_score, details)
     blocks += text_blocks("heading_3", "Points by signal")
     for signal in RUBRIC:
-        points = health_score.signal_breakdown[signal.name]
-        blocks += _item(_heading(SIGNALS[signal.name]), f"{round(points, 1):g} of {signal.weight}")
+        points = f"{_points(health_score.signal_breakdown[signal.name])} of {signal.weight}"
+        # A day without any fact was built by a version without facts.
+        fact = details.facts.get(signal.name, "no data") if details and details.facts else None
+        blocks += _item(_heading(SIGNALS[signal.name]), f"{points}. {_heading(fact)}." if fact else points)
+    steps = [NEXT_STEPS[name] for name in _weakest(health_score)]
+    if steps:
+        blocks += text_blocks("heading_3", "What to do")
+        for step in steps:
+            blocks += text_blocks("numbered_list_item", step)
     return blocks
 
 
@@ -132,6 +148,57 @@ def _comparison(rows: Sequence[UsageComparison]) -> list[Block]:
 
 def _item(label: str | None, words: str) -> list[Block]:
     return text_blocks("bulleted_list_item", words if label is None else f": {words}", bold=label or "")
+
+
+def _changes(health_score: CSMHealthScore, details: RecordDetails) -> list[Block]:
+    """Score, band and churn risk in the last record and now, and the signals that moved most."""
+    last = details.last
+    if last is None:
+        return []
+    blocks = text_blocks("heading_3", f"Since the record of {last.day}")
+    if last.score is not None:
+        scores = f"{last.score:.1f}", f"{health_score.score:.1f}"
+        by = f" ({round(health_score.score, 2) - last.score:+.1f})" if scores[0] != scores[1] else ""
+        blocks += _item("Score", f"{_moved(*scores)}{by}")
+    settled = details.settled
+    bands = _with_settled(last.rag, last.settled.rag), _with_settled(health_score.rag, settled.rag)
+    risks = (
+        _with_settled(last.churn_risk_level, last.settled.churn_risk_level),
+        _with_settled(health_score.churn_risk_level, settled.churn_risk_level),
+    )
+    blocks += _item("Band", _moved(*bands))
+    blocks += _item("Churn risk", _moved(*risks))
+    for change in details.moved:
+        blocks += _item(_heading(SIGNALS[change.signal]), _signal_change(change))
+    return blocks
+
+
+def _moved(before: str, now: str) -> str:
+    return f"{now}, unchanged" if before == now else f"{before} → {now}"
+
+
+def _with_settled(exact: str | None, settled: str | None) -> str:
+    """A band or risk of a day, with the settled one if that differs."""
+    return f"{exact or 'unknown'}{f' (settled: {settled})' if settled not in (None, exact) else ''}"
+
+
+def _signal_change(change: SignalChange) -> str:
+    weight = next(signal.weight for signal in RUBRIC if signal.name == change.signal)
+    text = f"{_points(change.points_before)} → {_points(change.points)} of {weight} points"
+    facts = [
+        f"{when}: {fact}." for when, fact in (("Then", change.fact_before), ("Now", change.fact)) if fact is not None
+    ]
+    return ". ".join([text, " ".join(facts)]) if facts else text
+
+
+def _weakest(health_score: CSMHealthScore) -> list[str]:
+    """The signals with the lowest shares of their weights, up to three, the first of the rubric among equals."""
+    shares = {signal.name: health_score.signal_breakdown[signal.name] / signal.weight for signal in RUBRIC}
+    return sorted((name for name in shares if shares[name] < 1), key=lambda name: shares[name])[:_MOST_STEPS]
+
+
+def _points(points: float) -> str:
+    return f"{round(points, 1):g}"
 
 
 def _lost(health_score: CSMHealthScore) -> str:

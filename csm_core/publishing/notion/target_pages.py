@@ -17,6 +17,7 @@ from typing import Any
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.account_details import AccountDetails
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
+from csm_core.publishing.notion.record_details import RecordDetails, Settled
 from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
@@ -26,6 +27,9 @@ from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, Block, clean, o
 from csm_core.publishing.opportunity_status import OPEN, OpportunityKey
 from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
 
+# The keys of a record's facts that are no properties of its page.
+SETTLED_RAG = "settled_rag"
+SETTLED_CHURN_RISK_LEVEL = "settled_churn_risk_level"
 # The prefix of each hash in the ledger. After a new prefix, all pages are written once more.
 _HASH_VERSION = "2:"
 
@@ -175,9 +179,21 @@ def health_properties(score: float, rag: str) -> dict[str, Any]:
     }
 
 
-def record_page(score: CSMHealthScore, name: str, day: date) -> TargetPage:
-    """The page that records an account's health on a day."""
+def record_page(
+    score: CSMHealthScore,
+    name: str,
+    day: date,
+    *,
+    details: RecordDetails | None = None,
+) -> TargetPage:
+    """The page that records an account's health on a day.
+
+    Its facts have the settled band and risk of ``details``, which decide on the next record; without them, those of the
+    day decide.
+    """
     trigger = score.churn_triggered_by
+    settled = details.settled if details else Settled()
+    settled_facts = {SETTLED_RAG: settled.rag, SETTLED_CHURN_RISK_LEVEL: settled.churn_risk_level}
     return TargetPage(
         kind=RECORD,
         key=key_of(score.account_id, day.isoformat()),
@@ -195,10 +211,16 @@ def record_page(score: CSMHealthScore, name: str, day: date) -> TargetPage:
                 names.CHURN_TRIGGERED_BY: {"select": {"name": trigger} if trigger else None},
                 names.SHOULD_ALERT: {"checkbox": score.should_alert},
             },
-            "blocks": render_health_record_blocks(score),
+            "blocks": render_health_record_blocks(score, details=details),
         },
-        facts={"as_of_date": day.isoformat(), "rag": score.rag, "churn_risk_level": score.churn_risk_level},
-        removed=_removed([score.account_id, name]),
+        facts={
+            "as_of_date": day.isoformat(),
+            "score": shown_score(score.score),
+            "rag": score.rag,
+            "churn_risk_level": score.churn_risk_level,
+            **{fact: value for fact, value in settled_facts.items() if value},
+        },
+        removed=_removed([score.account_id, name, details.facts if details else {}]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -18,7 +18,9 @@ from csm_core.notion_adapter import (
     render_qbr_blocks,
 )
 from csm_core.notion_sandbox.blocks import clean_children
+from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, Settled, SignalChange
 from csm_core.publishing.notion.rich_text import RUN_UNITS, RUNS_PER_ARRAY, plain, units
+from csm_core.publishing.qbr import NEXT_STEPS
 from csm_core.rubric import RUBRIC, SIGNAL_NAMES
 from csm_core.schemas import (
     CSMHealthScore,
@@ -161,6 +163,41 @@ def test_a_health_record_has_every_signal_against_its_weight() -> None:
     assert len(items) == len(RUBRIC)
     for number, (signal, item) in enumerate(zip(RUBRIC, items, strict=True)):
         assert item.endswith(f": {number} of {signal.weight}")
+
+
+def test_a_health_record_has_steps_for_up_to_three_signals_that_lost_the_largest_shares() -> None:
+    def steps(**lost: float) -> list[str]:
+        given = {signal.name: signal.weight - lost.get(signal.name, 0.0) for signal in RUBRIC}
+        blocks = render_health_record_blocks(score(signal_breakdown=given))
+        return [text(block) for block in blocks if block["type"] == "numbered_list_item"]
+
+    assert steps() == []
+    assert steps(usage_trend=1, nps_score=1, invoice_payment_status=10, seats_utilization_rate=2) == [
+        NEXT_STEPS[name] for name in ("invoice_payment_status", "seats_utilization_rate", "nps_score")
+    ]
+
+
+def test_a_health_record_says_why_it_was_written_and_that_a_band_is_not_settled() -> None:
+    details = RecordDetails(
+        reason="The churn risk became critical on 2026-06-30.",
+        settled=Settled("AMBER", "critical"),
+        last=LastRecord(date(2026, 6, 1), 83.3, None, "low", Settled("AMBER", "medium")),
+        moved=(SignalChange("usage_trend", 15.0, 8.0),),
+        facts={"nps_score": "mean of 2 <b>answers</b>\x00"},
+    )
+    blocks = render_health_record_blocks(score(rag="GREEN", churn_risk_level="critical"), details=details)
+    assert_valid(blocks)
+    said = [text(block) for block in blocks]
+    assert said[2] == "Why this record: The churn risk became critical on 2026-06-30."
+    assert said[4:9] == [
+        "Since the record of 2026-06-01",
+        "Score: 83.3, unchanged",
+        "Band: unknown (settled: AMBER) → GREEN (settled: AMBER)",
+        "Churn risk: low (settled: medium) → critical",
+        "Usage trend: 15 → 8 of 15 points",
+    ]
+    assert "NPS: 3 of 3. Mean of 2 <b>answers</b>." in said
+    assert "Time to renewal: 10 of 10. No data." in said
 
 
 def test_a_capped_score_of_the_worked_examples() -> None:

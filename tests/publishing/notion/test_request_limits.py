@@ -34,6 +34,7 @@ BLOCKS = {
     "heading_3",
     "paragraph",
     "bulleted_list_item",
+    "numbered_list_item",
     "callout",
     "table",
     "table_row",
