@@ -156,6 +156,7 @@ def _metadata(report: "Report") -> Mapping[str, Any]:
         "pages": preview(kinds),
         **({"changed_pages": preview(changed)} if changed else {}),
         **({"failed_pages": preview(failed)} if failed else {}),
+        **({"notes": dg.MetadataValue.text("\n".join(report.notes))} if report.notes else {}),
         **{f"database_{kind}": dg.MetadataValue.url(url) for kind, url in report.databases.items()},
         **({"assessments_read": dg.MetadataValue.int(report.read_back.new)} if report.read_back else {}),
     }

@@ -210,7 +210,7 @@ class _Workspace:
         """Name the other sides of new relations, if Notion gave them names of its own."""
         names: Object = {}
         for item in created:
-            dual = properties[item.name].get("relation", {}).get("dual_property", {})
+            dual = properties.get(item.name, {}).get("relation", {}).get("dual_property", {})
             if item.synced_name and dual.get("synced_property_name", item.synced_name) != item.synced_name:
                 names[dual["synced_property_id"]] = {"name": item.synced_name}
         if names:

@@ -205,6 +205,41 @@ def test_init_refuses_a_property_of_another_type(server: SandboxServer, notion: 
         make(server)
 
 
+def test_init_relates_pages_to_accounts_whatever_else_the_accounts_have(server: SandboxServer, notion: Client) -> None:
+    ids = make(server)
+    accounts = source_of(notion, ids[ACCOUNTS.setting])
+    notion.data_sources.update(
+        accounts["id"], properties={"CSM Health Records": None, "CSM Opportunities": {"name": "Chances"}}
+    )
+    notion.data_sources.update(accounts["id"], properties={"CSM Health Records": {"rich_text": {}}})
+    assert make(server) == ids
+    after = source_of(notion, ids[ACCOUNTS.setting])["properties"]
+    assert (after["CSM Health Records"]["type"], after["Chances"]["type"]) == ("rich_text", "relation")
+    relation = source_of(notion, ids[HEALTH_RECORDS.setting])["properties"]["Account"]["relation"]
+    assert relation["data_source_id"] == accounts["id"]
+    assert relation["dual_property"]["synced_property_name"] == "CSM Health Records 1"
+    assert examine(server, ids) == []
+
+
+def test_a_relation_to_another_database_and_a_detail_of_another_type_block_nothing(
+    server: SandboxServer, notion: Client
+) -> None:
+    ids = make(server)
+    records, accounts = (source_of(notion, ids[spec.setting]) for spec in (HEALTH_RECORDS, ACCOUNTS))
+    notion.data_sources.update(records["id"], properties={"Account": None})
+    own = {"relation": {"data_source_id": records["id"], "single_property": {}}}
+    notion.data_sources.update(records["id"], properties={"Account": own})
+    notion.data_sources.update(accounts["id"], properties={"CSM Plan": {"rich_text": {}}})
+    assert make(server) == ids
+    found = examine(server, ids)
+    assert [(one.property, one.problem, one.blocking) for one in found] == [
+        ("CSM Plan", "wrong_type", False),
+        ("Account", "wrong_type", False),
+    ]
+    assert "is rich_text, expected select" in found[0].message
+    assert f"expected {accounts['id']}, the accounts" in found[1].message
+
+
 def test_doctor_names_missing_and_mistyped_properties(server: SandboxServer, notion: Client) -> None:
     ids = make(server)
     source = source_of(notion, ids[ACCOUNTS.setting])
