@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import duckdb
 
+from csm_core.config import RoiMetric
 from csm_core.publishing import expansion, qbr
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
 from csm_core.publishing.notion.target_pages import (
@@ -25,11 +26,17 @@ TOGGLE, NO_NOTES = "toggle", "none"
 
 
 def load(
-    connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str], *, qbr_internal: str = TOGGLE
+    connection: duckdb.DuckDBPyConnection,
+    day: date,
+    kinds: Sequence[str],
+    *,
+    qbr_internal: str = TOGGLE,
+    roi: Mapping[str, RoiMetric] = qbr.NO_METRICS,
 ) -> dict[str, list[TargetPage]]:
     """The target pages of a day by kind, with one query per kind.
 
-    ``qbr_internal`` is the place of the internal notes of reviews (the setting ``notion.qbr_internal``).
+    ``qbr_internal`` is the place of the internal notes of reviews (the setting ``notion.qbr_internal``), and
+    ``roi`` are their configured metrics.
     """
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
     if HEALTH in kinds or RECORD in kinds:
@@ -45,7 +52,7 @@ def load(
                 one.account_name,
                 day,
             )
-            for one in qbr.load_qbrs(connection, day)
+            for one in qbr.load_qbrs(connection, day, roi=roi)
         ]
     if EXPANSION in kinds:
         pages[EXPANSION] = [

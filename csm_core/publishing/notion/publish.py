@@ -146,6 +146,7 @@ async def _make(
         reviews_since=reviews_since,
         reviews_until=reviews_until,
         qbr_internal=config.notion.qbr_internal,
+        roi=config.roi,
     )
 
 
