@@ -304,6 +304,12 @@ def test_a_renewal_is_named_with_its_date():
     assert content.overview["Renewal"] == "15 September 2026"
 
 
+@pytest.mark.parametrize(("days", "note"), [(0, "today"), (1, "in 1 day"), (14, "in 14 days"), (15, None), (-1, None)])
+def test_a_quarterly_review_notes_a_near_renewal(days, note):
+    content = compose({**ROW, "renewal_date": date(2026, 7, 1), "days_to_renewal": days}, [], [])
+    assert notes(content).get("Renewal") == (f"2026-07-01, {note}. Call now." if note else None)
+
+
 def test_every_next_step_is_a_sentence():
     assert all(step.endswith(".") for step in (*NEXT_STEPS.values(), *JOINT_STEPS.values(), GOALS))
 
