@@ -48,7 +48,11 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             partitions,
         ),
         _publish_asset(
-            QBR_PAGES, (QBR,), ["csm_qbr", "csm_feature_adoption"], "A page for each review that is due.", partitions
+            QBR_PAGES,
+            (QBR,),
+            ["csm_qbr", "csm_feature_adoption", "int_review_features"],
+            "A page for each review that is due.",
+            partitions,
         ),
         _publish_asset(
             EXPANSION_RECORDS,

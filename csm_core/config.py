@@ -28,6 +28,7 @@ from csm_core.config_models import (
     NotionPublishing,
     Policy,
     ReviewSettings,
+    RoiMetric,
     SignalSettings,
 )
 from csm_core.errors import ConfigError
@@ -49,6 +50,7 @@ __all__ = [
     "NotionPublishing",
     "Policy",
     "ReviewSettings",
+    "RoiMetric",
     "SignalSettings",
     "load_config",
 ]

@@ -21,10 +21,20 @@ from csm_core.sources.spark_settings import SYSTEM as SPARK_SOURCE
 from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.file_access import group_id
+from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
 
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_BUILT_IN_METRICS = (
+    "active_users",
+    "actions",
+    "features_used",
+    "tickets_solved",
+    "median_hours_to_solve_a_ticket",
+    "seats",
+)
 _UMASK = re.compile(r"0?0[0-7]{2}\Z")
 
 
@@ -91,6 +101,28 @@ class ReviewSettings(ConfigModel, frozen=True):
     """
 
     qbr_min_days: int = Field(default=14, ge=0, le=90)
+
+
+class RoiMetric(ConfigModel, frozen=True):
+    """A metric of business reviews: the events of a feature in the period, times minutes or a value per event.
+
+    Minutes are shown in hours. ``unit`` is the unit of ``value_per_event``, such as EUR.
+    """
+
+    feature: str = Field(min_length=1, max_length=200)
+    minutes_per_event: float | None = Field(default=None, gt=0, le=100_000)
+    value_per_event: float | None = Field(default=None, gt=0, le=1_000_000_000)
+    unit: str = Field(default="", max_length=40)
+
+    @model_validator(mode="after")
+    def _one_factor(self) -> RoiMetric:
+        if (self.minutes_per_event is None) == (self.value_per_event is None):
+            message = "set either minutes_per_event or value_per_event"
+            raise ValueError(message)
+        if self.unit and self.value_per_event is None:
+            message = "unit is the unit of value_per_event; minutes are shown in hours, so remove unit"
+            raise ValueError(message)
+        return self
 
 
 class FreshnessSettings(ConfigModel, frozen=True):
@@ -233,6 +265,7 @@ class Config(ConfigModel, frozen=True):
     signals: SignalSettings = SignalSettings()
     expansion: ExpansionSettings = ExpansionSettings()
     reviews: ReviewSettings = ReviewSettings()
+    roi: dict[str, RoiMetric] = Field(default_factory=dict)
     checks: CheckSettings = CheckSettings()
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
@@ -271,6 +304,18 @@ class Config(ConfigModel, frozen=True):
     @classmethod
     def _possible_memory(cls, value: str | None) -> str | None:
         return None if value is None else checked_memory(value)
+
+    @field_validator("roi")
+    @classmethod
+    def _names_of_metrics(cls, value: dict[str, RoiMetric]) -> dict[str, RoiMetric]:
+        for name in value:
+            if not _METRIC.match(name):
+                message = f"{shown(name)} is not the name of a metric. Use a name such as hours_saved"
+                raise ValueError(message)
+            if name in _BUILT_IN_METRICS:
+                message = f"{name} is a metric of every review. Choose another name"
+                raise ValueError(message)
+        return value
 
     @field_validator("log_format", mode="before")
     @classmethod

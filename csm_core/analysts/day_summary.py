@@ -10,6 +10,8 @@ from typing import Any
 
 import duckdb
 
+from csm_core.analysts.near_renewals import NearRenewal, near_renewals
+from csm_core.config import ReviewSettings
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql
@@ -38,7 +40,8 @@ class DaySummary:
 
     ``mrr_at_risk`` is the MRR of the accounts with high or critical churn risk, by currency. ``missing``
     counts the accounts without data for a signal, for signals that some account
-    lacks; ``mean_coverage`` is the mean share of the weights with data, 0.0-1.0.
+    lacks; ``mean_coverage`` is the mean share of the weights with data, 0.0-1.0. ``near_renewals`` are too near for a
+    business review.
     """
 
     day: date
@@ -54,6 +57,7 @@ class DaySummary:
     alerts: int
     by_risk: Mapping[str, int]
     movers: Sequence[Mover]
+    near_renewals: Sequence[NearRenewal] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -61,13 +65,16 @@ class DaySummary:
         return {
             **asdict(self),
             "mrr_at_risk": amounts,
+            "near_renewals": [renewal.as_dict() for renewal in self.near_renewals],
             "day": str(self.day),
             "previous_day": str(self.previous_day or "") or None,
         }
 
 
-def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummary | None:
-    """The summary of a scored day; None if the day is not scored."""
+def summarise_day(
+    connection: duckdb.DuckDBPyConnection, day: date, qbr_min_days: int = ReviewSettings().qbr_min_days
+) -> DaySummary | None:
+    """The summary of a scored day; None if the day is not scored. ``qbr_min_days`` is the setting of reviews."""
     if not table_exists(connection, "marts.csm_health_scores"):
         return None
     by_rag = _counts(connection, "rag", day)
@@ -97,6 +104,7 @@ def summarise_day(connection: duckdb.DuckDBPyConnection, day: date) -> DaySummar
         alerts=int(alerts[0]) if alerts else 0,
         by_risk=_counts(connection, "churn_risk_level", day),
         movers=_movers(connection, day, previous_day) if previous_day else (),
+        near_renewals=near_renewals(connection, day, qbr_min_days),
     )
 
 

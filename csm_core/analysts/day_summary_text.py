@@ -9,6 +9,7 @@ from csm_core.system.text_table import counted, text_table
 
 # The signals with the most accounts without data; `--json` has all.
 MISSING = 3
+RENEWALS = 5
 
 
 def rag_counts(summary: DaySummary) -> list[str]:
@@ -29,6 +30,12 @@ def day_lines(summary: DaySummary) -> list[str]:
     if summary.mrr_at_risk:
         amounts = ", ".join(f"{amount:,.2f} {printable(currency)}" for currency, amount in summary.mrr_at_risk.items())
         lines.append(f"At risk    MRR of accounts with high or critical churn risk: {amounts}")
+    lines += [
+        f"Renewal    {printable(one.account_name)} ({printable(one.account_id)}): {one.text()}"
+        for one in summary.near_renewals[:RENEWALS]
+    ]
+    if len(summary.near_renewals) > RENEWALS:
+        lines.append(f"{'':11}and {len(summary.near_renewals) - RENEWALS:,} more without a review; `--json` lists them")
     if summary.missing:
         listed = ", ".join(
             f"{input_name(signal)} {counted(accounts, 'account')}"

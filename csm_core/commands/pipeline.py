@@ -167,7 +167,7 @@ def execute(
             accepted_by=getpass.getuser(),
         )
     seconds = time.monotonic() - started
-    report = run_report(outcome, Warehouse.from_config(config), days, seconds)
+    report = run_report(outcome, Warehouse.from_config(config), days, seconds, qbr_min_days=config.reviews.qbr_min_days)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2, default=str))
     elif brief and outcome.exit_status == 0:

@@ -13,9 +13,9 @@ from csm_core.warehouse.model_checks import run_checks
 from csm_core.warehouse.models import SqlModel, load_models
 
 # The models of the account that a review reads for its own day.
-OF_THE_DAY = ("int_account_days", "int_account_subscriptions")
+OF_THE_DAY = ("int_account_days", "int_account_subscriptions", "int_account_support", "int_account_invoices")
 # The steps of a review in order of dependency; the review is the mart csm_qbr.
-INTERMEDIATE_STEPS = ("int_review_periods", "int_review_usage", "int_review_tickets")
+INTERMEDIATE_STEPS = ("int_review_periods", "int_review_usage", "int_review_features", "int_review_tickets")
 MART_STEPS = ("csm_review_signals",)
 
 

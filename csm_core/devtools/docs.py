@@ -63,6 +63,8 @@ def _keys(section: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _default(value: object) -> str:
+    if value == {}:
+        return "none"
     if isinstance(value, tuple):
         items = [_default(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         return ", ".join(items) or "none"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from csm_core.analysts.day_summary import DaySummary, summarise_day
+from csm_core.config import ReviewSettings
 from csm_core.operations.run_outcome import RunOutcome
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import newer_uncounted, status_of
@@ -96,9 +97,16 @@ class RunReport:
         }
 
 
-def run_report(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date], seconds: float) -> RunReport:
-    """Create the report of a completed run."""
-    summary = _summary(outcome, warehouse, days)
+def run_report(
+    outcome: RunOutcome,
+    warehouse: Warehouse,
+    days: tuple[date, date],
+    seconds: float,
+    *,
+    qbr_min_days: int = ReviewSettings().qbr_min_days,
+) -> RunReport:
+    """Create the report of a completed run; ``qbr_min_days`` is the setting of reviews."""
+    summary = _summary(outcome, warehouse, days, qbr_min_days)
     publication = _publication(outcome, warehouse, days)
     return RunReport(outcome, days, seconds, summary, publication, warehouse.published_path)
 
@@ -128,9 +136,11 @@ def _newer_days(warehouse: Warehouse, day: date) -> list[str]:
         return [f"{one.text()}. {one.advice()}" for one in newer_uncounted(connection, day)]
 
 
-def _summary(outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date]) -> DaySummary | None:
+def _summary(
+    outcome: RunOutcome, warehouse: Warehouse, days: tuple[date, date], qbr_min_days: int
+) -> DaySummary | None:
     # After a failed run, the scores of the day may come from an earlier run.
     if not outcome.succeeded and not outcome.held:
         return None
     with warehouse.connect() as connection:
-        return summarise_day(connection, days[1])
+        return summarise_day(connection, days[1], qbr_min_days)

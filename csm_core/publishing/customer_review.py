@@ -14,7 +14,7 @@ from csm_core.schemas import UsageComparison
 from csm_core.system.text_table import counted
 
 JOINT_STEPS: dict[str, str] = {
-    "feature_adoption_rate": "You choose two features that are not in use; we hold a short training for each.",
+    "feature_adoption_rate": "You choose features that are not in use; we hold a short training for each of them.",
     "usage_trend": "We ask your main users what they need next, and agree with them on one use case to build on.",
     "login_frequency_days": "You name who should use the product every week; we help them to get started.",
     "days_since_last_interaction": "We agree on a date for regular check-ins.",

@@ -30,6 +30,8 @@ NEXT_STEPS: dict[str, str] = {
 _COMMON_RATE = 0.5
 _MOST_INTEGRATIONS = 2
 _MOST_UNUSED = 5
+# A quarterly review of an account with a renewal in at most this number of days comes late for it.
+_NEAR_DAYS = 14
 _MOST_OPPORTUNITIES = 5
 
 
@@ -46,6 +48,10 @@ def notes_of(
         trigger = row["churn_triggered_by"]
         risk = f"{row['churn_risk_level']}: {TRIGGERS[trigger]}" if trigger else row["churn_risk_level"]
         notes.append(InternalNote(topic="Churn risk", text=risk))
+    days = row["days_to_renewal"]
+    if row["trigger"] == "quarterly" and days is not None and 0 <= days <= _NEAR_DAYS:
+        when = f"in {counted(days, 'day')}" if days else "today"
+        notes.append(InternalNote(topic="Renewal", text=f"{row['renewal_date']}, {when}. Call now."))
     overdue = _overdue(row)
     if overdue:
         notes.append(InternalNote(topic="Invoices", text=overdue))

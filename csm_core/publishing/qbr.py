@@ -14,20 +14,26 @@ from typing import Any
 
 import duckdb
 
+from csm_core.config import RoiMetric
 from csm_core.display_names import SIGNALS
 from csm_core.publishing.customer_review import (
+    Figure,
     comparison,
     figures_of,
+    is_compared,
     joint_steps,
     overview_of,
     scorecard_of,
     summary_of,
 )
 from csm_core.publishing.internal_notes import common_integrations, notes_of, weak_signals
+from csm_core.publishing.roi_metrics import feature_usage, roi_figures
 from csm_core.schemas import QBRContent
 from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts
+
+NO_METRICS: Mapping[str, RoiMetric] = {}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,17 @@ class QBRRecord:
     tenant_id: str
 
 
-def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | None = None) -> list[QBRRecord]:
-    """All reviews of the partition ``day``, or only those of one trigger, ordered by key."""
+def load_qbrs(
+    connection: duckdb.DuckDBPyConnection,
+    day: date,
+    trigger: str | None = None,
+    *,
+    roi: Mapping[str, RoiMetric] = NO_METRICS,
+) -> list[QBRRecord]:
+    """All reviews of the partition ``day``, or only those of one trigger, ordered by key.
+
+    ``roi`` are the configured metrics.
+    """
     if not table_exists(connection, "marts.csm_qbr"):
         return []
     rows = fetch_dicts(
@@ -55,6 +70,7 @@ def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | N
     scorecards = _scorecards(connection, day)
     opportunities = _opportunities(connection, day)
     without_data = _signals_without_data(connection, day)
+    usage = feature_usage(connection, day, roi)
     return [
         QBRRecord(
             compose(
@@ -62,6 +78,7 @@ def load_qbrs(connection: duckdb.DuckDBPyConnection, day: date, trigger: str | N
                 scorecards.get((row["account_id"], row["period"]), []),
                 opportunities[row["account_id"]],
                 without_data.get((row["account_id"], row["health_end_date"]), frozenset()),
+                roi_figures(roi, usage.get((row["account_id"], row["period"]), {}), compared=is_compared(row)),
             ),
             row["account_name"],
             row["tenant_id"],
@@ -87,12 +104,14 @@ def compose(
     scorecard: Sequence[Mapping[str, Any]],
     opportunities: Sequence[Mapping[str, Any]],
     without_data: Collection[str] = (),
+    configured: Sequence[Figure] = (),
 ) -> QBRContent:
     """Compose a review from a row of ``marts.csm_qbr`` and the account's adoption rows and opportunities.
 
-    ``without_data`` are the signals without data at the end of the period.
+    ``without_data`` are the signals without data at the end of the period, ``configured`` the figures of the setting
+    ``roi``.
     """
-    figures = figures_of(row)
+    figures = figures_of(row, configured)
     metrics = {figure.name: figure.sentence() for figure in figures}
     if row["seats"]:
         metrics["Seats"] = f"{row['seats']:,}"

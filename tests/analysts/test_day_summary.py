@@ -70,3 +70,36 @@ def test_signals_without_data_are_counted_and_the_most_frequent_are_listed():
         "No data    NPS 3 accounts, usage trend 2 accounts, time to renewal 1 account, and 1 more; mean coverage 80%"
     ) in day_lines(summary)
     assert not any(line.startswith("No data") for line in day_lines(summary_of([scored("A", 60.0)])))
+
+
+def test_a_renewal_that_is_too_near_for_a_review_is_a_note_to_call():
+    renewals = [
+        {"account_id": "A", "renewal_date": date(2026, 7, 5), "days_to_renewal": 5},
+        {"account_id": "B", "renewal_date": date(2026, 6, 30), "days_to_renewal": 0},
+        {"account_id": "C", "renewal_date": date(2026, 7, 14), "days_to_renewal": 14},
+        {"account_id": "D", "renewal_date": date(2026, 7, 4), "days_to_renewal": 4},
+        {"account_id": "E", "renewal_date": date(2026, 6, 29), "days_to_renewal": -1},
+    ]
+    review = {"account_id": "D", "period": "Renewal 2026-07-04", "trigger": "contract_proximity"}
+    with fresh() as connection:
+        rows = {
+            "marts.csm_health_scores": [scored(one["account_id"], 60.0) for one in renewals],
+            "marts.csm_health_signals": [],
+            "intermediate.int_account_subscriptions": renewals,
+            "intermediate.int_account_days": [
+                {"account_id": one["account_id"], "account_name": f"Name {one['account_id']}"} for one in renewals
+            ],
+            "marts.csm_qbr": [{**review, "as_of_date": date(2026, 4, 5), "renewal_date": date(2026, 7, 4)}],
+        }
+        for name in rows:
+            prepare(connection, name)
+        for name, given in rows.items():
+            table(connection, name, [{"tenant_id": "t", "as_of_date": DAY, **row} for row in given])
+        summary = summarise_day(connection, DAY)
+        wide = summarise_day(connection, DAY, 15)
+    assert [line for line in day_lines(summary) if "call now" in line] == [
+        "Renewal    Name B (B): Renewal on 2026-06-30 is today: too late for a review, call now.",
+        "Renewal    Name A (A): Renewal on 2026-07-05 is in 5 days: too late for a review, call now.",
+    ]
+    assert [one["account_id"] for one in summary.as_dict()["near_renewals"]] == ["B", "A"]
+    assert [one.account_id for one in wide.near_renewals] == ["B", "A", "C"]

@@ -16,7 +16,14 @@ from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 
 PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records"}
-REVIEWS = {"int_review_periods", "int_review_usage", "int_review_tickets", "csm_review_signals", "csm_qbr"}
+REVIEWS = {
+    "int_review_periods",
+    "int_review_usage",
+    "int_review_features",
+    "int_review_tickets",
+    "csm_review_signals",
+    "csm_qbr",
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def test_lineage_is_what_the_sql_reads(definitions):
     assert parents["int_usage_daily"] == {"stg_usage_events"}
     assert parents["stg_tickets"] == {"raw_files__tickets", "stg_accounts"}
     assert parents["csm_health_scores"] == {"csm_health_signals", "int_account_days"}
-    assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption", "csm_days"}
+    assert parents["notion_qbr_pages"] == {"csm_qbr", "csm_feature_adoption", "int_review_features", "csm_days"}
     # A day is complete when all of its marts are built; what is published is of complete days.
     by_day = {name for name, model in load_models("marts").items() if model.partitioned}
     assert parents["csm_days"] == by_day

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from csm_core.config import Config
+from csm_core.config import Config, RoiMetric
 from csm_core.publishing.customer_review import GOALS, JOINT_STEPS
 from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.notion.renderers import render_qbr_blocks
@@ -304,5 +304,34 @@ def test_a_renewal_is_named_with_its_date():
     assert content.overview["Renewal"] == "15 September 2026"
 
 
+@pytest.mark.parametrize(("days", "note"), [(0, "today"), (1, "in 1 day"), (14, "in 14 days"), (15, None), (-1, None)])
+def test_a_quarterly_review_notes_a_near_renewal(days, note):
+    content = compose({**ROW, "renewal_date": date(2026, 7, 1), "days_to_renewal": days}, [], [])
+    assert notes(content).get("Renewal") == (f"2026-07-01, {note}. Call now." if note else None)
+
+
 def test_every_next_step_is_a_sentence():
     assert all(step.endswith(".") for step in (*NEXT_STEPS.values(), *JOINT_STEPS.values(), GOALS))
+
+
+def test_configured_metrics_come_from_the_usage_of_their_features(tmp_path):
+    roi = {
+        "hours_saved": RoiMetric(feature="exports", minutes_per_event=6),
+        "paper_saved": RoiMetric(feature="exports", value_per_event=0.25, unit="EUR"),
+        "calls_avoided": RoiMetric(feature="unknown", value_per_event=1),
+    }
+    with Warehouse.from_config(Config(warehouse=tmp_path / "w.duckdb")).connect() as marts:
+        fill(marts, 1, reviews=1)
+        marts.execute(
+            "create table intermediate.int_review_features as select 'default' as tenant_id, 'A0' as account_id, "
+            "?::date as as_of_date, 'Q2 2026' as period, 'quarterly' as trigger, 'exports' as feature, "
+            "1250::bigint as events, 1000::bigint as events_previous",
+            [DAY],
+        )
+        (review,) = load_qbrs(marts, DAY, roi=roi)
+    rows = {row.metric: row for row in review.content.usage_comparison}
+    assert (rows["Hours saved"].this_period, rows["Hours saved"].previous_period) == ("125.0", "100.0")
+    assert rows["Hours saved"].change == "+25.0 (+25 %)"
+    assert (rows["Paper saved"].this_period, rows["Paper saved"].change) == ("312.50 EUR", "+62.50 (+25 %)")
+    assert review.content.roi_metrics["Hours saved"] == "125.0 (previous period: 100.0)"
+    assert "Calls avoided" not in review.content.roi_metrics

@@ -39,7 +39,7 @@ _QUERY = """
     ),
 
     changes as (
-        select account_id, max(as_of_date) as changed_on, arg_max(from_rag, as_of_date) as from_rag,
+        select account_id, arg_max(changed_on, as_of_date) as changed_on, arg_max(from_rag, as_of_date) as from_rag,
             arg_max(to_rag, as_of_date) as to_rag
         from marts.csm_rag_transitions
         where as_of_date <= $day

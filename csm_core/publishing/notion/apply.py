@@ -143,9 +143,11 @@ async def apply_plan(
     if not report.failures:
         ledger.settle(plan.kinds)
     for spec in {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values():
-        ledger.remember_windows(spec, adapter.reader.windows(spec))
+        ledger.sources.remember_windows(spec, adapter.reader.windows(spec))
     # A page that is not in the ledger now is in the journal; the next run searches for it by key.
-    ledger.mark_read({spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC))
+    ledger.sources.mark_read(
+        {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values(), datetime.now(UTC)
+    )
     if report.removed_characters:
         log.warning("control characters removed", characters=report.removed_characters, day=str(plan.day))
     return report
@@ -294,7 +296,7 @@ class _Writer:
         """Read the users if a page to be written shows its owner, from the ledger if they were read in the last day."""
         if not any(owner_email(step.target) for step in self._steps):
             return
-        users = self._ledger.users(self._plan.owner_emails, datetime.now(UTC) - USERS_AGE)
+        users = self._ledger.sources.users(self._plan.owner_emails, datetime.now(UTC) - USERS_AGE)
         if users is None:
             try:
                 read = await self._adapter.read_users()
@@ -305,20 +307,20 @@ class _Writer:
                 self._note("The owners are not shown as persons, because the integration cannot read e-mail addresses")
                 return
             users = {email: read[email] for email in self._plan.owner_emails if email in read}
-            self._ledger.remember_users(self._plan.owner_emails, users, datetime.now(UTC))
+            self._ledger.sources.remember_users(self._plan.owner_emails, users, datetime.now(UTC))
         self._adapter.users = users
 
     async def describe_accounts(self) -> None:
         """State the day of the scores in the description of the accounts database, once per day."""
         day = self._plan.day
-        if HEALTH not in self._plan.kinds or self._ledger.described_day(ACCOUNTS) == day:
+        if HEALTH not in self._plan.kinds or self._ledger.sources.described_day(ACCOUNTS) == day:
             return
         try:
             await self._adapter.describe_accounts(day)
         except NotionError as error:
             self._note(f"The description of the accounts database was not updated: {error}")
             return
-        self._ledger.remember_described_day(ACCOUNTS, day)
+        self._ledger.sources.remember_described_day(ACCOUNTS, day)
 
     def _note(self, note: str) -> None:
         self._notes.append(note)
@@ -370,7 +372,7 @@ class _Writer:
             requests=self._adapter.caller.sent,
             seconds=seconds,
             address=address,
-            links=tuple(self._links),
+            links=tuple(sorted(self._links, key=lambda link: kinds.index(link.kind))),
             databases=databases,
             removed_characters=self._plan.removed_characters,
             read_back=read_back,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import duckdb
 
+from csm_core.config import RoiMetric
 from csm_core.publishing import expansion, qbr
 from csm_core.publishing.notion.account_details import load_details
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR
@@ -25,12 +26,17 @@ TOGGLE, NO_NOTES = "toggle", "none"
 
 
 def load(
-    connection: duckdb.DuckDBPyConnection, day: date, kinds: Sequence[str], *, qbr_internal: str = TOGGLE
+    connection: duckdb.DuckDBPyConnection,
+    day: date,
+    kinds: Sequence[str],
+    *,
+    qbr_internal: str = TOGGLE,
+    roi: Mapping[str, RoiMetric] = qbr.NO_METRICS,
 ) -> dict[str, list[TargetPage]]:
     """The target pages of a day by kind, with one query per kind, and one for the details of account pages.
 
     Health records depend on those already published (``health_records``). ``qbr_internal`` is the place of the internal
-    notes of reviews (the setting ``notion.qbr_internal``).
+    notes of reviews (the setting ``notion.qbr_internal``), and ``roi`` are their configured metrics.
     """
     pages: dict[str, list[TargetPage]] = {kind: [] for kind in kinds}
     if HEALTH in kinds:
@@ -45,7 +51,7 @@ def load(
                 one.account_name,
                 day,
             )
-            for one in qbr.load_qbrs(connection, day)
+            for one in qbr.load_qbrs(connection, day, roi=roi)
         ]
     if EXPANSION in kinds:
         pages[EXPANSION] = [

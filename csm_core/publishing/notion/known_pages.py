@@ -21,12 +21,12 @@ MANY_LOOK_UPS = 20
 
 async def resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec) -> None:
     """Make the data source of a database known to the adapter: from the ledger, or from Notion."""
-    known = ledger.source(spec, adapter.reader.database_id(spec))
+    known = ledger.sources.source(spec, adapter.reader.database_id(spec))
     chosen = adapter.reader.chosen_source(spec)
     if known and (not chosen or same_id(known.data_source_id, chosen)):
-        adapter.reader.remember(spec, known, ledger.windows(spec))
+        adapter.reader.remember(spec, known, ledger.sources.windows(spec))
     else:
-        ledger.remember_source(spec, await adapter.reader.source(spec))
+        ledger.sources.remember_source(spec, await adapter.reader.source(spec))
 
 
 async def read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
@@ -38,9 +38,9 @@ async def read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dic
     if kind == HEALTH:
         pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
         # Stored here because this process may only plan.
-        ledger.remember_windows(spec, adapter.reader.windows(spec))
+        ledger.sources.remember_windows(spec, adapter.reader.windows(spec))
         return pages_found
-    until = ledger.read_until(spec)
+    until = ledger.sources.read_until(spec)
     unresolved = ledger.unresolved(kind)
     accounts = sorted({account_of(key) for key in unresolved})
     if until is None or len(accounts) > MANY_LOOK_UPS:

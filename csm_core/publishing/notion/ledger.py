@@ -6,15 +6,15 @@ Analysts may query these tables; they contain no secrets. Every method commits b
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
 
-from csm_core.publishing.notion.database_reader import DataSource
 from csm_core.publishing.notion.databases import HEALTH, DatabaseSpec
+from csm_core.publishing.notion.source_ledger import SourceLedger, naive_utc
 from csm_core.publishing.notion.target_pages import account_of
 from csm_core.warehouse.catalog import transaction
 
@@ -72,94 +72,7 @@ class Ledger:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-
-    # -- data sources
-
-    def source(self, spec: DatabaseSpec, database_id: str) -> DataSource | None:
-        """The data source that an earlier run resolved for this database."""
-        row = self._connection.execute(
-            "select data_source_id, title, only_source from sync.notion_sources where setting = ? and database_id = ?",
-            [spec.setting, database_id],
-        ).fetchone()
-        return DataSource(database_id, row[0], row[1], row[2]) if row else None
-
-    def remember_source(self, spec: DatabaseSpec, source: DataSource) -> None:
-        """Store a resolved data source. The pages of another data source under the same setting are deleted."""
-        with transaction(self._connection):
-            stored = self._connection.execute(
-                "select data_source_id from sync.notion_sources where setting = ?", [spec.setting]
-            ).fetchone()
-            if stored and stored[0] != source.data_source_id:
-                self._connection.execute("delete from sync.notion_pages where setting = ?", [spec.setting])
-            self._connection.execute("delete from sync.notion_sources where setting = ?", [spec.setting])
-            self._connection.execute(
-                "insert into sync.notion_sources (setting, database_id, data_source_id, title, only_source) "
-                "values (?, ?, ?, ?, ?)",
-                [spec.setting, source.database_id, source.data_source_id, source.title, source.only_source],
-            )
-
-    def windows(self, spec: DatabaseSpec) -> tuple[str, ...]:
-        """The creation times that split a database into queries within Notion's limit, from the last full read."""
-        row = self._connection.execute(
-            "select windows from sync.notion_sources where setting = ?", [spec.setting]
-        ).fetchone()
-        return tuple(json.loads(row[0])) if row and row[0] else ()
-
-    def remember_windows(self, spec: DatabaseSpec, windows: Sequence[str]) -> None:
-        """Store these times for the next full read."""
-        self._connection.execute(
-            "update sync.notion_sources set windows = ? where setting = ?", [json.dumps(list(windows)), spec.setting]
-        )
-
-    def read_until(self, spec: DatabaseSpec) -> datetime | None:
-        """The time of the last complete read of the database; None if there was none."""
-        row = self._connection.execute(
-            "select read_until from sync.notion_sources where setting = ?", [spec.setting]
-        ).fetchone()
-        return row[0] if row else None
-
-    def mark_read(self, specs: Iterable[DatabaseSpec], until: datetime) -> None:
-        """Record that all pages up to ``until`` are in the ledger, or unresolved in the journal."""
-        for spec in specs:
-            self._connection.execute(
-                "update sync.notion_sources set read_until = ? where setting = ?", [_plain(until), spec.setting]
-            )
-
-    def described_day(self, spec: DatabaseSpec) -> date | None:
-        """The day that the description of the database states."""
-        row = self._connection.execute(
-            "select described_day from sync.notion_sources where setting = ?", [spec.setting]
-        ).fetchone()
-        return row[0] if row else None
-
-    def remember_described_day(self, spec: DatabaseSpec, day: date) -> None:
-        """Store the day that the description of the database states."""
-        self._connection.execute(
-            "update sync.notion_sources set described_day = ? where setting = ?", [day, spec.setting]
-        )
-
-    # -- users
-
-    def users(self, emails: Collection[str], read_since: datetime) -> dict[str, str] | None:
-        """The ids of the users with these e-mail addresses; None if one of them was not looked for since a time."""
-        known: dict[str, str | None] = dict(
-            self._connection.execute(
-                "select email, user_id from sync.notion_users where read_at >= ?", [_plain(read_since)]
-            ).fetchall()
-        )
-        if not known.keys() >= set(emails):
-            return None
-        return {email: user_id for email in emails if (user_id := known[email])}
-
-    def remember_users(self, emails: Collection[str], ids: Mapping[str, str], read_at: datetime) -> None:
-        """Replace the stored users by the result of a read: the addresses looked for, and the ids of those found."""
-        with transaction(self._connection):
-            self._connection.execute("delete from sync.notion_users")
-            ordered = sorted(emails)
-            self._connection.execute(
-                "insert into sync.notion_users (email, user_id, read_at) select unnest($emails), unnest($ids), $at",
-                {"emails": ordered, "ids": [ids.get(email) for email in ordered], "at": _plain(read_at)},
-            )
+        self.sources = SourceLedger(connection)
 
     # -- pages
 
@@ -187,7 +100,7 @@ class Ledger:
         """
         if not pages:
             return
-        now = _plain(datetime.now(UTC))
+        now = naive_utc(datetime.now(UTC))
         latest = {page.key: page for page in pages}
         stored_pages = list(latest.values())
         kind = stored_pages[0].kind
@@ -246,7 +159,7 @@ class Ledger:
                 "accounts": _accounts(intent.key for intent in intents),
                 "actions": [intent.action for intent in intents],
                 "days": [intent.day for intent in intents],
-                "now": _plain(datetime.now(UTC)),
+                "now": naive_utc(datetime.now(UTC)),
             },
         )
 
@@ -260,7 +173,7 @@ class Ledger:
                     "run": run_id,
                     "kind": kind,
                     "keys": [intent.key for intent in intents if intent.kind == kind],
-                    "now": _plain(datetime.now(UTC)),
+                    "now": naive_utc(datetime.now(UTC)),
                 },
             )
 
@@ -269,7 +182,7 @@ class Ledger:
         self._connection.execute(
             "update sync.notion_journal set done_at = $now, outcome = $outcome where kind = $kind "
             "and done_at is null and key in (select unnest($keys))",
-            {"now": _plain(datetime.now(UTC)), "outcome": FAILED, "kind": kind, "keys": list(keys)},
+            {"now": naive_utc(datetime.now(UTC)), "outcome": FAILED, "kind": kind, "keys": list(keys)},
         )
 
     def unresolved(self, kind: str) -> set[str]:
@@ -310,7 +223,7 @@ class Ledger:
         self._connection.execute(
             "update sync.notion_journal set done_at = $now, outcome = $outcome where done_at is null "
             "and (sent_at is null or action = 'create') and kind in (select unnest($kinds))",
-            {"now": _plain(datetime.now(UTC)), "outcome": VOID, "kinds": list(kinds)},
+            {"now": naive_utc(datetime.now(UTC)), "outcome": VOID, "kinds": list(kinds)},
         )
 
     # -- runs and changes
@@ -320,7 +233,7 @@ class Ledger:
         self._connection.execute(
             f"insert into sync.notion_runs (run_id, as_of_date, started_at, ended_at, {', '.join(COUNTS)}, status) "
             f"values (?, ?, ?, ?, {', '.join('0' for _ in COUNTS)}, ?)",
-            [run_id, as_of_date, _plain(started_at), _plain(started_at), RUNNING],
+            [run_id, as_of_date, naive_utc(started_at), naive_utc(started_at), RUNNING],
         )
 
     def end_run(self, run_id: str, counts: dict[str, int], status: str) -> None:
@@ -328,7 +241,7 @@ class Ledger:
         columns = ", ".join(f"{name} = ?" for name in COUNTS)
         self._connection.execute(
             f"update sync.notion_runs set ended_at = ?, status = ?, {columns} where run_id = ? and status = ?",
-            [_plain(datetime.now(UTC)), status, *(counts[name] for name in COUNTS), run_id, RUNNING],
+            [naive_utc(datetime.now(UTC)), status, *(counts[name] for name in COUNTS), run_id, RUNNING],
         )
 
     def add_changes(self, run_id: str, changes: Sequence[Change]) -> None:
@@ -346,7 +259,7 @@ class Ledger:
                     "actions": [one.action for one in changes],
                     "ids": [one.page_id for one in changes],
                     "errors": [one.error for one in changes],
-                    "now": _plain(datetime.now(UTC)),
+                    "now": naive_utc(datetime.now(UTC)),
                 },
             )
 
@@ -354,13 +267,9 @@ class Ledger:
         """The number of requests of runs that ended in the last ``seconds``, including runs of other processes."""
         row = self._connection.execute(
             "select coalesce(sum(requests), 0) from sync.notion_runs where ended_at > ?",
-            [_plain(datetime.now(UTC) - timedelta(seconds=seconds))],
+            [naive_utc(datetime.now(UTC) - timedelta(seconds=seconds))],
         ).fetchone()
         return int(row[0]) if row else 0
-
-
-def _plain(time: datetime) -> datetime:
-    return time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _accounts(keys: Iterable[str]) -> list[str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.config import RoiMetric
 from csm_core.publishing import opportunity_status, qbr
 from csm_core.publishing.notion import day_pages, health_records, known_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
@@ -116,6 +117,7 @@ async def make_plan(
     reviews_until: date | None = None,
     reopen_days: int = DEFAULT_REOPEN_DAYS,
     qbr_internal: str = day_pages.TOGGLE,
+    roi: Mapping[str, RoiMetric] = qbr.NO_METRICS,
 ) -> Plan:
     """Compare the marts of ``day`` with the ledger and one paginated read of each database. Writes no page.
 
@@ -127,7 +129,7 @@ async def make_plan(
     require_counted(connection, day)
     targets = day_pages.load(connection, day, [kind for kind in kinds if kind not in (QBR, RECORD)])
     if QBR in kinds:
-        targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day, qbr_internal)
+        targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day, qbr_internal, roi)
     builder = _Builder(ledger, create_missing_accounts, day, reopen_days)
     statuses: Sequence[Status] = ()
     status_changes: Sequence[OpportunityStatus] = ()
@@ -173,7 +175,12 @@ async def make_plan(
 
 
 def _reviews(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, first: date, last: date, qbr_internal: str
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    first: date,
+    last: date,
+    qbr_internal: str,
+    roi: Mapping[str, RoiMetric],
 ) -> list[TargetPage]:
     """The reviews of some days and the unpublished reviews of earlier days; the latest review of each page."""
     unpublished = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
@@ -184,7 +191,7 @@ def _reviews(
         wanted = None if day in due else unpublished[day]
         targets = [
             target
-            for target in day_pages.load(connection, day, [QBR], qbr_internal=qbr_internal)[QBR]
+            for target in day_pages.load(connection, day, [QBR], qbr_internal=qbr_internal, roi=roi)[QBR]
             if target.key not in seen and (wanted is None or target.key in wanted)
         ]
         reviews += targets

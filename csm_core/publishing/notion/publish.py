@@ -155,6 +155,7 @@ async def _make(
         reviews_until=reviews_until,
         reopen_days=config.expansion.reopen_days,
         qbr_internal=config.notion.qbr_internal,
+        roi=config.roi,
     )
 
 

@@ -20,7 +20,7 @@ def ledger(tmp_path):
 
 
 def remember(ledger: Ledger, data_source: str) -> None:
-    ledger.remember_source(ACCOUNTS, DataSource("database", data_source, "Health", True))
+    ledger.sources.remember_source(ACCOUNTS, DataSource("database", data_source, "Health", True))
 
 
 @pytest.mark.parametrize(("later", "kept"), [("m", True), ("a", False), ("z", False)])
@@ -29,21 +29,21 @@ def test_pages_of_another_data_source_are_forgotten(ledger, later, kept):
     ledger.store(ACCOUNTS, [Page(HEALTH, KEY, "page", "hash")])
     remember(ledger, later)
     assert bool(ledger.pages(HEALTH)) is kept
-    assert ledger.source(ACCOUNTS, "database") == DataSource("database", later, "Health", True)
+    assert ledger.sources.source(ACCOUNTS, "database") == DataSource("database", later, "Health", True)
 
 
 def test_windows_and_the_time_of_the_last_read_are_none_at_first(ledger):
     remember(ledger, "m")
-    assert ledger.windows(ACCOUNTS) == ()
-    assert ledger.read_until(ACCOUNTS) is None
-    ledger.remember_windows(ACCOUNTS, ["2026-01-01", "2026-02-01"])
-    assert ledger.windows(ACCOUNTS) == ("2026-01-01", "2026-02-01")
+    assert ledger.sources.windows(ACCOUNTS) == ()
+    assert ledger.sources.read_until(ACCOUNTS) is None
+    ledger.sources.remember_windows(ACCOUNTS, ["2026-01-01", "2026-02-01"])
+    assert ledger.sources.windows(ACCOUNTS) == ("2026-01-01", "2026-02-01")
 
 
 def test_nothing_is_known_of_a_database_that_was_never_resolved(ledger):
-    assert ledger.source(ACCOUNTS, "database") is None
-    assert ledger.windows(ACCOUNTS) == ()
-    assert ledger.read_until(ACCOUNTS) is None
+    assert ledger.sources.source(ACCOUNTS, "database") is None
+    assert ledger.sources.windows(ACCOUNTS) == ()
+    assert ledger.sources.read_until(ACCOUNTS) is None
     assert ledger.recent_requests(60) == 0
 
 

@@ -18,9 +18,9 @@ from csm_core.notion_adapter import (
     render_qbr_blocks,
 )
 from csm_core.notion_sandbox.blocks import clean_children
+from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.notion.record_details import LastRecord, RecordDetails, Settled, SignalChange
 from csm_core.publishing.notion.rich_text import RUN_UNITS, RUNS_PER_ARRAY, plain, units
-from csm_core.publishing.qbr import NEXT_STEPS
 from csm_core.rubric import RUBRIC, SIGNAL_NAMES
 from csm_core.schemas import (
     CSMHealthScore,
