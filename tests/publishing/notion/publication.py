@@ -87,7 +87,8 @@ def fill(
     )
     connection.execute(
         "create or replace table marts.csm_rag_transitions as select 'default' as tenant_id, 'A' || i as account_id, "
-        "cast('2026-06-12' as date) as as_of_date, 'AMBER' as from_rag, 'GREEN' as to_rag "
+        "cast('2026-06-14' as date) as as_of_date, cast('2026-06-12' as date) as changed_on, "
+        "'AMBER' as from_rag, 'GREEN' as to_rag "
         "from range(?) as numbers(i)",
         [accounts],
     )
