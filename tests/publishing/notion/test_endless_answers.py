@@ -87,7 +87,11 @@ def test_no_list_of_notion_is_read_for_ever(service: Service, kind: str, schema_
     source = {"data_sources": [{"id": ID, "name": "x"}], "properties": {"Account": {"type": "title"}}}
 
     def page(number: int, path: str) -> dict[str, Any]:
-        return notion_page(kind, number) if path.split("?")[0].endswith(("query", "children")) else {**source, "id": ID}
+        return (
+            notion_page(kind, number)
+            if path.split("?")[0].endswith(("query", "children", "users"))
+            else {**source, "id": ID}
+        )
 
     service.page = page
     settings = NotionSettings.of({"NOTION_TOKEN": "ntn_any", "NOTION_BASE_URL": service.url, "NOTION_DATABASE_ID": ID})
@@ -102,12 +106,14 @@ def test_no_list_of_notion_is_read_for_ever(service: Service, kind: str, schema_
                 await adapter.reader.query_all(ACCOUNTS)
             elif what == "blocks":
                 await adapter.blocks.children(ID)
+            elif what == "users":
+                await adapter.read_users()
             else:
                 await init_workspace(client, ID)
         finally:
             await client.aclose()
 
-    for what in ("query", "blocks", "init"):
+    for what in ("query", "blocks", "users", "init"):
         service.asked = 0
         with pytest.raises(NotionError, match="cannot be read completely"):
             asyncio.run(read(what))
