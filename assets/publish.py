@@ -17,7 +17,7 @@ from assets.context import (
     quarter_of,
 )
 from csm_core.errors import NotionError
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, PORTFOLIO, QBR, RECORD
 from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import require_newest, require_scored
 
@@ -28,13 +28,15 @@ HEALTH_UPDATES = "notion_health_updates"
 QBR_PAGES = "notion_qbr_pages"
 EXPANSION_RECORDS = "notion_expansion_records"
 REVIEWS_TABLE = "marts.csm_qbr"
-PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS)
+PORTFOLIO_PAGE = "notion_portfolio_page"
+PUBLISH_ASSETS = (HEALTH_UPDATES, QBR_PAGES, EXPANSION_RECORDS, PORTFOLIO_PAGE)
+_PRIORITIES = {HEALTH_UPDATES: "0", PORTFOLIO_PAGE: "-2"}
 # The maximum number of linked pages and listed failures; the ledger has all of them.
 SHOWN = 20
 
 
 def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """Return the three publishing assets."""
+    """Return the publishing assets."""
     return [
         _publish_asset(
             HEALTH_UPDATES,
@@ -61,6 +63,13 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             "A page for each open opportunity, updated when its evidence changes.",
             partitions,
         ),
+        _publish_asset(
+            PORTFOLIO_PAGE,
+            (PORTFOLIO,),
+            ["csm_health_scores", "csm_health_signals", "csm_accounts_daily"],
+            "The portfolio page: bands, largest changes, renewals, MRR at risk and data quality of the newest day.",
+            partitions,
+        ),
     ]
 
 
@@ -79,7 +88,7 @@ def _publish_asset(
         required_resource_keys={RESOURCE},
         # Reviews and opportunities are related to the pages of accounts, so these are written first. There is no
         # dependency: if an account page cannot be written, the reviews are still published.
-        op_tags={"dagster/priority": "0" if name == HEALTH_UPDATES else "-1"},
+        op_tags={"dagster/priority": _PRIORITIES.get(name, "-1")},
     )
     def _publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # The Notion client and the sandbox are only imported by a run that publishes.
@@ -91,6 +100,8 @@ def _publish_asset(
             message = f"this run does not publish ({reason}); the run of the latest day does"
             context.log.info(message)
             pipeline.not_published.append(message)
+            return dg.MaterializeResult(metadata={"published": False})
+        if name == PORTFOLIO_PAGE and not pipeline.config.notion.portfolio_page:
             return dg.MaterializeResult(metadata={"published": False})
         with pipeline.warehouse.connect() as connection:
             days = days_of(context)

@@ -248,6 +248,7 @@ class NotionPublishing(ConfigModel, frozen=True):
     """
 
     create_missing_accounts: bool = True
+    portfolio_page: bool = True
     account_properties: AccountProperties = AccountProperties()
     qbr_internal: Literal["toggle", "none"] = "toggle"
 

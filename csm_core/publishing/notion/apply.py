@@ -17,7 +17,7 @@ from csm_core.errors import NotionError
 from csm_core.logging import get_logger
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import ACCOUNT, ACCOUNTS, HEALTH, SPECS
+from csm_core.publishing.notion.databases import ACCOUNT, HEALTH, SPECS
 from csm_core.publishing.notion.ledger import (
     DONE,
     INTERRUPTED,
@@ -135,7 +135,6 @@ async def apply_plan(
     status = INTERRUPTED
     try:
         await writer.write()
-        await writer.describe_accounts()
         status = DONE
     finally:
         report = writer.report(time.monotonic() - started, address, databases or {}, read_back)
@@ -309,18 +308,6 @@ class _Writer:
             users = {email: read[email] for email in self._plan.owner_emails if email in read}
             self._ledger.sources.remember_users(self._plan.owner_emails, users, datetime.now(UTC))
         self._adapter.users = users
-
-    async def describe_accounts(self) -> None:
-        """State the day of the scores in the description of the accounts database, once per day."""
-        day = self._plan.day
-        if HEALTH not in self._plan.kinds or self._ledger.sources.described_day(ACCOUNTS) == day:
-            return
-        try:
-            await self._adapter.describe_accounts(day)
-        except NotionError as error:
-            self._note(f"The description of the accounts database was not updated: {error}")
-            return
-        self._ledger.sources.remember_described_day(ACCOUNTS, day)
 
     def _note(self, note: str) -> None:
         self._notes.append(note)

@@ -16,6 +16,7 @@ from csm_core.days import portfolio_checks
 from csm_core.days.finished_days import accept, model_parameters, newest_held_day
 from csm_core.errors import InputError
 from csm_core.publishing.notion.apply import Report
+from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
 from csm_core.publishing.notion.plan import Plan
 from csm_core.publishing.notion.publish import new_caller, plan_day, publish_day, sandbox_file
@@ -28,6 +29,8 @@ from csm_core.system.terminal import write_rewritten_line
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import require_scored
+
+ALL_KINDS = (*KINDS, PORTFOLIO)
 
 
 def init(config: Config, parent: str | None) -> dict[str, str]:
@@ -74,7 +77,7 @@ def plan(config: Config, day: date | None = None) -> Plan:
     with Warehouse.from_config(config).connect() as connection:
         if day:
             require_scored(connection, day)
-        return plan_day(connection, config, day)
+        return plan_day(connection, config, day, kinds=ALL_KINDS)
 
 
 def apply(config: Config, day: date | None = None) -> Report:
@@ -84,7 +87,7 @@ def apply(config: Config, day: date | None = None) -> Report:
     with warehouse.connect() as connection:
         if day:
             require_scored(connection, day)
-        report = publish_day(connection, config, day, on_progress=_progress)
+        report = publish_day(connection, config, day, kinds=ALL_KINDS, on_progress=_progress)
     publish_copy(warehouse, create_macros, model_parameters(config))
     return report
 
@@ -106,7 +109,9 @@ def accept_and_apply(
             accept(warehouse.engine(connection), config, accepted, checks, accepted_by)
         try:
             with warehouse.connect() as connection:
-                return accepted, publish_day(connection, config, reviews_since=accepted, on_progress=_progress)
+                return accepted, publish_day(
+                    connection, config, kinds=ALL_KINDS, reviews_since=accepted, on_progress=_progress
+                )
         finally:
             publish_copy(warehouse, create_macros, model_parameters(config))
 

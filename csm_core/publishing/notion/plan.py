@@ -64,7 +64,7 @@ class Plan:
     reason), ``drift`` lists problems of the databases, and ``statuses`` are the statuses that technical account
     managers selected on account pages. ``owner_emails`` are the e-mail addresses of the owners of all accounts.
     ``closed`` are opportunities that users closed, which are not updated, and ``opportunity_statuses`` are the statuses
-    that users changed since the last run.
+    that users changed since the last run. ``portfolio_page`` is create, update or skip; empty if it is not published.
     """
 
     day: date
@@ -81,6 +81,7 @@ class Plan:
     statuses: Sequence[Status] = ()
     closed: Sequence[str] = ()
     opportunity_statuses: Sequence[OpportunityStatus] = ()
+    portfolio_page: str = ""
 
     def count(self, action: str, kind: str | None = None) -> int:
         """The number of steps with an action, of one kind or of all kinds."""
@@ -101,6 +102,7 @@ class Plan:
             "closed_opportunities": list(self.closed),
             "cannot_be_written": [{"kind": kind, "key": key, "reason": reason} for kind, key, reason in self.problems],
             "drift": list(self.drift),
+            "portfolio_page": self.portfolio_page or None,
             "removed_characters": self.removed_characters,
         }
 

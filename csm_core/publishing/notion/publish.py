@@ -19,10 +19,11 @@ from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion import assessments
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
-from csm_core.publishing.notion.databases import HEALTH, KINDS, SPECS
+from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, PORTFOLIO, SPECS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.plan import Plan, make_plan
+from csm_core.publishing.notion.portfolio_page import combined, planned_action, publish_portfolio
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
@@ -69,10 +70,10 @@ def publish_day(
 ) -> Report:
     """Plan and apply a day. The report lists failed pages; only an error that affects all pages raises an exception.
 
-    If ``reviews_since`` and ``reviews_until`` are set, the business reviews of all days between them are published.
-    The statuses that technical account managers selected on account pages are recorded as assessments, with the time
-    of ``clock``, and the statuses that users selected on opportunities are recorded. Raises InputError for a held or
-    unfinished day.
+    ``kinds`` may include the portfolio page, which is written last. If ``reviews_since`` and ``reviews_until`` are set,
+    the business reviews of all days between them are published. The statuses that technical account managers selected
+    on account pages are recorded as assessments, with the time of ``clock``, and the statuses that users selected on
+    opportunities are recorded. Raises InputError for a held or unfinished day.
     """
     reviews = (reviews_since, reviews_until)
     return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
@@ -91,8 +92,11 @@ async def _plan(
         findings = await doctor(
             client, settings, caller=adapter.caller, switched_off=config.notion.account_properties.switched_off
         )
-        plan = await _make(connection, config, adapter, ledger, day, kinds)
-        return replace(plan, drift=tuple(finding.message for finding in findings))
+        plan = await _make(connection, config, adapter, ledger, day, [kind for kind in kinds if kind != PORTFOLIO])
+        action = ""
+        if PORTFOLIO in kinds and config.notion.portfolio_page:
+            action = planned_action(connection, ledger, plan.day, _database_links(settings))
+        return replace(plan, drift=tuple(finding.message for finding in findings), portfolio_page=action)
 
 
 async def _publish(
@@ -109,28 +113,47 @@ async def _publish(
     async with _open(config, environment) as (client, settings):
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger, config.notion.account_properties.switched_off)
-        plan = await _make(connection, config, adapter, ledger, day, kinds, *reviews)
+        run_id = run_id or uuid.uuid4().hex
+        pages = [kind for kind in kinds if kind != PORTFOLIO]
+
+        async def portfolio(run_id: str) -> Report:
+            return await publish_portfolio(
+                connection,
+                client,
+                adapter,
+                ledger,
+                day or require_newest(connection),
+                run_id=run_id,
+                scanned_at=clock(),
+                databases=_database_links(settings),
+            )
+
+        if not pages:
+            return replace(await portfolio(run_id), address=_service(settings))
+        plan = await _make(connection, config, adapter, ledger, day, pages, *reviews)
         # Recorded before any page is written, so that an interruption does not lose the statuses.
         window = config.signals.tam_window_days
         read_back = (
-            assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in kinds else None
+            assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in pages else None
         )
         opportunity_status.record(connection, plan.opportunity_statuses)
         report = await apply_plan(
             plan,
             adapter,
             ledger,
-            run_id=run_id or uuid.uuid4().hex,
-            address="" if settings.is_sandbox else settings.base_url,
+            run_id=run_id,
+            address=_service(settings),
             databases={
                 kind: url
-                for kind in kinds
+                for kind in pages
                 if (url := settings.address_of(settings.database_ids.get(SPECS[kind].setting)))
             },
             on_progress=on_progress,
             read_back=read_back,
         )
         opportunity_status.record(connection, report.reopened)
+        if PORTFOLIO in kinds and config.notion.portfolio_page:
+            report = combined(report, await portfolio(f"{run_id}/{PORTFOLIO}"))
         return report
 
 
@@ -187,6 +210,16 @@ def new_caller(settings: NotionSettings, ledger: Ledger | None = None) -> Caller
     if is_new and ledger is not None:
         limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return Caller(limiter)
+
+
+def _service(settings: NotionSettings) -> str:
+    return "" if settings.is_sandbox else settings.base_url
+
+
+def _database_links(settings: NotionSettings) -> list[tuple[str, str]]:
+    """The title and the address of each database that users can open in a browser."""
+    addresses = ((spec.title, settings.address_of(settings.database_ids.get(spec.setting))) for spec in DATABASES)
+    return [(title, address) for title, address in addresses if address]
 
 
 def _open(

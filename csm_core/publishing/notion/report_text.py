@@ -6,12 +6,18 @@ from collections.abc import Sequence
 
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, PORTFOLIO, QBR, RECORD
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
 
-TITLES = {HEALTH: "health updates", RECORD: "health records", QBR: "business reviews", EXPANSION: "expansion records"}
+TITLES = {
+    HEALTH: "health updates",
+    RECORD: "health records",
+    QBR: "business reviews",
+    EXPANSION: "expansion records",
+    PORTFOLIO: "portfolio page",
+}
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -22,6 +28,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"skip {plan.skipped.get(kind, 0):>6,}"
         for kind in plan.kinds
     ]
+    if plan.portfolio_page:
+        lines.append(f"  {TITLES[PORTFOLIO]:<18} {plan.portfolio_page}")
     if plan.orphans:
         lines.append(f"  in Notion but not in the marts, not changed: {_some(plan.orphans)}")
     if plan.trashed:
