@@ -246,7 +246,7 @@ def test_older_than_the_limit_is_kept_and_told_with_the_command_that_takes_it_up
     )
 
     # The days are complete again, so the day after them is compared with them again.
-    again = "Note       2026-06-30: transitions and reviews are built again, compared with 2026-06-29"
+    again = "Note       2026-06-30: transitions and reviews were rebuilt, compared with 2026-06-29"
     assert [line for line in ran(late, "2026-06-26", "2026-06-29").splitlines() if line.startswith("Note")] == [again]
     assert column(late, "login_frequency_days")["2026-06-26"] == 90
     assert "Note  " not in ran(late, "2026-06-30")

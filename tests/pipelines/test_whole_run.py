@@ -121,7 +121,7 @@ def test_every_record_is_accounted_for(acme):
 
 @pytest.mark.slow
 def test_days_one_by_one_give_what_the_range_gave(acme, company):
-    one = company("acme")
+    one = company("acme", transition_settle_days=1)
     for day in DAYS:
         result = one.csm("run", "--as-of", day, "--no-publish")
         assert result.returncode == 0, result.stdout + result.stderr
