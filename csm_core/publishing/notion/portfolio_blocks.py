@@ -11,7 +11,7 @@ from csm_core.publishing.notion.rich_text import Block, pieces, table_block, tex
 from csm_core.publishing.portfolio import COMPARED_DAYS, RENEWAL_DAYS, Mover, Portfolio
 from csm_core.system.text_table import counted
 
-_CELL_UNITS = 200
+_CELL_UNITS = 80
 _UNASSIGNED = "unassigned"
 
 

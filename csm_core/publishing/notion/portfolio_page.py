@@ -18,13 +18,13 @@ from notion_client import AsyncClient
 
 from csm_core.errors import NotionError
 from csm_core.logging import get_logger
+from csm_core.publishing.notion import known_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import Link, Report
 from csm_core.publishing.notion.databases import ACCOUNTS, HEALTH, PORTFOLIO
 from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, PARTIAL, TRASHED, WRITTEN, Change, Intent, Ledger, Page
 from csm_core.publishing.notion.page_blocks import marks_of
 from csm_core.publishing.notion.portfolio_blocks import render_portfolio_blocks
-from csm_core.publishing.notion.retry import RequestRejected
 from csm_core.publishing.notion.rich_text import Block, requests_of, runs, text_blocks
 from csm_core.publishing.notion.scan_sentence import scan_sentence
 from csm_core.publishing.notion.target_pages import account_of, key_of
@@ -70,6 +70,7 @@ async def publish_portfolio(
     ledger.begin_run(run_id, day, datetime.now(UTC))
     status = INTERRUPTED
     try:
+        await known_pages.resolve(adapter, ledger, ACCOUNTS)
         await writer.write(_blocks(connection, ledger, day, databases), scan_sentence(day, scanned_at))
         await writer.describe_accounts()
         status = DONE
@@ -112,22 +113,25 @@ class _PortfolioWriter:
         page, content_hash = self._ledger.pages(PORTFOLIO).get(KEY), _hash(blocks)
         if page and page.state != TRASHED and _is_current(self._ledger, page, content_hash):
             return
-        if page and page.state == TRASHED and await self._adapter.is_gone(page.page_id):
-            self._trashed = True
-            return
         whole = [*text_blocks("callout", scanned, icon={"type": "emoji", "emoji": "🕒"}), *blocks]
         certain = page is not None and page.state == WRITTEN and KEY not in self._ledger.interrupted(PORTFOLIO)
         intent = Intent(PORTFOLIO, KEY, UPDATE if page else CREATE, self._day)
         self._ledger.intend(self._run_id, [intent])
         self._ledger.sending(self._run_id, [intent])
         try:
+            # A page in the trash can be read and its blocks changed, so the page itself is read first.
+            if page and await self._adapter.is_gone(page.page_id):
+                self._record_trashed(page)
+                return
             page = page or await self._found_or_created(whole)
             if page is None:
                 self._ledger.close_rejected(PORTFOLIO, [KEY])
                 return
             await self._adapter.blocks.revise(page.page_id, whole, page.marks if certain else None)
         except NotionError as error:
-            await self._record_failure(page, error)
+            change = Change(PORTFOLIO, KEY, "failed", page.page_id if page else None, str(error))
+            self._failures.append(change)
+            self._ledger.add_changes(self._run_id, [change])
             return
         written = replace(page, content_hash=content_hash, state=WRITTEN, marks=marks_of(whole))
         self._ledger.store(ACCOUNTS, [written])
@@ -180,19 +184,10 @@ class _PortfolioWriter:
             return
         self._ledger.sources.remember_described_day(ACCOUNTS, self._day)
 
-    async def _record_failure(self, page: Page | None, error: NotionError) -> None:
-        if page and isinstance(error, RequestRejected) and error.status in (400, 404):
-            try:
-                self._trashed = await self._adapter.is_gone(page.page_id)
-            except NotionError:
-                self._trashed = False
-        if page and self._trashed:
-            self._ledger.store(ACCOUNTS, [replace(page, state=TRASHED)])
-            change = Change(PORTFOLIO, KEY, "trashed", page.page_id, None)
-        else:
-            change = Change(PORTFOLIO, KEY, "failed", page.page_id if page else None, str(error))
-            self._failures.append(change)
-        self._ledger.add_changes(self._run_id, [change])
+    def _record_trashed(self, page: Page) -> None:
+        self._trashed = True
+        self._ledger.store(ACCOUNTS, [replace(page, state=TRASHED)])
+        self._ledger.add_changes(self._run_id, [Change(PORTFOLIO, KEY, "trashed", page.page_id, None)])
 
     def _note(self, note: str) -> None:
         self._notes.append(note)

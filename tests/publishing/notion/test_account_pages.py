@@ -1,4 +1,4 @@
-"""The details on account pages, the relations to them, and the description of their database."""
+"""The details on account pages, and the relations to them."""
 
 from __future__ import annotations
 
@@ -450,59 +450,3 @@ def test_an_integration_that_cannot_read_users_leaves_the_person_empty_and_says_
     assert sum("owners are not shown as persons" in line for line in report_lines(report)) == 1
     assert {page["CSM Owner Name"] for page in held(file)[ACCOUNTS.title]} == {"Owner@example.com"}
     assert {page["CSM Owner"] for page in held(file)[ACCOUNTS.title]} == {None}
-
-
-# -- the description of the database
-
-
-def description(server: SandboxServer) -> str:
-    async def read(adapter: NotionCSMAdapter) -> str:
-        client: Any = adapter._client  # pyright: ignore[reportPrivateUsage]
-        database = await client.databases.retrieve(adapter.reader.database_id(ACCOUNTS))
-        return "".join(run["plain_text"] for run in database["description"])
-
-    return str(with_adapter(server, read))
-
-
-def test_the_description_states_the_day_once_and_keeps_the_text_of_users(
-    server: SandboxServer, marts: duckdb.DuckDBPyConnection
-) -> None:
-    async def work(adapter: NotionCSMAdapter) -> None:
-        fill(marts, 1)
-        await publish(marts, adapter)
-        client: Any = adapter._client  # pyright: ignore[reportPrivateUsage]
-        accounts = adapter.reader.database_id(ACCOUNTS)
-        own = [{"text": {"content": "Our customers. Scores of 2026-06-30, scanned 2026-07-01 12:00 UTC. Ask Ada."}}]
-        await client.databases.update(accounts, description=own)
-        server.requests.clear()
-        await publish(marts, adapter)
-        assert paths(server, writes=True) == []
-        fill(marts, 1, day=NEXT)
-        await publish(marts, adapter, day=NEXT)
-        assert [one for one in paths(server, writes=True) if "databases" in one] == [f"PATCH /v1/databases/{accounts}"]
-        server.requests.clear()
-        lose_ledger(marts)
-        await publish(marts, adapter, day=NEXT)
-        assert paths(server, writes=True) == []
-
-    with_adapter(server, work, clock=lambda: NOON)
-    assert description(server) == "Our customers. Ask Ada. Scores of 2026-07-01, scanned 2026-07-01 12:00 UTC."
-
-
-def test_a_new_database_has_its_own_words_and_the_day(server: SandboxServer, marts: duckdb.DuckDBPyConnection) -> None:
-    fill(marts, 1)
-    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]), clock=lambda: NOON)
-    assert description(server) == f"{ACCOUNTS.description} Scores of 2026-06-30, scanned 2026-07-01 12:00 UTC."
-
-
-def test_a_description_that_cannot_be_written_is_a_note_and_is_tried_again(
-    server: SandboxServer, marts: duckdb.DuckDBPyConnection
-) -> None:
-    fill(marts, 1)
-    server.faults.add(Fault("status", method="PATCH", path="^/v1/databases/", status=403, message="Not allowed."))
-    _, report = with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
-    assert report.failures == ()
-    assert "Not allowed." in report.notes[0]
-    assert "Scores of" not in description(server)
-    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
-    assert "Scores of 2026-06-30" in description(server)
