@@ -59,6 +59,16 @@ def current(connection: duckdb.DuckDBPyConnection) -> dict[OpportunityKey, Oppor
     }
 
 
+def closed_on(connection: duckdb.DuckDBPyConnection, day: date) -> set[OpportunityKey]:
+    """The opportunities that were closed at the end of a day."""
+    rows = connection.execute(
+        f"select account_id, opportunity_type, subject, status from {TABLE} where since <= ? "
+        "qualify row_number() over (partition by account_id, opportunity_type, subject order by change_id desc) = 1",
+        [day],
+    ).fetchall()
+    return {(account_id, kind, subject) for account_id, kind, subject, status in rows if status in CLOSED}
+
+
 def changes(
     known: Mapping[OpportunityKey, OpportunityStatus], found: Mapping[OpportunityKey, str], day: date
 ) -> list[OpportunityStatus]:

@@ -97,6 +97,7 @@ class Portfolio:
     rejected: Sequence[tuple[str, int]]
 
 
+_TABLES = ("marts.csm_health_scores", "marts.csm_health_signals", "marts.csm_accounts_daily")
 _DAY = """
     select scores.account_id, scores.rag, scores.score, scores.churn_risk_level, account_days.account_name,
         account_days.csm_owner, account_days.mrr, account_days.currency, account_days.renewal_date
@@ -105,6 +106,15 @@ _DAY = """
         on scores.account_id = account_days.account_id and scores.as_of_date = account_days.as_of_date
     where scores.as_of_date = $day
 """
+
+
+def has_portfolio(connection: duckdb.DuckDBPyConnection, day: date) -> bool:
+    """Whether the marts of the page have the day; a warehouse of an earlier version has them after its next run."""
+    return all(
+        table_exists(connection, table)
+        and _value(connection, f"select count(*) > 0 from {table} where as_of_date = $day", {"day": day})
+        for table in _TABLES
+    )
 
 
 def load_portfolio(connection: duckdb.DuckDBPyConnection, day: date) -> Portfolio:

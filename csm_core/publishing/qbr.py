@@ -16,6 +16,7 @@ import duckdb
 
 from csm_core.config import RoiMetric
 from csm_core.display_names import SIGNALS
+from csm_core.publishing import opportunity_status
 from csm_core.publishing.customer_review import (
     Figure,
     comparison,
@@ -226,14 +227,17 @@ def _signals_without_data(connection: duckdb.DuckDBPyConnection, day: date) -> d
 
 
 def _opportunities(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, list[dict[str, Any]]]:
+    """The opportunities of the day by account, without those that users closed by then."""
     opportunities: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if table_exists(connection, "marts.csm_expansion_opportunities"):
+        closed = opportunity_status.closed_on(connection, day)
         for row in fetch_dicts(
             connection,
-            "select account_id, recommended_talk_track, evidence from marts.csm_expansion_opportunities "
-            "where as_of_date = ? order by account_id, "
+            "select account_id, opportunity_type, subject, recommended_talk_track, evidence "
+            "from marts.csm_expansion_opportunities where as_of_date = ? order by account_id, "
             "case confidence when 'high' then 1 when 'medium' then 2 else 3 end, opportunity_type, subject",
             [day],
         ):
-            opportunities[row["account_id"]].append(row)
+            if (row["account_id"], row["opportunity_type"], row["subject"]) not in closed:
+                opportunities[row["account_id"]].append(row)
     return opportunities

@@ -15,7 +15,7 @@ from csm_core.contract import ENTITIES
 from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 
-PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records"}
+PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records", "notion_portfolio_page"}
 REVIEWS = {
     "int_review_periods",
     "int_review_usage",
@@ -117,7 +117,7 @@ def test_jobs_publish_what_they_should(definitions):
         assert selected[quiet] & PUBLISHED == set()
     # A review that a late record changed is published by the renewal check, which builds it.
     assert selected["backfill_scores"] - selected["late_days"] == REVIEWS
-    assert selected["daily_health"] & PUBLISHED == {"notion_health_updates", "notion_expansion_records"}
+    assert selected["daily_health"] & PUBLISHED == PUBLISHED - {"notion_qbr_pages"}
     assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
     assert selected["renewal_check"] == REVIEWS | {"notion_qbr_pages", "csm_analytics", "csm_days"}
     # Whatever builds scores ends with the status of the day.

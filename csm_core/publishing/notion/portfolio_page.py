@@ -28,7 +28,7 @@ from csm_core.publishing.notion.portfolio_blocks import render_portfolio_blocks
 from csm_core.publishing.notion.rich_text import Block, requests_of, runs, text_blocks
 from csm_core.publishing.notion.scan_sentence import scan_sentence
 from csm_core.publishing.notion.target_pages import account_of, key_of
-from csm_core.publishing.portfolio import load_portfolio
+from csm_core.publishing.portfolio import has_portfolio, load_portfolio
 
 TITLE = "CSM portfolio"
 KEY = key_of("")
@@ -42,6 +42,8 @@ def planned_action(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, day: date, databases: Sequence[tuple[str, str]] = ()
 ) -> str:
     """What publishing the day would do with the portfolio page: create, update or skip."""
+    if not has_portfolio(connection, day):
+        return SKIP
     page = ledger.pages(PORTFOLIO).get(KEY)
     blocks = _blocks(connection, ledger, day, databases)
     if page is None:
@@ -71,7 +73,10 @@ async def publish_portfolio(
     status = INTERRUPTED
     try:
         await known_pages.resolve(adapter, ledger, ACCOUNTS)
-        await writer.write(_blocks(connection, ledger, day, databases), scan_sentence(day, scanned_at))
+        if has_portfolio(connection, day):
+            await writer.write(_blocks(connection, ledger, day, databases), scan_sentence(day, scanned_at))
+        else:
+            writer.note(f"The portfolio page was not written, because the marts do not have {day}. Run: csm run")
         await writer.describe_accounts()
         status = DONE
     finally:
@@ -148,7 +153,7 @@ class _PortfolioWriter:
         )
         parent = str(database["parent"].get("page_id") or "")
         if not parent:
-            self._note("The portfolio page was not created, because the accounts database is not inside a page.")
+            self.note("The portfolio page was not created, because the accounts database is not inside a page.")
             return None
 
         async def find_created() -> dict[str, Any] | None:
@@ -180,7 +185,7 @@ class _PortfolioWriter:
         try:
             await self._adapter.describe_accounts(self._day)
         except NotionError as error:
-            self._note(f"The description of the accounts database was not updated: {error}")
+            self.note(f"The description of the accounts database was not updated: {error}")
             return
         self._ledger.sources.remember_described_day(ACCOUNTS, self._day)
 
@@ -189,7 +194,8 @@ class _PortfolioWriter:
         self._ledger.store(ACCOUNTS, [replace(page, state=TRASHED)])
         self._ledger.add_changes(self._run_id, [Change(PORTFOLIO, KEY, "trashed", page.page_id, None)])
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Add a line to the report about what was left out."""
         self._notes.append(note)
         log.warning("publishing note", note=note, day=str(self._day))
 

@@ -78,6 +78,10 @@ def fill(
         {"day": day, "mrr": mrr, "accounts": accounts},
     )
     connection.execute(
+        "create or replace table marts.csm_health_signals as select account_id, as_of_date, '' as missing_signals, "
+        "cast(0.75 as double) as signal_coverage from marts.csm_health_scores"
+    )
+    connection.execute(
         "create or replace table marts.csm_signal_points as select 'default' as tenant_id, 'A' || i as account_id, "
         "cast($day as date) as as_of_date, signal, '1' as value, points, cast(10 as bigint) as weight, "
         "'no login for ' || (cast($day as date) - cast('2026-06-01' as date)) || ' days' as fact "

@@ -23,7 +23,6 @@ from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import ACCOUNTS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.portfolio_page import TITLE, planned_action, publish_portfolio
-from csm_core.publishing.portfolio import load_portfolio
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, adapter_of, fill, lose_ledger
 
@@ -34,9 +33,7 @@ NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 def fill_marts(marts: duckdb.DuckDBPyConnection, day: date = DAY, score: float = 80.0, accounts: int = 3) -> None:
     fill(marts, accounts, day=day, score=score)
     marts.execute(
-        "create or replace table marts.csm_health_signals as select account_id, as_of_date, "
-        "case account_id when 'A0' then 'nps_score,usage_trend' else '' end as missing_signals, "
-        "cast(0.75 as double) as signal_coverage from marts.csm_health_scores"
+        "update marts.csm_health_signals set missing_signals = 'nps_score,usage_trend' where account_id = 'A0'"
     )
 
 
@@ -248,12 +245,15 @@ def test_many_renewals_and_owners_are_counted(workspace: Workspace) -> None:
     assert ("paragraph", "And 80 more owners.") in blocks
 
 
-def test_an_empty_portfolio_has_sentences(workspace: Workspace) -> None:
-    fill_marts(workspace.marts, accounts=0)
-    portfolio = load_portfolio(workspace.marts, DAY)
-    assert (portfolio.accounts, portfolio.renewals, portfolio.at_risk, portfolio.movers) == (0, [], [], ())
-    assert workspace.publish().failures == ()
-    assert len(workspace.pages()) == 1
+def test_a_warehouse_without_the_marts_of_the_day_has_no_page(workspace: Workspace) -> None:
+    workspace.marts.execute("delete from marts.csm_accounts_daily")
+    report = workspace.publish()
+    assert (report.created, report.failures, workspace.pages()) == ({"portfolio": 0}, (), [])
+    assert report.notes == (
+        "The portfolio page was not written, because the marts do not have 2026-06-30. Run: csm run",
+    )
+    fill_marts(workspace.marts)
+    assert workspace.publish().created == {"portfolio": 1}
 
 
 # -- the description of the accounts database
