@@ -230,7 +230,13 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
         accept_and_apply(company.config, ["usage_delivered"], "anna", date(2026, 6, 29))
     accepted, report = accept_and_apply(company.config, ["usage_delivered"], "anna")
     # The newest day is published, not the accepted one, whose scores are older.
-    assert (str(accepted), str(report.day), sum(report.updated.values())) == (HELD, AFTER, 0)
+    assert (str(accepted), str(report.day), sum(report.created.values())) == (HELD, AFTER, 0)
+    # The accepted day counts now, so the date of the change differs on the account's page and in its record.
+    assert {kind: pages for kind, pages in report.updated.items() if pages} == {
+        "health": 1,
+        "record": 1,
+        "portfolio": 1,
+    }
     assert statuses(company)[HELD] == ("accepted", "usage_delivered", "anna")
     assert company.query("select check_name, as_of_date, accepted_by from run.accepted_checks") == [
         ("usage_delivered", date(2026, 6, 30), "anna")
