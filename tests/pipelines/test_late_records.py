@@ -160,6 +160,8 @@ def as_the_previous_version_left_it(connection: duckdb.DuckDBPyConnection) -> No
             connection.execute(f"alter table {model.table} rename column {name} to {previous}")
     reads = ["staging.stg_subscriptions", "staging.stg_tickets", "marts.csm_health_scores"]
     connection.execute("insert into run.model_inputs select 'marts.csm_qbr', unnest(?::varchar[])", [reads])
+    # The migration that renames these columns is number 10.
+    connection.execute("delete from run.migrations where number >= 10")
     connection.execute("drop view marts.csm_feature_adoption_v0")
     connection.execute("alter table marts.csm_feature_adoption drop column window_days")
     for table in ("staging.stg_features", "intermediate.int_account_features", "marts.csm_feature_adoption"):
