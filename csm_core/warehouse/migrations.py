@@ -20,6 +20,7 @@ import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
 MIGRATIONS_TABLE = "run.migrations"
@@ -389,4 +390,5 @@ MIGRATIONS = (
         """
         + OPPORTUNITY_STATUS_COMMENTS,
     ),
+    Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
 )

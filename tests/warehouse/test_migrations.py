@@ -180,3 +180,16 @@ def test_a_warehouse_of_a_newer_version_is_rejected_with_that_version(tmp_path):
         assert rejected.value.exit_status == 2
         assert f"{path} was upgraded by csm-health 9.8.7 to migration {NEXT}" in str(rejected.value)
         assert "Install csm-health 9.8.7 or later" in str(rejected.value)
+
+
+def test_every_bookkeeping_table_and_column_is_described(tmp_path):
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        tables = connection.execute(
+            "select schema_name || '.' || table_name from duckdb_tables() "
+            "where schema_name in ('run', 'sync') and comment is null"
+        ).fetchall()
+        columns = connection.execute(
+            "select schema_name || '.' || table_name, column_name from duckdb_columns() "
+            "where schema_name in ('run', 'sync') and comment is null"
+        ).fetchall()
+    assert (tables, columns) == ([], [])
