@@ -23,11 +23,12 @@ from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, PORTF
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.plan import Plan, make_plan
-from csm_core.publishing.notion.portfolio_page import combined, planned_action, publish_portfolio
+from csm_core.publishing.notion.portfolio_page import planned_action, publish_portfolio
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import doctor
+from csm_core.publishing.notion.titled_page_writer import combined
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.day_status import require_newest
 
