@@ -347,6 +347,7 @@ def test_one_page_each_after_any_fault_at_any_request(tmp_path: Path, kind: str)
             assert marts.execute("select count(*) from sync.notion_journal where done_at is null").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_one_page_each_after_a_kill_at_any_request(tmp_path: Path) -> None:
     started = tmp_path / "started"
     started.mkdir()
