@@ -335,7 +335,7 @@ def test_one_page_each_after_any_fault_at_any_request(tmp_path: Path, kind: str)
         ):
             one = Workspace(folder / "notion.sqlite", server, marts)
             one.publish(place="none")
-            faults = [Fault(kind, path="^/v1/(pages|blocks|databases)", nth=nth, times=3)] if nth else []
+            faults = [Fault(kind, path="^/v1/(pages|blocks|databases)", nth=nth, times=3, retry_after=0)] if nth else []
             one.publish(*faults, run_id="struck")
             server.faults.clear()
             assert one.publish(run_id="again").failures == ()
