@@ -244,13 +244,14 @@ class AccountProperties(ConfigModel, frozen=True):
 class NotionPublishing(ConfigModel, frozen=True):
     """Options of publishing to Notion. Ids and the token come from the environment.
 
-    ``qbr_internal`` is the place of the internal notes of a business review: a toggle at the end of its page, or none.
+    ``qbr_internal`` is the place of the internal notes of a business review: a toggle at the end of its page, a page of
+    their own, or none.
     """
 
     create_missing_accounts: bool = True
     portfolio_page: bool = True
     account_properties: AccountProperties = AccountProperties()
-    qbr_internal: Literal["toggle", "none"] = "toggle"
+    qbr_internal: Literal["toggle", "page", "none"] = "toggle"
 
 
 class Config(ConfigModel, frozen=True):

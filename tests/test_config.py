@@ -113,7 +113,7 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("signals: {min_term_months: -1}", ["signals.min_term_months", "greater than or equal to 0", "-1"]),
         ("signals: {min_term_months: 1201}", ["signals.min_term_months", "less than or equal to 1200", "1201"]),
         ("signals: {min_term_months: 1.5}", ["signals.min_term_months", "integer", "1.5"]),
-        ("notion: {qbr_internal: page}", ["notion.qbr_internal", "'toggle' or 'none'", "'page'"]),
+        ("notion: {qbr_internal: top}", ["notion.qbr_internal", "'toggle', 'page' or 'none'", "'top'"]),
         ("roi: {hours_saved: {feature: exports}}", ["roi.hours_saved", "either minutes_per_event or value_per_event"]),
         ("roi: {hours_saved: {feature: exports, minutes_per_event: 0}}", ["roi.hours_saved.minutes_per_event", "0"]),
         (

@@ -89,6 +89,18 @@ class Report:
     closed: int = 0
     reopened: Sequence[OpportunityStatus] = ()
 
+    def counts(self) -> dict[str, int]:
+        """The counts of all kinds, for ``sync.notion_runs``."""
+        return {
+            "created": sum(self.created.values()),
+            "updated": sum(self.updated.values()),
+            "skipped": sum(self.skipped.values()),
+            "orphans": self.orphans,
+            "trashed": self.trashed,
+            "failed": len(self.failures),
+            "requests": self.requests,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``."""
         return {
@@ -138,7 +150,7 @@ async def apply_plan(
         status = DONE
     finally:
         report = writer.report(time.monotonic() - started, address, databases or {}, read_back)
-        ledger.end_run(run_id, _counts(report), status)
+        ledger.end_run(run_id, report.counts(), status)
     if not report.failures:
         ledger.settle(plan.kinds)
     for spec in {spec.setting: spec for spec in map(SPECS.__getitem__, plan.kinds)}.values():
@@ -150,18 +162,6 @@ async def apply_plan(
     if report.removed_characters:
         log.warning("control characters removed", characters=report.removed_characters, day=str(plan.day))
     return report
-
-
-def _counts(report: Report) -> dict[str, int]:
-    return {
-        "created": sum(report.created.values()),
-        "updated": sum(report.updated.values()),
-        "skipped": sum(report.skipped.values()),
-        "orphans": report.orphans,
-        "trashed": report.trashed,
-        "failed": len(report.failures),
-        "requests": report.requests,
-    }
 
 
 class _Writer:

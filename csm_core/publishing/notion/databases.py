@@ -216,8 +216,8 @@ BY_SETTING: dict[str, DatabaseSpec] = {spec.setting: spec for spec in DATABASES}
 # The kinds of published pages, and the database of each kind.
 HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
 KINDS = (HEALTH, RECORD, QBR, EXPANSION)
-# The portfolio page is not in a database.
-PORTFOLIO = "portfolio"
+# The portfolio page and the pages of internal notes are not in a database.
+PORTFOLIO, NOTES = "portfolio", "notes"
 SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}
 
 

@@ -21,8 +21,8 @@ from csm_core.rubric import SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
 from csm_core.warehouse.rows import fetch_dicts
 
-# The place of the internal notes of a review: a toggle at the end of its page, or none.
-TOGGLE, NO_NOTES = "toggle", "none"
+# The place of the internal notes of a review: a toggle at the end of its page, a page of their own, or none.
+TOGGLE, NOTES_PAGE, NO_NOTES = "toggle", "page", "none"
 
 
 def load(
@@ -50,6 +50,7 @@ def load(
                 one.content if qbr_internal == TOGGLE else one.content.model_copy(update={"internal_notes": ()}),
                 one.account_name,
                 day,
+                one.content.internal_notes if qbr_internal == NOTES_PAGE else (),
             )
             for one in qbr.load_qbrs(connection, day, roi=roi)
         ]

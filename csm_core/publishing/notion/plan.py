@@ -20,6 +20,7 @@ from csm_core.publishing.notion.databases import (
     EXPANSION,
     HEALTH,
     KINDS,
+    NOTES,
     QBR,
     RECORD,
     SPECS,
@@ -65,6 +66,8 @@ class Plan:
     managers selected on account pages. ``owner_emails`` are the e-mail addresses of the owners of all accounts.
     ``closed`` are opportunities that users closed, which are not updated, and ``opportunity_statuses`` are the statuses
     that users changed since the last run. ``portfolio_page`` is create, update or skip; empty if it is not published.
+    ``noted_reviews`` are the reviews whose internal notes have a page of their own, and ``notes_actions`` counts these
+    pages by action; None if internal notes have no pages of their own.
     """
 
     day: date
@@ -82,6 +85,8 @@ class Plan:
     closed: Sequence[str] = ()
     opportunity_statuses: Sequence[OpportunityStatus] = ()
     portfolio_page: str = ""
+    noted_reviews: Sequence[TargetPage] = ()
+    notes_actions: Mapping[str, int] | None = None
 
     def count(self, action: str, kind: str | None = None) -> int:
         """The number of steps with an action, of one kind or of all kinds."""
@@ -103,6 +108,7 @@ class Plan:
             "cannot_be_written": [{"kind": kind, "key": key, "reason": reason} for kind, key, reason in self.problems],
             "drift": list(self.drift),
             "portfolio_page": self.portfolio_page or None,
+            "internal_notes": None if self.notes_actions is None else dict(self.notes_actions),
             "removed_characters": self.removed_characters,
         }
 
@@ -173,6 +179,7 @@ async def make_plan(
         owner_emails=frozenset(email for target in targets.get(HEALTH, ()) if (email := owner_email(target))),
         closed=tuple(builder.closed),
         opportunity_statuses=tuple(status_changes),
+        noted_reviews=tuple({one.key: one for one in reversed(targets.get(QBR, ())) if one.notes}.values()),
     )
 
 
@@ -184,8 +191,14 @@ def _reviews(
     qbr_internal: str,
     roi: Mapping[str, RoiMetric],
 ) -> list[TargetPage]:
-    """The reviews of some days and the unpublished reviews of earlier days; the latest review of each page."""
+    """The reviews of some days and the unpublished reviews of earlier days; the latest review of each page.
+
+    A review is also unpublished if the page of its internal notes is.
+    """
     unpublished = ledger.left_over(QBR, last, LEFT_OVER_DAYS)
+    if qbr_internal == day_pages.NOTES_PAGE:
+        for of_day, keys in ledger.left_over(NOTES, last, LEFT_OVER_DAYS).items():
+            unpublished[of_day] = unpublished.get(of_day, set()) | keys
     due = qbr.review_days(connection, first, last)
     reviews: list[TargetPage] = []
     seen: set[str] = set()

@@ -16,18 +16,20 @@ from notion_client import AsyncClient
 
 from csm_core.config import Config
 from csm_core.publishing import opportunity_status
-from csm_core.publishing.notion import assessments
+from csm_core.publishing.notion import assessments, day_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
-from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, PORTFOLIO, SPECS
+from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, NOTES, PORTFOLIO, QBR, SPECS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
+from csm_core.publishing.notion.notes_pages import NotesPublication, planned_actions
 from csm_core.publishing.notion.plan import Plan, make_plan
-from csm_core.publishing.notion.portfolio_page import combined, planned_action, publish_portfolio
+from csm_core.publishing.notion.portfolio_page import planned_action, publish_portfolio
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import doctor
+from csm_core.publishing.notion.titled_page_writer import combined
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.day_status import require_newest
 
@@ -96,7 +98,12 @@ async def _plan(
         action = ""
         if PORTFOLIO in kinds and config.notion.portfolio_page:
             action = planned_action(connection, ledger, plan.day, _database_links(settings))
-        return replace(plan, drift=tuple(finding.message for finding in findings), portfolio_page=action)
+        return replace(
+            plan,
+            drift=tuple(finding.message for finding in findings),
+            portfolio_page=action,
+            notes_actions=planned_actions(ledger, plan.noted_reviews) if _has_notes_pages(config, kinds) else None,
+        )
 
 
 async def _publish(
@@ -137,6 +144,8 @@ async def _publish(
             assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in pages else None
         )
         opportunity_status.record(connection, plan.opportunity_statuses)
+        notes = NotesPublication(client, adapter, ledger, plan.noted_reviews, plan.day, f"{run_id}/{NOTES}")
+        notes.intend()
         report = await apply_plan(
             plan,
             adapter,
@@ -152,6 +161,8 @@ async def _publish(
             read_back=read_back,
         )
         opportunity_status.record(connection, report.reopened)
+        if _has_notes_pages(config, pages):
+            report = combined(report, await notes.publish())
         if PORTFOLIO in kinds and config.notion.portfolio_page:
             report = combined(report, await portfolio(f"{run_id}/{PORTFOLIO}"))
         return report
@@ -210,6 +221,10 @@ def new_caller(settings: NotionSettings, ledger: Ledger | None = None) -> Caller
     if is_new and ledger is not None:
         limiter.count_earlier(ledger.recent_requests(WINDOW_SECONDS))
     return Caller(limiter)
+
+
+def _has_notes_pages(config: Config, kinds: Sequence[str]) -> bool:
+    return QBR in kinds and config.notion.qbr_internal == day_pages.NOTES_PAGE
 
 
 def _service(settings: NotionSettings) -> str:

@@ -15,7 +15,14 @@ from csm_core.publishing.notion.rich_text import (
     toggle_blocks,
 )
 from csm_core.rubric import RUBRIC
-from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent, Scalar, UsageComparison
+from csm_core.schemas import (
+    CSMHealthScore,
+    ExpansionOpportunity,
+    InternalNote,
+    QBRContent,
+    Scalar,
+    UsageComparison,
+)
 
 RAG_EMOJI = {"GREEN": "🟢", "AMBER": "🟠", "RED": "🔴"}
 RAG_COLOUR = {"GREEN": "green_background", "AMBER": "orange_background", "RED": "red_background"}
@@ -104,9 +111,13 @@ def render_qbr_blocks(qbr: QBRContent) -> list[Block]:
         "No next steps suggested.",
     )
     if qbr.internal_notes:
-        notes = [block for note in qbr.internal_notes for block in _item(note.topic, note.text)]
-        blocks += toggle_blocks(INTERNAL_NOTES, notes)
+        blocks += toggle_blocks(INTERNAL_NOTES, render_internal_notes(qbr.internal_notes))
     return blocks
+
+
+def render_internal_notes(notes: Sequence[InternalNote]) -> list[Block]:
+    """The internal notes of a business review, one item each."""
+    return [block for note in notes for block in _item(note.topic, note.text)]
 
 
 def render_expansion_blocks(opportunity: ExpansionOpportunity, *, currency: str | None = None) -> list[Block]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, PORTFOLIO, QBR, RECORD
-from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, NOTES, PORTFOLIO, QBR, RECORD
+from csm_core.publishing.notion.plan import CREATE, SKIP, UPDATE, Plan
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
 
@@ -15,6 +15,7 @@ TITLES = {
     HEALTH: "health updates",
     RECORD: "health records",
     QBR: "business reviews",
+    NOTES: "internal notes",
     EXPANSION: "expansion records",
     PORTFOLIO: "portfolio page",
 }
@@ -28,6 +29,9 @@ def plan_lines(plan: Plan) -> list[str]:
         f"skip {plan.skipped.get(kind, 0):>6,}"
         for kind in plan.kinds
     ]
+    if plan.notes_actions is not None:
+        create, update, skip = (plan.notes_actions[action] for action in (CREATE, UPDATE, SKIP))
+        lines.append(f"  {TITLES[NOTES]:<18} create {create:>6,}   update {update:>6,}   skip {skip:>6,}")
     if plan.portfolio_page:
         lines.append(f"  {TITLES[PORTFOLIO]:<18} {plan.portfolio_page}")
     if plan.orphans:

@@ -16,16 +16,18 @@ from typing import Any
 
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.account_details import AccountDetails
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, QBR, RECORD, SPECS, DatabaseSpec
+from csm_core.publishing.notion.databases import EXPANSION, HEALTH, NOTES, QBR, RECORD, SPECS, DatabaseSpec
 from csm_core.publishing.notion.record_details import RecordDetails, Settled
 from csm_core.publishing.notion.renderers import (
     render_expansion_blocks,
     render_health_record_blocks,
+    render_internal_notes,
     render_qbr_blocks,
 )
 from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, Block, clean, option_name, plain, runs
+from csm_core.publishing.notion.titled_pages import TitledPage
 from csm_core.publishing.opportunity_status import OPEN, OpportunityKey
-from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, QBRContent
+from csm_core.schemas import CSMHealthScore, ExpansionOpportunity, InternalNote, QBRContent
 
 # The keys of a record's facts that are no properties of its page.
 SETTLED_RAG = "settled_rag"
@@ -43,7 +45,8 @@ class TargetPage:
     the title property and the time of writing are added when the page is written, and the relation to the account's
     page. ``along`` are properties that are written together with the content, but whose change alone is not written:
     texts that are different every day. ``facts`` are the values that later runs need; ``removed`` counts the control
-    characters that are removed from the texts.
+    characters that are removed from the texts. ``notes`` is the page of the internal notes of a review, if they have a
+    page of their own.
     """
 
     kind: str
@@ -56,6 +59,7 @@ class TargetPage:
     along: Mapping[str, Any] = field(default_factory=dict[str, Any])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     removed: int = 0
+    notes: TitledPage | None = None
 
     @property
     def spec(self) -> DatabaseSpec:
@@ -224,16 +228,28 @@ def record_page(
     )
 
 
-def review_page(review: QBRContent, name: str, day: date) -> TargetPage:
-    """The page of a business review."""
+def review_page(review: QBRContent, name: str, day: date, notes: Sequence[InternalNote] = ()) -> TargetPage:
+    """The page of a business review; ``notes`` are internal notes that are on a page of their own."""
+    key = key_of(review.account_id, review.period, review.trigger)
+    title = f"QBR: {name or review.account_id} — {review.period}"
+    # The account id tells two accounts with the same name apart, because the page is found by its title.
+    notes_page = TitledPage(
+        kind=NOTES,
+        key=key,
+        name=f"Internal notes: {title} ({review.account_id})",
+        icon="🔒",
+        spec=SPECS[QBR],
+        day=day,
+        blocks=render_internal_notes(notes),
+    )
     return TargetPage(
         kind=QBR,
-        key=key_of(review.account_id, review.period, review.trigger),
+        key=key,
         account_id=review.account_id,
         label=f"{name} — {review.period}",
         day=day,
         content={
-            "title": f"QBR: {name or review.account_id} — {review.period}",
+            "title": title,
             "properties": {
                 names.ACCOUNT_ID: _text(review.account_id),
                 names.PERIOD: _text(review.period),
@@ -243,7 +259,8 @@ def review_page(review: QBRContent, name: str, day: date) -> TargetPage:
             },
             "blocks": render_qbr_blocks(review),
         },
-        removed=_removed([name, review.model_dump(mode="python")]),
+        removed=_removed([name, review.model_dump(mode="python"), [note.model_dump() for note in notes]]),
+        notes=notes_page if notes else None,
     )
 
 

@@ -227,7 +227,7 @@ from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.warehouse.database import Warehouse
 
-def run(folder, when, nth):
+def run(folder, when, nth, notion):
     seen = 0
     def reached(moment):
         nonlocal seen
@@ -247,18 +247,18 @@ def run(folder, when, nth):
         server.requests.clear()
         server.service.before_request = lambda method, path: reached("before")
         server.service.after_request = lambda request: reached("after")
-        config = Config(warehouse=folder / "w.duckdb")
+        config = Config(warehouse=folder / "w.duckdb", notion=notion)
         with Warehouse.from_config(config).connect() as connection:
             report = publish_day(connection, config, date(2026, 7, 1), environment=environment)
         (folder / "requests").write_text(str(len(server.requests)))
         (folder / "failures").write_text(json.dumps([one.error for one in report.failures]))
 
 for line in sys.stdin:
-    folder, when, nth = json.loads(line)
+    folder, when, nth, notion = json.loads(line)
     child = os.fork()
     if not child:
         try:
-            run(Path(folder), when, nth)
+            run(Path(folder), when, nth, notion)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
@@ -270,7 +270,8 @@ for line in sys.stdin:
 class Forker:
     """A process that publishes the second day in a folder when told to, and is killed at a request or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, notion: dict[str, Any] | None = None) -> None:
+        self._notion = notion or {}
         self._process = subprocess.Popen(
             [sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -278,7 +279,7 @@ class Forker:
     def run(self, folder: Path, when: str = "never", nth: int = 0) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(folder), when, nth]) + "\n")
+        self._process.stdin.write(json.dumps([str(folder), when, nth, self._notion]) + "\n")
         self._process.stdin.flush()
         return int(json.loads(self._process.stdout.readline()))
 
