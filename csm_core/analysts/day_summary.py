@@ -100,7 +100,7 @@ def summarise_day(
         mean_score_before=_mean_score(connection, previous_day) if previous_day else None,
         mrr_at_risk=_mrr_at_risk(connection, day),
         mean_coverage=float(coverage[0] or 0.0) if coverage else 0.0,
-        missing=_missing(connection, day),
+        missing=accounts_without_data(connection, day),
         alerts=int(alerts[0]) if alerts else 0,
         by_risk=_counts(connection, "churn_risk_level", day),
         movers=_movers(connection, day, previous_day) if previous_day else (),
@@ -138,7 +138,8 @@ def _mrr_at_risk(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, 
     return {str(currency or "currency unknown"): amount for currency, amount in rows}
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, int]:
+def accounts_without_data(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, int]:
+    """The number of accounts without data for each signal that some account lacks, the largest number first."""
     rows = connection.execute(
         """
         select signal, count(*)

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.analysts.day_summary import accounts_without_data
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.catalog import identifier, table_exists
 from csm_core.warehouse.day_status import counted_sql
@@ -143,7 +144,7 @@ def load_portfolio(connection: duckdb.DuckDBPyConnection, day: date) -> Portfoli
         at_risk=at_risk[:MOST_OWNERS],
         owner_count=len(at_risk),
         mean_coverage=_value(connection, coverage, {"day": day}) or 0.0,
-        missing=_missing(connection, day),
+        missing=tuple(accounts_without_data(connection, day).items()),
         held_days=_held_days(connection, day),
         rejected=_rejected(connection),
     )
@@ -242,22 +243,6 @@ def _at_risk(connection: duckdb.DuckDBPyConnection, day: date) -> list[OwnerAtRi
         OwnerAtRisk(owner, int(accounts), [(one["currency"], one["mrr"]) for one in amounts if one["mrr"]])
         for owner, accounts, amounts in rows
     ]
-
-
-def _missing(connection: duckdb.DuckDBPyConnection, day: date) -> list[tuple[str, int]]:
-    return connection.execute(
-        """
-        select signal, count(*)
-        from (
-            select unnest(string_split(missing_signals, ',')) as signal
-            from marts.csm_health_signals
-            where as_of_date = ? and missing_signals <> ''
-        )
-        group by signal
-        order by 2 desc, 1
-        """,
-        [day],
-    ).fetchall()
 
 
 def _held_days(connection: duckdb.DuckDBPyConnection, day: date) -> list[date]:
