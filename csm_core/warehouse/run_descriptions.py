@@ -190,6 +190,14 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
             "outcome": "written, trashed, failed or void; null while the entry is open",
         },
     ),
+    "sync.notion_pages": (
+        "One row per page that was published to Notion",
+        {"kind": "health, record, qbr, notes, expansion or portfolio"},
+    ),
+    "sync.notion_changes": (
+        "One row per page that a publication created, updated, failed to write or found in the trash",
+        {"kind": "health, record, qbr, notes, expansion or portfolio"},
+    ),
     "sync.notion_sources": (
         "One row per database in Notion that was resolved",
         {
