@@ -11,7 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from csm_core.analysts.published_copy import publish_copy
 from csm_core.config import Config
+from csm_core.days.finished_days import model_parameters
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion.apply import Report
@@ -19,6 +21,7 @@ from csm_core.publishing.notion.databases import CSM_STATUS, EXPANSIONS
 from csm_core.publishing.notion.plan import Plan
 from csm_core.publishing.notion.report_text import plan_lines, report_lines
 from csm_core.publishing.opportunity_status import OpportunityStatus, changes
+from csm_core.scoring.macros import create_macros
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, adapter_of, fill, held, lose_ledger, publish
 
@@ -149,3 +152,15 @@ def test_changes_are_statuses_that_differ_from_the_known_ones() -> None:
     other = ("A1", "seats", "")
     assert changes(known, {KEY: "won", other: "open"}, DAY) == []
     assert [one.status for one in changes(known, {KEY: "open", other: "lost"}, DAY)] == ["open", "lost"]
+
+
+def test_analysts_read_the_history_in_the_published_copy(workspace: Workspace) -> None:
+    workspace.publish(0)
+    workspace.select("won")
+    workspace.publish(1)
+    warehouse = Warehouse.from_config(Config(warehouse=workspace.folder / "w.duckdb"))
+    workspace.marts.close()
+    publish_copy(warehouse, create_macros, model_parameters(Config(warehouse=warehouse.path)))
+    with duckdb.connect(str(warehouse.published_path), read_only=True) as copy:
+        rows = copy.execute("select account_id, status, since from sync.opportunity_statuses").fetchall()
+    assert rows == [("A0", "won", DAY + timedelta(days=1))]
