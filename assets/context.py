@@ -55,7 +55,7 @@ class Pipeline:
     """The configuration, warehouse and collected results of a run.
 
     - ``progress`` is called with the name and the figures of each completed asset; the default logs them.
-    - ``clock`` returns the current time.
+    - ``clock`` returns the current time: when records are loaded and staged, and when days are scored.
     - ``accepted`` are the checks that ``accepted_by`` accepts in this run.
 
     The summary of the run uses these results:

@@ -1,7 +1,6 @@
 """Raw assets: the unchanged records of a source system, an asset per raw table."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -57,7 +56,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
         pipeline.unread.extend(unread)
         with pipeline.warehouse.connect() as connection:
             results = get_system(system.name, pipeline.warehouse.session).load(
-                connection, sources, loaded_at=datetime.now(UTC), folder=folder, log=get_logger("csm_core.sources")
+                connection, sources, loaded_at=pipeline.clock(), folder=folder, log=get_logger("csm_core.sources")
             )
             write_source_settings(connection, system.name, sources)
             rows = {

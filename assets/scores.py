@@ -34,7 +34,7 @@ def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.Ass
                 context.log.warning(message)
                 pipeline.notes.append(message)
             begin_days(connection, days, days_run_id(context))
-            result = score_days(engine, model, pipeline.config, days)
+            result = score_days(engine, model, pipeline.config, days, scored_at=pipeline.clock())
             limit = pipeline.config.late_arrival_days
             stale = days_touched_by_late_records(connection, days[1], limit)
             more: dict[str, Any] = {}

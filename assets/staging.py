@@ -5,7 +5,6 @@ A system may have steps between its raw tables and its models, and its models ma
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -138,7 +137,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
             pipeline.unread.extend(unread_below(pipeline.config.identity.account_map))
             pipeline.unread.extend(unread_below(pipeline.config.identity.account_domains))
             account_map.load(
-                connection, pipeline.config, loaded_at=datetime.now(UTC), log=get_logger("csm_core.sources")
+                connection, pipeline.config, loaded_at=pipeline.clock(), log=get_logger("csm_core.sources")
             )
             customers = account_map.build(connection, pipeline.config, systems)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
@@ -216,12 +215,12 @@ def _in_warehouse(
         if assessments.SYSTEM in models:
             assessments.prepare(connection)
         if entity.name == USAGE_EVENTS:
-            leave_spark(connection, datetime.now(UTC))
+            leave_spark(connection, pipeline.clock())
         return stage_entity(
             connection,
             entity.name,
             [(system, model.sql) for system, model in models.items()],
-            staged_at=datetime.now(UTC),
+            staged_at=pipeline.clock(),
             max_rejected_percent=pipeline.config.max_rejected_percent,
             min_rejected=pipeline.config.min_rejected,
             max_closed_percent=pipeline.config.max_closed_percent,
@@ -236,7 +235,7 @@ def _on_spark(pipeline: Pipeline, source: SparkSettings) -> StageReport:
             connection,
             pipeline.warehouse.session(),
             source,
-            staged_at=datetime.now(UTC),
+            staged_at=pipeline.clock(),
             max_rejected_percent=pipeline.config.max_rejected_percent,
             min_rejected=pipeline.config.min_rejected,
         )

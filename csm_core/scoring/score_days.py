@@ -6,7 +6,7 @@ The expressions are those of the vectorised scorer; this module only selects the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -23,8 +23,13 @@ from csm_core.warehouse.models import SqlModel
 KEYS = ("tenant_id", "account_id", "as_of_date")
 
 
-def score_days(engine: Engine, model: SqlModel, config: Config, days: tuple[date, date]) -> ModelResult:
-    """Replace days of ``marts.csm_health_scores``. Raises SignalError for a row of signals outside the contract."""
+def score_days(
+    engine: Engine, model: SqlModel, config: Config, days: tuple[date, date], *, scored_at: datetime
+) -> ModelResult:
+    """Replace days of ``marts.csm_health_scores``; ``scored_at`` is a UTC time.
+
+    Raises SignalError for a row of signals outside the contract.
+    """
     store_policies(engine.warehouse, config.policies)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
     signals = "(select * from marts.csm_health_signals where as_of_date between $first_date and $last_date)"
@@ -36,7 +41,7 @@ def score_days(engine: Engine, model: SqlModel, config: Config, days: tuple[date
             f"{tenant!r} on {day}: {field} is {value}"
         )
         raise SignalError(message)
-    parameters = {"config_hash": config.config_hash, "scored_at": datetime.now(UTC).replace(tzinfo=None)}
+    parameters = {"config_hash": config.config_hash, "scored_at": scored_at.replace(tzinfo=None)}
     return engine.build(model, parameters, days, sql=scores_sql(), portable_sql=scores_sql(TEXT))
 
 

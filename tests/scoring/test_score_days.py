@@ -1,6 +1,6 @@
 """Policies by tenant, segment and date in the warehouse: which thresholds a row was scored with, and its hash."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -37,6 +37,7 @@ AFTER = BEFORE.model_copy(
     }
 )
 DEFAULT = (70.0, 40.0, 60)
+NOW = datetime(2026, 7, 3, 7, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def warehouse(tmp_path):
 
 
 def score(connection, config, span=SPAN):
-    return score_days(DuckDbEngine(connection), load_models("marts")["csm_health_scores"], config, span)
+    return score_days(DuckDbEngine(connection), load_models("marts")["csm_health_scores"], config, span, scored_at=NOW)
 
 
 def thresholds(connection, account):
