@@ -27,6 +27,7 @@ from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.engine import Engine
+from csm_core.warehouse.fx_rates import FX_RATES_TABLE, store_rates
 from csm_core.warehouse.late_changes import span_text
 from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.model_checks import check_names, run_checks
@@ -101,6 +102,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
             days = days_to_build(context, connection, model.table) if model.partitioned else None
             if model.dependencies & {STATUS_TABLE, UNCOUNTED_TABLE}:
                 count_only_days_of(connection, days_run_id(context))
+            if FX_RATES_TABLE in model.dependencies:
+                store_rates(connection, pipeline.config.rates, pipeline.config.reporting_currency)
             if model.name == FIRST_MART and days:
                 accepted_checks(context, pipeline)
                 require_data_for(connection, days)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
+from csm_core.warehouse.fx_rates import checked_currency, checked_rates, require_reporting_currency
 
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _BUILT_IN_METRICS = (
@@ -268,6 +270,8 @@ class Config(ConfigModel, frozen=True):
     expansion: ExpansionSettings = ExpansionSettings()
     reviews: ReviewSettings = ReviewSettings()
     roi: dict[str, RoiMetric] = Field(default_factory=dict)
+    reporting_currency: str | None = None
+    fx: dict[str, Decimal] = Field(default_factory=dict, validate_default=True)
     checks: CheckSettings = CheckSettings()
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
@@ -317,6 +321,24 @@ class Config(ConfigModel, frozen=True):
             if name in _BUILT_IN_METRICS:
                 message = f"{name} is a metric of every review. Choose another name"
                 raise ValueError(message)
+        return value
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _currency_code(cls, value: str | None) -> str | None:
+        return None if value is None else checked_currency(value)
+
+    @field_validator("fx", mode="before")
+    @classmethod
+    def _usable_rates(cls, value: object) -> object:
+        return checked_rates(cast("dict[object, object]", value)) if isinstance(value, dict) else value
+
+    @field_validator("fx")
+    @classmethod
+    def _rates_of_a_reporting_currency(cls, value: dict[str, Decimal], info: ValidationInfo) -> dict[str, Decimal]:
+        # Without the key, the reporting currency is not valid, which is an error of its own.
+        if "reporting_currency" in info.data:
+            require_reporting_currency(info.data["reporting_currency"], value)
         return value
 
     @field_validator("log_format", mode="before")
@@ -381,6 +403,11 @@ class Config(ConfigModel, frozen=True):
     def zone(self) -> ZoneInfo:
         """The time zone of the schedules."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def rates(self) -> dict[str, Decimal]:
+        """The rate of each currency, with that of the reporting currency; empty without the setting ``fx``."""
+        return {**self.fx, self.reporting_currency: Decimal(1)} if self.reporting_currency else {}
 
     @property
     def config_hash(self) -> str:

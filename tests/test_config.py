@@ -1,6 +1,7 @@
 """The configuration: what overrides what, and errors that say what is wrong, where, and what is allowed."""
 
 from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_the_address_of_the_ui_is_an_http_address(tmp_path, url):
     assert load_config(write(tmp_path, f"dagster_url: {url}"), {}).dagster_url == url
     assert load_config(write(tmp_path, ""), {"CSM_DAGSTER_URL": url}).dagster_url == url
     assert load_config(write(tmp_path, ""), {}).dagster_url is None
+
+
+def test_rates_are_exact_and_include_the_reporting_currency(tmp_path):
+    config = load_config(write(tmp_path, "reporting_currency: USD\nfx: {EUR: 1.08, JPY: 0.00671141}"), {})
+    assert config.rates == {"EUR": Decimal("1.08"), "JPY": Decimal("0.00671141"), "USD": Decimal(1)}
+    same = load_config(write(tmp_path, "reporting_currency: USD\nfx: {EUR: '1.08', JPY: 0.00671141, USD: 1}"), {})
+    assert same.rates == config.rates
+    assert load_config(write(tmp_path, ""), {}).rates == {}
+    # Scores do not depend on rates.
+    assert config.config_hash == load_config(write(tmp_path, ""), {}).config_hash
 
 
 @pytest.mark.parametrize(
@@ -123,6 +134,23 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("roi: {hours_saved: {featur: exports, minutes_per_event: 6}}", ["'roi.hours_saved.featur'", "'feature'"]),
         ("roi: {Hours saved: {feature: exports, minutes_per_event: 6}}", ["roi", "'Hours saved' is not the name"]),
         ("roi: {actions: {feature: exports, minutes_per_event: 6}}", ["roi", "actions is a metric of every review"]),
+        ("fx: {EUR: 1.08}", ["fx: reporting_currency is missing: add", "such as USD"]),
+        ("reporting_currency: USD", ["reporting_currency is USD, but there are no rates", "fx: {GBP: 1.27}"]),
+        ("reporting_currency: usd\nfx: {EUR: 1.08}", ["reporting_currency: 'usd' is not a currency code", "write USD"]),
+        ("reporting_currency: USD\nfx: {eur: 1.08}", ["fx: 'eur' is not a currency code", "write EUR"]),
+        ("reporting_currency: USD\nfx: {Euro: 1.08}", ["'Euro' is not a currency code", "such as EUR"]),
+        ("reporting_currency: USD\nfx: {EUR: 0}", ["the rate of EUR is 0", "such as EUR: 1.08"]),
+        ("reporting_currency: USD\nfx: {EUR: -1.08}", ["the rate of EUR is -1.08, which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: .nan}", ["the rate of EUR is nan, which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: .inf}", ["the rate of EUR is inf, which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: true}", ["the rate of EUR is True, which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: '1,08'}", ["the rate of EUR is '1,08', which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: }", ["the rate of EUR is None, which is not a positive number"]),
+        ("reporting_currency: USD\nfx: {EUR: 1.123456789}", ["at most 8 decimal places"]),
+        ("reporting_currency: USD\nfx: {EUR: 1000000}", ["the rate of EUR is 1000000", "below 1,000,000"]),
+        ("reporting_currency: USD\nfx: {EUR: 1.e+999999}", ["the rate of EUR", "fx"]),
+        ("reporting_currency: USD\nfx: {EUR: 1.08, USD: 1.1}", ["its rate is 1: remove USD"]),
+        ("reporting_currency: USD\nfx: [EUR]", ["fx: ", "dictionary"]),
         ("signals: {growing_percent: 1000001}", ["signals.growing_percent", "1000000", "1000001"]),
         ("warehouse: ''", ["warehouse: expected the path of a file, such as data/csm.duckdb", "found ''"]),
         ("warehouse: data/..", ["warehouse: expected the path of a file"]),

@@ -38,10 +38,12 @@ class Mover:
 class DaySummary:
     """The portfolio on one day, compared with the latest complete day before it.
 
-    ``mrr_at_risk`` is the MRR of the accounts with high or critical churn risk, by currency. ``missing``
-    counts the accounts without data for a signal, for signals that some account
-    lacks; ``mean_coverage`` is the mean share of the weights with data, 0.0-1.0. ``near_renewals`` are too near for a
-    business review.
+    ``mrr_at_risk`` is the MRR of the accounts with high or critical churn risk, by currency, and
+    ``mrr_at_risk_reporting`` all of it, converted to ``reporting_currency``; both are None without rates.
+    ``accounts_without_rate`` counts the accounts, at risk or not, whose MRR is not converted because a currency has no
+    rate. ``missing`` counts the accounts without data for a signal, for signals that some account lacks;
+    ``mean_coverage`` is the mean share of the weights with data, 0.0-1.0. ``near_renewals`` are too near for a business
+    review.
     """
 
     day: date
@@ -58,13 +60,18 @@ class DaySummary:
     by_risk: Mapping[str, int]
     movers: Sequence[Mover]
     near_renewals: Sequence[NearRenewal] = ()
+    mrr_at_risk_reporting: Decimal | None = None
+    reporting_currency: str | None = None
+    accounts_without_rate: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         amounts = {currency: str(amount) for currency, amount in self.mrr_at_risk.items()}
+        converted = self.mrr_at_risk_reporting
         return {
             **asdict(self),
             "mrr_at_risk": amounts,
+            "mrr_at_risk_reporting": None if converted is None else str(converted),
             "near_renewals": [renewal.as_dict() for renewal in self.near_renewals],
             "day": str(self.day),
             "previous_day": str(self.previous_day or "") or None,
@@ -90,6 +97,7 @@ def summarise_day(
     coverage = connection.execute(
         "select avg(signal_coverage) from marts.csm_health_signals where as_of_date = ?", [day]
     ).fetchone()
+    converted, reporting_currency, without_rate = _converted(connection, day)
     return DaySummary(
         day=day,
         accounts=sum(by_rag.values()),
@@ -105,6 +113,9 @@ def summarise_day(
         by_risk=_counts(connection, "churn_risk_level", day),
         movers=_movers(connection, day, previous_day) if previous_day else (),
         near_renewals=near_renewals(connection, day, qbr_min_days),
+        mrr_at_risk_reporting=converted,
+        reporting_currency=reporting_currency,
+        accounts_without_rate=without_rate,
     )
 
 
@@ -136,6 +147,28 @@ def _mrr_at_risk(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, 
         [day],
     ).fetchall()
     return {str(currency or "currency unknown"): amount for currency, amount in rows}
+
+
+def _converted(connection: duckdb.DuckDBPyConnection, day: date) -> tuple[Decimal | None, str | None, int]:
+    """The converted MRR at risk, the reporting currency, and the number of accounts whose MRR is not converted."""
+    row = connection.execute(
+        """
+        select
+            sum(subscriptions.mrr_reporting) filter (where scores.churn_risk_level in ('high', 'critical')),
+            min(subscriptions.reporting_currency),
+            count(*) filter (
+                where subscriptions.reporting_currency is not null and subscriptions.mrr > 0
+                and subscriptions.mrr_reporting is null
+            )
+        from marts.csm_health_scores as scores
+        inner join intermediate.int_account_subscriptions as subscriptions
+            on scores.account_id = subscriptions.account_id and scores.as_of_date = subscriptions.as_of_date
+        where scores.as_of_date = ?
+        """,
+        [day],
+    ).fetchone()
+    amount, currency, without_rate = row or (None, None, 0)
+    return (None if currency is None else amount or Decimal(0)), currency, int(without_rate)
 
 
 def accounts_without_data(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, int]:

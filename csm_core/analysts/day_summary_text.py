@@ -29,7 +29,10 @@ def day_lines(summary: DaySummary) -> list[str]:
     ]
     if summary.mrr_at_risk:
         amounts = ", ".join(f"{amount:,.2f} {printable(currency)}" for currency, amount in summary.mrr_at_risk.items())
-        lines.append(f"At risk    MRR of accounts with high or critical churn risk: {amounts}")
+        lines.append(f"At risk    MRR of accounts with high or critical churn risk: {amounts}{_converted(summary)}")
+    if summary.accounts_without_rate:
+        accounts = counted(summary.accounts_without_rate, "account")
+        lines.append(f"No rate    the MRR of {accounts} is not converted; add the rates of their currencies to fx")
     lines += [
         f"Renewal    {printable(one.account_name)} ({printable(one.account_id)}): {one.text()}"
         for one in summary.near_renewals[:RENEWALS]
@@ -51,6 +54,12 @@ def day_lines(summary: DaySummary) -> list[str]:
     elif summary.previous_day:
         lines.append(f"Movers     none since {summary.previous_day}")
     return lines
+
+
+def _converted(summary: DaySummary) -> str:
+    if summary.mrr_at_risk_reporting is None:
+        return ""
+    return f"; converted {summary.mrr_at_risk_reporting:,.2f} {printable(summary.reporting_currency or '')}"
 
 
 def _mover_cells(mover: Mover) -> list[str]:

@@ -27,12 +27,16 @@ _LOOK_BACK = 28
 
 @dataclass(frozen=True)
 class Band:
-    """A band: accounts, accounts on the compared day (None without one), and the MRR by currency."""
+    """A band: accounts, accounts on the compared day (None without one), the MRR by currency, and all of it converted.
+
+    ``mrr_reporting`` is None without rates.
+    """
 
     rag: str
     accounts: int
     accounts_before: int | None
     mrr: Sequence[tuple[str, Decimal]]
+    mrr_reporting: Decimal | None
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,12 @@ class Renewal:
 
 @dataclass(frozen=True)
 class OwnerAtRisk:
-    """The accounts of an owner at high or critical churn risk, and their MRR by currency."""
+    """The accounts of an owner at high or critical churn risk, their MRR by currency, and all of it converted."""
 
     csm_owner: str | None
     accounts: int
     mrr: Sequence[tuple[str, Decimal]]
+    mrr_reporting: Decimal | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,9 @@ class Portfolio:
 
     ``compared_day`` is the day that movers are compared with, None without one. ``renewals`` and ``at_risk`` are the
     first of ``renewal_count`` and ``owner_count``. ``missing`` counts accounts without data by signal, ``rejected``
-    counts rejected records by entity; ``mean_coverage`` is a share, 0.0-1.0.
+    counts rejected records by entity; ``mean_coverage`` is a share, 0.0-1.0. ``reporting_currency`` is that of the
+    converted amounts, None without rates; ``accounts_without_rate`` counts the accounts whose MRR is not converted, and
+    ``mrr_at_risk_reporting`` is the converted MRR at risk of all owners.
     """
 
     day: date
@@ -96,12 +103,16 @@ class Portfolio:
     missing: Sequence[tuple[str, int]]
     held_days: Sequence[date]
     rejected: Sequence[tuple[str, int]]
+    reporting_currency: str | None = None
+    mrr_at_risk_reporting: Decimal | None = None
+    accounts_without_rate: int = 0
 
 
 _TABLES = ("marts.csm_health_scores", "marts.csm_health_signals", "marts.csm_accounts_daily")
 _DAY = """
     select scores.account_id, scores.rag, scores.score, scores.churn_risk_level, account_days.account_name,
-        account_days.csm_owner, account_days.mrr, account_days.currency, account_days.renewal_date
+        account_days.csm_owner, account_days.mrr, account_days.currency, account_days.renewal_date,
+        account_days.mrr_reporting, account_days.reporting_currency
     from marts.csm_health_scores as scores
     inner join marts.csm_accounts_daily as account_days
         on scores.account_id = account_days.account_id and scores.as_of_date = account_days.as_of_date
@@ -131,6 +142,7 @@ def load_portfolio(connection: duckdb.DuckDBPyConnection, day: date) -> Portfoli
     bands = _bands(connection, day, compared)
     coverage = "select avg(signal_coverage) from marts.csm_health_signals where as_of_date = $day"
     mean = "select avg(score) from marts.csm_health_scores where as_of_date = $day"
+    reporting_currency = _value(connection, f"select min(reporting_currency) from ({_DAY})", {"day": day})
     return Portfolio(
         day=day,
         compared_day=compared,
@@ -147,6 +159,15 @@ def load_portfolio(connection: duckdb.DuckDBPyConnection, day: date) -> Portfoli
         missing=tuple(accounts_without_data(connection, day).items()),
         held_days=_held_days(connection, day),
         rejected=_rejected(connection),
+        reporting_currency=reporting_currency,
+        mrr_at_risk_reporting=sum((one.mrr_reporting or Decimal(0) for one in at_risk), Decimal(0))
+        if reporting_currency
+        else None,
+        accounts_without_rate=_value(
+            connection,
+            f"select count(*) from ({_DAY}) where reporting_currency is not null and mrr > 0 and mrr_reporting is null",
+            {"day": day},
+        ),
     )
 
 
@@ -166,6 +187,13 @@ def _bands(connection: duckdb.DuckDBPyConnection, day: date, compared: date | No
             "select rag, count(*) from marts.csm_health_scores where as_of_date = ? group by rag", [compared]
         ).fetchall()
     )
+    converted = dict(
+        connection.execute(
+            f"select rag, coalesce(sum(mrr_reporting), 0) from ({_DAY}) where reporting_currency is not null "
+            "group by rag",
+            {"day": day},
+        ).fetchall()
+    )
     mrr: dict[str, list[tuple[str, Decimal]]] = {}
     for rag, currency, amount in connection.execute(
         f"select rag, currency, sum(mrr) from ({_DAY}) where mrr > 0 group by rag, currency order by 3 desc, 2",
@@ -173,7 +201,7 @@ def _bands(connection: duckdb.DuckDBPyConnection, day: date, compared: date | No
     ).fetchall():
         mrr.setdefault(rag, []).append((currency or "", amount))
     return [
-        Band(rag, accounts.get(rag, 0), before.get(rag, 0) if compared else None, mrr.get(rag, ()))
+        Band(rag, accounts.get(rag, 0), before.get(rag, 0) if compared else None, mrr.get(rag, ()), converted.get(rag))
         for rag in ("GREEN", "AMBER", "RED")
     ]
 
@@ -227,21 +255,23 @@ def _at_risk(connection: duckdb.DuckDBPyConnection, day: date) -> list[OwnerAtRi
     rows = connection.execute(
         f"""
         with at_risk as (
-            select csm_owner, coalesce(currency, '') as currency, count(*) as accounts, coalesce(sum(mrr), 0) as mrr
+            select csm_owner, coalesce(currency, '') as currency, count(*) as accounts, coalesce(sum(mrr), 0) as mrr,
+                sum(mrr_reporting) as mrr_reporting
             from ({_DAY})
             where churn_risk_level in ('high', 'critical')
             group by csm_owner, coalesce(currency, '')
         )
-        select csm_owner, sum(accounts), list({{'currency': currency, 'mrr': mrr}} order by mrr desc, currency)
+        select csm_owner, sum(accounts), list({{'currency': currency, 'mrr': mrr}} order by mrr desc, currency),
+            sum(mrr_reporting)
         from at_risk
         group by csm_owner
-        order by max(mrr) desc, csm_owner nulls last
+        order by sum(mrr_reporting) desc nulls last, max(mrr) desc, csm_owner nulls last
         """,
         {"day": day},
     ).fetchall()
     return [
-        OwnerAtRisk(owner, int(accounts), [(one["currency"], one["mrr"]) for one in amounts if one["mrr"]])
-        for owner, accounts, amounts in rows
+        OwnerAtRisk(owner, int(accounts), [(one["currency"], one["mrr"]) for one in amounts if one["mrr"]], converted)
+        for owner, accounts, amounts, converted in rows
     ]
 
 

@@ -314,6 +314,25 @@ def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("alter table marts.csm_feature_adoption add column if not exists window_days integer")
 
 
+# The tables whose converted amounts other models or pages read, perhaps before a run builds the table again.
+_CONVERTED = {
+    "intermediate.int_account_subscriptions": "mrr_reporting",
+    "marts.csm_accounts_daily": "mrr_reporting",
+    "marts.csm_health_last": "mrr_reporting",
+    "marts.csm_health_current": "mrr_reporting",
+    "marts.csm_revenue_movements": "mrr_end_reporting",
+}
+
+
+def _add_converted_amounts(connection: duckdb.DuckDBPyConnection) -> None:
+    # Past days have null until they are rebuilt.
+    for table, amount in _CONVERTED.items():
+        if table_exists(connection, table):
+            connection.execute(f"alter table {table} add column if not exists {amount} decimal(38, 2)")
+            connection.execute(f"alter table {table} add column if not exists reporting_currency varchar")
+    describe_tables(connection)
+
+
 # The first part of a natural key, which is a JSON array of strings; null if the page has no account.
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
@@ -391,4 +410,14 @@ MIGRATIONS = (
         + OPPORTUNITY_STATUS_COMMENTS,
     ),
     Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
+    Migration(
+        17,
+        "create the table of rates and the columns of converted amounts",
+        """
+        create table if not exists run.fx_rates (
+            currency varchar not null, rate decimal(18, 8) not null, reporting_currency varchar not null
+        )
+        """,
+        _add_converted_amounts,
+    ),
 )

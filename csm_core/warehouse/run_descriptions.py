@@ -61,6 +61,14 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
             "content": "A checksum of the events",
         },
     ),
+    "run.fx_rates": (
+        "One row per currency with a rate in the configuration of the latest run, and one for the reporting currency",
+        {
+            "currency": "The currency, an ISO 4217 code",
+            "rate": "How many units of the reporting currency one unit is worth",
+            "reporting_currency": "The currency that amounts are converted to",
+        },
+    ),
     "run.ignored_versions": (
         "One row per record whose latest version a rule ignores",
         {

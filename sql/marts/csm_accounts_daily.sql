@@ -26,6 +26,8 @@ subscriptions as (
         seats,
         mrr,
         currency,
+        mrr_reporting,
+        reporting_currency,
         renewal_date
     from intermediate.int_account_subscriptions
     where as_of_date between $first_date and $last_date
@@ -64,6 +66,8 @@ select
     subscriptions.seats,
     subscriptions.mrr,
     subscriptions.currency,
+    subscriptions.mrr_reporting,
+    subscriptions.reporting_currency,
     subscriptions.renewal_date,
     cast(date_diff('day', customers.created_date, customers.as_of_date) as bigint) as tenure_days,
     true as is_customer
@@ -84,6 +88,8 @@ select
     cast(null as bigint) as seats,
     cast(null as decimal(38, 2)) as mrr,
     cast(null as varchar) as currency,
+    cast(null as decimal(38, 2)) as mrr_reporting,
+    cast(null as varchar) as reporting_currency,
     cast(null as date) as renewal_date,
     cast(
         date_diff('day', churned_accounts.created_date, churned_accounts.churned_date) as bigint

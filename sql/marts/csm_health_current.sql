@@ -9,6 +9,8 @@ select
     mrr,
     arr,
     currency,
+    mrr_reporting,
+    reporting_currency,
     renewal_date,
     is_customer,
     tenant_id,

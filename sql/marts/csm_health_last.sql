@@ -158,6 +158,8 @@ subscriptions as (
         int_account_subscriptions.seats,
         int_account_subscriptions.mrr,
         int_account_subscriptions.currency,
+        int_account_subscriptions.mrr_reporting,
+        int_account_subscriptions.reporting_currency,
         int_account_subscriptions.renewal_date
     from intermediate.int_account_subscriptions
     inner join latest_days
@@ -173,6 +175,8 @@ select
     subscriptions.mrr,
     cast(subscriptions.mrr * 12 as decimal(38, 2)) as arr,
     subscriptions.currency,
+    subscriptions.mrr_reporting,
+    subscriptions.reporting_currency,
     subscriptions.renewal_date,
     scores.as_of_date = newest_day.as_of_date as is_customer,
     scores.tenant_id,

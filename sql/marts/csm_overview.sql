@@ -14,6 +14,8 @@ select
     churn_risk_level,
     renewal_date,
     should_alert,
+    mrr_reporting,
+    reporting_currency,
     tenant_id,
     account_id,
     as_of_date

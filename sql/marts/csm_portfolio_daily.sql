@@ -1,9 +1,13 @@
 -- Grain: one row per tenant, day that counts (see csm_days) and segment.
--- Definition: accounts counted by RAG and churn risk, means of score and coverage, and the MRR of accounts at high or
--- critical risk. MRR is summed in one currency, the one that most of the segment's accounts are billed in (the
--- alphabetically first among equals); at-risk accounts billed in another are counted beside it. Means are computed on
--- values rounded to 1e-6, so that they do not depend on the order of the rows.
--- Worked example: scores 70.0 and 71.0, the second at high risk with 100 USD => mean_score 70.5, mrr_at_risk 100.
+-- Definition: accounts counted by RAG and churn risk, means of score and coverage, and the MRR of
+-- accounts at high or critical risk. MRR is summed in one currency, the one that most of the
+-- segment's accounts are billed in (the alphabetically first among equals); at-risk accounts billed
+-- in another are counted beside it. The converted sum has the MRR of each at-risk account in all
+-- currencies (see int_account_subscriptions); an account with MRR in a currency without a rate is
+-- left out and counted. Means are computed on values rounded to 1e-6, so that they do not depend on
+-- the order of the rows.
+-- Worked example: scores 70.0 and 71.0, the second at high risk with 100 USD => mean_score 70.5,
+-- mrr_at_risk 100.
 
 with scored_accounts as (
     select
@@ -20,7 +24,9 @@ with scored_accounts as (
         cast(floor(signals.signal_coverage * 1000000 + cast(0.5 as double)) as bigint)
             as coverage_millionths,
         subscriptions.mrr,
-        subscriptions.currency
+        subscriptions.currency,
+        subscriptions.mrr_reporting,
+        subscriptions.reporting_currency
     from marts.csm_health_scores
     inner join marts.csm_health_signals as signals
         on
@@ -100,7 +106,19 @@ segment_totals as (
             scored_accounts.is_at_risk
             and scored_accounts.mrr is not null
             and scored_accounts.currency is distinct from leading_currencies.currency
-        ) as at_risk_in_other_currencies
+        ) as at_risk_in_other_currencies,
+        cast(
+            sum(scored_accounts.mrr_reporting) filter (where scored_accounts.is_at_risk)
+            as decimal(38, 2)
+        ) as mrr_at_risk_reporting,
+        count(*) filter (
+            where
+            scored_accounts.is_at_risk
+            and scored_accounts.reporting_currency is not null
+            and scored_accounts.mrr > 0
+            and scored_accounts.mrr_reporting is null
+        ) as at_risk_without_rate,
+        min(scored_accounts.reporting_currency) as reporting_currency
     from scored_accounts
     left join leading_currencies
         on
@@ -131,6 +149,12 @@ select
     coalesce(mrr_at_risk, cast(0 as decimal(38, 2))) as mrr_at_risk,
     currency,
     at_risk_in_other_currencies,
-    cast(coverage_millionths as double) / accounts / 1000000 as mean_coverage
+    cast(coverage_millionths as double) / accounts / 1000000 as mean_coverage,
+    case
+        when reporting_currency is not null
+            then coalesce(mrr_at_risk_reporting, cast(0 as decimal(38, 2)))
+    end as mrr_at_risk_reporting,
+    at_risk_without_rate,
+    reporting_currency
 from segment_totals
 order by as_of_date, tenant_id, segment

@@ -1,10 +1,13 @@
--- Grain: one row per account that is a customer on the newest day that counts (see csm_days), and renewal date.
--- Definition: the renewals of the subscriptions that are active at the end of that day. A subscription with a known
--- term below $min_term_months renews too often to count as a renewal. MRR is that of the subscriptions that renew on
--- the date, summed in one currency, the alphabetically first of theirs. A renewal that has passed while its
--- subscription is still active has negative days_to_renewal.
--- Worked example: as of 2026-06-30, 100 USD and 20 USD renew on 2026-09-28, 50 USD on 2026-12-31 => 120 USD in 90
--- days, and 50 USD in 184 days.
+-- Grain: one row per account that is a customer on the newest day that counts (see csm_days), and
+-- renewal date.
+-- Definition: the renewals of the subscriptions that are active at the end of that day. A
+-- subscription with a known term below $min_term_months renews too often to count as a renewal. MRR
+-- is that of the subscriptions that renew on the date, summed in one currency, the alphabetically
+-- first of theirs. mrr_reporting is their MRR in all currencies, converted as in
+-- int_account_subscriptions. A renewal that has passed while its subscription is still active has
+-- negative days_to_renewal.
+-- Worked example: as of 2026-06-30, 100 USD and 20 USD renew on 2026-09-28, 50 USD on 2026-12-31 =>
+-- 120 USD in 90 days, and 50 USD in 184 days.
 
 with uncounted_days as (
     select as_of_date
@@ -83,6 +86,52 @@ renewals as (
         min(leading_currency) as currency
     from subscriptions
     group by account_id, renewal_date
+),
+
+reporting_currencies as (
+    select min(reporting_currency) as reporting_currency
+    from run.fx_rates
+),
+
+currency_totals as (
+    select
+        account_id,
+        renewal_date,
+        currency,
+        cast(sum(mrr) as decimal(38, 2)) as mrr
+    from subscriptions
+    where mrr is not null
+    group by account_id, renewal_date, currency
+),
+
+-- An amount of 0 is 0 in every currency, so it needs no rate.
+converted_totals as (
+    select
+        currency_totals.account_id,
+        currency_totals.renewal_date,
+        case
+            when currency_totals.mrr = 0 then cast(0 as decimal(38, 2))
+            else cast(
+                cast(currency_totals.mrr as decimal(23, 2))
+                * cast(fx_rates.rate as decimal(14, 8))
+                as decimal(38, 2)
+            )
+        end as mrr_reporting
+    from currency_totals
+    left join run.fx_rates as fx_rates
+        on currency_totals.currency = fx_rates.currency
+),
+
+converted_renewals as (
+    select
+        account_id,
+        renewal_date,
+        case
+            when count(*) = count(mrr_reporting)
+                then cast(sum(mrr_reporting) as decimal(38, 2))
+        end as mrr_reporting
+    from converted_totals
+    group by account_id, renewal_date
 )
 
 select
@@ -94,13 +143,23 @@ select
     account_days.csm_owner,
     renewals.mrr,
     renewals.currency,
+    case
+        when reporting_currencies.reporting_currency is not null
+            then converted_renewals.mrr_reporting
+    end as mrr_reporting,
+    reporting_currencies.reporting_currency,
     cast(date_diff('day', scores.as_of_date, renewals.renewal_date) as bigint) as days_to_renewal,
     scores.score,
     scores.rag,
     scores.churn_risk_level
 from scores
+cross join reporting_currencies
 inner join account_days
     on scores.account_id = account_days.account_id
 inner join renewals
     on scores.account_id = renewals.account_id
+left join converted_renewals
+    on
+        renewals.account_id = converted_renewals.account_id
+        and renewals.renewal_date = converted_renewals.renewal_date
 order by scores.tenant_id, scores.account_id, renewals.renewal_date

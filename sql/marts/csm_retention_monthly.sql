@@ -4,10 +4,13 @@
 -- is left of their MRR at the end of this month (see csm_revenue_movements). Of an account's MRR at
 -- the start, at most that amount is retained; expansion counts only in mrr_end.
 -- gross_revenue_retention is mrr_retained over mrr_start, net_revenue_retention is mrr_end over
--- mrr_start, and logo_retention is accounts_end over accounts_start. Accounts that are new since the
--- start do not count. An account is in its current segment for all months.
--- Worked example: 100, 50 and 50 at the start, 130, 20 and 0 at the end => gross (100 + 20 + 0) / 200 = 0.6,
--- net 150 / 200 = 0.75, logos 2 / 3.
+-- mrr_start, and logo_retention is accounts_end over accounts_start. Accounts that are new since
+-- the start do not count. An account is in its current segment for all months. The converted
+-- amounts are sums of the converted balances in csm_revenue_movements, beside the amounts that they
+-- are converted from, so that a sum over rows has each amount once. An account that changes its
+-- currency is lost in one currency.
+-- Worked example: 100, 50 and 50 at the start, 130, 20 and 0 at the end => gross (100 + 20 + 0) /
+-- 200 = 0.6, net 150 / 200 = 0.75, logos 2 / 3.
 
 with uncounted_days as (
     select as_of_date
@@ -42,6 +45,8 @@ balances as (
         csm_revenue_movements.currency,
         coalesce(stg_accounts.segment, 'unsegmented') as segment,
         csm_revenue_movements.mrr_end as mrr,
+        csm_revenue_movements.mrr_end_reporting as mrr_reporting,
+        csm_revenue_movements.reporting_currency,
         cast(extract(year from csm_revenue_movements.month) as integer) * 12
         + cast(extract(month from csm_revenue_movements.month) as integer) - 1 as month_number
     from marts.csm_revenue_movements
@@ -61,6 +66,8 @@ starts as (
         balances.currency,
         balances.segment,
         balances.mrr,
+        balances.mrr_reporting,
+        balances.reporting_currency,
         windows.window_months,
         balances.month_number + windows.window_months as month_number,
         newest_month.as_of_date as newest_date
@@ -79,7 +86,13 @@ starts_and_ends as (
         starts.window_months,
         starts.newest_date,
         starts.mrr as mrr_start,
-        coalesce(balances.mrr, cast(0 as decimal(38, 2))) as mrr_end
+        coalesce(balances.mrr, cast(0 as decimal(38, 2))) as mrr_end,
+        starts.mrr_reporting as mrr_start_reporting,
+        case
+            when starts.mrr_reporting is not null
+                then coalesce(balances.mrr_reporting, cast(0 as decimal(38, 2)))
+        end as mrr_end_reporting,
+        starts.reporting_currency
     from starts
     left join balances
         on
@@ -102,7 +115,13 @@ segment_totals as (
         count(*) filter (where mrr_end > 0) as accounts_end,
         cast(sum(mrr_start) as decimal(38, 2)) as mrr_start,
         cast(sum(least(mrr_start, mrr_end)) as decimal(38, 2)) as mrr_retained,
-        cast(sum(mrr_end) as decimal(38, 2)) as mrr_end
+        cast(sum(mrr_end) as decimal(38, 2)) as mrr_end,
+        cast(sum(mrr_start_reporting) as decimal(38, 2)) as mrr_start_reporting,
+        cast(
+            sum(least(mrr_start_reporting, mrr_end_reporting)) as decimal(38, 2)
+        ) as mrr_retained_reporting,
+        cast(sum(mrr_end_reporting) as decimal(38, 2)) as mrr_end_reporting,
+        min(reporting_currency) as reporting_currency
     from starts_and_ends
     group by tenant_id, segment, currency, month_number, window_months, newest_date
 )
@@ -121,6 +140,10 @@ select
     mrr_end,
     cast(mrr_retained as double) / cast(mrr_start as double) as gross_revenue_retention,
     cast(mrr_end as double) / cast(mrr_start as double) as net_revenue_retention,
-    accounts_end / accounts_start as logo_retention
+    accounts_end / accounts_start as logo_retention,
+    mrr_start_reporting,
+    mrr_retained_reporting,
+    mrr_end_reporting,
+    reporting_currency
 from segment_totals
 order by tenant_id, segment, currency, month, window_months

@@ -1,12 +1,21 @@
--- Grain: one row per account, month and currency in which the account has MRR at the month's start or end.
--- Definition: the MRR of an account at the end of a month is the sum of its subscriptions that are active on the last
--- day: started on or before it, and neither ended nor left behind by an account that churned by then. The newest month
--- ends on the newest day that counts (see csm_days). The start of a month is the end of the month before. The
--- difference is one movement: new if the account had no MRR in the currency at any earlier month's end, reactivation if
--- it had some before but none at the start, churn if none is left, else expansion or contraction. Changes within a
--- month offset each other.
--- Worked example: 100 USD from 2026-04-10, 120 from 2026-05-20, paused from 2026-06-15, 90 from 2026-08-01 =>
--- new 100 in April, expansion 20 in May, churn 120 in June, no row in July, reactivation 90 in August.
+-- Grain: one row per account, month and currency in which the account has MRR at the month's start
+-- or end.
+-- Definition: the MRR of an account at the end of a month is the sum of its subscriptions that are
+-- active on the last day: started on or before it, and neither ended nor left behind by an account
+-- that churned by then. The newest month ends on the newest day that counts (see csm_days). The
+-- start of a month is the end of the month before. The difference is one movement: new if the
+-- account had no MRR in the currency at any earlier month's end, reactivation if it had some before
+-- but none at the start, churn if none is left, else expansion or contraction. Changes within a
+-- month offset each other. With the rates of run.fx_rates, the two balances of a row are converted
+-- and rounded to the cent, and the converted movements are differences of the converted balances. A
+-- balance has the same converted amount at the end of a month and at the start of the next. So the
+-- movements lead from mrr_start_reporting to mrr_end_reporting to the cent, in every row and every
+-- sum, also over currencies. They are null for a currency without a rate. The rates are the same
+-- for all months.
+-- Worked example: 100 USD from 2026-04-10, 120 from 2026-05-20, paused from 2026-06-15, 90 from
+-- 2026-08-01 => new 100 in April, expansion 20 in May, churn 120 in June, no row in July,
+-- reactivation 90 in August. With USD at 0.92591 EUR => new 92.59, expansion 18.52 (111.11 -
+-- 92.59), churn 111.11 and reactivation 83.33 EUR.
 
 with uncounted_days as (
     select as_of_date
@@ -160,6 +169,11 @@ account_months as (
     group by tenant_id, account_id, currency, month_number
 ),
 
+reporting_currencies as (
+    select min(reporting_currency) as reporting_currency
+    from run.fx_rates
+),
+
 ordered_months as (
     select
         account_months.tenant_id,
@@ -169,6 +183,16 @@ ordered_months as (
         month_ends.last_date as month_end,
         account_months.mrr_start,
         account_months.mrr_end,
+        cast(
+            cast(account_months.mrr_start as decimal(23, 2))
+            * cast(fx_rates.rate as decimal(14, 8))
+            as decimal(38, 2)
+        ) as mrr_start_reporting,
+        cast(
+            cast(account_months.mrr_end as decimal(23, 2)) * cast(fx_rates.rate as decimal(14, 8))
+            as decimal(38, 2)
+        ) as mrr_end_reporting,
+        reporting_currencies.reporting_currency,
         row_number() over (
             partition by
                 account_months.tenant_id,
@@ -179,6 +203,35 @@ ordered_months as (
     from account_months
     inner join month_ends
         on account_months.month_number = month_ends.month_number
+    cross join reporting_currencies
+    left join run.fx_rates as fx_rates
+        on account_months.currency = fx_rates.currency
+),
+
+-- A conversion never reverses the order of two amounts, so a movement has the same kind in both
+-- currencies.
+movements as (
+    select
+        tenant_id,
+        account_id,
+        month,
+        currency,
+        month_end,
+        mrr_start,
+        mrr_end,
+        mrr_start_reporting,
+        mrr_end_reporting,
+        reporting_currency,
+        case when mrr_end_reporting is not null then cast(0 as decimal(38, 2)) end
+            as zero_reporting,
+        case
+            when position = 1 then 'new'
+            when mrr_start = 0 then 'reactivation'
+            when mrr_end = 0 then 'churn'
+            when mrr_end > mrr_start then 'expansion'
+            when mrr_end < mrr_start then 'contraction'
+        end as movement
+    from ordered_months
 )
 
 select
@@ -188,19 +241,45 @@ select
     currency,
     month_end,
     mrr_start,
-    cast(case when position = 1 then mrr_end else 0 end as decimal(38, 2)) as new,
+    cast(case when movement = 'new' then mrr_end else 0 end as decimal(38, 2)) as new,
     cast(
-        case when mrr_start > 0 and mrr_end > mrr_start then mrr_end - mrr_start else 0 end
-        as decimal(38, 2)
+        case when movement = 'expansion' then mrr_end - mrr_start else 0 end as decimal(38, 2)
     ) as expansion,
     cast(
-        case when mrr_end > 0 and mrr_end < mrr_start then mrr_start - mrr_end else 0 end
-        as decimal(38, 2)
+        case when movement = 'contraction' then mrr_start - mrr_end else 0 end as decimal(38, 2)
     ) as contraction,
-    cast(case when mrr_end = 0 then mrr_start else 0 end as decimal(38, 2)) as churn,
+    cast(case when movement = 'churn' then mrr_start else 0 end as decimal(38, 2)) as churn,
     cast(
-        case when mrr_start = 0 and position > 1 then mrr_end else 0 end as decimal(38, 2)
+        case when movement = 'reactivation' then mrr_end else 0 end as decimal(38, 2)
     ) as reactivation,
-    mrr_end
-from ordered_months
+    mrr_end,
+    mrr_start_reporting,
+    cast(
+        case when movement = 'new' then mrr_end_reporting else zero_reporting end as decimal(38, 2)
+    ) as new_reporting,
+    cast(
+        case
+            when movement = 'expansion' then mrr_end_reporting - mrr_start_reporting
+            else zero_reporting
+        end
+        as decimal(38, 2)
+    ) as expansion_reporting,
+    cast(
+        case
+            when movement = 'contraction' then mrr_start_reporting - mrr_end_reporting
+            else zero_reporting
+        end
+        as decimal(38, 2)
+    ) as contraction_reporting,
+    cast(
+        case when movement = 'churn' then mrr_start_reporting else zero_reporting end
+        as decimal(38, 2)
+    ) as churn_reporting,
+    cast(
+        case when movement = 'reactivation' then mrr_end_reporting else zero_reporting end
+        as decimal(38, 2)
+    ) as reactivation_reporting,
+    mrr_end_reporting,
+    reporting_currency
+from movements
 order by tenant_id, account_id, month, currency

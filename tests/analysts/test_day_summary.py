@@ -53,6 +53,41 @@ def test_the_mrr_at_risk_is_summed_by_currency_never_across():
     assert summary.mrr_at_risk == {"USD": Decimal("900.00"), "EUR": Decimal("100.35")}
     assert "At risk    MRR of accounts with high or critical churn risk: 900.00 USD, 100.35 EUR" in day_lines(summary)
     assert summary.as_dict()["mrr_at_risk"] == {"USD": "900.00", "EUR": "100.35"}
+    assert (summary.as_dict()["mrr_at_risk_reporting"], summary.reporting_currency) == (None, None)
+    assert not any(line.startswith("No rate") for line in day_lines(summary))
+
+
+def test_the_mrr_at_risk_is_also_converted_and_accounts_without_a_rate_are_counted():
+    summary = summary_of(
+        [scored(name, 60.0, "high") for name in "ABC"] + [scored(name, 90.0) for name in "DEF"],
+        subscriptions=[
+            {
+                "account_id": account,
+                "mrr": mrr and Decimal(mrr),
+                "currency": currency,
+                "mrr_reporting": converted and Decimal(converted),
+                "reporting_currency": "USD",
+            }
+            for account, mrr, currency, converted in (
+                ("A", "100.10", "EUR", "108.11"),
+                ("B", "900.00", "USD", "900.00"),
+                ("C", "7.00", "SEK", None),
+                ("D", "500.00", "USD", "500.00"),
+                ("E", "8.00", "SEK", None),
+                ("F", None, None, None),
+            )
+        ],
+    )
+    assert summary.mrr_at_risk == {"USD": Decimal("900.00"), "EUR": Decimal("100.10"), "SEK": Decimal("7.00")}
+    lines = day_lines(summary)
+    assert (
+        "At risk    MRR of accounts with high or critical churn risk: 900.00 USD, 100.10 EUR, 7.00 SEK; "
+        "converted 1,008.11 USD"
+    ) in lines
+    assert "No rate    the MRR of 2 accounts is not converted; add the rates of their currencies to fx" in lines
+    stated = summary.as_dict()
+    assert (stated["mrr_at_risk_reporting"], stated["reporting_currency"]) == ("1008.11", "USD")
+    assert stated["accounts_without_rate"] == 2
 
 
 def test_signals_without_data_are_counted_and_the_most_frequent_are_listed():

@@ -37,7 +37,8 @@ def both(folder, records, address, **settings):
 
 
 def test_the_example_company_is_equal_on_a_server(tmp_path, server):
-    plain, other = both(tmp_path, "acme", server)
+    # One of its three currencies has no rate.
+    plain, other = both(tmp_path, "acme", server, reporting_currency="USD", fx={"EUR": 1.08337})
     for company in (plain, other):
         # Up to the first day of a quarter, with reviews, from 28 days before it, with which scores are compared.
         run(company, "--from", "2026-06-03", "--to", "2026-07-01")

@@ -1,14 +1,19 @@
-"""``csm_revenue_movements`` leads from one month's MRR to the next to the cent, whatever customers do in 18 months."""
+"""``csm_revenue_movements`` leads from one month's MRR to the next to the cent, whatever customers do in 18 months.
+
+The same is true of the amounts that are converted to the reporting currency, whatever the rates are.
+"""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csm_core.warehouse.fx_rates import store_rates
 from tests.sql.harness import fresh, run_model, staged, table
 from tests.sql.test_model_cases import prepare
 
@@ -25,6 +30,16 @@ TERMS = st.lists(
 )
 SUBSCRIPTIONS = st.tuples(st.sampled_from(CURRENCIES), st.integers(0, 500), TERMS, st.booleans())
 ACCOUNTS = st.tuples(st.lists(SUBSCRIPTIONS, min_size=1, max_size=3), st.one_of(st.none(), st.integers(0, 540)))
+
+# Any rates to USD, of both currencies or of one: an amount in a currency without a rate is not converted.
+RATES = st.dictionaries(
+    st.sampled_from(["EUR", "JPY"]),
+    st.one_of(
+        st.sampled_from(list(map(Decimal, ("1.08", "0.00671141", "0.5", "0.00000001", "999999.99999999")))),
+        st.decimals("0.00000001", "2000", places=8),
+    ),
+    min_size=1,
+)
 
 
 def month_end(month: date) -> date:
@@ -90,19 +105,28 @@ def expected_of(account: dict[str, Any], rows: list[dict[str, Any]], currency: s
     return found
 
 
-@settings(max_examples=30)
-@given(st.lists(ACCOUNTS, min_size=1, max_size=4))
-def test_movements_lead_from_month_to_month_to_the_cent(accounts):
-    records = [records_of(number, account) for number, account in enumerate(accounts)]
+def movements_of(records: list[Any], rates: Mapping[str, Decimal]) -> list[dict[str, Any]]:
+    """The rows of the mart, with rates to USD if there are any."""
     with fresh() as connection:
+        if rates:
+            store_rates(connection, {**rates, "USD": Decimal(1)}, "USD")
         prepare(connection, "marts.csm_health_scores")
         table(connection, "marts.csm_health_scores", [{"account_id": "A0", "as_of_date": LAST}])
         for account, rows in records:
             staged(connection, "accounts", account)
             staged(connection, "subscriptions", *rows)
-        found = run_model(connection, "marts/csm_revenue_movements")
-    amounts = [name for name in found[0] if name.startswith("mrr")] + list(MOVEMENTS) if found else []
+        return run_model(connection, "marts/csm_revenue_movements")
+
+
+@settings(max_examples=30)
+@given(st.lists(ACCOUNTS, min_size=1, max_size=4))
+def test_movements_lead_from_month_to_month_to_the_cent(accounts):
+    records = [records_of(number, account) for number, account in enumerate(accounts)]
+    found = movements_of(records, {})
+    amounts = ["mrr_start", *MOVEMENTS, "mrr_end"]
     assert all(isinstance(row[name], Decimal) for row in found for name in amounts)
+    assert {row[f"{name}_reporting"] for row in found for name in amounts} <= {None}
+    assert {row["reporting_currency"] for row in found} <= {None}
 
     by_account: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in found:
@@ -131,4 +155,43 @@ def test_movements_lead_from_month_to_month_to_the_cent(accounts):
         for row in found:
             moved = sum(sign * row[name] for name, sign in MOVEMENTS.items())
             sums[tuple(row[key] for key in keys)] += row["mrr_start"] + moved - row["mrr_end"]
+        assert set(sums.values()) <= {Decimal(0)}
+
+
+@settings(max_examples=40)
+@given(st.lists(ACCOUNTS, min_size=1, max_size=4), RATES)
+def test_converted_movements_lead_from_month_to_month_to_the_cent(accounts, rates):
+    records = [records_of(number, account) for number, account in enumerate(accounts)]
+    found = movements_of(records, rates)
+    amounts = ["mrr_start", *MOVEMENTS, "mrr_end"]
+    rated = {**rates, "USD": Decimal(1)}
+    by_currency: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in found:
+        assert row["reporting_currency"] == "USD"
+        converted = {name: row[f"{name}_reporting"] for name in amounts}
+        if row["currency"] not in rated:
+            assert set(converted.values()) == {None}
+            continue
+        by_currency[row["account_id"], row["currency"]].append(row)
+        # A balance is converted; a movement is the difference of two converted balances, in its own direction.
+        for name in ("mrr_start", "mrr_end"):
+            exact = row[name] * rated[row["currency"]]
+            assert converted[name] == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+        assert all(converted[name] >= 0 for name in amounts)
+        assert all(row[name] or not converted[name] for name in amounts)
+        if row["currency"] == "USD":
+            assert all(converted[name] == row[name] for name in amounts)
+    for own in by_currency.values():
+        for earlier, later in pairwise(own):
+            follows = later["month"] == month_end(earlier["month"]) + timedelta(days=1)
+            assert later["mrr_start_reporting"] == (earlier["mrr_end_reporting"] if follows else 0)
+
+    # Sums over currencies, too.
+    for keys in (("account_id", "month", "currency"), ("account_id", "month"), ("month",), ()):
+        sums: dict[tuple[Any, ...], Decimal] = defaultdict(Decimal)
+        for row in found:
+            if row["currency"] in rated:
+                moved = sum(sign * row[f"{name}_reporting"] for name, sign in MOVEMENTS.items())
+                left = row["mrr_start_reporting"] + moved - row["mrr_end_reporting"]
+                sums[tuple(row[key] for key in keys)] += left
         assert set(sums.values()) <= {Decimal(0)}

@@ -193,3 +193,16 @@ def test_every_bookkeeping_table_and_column_is_described(tmp_path):
             "where schema_name in ('run', 'sync') and comment is null"
         ).fetchall()
     assert (tables, columns) == ([], [])
+
+
+def test_marts_of_the_version_before_get_the_columns_of_converted_amounts():
+    with duckdb.connect() as connection:
+        upgrade(connection, MIGRATIONS[:16])
+        connection.execute(
+            "create schema if not exists marts; create table marts.csm_accounts_daily (account_id varchar); "
+            "insert into marts.csm_accounts_daily values ('A0026')"
+        )
+        upgrade(connection)
+        assert connection.execute(
+            "select account_id, mrr_reporting, reporting_currency from marts.csm_accounts_daily"
+        ).fetchall() == [("A0026", None, None)]

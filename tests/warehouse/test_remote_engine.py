@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -193,10 +194,12 @@ def test_a_new_column_of_a_roll_up_is_computed_for_every_day(connection, session
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The example company, run with DuckDB and with the second engine."""
+    """The example company with rates for two of its three currencies, run with DuckDB and with the second engine."""
     folder = tmp_path_factory.mktemp("engines")
     settings = {"kind": "spark", "master": "local", "location": str(folder / "tables")}
-    plain, other = make_company(folder, "acme"), make_company(folder, "acme", engine=settings)
+    rates = {"reporting_currency": "USD", "fx": {"EUR": 1.08337}}
+    plain = make_company(folder, "acme", **rates)
+    other = make_company(folder, "acme", engine=settings, **rates)
     session = ParquetSession(folder / "tables")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spark_session, "spark_session", lambda *_: session)
@@ -228,3 +231,32 @@ def test_usage_stays_in_the_second_engine(both):
         with Warehouse.from_config(other.config).connect() as connection:
             assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
             assert RemoteEngine(connection, session).query(f"select * from {table} order by all") == wanted
+
+
+def test_the_tables_of_a_day_agree_on_the_converted_mrr(both):
+    for company in both[:2]:
+        with duckdb.connect(str(company.config.warehouse), read_only=True) as connection:
+            by_currency = connection.execute(
+                "select currency, sum(mrr_end), sum(mrr_end_reporting) from marts.csm_revenue_movements "
+                "where month = date '2026-07-01' and mrr_end > 0 group by currency order by currency"
+            ).fetchall()
+            totals = connection.execute(
+                """
+                select sum(mrr_reporting), count(*) filter (where mrr > 0 and mrr_reporting is null)
+                from marts.csm_overview
+                union all
+                select sum(mrr_reporting), count(*) filter (where mrr > 0 and mrr_reporting is null)
+                from marts.csm_accounts_daily where as_of_date = date '2026-07-01'
+                union all
+                select sum(mrr_reporting), sum(accounts_without_rate)
+                from marts.csm_owner_daily where as_of_date = date '2026-07-01'
+                """
+            ).fetchall()
+        assert [currency for currency, *_ in by_currency] == ["EUR", "JPY", "USD"]
+        (_, euro, converted), (_, _, yen), (_, dollar, same) = by_currency
+        # Each of the accounts is rounded to the cent.
+        assert abs(converted - euro * Decimal("1.08337")) < 1
+        assert (yen, same) == (None, dollar)
+        assert {total for total, _ in totals} == {converted + dollar}
+        assert len({accounts for _, accounts in totals}) == 1
+        assert totals[0][1] > 0

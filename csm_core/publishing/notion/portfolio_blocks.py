@@ -33,7 +33,8 @@ def render_portfolio_blocks(
         f"The mean score is {portfolio.mean_score:.1f} of 100{before}.",
     )
     blocks += text_blocks("heading_2", "Accounts and MRR by band")
-    blocks.append(table_block([_BANDS, *_bands(portfolio)]))
+    converted = _converted_header(portfolio, "MRR")
+    blocks.append(table_block([(*_BANDS, *converted), *_bands(portfolio)]))
     blocks += text_blocks("heading_2", "Largest changes")
     blocks += _movers(portfolio, links or {})
     blocks += text_blocks("heading_2", f"Renewals within {RENEWAL_DAYS} days")
@@ -61,6 +62,7 @@ def _bands(portfolio: Portfolio) -> list[tuple[str, ...]]:
             f"{band.accounts:,}",
             "unknown" if band.accounts_before is None else f"{band.accounts_before:,}",
             _amounts(band.mrr),
+            *_converted(portfolio, band.mrr_reporting),
         )
         for band in portfolio.bands
     ]
@@ -108,10 +110,22 @@ def _renewals(portfolio: Portfolio, links: Mapping[str, str]) -> list[Block]:
 def _at_risk(portfolio: Portfolio) -> list[Block]:
     if not portfolio.at_risk:
         return text_blocks("paragraph", "No account is at high or critical churn risk.")
-    rows = [(_cell(one.csm_owner or _UNASSIGNED), f"{one.accounts:,}", _amounts(one.mrr)) for one in portfolio.at_risk]
+    rows = [
+        (
+            _cell(one.csm_owner or _UNASSIGNED),
+            f"{one.accounts:,}",
+            _amounts(one.mrr),
+            *_converted(portfolio, one.mrr_reporting),
+        )
+        for one in portfolio.at_risk
+    ]
     explained = "Accounts at high or critical churn risk."
+    if portfolio.mrr_at_risk_reporting is not None:
+        total = _amount(portfolio.reporting_currency or "", portfolio.mrr_at_risk_reporting)
+        explained += f" Their MRR in all currencies is {total}, converted with the configured rates."
     more = _more(portfolio.owner_count - len(portfolio.at_risk), "owner")
-    return [*text_blocks("paragraph", explained), table_block([_OWNERS, *rows]), *more]
+    table = table_block([(*_OWNERS, *_converted_header(portfolio, "MRR at risk")), *rows])
+    return [*text_blocks("paragraph", explained), table, *more]
 
 
 def _data_quality(portfolio: Portfolio) -> list[Block]:
@@ -122,6 +136,9 @@ def _data_quality(portfolio: Portfolio) -> list[Block]:
         if name in SIGNALS
     ]
     lines += [f"{counted(records, 'rejected record')} of {entity}." for entity, records in portfolio.rejected]
+    if portfolio.accounts_without_rate:
+        accounts = counted(portfolio.accounts_without_rate, "account")
+        lines.append(f"The MRR of {accounts} is not converted, because a currency has no rate.")
     if portfolio.held_days:
         held = ", ".join(map(str, portfolio.held_days[-5:]))
         lines.append(f"Held by a failed check and not published: {held}.")
@@ -146,6 +163,15 @@ def _amounts(amounts: Sequence[tuple[str, Decimal]]) -> str:
 
 def _amount(currency: str, amount: Decimal) -> str:
     return f"{amount:,.0f} {currency}".strip()
+
+
+def _converted_header(portfolio: Portfolio, amount: str) -> list[str]:
+    """The header of a column with converted amounts; without rates there is none."""
+    return [f"{amount} in {portfolio.reporting_currency}"] if portfolio.reporting_currency else []
+
+
+def _converted(portfolio: Portfolio, amount: Decimal | None) -> list[str]:
+    return [f"{amount or Decimal(0):,.0f}"] if portfolio.reporting_currency else []
 
 
 def _cell(text: str) -> str:

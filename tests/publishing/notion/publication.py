@@ -74,6 +74,7 @@ def fill(
         "create or replace table marts.csm_accounts_daily as select 'default' as tenant_id, 'A' || i as account_id, "
         "cast($day as date) as as_of_date, 'Account ' || i as account_name, 'smb' as segment, 'growth' as plan, "
         "'Owner@example.com' as csm_owner, 10 as seats, cast($mrr as decimal(18, 2)) as mrr, 'EUR' as currency, "
+        "cast(null as decimal(38, 2)) as mrr_reporting, cast(null as varchar) as reporting_currency, "
         "cast('2026-12-31' as date) as renewal_date, true as is_customer from range($accounts) as numbers(i)",
         {"day": day, "mrr": mrr, "accounts": accounts},
     )

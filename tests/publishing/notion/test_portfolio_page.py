@@ -135,6 +135,32 @@ def test_the_page_states_the_portfolio(workspace: Workspace) -> None:
     assert (report.created, report.failures) == ({"portfolio": 1}, ())
 
 
+def test_with_rates_the_page_also_states_the_converted_mrr(workspace: Workspace) -> None:
+    marts = workspace.marts
+    marts.execute("update marts.csm_accounts_daily set reporting_currency = 'USD'")
+    marts.execute("update marts.csm_accounts_daily set mrr_reporting = 270 where account_id in ('A0', 'A2')")
+    marts.execute(
+        "update marts.csm_health_scores set rag = 'RED', score = 30, churn_risk_level = 'critical' "
+        "where account_id in ('A1', 'A2')"
+    )
+    assert workspace.publish().failures == ()
+    (blocks,) = workspace.pages()
+    rows = [text for kind, text in blocks if kind == "table_row"]
+    assert "Band | Accounts | 7 days before | MRR | MRR in USD" in rows
+    assert [row for row in rows if row.startswith("🔴 RED |")] == ["🔴 RED | 2 | unknown | 500 EUR | 270"]
+    assert "Owner | Accounts at risk | MRR at risk | MRR at risk in USD" in rows
+    assert "Owner@example.com | 2 | 500 EUR | 270" in rows
+    assert (
+        "paragraph",
+        "Accounts at high or critical churn risk. Their MRR in all currencies is 270 USD, converted with the "
+        "configured rates.",
+    ) in blocks
+    assert (
+        "bulleted_list_item",
+        "The MRR of 1 account is not converted, because a currency has no rate.",
+    ) in blocks
+
+
 def test_movers_have_the_two_signals_behind_them(workspace: Workspace) -> None:
     marts = workspace.marts
     marts.execute(
