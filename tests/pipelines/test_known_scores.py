@@ -1,17 +1,19 @@
 """Since when scores are known: a rebuild keeps it for equal rows and moves the others to the superseded ones."""
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import duckdb
 import pytest
-import yaml
 
 from pipelines.build import build_defs
 from pipelines.run import run_days
 from tests.conftest import Company, make_company
+from tests.in_process import Done, csm
 
 FILES = {
     "accounts.csv": "account_id,account_name,plan,created_at,churned_at\n"
@@ -22,6 +24,7 @@ FILES = {
     "usage_events.csv": "event_id,account_id,user_id,event_name,feature,occurred_at\n"
     + "".join(f"e{day},a1,u1,login,reports,2026-06-{day:02}T10:00:00Z\n" for day in range(1, 31)),
 }
+AS_STORED = "select columns(lambda name: name not in ('config_hash', 'scored_at', 'known_to'))"
 WIDE = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100}
 MONDAY, TUESDAY = date(2026, 6, 29), date(2026, 6, 30)
 SIGNALS, SCORES = "marts.csm_health_signals", "marts.csm_health_scores"
@@ -54,11 +57,6 @@ class Known:
         with (self.records / f"{entity}.csv").open("a", encoding="utf-8") as stream:
             stream.write(text)
 
-    def configure(self, values: Mapping[str, Any]) -> None:
-        file = self.company.config_file
-        stated = yaml.safe_load(file.read_text(encoding="utf-8"))
-        file.write_text(yaml.safe_dump(stated | values), encoding="utf-8")
-
     def known(self, day: date = MONDAY) -> dict[str, tuple[datetime, str]]:
         """Since when the scores of a day are known, by account, and their basis."""
         rows = self.company.query(
@@ -67,6 +65,20 @@ class Known:
         signals = self.company.query(f"select account_id, known_from from {SIGNALS} where as_of_date = '{day}'")
         assert dict(signals) == {account: known_from for account, known_from, _ in rows}
         return {account: (known_from, basis) for account, known_from, basis in rows}
+
+    def stored(self, day: date = MONDAY) -> list[tuple]:
+        return self.company.query(
+            f"select account_id, nps_score, score from {SIGNALS} join {SCORES} using (account_id, as_of_date) "
+            f"where as_of_date = '{day}' order by 1"
+        )
+
+    def rows(self) -> list[tuple]:
+        """Everything that signals and scores state, but when and how it was computed last."""
+        both = f"{SIGNALS} join (select * exclude (tenant_id, known_from) from {SCORES}) using (account_id, as_of_date)"
+        return self.company.query(f"{AS_STORED} from {both} order by all")
+
+    def csm(self, *arguments: str) -> Done:
+        return csm(*arguments, folder=self.company.folder, environment=self.company.environment)
 
     def superseded(self, columns: str = "account_id, known_from, known_to, revised_by") -> list[tuple]:
         return self.company.query(f"select {columns} from {SUPERSEDED} order by all")
@@ -86,7 +98,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
     return one
 
 
-def test_a_rebuild_with_the_same_outcome_changes_nothing(known):
+def test_a_rebuild_with_the_same_outcome_keeps_the_time(known):
     before = known.known()
     assert before == {"a1": (FIRST, "as_known"), "a2": (FIRST, "as_known")}
     known.run(MONDAY, evening(20))
@@ -95,83 +107,81 @@ def test_a_rebuild_with_the_same_outcome_changes_nothing(known):
     assert known.company.query(f"select distinct scored_at from {SCORES}") == [(evening(20),)]
 
 
-def test_a_late_record_supersedes_the_row_of_its_account_and_names_the_load(known):
-    before = known.company.query(f"select score, nps_score from {SCORES} join {SIGNALS} using (account_id, as_of_date)")
+def test_late_records_supersede_the_row_of_their_account_and_commands_show_both(known):
+    before = known.stored()
     known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")
+    known.arrive("usage_events", "late1,a2,u9,login,reports,2026-06-29T23:59:59Z\n")
     known.run(TUESDAY, evening(1))
     assert known.known() == {"a1": (FIRST, "as_known"), "a2": (evening(1), "as_known")}
     assert known.superseded() == [("a2", FIRST, evening(1), "records")]
-    assert known.superseded("score, nps_score")[0] in before
-    ((loads,),) = known.superseded("load_ids")
-    assert known.company.query(
-        f"select entity, record_key from run.late_record_keys where load_id in {tuple(loads + loads)}"
-    ) == [("nps_responses", "r2")]
+
+    # The published copy shows the rows of both mornings.
+    with duckdb.connect(str(known.company.config.warehouse.parent / "published" / "csm_analytics.duckdb")) as copy:
+        as_known = "select account_id, nps_score, score from csm_health_as_known({}) where as_of_date = ? order by 1"
+        assert copy.execute(as_known.format("'2026-06-30 07:00:00'"), [MONDAY]).fetchall() == before
+        assert copy.execute(as_known.format("now()"), [MONDAY]).fetchall() == known.stored()
+
+    listed = json.loads(known.csm("revisions", "--day", str(MONDAY), "--account", "Bolt", "--json").stdout)
+    (revision,) = listed["revisions"]
+    assert {"column": "nps_score", "before": None, "after": 0} in revision["changes"]
+    records = {(one["entity"], one["key"], one["records"], Path(one["file"]).name) for one in revision["records"]}
+    assert records == {
+        ("nps_responses", "r2", 1, "nps_responses.csv"),
+        ("usage_events", None, 1, "usage_events.csv"),
+    }
+    text = known.csm("revisions", "--day", str(MONDAY)).stdout
+    assert "known from 2026-06-30 07:00:00 UTC to 2026-07-01 07:00:00 UTC, revised by changed records" in text
+    assert "nps_responses r2, dated 2026-06-29, load" in text
+    assert "no revision of account a1" in known.csm("revisions", "--day", str(MONDAY), "--account", "a1").stdout
+    assert known.csm("revisions", "--day", "2026-05-01").status == 2
+
+    explained = ("explain", "a2", "--as-of", str(MONDAY), "--known-at")
+    earlier = json.loads(known.csm(*explained, "2026-06-30T08:00:00", "--json").stdout)
+    assert (earlier["account_id"], earlier["signals"]["nps_score"]["value"], earlier["score"]) == before[1]
+    text = known.csm(*explained, "2026-06-30T08:00:00").stdout
+    assert "until 2026-07-01 07:00:00 UTC, when a later run revised it" in text
+    assert "not revised since" in known.csm(*explained, "2026-07-02").stdout
+    nothing = known.csm(*explained, "2026-06-30T06:00:00")
+    assert (nothing.status, "known from 2026-06-30 07:00:00 UTC" in nothing.stderr) == (2, True)
+    assert known.csm("explain", "a2", "--known-at", "2026-07-02").status == 2
 
 
-def test_a_revision_after_late_arrival_days_is_reconstructed(known):
+def test_a_run_that_stops_between_signals_and_scores_loses_no_known_row(known):
+    before = known.stored()
     known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")
-    known.run(MONDAY, evening(3, 0))
-    assert known.known()["a2"] == (evening(3, 0), "as_known")
-    known.arrive("nps_responses", "r3,a2,p2,10,2026-06-29T12:00:00Z\n")
-    known.run(MONDAY, evening(3, 1))
-    assert known.known()["a2"] == (evening(3, 1), "reconstructed")
-    assert known.known()["a1"] == (FIRST, "as_known")
-
-
-def test_a_change_of_the_configuration_is_the_reason_of_a_revision(known):
-    known.configure({"policies": [{"green_threshold": 99, "amber_threshold": 98}]})
-    known.run(MONDAY, evening(1))
-    assert known.superseded() == [(account, FIRST, evening(1), "config") for account in ("a1", "a2")]
-    known.configure({"signals": {"login_window_days": 30}})
-    known.run(MONDAY, evening(2))
-    # The other account has no logins in any window.
-    assert known.superseded()[1:] == [("a1", evening(1), evening(2), "config"), ("a2", FIRST, evening(1), "config")]
-
-
-def test_an_account_that_leaves_a_day_is_superseded_without_a_successor(known):
-    accounts = known.records / "accounts.csv"
-    accounts.write_text(
-        accounts.read_text(encoding="utf-8").replace("Bolt,pro,2025-01-01,", "Bolt,pro,2025-01-01,2026-06-15")
-    )
-    known.run(MONDAY, evening(1))
-    assert known.known() == {"a1": (FIRST, "as_known")}
-    assert known.superseded() == [("a2", FIRST, evening(1), "records")]
-
-
-def test_a_first_build_that_was_interrupted_before_its_scores_was_never_known(known):
-    known.run(TUESDAY, evening(1), select=before_scores(known.company))
-    known.run(TUESDAY, evening(2))
-    assert set(known.known(TUESDAY).values()) == {(evening(2), "as_known")}
-    assert known.superseded() == []
-
-
-def test_signals_that_were_rebuilt_without_scores_do_not_hide_what_was_known(known):
-    before = known.company.query(
-        f"select account_id, nps_score, score from {SIGNALS} join {SCORES} using (account_id, as_of_date) order by 1"
-    )
-    known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")
-    until_signals = before_scores(known.company)
-    known.run(MONDAY, evening(1), select=until_signals)
-    assert known.superseded("account_id") == []
+    known.run(MONDAY, evening(1), select=before_scores(known.company))
     known.arrive("nps_responses", "r3,a2,p2,5,2026-06-29T12:00:00Z\n")
-    known.run(MONDAY, evening(2), select=until_signals)
+    known.run(MONDAY, evening(2), select=before_scores(known.company))
+    assert known.superseded("account_id") == []
     known.run(MONDAY, evening(3))
-    assert known.superseded("account_id, known_from, known_to, revised_by") == [("a2", FIRST, evening(3), "records")]
-    assert known.superseded("account_id, nps_score, score") == [row for row in before if row[0] == "a2"]
-    ((loads,),) = known.superseded("len(load_ids)")
-    assert loads == 2
-    assert known.company.query("select count(*) from run.revised_rows") == [(0,)]
+    assert known.superseded() == [("a2", FIRST, evening(3), "records")]
+    assert known.superseded("account_id, nps_score, score") == before[1:]
+    assert known.superseded("len(load_ids)") == [(2,)]
 
 
-def test_signals_that_return_to_their_values_before_the_scores_are_built_are_no_revision(known):
-    responses = known.records / "nps_responses.csv"
-    before, text = known.known(), responses.read_text(encoding="utf-8")
-    until_signals = before_scores(known.company)
-    responses.write_text(text.replace("p1,9,", "p1,0,"), encoding="utf-8")
-    known.run(MONDAY, evening(1), select=until_signals)
-    responses.write_text(text, encoding="utf-8")
-    known.run(MONDAY, evening(2))
-    assert (known.known(), known.superseded()) == (before, [])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_evening_is_known_as_it_was_stored(known, seed):
+    draw = Random(seed)
+    stored: dict[datetime, list[tuple]] = {}
+    for number in range(1, 11):
+        for late in range(draw.randrange(3)):
+            day = date(2026, 6, draw.randrange(24, 31))
+            account = draw.choice(("a1", "a2"))
+            key = f"late{number}_{late}"
+            known.arrive("nps_responses", f"{key},{account},{key},{draw.randrange(11)},{day}\n")
+            known.arrive("usage_events", f"{key},{account},{key},login,reports,{day}T10:00:00Z\n")
+        at = evening(number)
+        last = at.date() - timedelta(days=1)
+        known.arrive("usage_events", f"day{number},a1,u1,login,reports,{last}T10:00:00Z\n")
+        known.run(draw.choice((last, last - timedelta(days=draw.randrange(4)))), at, last)
+        stored[at] = known.rows()
+    copy = known.company.config.warehouse.parent / "published" / "csm_analytics.duckdb"
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        for at, rows in stored.items():
+            found = connection.execute(f"{AS_STORED} from csm_health_as_known(?) order by all", [at]).fetchall()
+            assert found == rows, at
+    assert known.superseded("count(*)")[0][0] > 0
 
 
 def before_scores(company: Company) -> list[str]:
