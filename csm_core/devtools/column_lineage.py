@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from csm_core.contract import ENTITIES
+from csm_core.scoring.known_scores import KNOWN_COLUMNS
 from csm_core.scoring.score_days import scores_sql
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, load_models, version_of
 
@@ -41,6 +42,7 @@ def read_lineage() -> dict[str, Any]:
     schemas: dict[str, dict[str, dict[str, str]]] = {
         "run": {
             "days": {"as_of_date": "date"},
+            "known_scores": dict.fromkeys(KNOWN_COLUMNS, "text"),
             "uncounted_days": {"as_of_date": "date"},
             "days_status": dict.fromkeys(
                 ("as_of_date", "status", "failed_checks", "message", "accepted_by", "changed_at"), "text"
