@@ -151,6 +151,12 @@ class CheckSettings(ConfigModel, frozen=True):
     scalar_sample_rows: int = Field(default=200, ge=1)
 
 
+class HistorySettings(ConfigModel, frozen=True):
+    """How long raw records that later loads replaced are kept, in days."""
+
+    keep_replaced_days: int = Field(default=730, ge=0, le=36_500)
+
+
 class IdentitySettings(ConfigModel, frozen=True):
     """Files that match vendors' customers with accounts, in addition to the ids in vendor records.
 
@@ -273,6 +279,7 @@ class Config(ConfigModel, frozen=True):
     reporting_currency: str | None = None
     fx: dict[str, Decimal] = Field(default_factory=dict, validate_default=True)
     checks: CheckSettings = CheckSettings()
+    history: HistorySettings = HistorySettings()
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
     min_rejected: int = Field(default=20, ge=1)

@@ -51,11 +51,15 @@ class DatedList:
 
 
 def record_full_files(
-    connection: duckdb.DuckDBPyConnection, raw_table: str, present: Mapping[Path, Sequence[Path]] | None
+    connection: duckdb.DuckDBPyConnection,
+    raw_table: str,
+    present: Mapping[Path, Sequence[Path]] | None,
+    at: datetime,
 ) -> None:
     """Record the files of a raw table's full list; recorded files that are not among them no longer exist.
 
-    ``present`` are the files by the folder of their source. None: the raw table has no full list.
+    ``present`` are the files by the folder of their source. None: the raw table has no full list. ``at`` is the
+    UTC time since which a file is missing.
     """
     if present is None:
         connection.execute(f"delete from {FULL_FILES} where raw_table = ?", [raw_table])
@@ -67,7 +71,7 @@ def record_full_files(
             for path in paths:
                 connection.execute(f"delete from {FULL_FILES} where raw_table = ? and path = ?", [raw_table, str(path)])
                 connection.execute(
-                    f"insert into {FULL_FILES} values (?, ?, true, ?)", [raw_table, str(path), replaced.get(path)]
+                    f"insert into {FULL_FILES} values (?, ?, true, ?, null)", [raw_table, str(path), replaced.get(path)]
                 )
         # A removed list also ends when the next list starts: many exports keep only the latest file.
         open_ended = connection.execute(
@@ -76,11 +80,15 @@ def record_full_files(
         ).fetchall()
         for folder, paths in present.items():
             removed = [Path(path) for (path,) in open_ended if Path(path).is_relative_to(folder)]
-            for path, at in replaced_at(paths, folder, of=removed).items():
+            for path, next_at in replaced_at(paths, folder, of=removed).items():
                 connection.execute(
                     f"update {FULL_FILES} set replaced_at = ? where raw_table = ? and path = ? and not is_present",
-                    [at, raw_table, str(path)],
+                    [next_at, raw_table, str(path)],
                 )
+        connection.execute(
+            f"update {FULL_FILES} set absent_since = ? where raw_table = ? and not is_present and absent_since is null",
+            [at.replace(tzinfo=None), raw_table],
+        )
 
 
 def replaced_at(

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from csm_core.ingest.raw_tables import Log, RawTable
+from csm_core.ingest.replaced_rows import record_end_of_load, replace_rows_of
 from csm_core.ingest.source_files import SourceFile
 from csm_core.ingest.text_files import fingerprint_of
 
@@ -49,7 +50,7 @@ class LoadLedger:
             [file.mtime_ns, self._target.table, file.name],
         )
 
-    def withdraw_removed_files(self, paths: Sequence[Path]) -> None:
+    def withdraw_removed_files(self, paths: Sequence[Path], at: datetime) -> None:
         """Withdraw the loads of removed files that the gate has not accepted (or that are snapshots)."""
         pending = self._connection.execute(
             "select distinct path, load_id, fingerprint from raw.loads where raw_table = ? and status = 'loaded' "
@@ -62,11 +63,14 @@ class LoadLedger:
             if path not in present and (self._target.snapshot or not Path(path).is_file()):
                 if not self._target.snapshot and self._replaces_accepted(path, load_id, fingerprint):
                     continue
-                self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn")
+                self._forget(path, load_id, "replaced" if self._target.snapshot else "withdrawn", at)
                 self._log.info("records of a removed file withdrawn", file=path)
 
-    def drop_replaced(self, changed: Sequence[SourceFile]) -> None:
-        """Withdraw the loads that changed files replace. Accepted loads stay unless the same content is read again."""
+    def drop_replaced(self, changed: Sequence[SourceFile], at: datetime) -> None:
+        """Withdraw the loads that changed files replace. Accepted loads stay unless the same content is read again.
+
+        The new rows are in the table, and the new load is not recorded yet.
+        """
         reread: list[str] = []
         for file in changed:
             earlier = self._connection.execute(
@@ -82,7 +86,7 @@ class LoadLedger:
                 read_again = read_again or settings_changed
                 accepted = staged or self._replaces_accepted(file.name, load_id, fingerprint)
                 if self._target.snapshot or settings_changed or not accepted:
-                    self._forget(file.name, load_id, "replaced" if staged else "withdrawn")
+                    self._forget(file.name, load_id, "replaced" if staged else "withdrawn", at)
             if read_again:
                 self._log.info("file read again with other settings", file=file.name)
                 reread.append(file.name)
@@ -142,10 +146,16 @@ class LoadLedger:
         ).fetchone()
         return found is not None
 
-    def _forget(self, path: str, load_id: int, status: str) -> None:
-        self._connection.execute(
-            f"delete from {self._target.table} where _load_id = ? and _source_file = ?", [load_id, path]
+    def _forget(self, path: str, load_id: int, status: str, at: datetime) -> None:
+        replace_rows_of(
+            self._connection,
+            self._target.table,
+            "_load_id = $load_id and _source_file = $path",
+            {"load_id": load_id, "path": path},
+            at,
+            across_files=self._target.snapshot,
         )
+        record_end_of_load(self._connection, self._target.table, path, load_id, at)
         self._connection.execute(
             "delete from raw.unparseable_rows where load_id = ? and source_file = ? and raw_table = ?",
             [load_id, path, self._target.table],

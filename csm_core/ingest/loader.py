@@ -128,20 +128,22 @@ class _Load:
     def store(self, loaded_at: datetime) -> LoadResult:
         """Move the records into the raw table and record the load; runs in the caller's transaction."""
         self._columns.ensure_table()
-        self._ledger.withdraw_removed_files(self._paths)
         for file in self._touched:
             self._ledger.touch(file)
         if not self._changed:
+            self._ledger.withdraw_removed_files(self._paths, loaded_at)
             return self._result(None)
         load_id = self._ledger.next_load_id()
         sources = {file.name: self._sources[file.name] for file in self._changed} if self._target.records else {}
         values = RowValues(self._target, self._columns, sources)
-        self._ledger.drop_replaced(self._changed)
         parquet = [file for file in self._changed if file.form == PARQUET]
         self._store_parquet(parquet, values, load_id, loaded_at)
         for (columns, digest), table in self._text.tables.items():
             self._store_text(columns, self._text.readings[digest], table, values, load_id, loaded_at)
         self._embed_json(load_id)
+        # After the new rows are stored: of the rows that they repeat, only their place is kept.
+        self._ledger.withdraw_removed_files(self._paths, loaded_at)
+        self._ledger.drop_replaced(self._changed, loaded_at)
         self._ledger.record(self._changed, load_id, loaded_at)
         return self._result(load_id)
 

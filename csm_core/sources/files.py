@@ -83,7 +83,7 @@ class FilesSource:
             readings=readings,
         )
         for table in self.raw_tables:
-            record_full_files(connection, table.table, full[table.entity] or None)
+            record_full_files(connection, table.table, full[table.entity] or None, loaded_at)
         return results
 
 

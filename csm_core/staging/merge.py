@@ -6,6 +6,7 @@ from datetime import date
 
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
 from csm_core.ingest.full_lists import FULL_FILES
+from csm_core.ingest.replaced_rows import replace_rows_of
 from csm_core.staging.casts import validate
 from csm_core.staging.changed_days import record_changed_days
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, record_ignored
@@ -320,7 +321,7 @@ class MergeByKey:
         return days
 
     def _prune(self) -> None:
-        """Delete raw records that a newer version of the same file replaced, including rejected ones."""
+        """Move raw records that a newer version of the same file replaced, also rejected ones, to the kept rows."""
         connection = self._connection
         if not has_rows(connection, "temp.gate_outdated"):
             return
@@ -338,10 +339,13 @@ class MergeByKey:
             "select distinct raw_table from temp.gate_outdated "
             "where load_id in (select _load_id from temp.gate_leaving)"
         ).fetchall():
-            connection.execute(
-                f"delete from {table} where _load_id in (select _load_id from temp.gate_leaving) and "
-                "(_load_id, _source_file, _source_line) in "
-                "(select (_load_id, _source_file, _source_line) from temp.gate_leaving)"
+            replace_rows_of(
+                connection,
+                table,
+                "_load_id in (select _load_id from temp.gate_leaving) and (_load_id, _source_file, _source_line) in "
+                "(select (_load_id, _source_file, _source_line) from temp.gate_leaving)",
+                {},
+                self._scope.staged_at,
             )
 
     def _find_replaced_by_new_versions(self) -> None:

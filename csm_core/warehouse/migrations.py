@@ -20,6 +20,7 @@ import duckdb
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
+from csm_core.warehouse.history_tables import REPLACED_ROWS
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
@@ -268,4 +269,5 @@ MIGRATIONS = (
         """,
         _date_known_scores,
     ),
+    Migration(19, "create the tables of replaced raw records and of configurations", REPLACED_ROWS, describe_tables),
 )
