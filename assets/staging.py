@@ -134,11 +134,12 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
     def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
-            pipeline.unread.extend(unread_below(pipeline.config.identity.account_map))
-            pipeline.unread.extend(unread_below(pipeline.config.identity.account_domains))
-            account_map.load(
-                connection, pipeline.config, loaded_at=pipeline.clock(), log=get_logger("csm_core.sources")
-            )
+            if not pipeline.is_replay:
+                pipeline.unread.extend(unread_below(pipeline.config.identity.account_map))
+                pipeline.unread.extend(unread_below(pipeline.config.identity.account_domains))
+                account_map.load(
+                    connection, pipeline.config, loaded_at=pipeline.clock(), log=get_logger("csm_core.sources")
+                )
             customers = account_map.build(connection, pipeline.config, systems)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
         return dg.MaterializeResult(metadata={"dagster/row_count": customers})

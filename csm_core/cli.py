@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from csm_core.commands import backups, notion, pipeline, records, scores, settings
+from csm_core.commands import backups, history, notion, pipeline, records, scores, settings
+from csm_core.commands.history import Replayer
 from csm_core.commands.pipeline import Opener, Runner
 from csm_core.system.file_access import restrict_files
 
@@ -26,17 +27,18 @@ app = typer.Typer(
     help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
-for group in (pipeline, scores, settings, records, backups):
+for group in (pipeline, scores, settings, records, history, backups):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
 
 
-def main(runner: Runner | None = None, opener: Opener | None = None) -> None:
+def main(runner: Runner | None = None, opener: Opener | None = None, replayer: Replayer | None = None) -> None:
     """Run the command line; known errors end with a message and an exit status instead of a traceback."""
     from csm_core.commands.command_line import checked_commands, explained
     from csm_core.system.terminal import clean_output
 
     pipeline.set_runner(runner, opener)
+    history.set_replayer(replayer)
     with clean_output():
         try:
             restrict_files()

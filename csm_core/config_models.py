@@ -419,9 +419,13 @@ class Config(ConfigModel, frozen=True):
     @property
     def config_hash(self) -> str:
         """A hash, in 12 hexadecimal digits, of all settings that affect scores: signals and policies."""
+        return hashlib.sha256(self.scored_settings.encode()).hexdigest()[:12]
+
+    @property
+    def scored_settings(self) -> str:
+        """The settings that affect scores, as JSON text with sorted keys."""
         scored = self.model_dump(mode="json", include={"signals", "policies"})
-        canonical = json.dumps(scored, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return json.dumps(scored, sort_keys=True, separators=(",", ":"))
 
     def sql_parameters(self) -> dict[str, Any]:
         """The named parameters of SQL models, except the days of the run."""

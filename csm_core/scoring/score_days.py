@@ -16,6 +16,7 @@ import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
+from csm_core.scoring.configurations import store_configuration
 from csm_core.scoring.known_scores import (
     BASIS,
     KEYS,
@@ -53,6 +54,7 @@ def score_days(
     SignalError for a row of signals outside the contract.
     """
     store_policies(engine.warehouse, config.policies)
+    store_configuration(engine.warehouse, config, scored_at)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
     signals = "(select * from marts.csm_health_signals where as_of_date between $first_date and $last_date)"
     invalid = engine.query(f"{invalid_rows_sql(signals, KEYS)} order by {', '.join(KEYS)} limit 1", span)

@@ -10,12 +10,11 @@ REPLACED_ROWS = """
         last_line bigint not null, successor_file varchar not null, successor_load_id bigint not null,
         line_shift bigint not null
     );
-    comment on table replaced.unchanged_rows is
-        'Rows of replaced loads that a later load repeats: lines of the earlier load, and where they are in the later';
     create table if not exists replaced.ended_loads (
         raw_table varchar not null, path varchar not null, load_id bigint not null, ended_at timestamp not null
     );
-    comment on table replaced.ended_loads is
-        'Loads of files that no longer count, because the file was removed or read again, and since when';
+    create table if not exists run.configurations (
+        config_hash varchar not null, settings varchar not null, first_used_at timestamp not null
+    );
     alter table raw.full_files add column if not exists absent_since timestamp
 """

@@ -209,6 +209,38 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
             "parameters_hash": "Hash of the parameters of the models",
         },
     ),
+    "run.configurations": (
+        "One row per configuration with which days were scored",
+        {
+            "config_hash": "Hash of all configuration that affects a score, as in csm_health_scores",
+            "settings": "The settings, JSON",
+            "first_used_at": "When a day was first scored with it, UTC",
+        },
+    ),
+    "replaced.unchanged_rows": (
+        "One row per range of lines that a later load of a raw table repeats, so that they are stored once",
+        {
+            "raw_table": "The raw table",
+            "source_file": "The file of the earlier load",
+            "load_id": "The earlier load, as in raw.loads",
+            "loaded_at": "When it was loaded, UTC",
+            "replaced_at": "When the rows were replaced, UTC",
+            "first_line": "The first line in the file of the earlier load",
+            "last_line": "The last line, included",
+            "successor_file": "The file of the load that repeats them",
+            "successor_load_id": "The load that repeats them",
+            "line_shift": "What to add to a line to get its line in the later load",
+        },
+    ),
+    "replaced.ended_loads": (
+        "One row per load of a file that no longer counts, because the file was removed or read again",
+        {
+            "raw_table": "The raw table",
+            "path": "The file",
+            "load_id": "The load, as in raw.loads",
+            "ended_at": "Since when it does not count, UTC",
+        },
+    ),
     "sync.notion_journal": (
         "One row per page that a publication intended to write",
         {
@@ -261,7 +293,7 @@ def describe_tables(connection: duckdb.DuckDBPyConnection) -> None:
     present = set(
         connection.execute(
             "select schema_name || '.' || table_name, column_name from duckdb_columns() "
-            "where database_name = current_database() and schema_name in ('run', 'sync')"
+            "where database_name = current_database() and schema_name in ('run', 'sync', 'replaced')"
         ).fetchall()
     )
     tables = {table for table, _ in present}
