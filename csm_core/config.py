@@ -20,17 +20,15 @@ from pydantic import BaseModel, ValidationError
 
 from csm_core.config_models import (
     PROJECT_ROOT,
-    CheckSettings,
     Config,
     ExpansionSettings,
-    FreshnessSettings,
-    IdentitySettings,
     NotionPublishing,
     Policy,
     ReviewSettings,
     RoiMetric,
     SignalSettings,
 )
+from csm_core.config_sections import CheckSettings, FreshnessSettings, IdentitySettings
 from csm_core.errors import ConfigError
 from csm_core.sources.settings import AnySource
 from csm_core.system.config_model import ConfigModel
