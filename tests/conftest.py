@@ -150,14 +150,19 @@ def tables(
     path: Path,
     schemas: tuple[str, ...] = ("staging", "intermediate", "marts"),
     without: Collection[str] = VOLATILE,
+    *,
+    history: bool = False,
 ) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table of the schemas as sorted rows, without the columns that say when."""
+    """Every table of the schemas as sorted rows, without the columns that say when.
+
+    Without ``history``, also without superseded rows: they differ between runs that lead to the same rows.
+    """
     found: dict[str, list[tuple[Any, ...]]] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
         for schema, name in connection.execute(
             "select schema_name, table_name from duckdb_tables() order by all"
         ).fetchall():
-            if schema in schemas:
+            if schema in schemas and (history or name != "csm_health_superseded"):
                 columns = [
                     column
                     for (column,) in connection.execute(

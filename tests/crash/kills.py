@@ -112,12 +112,14 @@ class Struck:
 def left_behind(company: Company) -> dict[str, Any]:
     """Everything that has to be the same whether or not a run was killed before."""
     data = company.config.warehouse.parent
-    found: dict[str, Any] = dict(tables(company.config.warehouse, SCHEMAS, without=WHEN))
+    found: dict[str, Any] = dict(tables(company.config.warehouse, SCHEMAS, without=WHEN, history=True))
     # The checksum of the published file, which differs each time.
     del found["run.published_copy"]
     found |= {
         f"published {name}": rows
-        for name, rows in tables(data / "published" / "csm_analytics.duckdb", ("marts",), without=WHEN).items()
+        for name, rows in tables(
+            data / "published" / "csm_analytics.duckdb", ("marts",), without=WHEN, history=True
+        ).items()
     }
     found |= {f"pages {title}": pages for title, pages in held(data / "notion_sandbox.sqlite").items()}
     found["ledger of pages"] = company.query("select kind, key from sync.notion_pages order by all")

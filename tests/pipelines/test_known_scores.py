@@ -74,7 +74,8 @@ class Known:
 
     def rows(self) -> list[tuple]:
         """Everything that signals and scores state, but when and how it was computed last."""
-        both = f"{SIGNALS} join (select * exclude (tenant_id, known_from) from {SCORES}) using (account_id, as_of_date)"
+        signals = f"(select * exclude (known_from) from {SIGNALS})"
+        both = f"{signals} join (select * exclude (tenant_id) from {SCORES}) using (account_id, as_of_date)"
         return self.company.query(f"{AS_STORED} from {both} order by all")
 
     def csm(self, *arguments: str) -> Done:
