@@ -232,6 +232,7 @@ class AccountProperties(ConfigModel, frozen=True):
     reason: bool = True
     next_step: bool = True
     last_change: bool = True
+    receipt: bool = True
     relations: bool = True
     opportunity_status: bool = True
 

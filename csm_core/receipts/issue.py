@@ -83,6 +83,21 @@ def states_of(connection: duckdb.DuckDBPyConnection, tenant_id: str, day: date) 
     return [DayRoot(*row) for row in rows]
 
 
+def receipt_hashes(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, tuple[str, str]]:
+    """Return the receipt hash and the root of each account in the newest state of a day; empty without receipts."""
+    if not (table_exists(connection, ROOTS_TABLE) and table_exists(connection, LEAVES_TABLE)):
+        return {}
+    rows = connection.execute(
+        f"select leaves.account_id, lower(hex(leaves.leaf)), roots.root from (select * from {LEAVES_TABLE} "
+        "where as_of_date = $day qualify row_number() over (partition by tenant_id, account_id order by root_id desc) "
+        "= 1) as leaves inner join (select tenant_id, arg_max(root, root_id) as root "
+        f"from {ROOTS_TABLE} where as_of_date = $day group by tenant_id) as roots using (tenant_id) "
+        "where leaves.leaf is not null",
+        {"day": day},
+    ).fetchall()
+    return {account: (leaf, root) for account, leaf, root in rows}
+
+
 def issue(
     connection: duckdb.DuckDBPyConnection, state: DayRoot, parameters: Mapping[str, Any], account_id: str | None = None
 ) -> Iterator[Receipt]:
