@@ -26,7 +26,7 @@ from csm_core.receipts.statements import (
     parameters_in,
     statement_sql,
 )
-from csm_core.warehouse.catalog import transaction
+from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.copy_state import mark_changed
 from csm_core.warehouse.day_status import COUNTED, STATUS_TABLE
 from csm_core.warehouse.materialize import comment
@@ -89,6 +89,30 @@ def record_roots(
     return sum(_record_part(connection, part, parameters, moment) for part in parts)
 
 
+def record_erasure(connection: duckdb.DuckDBPyConnection, account_id: str, at: datetime) -> int:
+    """Add a root without the account to each day whose newest root includes it; returns their number.
+
+    Call it in the transaction that deletes the account's rows, before they are deleted. The earlier roots stay, so that
+    receipts that were printed before can be verified.
+    """
+    if not table_exists(connection, ROOTS_TABLE):
+        return 0
+    latest = f"select * from {LEAVES_TABLE} qualify row_number() over (partition by {_KEYS} order by root_id desc) = 1"
+    rows: list[Any] = connection.execute(
+        f"""
+        select as_of_date, tenant_id, list(lower(hex(leaf)) order by account_id)
+            filter (where account_id <> $account and leaf is not null)
+        from ({latest})
+        group by as_of_date, tenant_id
+        having bool_or(account_id = $account and leaf is not null)
+        order by as_of_date, tenant_id
+        """,
+        {"account": account_id},
+    ).fetchall()
+    _insert_roots(connection, [(day, tenant, leaves or []) for day, tenant, leaves in rows], at)
+    return len(rows)
+
+
 def _record_part(
     connection: duckdb.DuckDBPyConnection, days: Sequence[date], parameters: Mapping[str, Any], at: datetime
 ) -> int:
@@ -108,7 +132,6 @@ def _record_part(
                 f"(select rubric_hash from {RUBRICS_TABLE})",
                 {"hash": rubric_hash(), "text": rubric_text()},
             )
-            mark_changed(connection, ROOTS_TABLE, None)
         for table in ("root_days", "latest_leaves", "proofs", "fresh_leaves", "new_roots"):
             connection.execute(f"drop table if exists temp.{table}")
     return added
@@ -192,20 +215,7 @@ def _add_roots(connection: duckdb.DuckDBPyConnection, at: datetime) -> int:
             key=lambda row: (row[0], row[1]),
         )
     }
-    row = connection.execute(f"select coalesce(max(root_id), 0) from {ROOTS_TABLE}").fetchone()
-    number = int(row[0]) if row else 0
-    previous: dict[str, str] = dict(
-        connection.execute(f"select tenant_id, arg_max(root, root_id) from {ROOTS_TABLE} group by tenant_id").fetchall()
-    )
-    roots: list[list[Any]] = []
-    for day, tenant in changed:
-        number += 1
-        accounts = leaves.get((day, tenant), [])
-        root = root_hash(tenant, day.isoformat(), len(accounts), top_of(accounts) if accounts else "")
-        roots.append([number, tenant, day, at, len(accounts), root, previous.get(tenant)])
-        previous[tenant] = root
-    connection.executemany(f"insert into {ROOTS_TABLE} values (?, ?, ?, ?, ?, ?, ?)", roots)
-    first = roots[0][0]
+    first = _insert_roots(connection, [(day, tenant, leaves.get((day, tenant), [])) for day, tenant in changed], at)
     connection.execute(
         f"""
         insert into {LEAVES_TABLE}
@@ -219,4 +229,25 @@ def _add_roots(connection: duckdb.DuckDBPyConnection, at: datetime) -> int:
         order by as_of_date, tenant_id, account_id
         """
     )
-    return len(roots)
+    return len(changed)
+
+
+def _insert_roots(
+    connection: duckdb.DuckDBPyConnection, days: Sequence[tuple[date, str, Sequence[str]]], at: datetime
+) -> int:
+    """Append a root for each day, tenant and list of leaves; returns the id of the first one."""
+    row = connection.execute(f"select coalesce(max(root_id), 0) + 1 from {ROOTS_TABLE}").fetchone()
+    first = int(row[0]) if row else 1
+    previous: dict[str, str] = dict(
+        connection.execute(f"select tenant_id, arg_max(root, root_id) from {ROOTS_TABLE} group by tenant_id").fetchall()
+    )
+    for number, (day, tenant, leaves) in enumerate(days, first):
+        root = root_hash(tenant, day.isoformat(), len(leaves), top_of(leaves) if leaves else "")
+        connection.execute(
+            f"insert into {ROOTS_TABLE} values (?, ?, ?, ?, ?, ?, ?)",
+            [number, tenant, day, at, len(leaves), root, previous.get(tenant)],
+        )
+        previous[tenant] = root
+    if days:
+        mark_changed(connection, ROOTS_TABLE, None)
+    return first

@@ -13,7 +13,7 @@ import duckdb
 from csm_core.errors import InputError
 from csm_core.receipts.day_roots import LEAVES_TABLE, ROOTS_TABLE, RUBRICS_TABLE
 from csm_core.receipts.records import read_records_sql
-from csm_core.receipts.standalone import FORMAT, canonical, checksums_of, next_level, sha256
+from csm_core.receipts.standalone import FORMAT, canonical, checksums_of, next_level, root_hash, sha256, top_of
 from csm_core.receipts.statements import SCORES, SIGNALS, leaf_sql, parameters_in, statement_sql
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import require_scored
@@ -111,6 +111,12 @@ def issue(
     if account_id is not None and account_id not in positions:
         message = f"account {account_id!r} is not among the {state.accounts} accounts of {state.day} in this state"
         raise InputError(message)
+    if root_of(state, [leaf for _, leaf in leaves]) != state.root:
+        message = (
+            f"the state of {state.day} that was known from {state.known_from} UTC cannot be proven any more: an "
+            "account in it was erased. Leave out --known-at for the receipt of the current state"
+        )
+        raise InputError(message)
     levels = tree_of([leaf for _, leaf in leaves])
     rubrics = dict(connection.execute(f"select rubric_hash, rubric from {RUBRICS_TABLE}").fetchall())
     records = _records(connection, state, parameters, account_id)
@@ -192,6 +198,11 @@ def _records(
     for account, entity, key, digest in connection.execute(sql, parameters_in(sql, {**parameters})).fetchall():
         records.setdefault(account, []).append({"entity": entity, "hash": digest, "key": key})
     return records
+
+
+def root_of(state: DayRoot, leaves: Sequence[str]) -> str:
+    """Return the root of a state's tenant and day from these leaves."""
+    return root_hash(state.tenant_id, state.day.isoformat(), len(leaves), top_of(leaves) if leaves else "")
 
 
 def tree_of(leaves: Sequence[str]) -> list[Sequence[str]]:

@@ -20,7 +20,7 @@ import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.catalog import table_exists, transaction
-from csm_core.warehouse.receipt_tables import RECEIPT_TABLES
+from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
@@ -393,4 +393,5 @@ MIGRATIONS = (
     ),
     Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
     Migration(17, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
+    Migration(18, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
 )

@@ -1,4 +1,4 @@
-"""The statements that create the tables of receipts, for ``migrations``."""
+"""The statements that create the tables of receipts and of erased accounts, for ``migrations``."""
 
 RECEIPT_TABLES = """
 create table if not exists run.receipt_leaves (
@@ -8,7 +8,24 @@ create table if not exists run.receipt_leaves (
 create table if not exists run.receipt_rubrics (rubric_hash varchar not null, rubric varchar not null)
 """
 
+ERASURES_TABLE = """
+create table if not exists run.erasures (
+    account_hash varchar not null, erased_at timestamp not null, erased_by varchar not null, counts varchar not null,
+    is_complete boolean not null
+)
+"""
+
 DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "run.erasures": (
+        "One row per account that csm forget erased",
+        {
+            "account_hash": "A SHA-256 of the id of the account",
+            "erased_at": "When the erasure began, UTC",
+            "erased_by": "The user who erased it",
+            "counts": "The number of deleted rows by table, a JSON object",
+            "is_complete": "Whether the files were rewritten; false if the erasure was interrupted",
+        },
+    ),
     "run.receipt_leaves": (
         "One row per account and day whose receipt changed, since the root with root_id; nothing is replaced",
         {
