@@ -10,6 +10,7 @@ from csm_core.days.finished_days import model_parameters
 from csm_core.receipts.day_roots import days_to_record, record_roots
 from csm_core.receipts.statements import code_version
 from csm_core.warehouse.day_status import require_scored
+from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
 
@@ -26,6 +27,7 @@ def day_roots_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.
             days = days_to_record(connection, days_run_id(context))
             added = record_roots(connection, days, model_parameters(pipeline.config), pipeline.clock())
             result = ModelResult(model.table, added, time.perf_counter() - started)
-            return report(context, pipeline.warehouse.engine(connection), model, result, None)
+            # With every engine, the receipts and roots are computed and stored in the warehouse.
+            return report(context, DuckDbEngine(connection), model, result, None)
 
     return _day_roots

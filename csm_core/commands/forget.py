@@ -39,6 +39,7 @@ def forget(
     """
     from csm_core.operations.forget import forget as erase
     from csm_core.operations.forget import preview
+    from csm_core.system.terminal import printable
 
     warehouse, settings = existing_warehouse(config), read_config(config)
     planned = preview(warehouse, settings, account)
@@ -50,8 +51,8 @@ def forget(
             message = f"erasing account {planned.account_id!r} cannot be undone; confirm it with --yes"
             raise InputError(message)
         for line in _lines(planned, "will be deleted", trash_pages=trash_pages):
-            typer.echo(line, err=True)
-        typer.confirm(f"Erase account {planned.account_id}? This cannot be undone", abort=True, err=True)
+            typer.echo(printable(line, 1000), err=True)
+        typer.confirm(f"Erase account {printable(planned.account_id)}? This cannot be undone", abort=True, err=True)
     report = erase(warehouse, settings, account, erased_by=getpass.getuser(), trash_pages=trash_pages)
     _print(report, as_json=as_json, lines=[*_lines(report, "deleted", trash_pages=trash_pages), *_advice(report)])
 

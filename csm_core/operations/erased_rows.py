@@ -172,10 +172,15 @@ def mentions(connection: duckdb.DuckDBPyConnection, account: ErasedAccount) -> l
     return found
 
 
+def reference_pattern(identifiers: Sequence[str]) -> str:
+    """Return a regular expression for JSON with one of these ids, as an id or a reference to a customer."""
+    return _REFERENCE.format("|".join(map(re.escape, identifiers)))
+
+
 def _of_vendor(connection: duckdb.DuckDBPyConnection, system: str, account: ErasedAccount) -> list[tuple[str, str]]:
     """The records of the vendor's customer, and the records that refer to it."""
     identifiers = [one.rpartition("/")[2] for of, one in account.external_ids if of == system]
-    pattern = literal(_REFERENCE.format("|".join(map(re.escape, identifiers))))
+    pattern = literal(reference_pattern(identifiers))
     listed = ", ".join(map(literal, identifiers))
     found: list[tuple[str, str]] = []
     for raw in get_system(system).raw_tables:

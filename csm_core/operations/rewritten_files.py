@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ import duckdb
 from csm_core.errors import WarehouseError
 from csm_core.ingest.load_ledger import digest_in, file_fingerprint
 from csm_core.operations.backup_content import SOURCES
-from csm_core.operations.erased_rows import PLACES, ErasedAccount
+from csm_core.operations.erased_rows import PLACES, ErasedAccount, reference_pattern
 from csm_core.system.checksums import write_through
 from csm_core.system.file_access import give_group
 from csm_core.warehouse.models import literal, quoted
@@ -110,11 +111,8 @@ def _empty_lines(path: Path, numbers: set[int], identifiers: list[str]) -> bool:
     packed = path.suffix == ".gz"
     content = path.read_bytes()
     lines = (gzip.decompress(content) if packed else content).split(b"\n")
-    tokens = [f'"{one}"'.encode() for one in identifiers]
-    kept = [
-        b"" if number in numbers or any(token in line for token in tokens) else line
-        for number, line in enumerate(lines, 1)
-    ]
+    reference = re.compile(reference_pattern(identifiers).encode())
+    kept = [b"" if number in numbers or reference.search(line) else line for number, line in enumerate(lines, 1)]
     if kept == lines:
         return False
     text = b"\n".join(kept)
@@ -128,9 +126,9 @@ def _empty_lines(path: Path, numbers: set[int], identifiers: list[str]) -> bool:
 
 
 def _has_record(connection: duckdb.DuckDBPyConnection, path: Path, identifiers: list[str]) -> bool:
-    tokens = " or ".join(f"contains(row_text, {literal(chr(34) + one + chr(34))})" for one in identifiers)
+    pattern = literal(reference_pattern(identifiers))
     row = connection.execute(
         f"select count(*) from (select cast(to_json(every) as varchar) as row_text "
-        f"from read_parquet({literal(str(path))}) as every) where {tokens}"
+        f"from read_parquet({literal(str(path))}) as every) where regexp_matches(row_text, {pattern})"
     ).fetchone()
     return bool(row and row[0])
