@@ -25,6 +25,7 @@ from csm_core.days.finished_days import model_parameters
 from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
+from csm_core.scoring.known_scores import keep_revised_signals
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.late_changes import span_text
@@ -112,7 +113,8 @@ def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> 
             if days and early:
                 result = build_reviews_early(engine, model, parameters, days, early)
             else:
-                result = engine.build(model, parameters, days)
+                around = keep_revised_signals if model.name == FIRST_MART else None
+                result = engine.build(model, parameters, days, around=around)
             return report(context, engine, model, result, days)
 
     return _model

@@ -40,6 +40,7 @@ PLACES: dict[str, list[str]] = {
     "sql/marts/csm_health_last.yml": [f"{name}:" for name in (*INPUTS, *POINTS)],
     "sql/marts/csm_health_current.sql": [*INPUTS, *POINTS],
     "sql/marts/csm_health_current.yml": [f"{name}:" for name in (*INPUTS, *POINTS)],
+    "sql/tables/csm_health_superseded.yml": [f"{name}:" for name in (*INPUTS, *POINTS)],
     "sql/marts/csm_rag_transitions.sql": [
         *(f"today.{name}" for name in POINTS),
         *(f"previous.{name}" for name in POINTS),

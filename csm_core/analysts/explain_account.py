@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import Any, cast
 
 import duckdb
@@ -23,6 +23,8 @@ from csm_core.errors import InputError, WarehouseError
 from csm_core.health_scorer import CSMHealthScorer, checked_signals
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthScore
+from csm_core.scoring.as_known import as_known_sql, is_dated
+from csm_core.scoring.known_scores import SUPERSEDED
 from csm_core.thresholds import THRESHOLDS, Thresholds
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import counted_sql, require_counted, require_newest
@@ -36,6 +38,8 @@ RECORDS = "sync.notion_pages"
 NAMES = ("marts.csm_health_last", "marts.csm_health_current")
 _SHOWN_MATCHES = 10
 _RESULTS = ("score", "raw_score", "rag", "churn_risk_level", "churn_triggered_by")
+_SIGNAL_COLUMNS = (*(field.name for field in FIELDS), "missing_signals", "signal_coverage")
+_SCORE_COLUMNS = (*_RESULTS, *(f"{name}_points" for name in SIGNAL_NAMES), *THRESHOLDS, "config_hash", "scored_at")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class ScoredDay:
     missing_signals: tuple[str, ...]
     signal_coverage: float
     config_hash: str
+    known_from: datetime | None = None
+    known_to: datetime | None = None
 
     @property
     def follows_the_rubric(self) -> bool:
@@ -65,7 +71,8 @@ class ExplainReport:
     """The report of ``csm explain``; ``facts`` are those of the explained day, None if they are unknown.
 
     ``signal_facts`` has the numbers behind each signal in words, without the signals that have none. ``record`` is the
-    day of the account's last health record before the explained day, with the change since then.
+    day of the account's last health record before the explained day, with the change since then. With ``known_at``
+    (UTC), the day is as it was known then; a row that was revised later has no facts.
     """
 
     day: ScoredDay
@@ -76,6 +83,7 @@ class ExplainReport:
     signal_facts: Mapping[str, str] = field(default_factory=dict[str, str])
     record: date | None = None
     record_change: Change | None = None
+    known_at: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report for ``--json``. With ``since``, ``change`` has the parts that add up to the difference."""
@@ -93,6 +101,8 @@ class ExplainReport:
             "follows_the_rubric": day.follows_the_rubric,
             "next_band": self.moves.as_dict(),
         }
+        if self.known_at:
+            values |= {"known_at": self.known_at, "known_from": day.known_from, "known_to": day.known_to}
         if self.change and self.since:
             values["since"] = {
                 "as_of_date": self.since.as_of_date.isoformat(),
@@ -105,11 +115,16 @@ class ExplainReport:
 
 
 def explain_account(
-    connection: duckdb.DuckDBPyConnection, account: str, as_of: date | None = None, since: date | None = None
+    connection: duckdb.DuckDBPyConnection,
+    account: str,
+    as_of: date | None = None,
+    since: date | None = None,
+    known_at: datetime | None = None,
 ) -> ExplainReport:
     """Explain an account's score on ``as_of`` (default: its latest complete day), and the change since ``since``.
 
     ``account`` is an account id, ``tenant/account`` if the id is not unique, or the account's name or a part of it.
+    ``known_at``, a UTC time, explains the score of ``as_of`` as it was known then.
     Raises InputError for an unknown account or day, naming the existing ones, and for a held or unfinished day.
     """
     if not (table_exists(connection, SIGNALS) and table_exists(connection, SCORES)):
@@ -120,6 +135,8 @@ def explain_account(
             require_counted(connection, asked)
     require_newest(connection)
     tenant_id, account_id = find_account(connection, account)
+    if known_at:
+        return _explain_as_known(connection, (tenant_id, account_id), as_of, since, known_at)
     first, last = _days_of(connection, tenant_id, account_id)
     day = load_day(connection, tenant_id, account_id, as_of or last, (first, last))
     moves = next_band_moves(day.explanation.signals, day.policy)
@@ -136,6 +153,25 @@ def explain_account(
     earlier = load_day(connection, tenant_id, account_id, since, (first, last))
     change = explain_change(earlier.explanation, day.explanation, earlier.policy, day.policy)
     return ExplainReport(day, moves, earlier, change, facts, signal_facts)
+
+
+def _explain_as_known(
+    connection: duckdb.DuckDBPyConnection,
+    account: tuple[str, str],
+    as_of: date | None,
+    since: date | None,
+    known_at: datetime,
+) -> ExplainReport:
+    if as_of is None or since is not None:
+        message = "--known-at needs --as-of, and cannot be combined with --since"
+        raise InputError(message)
+    day = load_known_day(connection, *account, as_of, known_at)
+    moves = next_band_moves(day.explanation.signals, day.policy)
+    if day.known_to:
+        return ExplainReport(day, moves, known_at=known_at)
+    facts = load_account_facts(connection, *account, as_of)
+    signal_facts = load_signal_facts(connection, *account, as_of)
+    return ExplainReport(day, moves, facts=facts, signal_facts=signal_facts, known_at=known_at)
 
 
 def _change_since_record(
@@ -175,9 +211,11 @@ def find_account(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[s
 
     Case does not matter in names. Raises InputError if none or several match.
     """
-    matches = _matches(
-        connection, SCORES, "account_id = $account or tenant_id || '/' || account_id = $account", account
-    )
+    by_id = "account_id = $account or tenant_id || '/' || account_id = $account"
+    matches = _matches(connection, SCORES, by_id, account)
+    if not matches and table_exists(connection, SUPERSEDED):
+        # An account that later builds removed from all days.
+        matches = _matches(connection, SUPERSEDED, by_id, account)
     named = next((table for table in NAMES if table_exists(connection, table)), None)
     if not matches and named:
         matches = _matches(connection, named, "lower(account_name) = lower($account)", account) or _matches(
@@ -209,12 +247,7 @@ def load_day(
     connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, bounds: tuple[date, date]
 ) -> ScoredDay:
     """One account on one day. Raises InputError, with the first and last day (``bounds``), if it has no score then."""
-    points = [f"{name}_points" for name in SIGNAL_NAMES]
-    inputs = [field.name for field in FIELDS]
-    columns = [
-        *(f"signals.{name}" for name in (*inputs, "missing_signals", "signal_coverage")),
-        *(f"scores.{name}" for name in (*_RESULTS, *points, *THRESHOLDS, "config_hash", "scored_at")),
-    ]
+    columns = [*(f"signals.{name}" for name in _SIGNAL_COLUMNS), *(f"scores.{name}" for name in _SCORE_COLUMNS)]
     rows = fetch_dicts(
         connection,
         f"select {', '.join(columns)} from {SCORES} as scores inner join {SIGNALS} as signals "
@@ -226,12 +259,46 @@ def load_day(
     if not rows:
         message = f"account {account_id!r} has no score on {day}; it has scores from {bounds[0]} to {bounds[1]}"
         raise InputError(message)
-    row = rows[0]
+    return _scored_day(tenant_id, account_id, day, rows[0])
+
+
+def load_known_day(
+    connection: duckdb.DuckDBPyConnection, tenant_id: str, account_id: str, day: date, known_at: datetime
+) -> ScoredDay:
+    """One account on one day, as it was known at a UTC time. Raises InputError if no score was known then."""
+    if not is_dated(connection):
+        message = "the published copy does not state since when scores are known: `csm run` replaces it"
+        raise InputError(message)
+    columns = (*_SIGNAL_COLUMNS, *_SCORE_COLUMNS, "as_of_date", "account_id", "known_from", "known_to")
+    rows = fetch_dicts(
+        connection,
+        f"with known as ({as_known_sql(connection, 'cast($known_at as timestamp)')}) "
+        f"select {', '.join(columns)} from known where account_id = $account and as_of_date = $day",
+        {"known_at": known_at, "account": account_id, "day": day},
+    )
+    if not rows:
+        ((first,),) = connection.execute(
+            "select min(known_from) from ("
+            f"select known_from from {SCORES} where account_id = $account and as_of_date = $day union all "
+            f"select known_from from {SUPERSEDED} where account_id = $account and as_of_date = $day)",
+            {"account": account_id, "day": day},
+        ).fetchall()
+        hint = f"its first score of that day is known from {first} UTC" if first else "it has no score on that day"
+        if first and first <= known_at:
+            hint = "a later run removed its score of that day"
+        message = f"nothing was known about account {account_id!r} on {day} at {known_at} UTC; {hint}"
+        raise InputError(message)
+    known = _scored_day(tenant_id, account_id, day, rows[0])
+    return replace(known, known_from=rows[0]["known_from"], known_to=rows[0]["known_to"])
+
+
+def _scored_day(tenant_id: str, account_id: str, day: date, row: Mapping[str, Any]) -> ScoredDay:
+    inputs = {field.name: row[field.name] for field in FIELDS}
     return ScoredDay(
         tenant_id,
         account_id,
         day,
-        explain(checked_signals({name: row[name] for name in inputs}, account_id), _score(account_id, row)),
+        explain(checked_signals(inputs, account_id), _score(account_id, row)),
         Thresholds(*(row[name] for name in THRESHOLDS)),
         tuple(filter(None, str(row["missing_signals"] or "").split(","))),
         float(row["signal_coverage"]),

@@ -23,6 +23,7 @@ def report_text(report: ExplainReport) -> str:
     lines = [
         f"account {day.account_id} (tenant {day.tenant_id}) on {day.as_of_date}: "
         f"{score.score:.2f} {score.rag}, churn risk {risk_text(score)}",
+        *([known_text(report)] if report.known_at else []),
         *([facts_text(report.facts)] if report.facts else []),
         "",
         *explanation_lines(day.explanation, day.missing_signals, report.signal_facts),
@@ -53,6 +54,13 @@ def record_line(day: date, change: Change) -> str:
         f"{after.score} {change.after.score.rag} ({after.score - before.score:+})"
         + (f", mostly {listed}" if listed else "")
     )
+
+
+def known_text(report: ExplainReport) -> str:
+    """The time that the report is about, and the times between which its row was known."""
+    day = report.day
+    until = f"until {day.known_to} UTC, when a later run revised it" if day.known_to else "and not revised since"
+    return f"as known at {report.known_at} UTC: known from {day.known_from} UTC {until}"
 
 
 def facts_text(facts: AccountFacts) -> str:

@@ -247,9 +247,10 @@ def _replace_views(
 def _replace_macros(
     connection: duckdb.DuckDBPyConnection, macros: Callable[[duckdb.DuckDBPyConnection], None] | None
 ) -> None:
-    for (name,) in connection.execute(
-        "select distinct function_name from duckdb_functions() where not internal and function_type = 'macro'"
+    for name, kind in connection.execute(
+        "select distinct function_name, function_type from duckdb_functions() "
+        "where not internal and function_type in ('macro', 'table_macro')"
     ).fetchall():
-        connection.execute(f"drop macro {identifier(name)}")
+        connection.execute(f"drop macro {'table ' if kind == 'table_macro' else ''}{identifier(name)}")
     if macros:
         macros(connection)

@@ -23,6 +23,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DAY_FORMATS = ["%Y-%m-%d"]
+TIME_FORMATS = [*DAY_FORMATS, "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"]
 
 
 def read_config(path: Path | None) -> Config:

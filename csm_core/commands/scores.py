@@ -1,4 +1,4 @@
-"""The commands for scores: ``csm score``, ``csm sql``, ``csm explain`` and ``csm whatif``."""
+"""The commands for scores: ``csm score``, ``csm sql``, ``csm explain``, ``csm revisions`` and ``csm whatif``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from csm_core.commands.options import DAY_FORMATS, ConfigOption, JsonOption, open_warehouse
+from csm_core.commands.options import DAY_FORMATS, TIME_FORMATS, ConfigOption, JsonOption, open_warehouse
 from csm_core.errors import InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 
@@ -73,7 +73,7 @@ def sql(
 ) -> None:
     """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network.
 
-    docs/analysts.md has twenty queries, docs/marts.md the tables.
+    docs/analysts.md has twenty-one queries, docs/marts.md the tables.
     """
     from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
     from csm_core.system.terminal import write_data
@@ -86,7 +86,8 @@ def sql(
 
 
 @app.command(
-    epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json",
+    epilog="Examples:  csm explain A0026    csm explain A0026 --as-of 2026-09-30 --since 2026-09-29 --json    "
+    "csm explain A0026 --as-of 2026-09-30 --known-at 2026-10-01T08:00:00",
     short_help="Explain an account's score and its changes.",
 )
 def explain(
@@ -99,6 +100,15 @@ def explain(
         datetime | None,
         typer.Option(
             formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="Split the change since this day into parts that add up."
+        ),
+    ] = None,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--known-at",
+            formats=TIME_FORMATS,
+            metavar="YYYY-MM-DD[THH:MM:SS]",
+            help="Explain the score of --as-of as it was known at this time (UTC).",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -117,7 +127,29 @@ def explain(
             if connection:
                 require_counted(connection, day)
     with open_published(warehouse) as connection:
-        report = explain_account(connection, account, *days)
+        report = explain_account(connection, account, days[0], days[1], known_at)
+    typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))
+
+
+@app.command(
+    epilog="Examples:  csm revisions --day 2026-09-30    csm revisions --day 2026-09-30 --account A0026 --json",
+    short_help="List how the scores of a day were revised.",
+)
+def revisions(
+    day: Annotated[datetime, typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="A scored day.")],
+    account: Annotated[
+        str | None, typer.Option(help="Only this account: its id, tenant/account, or its name or a part of it.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the revisions of a day: the values that changed after they were known, the reason, and the late records."""
+    from csm_core.analysts.queries import open_history
+    from csm_core.analysts.revisions import revisions_of
+    from csm_core.analysts.revisions_text import report_text
+
+    with open_history(open_warehouse(config)) as connection:
+        report = revisions_of(connection, day.date(), account)
     typer.echo(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report_text(report))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from csm_core.contract import ENTITIES
 from csm_core.rubric import FIELDS
+from csm_core.scoring.known_scores import KNOWN_COLUMNS
 from csm_core.scoring.score_days import scores_sql
 from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
 from csm_core.thresholds import THRESHOLDS
@@ -57,6 +58,7 @@ def read_lineage() -> dict[str, Any]:
     schemas: dict[str, dict[str, dict[str, str]]] = {
         "run": {
             "days": {"as_of_date": "date"},
+            "known_scores": dict.fromkeys(KNOWN_COLUMNS, "text"),
             "uncounted_days": {"as_of_date": "date"},
             "days_status": dict.fromkeys(
                 ("as_of_date", "status", "failed_checks", "message", "accepted_by", "changed_at"), "text"

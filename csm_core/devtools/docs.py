@@ -16,7 +16,7 @@ from csm_core.config import PROJECT_ROOT, Config
 from csm_core.contract import ENTITIES
 from csm_core.devtools.contract_docs import column_tables
 from csm_core.rubric import churn_markdown_table, markdown_table, thresholds_markdown
-from csm_core.warehouse.models import load_models
+from csm_core.warehouse.models import load_filled_tables, load_models
 
 _BEGIN = "<!-- generated: {name} -->"
 _END = "<!-- end: {name} -->"
@@ -25,8 +25,11 @@ _END = "<!-- end: {name} -->"
 def marts() -> str:
     """All marts with description, grain and columns."""
     parts: list[str] = []
-    for model in load_models("marts").values():
+    filled = load_filled_tables()
+    for name, model in sorted((load_models("marts") | filled).items()):
         kind = "one partition per day" if model.partitioned else "rebuilt completely"
+        if name in filled:
+            kind = "rows are only added"
         parts.append(f"### `{model.table}`\n\n{' '.join(model.description.split())}\n")
         parts.append(f"One row per {', '.join(f'`{column}`' for column in model.grain)}; {kind}.\n")
         parts.append("| column | meaning |\n| --- | --- |")

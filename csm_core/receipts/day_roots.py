@@ -18,14 +18,13 @@ from csm_core.receipts.records import ACCOUNT_DAYS, records_hash_sql
 from csm_core.receipts.rubric_document import rubric_hash, rubric_text
 from csm_core.receipts.standalone import root_hash, top_of
 from csm_core.receipts.statements import (
-    SCORES,
-    SIGNALS,
     code_version,
     known_from_sql,
     leaf_sql,
     parameters_in,
     statement_sql,
 )
+from csm_core.scoring.known_scores import SCORES, SIGNALS
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.copy_state import mark_changed
 from csm_core.warehouse.day_status import COUNTED, STATUS_TABLE

@@ -14,12 +14,13 @@ from csm_core.errors import InputError
 from csm_core.receipts.day_roots import LEAVES_TABLE, ROOTS_TABLE, RUBRICS_TABLE
 from csm_core.receipts.records import read_records_sql
 from csm_core.receipts.standalone import FORMAT, canonical, checksums_of, next_level, root_hash, sha256, top_of
-from csm_core.receipts.statements import SCORES, SIGNALS, leaf_sql, parameters_in, statement_sql
+from csm_core.receipts.statements import leaf_sql, parameters_in, statement_sql
+from csm_core.scoring.known_scores import KEYS, SCORES, SIGNALS, SUPERSEDED
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.day_status import require_scored
 from csm_core.warehouse.models import literal
 
-_KEYS = "tenant_id, account_id, as_of_date"
+_KEYS = ", ".join(KEYS)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def issue(
 ) -> Iterator[Receipt]:
     """Yield the receipt of an account in a state of a day, or of all its accounts, in the order of account_id.
 
-    ``parameters`` are those of the models. Raises InputError if the account is not in the state, or if the values of an
-    earlier state are no longer stored.
+    ``parameters`` are those of the models. Raises InputError if the account is not in the state, if the values of an
+    earlier state are not stored, or if an account of the state was erased.
     """
     leaves = _leaves_at(connection, state)
     positions = {account: at for at, (account, _) in enumerate(leaves)}
@@ -175,11 +176,22 @@ def _statements(
         f"(select {_KEYS}, lower(hex(leaf)) as leaf, lower(hex(records_hash)) as records_hash, known_from, "
         f"code_version, rubric_hash from ({_leaf_rows_sql()}) where leaf is not null {only})"
     )
+    # Each stored row of an account and day, current or superseded, may be the one that the leaf was computed from.
+    stored = [f"inner join {SCORES} as scores using ({_KEYS}) inner join {SIGNALS} as signals using ({_KEYS})"]
+    if table_exists(connection, SUPERSEDED):
+        stored.append(
+            f"inner join {SUPERSEDED} as scores using ({_KEYS}) inner join {SUPERSEDED} as signals "
+            f"on {' and '.join(f'signals.{name} = scores.{name}' for name in (*KEYS, 'known_from', 'known_to'))}"
+        )
+    candidates = " union all ".join(
+        f"select proofs.account_id, proofs.leaf, {statement_sql()} as statement from proofs {joined}"
+        for joined in stored
+    )
     return connection.execute(
-        f"select account_id, case when {leaf_sql('statement')} = leaf then statement end from ("
-        f"select proofs.account_id, proofs.leaf, {statement_sql()} as statement from {proofs} as proofs "
-        f"left join {SCORES} as scores using ({_KEYS}) left join {SIGNALS} as signals using ({_KEYS})"
-        ") as statements order by account_id",
+        f"with proofs as {proofs}, candidates as ({candidates}) select proofs.account_id, "
+        f"max(candidates.statement) filter (where {leaf_sql('candidates.statement')} = proofs.leaf) "
+        "from proofs left join candidates on proofs.account_id = candidates.account_id "
+        "group by proofs.account_id order by proofs.account_id",
         _bound(state),
     ).fetchall()
 

@@ -11,12 +11,12 @@ import duckdb
 from csm_core.receipts import canonical_sql as json_sql
 from csm_core.receipts.standalone import LEAF
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
-from csm_core.scoring.score_days import scores_sql
+from csm_core.scoring.known_scores import SCORES
+from csm_core.scoring.score_days import code_version as score_code_version
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.catalog import columns_of
-from csm_core.warehouse.models import literal, load_models, parse_select, version_of
+from csm_core.warehouse.models import literal, parse_select
 
-SIGNALS, SCORES = "marts.csm_health_signals", "marts.csm_health_scores"
 _LEVELS = ("churn_risk_level", "churn_triggered_by", "rag")
 
 
@@ -70,12 +70,7 @@ def code_version() -> str:
         installed = version("csm-health")
     except PackageNotFoundError:
         installed = "unknown"
-    models = [*load_models("intermediate").values(), load_models("marts")[SIGNALS.partition(".")[2]]]
-    read = {SIGNALS}
-    while more := {one for model in models if model.table in read for one in model.dependencies} - read:
-        read |= more
-    texts = [model.version for model in models if model.table in read]
-    return f"{installed}+{version_of(scores_sql(), ' '.join(texts))}"
+    return f"{installed}+{score_code_version()}"
 
 
 def parameters_in(sql: str, values: dict[str, object]) -> dict[str, object]:

@@ -15,11 +15,11 @@ from csm_core.errors import InputError
 from csm_core.receipts.issue import states_of
 from csm_core.receipts.standalone import lines_of, problems_of
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
+from csm_core.scoring.known_scores import SCORES, SIGNALS
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts
 
-_SCORES, _SIGNALS = "marts.csm_health_scores", "marts.csm_health_signals"
 _RESULTS = ("raw_score", "score", "rag", "churn_risk_level", "churn_triggered_by", "should_alert")
 
 
@@ -83,12 +83,12 @@ def _verify(connection: duckdb.DuckDBPyConnection, file: str, number: int, line:
 
 def _differences(connection: duckdb.DuckDBPyConnection, statement: dict[str, Any]) -> Iterator[str]:
     """Compare the statement with the stored signals and scores, whose root is the one of the receipt."""
-    if not (table_exists(connection, _SCORES) and table_exists(connection, _SIGNALS)):
-        yield f"{_SCORES} does not exist, so the values cannot be compared"
+    if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
+        yield f"{SCORES} does not exist, so the values cannot be compared"
         return
     rows = fetch_dicts(
         connection,
-        f"select signals.*, scores.* from {_SCORES} as scores inner join {_SIGNALS} as signals "
+        f"select signals.*, scores.* from {SCORES} as scores inner join {SIGNALS} as signals "
         "on scores.account_id = signals.account_id and scores.as_of_date = signals.as_of_date "
         "where scores.tenant_id = $tenant and scores.account_id = $account and scores.as_of_date = $day",
         {"tenant": statement["tenant_id"], "account": statement["account_id"], "day": statement["as_of_date"]},

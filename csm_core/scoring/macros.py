@@ -24,6 +24,7 @@ from csm_core.rubric import (
     Field,
     Signal,
 )
+from csm_core.scoring.as_known import create_as_known
 from csm_core.scoring.sql import (
     alert_sql,
     behavioural_sql,
@@ -60,10 +61,14 @@ class Macro:
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create every macro in the current database, with its description as a comment."""
+    """Create every macro in the current database, with its description as a comment.
+
+    The table macro of the scores as they were known is created where their tables are.
+    """
     for macro in macros():
         connection.execute(macro.statement)
         connection.execute(f"comment on macro {macro.name} is {literal(macro.description)}")
+    create_as_known(connection)
 
 
 def macros() -> tuple[Macro, ...]:

@@ -5,22 +5,43 @@ The expressions are those of the vectorised scorer; this module only selects the
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 import duckdb
 
 from csm_core.config import Config, Policy
 from csm_core.errors import SignalError
-from csm_core.scoring.sql import ENUM, TEXT, LiteralEncoding, invalid_rows_sql, scoring_sql
+from csm_core.scoring.known_scores import (
+    BASIS,
+    KEYS,
+    KNOWN,
+    OUTCOME,
+    SIGNALS,
+    Versions,
+    create_known_scores,
+    same_sql,
+    supersede_scores,
+    time_of_knowledge,
+)
+from csm_core.scoring.sql import (
+    ENUM,
+    POINT_COLUMNS,
+    RESULT_COLUMNS,
+    TEXT,
+    LiteralEncoding,
+    invalid_rows_sql,
+    scoring_sql,
+)
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.materialize import ModelResult
-from csm_core.warehouse.models import SqlModel
-
-KEYS = ("tenant_id", "account_id", "as_of_date")
+from csm_core.warehouse.models import SqlModel, load_models, version_of
 
 
 def score_days(
@@ -28,7 +49,8 @@ def score_days(
 ) -> ModelResult:
     """Replace days of ``marts.csm_health_scores``; ``scored_at`` is a UTC time.
 
-    Raises SignalError for a row of signals outside the contract.
+    Rows that differ from the previous ones are known from ``scored_at``; the previous ones are superseded. Raises
+    SignalError for a row of signals outside the contract.
     """
     store_policies(engine.warehouse, config.policies)
     span: dict[str, Any] = {"first_date": days[0], "last_date": days[1]}
@@ -41,8 +63,43 @@ def score_days(
             f"{tenant!r} on {day}: {field} is {value}"
         )
         raise SignalError(message)
-    parameters = {"config_hash": config.config_hash, "scored_at": scored_at.replace(tzinfo=None)}
-    return engine.build(model, parameters, days, sql=scores_sql(), portable_sql=scores_sql(TEXT))
+    create_known_scores(engine.warehouse)
+    known_at = time_of_knowledge(engine.warehouse, days, scored_at)
+    parameters = {
+        "config_hash": config.config_hash,
+        "scored_at": scored_at.replace(tzinfo=None),
+        "known_at": known_at,
+        "late_arrival_days": config.late_arrival_days,
+    }
+    versions = Versions(code_version(), parameters_hash(config))
+    return engine.build(
+        model,
+        parameters,
+        days,
+        sql=scores_sql(),
+        portable_sql=scores_sql(TEXT),
+        around=supersede_scores(versions, known_at),
+    )
+
+
+@cache
+def code_version() -> str:
+    """Return a hash of the code of a score: the rubric as SQL, and the models behind the signals."""
+    models = {model.table: model for layer in ("intermediate", "marts") for model in load_models(layer).values()}
+    found: dict[str, str] = {}
+    waiting = [SIGNALS]
+    while waiting:
+        table = waiting.pop()
+        if table in models and table not in found:
+            found[table] = models[table].version
+            waiting += models[table].dependencies
+    return version_of(scores_sql(), json.dumps(found, sort_keys=True))
+
+
+def parameters_hash(config: Config) -> str:
+    """Return a hash of the parameters of the models, such as the windows of the signals."""
+    parameters = json.dumps(config.sql_parameters(), sort_keys=True, default=str)
+    return hashlib.sha256(parameters.encode()).hexdigest()[:16]
 
 
 def other_configurations(
@@ -72,11 +129,26 @@ def scores_sql(encoding: LiteralEncoding = ENUM) -> str:
         keys=keys,
         encoding=encoding,
     )
+    columns = (*KEYS, *RESULT_COLUMNS, *POINT_COLUMNS, *THRESHOLDS)
     return f"""
-        with scored as ({scored})
-        select scored.* exclude ({", ".join(THRESHOLDS)}), {", ".join(f"scored.{name}" for name in THRESHOLDS)},
-            $config_hash as config_hash, cast($scored_at as timestamp) as scored_at
-        from scored
+        with scored as ({scored}),
+
+        -- An outcome that is known already stays known from the same time.
+        dated as (
+            select {", ".join(f"scored.{name}" for name in columns)},
+                case
+                    when known.account_id is not null and {same_sql(OUTCOME, "scored", "known")} then known.known_from
+                    else cast($known_at as timestamp)
+                end as known_from
+            from scored
+            left join {KNOWN} as known
+                on scored.account_id = known.account_id and scored.as_of_date = known.as_of_date
+        )
+
+        select {", ".join(columns)},
+            $config_hash as config_hash, cast($scored_at as timestamp) as scored_at, known_from,
+            {BASIS} as basis
+        from dated
         order by as_of_date, tenant_id, account_id
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from csm_core.warehouse.materialize import ModelResult, build_table
+from csm_core.warehouse.materialize import Around, ModelResult, build_table, replace_rows
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.rows import fetch_dicts
 
@@ -27,9 +27,11 @@ class DuckDbEngine:
         *,
         sql: str | None = None,
         portable_sql: str | None = None,  # noqa: ARG002 - part of the interface
+        around: Around | None = None,
     ) -> ModelResult:
         """Replace rows of a model in one transaction; see ``Engine``."""
-        return build_table(self.warehouse, model, sql or model.sql, parameters, days)
+        replace = around(replace_rows) if around else replace_rows
+        return build_table(self.warehouse, model, sql or model.sql, parameters, days, replace)
 
     def query(self, sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT."""

@@ -18,7 +18,7 @@ from csm_core.errors import ConfigError
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.live_tables import DIRECTORIES, LIVE_DAYS
-from csm_core.warehouse.materialize import ModelResult
+from csm_core.warehouse.materialize import Around, ModelResult
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.remote_engine import RemoteEngine
 from csm_core.warehouse.remote_session import RemoteSession
@@ -76,10 +76,12 @@ class Engine(Protocol):
         *,
         sql: str | None = None,
         portable_sql: str | None = None,
+        around: Around | None = None,
     ) -> ModelResult:
         """Replace the given days of a model, its queued days, or its whole table; all or nothing.
 
         ``sql`` replaces the SELECT of the model; ``portable_sql`` is the same SELECT for engines other than DuckDB.
+        ``around`` adds statements on the warehouse, before or after the replacement, to its transaction.
         Raises WarehouseError with the name of the file if the SELECT fails.
         """
         ...

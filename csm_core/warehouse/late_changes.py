@@ -20,6 +20,7 @@ import duckdb
 
 from csm_core.contract import Entity
 from csm_core.system.text_table import counted_records
+from csm_core.warehouse.late_record_keys import LATE_RECORD_KEYS, changed_records_sql
 
 SCORES_TABLE = "marts.csm_health_scores"
 
@@ -176,31 +177,34 @@ def record_changes(
         before, after = f"(from {before} {within})", f"(from {after} {within})"
     key = entity.key
     columns = ", ".join(f"{{0}}.{name}" for name in entity.column_names)
-    values: dict[str, Any] = {
+    change: dict[str, Any] = {
         "change_id": _next_change(connection),
         "entity": entity.name,
         "staged_at": staged_at.replace(tzinfo=None),
-        "last": last,
     }
+    values: dict[str, Any] = {"last": last}
     if days is not None:
         values["days"] = list(days)
+    differing = (
+        f"from {before} as earlier full join {after} as later on earlier.{key} = later.{key} "
+        f"where ({columns.format('earlier')}) is distinct from ({columns.format('later')})"
+    )
+    connection.execute(
+        f"create or replace temp table records_changed as {changed_records_sql(entity, differing, after)}", values
+    )
     inserted = connection.execute(
-        f"""
-        insert into run.late_records
-        select $change_id, $entity, touched_day, count(*), $staged_at
-        from (
-            select cast(least({", ".join(_moments(entity))}) as date) as touched_day
-            from {before} as earlier full join {after} as later on earlier.{key} = later.{key}
-            where ({columns.format("earlier")}) is distinct from ({columns.format("later")})
-        )
-        where touched_day <= $last
-        group by touched_day
-        order by touched_day
-        """,
-        values,
+        "insert into run.late_records select $change_id, $entity, touched_day, cast(sum(records) as bigint), "
+        "$staged_at from records_changed group by touched_day order by touched_day",
+        change,
     ).fetchone()
     if inserted and inserted[0]:
+        connection.execute(
+            f"insert into {LATE_RECORD_KEYS} by name select $change_id as change_id, $entity as entity, "
+            "$staged_at as staged_at, * from records_changed order by touched_day, account_id, record_key",
+            change,
+        )
         _delete_included_changes(connection)
+    connection.execute("drop table records_changed")
 
 
 def record_counted_changes(
@@ -314,23 +318,6 @@ def _counted(records: Sequence[LateRecords]) -> str:
     days = [one.day for one in records]
     counts = ", ".join(counted_records(count, entity) for entity, count in sorted(totals.items()))
     return f"{counts} dated {span_text((min(days), max(days)))}"
-
-
-def _moments(entity: Entity) -> list[str]:
-    """Return SQL expressions for the times from which two versions of a record differ. The earliest counts."""
-    dated = entity.dated_by
-    moments = [
-        f"case when earlier.{name} is distinct from later.{name} then least(earlier.{name}, later.{name}) end"
-        for name in (dated.name, *entity.state_columns)
-    ]
-    others = [name for name in entity.column_names if name not in (dated.name, *entity.state_columns)]
-    if dated.required:
-        texts = [", ".join(f"{version}.{name}" for name in others) for version in ("earlier", "later")]
-        moments.append(
-            f"case when ({texts[0]}) is distinct from ({texts[1]}) "
-            f"then least(earlier.{dated.name}, later.{dated.name}) end"
-        )
-    return moments
 
 
 def _delete_included_changes(connection: duckdb.DuckDBPyConnection) -> None:

@@ -58,6 +58,8 @@ class Build:
 
 # Replaces the rows of a build, within its transaction; returns their number.
 Replace = Callable[[duckdb.DuckDBPyConnection, Build], int]
+# Adds statements before or after the replacement, within its transaction.
+Around = Callable[[Replace], Replace]
 
 
 def set_run_days(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
@@ -187,17 +189,22 @@ def ensure_table(connection: duckdb.DuckDBPyConnection, model: SqlModel, sql: st
         columns = ", ".join(f"{identifier(name)} {kind}" for name, kind, *_ in expected)
         connection.execute(f"create table {model.table} ({columns})")
         return False
-    stored: dict[str, str] = {name: kind for name, kind, *_ in connection.execute(f"describe {model.table}").fetchall()}
-    for name, kind, *_ in expected:
+    return align_columns(connection, model.table, {name: kind for name, kind, *_ in expected})
+
+
+def align_columns(connection: duckdb.DuckDBPyConnection, table: str, expected: Mapping[str, str]) -> bool:
+    """Add, convert and drop columns of a table so that it has the expected ones; returns whether one was added."""
+    stored: dict[str, str] = {name: kind for name, kind, *_ in connection.execute(f"describe {table}").fetchall()}
+    for name, kind in expected.items():
         if name not in stored:
             # A newer version of the model has an additional column: past days have null until they are rebuilt.
-            connection.execute(f"alter table {model.table} add column {identifier(name)} {kind}")
+            connection.execute(f"alter table {table} add column {identifier(name)} {kind}")
         elif kind != stored[name]:
             # A newer version of the model may have another type, such as a wider one; existing values are kept.
-            connection.execute(f"alter table {model.table} alter column {identifier(name)} set data type {kind}")
-    for name in stored.keys() - {row[0] for row in expected}:
-        connection.execute(f"alter table {model.table} drop column {identifier(name)}")
-    return any(name not in stored for name, *_ in expected)
+            connection.execute(f"alter table {table} alter column {identifier(name)} set data type {kind}")
+    for name in stored.keys() - expected.keys():
+        connection.execute(f"alter table {table} drop column {identifier(name)}")
+    return any(name not in stored for name in expected)
 
 
 def _queue_all_days(connection: duckdb.DuckDBPyConnection, model: SqlModel, incremental: Incremental) -> None:

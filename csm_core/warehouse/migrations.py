@@ -11,30 +11,18 @@ the end of the list. Never edit a released migration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
-from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
+from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
-
-MIGRATIONS_TABLE = "run.migrations"
-
-
-@dataclass(frozen=True)
-class Migration:
-    """One change of the bookkeeping tables: SQL statements, then an optional Python function."""
-
-    number: int
-    name: str
-    sql: str
-    change: Callable[[duckdb.DuckDBPyConnection], None] | None = None
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migration] | None = None) -> list[int]:
@@ -113,178 +101,6 @@ def _installed_version() -> str:
         return "unknown"
 
 
-def _fill_days_status(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set the status of days that a version without statuses scored: complete if the portfolio mart has the day."""
-    connection.execute("create table if not exists run.uncounted_days (as_of_date date not null)")
-    if table_exists(connection, "run.days_status"):
-        return
-    connection.execute(
-        """
-        create table run.days_status (
-            as_of_date date primary key, status varchar not null, failed_checks varchar not null,
-            message varchar not null, accepted_by varchar, run_id varchar, checks_passed boolean not null,
-            changed_at timestamp not null
-        )
-        """
-    )
-    if not table_exists(connection, "marts.csm_health_scores"):
-        return
-    checked = "marts.csm_portfolio_daily"
-    finished = f"as_of_date in (select as_of_date from {checked})" if table_exists(connection, checked) else "true"
-    connection.execute(
-        f"""
-        insert into run.days_status
-        select distinct as_of_date, case when {finished} then 'complete' else 'building' end, '', '',
-            cast(null as varchar), cast(null as varchar), {finished}, cast(? as timestamp)
-        from marts.csm_health_scores order by as_of_date
-        """,
-        [datetime.now(UTC).replace(tzinfo=None)],
-    )
-    connection.execute(
-        "insert into run.uncounted_days select as_of_date from run.days_status "
-        "where status = 'building' order by as_of_date"
-    )
-
-
-BASELINE = (
-    Migration(
-        1,
-        "create the schemas and the table of migrations",
-        f"""
-        create schema if not exists raw;
-        create schema if not exists staging;
-        create schema if not exists quarantine;
-        create schema if not exists intermediate;
-        create schema if not exists marts;
-        create schema if not exists sync;
-        create schema if not exists run;
-        create table if not exists {MIGRATIONS_TABLE} (
-            number bigint not null, name varchar not null, applied_at timestamp not null, csm_version varchar not null
-        )
-        """,
-    ),
-    Migration(
-        2,
-        "create the tables of loads and sources",
-        """
-        create table if not exists raw.loads (
-            load_id bigint not null, system varchar not null, entity varchar not null, raw_table varchar not null,
-            path varchar not null, file_size bigint not null, file_mtime_ns bigint not null,
-            fingerprint varchar not null, rows_read bigint not null, loaded bigint not null, rejected bigint not null,
-            loaded_at timestamp not null, status varchar not null
-        );
-        create table if not exists raw.unparseable_rows (
-            load_id bigint not null, system varchar not null, entity varchar not null, raw_table varchar not null,
-            source_file varchar not null, source_line bigint not null, reason varchar not null, detail varchar,
-            raw_text varchar, loaded_at timestamp not null
-        );
-        create table if not exists raw.full_files (
-            raw_table varchar not null, path varchar not null, is_present boolean not null, replaced_at timestamp
-        );
-        create table if not exists run.sources (
-            system varchar not null, _source varchar not null, settings varchar not null
-        )
-        """,
-    ),
-    Migration(
-        3,
-        "create the tables of staging",
-        """
-        create table if not exists run.staged_loads (
-            entity varchar not null, system varchar not null, load_id bigint not null, model_hash varchar not null,
-            staged_at timestamp not null
-        );
-        create table if not exists run.ignored_versions (
-            entity varchar not null, key_hash uhugeint not null, _version timestamp, _load_id bigint
-        );
-        create table if not exists run.rejected_records (
-            system varchar not null, entity varchar not null, raw_table varchar not null, load_id bigint not null,
-            source_file varchar not null, source_line bigint not null, field varchar, reason varchar not null,
-            value varchar, record_key varchar, raw_text varchar, loaded_at timestamp not null
-        );
-        create table if not exists run.record_counts (
-            system varchar not null, entity varchar not null, raw_table varchar not null, records bigint not null,
-            current bigint not null, superseded bigint not null, rejected bigint not null
-        );
-        alter table run.record_counts add column if not exists ignored bigint default 0;
-        create table if not exists run.record_builds (system varchar not null, state varchar not null)
-        """,
-    ),
-    Migration(
-        4,
-        "create the tables of changed days and late records",
-        """
-        create table if not exists run.pending_usage_days (usage_date date not null);
-        create table if not exists run.pending_account_usage_days (usage_date date not null);
-        create table if not exists run.late_records (
-            change_id bigint not null, entity varchar not null, touched_day date not null, records bigint not null,
-            staged_at timestamp not null
-        );
-        create table if not exists run.model_marks (
-            model varchar not null, as_of_date date, change_id bigint not null
-        );
-        create table if not exists run.model_inputs (model varchar not null, input varchar not null)
-        """,
-    ),
-    Migration(
-        5,
-        "create the tables of days, policies and accepted checks",
-        """
-        create table if not exists run.days (as_of_date date not null);
-        create table if not exists run.policies (
-            precedence integer, tenant varchar, segment varchar, from_date date, green_threshold double,
-            amber_threshold double, churn_window_days bigint
-        );
-        create table if not exists run.accepted_checks (
-            check_name varchar, as_of_date date, message varchar, accepted_by varchar, accepted_at timestamp
-        )
-        """,
-        _fill_days_status,
-    ),
-    Migration(
-        6,
-        "create the tables of the published copy",
-        """
-        create table if not exists run.uncopied (mart varchar not null, first_date date, last_date date);
-        create table if not exists run.published_copy (checksum varchar not null);
-        drop table if exists run.copied
-        """,
-    ),
-    Migration(
-        7,
-        "create the ledger of Notion",
-        """
-        create table if not exists sync.notion_sources (
-            setting varchar not null, database_id varchar not null, data_source_id varchar not null,
-            title varchar not null, only_source boolean not null, read_until timestamp
-        );
-        alter table sync.notion_sources add column if not exists windows varchar;
-        create table if not exists sync.notion_pages (
-            setting varchar not null, kind varchar not null, key varchar not null, page_id varchar not null,
-            content_hash varchar not null, state varchar not null, marks varchar not null, facts varchar not null,
-            url varchar, updated_at timestamp not null
-        );
-        create table if not exists sync.notion_journal (
-            run_id varchar not null, kind varchar not null, key varchar not null, action varchar not null,
-            intended_at timestamp not null, page_id varchar, done_at timestamp
-        );
-        alter table sync.notion_journal add column if not exists as_of_date date;
-        alter table sync.notion_journal add column if not exists sent_at timestamp;
-        alter table sync.notion_journal add column if not exists outcome varchar;
-        create table if not exists sync.notion_runs (
-            run_id varchar not null, as_of_date date, started_at timestamp not null, ended_at timestamp not null,
-            created bigint not null, updated bigint not null, skipped bigint not null, orphans bigint not null,
-            trashed bigint not null, failed bigint not null, requests bigint not null
-        );
-        alter table sync.notion_runs add column if not exists status varchar;
-        create table if not exists sync.notion_changes (
-            run_id varchar not null, kind varchar not null, key varchar not null, action varchar not null,
-            page_id varchar, error varchar, changed_at timestamp not null
-        )
-        """,
-    ),
-)
-
 _WINDOWS = {
     "int_account_features": {"users_28d": "users_in_window", "events_28d": "events_in_window"},
     "int_account_support": {"escalations_90d": "escalations_in_window"},
@@ -313,6 +129,24 @@ def _name_windows(connection: duckdb.DuckDBPyConnection) -> None:
     if any(table == "csm_feature_adoption" for table, _ in stored):
         # `csm notion plan` reads it before a run builds the table again.
         connection.execute("alter table marts.csm_feature_adoption add column if not exists window_days integer")
+
+
+def _date_known_scores(connection: duckdb.DuckDBPyConnection) -> None:
+    # Scores of versions without known_from were known when they were computed last. The next run sets their basis.
+    describe_tables(connection)
+    if not table_exists(connection, "marts.csm_health_scores"):
+        return
+    connection.execute("alter table marts.csm_health_scores add column if not exists known_from timestamp")
+    connection.execute("alter table marts.csm_health_scores add column if not exists basis varchar")
+    if "scored_at" in columns_of(connection, "marts.csm_health_scores"):
+        connection.execute("update marts.csm_health_scores set known_from = scored_at where known_from is null")
+    if table_exists(connection, "marts.csm_health_signals"):
+        connection.execute("alter table marts.csm_health_signals add column if not exists known_from timestamp")
+        connection.execute(
+            "update marts.csm_health_signals as signals set known_from = scores.known_from "
+            "from marts.csm_health_scores as scores where signals.account_id = scores.account_id "
+            "and signals.as_of_date = scores.as_of_date and signals.known_from is null"
+        )
 
 
 # The first part of a natural key, which is a JSON array of strings; null if the page has no account.
@@ -392,6 +226,20 @@ MIGRATIONS = (
         + OPPORTUNITY_STATUS_COMMENTS,
     ),
     Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
-    Migration(17, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
-    Migration(18, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
+    Migration(
+        17,
+        "record since when scores are known, and the late records by key",
+        """
+        create table if not exists run.late_record_keys (
+            change_id bigint not null, entity varchar not null, record_key varchar, account_id varchar,
+            touched_day date not null, load_id bigint, records bigint not null, staged_at timestamp not null
+        );
+        create table if not exists run.score_versions (
+            as_of_date date not null, code_version varchar not null, parameters_hash varchar not null
+        )
+        """,
+        _date_known_scores,
+    ),
+    Migration(18, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
+    Migration(19, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
 )

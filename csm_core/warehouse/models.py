@@ -143,6 +143,13 @@ def load_models(layer: str, root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     return dict(_models_of(layer, root))
 
 
+def load_filled_tables(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
+    """Return the tables of the marts that code fills beside models, by name: each has a yml in ``sql/tables``."""
+    return {
+        path.stem: load_model(path.with_suffix(".sql"), "marts") for path in sorted((root / "tables").glob("*.yml"))
+    }
+
+
 @cache
 def _models_of(layer: str, root: Path) -> Mapping[str, SqlModel]:
     # A run asks for them once per model that it builds.

@@ -23,7 +23,7 @@ import duckdb
 from csm_core.errors import WarehouseError
 from csm_core.warehouse.catalog import has_rows, identifier, table_exists
 from csm_core.warehouse.live_tables import EVENTS_TABLE, LIVE_DAYS, LiveTables, day_of, retried
-from csm_core.warehouse.materialize import Build, ModelResult, affected_rows, build_table, ensure_table
+from csm_core.warehouse.materialize import Around, Build, ModelResult, affected_rows, build_table, ensure_table
 from csm_core.warehouse.models import SqlModel, parse_select
 from csm_core.warehouse.remote_session import ArrowTable, EngineQueryError, RemoteSession
 from csm_core.warehouse.rows import fetch_dicts
@@ -50,11 +50,14 @@ class RemoteEngine:
         *,
         sql: str | None = None,
         portable_sql: str | None = None,
+        around: Around | None = None,
     ) -> ModelResult:
         """Replace rows of a model: in the engine, then in the warehouse in one transaction; see ``Engine``."""
         select = sql or model.sql
         try:
-            return retried(self._session, lambda: self._build(model, select, portable_sql or select, parameters, days))
+            return retried(
+                self._session, lambda: self._build(model, select, portable_sql or select, parameters, days, around)
+            )
         except EngineQueryError as error:
             message = f"{model.path}: building {model.table} failed: {error}"
             raise WarehouseError(message) from None
@@ -87,6 +90,7 @@ class RemoteEngine:
         portable_sql: str,
         parameters: Mapping[str, Any],
         days: tuple[date, date] | None,
+        around: Around | None,
     ) -> ModelResult:
         tables = parse_select(portable_sql, model.path)[0]
         for table in sorted({model.table, *tables}):
@@ -109,7 +113,7 @@ class RemoteEngine:
             _replace_fetched(connection, build, rows)
             return rows.num_rows
 
-        result = build_table(self.warehouse, model, sql, parameters, days, replace)
+        result = build_table(self.warehouse, model, sql, parameters, days, around(replace) if around else replace)
         return ModelResult(result.table, result.rows, result.seconds, result.queued_days, operations[-1])
 
     def _show_tables(self, tables: Iterable[str], build: Build | None = None) -> None:

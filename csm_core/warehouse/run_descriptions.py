@@ -71,6 +71,20 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = RECEIPT_DESCRIPTIONS | {
             "_load_id": "The load of that version",
         },
     ),
+    "run.known_scores": ("The previous scores of unchanged signals, while scores are built; otherwise empty", {}),
+    "run.late_record_keys": (
+        "One row per late record; usage events are one row per account, day and load",
+        {
+            "change_id": "The number of the change, as in run.late_records",
+            "entity": "The entity of the record",
+            "record_key": "The key of the record; null for usage events",
+            "account_id": "The account of the record; null if it has none",
+            "touched_day": "The first day that the record changes",
+            "load_id": "The load that brought the change; null if it is unknown",
+            "records": "The number of records",
+            "staged_at": "When the change was staged, UTC",
+        },
+    ),
     "run.late_records": (
         "One row per load and day with records that arrived after the day was built",
         {
@@ -175,6 +189,18 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = RECEIPT_DESCRIPTIONS | {
     "run.uncounted_days": (
         "One row per day that does not count: building or held",
         {"as_of_date": "The day"},
+    ),
+    "run.revised_rows": (
+        "One row per account and day whose signals were rebuilt and whose scores were not: its previous row",
+        {},
+    ),
+    "run.score_versions": (
+        "One row per scored day: what its scores were computed with",
+        {
+            "as_of_date": "The day",
+            "code_version": "Hash of the models behind the signals and of the rubric",
+            "parameters_hash": "Hash of the parameters of the models",
+        },
     ),
     "sync.notion_journal": (
         "One row per page that a publication intended to write",

@@ -260,6 +260,8 @@ select
         - case when lacks_interactions then $stakeholder_engagement_weight else 0 end
         - case when lacks_nps then $nps_score_weight else 0 end
         as double
-    ) / cast(100 as double) as signal_coverage
+    ) / cast(100 as double) as signal_coverage,
+    -- Scoring the day sets it, since only then is the outcome known.
+    cast(null as timestamp) as known_from
 from signals
 order by as_of_date, tenant_id, account_id

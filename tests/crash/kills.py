@@ -28,9 +28,21 @@ from tests.publishing.notion.publication import held
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "run")
 # When something was done, and by which run: it differs between runs that did the same.
 WHEN = frozenset(
-    {"applied_at", "scored_at", "loaded_at", "staged_at", "rejected_at", "changed_at", "run_id"}
-    # Roots and receipts say when their values were first known.
-    | {"known_from", "leaf", "root", "previous_root"}
+    {
+        "applied_at",
+        "scored_at",
+        "loaded_at",
+        "staged_at",
+        "rejected_at",
+        "changed_at",
+        "run_id",
+        "known_from",
+        "known_to",
+        # They say when the values of a receipt were first known.
+        "leaf",
+        "root",
+        "previous_root",
+    }
 )
 START_UP, SUMMARY = "start-up", "summary"
 # What a step of the graph belongs to, by the beginning of its name; the first that fits.

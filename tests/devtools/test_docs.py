@@ -205,7 +205,7 @@ def test_every_query_that_is_printed_or_documented_for_scores_reads_the_overview
     for module in ("operations/demo.py", "operations/run_report_text.py", "commands/scores.py"):
         text = (PROJECT_ROOT / "csm_core" / module).read_text(encoding="utf-8")
         queries += re.findall(r'\bsql "([^"]+)"', text)
-    asked = [query for query in queries if "sync." not in query]
+    asked = [query for query in queries if "sync." not in query and "csm_health_as_known" not in query]
     assert len(asked) >= 4
     for query in asked:
         selected = re.fullmatch(

@@ -76,10 +76,10 @@ def subscriptions_at(records: oracle.Records, account_id: str, day: date) -> lis
     ]
 
 
-def test_the_page_has_twenty_questions_with_a_query_each():
-    assert len(QUERIES) == 20
+def test_the_page_has_twenty_one_questions_with_a_query_each():
+    assert len(QUERIES) == 21
     assert {question: len(queries) for question, queries in QUERIES.items()} == dict.fromkeys(QUERIES, 1)
-    assert PAGE.count("```sql") == 20
+    assert PAGE.count("```sql") == 21
 
 
 @pytest.mark.parametrize("question", QUERIES)

@@ -15,8 +15,8 @@ DAYS = ("2026-09-28", "2026-09-29", "2026-09-30")
 # Wide marts are held by the accounts that were worked out by hand (see the README beside them), the others whole.
 CHECKED = ("A0001", "A0011", "A0013", "A0026", "A0060", "A0165")
 GOLDEN_QUERIES = {
-    "csm_health_signals": "select * from marts.csm_health_signals order by all",
-    "csm_health_scores": "select * exclude (scored_at) from marts.csm_health_scores order by all",
+    "csm_health_signals": "select * exclude (known_from) from marts.csm_health_signals order by all",
+    "csm_health_scores": "select * exclude (scored_at, known_from, basis) from marts.csm_health_scores order by all",
     "csm_rag_transitions": "select * from marts.csm_rag_transitions order by all",
     "csm_settled_bands": f"select * from marts.csm_settled_bands where account_id in {CHECKED} order by all",
     "csm_portfolio_daily": "select * from marts.csm_portfolio_daily order by all",

@@ -9,11 +9,12 @@ import duckdb
 from csm_core.config import Config
 from csm_core.receipts.day_roots import record_roots
 from csm_core.receipts.issue import issue, state_of
+from csm_core.scoring.known_scores import keep_revised_signals
 from csm_core.scoring.score_days import score_days
 from csm_core.warehouse.day_status import COMPLETE
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.models import load_models
-from tests.sql.harness import PARAMETERS, queue_usage_days, run_signals, staged
+from tests.sql.harness import INTERMEDIATE, PARAMETERS, queue_usage_days, run_model, staged
 
 DAY = date(2026, 6, 30)
 ODD = 'A "quote", a \\ backslash,\ta tab, é, 😀, \x0b and \x7f'
@@ -109,9 +110,11 @@ def publish(connection: duckdb.DuckDBPyConnection, days: Sequence[date] = (DAY,)
     """Score the days, complete them and record their roots; returns the number of new roots."""
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
     queue_usage_days(connection)
-    run_signals(connection, days)
-    engine = DuckDbEngine(connection)
-    score_days(engine, load_models("marts")["csm_health_scores"], Config(), (min(days), max(days)), scored_at=moment)
+    engine, marts, span = DuckDbEngine(connection), load_models("marts"), (min(days), max(days))
+    for name in INTERMEDIATE:
+        run_model(connection, f"intermediate/{name}", days)
+    engine.build(marts["csm_health_signals"], PARAMETERS, span, around=keep_revised_signals)
+    score_days(engine, marts["csm_health_scores"], Config(), span, scored_at=moment)
     for day in days:
         connection.execute(
             "insert or replace into run.days_status values (?, ?, '', '', null, 'run', true, ?)",

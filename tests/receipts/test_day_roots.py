@@ -62,6 +62,11 @@ def test_a_revised_day_adds_a_root_that_names_the_previous_one():
         assert problems_of(new, {found[2][3]}) == []
         changed = json.loads(receipt_lines(connection, account="north-04")[0])["statement"]
         assert changed["known_from"] == "2026-07-09T07:00:00.000000Z"
+        (earlier,) = receipt_lines(connection, account="north-04", known_at=at_first)
+        assert problems_of(earlier, {first[0][3]}) == []
+        assert json.loads(earlier)["statement"]["inputs"]["nps_score"] == 4
+        assert json.loads(earlier)["statement"]["known_from"] == "2026-07-01T07:00:00.000000Z"
+        connection.execute("delete from marts.csm_health_superseded")
         with pytest.raises(InputError, match="earlier ones are not stored"):
             receipt_lines(connection, account="north-04", known_at=at_first)
         with pytest.raises(InputError, match="nothing was published about 2026-06-30 at 2026-06-30 00:00:00 UTC"):

@@ -50,8 +50,8 @@ def warehouse(tmp_path):
         connection.executemany("insert into accounts values (?, ?, ?)", [[key, *of] for key, of in ACCOUNTS.items()])
         connection.execute("create table days as select unnest($days::date[]) as as_of_date", {"days": list(DAYS)})
         connection.execute(
-            "create table marts.csm_health_signals as select tenant_id, frame.*, as_of_date "
-            "from frame inner join accounts using (account_id), days"
+            "create table marts.csm_health_signals as select tenant_id, frame.*, as_of_date, "
+            "null::timestamp as known_from from frame inner join accounts using (account_id), days"
         )
         connection.execute("create table intermediate.int_account_days as select * from accounts, days")
         yield connection
@@ -70,7 +70,8 @@ def thresholds(connection, account):
 
 def rows(connection, condition="true"):
     return connection.execute(
-        f"select * exclude (scored_at, config_hash) from marts.csm_health_scores where {condition} order by all"
+        "select * exclude (scored_at, config_hash, known_from) from marts.csm_health_scores "
+        f"where {condition} order by all"
     ).fetchall()
 
 

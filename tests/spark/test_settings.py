@@ -45,7 +45,8 @@ def company(tmp_path_factory):
 def test_the_rows_of_every_model_are_equal(company, server, tmp_path, settings):
     one, wanted = company
     session = SparkConnectSession(server, None, str(tmp_path / "tables"), {**SETTINGS, **settings})
-    parameters = {**model_parameters(one.config), "config_hash": "", "scored_at": "2026-07-02 00:00:00"}
+    parameters = {**model_parameters(one.config), "config_hash": "", "late_arrival_days": 3}
+    parameters |= dict.fromkeys(("scored_at", "known_at"), "2026-07-02 00:00:00")
     models = {
         model.table: model if model.sql else replace(model, sql=scores_sql(TEXT))
         for layer in ("intermediate", "marts")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from csm_core.config import PROJECT_ROOT
-from tests.conftest import tables
+from tests.conftest import VOLATILE, tables
 from tests.in_process import csm
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_marts_and_counts_equal_those_of_duckdb(spark, spark_location, tmp_path)
 def differences(duck: Path, remote: Path, summaries: list[dict]) -> list[str]:
     """Name the marts, the counts of the quarantine and the counts of events that differ."""
     wanted, found = (
-        tables(one / "data" / "csm.duckdb", schemas=("marts",), without={"scored_at", "changed_at", "config_hash"})
+        tables(one / "data" / "csm.duckdb", schemas=("marts",), without={*VOLATILE, "config_hash"})
         for one in (duck, remote)
     )
     staged = [one for summary in summaries for one in summary["records"] if one["entity"] == "usage_events"]

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 import yaml
 
+from csm_core.scoring.known_scores import create_known_scores
 from csm_core.scoring.score_days import scores_sql, store_policies
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.materialize import build_table
@@ -58,13 +59,16 @@ def prepare(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     if layer == "run":
         if model_name == "policies":
             store_policies(connection, ())
+        if model_name == "known_scores":
+            create_known_scores(connection)
         return
     model = load_model(SQL_ROOT / layer / f"{model_name}.sql", layer)
     if not model.sql:
         model = replace(model, sql=scores_sql())
     for dependency in model.dependencies:
         prepare(connection, dependency)
-    parameters = {**PARAMETERS, "config_hash": "given", "scored_at": "2026-07-01"}
+    parameters = {**PARAMETERS, "config_hash": "given", **dict.fromkeys(("scored_at", "known_at"), "2026-07-01")}
+    parameters["late_arrival_days"] = 3
     build_table(connection, model, model.sql, parameters, (day, day))
 
 

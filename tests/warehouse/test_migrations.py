@@ -193,3 +193,19 @@ def test_every_bookkeeping_table_and_column_is_described(tmp_path):
             "where schema_name in ('run', 'sync') and comment is null"
         ).fetchall()
     assert (tables, columns) == ([], [])
+
+
+def test_scores_of_a_version_without_history_are_known_since_they_were_computed(tmp_path):
+    path = tmp_path / "w.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        upgrade(connection, MIGRATIONS[:16])
+        row = "'t' as tenant_id, 'A1' as account_id, date '2026-06-30' as as_of_date"
+        connection.execute(f"create table marts.csm_health_signals as select {row}")
+        connection.execute(
+            f"create table marts.csm_health_scores as select {row}, timestamp '2026-07-01 07:00:00' as scored_at"
+        )
+    with Warehouse(path).connect() as connection:
+        for table in ("csm_health_signals", "csm_health_scores"):
+            assert connection.execute(f"select known_from from marts.{table}").fetchall() == [
+                (datetime(2026, 7, 1, 7, tzinfo=UTC).replace(tzinfo=None),)
+            ]
