@@ -43,7 +43,7 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             (HEALTH, RECORD),
             [
                 *("csm_health_scores", "csm_settled_bands", "int_account_days"),
-                *("csm_accounts_daily", "csm_signal_points", "csm_rag_transitions"),
+                *("csm_accounts_daily", "csm_signal_points", "csm_rag_transitions", "csm_day_roots"),
             ],
             "Score, RAG, owner, contract, reason and next step on the page of each account, and a health record for "
             "each settled change of RAG or churn risk and for each large move of the score.",

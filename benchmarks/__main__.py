@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import table, write_json
 
-SHORT = ("scoring", "questions", "loading", "api", "starting")
+SHORT = ("scoring", "questions", "loading", "api", "starting", "receipts")
 # Whole runs on long histories; preparing the data takes several minutes.
 LONG = ("daily", "backfill", "range", "memory", "spark")
 

@@ -185,11 +185,7 @@ class EngineConfig(ConfigModel, frozen=True):
 
 
 class AccountProperties(ConfigModel, frozen=True):
-    """The properties in Notion that can be switched off.
-
-    They are properties of account pages, ``relations`` to account pages, and the ``opportunity_status`` of expansion
-    opportunities.
-    """
+    """The properties of account pages, relations to them, and status of opportunities that can be switched off."""
 
     owner: bool = True
     segment: bool = True
@@ -200,6 +196,7 @@ class AccountProperties(ConfigModel, frozen=True):
     reason: bool = True
     next_step: bool = True
     last_change: bool = True
+    receipt: bool = True
     relations: bool = True
     opportunity_status: bool = True
 

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     UNPARSEABLE_ROW = "unparseable_row"
     INVALID_ENCODING = "invalid_encoding"
     ROW_TOO_LONG = "row_too_long"
+    ERASED = "erased"
 
     @property
     def meaning(self) -> str:
@@ -66,6 +67,7 @@ _MEANINGS = {
     Reason.UNPARSEABLE_ROW: "the row cannot be split into the columns of its file",
     Reason.INVALID_ENCODING: "the row is not UTF-8",
     Reason.ROW_TOO_LONG: "the row exceeds the maximum length",
+    Reason.ERASED: "the account was erased with `csm forget`; the text of the record is not kept",
 }
 
 

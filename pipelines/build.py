@@ -12,6 +12,7 @@ from assets.days import days_asset
 from assets.models import model_assets
 from assets.publish import publish_assets
 from assets.raw import raw_assets
+from assets.receipts import day_roots_asset
 from assets.scores import scores_asset
 from assets.staging import staging_assets
 from csm_core.config import Config, load_config
@@ -26,7 +27,7 @@ from pipelines.run_logs import logged_run
 from pipelines.schedules import all_schedules
 from pipelines.sensors import all_sensors
 
-SCORES, DAYS = "csm_health_scores", "csm_days"
+SCORES, DAYS, ROOTS = "csm_health_scores", "csm_days", "csm_day_roots"
 
 
 def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
@@ -47,6 +48,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             *model_assets([model for model in marts.values() if model.name != DAYS], partitions),
             scores_asset(marts[SCORES], partitions),
             days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
+            day_roots_asset(marts[ROOTS], partitions),
             analytics_asset(sorted(marts)),
             *publish_assets(partitions),
         ],

@@ -27,7 +27,7 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 # These say when or where something was done, and differ between runs that did the same.
-VOLATILE = {"scored_at", "changed_at", "known_from", "known_to"}
+VOLATILE = {"scored_at", "changed_at", "known_from", "known_to", "root", "previous_root"}
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ STORAGE_VERSION = "v1.2.0"
 _COPY = "published"
 _BELONG_TOGETHER = ("marts.csm_health_signals", "marts.csm_health_scores")
 # From other tables, only complete and accepted days are copied. The list of days has every day; a review covers the
-# days before the day on which it is due.
-_WHOLE = ("marts.csm_days", "marts.csm_qbr", "marts.csm_review_signals")
+# days before the day on which it is due; the roots of a day that is held now were published before.
+_WHOLE = ("marts.csm_days", "marts.csm_day_roots", "marts.csm_qbr", "marts.csm_review_signals")
 
 
 def publish_copy(

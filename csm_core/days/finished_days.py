@@ -7,7 +7,7 @@ the marts are built here.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -15,6 +15,7 @@ import duckdb
 from csm_core.config import Config
 from csm_core.days import portfolio_checks
 from csm_core.errors import InputError, WarehouseError
+from csm_core.receipts.day_roots import record_roots
 from csm_core.rubric import weight_parameters
 from csm_core.warehouse import day_status
 from csm_core.warehouse.catalog import table_exists
@@ -132,6 +133,7 @@ def accept(engine: Engine, config: Config, day: date, checks: Collection[str], a
                 engine.warehouse, CheckOutcome(name, False, 0, message), day, accepted_by
             )
         finish(engine, config, [day])
+        record_roots(engine.warehouse, [day], model_parameters(config), datetime.now(UTC))
         for model in built_from_statuses():
             if model.name != DAYS_MODEL:
                 _build(engine, config, model, (day, day))

@@ -12,12 +12,28 @@ from functools import cache
 from typing import Any
 
 from csm_core.contract import ENTITIES
+from csm_core.rubric import FIELDS
 from csm_core.scoring.known_scores import KNOWN_COLUMNS
 from csm_core.scoring.score_days import scores_sql
+from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
+from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, load_models, version_of
 
 LINEAGE_FILE = SQL_ROOT / "lineage.json"
 LAYERS = ("intermediate", "marts")
+SCORES = "csm_health_scores"
+# The tables that are not the result of a SELECT.
+_ORIGINS = {
+    "csm_day_roots": {
+        "tenant_id": ["marts.csm_health_scores.tenant_id"],
+        "as_of_date": ["marts.csm_health_scores.as_of_date"],
+        "accounts": ["marts.csm_health_scores.account_id"],
+        "root": [
+            *(f"marts.csm_health_scores.{name}" for name in (*RESULT_COLUMNS, *POINT_COLUMNS, *THRESHOLDS)),
+            *(f"marts.csm_health_signals.{field.name}" for field in FIELDS),
+        ],
+    }
+}
 
 Columns = Mapping[str, Sequence[tuple[str, str]]]
 
@@ -57,9 +73,14 @@ def read_lineage() -> dict[str, Any]:
     for model in models.values():
         schemas.setdefault(model.layer, {})[model.name] = dict.fromkeys(model.columns, "text")
     entries: dict[str, Any] = {}
+    columns: dict[str, list[str]]
     for model in models.values():
+        if not _sql(model):
+            columns = {column: _ORIGINS[model.name].get(column, []) for column in model.columns}
+            entries[model.table] = {"version": version_of(""), "columns": columns}
+            continue
         nodes: Any = lineage(None, _sql(model), schemas, dialect="duckdb")
-        columns: dict[str, list[str]] = {}
+        columns = {}
         for column in model.columns:
             leaves = [leaf for leaf in nodes[column].walk() if isinstance(leaf.expression, exp.Table)]
             origins = {f"{leaf.expression.db}.{leaf.expression.name}.{leaf.name.rpartition('.')[2]}" for leaf in leaves}
@@ -79,8 +100,8 @@ def main() -> None:
 
 
 def _sql(model: SqlModel) -> str:
-    # Only csm_health_scores has no SQL file.
-    return model.sql or scores_sql()
+    # csm_health_scores has no SQL file. The other tables without one are not the result of a SELECT.
+    return model.sql or (scores_sql() if model.name == SCORES else "")
 
 
 @cache

@@ -16,7 +16,7 @@ A value that does not parse never counts as missing: the record is rejected, eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from csm_core.contract import (
@@ -31,6 +31,7 @@ from csm_core.contract import (
     Kind,
     Reason,
 )
+from csm_core.staging.erased_accounts import is_erased_sql
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS, FIRST_TIME, LAST_TIME, in_time, utc_time
 
@@ -73,12 +74,19 @@ class _Cast:
 
 
 def validate(
-    entity: Entity, model: str, types: Mapping[str, str], system: str, bookkeeping: Iterable[str] = BOOKKEEPING
+    entity: Entity,
+    model: str,
+    types: Mapping[str, str],
+    system: str,
+    bookkeeping: Iterable[str] = BOOKKEEPING,
+    *,
+    erased: Sequence[str] = (),
 ) -> ValidatedSelect:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
     A contract column that the model does not have is null for every record. A record without an account but with an
     ``external_account_id`` is unmatched. ``bookkeeping`` are columns of the model that are returned unchanged.
+    ``erased`` are the hashes of erased accounts, whose records are rejected before anything else is checked.
     """
     has_external_ids = EXTERNAL_ACCOUNT in types
     columns = (*entity.columns, _VERSION_COLUMN)
@@ -86,6 +94,13 @@ def validate(
     problems: list[tuple[str, Reason]] = []
     branches: list[tuple[Reason, str]] = []
     texts: list[str] = []
+    if erased and ACCOUNT_COLUMN in casts:
+        condition = is_erased_sql(f"v_{ACCOUNT_COLUMN}", erased)
+        if entity.refers_to_accounts:
+            # An erased account is not staged, so only the ids of unknown accounts are hashed.
+            condition = f"case when _known_account is null then {condition} else false end"
+        problems.append((ACCOUNT_COLUMN, Reason.ERASED))
+        branches.append((Reason.ERASED, f"when {condition} then {len(problems)}"))
     for column in columns:
         checks = list(casts[column.name].problems)
         if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:

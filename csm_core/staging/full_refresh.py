@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from csm_core.contract import ACCOUNT_COLUMN, GATE_COLUMNS, IGNORED
-from csm_core.staging.casts import passthrough_cast, validate
+from csm_core.staging.casts import passthrough_cast
 from csm_core.staging.changed_days import record_changed_days
 from csm_core.staging.ignored_versions import record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, StagingResult
@@ -90,7 +90,7 @@ class FullRefresh:
         needs_validation = f"temp.{needs_validation_table(self._sources.index(source))}"
         self._connection.execute(
             f"create or replace temp table {needs_validation.removeprefix('temp.')} as "
-            f"{validate(self._entity, narrowed, source.types, source.system).sql}"
+            f"{self._scope.validate(narrowed, source).sql}"
         )
         accepted = f"select {plain.values}, _loaded_at, _load_id from ({source.sql})"
         # Without such records, no filter is necessary.

@@ -24,6 +24,7 @@ import duckdb
 
 from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
+from csm_core.staging.erased_accounts import delete_erased_records
 from csm_core.staging.full_refresh import FullRefresh, needs_validation_table
 from csm_core.staging.merge import MergeByKey
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, UpstreamInputs
@@ -124,6 +125,8 @@ def stage_entity(
             outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected, max_closed_percent))
             if not outcome.rejection:
                 _assert_accounted(entity_name, counts)
+                tables = {table for source in scope.sources for table in source.raw_tables}
+                delete_erased_records(connection, entity, tables, scope.erased)
                 scope.record_staged_loads()
         for scratch in (*_SCRATCH, *(needs_validation_table(number) for number in range(len(models)))):
             connection.execute(f"drop table if exists temp.{scratch}")

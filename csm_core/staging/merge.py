@@ -7,7 +7,6 @@ from datetime import date
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
 from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.ingest.replaced_rows import replace_rows_of
-from csm_core.staging.casts import validate
 from csm_core.staging.changed_days import record_changed_days
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, among
@@ -226,7 +225,7 @@ class MergeByKey:
                     f" and ({among('_load_id', source.pending)} or (_load_id, _source_file, _source_line) in "
                     f"(select (load_id, source_file, source_line) from temp.gate_retries where {own}))"
                 )
-            selects.append(validate(entity, narrowed, source.types, source.system).sql)
+            selects.append(self._scope.validate(narrowed, source).sql)
         empty = (
             f"select '' as _system, *, '' as _source_file, 0 as _source_line, 0 as _problem, '' as _value, "
             f"'' as {IGNORED} from {entity.table} limit 0"
@@ -358,9 +357,7 @@ class MergeByKey:
         rejected = f"select (load_id, source_file, source_line) from {entity.quarantine_table}"
         selects: list[str] = []
         for source in self._sources:
-            validated = validate(
-                entity, f"select * from ({source.sql}) where {earlier}", source.types, source.system
-            ).sql
+            validated = self._scope.validate(f"select * from ({source.sql}) where {earlier}", source).sql
             selects.append(
                 f"select _load_id, _source_file, _source_line from ({validated}) where {entity.key} in "
                 f"(select {entity.key} from temp.gate_decided where _outcome in ('loaded', 'ignored')) "

@@ -15,6 +15,7 @@ import duckdb
 from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.errors import WarehouseError
 from csm_core.staging.casts import ValidatedSelect, validate
+from csm_core.staging.erased_accounts import erased_hashes
 from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.models import version_of
 
@@ -107,9 +108,17 @@ class Scope:
         self.entity = entity
         self.staged_at = staged_at
         self._upstream = upstream
+        self.erased = erased_hashes(connection)
         self.sources = [self._source(system, sql) for system, sql in models]
         self._find_loads()
         self.restages_all = self._restages_all()
+
+    def validate(self, sql: str, source: StagingInput) -> ValidatedSelect:
+        """Wrap a SELECT with the columns of a source's model, with the same problems as the model."""
+        return self._validated(sql, source.types, source.system)
+
+    def _validated(self, sql: str, types: Mapping[str, str], system: str) -> ValidatedSelect:
+        return validate(self.entity, sql, types, system, erased=self.erased)
 
     @property
     def pending(self) -> list[int]:
@@ -164,7 +173,7 @@ class Scope:
             self._version(system, sql, upstream.version),
             tuple(sorted(read)),
             types,
-            validate(self.entity, unordered, types, system),
+            self._validated(unordered, types, system),
         )
 
     def _version(self, system: str, sql: str, more: str) -> str:

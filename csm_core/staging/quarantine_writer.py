@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, Entity
+from csm_core.contract import BOOKKEEPING, RECORD, SOURCE, Entity, Reason
 from csm_core.staging.plan import Counts, Limits, Scope, StagingInput, among
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS
 from csm_core.system.terminal import printable
@@ -97,11 +97,13 @@ class QuarantineWriter:
                 f"select reason, count(*) as records from {self._entity.quarantine_table} "
                 f"where {new} group by reason order by records desc, reason"
             ).fetchall()
-            rejected = sum(count for _, count in reasons)
+            # A file may have any number of records of erased accounts.
+            erased = sum(count for reason, count in reasons if reason == Reason.ERASED)
+            rejected = sum(count for _, count in reasons) - erased
             self._new.read += read
             self._new.rejected += rejected
             # Auxiliary records of a model, such as a vendor's customers, count once: as records or as rejected.
-            read = max(read, self._raw_records(source))
+            read = max(read, self._raw_records(source)) - erased
             if limits.exceeded(rejected, read):
                 return self._message(f"{self._entity.name} from {source.system}", rejected, read, limits, new)
             for table, of_table in self._rejected_by_table(source, own):

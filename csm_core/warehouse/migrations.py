@@ -21,6 +21,7 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.history_tables import REPLACED_ROWS
+from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
@@ -270,4 +271,6 @@ MIGRATIONS = (
         _date_known_scores,
     ),
     Migration(19, "create the tables of replaced raw records and of configurations", REPLACED_ROWS, describe_tables),
+    Migration(20, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
+    Migration(21, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import duckdb
 
 from csm_core.warehouse.models import literal, quoted
+from csm_core.warehouse.receipt_tables import DESCRIPTIONS as RECEIPT_DESCRIPTIONS
 
 # A description of each table, then of its columns.
-DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = RECEIPT_DESCRIPTIONS | {
     "run.accepted_checks": (
         "One row per failed check of a day that a user accepted",
         {

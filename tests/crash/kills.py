@@ -38,6 +38,10 @@ WHEN = frozenset(
         "run_id",
         "known_from",
         "known_to",
+        # They say when the values of a receipt were first known.
+        "leaf",
+        "root",
+        "previous_root",
     }
 )
 START_UP, SUMMARY = "start-up", "summary"

@@ -61,7 +61,7 @@ def test_a_restored_warehouse_goes_on_and_writes_no_page_twice(company):
     assert tables(company.config.warehouse) == undisturbed
     assert pages(company) == published
     again = run(company, "restore", made)
-    aside = company.config.warehouse.parent / again.split("the previous files were moved to ")[1].split(":")[0]
+    aside = company.config.warehouse.parent / again.split("the previous files were moved to ")[1].split(";")[0]
     assert tables(aside / "csm.duckdb") == undisturbed
 
 

@@ -149,7 +149,7 @@ def copied_days(company: Company) -> dict[str, set[str]]:
     tables = copied(
         company,
         "select table_name from duckdb_columns() where schema_name = 'marts' and column_name = 'as_of_date' "
-        "and table_name <> 'csm_days'",
+        "and table_name not in ('csm_days', 'csm_day_roots')",
     )
     return {
         table: {str(day) for (day,) in copied(company, f"select distinct as_of_date from marts.{table}")}

@@ -6,6 +6,7 @@ instant of July; 28 days before it begin on 3 June, 56 on 6 May, 90 on 2 April.
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,20 @@ def test_who_is_whose_and_what_is_nobodys_is_told(mixed: Company) -> None:
     assert told.returncode == 0, told.stderr
     assert "One (old)" in told.stdout
     assert "a1" in told.stdout
+
+
+def test_an_erased_account_leaves_nothing_at_any_vendor(mixed: Company, tmp_path: Path) -> None:
+    shutil.copytree(mixed.folder, tmp_path / "company")
+    company = Company(tmp_path / "company", tmp_path / "company" / "csm.yaml")
+    others = "select * exclude (scored_at) from marts.csm_health_scores where account_id <> 'a1' order by all"
+    before = company.query(others)
+    done = company.csm("forget", "a1", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = company.config.warehouse.read_bytes()
+    texts = ("cus_1", "sub_1", "in_1", "g-one", "one-june", "x@one.example")
+    assert [text for text in texts if text.encode() in content] == []
+    assert company.query("select record ->> '$.id' from raw.hubspot__contacts") == [("4",)]
+    again = company.csm("run", "--as-of", "2026-06-30", "--no-publish")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert company.query(others) == before
+    assert company.query("select count(*) from staging.stg_tickets where account_id = 'a2'") == [(1,)]

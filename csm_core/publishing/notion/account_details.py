@@ -18,6 +18,7 @@ from csm_core.display_names import SIGNALS, TRIGGERS
 from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.notion.renderers import LOST_POINTS
 from csm_core.publishing.notion.rich_text import option_name
+from csm_core.receipts.issue import receipt_hashes
 from csm_core.rubric import SIGNAL_NAMES
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts
@@ -70,7 +71,10 @@ _QUERY = """
 
 @dataclass(frozen=True)
 class AccountDetails:
-    """The details of an account page; unknown texts are empty. ``reason`` has facts that may change every day."""
+    """The details of an account page; unknown texts are empty. ``reason`` has facts that may change every day.
+
+    ``receipt`` and ``root`` are the receipt hash, with its day, and the root that it leads to.
+    """
 
     owner: str = ""
     segment: str = ""
@@ -82,6 +86,8 @@ class AccountDetails:
     reason: str = ""
     next_step: str = ""
     last_change: str = ""
+    receipt: str = ""
+    root: str = ""
 
     @property
     def owner_email(self) -> str:
@@ -94,6 +100,7 @@ def load_details(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, 
     if not all(table_exists(connection, table) for table in _TABLES):
         return {}
     rows = fetch_dicts(connection, _QUERY, {"day": day})
+    receipts = receipt_hashes(connection, day)
     details = {row["account_id"]: _details(row, day) for row in rows}
     segments = _common(one.segment for one in details.values())
     plans = _common(one.plan for one in details.values())
@@ -102,6 +109,7 @@ def load_details(connection: duckdb.DuckDBPyConnection, day: date) -> dict[str, 
             one,
             segment=one.segment if one.segment in segments else "",
             plan=one.plan if one.plan in plans else "",
+            **_receipt(receipts.get(account_id), day),
         )
         for account_id, one in details.items()
     }
@@ -121,6 +129,10 @@ def _details(row: Mapping[str, Any], day: date) -> AccountDetails:
         next_step=_next_step(row["churn_triggered_by"], losses),
         last_change=_last_change(row),
     )
+
+
+def _receipt(hashes: tuple[str, str] | None, day: date) -> dict[str, str]:
+    return {"receipt": f"{hashes[0]} of {day}", "root": hashes[1]} if hashes else {}
 
 
 def _losses(signals: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

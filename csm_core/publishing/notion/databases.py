@@ -35,6 +35,8 @@ CSM_CHURN_RISK = "CSM Churn Risk"
 CSM_REASON = "CSM Reason"
 CSM_NEXT_STEP = "CSM Next Step"
 CSM_LAST_CHANGE = "CSM Last Change"
+CSM_RECEIPT = "CSM Receipt"
+CSM_ROOT = "CSM Root"
 
 # The relation of health records, reviews and opportunities to the account page.
 ACCOUNT = "Account"
@@ -140,6 +142,8 @@ ACCOUNTS = DatabaseSpec(
         Property(CSM_REASON, "rich_text", switch="reason"),
         Property(CSM_NEXT_STEP, "rich_text", switch="next_step"),
         Property(CSM_LAST_CHANGE, "rich_text", switch="last_change"),
+        Property(CSM_RECEIPT, "rich_text", switch="receipt"),
+        Property(CSM_ROOT, "rich_text", switch="receipt"),
         Property(CSM_OWNER, "people", switch="owner"),
         Property(CSM_OWNER_NAME, "rich_text", switch="owner"),
         Property(CSM_SEGMENT, "select", switch="segment"),

@@ -145,11 +145,20 @@ def account_page(
         label=name,
         day=day,
         content={"properties": health_properties(score, rag) | (_detail_properties(details) if details else {})},
-        along={names.CSM_REASON: _text(details.reason)} if details else {},
+        along=_along(details) if details else {},
         initial={"title": name or account_id, "properties": {names.ACCOUNT_ID: _text(account_id)}},
         facts={"score": shown_score(score), "rag": rag},
         removed=_removed([account_id, name, details.owner if details else ""]),
     )
+
+
+def _along(details: AccountDetails) -> dict[str, Any]:
+    # A day that is rebuilt may have another root although nothing on the page changed, and every day has its own.
+    return {
+        names.CSM_REASON: _text(details.reason),
+        names.CSM_RECEIPT: _text(details.receipt),
+        names.CSM_ROOT: _text(details.root),
+    }
 
 
 def _detail_properties(details: AccountDetails) -> dict[str, Any]:

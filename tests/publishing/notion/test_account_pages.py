@@ -83,6 +83,39 @@ DETAILS = {
 # -- details
 
 
+def test_a_receipt_is_written_with_another_change_and_not_alone(
+    server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection
+) -> None:
+    def record_roots(leaf: str, root: str, number: int) -> None:
+        marts.execute(
+            "create table if not exists marts.csm_day_roots (root_id bigint, tenant_id varchar, "
+            "as_of_date date, known_from timestamp, accounts bigint, root varchar, previous_root varchar)"
+        )
+        marts.execute(
+            "insert into marts.csm_day_roots values (?, 'default', ?, now(), 2, ?, null)", [number, DAY, root]
+        )
+        marts.execute(
+            "insert into run.receipt_leaves select tenant_id, account_id, as_of_date, ?, unhex(?), null, null, null, "
+            "null from marts.csm_health_scores where as_of_date = ?",
+            [number, leaf, DAY],
+        )
+
+    fill(marts, 2)
+    record_roots("aa" * 32, "bb" * 32, 1)
+    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
+    pages = held(file)[ACCOUNTS.title]
+    assert {page["CSM Receipt"] for page in pages} == {f"{'aa' * 32} of {DAY}"}
+    assert {page["CSM Root"] for page in pages} == {"bb" * 32}
+    record_roots("cc" * 32, "dd" * 32, 2)
+    server.requests.clear()
+    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
+    assert not [path for path in paths(server, writes=True) if "pages" in path]
+    marts.execute("update marts.csm_accounts_daily set mrr = 7 where account_id = 'A1'")
+    with_adapter(server, lambda adapter: publish(marts, adapter, kinds=["health"]))
+    roots = {page["account_id"]: page["CSM Root"] for page in held(file)[ACCOUNTS.title]}
+    assert roots == {"A0": "bb" * 32, "A1": "dd" * 32}
+
+
 def test_an_account_page_shows_the_details(server: SandboxServer, file: Path, marts: duckdb.DuckDBPyConnection) -> None:
     server.user_actions.join("Olga Owner", "OWNER@example.com")
     fill(marts, 2)
@@ -209,7 +242,7 @@ def test_a_database_without_the_details_goes_on_and_gets_them_after_init(
     fill(marts, 3)
 
     async def work(adapter: NotionCSMAdapter) -> None:
-        await remove_properties(adapter, *DETAILS)
+        await remove_properties(adapter, *DETAILS, "CSM Receipt", "CSM Root")
         await publish(marts, adapter, kinds=["health"])
         assert all(not name.startswith("CSM Re") for name in held(file)[ACCOUNTS.title][0])
         marts.execute("update marts.csm_accounts_daily set mrr = 300")
