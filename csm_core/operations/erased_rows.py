@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from csm_core.contract import ACCOUNT_COLUMN, ACCOUNT_MAP, ACCOUNTS, BOOKKEEPING, ENTITIES, RECORD
+from csm_core.ingest.replaced_rows import REPLACED_AT
 from csm_core.sources.registry import get_system
 from csm_core.staging.casts import validate
 from csm_core.warehouse.catalog import columns_of, table_exists
@@ -41,6 +42,12 @@ class ErasedAccount:
         """A regular expression for a text with the account's id, as a whole word, or one of its names."""
         words = [re.escape(self.account_id), *(re.escape(one) for one in self._long_names)]
         return rf"(?:^|[^\w-])(?:{'|'.join(words)})(?:$|[^\w-])"
+
+    @property
+    def replaced_pattern(self) -> str:
+        """A regular expression like ``text_pattern``, also for the ids at vendors."""
+        identifiers = [re.escape(one.rpartition("/")[2]) for _, one in self.external_ids]
+        return "|".join([self.text_pattern, *(rf"(?:^|[^\w-]){one}(?:$|[^\w-])" for one in identifiers)])
 
     @property
     def _long_names(self) -> list[str]:
@@ -115,6 +122,13 @@ def deletions(connection: duckdb.DuckDBPyConnection, account: ErasedAccount) -> 
             )
         if table in _TEXT_TABLES or table.startswith("quarantine."):
             found += [f"regexp_matches({name}, {pattern})" for name in _TEXT_COLUMNS if name in columns]
+        if REPLACED_AT in columns:
+            # No model reads replaced rows, so that their account can be in any column.
+            found += [
+                f"regexp_matches(cast({quoted(name)} as varchar), {literal(account.replaced_pattern)})"
+                for name in columns
+                if name not in (*BOOKKEEPING, REPLACED_AT)
+            ]
         if table in _LEDGERS:
             found.append(f"case when json_valid(key) then json_extract_string(key, '$[0]') = {is_account} end")
     for system in {system for system, _ in account.external_ids}:
