@@ -107,19 +107,24 @@ CLOSED = "_closed_at"
 GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
 """Additional columns of a staged table: time and number of the record's load, and the version of the record."""
 
+VALID_FROM = "valid_from"
+"""The optional column of a versioned entity: the time from which the record's attributes apply."""
+
 
 @dataclass(frozen=True)
 class Entity:
     """A staged table; its first column is the key.
 
     ``closed_by`` is the column that the gate sets to close a record that is no longer in a full list: a state column,
-    or ``_closed_at``, which the gate adds to an entity without an end date.
+    or ``_closed_at``, which the gate adds to an entity without an end date. ``is_versioned``: the gate keeps the
+    attributes over time (``csm_core.version_tables``).
     """
 
     name: str
     columns: tuple[Column, ...]
     mandatory: bool = False
     closed_by: str = ""
+    is_versioned: bool = False
 
     @property
     def key(self) -> str:
@@ -238,9 +243,11 @@ ENTITIES: dict[str, Entity] = {
                 _text("csm_owner"),
                 _time("created_at"),
                 _since("churned_at"),
+                _time(VALID_FROM),
             ),
             mandatory=True,
             closed_by="churned_at",
+            is_versioned=True,
         ),
         Entity(
             "features",
@@ -250,9 +257,11 @@ ENTITIES: dict[str, Entity] = {
                 _id("plan", note="null: part of every plan"),
                 _time("released_at"),
                 _text("display_name", note="null: `feature` is shown"),
+                _time(VALID_FROM),
             ),
             mandatory=True,
             closed_by=CLOSED,
+            is_versioned=True,
         ),
         Entity(
             USAGE_EVENTS,

@@ -23,6 +23,12 @@ class Meaning:
 _ACCOUNT = Meaning("The account of the record: an `account_id` of `accounts`.", "A0001")
 _CURRENCY = Meaning("The currency of the amount. Amounts in different currencies are never added.", "EUR")
 
+_VALID_FROM = Meaning(
+    "From when the values of this row apply; see [attributes over time](#attributes-over-time). Empty: from the date "
+    "of a [dated file](#full-lists-with-dates), otherwise from the load.",
+    "2026-07-01",
+)
+
 VERSION_MEANING = Meaning(
     "When the record was last changed; see [versions of a record](#versions-of-a-record).", "2026-06-30T18:00:00Z"
 )
@@ -56,6 +62,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "churned_at": Meaning(
             "When the account stopped being a customer. Empty: it is still a customer.", "2026-03-31"
         ),
+        "valid_from": _VALID_FROM,
     },
     "features": {
         "feature": Meaning("The name of the feature, as `usage_events.feature` names it.", "dashboards"),
@@ -65,6 +72,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "display_name": Meaning(
             "The name of the feature in texts for people, such as reviews. Empty: `feature`.", "Scheduled exports"
         ),
+        "valid_from": _VALID_FROM,
     },
     "usage_events": {
         "event_id": Meaning("The identifier of the event.", "E000184"),

@@ -20,6 +20,7 @@ import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.catalog import table_exists, transaction
+from csm_core.warehouse.history_migrations import create_versions
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 
@@ -391,4 +392,5 @@ MIGRATIONS = (
         + OPPORTUNITY_STATUS_COMMENTS,
     ),
     Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
+    Migration(17, "create the tables of attributes over time", "", create_versions),
 )

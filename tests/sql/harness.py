@@ -12,6 +12,7 @@ import duckdb
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
+from csm_core.version_tables import ALWAYS, VERSION_TABLES
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
@@ -35,6 +36,8 @@ def fresh() -> Iterator[duckdb.DuckDBPyConnection]:
     with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb").connect() as connection:
         for entity in ENTITIES.values():
             connection.execute(f"create table {entity.table} ({entity.definition})")
+        for versions in VERSION_TABLES.values():
+            connection.execute(f"create table if not exists {versions.table} ({versions.definition})")
         yield connection
 
 
@@ -53,6 +56,18 @@ def table(
         connection.execute(f"insert into {name} ({names}) values ({', '.join('?' * len(row))})", list(row.values()))
 
 
+def add_versions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give every staged account and feature without a version one that is always valid, as the gate does."""
+    for versions in VERSION_TABLES.values():
+        entity = versions.entity
+        columns = ", ".join((entity.key, *versions.attributes))
+        ended = "_closed_at" if "_closed_at" in entity.gate_columns else "null"
+        connection.execute(
+            f"insert into {versions.table} by name select {columns}, {ALWAYS} as valid_from, {ended} as valid_to, "
+            f"'load' as basis from {entity.table} where {entity.key} not in (select {entity.key} from {versions.table})"
+        )
+
+
 def staged(connection: duckdb.DuckDBPyConnection, entity: str, *rows: Mapping[str, Any]) -> None:
     """Rows of a staged entity; texts are cast to the column's type, so times may be written as ISO text."""
     table(connection, ENTITIES[entity].table, rows)
@@ -65,6 +80,7 @@ def run_model(
     params: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Build ``path`` ("marts/csm_portfolio_daily") for the days and give its rows, in the order of its key."""
+    add_versions(connection)
     layer, _, name = path.rpartition("/")
     model = load_model(SQL_ROOT / layer / f"{name}.sql", layer)
     parsed = sorted(date.fromisoformat(str(day)) for day in days)
