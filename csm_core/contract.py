@@ -362,6 +362,16 @@ ENTITIES: dict[str, Entity] = {
                 _time("assessed_at", required=True),
             ),
         ),
+        Entity(
+            "lifecycle_events",
+            (
+                _id("event_id", required=True),
+                _ACCOUNT,
+                _levels("kind", ("started", "churned", "returned"), required=True),
+                _time("occurred_at", required=True),
+                _text("reason"),
+            ),
+        ),
     )
 }
 """All entities by name, in staging order: accounts first, since other entities refer to them."""

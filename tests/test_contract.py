@@ -17,6 +17,7 @@ STATED = {
     "nps_responses": "response_id* account_id* respondent_id* score* responded_at*",
     "interactions": "interaction_id* account_id* contact_id contact_role kind* occurred_at*",
     "tam_assessments": "assessment_id* account_id* rag* assessed_at*",
+    "lifecycle_events": "event_id* account_id* kind* occurred_at* reason",
 }
 
 
@@ -51,6 +52,7 @@ def test_ranges_levels_and_defaults():
     assert {key: one.levels for key, one in columns.items() if one.levels} == {
         ("tickets", "sentiment"): ("positive", "neutral", "negative", "critical"),
         ("tam_assessments", "rag"): ("GREEN", "AMBER", "RED"),
+        ("lifecycle_events", "kind"): ("started", "churned", "returned"),
     }
     assert {key: one.default for key, one in columns.items() if one.default is not None} == {
         ("accounts", "tenant_id"): "default",

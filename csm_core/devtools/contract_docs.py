@@ -35,7 +35,7 @@ VERSION_MEANING = Meaning(
 
 ENTITY_MEANINGS: dict[str, str] = {
     "accounts": "One row per customer account. Every account gets a score on every day between `created_at` and "
-    "`churned_at`.",
+    "`churned_at`, or in the spells of its `lifecycle_events`.",
     "features": "One row per feature of your product.",
     "usage_events": "One row per action of a user, or per count of actions.",
     "subscriptions": "One row per subscription and change of it. A change of seats or price is a new row with its "
@@ -46,6 +46,8 @@ ENTITY_MEANINGS: dict[str, str] = {
     "interactions": "One row per call, meeting, e-mail or other contact with the customer. If several "
     "contacts took part, one row per contact, each with its own `interaction_id`.",
     "tam_assessments": "One row per assessment of an account by its technical account manager.",
+    "lifecycle_events": "One row for each time that an account became a customer, left or returned; see "
+    "[customers who leave and return](#customers-who-leave-and-return).",
 }
 
 MEANINGS: dict[str, dict[str, Meaning]] = {
@@ -150,6 +152,13 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "account_id": _ACCOUNT,
         "rag": Meaning("The assessment.", "AMBER"),
         "assessed_at": Meaning("When the account was assessed.", "2026-06-30T15:00:00Z"),
+    },
+    "lifecycle_events": {
+        "event_id": Meaning("The identifier of the event.", "L0042-1"),
+        "account_id": _ACCOUNT,
+        "kind": Meaning("What happened.", "churned"),
+        "occurred_at": Meaning("When it happened: the first moment with, or without, the customer.", "2026-03-31"),
+        "reason": Meaning("Why, as your team names it.", "budget"),
     },
 }
 

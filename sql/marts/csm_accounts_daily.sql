@@ -36,17 +36,24 @@ run_days as (
     from run.days
 ),
 
--- An account that churned on or before the day on which it was created was never a customer.
-churned_accounts as (
+-- An account that left on or before the day on which it was created was never a customer.
+absences as (
     select
-        tenant_id,
-        account_id,
-        cast(created_at as date) as created_date,
-        cast(churned_at as date) as churned_date
-    from staging.stg_accounts
+        spells.tenant_id,
+        spells.account_id,
+        cast(accounts.created_at as date) as created_date,
+        cast(spells.ended_at as date) as left_date,
+        cast(
+            lead(spells.started_at) over (partition by spells.account_id order by spells.spell)
+            as date
+        ) as return_date
+    from intermediate.int_account_spells as spells
+    inner join staging.stg_accounts as accounts
+        on spells.account_id = accounts.account_id
     where
-        churned_at is not null
-        and (created_at is null or cast(created_at as date) < cast(churned_at as date))
+        spells.ended_at is null
+        or accounts.created_at is null
+        or cast(accounts.created_at as date) < cast(spells.ended_at as date)
 ),
 
 ordered_versions as (
@@ -84,8 +91,8 @@ inner join subscriptions
         and customers.as_of_date = subscriptions.as_of_date
 union all
 select
-    churned_accounts.tenant_id,
-    churned_accounts.account_id,
+    absences.tenant_id,
+    absences.account_id,
     run_days.as_of_date,
     ordered_versions.account_name,
     ordered_versions.segment,
@@ -96,15 +103,17 @@ select
     cast(null as varchar) as currency,
     cast(null as date) as renewal_date,
     cast(
-        date_diff('day', churned_accounts.created_date, churned_accounts.churned_date) as bigint
+        date_diff('day', absences.created_date, absences.left_date) as bigint
     ) as tenure_days,
     false as is_customer
-from churned_accounts
+from absences
 inner join run_days
-    on churned_accounts.churned_date <= run_days.as_of_date
+    on
+        absences.left_date <= run_days.as_of_date
+        and (absences.return_date is null or absences.return_date > run_days.as_of_date)
 left join ordered_versions
     on
-        churned_accounts.account_id = ordered_versions.account_id
+        absences.account_id = ordered_versions.account_id
         and (
             ordered_versions.position = 1
             or ordered_versions.first_date <= run_days.as_of_date

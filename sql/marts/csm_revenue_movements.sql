@@ -1,6 +1,7 @@
 -- Grain: one row per account, month and currency in which the account has MRR at the month's start or end.
 -- Definition: the MRR of an account at the end of a month is the sum of its subscriptions that are active on the last
--- day: started on or before it, and neither ended nor left behind by an account that churned by then. The newest month
+-- day: started on or before it, and neither ended nor left behind by an account that is no customer then (see
+-- int_account_spells). The newest month
 -- ends on the newest day that counts (see csm_days). The start of a month is the end of the month before. The
 -- difference is one movement: new if the account had no MRR in the currency at any earlier month's end, reactivation if
 -- it had some before but none at the start, churn if none is left, else expansion or contraction. Changes within a
@@ -28,9 +29,18 @@ newest_day as (
 accounts as (
     select
         tenant_id,
-        account_id,
-        cast(churned_at as date) as churned_date
+        account_id
     from staging.stg_accounts
+),
+
+-- From the day on which an account left, until the day on which it returned.
+absences as (
+    select
+        account_id,
+        cast(ended_at as date) as left_date,
+        cast(lead(started_at) over (partition by account_id order by spell) as date)
+            as return_date
+    from intermediate.int_account_spells
 ),
 
 paid_subscriptions as (
@@ -40,8 +50,7 @@ paid_subscriptions as (
         stg_subscriptions.currency,
         stg_subscriptions.mrr,
         cast(stg_subscriptions.started_at as date) as started_date,
-        cast(stg_subscriptions.ended_at as date) as ended_date,
-        accounts.churned_date
+        cast(stg_subscriptions.ended_at as date) as ended_date
     from staging.stg_subscriptions
     inner join accounts
         on stg_subscriptions.account_id = accounts.account_id
@@ -116,10 +125,12 @@ end_balances as (
                 paid_subscriptions.ended_date is null
                 or paid_subscriptions.ended_date > month_ends.last_date
             )
-            and (
-                paid_subscriptions.churned_date is null
-                or paid_subscriptions.churned_date > month_ends.last_date
-            )
+    left join absences
+        on
+            paid_subscriptions.account_id = absences.account_id
+            and absences.left_date <= month_ends.last_date
+            and (absences.return_date is null or absences.return_date > month_ends.last_date)
+    where absences.account_id is null
     group by
         paid_subscriptions.tenant_id,
         paid_subscriptions.account_id,

@@ -1,4 +1,4 @@
-"""Days keep the plan, segment and owner that applied on them, whenever they are computed."""
+"""Days keep the plan, segment, owner and population that applied on them, whenever they are computed."""
 
 from __future__ import annotations
 
@@ -90,3 +90,29 @@ def test_only_days_from_the_stated_time_on_lack_a_late_version(company):
     assert company.query(ATTRIBUTES)[:-1] == before
     ran(company, "2026-06-26", "2026-06-29", "2026-07-01 08:00")
     assert [plan for _, _, plan, _ in company.query(ATTRIBUTES)] == ["starter"] + ["growth"] * 5
+
+
+def test_a_late_churn_and_a_return_move_the_days_between_them(company):
+    records = company.folder.parent / "records"
+    write_accounts(company, FIRST, OTHER)
+    ran(company, "2026-06-26", "2026-06-28", "2026-06-29 07:00")
+    events = "event_id,account_id,kind,occurred_at,reason\nl1,a1,churned,2026-06-27T09:00:00Z,budget\n"
+    (records / "lifecycle_events.csv").write_text(
+        events + "l2,a1,returned,2026-06-29T12:00:00Z,\nl3,a1,paused,2026-06-29,\n"
+    )
+    ran(company, "2026-06-29", "2026-06-29", "2026-06-30 07:00")
+    ran(company, "2026-06-30", "2026-06-30", "2026-07-01 07:00")
+    scored = company.query("select as_of_date from marts.csm_health_scores where account_id = 'a1' order by 1")
+    assert [day.day for (day,) in scored] == [26, 29, 30]
+    customer = company.query(
+        "select as_of_date, is_customer from marts.csm_accounts_daily where account_id = 'a1' order by 1"
+    )
+    assert [is_customer for _, is_customer in customer] == [True, False, False, True, True]
+    assert company.query(
+        "select account_id, started_at::date::varchar, reason from intermediate.int_account_spells"
+    ) == [
+        ("a1", "2025-01-01", "budget"),
+        ("a1", "2026-06-29", None),
+        ("a2", "2025-01-01", None),
+    ]
+    assert company.query("select field, reason from quarantine.lifecycle_events") == [("kind", "invalid_level")]

@@ -13,6 +13,7 @@ from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
 from csm_core.version_tables import ALWAYS, VERSION_TABLES
+from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
@@ -20,13 +21,14 @@ from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
 INTERMEDIATE = [
     "int_usage_daily",
     "int_usage_daily_accounts",
-    "int_account_days",
+    *(_POPULATION := ("int_account_spells", "int_account_days")),
     *(
         name
         for name in load_models("intermediate", SQL_ROOT)
-        if name.startswith("int_account") and name != "int_account_days"
+        if name.startswith("int_account") and name not in _POPULATION
     ),
 ]
+SPELLS = "intermediate.int_account_spells"
 PARAMETERS: dict[str, Any] = {**Config().sql_parameters(), **weight_parameters()}
 
 
@@ -68,6 +70,12 @@ def add_versions(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
+def add_spells(connection: duckdb.DuckDBPyConnection) -> None:
+    """Build the spells of the staged accounts."""
+    if has_rows(connection, ENTITIES["accounts"].table) or not table_exists(connection, SPELLS):
+        build_model(connection, load_models("intermediate")["int_account_spells"], PARAMETERS)
+
+
 def staged(connection: duckdb.DuckDBPyConnection, entity: str, *rows: Mapping[str, Any]) -> None:
     """Rows of a staged entity; texts are cast to the column's type, so times may be written as ISO text."""
     table(connection, ENTITIES[entity].table, rows)
@@ -84,6 +92,8 @@ def run_model(
     layer, _, name = path.rpartition("/")
     model = load_model(SQL_ROOT / layer / f"{name}.sql", layer)
     parsed = sorted(date.fromisoformat(str(day)) for day in days)
+    if SPELLS in model.dependencies:
+        add_spells(connection)
     build_model(connection, model, {**PARAMETERS, **(params or {})}, (parsed[0], parsed[-1]))
     cursor = connection.execute(f"select * from {model.table} order by {', '.join(model.grain)}")
     names = [column[0] for column in cursor.description]
