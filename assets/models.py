@@ -26,6 +26,7 @@ from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.scoring.known_scores import keep_revised_signals
+from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.fx_rates import FX_RATES_TABLE, store_rates
@@ -39,10 +40,15 @@ PREVIEW_ROWS = 5
 FEW_COLUMNS = 3
 FIRST_MART = "csm_health_signals"
 REVIEWS = "csm_qbr"
+_STAGED_BY_VERSIONS = {versions.table: versions.entity.table for versions in VERSION_TABLES.values()}
 
 
 def asset_name(table: str) -> str:
-    """Return the name of the asset of a table: the name of the table, with a prefix for raw tables."""
+    """Return the name of the asset of a table: the name of the table, with a prefix for raw tables.
+
+    The asset of a staged table also maintains the versions of its records.
+    """
+    table = _STAGED_BY_VERSIONS.get(table, table)
     layer, _, name = table.partition(".")
     return f"raw_{name}" if layer == "raw" else name
 
@@ -53,7 +59,8 @@ def upstream(model: SqlModel) -> list[dg.AssetKey]:
     Tables of the schema ``run`` are not assets. The statuses of the run's days are final when ``csm_days`` is built.
     """
     tables = {DAYS_TABLE if table == STATUS_TABLE else table for table in model.dependencies} - {model.table}
-    return [dg.AssetKey(asset_name(table)) for table in sorted(tables) if not table.startswith("run.")]
+    names = {asset_name(table) for table in tables if not table.startswith("run.")}
+    return [dg.AssetKey(name) for name in sorted(names)]
 
 
 def sql_asset(
@@ -229,7 +236,7 @@ def _table_schema(model: SqlModel, types: Mapping[str, str]) -> dg.TableSchema:
 
 def _origin(origins: Sequence[tuple[str, str]]) -> str:
     """Return the origin of a column as a sentence for its description; many origins are shortened to their tables."""
-    named = [f"{asset_name(table)}.{column}" for table, column in origins]
+    named = sorted({f"{asset_name(table)}.{column}" for table, column in origins})
     if len(named) > FEW_COLUMNS:
         named = sorted({asset_name(table) for table, _ in origins})
     return f" From {', '.join(named)}." if named else ""
@@ -244,7 +251,10 @@ def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
     """Return the source columns of each column."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(asset_name(table), name) for table, name in origins]
+            column: [
+                dg.TableColumnDep(asset, name)
+                for asset, name in sorted({(asset_name(table), name) for table, name in origins})
+            ]
             for column, origins in column_lineage_of(model).items()
         }
     )

@@ -109,19 +109,24 @@ CLOSED = "_closed_at"
 GATE_COLUMNS = {"_loaded_at": "timestamp", "_load_id": "bigint", "_version": "timestamp"}
 """Additional columns of a staged table: time and number of the record's load, and the version of the record."""
 
+VALID_FROM = "valid_from"
+"""The optional column of a versioned entity: the time from which the record's attributes apply."""
+
 
 @dataclass(frozen=True)
 class Entity:
     """A staged table; its first column is the key.
 
     ``closed_by`` is the column that the gate sets to close a record that is no longer in a full list: a state column,
-    or ``_closed_at``, which the gate adds to an entity without an end date.
+    or ``_closed_at``, which the gate adds to an entity without an end date. ``is_versioned``: the gate keeps the
+    attributes over time (``csm_core.version_tables``).
     """
 
     name: str
     columns: tuple[Column, ...]
     mandatory: bool = False
     closed_by: str = ""
+    is_versioned: bool = False
 
     @property
     def key(self) -> str:
@@ -186,9 +191,7 @@ EXTERNAL_ACCOUNT = "external_account_id"
 """A column of vendors' staging models: the vendor's id of the customer, to identify unmatched customers."""
 USAGE_EVENTS = "usage_events"
 VERSION, UPDATED = "_version", "updated_at"
-"""``_version``, a column of staging models, is the time of the record's last change, as stated in the record;
-``updated_at`` is the optional column of files and queries for it. Of two records with the same key, the one with the
-later version is used."""
+"""``_version`` of staging models, ``updated_at`` of files: when the record last changed. The latest version is used."""
 IGNORED = "_ignored"
 """A column of staging models: the name of the setting or rule that excludes the record; the gate counts by it."""
 RECORD, SOURCE = "record", "_source"
@@ -240,9 +243,11 @@ ENTITIES: dict[str, Entity] = {
                 _text("csm_owner"),
                 _time("created_at"),
                 _since("churned_at"),
+                _time(VALID_FROM),
             ),
             mandatory=True,
             closed_by="churned_at",
+            is_versioned=True,
         ),
         Entity(
             "features",
@@ -252,9 +257,11 @@ ENTITIES: dict[str, Entity] = {
                 _id("plan", note="null: part of every plan"),
                 _time("released_at"),
                 _text("display_name", note="null: `feature` is shown"),
+                _time(VALID_FROM),
             ),
             mandatory=True,
             closed_by=CLOSED,
+            is_versioned=True,
         ),
         Entity(
             USAGE_EVENTS,
@@ -353,6 +360,16 @@ ENTITIES: dict[str, Entity] = {
                 _ACCOUNT,
                 _levels("rag", ("GREEN", "AMBER", "RED"), required=True),
                 _time("assessed_at", required=True),
+            ),
+        ),
+        Entity(
+            "lifecycle_events",
+            (
+                _id("event_id", required=True),
+                _ACCOUNT,
+                _levels("kind", ("started", "churned", "returned"), required=True),
+                _time("occurred_at", required=True),
+                _text("reason"),
             ),
         ),
     )

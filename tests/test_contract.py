@@ -8,8 +8,8 @@ from csm_core.contract import ENTITIES, MANDATORY_ENTITIES, MAX_AMOUNT, MAX_COUN
 
 # entity -> its columns in order; an asterisk: required.
 STATED = {
-    "accounts": "account_id* account_name* tenant_id segment plan csm_owner created_at churned_at",
-    "features": "feature* module plan released_at display_name",
+    "accounts": "account_id* account_name* tenant_id segment plan csm_owner created_at churned_at valid_from",
+    "features": "feature* module plan released_at display_name valid_from",
     "usage_events": "event_id* account_id* user_id event_name* feature quantity occurred_at*",
     "subscriptions": "subscription_id* account_id* seats mrr currency started_at* renews_at ended_at term_months",
     "invoices": "invoice_id* account_id* amount_due currency issued_at* due_at paid_at voided_at",
@@ -17,6 +17,7 @@ STATED = {
     "nps_responses": "response_id* account_id* respondent_id* score* responded_at*",
     "interactions": "interaction_id* account_id* contact_id contact_role kind* occurred_at*",
     "tam_assessments": "assessment_id* account_id* rag* assessed_at*",
+    "lifecycle_events": "event_id* account_id* kind* occurred_at* reason",
 }
 
 
@@ -32,7 +33,7 @@ def test_the_columns_are_those_of_the_specification(name):
     assert entity.key == entity.columns[0].name
     assert entity.refers_to_accounts == (name not in {"accounts", "features"})
     for column in entity.columns:
-        assert (column.kind is Kind.TIMESTAMP) == column.name.endswith("_at")
+        assert (column.kind is Kind.TIMESTAMP) == (column.name.endswith("_at") or column.name == "valid_from")
 
 
 def test_ranges_levels_and_defaults():
@@ -51,6 +52,7 @@ def test_ranges_levels_and_defaults():
     assert {key: one.levels for key, one in columns.items() if one.levels} == {
         ("tickets", "sentiment"): ("positive", "neutral", "negative", "critical"),
         ("tam_assessments", "rag"): ("GREEN", "AMBER", "RED"),
+        ("lifecycle_events", "kind"): ("started", "churned", "returned"),
     }
     assert {key: one.default for key, one in columns.items() if one.default is not None} == {
         ("accounts", "tenant_id"): "default",

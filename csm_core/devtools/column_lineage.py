@@ -17,6 +17,7 @@ from csm_core.scoring.known_scores import KNOWN_COLUMNS
 from csm_core.scoring.score_days import scores_sql
 from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
 from csm_core.thresholds import THRESHOLDS
+from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, load_models, version_of
 
 LINEAGE_FILE = SQL_ROOT / "lineage.json"
@@ -70,6 +71,8 @@ def read_lineage() -> dict[str, Any]:
         # Includes the columns that the gate adds, which the contract does not list.
         names = [column.partition(" ")[0] for column in entity.definition.split(", ")]
         schemas.setdefault(schema, {})[table] = dict.fromkeys(names, "text")
+    for versions in VERSION_TABLES.values():
+        schemas["staging"][versions.table.removeprefix("staging.")] = dict.fromkeys(versions.columns, "text")
     for model in models.values():
         schemas.setdefault(model.layer, {})[model.name] = dict.fromkeys(model.columns, "text")
     entries: dict[str, Any] = {}

@@ -23,13 +23,19 @@ class Meaning:
 _ACCOUNT = Meaning("The account of the record: an `account_id` of `accounts`.", "A0001")
 _CURRENCY = Meaning("The currency of the amount. Amounts in different currencies are never added.", "EUR")
 
+_VALID_FROM = Meaning(
+    "From when the values of this row apply; see [attributes over time](#attributes-over-time). Empty: from the date "
+    "of a [dated file](#full-lists-with-dates), otherwise from the load.",
+    "2026-07-01",
+)
+
 VERSION_MEANING = Meaning(
     "When the record was last changed; see [versions of a record](#versions-of-a-record).", "2026-06-30T18:00:00Z"
 )
 
 ENTITY_MEANINGS: dict[str, str] = {
     "accounts": "One row per customer account. Every account gets a score on every day between `created_at` and "
-    "`churned_at`.",
+    "`churned_at`, or in the spells of its `lifecycle_events`.",
     "features": "One row per feature of your product.",
     "usage_events": "One row per action of a user, or per count of actions.",
     "subscriptions": "One row per subscription and change of it. A change of seats or price is a new row with its "
@@ -40,6 +46,8 @@ ENTITY_MEANINGS: dict[str, str] = {
     "interactions": "One row per call, meeting, e-mail or other contact with the customer. If several "
     "contacts took part, one row per contact, each with its own `interaction_id`.",
     "tam_assessments": "One row per assessment of an account by its technical account manager.",
+    "lifecycle_events": "One row for each time that an account became a customer, left or returned; see "
+    "[customers who leave and return](#customers-who-leave-and-return).",
 }
 
 MEANINGS: dict[str, dict[str, Meaning]] = {
@@ -56,6 +64,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "churned_at": Meaning(
             "When the account stopped being a customer. Empty: it is still a customer.", "2026-03-31"
         ),
+        "valid_from": _VALID_FROM,
     },
     "features": {
         "feature": Meaning("The name of the feature, as `usage_events.feature` names it.", "dashboards"),
@@ -65,6 +74,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "display_name": Meaning(
             "The name of the feature in texts for people, such as reviews. Empty: `feature`.", "Scheduled exports"
         ),
+        "valid_from": _VALID_FROM,
     },
     "usage_events": {
         "event_id": Meaning("The identifier of the event.", "E000184"),
@@ -142,6 +152,13 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "account_id": _ACCOUNT,
         "rag": Meaning("The assessment.", "AMBER"),
         "assessed_at": Meaning("When the account was assessed.", "2026-06-30T15:00:00Z"),
+    },
+    "lifecycle_events": {
+        "event_id": Meaning("The identifier of the event.", "L0042-1"),
+        "account_id": _ACCOUNT,
+        "kind": Meaning("What happened.", "churned"),
+        "occurred_at": Meaning("When it happened: the first moment with, or without, the customer.", "2026-03-31"),
+        "reason": Meaning("Why, as your team names it.", "budget"),
     },
 }
 

@@ -20,6 +20,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "csm_owner": ("owner", "account_owner", "owner_name", "csm", "owner_id", "company_owner", "success_manager"),
     "created_at": ("created", "created_date", "create_date", "signup_date", "customer_since", "start_date"),
     "churned_at": ("churned", "churn_date", "cancelled_at", "canceled_at", "end_date", "churned_date"),
+    "valid_from": ("_fivetran_start", "dbt_valid_from", "effective_from", "valid_since"),
     "feature": ("name", "feature_name", "feature_key"),
     "module": ("product_area", "area", "category"),
     "released_at": ("released", "release_date"),

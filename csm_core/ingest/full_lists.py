@@ -1,8 +1,8 @@
 """Tracks files that contain the full list of an entity: the gate closes records that are no longer in the list.
 
 ``raw.full_files`` has one row per file of such a list: whether the file still exists, and for a dated series
-(``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each is the full list of its day) the time at which the next
-list of the series replaces it.
+(``accounts/2026-06-01.csv``, ``accounts/2026-06-02.csv``: each is the full list of its day) its date, and the time at
+which the next list of the series replaces it.
 
 The date of a file is in its path below the source's folder: a day with an optional time, a month, or folders of year,
 month and day. The text before the date, without numbers and formats, identifies the series. All files of a series with
@@ -69,9 +69,12 @@ def record_full_files(
         for folder, paths in present.items():
             replaced = replaced_at(paths, folder)
             for path in paths:
+                dated = dated_list(path, folder)
                 connection.execute(f"delete from {FULL_FILES} where raw_table = ? and path = ?", [raw_table, str(path)])
                 connection.execute(
-                    f"insert into {FULL_FILES} values (?, ?, true, ?, null)", [raw_table, str(path), replaced.get(path)]
+                    f"insert into {FULL_FILES} by name select ? as raw_table, ? as path, true as is_present, "
+                    "cast(? as timestamp) as replaced_at, cast(? as timestamp) as dated_at",
+                    [raw_table, str(path), replaced.get(path), dated.at if dated else None],
                 )
         # A removed list also ends when the next list starts: many exports keep only the latest file.
         open_ended = connection.execute(

@@ -10,6 +10,8 @@ staged yet, and records that were rejected for an account that exists now. Their
 ``run.pending_usage_days``, the queue of the daily rollup. A changed staging model, or a change in another raw table
 that the model reads, also stages all events from scratch; only the days that differ are queued.
 
+Of accounts and features, the gate also keeps the attributes over time (``csm_core.staging.attribute_versions``).
+
 Records that touch materialised days are recorded as late (``csm_core.warehouse.late_changes``).
 """
 
@@ -24,11 +26,14 @@ import duckdb
 
 from csm_core.contract import ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 from csm_core.errors import ConfigError, RunError, SourceError, WarehouseError
+from csm_core.staging.attribute_versions import SCRATCH as VERSION_SCRATCH
+from csm_core.staging.attribute_versions import prepare_versions
 from csm_core.staging.erased_accounts import delete_erased_records
 from csm_core.staging.full_refresh import FullRefresh, needs_validation_table
 from csm_core.staging.merge import MergeByKey
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, UpstreamInputs
 from csm_core.staging.quarantine_writer import QuarantineWriter
+from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.catalog import columns_of, transaction
 from csm_core.warehouse.text_macros import create_macros
 
@@ -88,6 +93,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, entity: Entity) -> None:
             # A warehouse of an earlier version lacks columns that were added later.
             if name not in present:
                 connection.execute(f"alter table {one.table} add column {name} {kind}")
+        if one.is_versioned:
+            prepare_versions(connection, VERSION_TABLES[one.name])
 
 
 def stage_entity(
@@ -128,7 +135,11 @@ def stage_entity(
                 tables = {table for source in scope.sources for table in source.raw_tables}
                 delete_erased_records(connection, entity, tables, scope.erased)
                 scope.record_staged_loads()
-        for scratch in (*_SCRATCH, *(needs_validation_table(number) for number in range(len(models)))):
+        for scratch in (
+            *_SCRATCH,
+            *VERSION_SCRATCH,
+            *(needs_validation_table(number) for number in range(len(models))),
+        ):
             connection.execute(f"drop table if exists temp.{scratch}")
     except duckdb.Error as error:
         message = f"staging {entity_name} failed: {str(error).splitlines()[0]}"

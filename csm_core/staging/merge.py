@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, CLOSED, IGNORED, LATEST_LOAD_FIRST, USAGE_EVENTS, Reason
+from csm_core.contract import (
+    ACCOUNT_MAP,
+    ACCOUNTS,
+    CLOSED,
+    IGNORED,
+    LATEST_LOAD_FIRST,
+    USAGE_EVENTS,
+    VALID_FROM,
+    Reason,
+)
 from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.ingest.replaced_rows import replace_rows_of
+from csm_core.staging.attribute_versions import record_versions
 from csm_core.staging.changed_days import record_changed_days
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, among
@@ -66,6 +76,8 @@ class MergeByKey:
             order = "occurred_at" if entity.name == USAGE_EVENTS else entity.key
             connection.execute(f"create or replace temp table gate_fresh as {accepted} order by {order}")
             days = record_changed_days(self._scope, entity.table, "temp.gate_fresh")
+            if entity.is_versioned:
+                record_versions(self._scope)
             if entity.name == ACCOUNTS:
                 self._restage_events_of_missing_accounts()
             connection.execute(f"delete from {entity.table}")
@@ -126,13 +138,13 @@ class MergeByKey:
             ),
             lists as (
                 select newest.path, newest.load_id, newest.place = 1 as is_newest, newest.rejected,
-                    full_files.is_present, full_files.replaced_at, newest.next_loaded_at,
+                    full_files.is_present, full_files.dated_at, full_files.replaced_at, newest.next_loaded_at,
                     (select min(later.loaded_at) from raw.loads as later
                         where later.raw_table = newest.raw_table and later.status in ('loaded', 'replaced')
                         and later.load_id > newest.load_id) as later_loaded_at
                 from newest inner join {FULL_FILES} as full_files using (raw_table, path)
             )
-            select path, load_id, is_newest, is_present, rejected, replaced_at,
+            select path, load_id, is_newest, is_present, rejected, dated_at, replaced_at,
                 -- The earlier of both, or the one that is not null.
                 coalesce(
                     least(case when not is_newest then next_loaded_at end, replaced_at),
@@ -258,6 +270,11 @@ class MergeByKey:
                 f"where {key} in (select {key} from temp.gate_rows where _problem is null)"
             )
         recent_first = _RECENT_FIRST.format(_CURRENT_FIRST if self._has_lists else "")
+        if self._entity.is_versioned:
+            # Of the states of a key in one load, the latest is current; a state without a time applies from the load.
+            recent_first = recent_first.replace(
+                LATEST_LOAD_FIRST, f"_load_id desc, {VALID_FROM} desc nulls first, {LATEST_LOAD_FIRST}"
+            )
         lists = (
             "left join temp.gate_lists as lists on lists.load_id = _load_id and lists.path = _source_file"
             if self._has_lists

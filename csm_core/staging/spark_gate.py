@@ -115,7 +115,7 @@ def leave_spark(connection: duckdb.DuckDBPyConnection, staged_at: datetime) -> N
         withdraw(connection, EVENTS_TABLE, days)
         connection.execute(f"delete from {USAGE_DAYS}")
         _queue(connection, days)
-        record_counted_changes(connection, EVENTS, {day: stored[day].events for day in days}, staged_at)
+        record_counted_changes(connection, EVENTS.name, {day: stored[day].events for day in days}, staged_at)
 
 
 class _SparkGate:
@@ -267,7 +267,7 @@ class _SparkGate:
             [[day, one.events, Decimal(one.content)] for day, one in [*sorted(contents.items()), (None, found.others)]],
         )
         _queue(connection, days)
-        record_counted_changes(connection, EVENTS, {**late, **left} if left else late, self._staged_at)
+        record_counted_changes(connection, EVENTS.name, {**late, **left} if left else late, self._staged_at)
         return days
 
     def _written(self, decided: str, found: _Found, days: Sequence[date], path: str) -> dict[date, DayContent]:

@@ -161,8 +161,8 @@ def record_changes(
 
     A new or removed record touches its own date. A changed record touches the first day on which the two versions
     differ: for a ticket that has been solved, the day on which it was solved. In lists of the current state
-    (``accounts`` and ``features``, whose dates may be missing) only dates count; a new plan or owner applies from the
-    next run.
+    (``accounts`` and ``features``, whose dates may be missing) only dates count; their other columns are compared over
+    time (``csm_core.staging.attribute_versions``).
 
     ``days``, if given, are the only days on which records can differ; this avoids comparing a large table.
     """
@@ -208,9 +208,12 @@ def record_changes(
 
 
 def record_counted_changes(
-    connection: duckdb.DuckDBPyConnection, entity: Entity, records: Mapping[date, int], staged_at: datetime
+    connection: duckdb.DuckDBPyConnection, name: str, records: Mapping[date, int], staged_at: datetime
 ) -> None:
-    """Record changes that were compared elsewhere: the number of records that touch each day, as ``record_changes``."""
+    """Record changes of ``staging.stg_<name>`` that were compared elsewhere, by the day that they touch.
+
+    ``records`` has the number of changed records of each day, as ``record_changes`` counts them.
+    """
     last = last_materialised(connection)
     late = sorted((day, count) for day, count in records.items() if last and day <= last and count)
     if late:
@@ -218,7 +221,7 @@ def record_counted_changes(
         at = staged_at.replace(tzinfo=None)
         connection.executemany(
             "insert into run.late_records values (?, ?, ?, ?, ?)",
-            [[change, entity.name, day, count, at] for day, count in late],
+            [[change, name, day, count, at] for day, count in late],
         )
         _delete_included_changes(connection)
 

@@ -20,6 +20,7 @@ import duckdb
 from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
+from csm_core.warehouse.history_migrations import create_versions
 from csm_core.warehouse.history_tables import REPLACED_ROWS
 from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.run_descriptions import describe_tables
@@ -273,4 +274,5 @@ MIGRATIONS = (
     Migration(19, "create the tables of replaced raw records and of configurations", REPLACED_ROWS, describe_tables),
     Migration(20, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
     Migration(21, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
+    Migration(22, "create the tables of attributes over time", "", create_versions),
 )

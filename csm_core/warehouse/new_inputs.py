@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.late_changes import days_built
 from csm_core.warehouse.models import SqlModel, load_models
@@ -23,7 +24,7 @@ def build_new_inputs(
     parameters: Mapping[str, Any],
     days: tuple[date, date],
 ) -> None:
-    """Build the partitioned inputs of ``model`` for the days of a span that the model has and the input lacks."""
+    """Build the inputs that an earlier version lacks: whole tables, and days of a span that ``model`` has."""
     built = days_built(engine.warehouse, model.table, days)
     if built:
         models = {one.table: one for layer in LAYERS for one in load_models(layer).values()}
@@ -39,6 +40,8 @@ def _build(
 ) -> None:
     for table in sorted(model.dependencies & models.keys()):
         step = models[table]
+        if step.layer == "intermediate" and not step.partitioned and not table_exists(engine.warehouse, table):
+            engine.build(step, parameters)
         if not step.sql or not step.partitioned:
             continue
         missing = built - days_built(engine.warehouse, table, (min(built), max(built)))

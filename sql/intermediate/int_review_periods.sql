@@ -34,12 +34,16 @@ renewals_day_before as (
         min(date_diff('day', account_days.as_of_date - 1, cast(subscriptions.renews_at as date)))
             as days_to_renewal
     from account_days
-    inner join staging.stg_accounts as accounts
+    inner join intermediate.int_account_spells as spells
         on
-            account_days.account_id = accounts.account_id
+            account_days.account_id = spells.account_id
             and (
-                accounts.created_at is null
-                or cast(accounts.created_at as date) <= account_days.as_of_date - 1
+                spells.started_at is null
+                or cast(spells.started_at as date) <= account_days.as_of_date - 1
+            )
+            and (
+                spells.ended_at is null
+                or cast(spells.ended_at as date) > account_days.as_of_date - 1
             )
     inner join staging.stg_subscriptions as subscriptions
         on

@@ -30,6 +30,15 @@ usage_daily as (
     where usage_date between $first_date - 184 and $last_date
 ),
 
+listed_features as (
+    select
+        feature,
+        cast(valid_from as date) as first_date,
+        cast(valid_to as date) as end_date,
+        row_number() over (partition by feature order by valid_from) as position
+    from staging.stg_feature_versions
+),
+
 review_usage as (
     select
         review_periods.tenant_id,
@@ -39,7 +48,7 @@ review_usage as (
         review_periods.trigger,
         usage_daily.user_id,
         usage_daily.events,
-        features.feature,
+        listed_features.feature,
         usage_daily.usage_date >= review_periods.period_start as is_in_period
     from review_periods
     inner join usage_daily
@@ -47,12 +56,16 @@ review_usage as (
             review_periods.account_id = usage_daily.account_id
             and usage_daily.usage_date >= review_periods.previous_start
             and usage_daily.usage_date <= review_periods.period_end
-    left join staging.stg_features as features
+    left join listed_features
         on
-            usage_daily.feature = features.feature
+            usage_daily.feature = listed_features.feature
             and (
-                features._closed_at is null
-                or cast(features._closed_at as date) > usage_daily.usage_date
+                listed_features.position = 1
+                or listed_features.first_date <= usage_daily.usage_date
+            )
+            and (
+                listed_features.end_date is null
+                or listed_features.end_date > usage_daily.usage_date
             )
 )
 

@@ -1,6 +1,6 @@
 -- Grain: one row per account and day of the run: every customer of the day, and every account that left before.
--- Definition: the account's attributes as its source has them at the time of the run, and its contract at the end of
--- the day (see int_account_subscriptions). is_customer is whether the account is in the population of the day: only
+-- Definition: the account's attributes (the version that is valid at the end of the day, see int_account_days), and its
+-- contract at the end of the day (see int_account_subscriptions). is_customer is whether the account is in the population of the day: only
 -- such accounts have a score. An account that left keeps a row without seats, MRR and renewal.
 -- Worked example: created 2026-06-01, churned 2026-06-11 => on 2026-06-10 a customer with a tenure of 9 days, on
 -- 2026-06-11 and later no customer, with a tenure of 10 days.
@@ -38,21 +38,38 @@ run_days as (
     from run.days
 ),
 
--- An account that churned on or before the day on which it was created was never a customer.
-churned_accounts as (
+-- An account that left on or before the day on which it was created was never a customer.
+absences as (
     select
-        tenant_id,
+        spells.tenant_id,
+        spells.account_id,
+        cast(accounts.created_at as date) as created_date,
+        cast(spells.ended_at as date) as left_date,
+        cast(
+            lead(spells.started_at) over (partition by spells.account_id order by spells.spell)
+            as date
+        ) as return_date
+    from intermediate.int_account_spells as spells
+    inner join staging.stg_accounts as accounts
+        on spells.account_id = accounts.account_id
+    where
+        spells.ended_at is null
+        or accounts.created_at is null
+        or cast(accounts.created_at as date) < cast(spells.ended_at as date)
+),
+
+ordered_versions as (
+    select
         account_id,
         account_name,
         segment,
         plan,
         csm_owner,
-        cast(created_at as date) as created_date,
-        cast(churned_at as date) as churned_date
-    from staging.stg_accounts
-    where
-        churned_at is not null
-        and (created_at is null or cast(created_at as date) < cast(churned_at as date))
+        cast(valid_from as date) as first_date,
+        cast(lead(valid_from) over (partition by account_id order by valid_from) as date)
+            as next_date,
+        row_number() over (partition by account_id order by valid_from) as position
+    from staging.stg_account_versions
 )
 
 select
@@ -78,13 +95,13 @@ inner join subscriptions
         and customers.as_of_date = subscriptions.as_of_date
 union all
 select
-    churned_accounts.tenant_id,
-    churned_accounts.account_id,
+    absences.tenant_id,
+    absences.account_id,
     run_days.as_of_date,
-    churned_accounts.account_name,
-    churned_accounts.segment,
-    churned_accounts.plan,
-    churned_accounts.csm_owner,
+    ordered_versions.account_name,
+    ordered_versions.segment,
+    ordered_versions.plan,
+    ordered_versions.csm_owner,
     cast(null as bigint) as seats,
     cast(null as decimal(38, 2)) as mrr,
     cast(null as varchar) as currency,
@@ -92,10 +109,23 @@ select
     cast(null as varchar) as reporting_currency,
     cast(null as date) as renewal_date,
     cast(
-        date_diff('day', churned_accounts.created_date, churned_accounts.churned_date) as bigint
+        date_diff('day', absences.created_date, absences.left_date) as bigint
     ) as tenure_days,
     false as is_customer
-from churned_accounts
+from absences
 inner join run_days
-    on churned_accounts.churned_date <= run_days.as_of_date
+    on
+        absences.left_date <= run_days.as_of_date
+        and (absences.return_date is null or absences.return_date > run_days.as_of_date)
+left join ordered_versions
+    on
+        absences.account_id = ordered_versions.account_id
+        and (
+            ordered_versions.position = 1
+            or ordered_versions.first_date <= run_days.as_of_date
+        )
+        and (
+            ordered_versions.next_date is null
+            or ordered_versions.next_date > run_days.as_of_date
+        )
 order by as_of_date, tenant_id, account_id

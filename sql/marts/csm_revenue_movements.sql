@@ -2,16 +2,16 @@
 -- or end.
 -- Definition: the MRR of an account at the end of a month is the sum of its subscriptions that are
 -- active on the last day: started on or before it, and neither ended nor left behind by an account
--- that churned by then. The newest month ends on the newest day that counts (see csm_days). The
--- start of a month is the end of the month before. The difference is one movement: new if the
--- account had no MRR in the currency at any earlier month's end, reactivation if it had some before
--- but none at the start, churn if none is left, else expansion or contraction. Changes within a
--- month offset each other. With the rates of run.fx_rates, the two balances of a row are converted
--- and rounded to the cent, and the converted movements are differences of the converted balances. A
--- balance has the same converted amount at the end of a month and at the start of the next. So the
--- movements lead from mrr_start_reporting to mrr_end_reporting to the cent, in every row and every
--- sum, also over currencies. They are null for a currency without a rate. The rates are the same
--- for all months.
+-- that is no customer then (see int_account_spells). The newest month ends on the newest day that
+-- counts (see csm_days). The start of a month is the end of the month before. The difference is one
+-- movement: new if the account had no MRR in the currency at any earlier month's end, reactivation
+-- if it had some before but none at the start, churn if none is left, else expansion or
+-- contraction. Changes within a month offset each other. With the rates of run.fx_rates, the two
+-- balances of a row are converted and rounded to the cent, and the converted movements are
+-- differences of the converted balances. A balance has the same converted amount at the end of a
+-- month and at the start of the next. So the movements lead from mrr_start_reporting to
+-- mrr_end_reporting to the cent, in every row and every sum, also over currencies. They are null
+-- for a currency without a rate. The rates are the same for all months.
 -- Worked example: 100 USD from 2026-04-10, 120 from 2026-05-20, paused from 2026-06-15, 90 from
 -- 2026-08-01 => new 100 in April, expansion 20 in May, churn 120 in June, no row in July,
 -- reactivation 90 in August. With USD at 0.92591 EUR => new 92.59, expansion 18.52 (111.11 -
@@ -37,9 +37,18 @@ newest_day as (
 accounts as (
     select
         tenant_id,
-        account_id,
-        cast(churned_at as date) as churned_date
+        account_id
     from staging.stg_accounts
+),
+
+-- From the day on which an account left, until the day on which it returned.
+absences as (
+    select
+        account_id,
+        cast(ended_at as date) as left_date,
+        cast(lead(started_at) over (partition by account_id order by spell) as date)
+            as return_date
+    from intermediate.int_account_spells
 ),
 
 paid_subscriptions as (
@@ -49,8 +58,7 @@ paid_subscriptions as (
         stg_subscriptions.currency,
         stg_subscriptions.mrr,
         cast(stg_subscriptions.started_at as date) as started_date,
-        cast(stg_subscriptions.ended_at as date) as ended_date,
-        accounts.churned_date
+        cast(stg_subscriptions.ended_at as date) as ended_date
     from staging.stg_subscriptions
     inner join accounts
         on stg_subscriptions.account_id = accounts.account_id
@@ -125,10 +133,12 @@ end_balances as (
                 paid_subscriptions.ended_date is null
                 or paid_subscriptions.ended_date > month_ends.last_date
             )
-            and (
-                paid_subscriptions.churned_date is null
-                or paid_subscriptions.churned_date > month_ends.last_date
-            )
+    left join absences
+        on
+            paid_subscriptions.account_id = absences.account_id
+            and absences.left_date <= month_ends.last_date
+            and (absences.return_date is null or absences.return_date > month_ends.last_date)
+    where absences.account_id is null
     group by
         paid_subscriptions.tenant_id,
         paid_subscriptions.account_id,

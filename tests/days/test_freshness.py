@@ -24,7 +24,7 @@ def outcome(number_of_days: int, day: date, **allowed):
 
 
 def test_every_dated_entity_but_usage_is_looked_at():
-    assert set(FRESHNESS) == set(ENTITIES) - {"accounts", "features", "usage_events"}
+    assert set(FRESHNESS) == set(ENTITIES) - {"accounts", "features", "usage_events", "lifecycle_events"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from csm_core.contract import ENTITIES
 from csm_core.devtools.column_lineage import LAYERS, LINEAGE_FILE, as_text, column_lineage_of, read_lineage
+from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.models import load_models
 
 MODELS = {model.table: model for layer in LAYERS for model in load_models(layer).values()}
@@ -16,6 +17,7 @@ def test_every_column_is_traced_to_columns_that_are_there(table):
     origins = column_lineage_of(MODELS[table])
     assert origins.keys() == MODELS[table].columns.keys(), "run make docs"
     known = {entity.table: {column.name for column in entity.columns} for entity in ENTITIES.values()}
+    known |= {versions.table: set(versions.columns) for versions in VERSION_TABLES.values()}
     known |= {name: set(model.columns) for name, model in MODELS.items()}
     assert all(column in known[other] for found in origins.values() for other, column in found)
     assert any(origins.values())

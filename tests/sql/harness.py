@@ -12,6 +12,8 @@ import duckdb
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
+from csm_core.version_tables import ALWAYS, VERSION_TABLES
+from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
@@ -19,13 +21,14 @@ from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
 INTERMEDIATE = [
     "int_usage_daily",
     "int_usage_daily_accounts",
-    "int_account_days",
+    *(_POPULATION := ("int_account_spells", "int_account_days")),
     *(
         name
         for name in load_models("intermediate", SQL_ROOT)
-        if name.startswith("int_account") and name != "int_account_days"
+        if name.startswith("int_account") and name not in _POPULATION
     ),
 ]
+SPELLS = "intermediate.int_account_spells"
 PARAMETERS: dict[str, Any] = {**Config().sql_parameters(), **weight_parameters()}
 
 
@@ -35,6 +38,8 @@ def fresh() -> Iterator[duckdb.DuckDBPyConnection]:
     with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb").connect() as connection:
         for entity in ENTITIES.values():
             connection.execute(f"create table {entity.table} ({entity.definition})")
+        for versions in VERSION_TABLES.values():
+            connection.execute(f"create table if not exists {versions.table} ({versions.definition})")
         yield connection
 
 
@@ -53,6 +58,24 @@ def table(
         connection.execute(f"insert into {name} ({names}) values ({', '.join('?' * len(row))})", list(row.values()))
 
 
+def add_versions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give every staged account and feature without a version one that is always valid, as the gate does."""
+    for versions in VERSION_TABLES.values():
+        entity = versions.entity
+        columns = ", ".join((entity.key, *versions.attributes))
+        ended = "_closed_at" if "_closed_at" in entity.gate_columns else "null"
+        connection.execute(
+            f"insert into {versions.table} by name select {columns}, {ALWAYS} as valid_from, {ended} as valid_to, "
+            f"'load' as basis from {entity.table} where {entity.key} not in (select {entity.key} from {versions.table})"
+        )
+
+
+def add_spells(connection: duckdb.DuckDBPyConnection) -> None:
+    """Build the spells of the staged accounts."""
+    if has_rows(connection, ENTITIES["accounts"].table) or not table_exists(connection, SPELLS):
+        build_model(connection, load_models("intermediate")["int_account_spells"], PARAMETERS)
+
+
 def staged(connection: duckdb.DuckDBPyConnection, entity: str, *rows: Mapping[str, Any]) -> None:
     """Rows of a staged entity; texts are cast to the column's type, so times may be written as ISO text."""
     table(connection, ENTITIES[entity].table, rows)
@@ -65,9 +88,12 @@ def run_model(
     params: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Build ``path`` ("marts/csm_portfolio_daily") for the days and give its rows, in the order of its key."""
+    add_versions(connection)
     layer, _, name = path.rpartition("/")
     model = load_model(SQL_ROOT / layer / f"{name}.sql", layer)
     parsed = sorted(date.fromisoformat(str(day)) for day in days)
+    if SPELLS in model.dependencies:
+        add_spells(connection)
     build_model(connection, model, {**PARAMETERS, **(params or {})}, (parsed[0], parsed[-1]))
     cursor = connection.execute(f"select * from {model.table} order by {', '.join(model.grain)}")
     names = [column[0] for column in cursor.description]

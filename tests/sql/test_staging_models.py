@@ -21,7 +21,7 @@ RAVENSTACK = Path(__file__).parents[2] / "examples" / "ravenstack"
 RAVENSTACK_RAW = ("accounts", "churn_events", "feature_usage", "subscriptions", "support_tickets")
 STRAIGHT = ("files", "ravenstack", "postgres", "spark")
 MODELS = [model for system in STRAIGHT for model in staging_models(system).values()]
-STAGED_BY_RAVENSTACK = ["accounts", "features", "subscriptions", "tickets", "usage_events"]
+STAGED_BY_RAVENSTACK = ["accounts", "features", "lifecycle_events", "subscriptions", "tickets", "usage_events"]
 
 
 def named(model: SqlModel) -> str:
@@ -194,6 +194,29 @@ def test_an_accounts_life_ends_with_its_latest_churn_event_unless_it_came_back(
     churned = "cast(cast(churned_at as date) as varchar)"
     rows = staged(raw, "accounts", "account_id", "tenant_id", "segment", "plan", "created_at", churned)
     assert rows == [("A-1", None, "EdTech", "Pro", "2023-01-01", churned_at)]
+
+
+def test_churn_events_and_the_subscriptions_after_them_are_lifecycle_events(raw: duckdb.DuckDBPyConnection) -> None:
+    insert(raw, "accounts", [{"account_id": "A-1", "account_name": "One", "signup_date": "2023-01-01"}])
+    churns = {"C-1": "2024-03-01", "C-2": "2024-05-01", "C-3": "2024-06-01"}
+    insert(
+        raw,
+        "churn_events",
+        [
+            {"churn_event_id": event, "account_id": "A-1", "churn_date": day, "reason_code": "pricing"}
+            for event, day in churns.items()
+        ],
+    )
+    starts = ("2024-01-01", "2024-03-01", "2024-04-10", "2024-04-20", "2024-06-01", "2024-07-01")
+    insert(raw, "subscriptions", [subscription(f"S-{number}", start_date=day) for number, day in enumerate(starts)])
+    day = "cast(cast(occurred_at as date) as varchar)"
+    assert staged(raw, "lifecycle_events", "event_id", "account_id", "kind", day, "reason") == [
+        ("C-1", "A-1", "churned", "2024-03-01", "pricing"),
+        ("C-2", "A-1", "churned", "2024-05-01", "pricing"),
+        ("C-3", "A-1", "churned", "2024-06-01", "pricing"),
+        ("S-2-returned", "A-1", "returned", "2024-04-10", None),
+        ("S-5-returned", "A-1", "returned", "2024-07-01", None),
+    ]
 
 
 def test_a_churn_date_that_does_not_parse_is_rejected_with_its_text(raw: duckdb.DuckDBPyConnection) -> None:
@@ -398,5 +421,7 @@ def test_no_record_of_ravenstack_is_lost_and_no_key_is_twice(
 
 def test_what_the_documentation_says_of_ravenstack(ravenstack: duckdb.DuckDBPyConnection) -> None:
     assert staged(ravenstack, "accounts", "count(churned_at)") == [(68,)]
+    churned, returned = "count(*) filter (where kind = 'churned')", "count(*) filter (where kind = 'returned')"
+    assert staged(ravenstack, "lifecycle_events", churned, returned) == [(600, 475)]
     assert staged(ravenstack, "usage_events", "count(*) filter (quantity = '0')", "count(account_id)") == [(2, 25_000)]
     assert staged(ravenstack, "tickets", "count(sentiment)", "count(escalated_at)") == [(1_175, 95)]

@@ -41,12 +41,14 @@ def test_exactly_the_days_that_the_reader_has_are_built(built, asked):
             [{"account_id": "A", "usage_date": date(2026, 6, 20), "user_id": "u", "events": 3, "logins": 0}],
             {**usage, "events": "bigint", "logins": "bigint"},
         )
+        build_model(connection, model_of("int_account_spells"), PARAMETERS)
         for name in STEPS:
             for number in built:
                 day = FIRST + timedelta(days=number)
                 build_model(connection, model_of(name), PARAMETERS, (day, day))
         expected = connection.execute("from intermediate.int_review_periods order by all").fetchall()
-        # The version before had no table of periods.
+        # The version before had no table of periods, and none of spells.
+        connection.execute("drop table intermediate.int_account_spells")
         connection.execute("drop table intermediate.int_review_periods")
         connection.execute("delete from run.model_marks where model = 'intermediate.int_review_periods'")
 

@@ -12,6 +12,7 @@ select
     csm_owner,
     created_at,
     churned_at,
+    valid_from,
     updated_at as _version,
     _source_file,
     _source_line,

@@ -9,6 +9,7 @@ select
     plan,
     released_at,
     display_name,
+    valid_from,
     updated_at as _version,
     _source_file,
     _source_line,

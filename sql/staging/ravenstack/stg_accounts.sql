@@ -51,6 +51,7 @@ select
         when last_starts.last_started_at > last_churns.last_churned_at then null
         else last_churns.last_churned_at
     end as churned_at,
+    cast(null as varchar) as valid_from,
     accounts._source_file,
     accounts._source_line,
     accounts._loaded_at,

@@ -25,6 +25,7 @@ select
     cast(null as varchar) as plan,
     cast(null as varchar) as released_at,
     cast(null as varchar) as display_name,
+    cast(null as varchar) as valid_from,
     _source_file,
     _source_line,
     _loaded_at,
