@@ -261,8 +261,8 @@ STATED = st.sampled_from([None, *(datetime.fromisoformat(f"2026-06-{day:02}") fo
 STATES = st.lists(st.tuples(st.sampled_from("xyz"), STATED), min_size=1, max_size=3, unique_by=lambda row: row[1])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(lists=st.lists(STATES, min_size=1, max_size=6))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lists=st.lists(STATES, min_size=1, max_size=5))
 def test_the_plan_at_any_moment_is_that_of_the_oracle(tmp_path_factory, lists):
     oracle = Oracle()
     with new_source_loads(tmp_path_factory.mktemp("versions")) as loads:
