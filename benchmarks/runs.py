@@ -99,7 +99,8 @@ def settle(drawn: Path, folder: Path, *, history: int, memory_limit: str | None 
     (place.records / USAGE_EVENTS).mkdir(parents=True)
     with duckdb.connect() as connection:
         for name, entity in ENTITIES.items():
-            if name == USAGE_EVENTS:
+            # The sample company has no lifecycle events.
+            if name == USAGE_EVENTS or not (drawn / f"{name}.parquet").exists():
                 continue
             since = "true" if name in _NOT_DATED else f"left(cast({entity.dated_by.name} as varchar), 10) >= '{first}'"
             connection.execute(

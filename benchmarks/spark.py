@@ -48,9 +48,11 @@ def _on_spark(place: Place, folder: Path, address: str) -> Place:
     """Return a place with the same records, of which Spark reads the usage events."""
     other = Place(folder)
     other.records.mkdir(parents=True)
-    for entity in ENTITIES:
-        if entity != USAGE_EVENTS:
-            (other.records / f"{entity}.parquet").hardlink_to(place.records / f"{entity}.parquet")
+    others = [
+        entity for entity in ENTITIES if entity != USAGE_EVENTS and (place.records / f"{entity}.parquet").exists()
+    ]
+    for entity in others:
+        (other.records / f"{entity}.parquet").hardlink_to(place.records / f"{entity}.parquet")
     settings = yaml.safe_load(place.settings.read_text(encoding="utf-8"))
     settings |= {
         "warehouse": str(other.data / "csm.duckdb"),
@@ -59,7 +61,7 @@ def _on_spark(place: Place, folder: Path, address: str) -> Place:
             {
                 "system": "files",
                 "path": str(other.records),
-                "entities": [entity for entity in ENTITIES if entity != USAGE_EVENTS],
+                "entities": others,
             },
             {"system": "spark", "entity": USAGE_EVENTS, "path": str(place.records / USAGE_EVENTS)},
         ],
