@@ -9,6 +9,8 @@ import duckdb
 
 from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.ingest.replaced_rows import ENDED_LOADS, create_known_rows
+from csm_core.staging.attribute_versions import prepare_versions
+from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import literal
 
@@ -32,9 +34,29 @@ def create_known_warehouse(path: Path, origin: Path, known_at: datetime) -> Ware
         ).fetchall():
             if f"raw.{name}" not in _LEDGERS:
                 create_known_rows(connection, f"raw.{name}", _ORIGIN, known_at)
+        _copy_versions(connection, known_at)
         connection.execute(f"insert into run.sources by name select * from {_ORIGIN}.run.sources")
         connection.execute(f"detach {_ORIGIN}")
     return warehouse
+
+
+def _copy_versions(connection: duckdb.DuckDBPyConnection, known_at: datetime) -> None:
+    """Copy the versions of attributes that had begun: the raw records of a time only have the newest ones."""
+    for versions in VERSION_TABLES.values():
+        prepare_versions(connection, versions)
+        schema, _, name = versions.table.partition(".")
+        present = connection.execute(
+            "select 1 from duckdb_tables() where database_name = ? and schema_name = ? and table_name = ?",
+            [_ORIGIN, schema, name],
+        ).fetchone()
+        if present:
+            connection.execute(
+                f"insert into {versions.table} by name select * replace ("
+                "case when valid_to <= $at then valid_to end as valid_to, "
+                "least(_load_id, (select max(load_id) from raw.loads)) as _load_id) "
+                f"from {_ORIGIN}.{versions.table} where valid_from <= $at",
+                {"at": known_at},
+            )
 
 
 def _copy_loads(connection: duckdb.DuckDBPyConnection, known_at: datetime) -> None:
