@@ -26,7 +26,6 @@ from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
 from csm_core.devtools.column_lineage import column_lineage_of
 from csm_core.scoring.known_scores import keep_revised_signals
-from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.day_status import DAYS_TABLE, STATUS_TABLE, UNCOUNTED_TABLE, begin_days, count_only_days_of
 from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.fx_rates import FX_RATES_TABLE, store_rates
@@ -35,6 +34,7 @@ from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.model_checks import check_names, run_checks
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.new_inputs import build_new_inputs
+from csm_core.warehouse.version_tables import VERSION_TABLES
 
 PREVIEW_ROWS = 5
 FEW_COLUMNS = 3

@@ -17,7 +17,7 @@ from csm_core.receipts.standalone import (
     root_hash,
     sha256,
 )
-from csm_core.rubric import FIELDS
+from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD, FIELDS
 from csm_core.schemas import CSMHealthSignals
 
 RECEIPTS = 10_000
@@ -88,5 +88,9 @@ def _statement(account: str, chosen: random.Random, records_hash: str) -> dict[s
         "result": {**result, "raw_score_hex": hex_float(score.raw_score), "score_hex": hex_float(score.score)},
         "rubric_hash": rubric_hash(),
         "tenant_id": "default",
-        "thresholds": {"amber_threshold": 40.0, "churn_window_days": 60, "green_threshold": 70.0},
+        "thresholds": {
+            "amber_threshold": DEFAULT_AMBER_THRESHOLD,
+            "churn_window_days": DEFAULT_CHURN_WINDOW_DAYS,
+            "green_threshold": DEFAULT_GREEN_THRESHOLD,
+        },
     }

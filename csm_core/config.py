@@ -28,10 +28,10 @@ from csm_core.config_models import (
     RoiMetric,
     SignalSettings,
 )
-from csm_core.config_sections import CheckSettings, FreshnessSettings, IdentitySettings
 from csm_core.errors import ConfigError
 from csm_core.sources.settings import AnySource
 from csm_core.system.config_model import ConfigModel
+from csm_core.system.config_sections import CheckSettings, FreshnessSettings, IdentitySettings
 from csm_core.system.paths import checked_path, shown
 from csm_core.system.yaml_values import parse_yaml
 

@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from csm_core.config_sections import CheckSettings, HistorySettings, IdentitySettings
 from csm_core.errors import InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
 from csm_core.sources.settings import AnySource, FilesSettings
 from csm_core.sources.spark_settings import SYSTEM as SPARK_SOURCE
 from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
+from csm_core.system.config_sections import CheckSettings, HistorySettings, IdentitySettings
 from csm_core.system.file_access import group_id
 from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT

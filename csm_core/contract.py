@@ -119,7 +119,7 @@ class Entity:
 
     ``closed_by`` is the column that the gate sets to close a record that is no longer in a full list: a state column,
     or ``_closed_at``, which the gate adds to an entity without an end date. ``is_versioned``: the gate keeps the
-    attributes over time (``csm_core.version_tables``).
+    attributes over time (``csm_core.warehouse.version_tables``).
     """
 
     name: str

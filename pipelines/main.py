@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from csm_core import cli
 
 if TYPE_CHECKING:
-    from csm_core.history.replay import Replay
+    from csm_core.days.replay import Replay
     from csm_core.operations.run_outcome import RunOutcome
 
 

@@ -146,6 +146,9 @@ def company(tmp_path: Path) -> Callable[..., Company]:
     return make
 
 
+_HISTORY = ("csm_health_superseded", "csm_day_roots")
+
+
 def tables(
     path: Path,
     schemas: tuple[str, ...] = ("staging", "intermediate", "marts"),
@@ -155,14 +158,14 @@ def tables(
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the schemas as sorted rows, without the columns that say when.
 
-    Without ``history``, also without superseded rows: they differ between runs that lead to the same rows.
+    Without ``history``, also without superseded rows and roots: they differ between runs that lead to the same rows.
     """
     found: dict[str, list[tuple[Any, ...]]] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
         for schema, name in connection.execute(
             "select schema_name, table_name from duckdb_tables() order by all"
         ).fetchall():
-            if schema in schemas and (history or name != "csm_health_superseded"):
+            if schema in schemas and (history or name not in _HISTORY):
                 columns = [
                     column
                     for (column,) in connection.execute(

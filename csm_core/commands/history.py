@@ -15,7 +15,7 @@ from csm_core.errors import InputError
 
 if TYPE_CHECKING:
     from csm_core.config import Config
-    from csm_core.history.replay import Replay
+    from csm_core.days.replay import Replay
 
 Replayer = Callable[["Config", date, datetime], "Replay"]
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"]

@@ -17,8 +17,8 @@ from csm_core.scoring.known_scores import KNOWN_COLUMNS
 from csm_core.scoring.score_days import scores_sql
 from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
 from csm_core.thresholds import THRESHOLDS
-from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, load_models, version_of
+from csm_core.warehouse.version_tables import VERSION_TABLES
 
 LINEAGE_FILE = SQL_ROOT / "lineage.json"
 LAYERS = ("intermediate", "marts")

@@ -18,9 +18,9 @@ from __future__ import annotations
 import duckdb
 
 from csm_core.staging.plan import Scope
-from csm_core.version_tables import ALWAYS, VERSION_TABLES, VersionTable
 from csm_core.warehouse.catalog import columns_of
 from csm_core.warehouse.late_changes import record_counted_changes
+from csm_core.warehouse.version_tables import ALWAYS, VERSION_TABLES, VersionTable
 
 SCRATCH = ("gate_statements", "gate_merged_versions", "gate_versions", "gate_changed_versions")
 

@@ -33,9 +33,9 @@ from csm_core.staging.full_refresh import FullRefresh, needs_validation_table
 from csm_core.staging.merge import MergeByKey
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, UpstreamInputs
 from csm_core.staging.quarantine_writer import QuarantineWriter
-from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.catalog import columns_of, transaction
 from csm_core.warehouse.text_macros import create_macros
+from csm_core.warehouse.version_tables import VERSION_TABLES
 
 QUARANTINE_COLUMNS = {
     "load_id": "bigint",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
-from csm_core.version_tables import ALWAYS, VERSION_TABLES
 from csm_core.warehouse.catalog import columns_of, table_exists
+from csm_core.warehouse.version_tables import ALWAYS, VERSION_TABLES
 
 
 def create_versions(connection: duckdb.DuckDBPyConnection) -> None:

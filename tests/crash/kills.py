@@ -38,6 +38,7 @@ WHEN = frozenset(
         "run_id",
         "known_from",
         "known_to",
+        "first_used_at",
         # They say when the values of a receipt were first known.
         "leaf",
         "root",

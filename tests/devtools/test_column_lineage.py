@@ -6,8 +6,8 @@ import pytest
 
 from csm_core.contract import ENTITIES
 from csm_core.devtools.column_lineage import LAYERS, LINEAGE_FILE, as_text, column_lineage_of, read_lineage
-from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.models import load_models
+from csm_core.warehouse.version_tables import VERSION_TABLES
 
 MODELS = {model.table: model for layer in LAYERS for model in load_models(layer).values()}
 

@@ -203,9 +203,10 @@ PART = st.sampled_from(["invoices", "tickets", "nps_responses", "2026", "06", "v
 )
 def test_a_file_is_read_once_or_named_or_never_data(tmp_path_factory, parts, suffix, folder):
     base = tmp_path_factory.mktemp("found")
-    path = base / folder / ("".join(parts) + suffix)
-    if path.name in (".", ".."):
+    name = "".join(parts) + suffix
+    if name in (".", ".."):
         return
+    path = base / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
     found = find_files(base, ENTITIES, called="an entity", numbered=True)

@@ -195,7 +195,7 @@ def test_an_unknown_table_lists_the_marts_and_the_nearest_name(acme):
     with pytest.raises(InputError) as rejected:
         query_published(Warehouse.from_config(acme.config), "from csm_helth_current")
     assert "there is no table csm_helth_current. Did you mean csm_health_current?" in str(rejected.value)
-    assert "The marts are csm_accounts_daily, csm_days, csm_expansion_opportunities" in str(rejected.value)
+    assert "The marts are csm_accounts_daily, csm_day_roots, csm_days" in str(rejected.value)
 
 
 def test_everything_that_is_created_is_for_its_owner_alone(acme):

@@ -34,7 +34,8 @@ TIMES = {
     "interactions": ("occurred_at",),
     "tam_assessments": ("assessed_at",),
 }
-KEYS = {name: entity.key for name, entity in ENTITIES.items()}
+# The example company has no lifecycle events.
+KEYS = {name: entity.key for name, entity in ENTITIES.items() if name in TIMES}
 
 
 def read_folder(folder: Path) -> duckdb.DuckDBPyConnection:

@@ -12,11 +12,11 @@ import duckdb
 from csm_core.config import Config
 from csm_core.contract import ENTITIES
 from csm_core.rubric import weight_parameters
-from csm_core.version_tables import ALWAYS, VERSION_TABLES
 from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model, load_models
+from csm_core.warehouse.version_tables import ALWAYS, VERSION_TABLES
 
 INTERMEDIATE = [
     "int_usage_daily",

@@ -103,6 +103,8 @@ def test_every_day_of_a_range_is_what_the_definitions_say(
             "account_id": account["account_id"],
             "as_of_date": day,
             **oracle.signals(records, account, day, min_term_months=min_term_months),
+            # Set when the day is scored.
+            "known_from": None,
         }
         for day in DAYS
         for account in oracle.population(records, day)

@@ -16,7 +16,7 @@ from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion.apply import Report, apply_plan
-from csm_core.publishing.notion.databases import CSM_LAST_SCAN, DATABASES, KINDS
+from csm_core.publishing.notion.databases import CSM_LAST_SCAN, CSM_RECEIPT, CSM_ROOT, DATABASES, KINDS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.plan import Plan, make_plan
 from csm_core.publishing.notion.rate_limiter import RateLimiter
@@ -29,6 +29,9 @@ from csm_core.warehouse.migrations import upgrade
 
 DAY = date(2026, 6, 30)
 TITLES = tuple(spec.title for spec in DATABASES)
+
+# They state when something was written, or since when it is known.
+TIMED = (CSM_LAST_SCAN, CSM_RECEIPT, CSM_ROOT)
 
 
 def lose_ledger(connection: duckdb.DuckDBPyConnection) -> None:
@@ -190,7 +193,7 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
             values = json.loads(row["properties"])
             page: dict[str, Any] = {"in_trash": bool(row["in_trash"]), "blocks": blocks.get(row["id"], [])}
             for name, config in json.loads(source["properties"]).items():
-                if name != CSM_LAST_SCAN:
+                if name not in TIMED:
                     options = {one["id"]: one["name"] for one in config.get("select", {}).get("options", [])}
                     page[name] = _shown(values.get(config["id"]), {**titles, **names, **options})
             title = "".join(run["plain_text"] for run in json.loads(source["title"]))

@@ -10,9 +10,9 @@ import duckdb
 from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.ingest.replaced_rows import ENDED_LOADS, create_known_rows
 from csm_core.staging.attribute_versions import prepare_versions
-from csm_core.version_tables import VERSION_TABLES
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.models import literal
+from csm_core.warehouse.version_tables import VERSION_TABLES
 
 _ORIGIN = "origin"
 _LEDGERS = ("raw.loads", "raw.unparseable_rows", FULL_FILES)
