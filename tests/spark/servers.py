@@ -21,6 +21,8 @@ DEFAULTS = {
     "spark.sql.timestampType": "TIMESTAMP_LTZ",
     "spark.sql.shuffle.partitions": "3",
 }
+# The tests run many small queries once each, so most of the work is compiling: quick code is better than fast code.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 _SECONDS = 120
 
 
