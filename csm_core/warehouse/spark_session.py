@@ -93,7 +93,11 @@ class SparkConnectSession:
         """Start a new session after the connection was lost."""
         self.shown.clear()
         self.stop()
-        self._spark = self._connected()
+        try:
+            self._spark = self._connected()
+        except InputError as error:
+            # The address was right when the run began, so the run failed: its input was not wrong.
+            raise EngineQueryError(str(error)) from None
 
     def stop(self) -> None:
         """End the session on the server."""
