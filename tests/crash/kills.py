@@ -23,7 +23,7 @@ import duckdb
 from csm_core.sample_company.generator import generate
 from tests.conftest import Company, make_company, tables
 from tests.crash.runs import processes_of, run_killed, run_whole
-from tests.publishing.notion.publication import held
+from tests.publishing.notion.publication import RECEIPTS, held
 
 SCHEMAS = ("raw", "staging", "quarantine", "intermediate", "marts", "run")
 # When something was done, and by which run: it differs between runs that did the same.
@@ -126,7 +126,7 @@ def left_behind(company: Company) -> dict[str, Any]:
             data / "published" / "csm_analytics.duckdb", ("marts",), without=WHEN, history=True
         ).items()
     }
-    found |= {f"pages {title}": pages for title, pages in held(data / "notion_sandbox.sqlite").items()}
+    found |= {f"pages {title}": pages for title, pages in held(data / "notion_sandbox.sqlite", RECEIPTS).items()}
     found["ledger of pages"] = company.query("select kind, key from sync.notion_pages order by all")
     return found
 

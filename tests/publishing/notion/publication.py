@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import date
 from pathlib import Path
@@ -30,8 +30,8 @@ from csm_core.warehouse.migrations import upgrade
 DAY = date(2026, 6, 30)
 TITLES = tuple(spec.title for spec in DATABASES)
 
-# They state when something was written, or since when it is known.
-TIMED = (CSM_LAST_SCAN, CSM_RECEIPT, CSM_ROOT)
+# The receipt of a page states since when its score is known: it differs between runs that did the same.
+RECEIPTS = (CSM_RECEIPT, CSM_ROOT)
 
 
 def lose_ledger(connection: duckdb.DuckDBPyConnection) -> None:
@@ -174,8 +174,11 @@ async def publish(
     return plan, report
 
 
-def held(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every page of the four databases by their titles: properties by name and blocks, without ids and times."""
+def held(file: Path, without: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """Every page of the four databases by their titles: properties by name and blocks, without ids and times.
+
+    ``without`` are properties to leave out.
+    """
     found: dict[str, list[dict[str, Any]]] = {title: [] for title in TITLES}
     with closing(sqlite3.connect(file)) as store:
         store.row_factory = sqlite3.Row
@@ -193,7 +196,7 @@ def held(file: Path) -> dict[str, list[dict[str, Any]]]:
             values = json.loads(row["properties"])
             page: dict[str, Any] = {"in_trash": bool(row["in_trash"]), "blocks": blocks.get(row["id"], [])}
             for name, config in json.loads(source["properties"]).items():
-                if name not in TIMED:
+                if name not in (CSM_LAST_SCAN, *without):
                     options = {one["id"]: one["name"] for one in config.get("select", {}).get("options", [])}
                     page[name] = _shown(values.get(config["id"]), {**titles, **names, **options})
             title = "".join(run["plain_text"] for run in json.loads(source["title"]))
