@@ -22,6 +22,9 @@ _DASHES = (
 _SEPARATORS = re.compile(f"[\\s{_DASHES}]+")
 _BYTE_ORDER_MARK = "\ufeff"
 
+REPLACED_AT = "_replaced_at"
+"""The column that replaced rows of raw tables have in addition; see ``csm_core.ingest.replaced_rows``."""
+
 
 def column_key(name: str) -> str:
     """Return the normalised name of a column: case folded, blanks stripped, separators as ``_``."""
@@ -34,7 +37,7 @@ def column_key(name: str) -> str:
 def stored_name(name: str) -> str:
     """Return the name of a column in a raw table: its key, printable, and distinct from the bookkeeping columns."""
     cleaned = "".join(character if character.isprintable() else "_" for character in column_key(name)) or "unnamed"
-    return f"{cleaned}__original" if cleaned in BOOKKEEPING else cleaned
+    return f"{cleaned}__original" if cleaned in (*BOOKKEEPING, REPLACED_AT) else cleaned
 
 
 def database_key(name: str) -> str:

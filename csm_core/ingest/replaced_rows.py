@@ -17,13 +17,16 @@ from typing import Any
 import duckdb
 
 from csm_core.contract import BOOKKEEPING
+from csm_core.ingest.column_names import REPLACED_AT
+from csm_core.ingest.raw_columns import converted
 from csm_core.warehouse.catalog import columns_of, has_rows, table_exists
 from csm_core.warehouse.models import quoted
 
-SCHEMA, REPLACED_AT = "replaced", "_replaced_at"
+SCHEMA = "replaced"
 UNCHANGED = f"{SCHEMA}.unchanged_rows"
 ENDED_LOADS = f"{SCHEMA}.ended_loads"
 _PLACE = "_load_id, _source_file, _source_line"
+_TEXT = "VARCHAR"
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,14 @@ def replace_rows_of(
     in later loads of the same file, or of any file if ``across_files``.
     """
     connection.execute(
-        f"create or replace temp table leaving_rows as select rowid as _row, _source_file, _load_id from {raw_table} "
-        f"where {condition}",
+        f"create or replace temp table leaving_rows as select {_PLACE} from {raw_table} where {condition}",
         dict(values) or None,
     )
     if has_rows(connection, "temp.leaving_rows"):
         _pair(connection, raw_table, across_files=across_files)
         _keep_ranges(connection, raw_table, at)
         _keep_changed(connection, raw_table, at)
-        connection.execute(f"delete from {raw_table} where rowid in (select _row from temp.leaving_rows)")
+        connection.execute(f"delete from {raw_table} where ({_PLACE}) in (select ({_PLACE}) from temp.leaving_rows)")
         connection.execute("drop table temp.row_pairs")
     connection.execute("drop table temp.leaving_rows")
 
@@ -137,57 +139,59 @@ def create_known_rows(connection: duckdb.DuckDBPyConnection, raw_table: str, ori
 
 def _pair(connection: duckdb.DuckDBPyConnection, raw_table: str, *, across_files: bool) -> None:
     """Pair each leaving row with a row of the same content in the newest later load, if there is one."""
-    names = [quoted(name) for name in _content(columns_of(connection, raw_table))]
-    same = " and ".join(f"leaving.{name} is not distinct from staying.{name}" for name in names) or "true"
+    # Files may have columns of any name, so their columns are one value here, and have no name.
+    names = ", ".join(quoted(name) for name in _content(columns_of(connection, raw_table)))
     same_file = "true" if across_files else "leaving._source_file = staying._source_file"
     files = "" if across_files else "and _source_file in (select _source_file from temp.leaving_rows)"
     connection.execute(
         f"""
         create or replace temp table row_pairs as
         with versions as (
-            select *, rowid as _row, rowid in (select _row from temp.leaving_rows) as _leaves,
-                row_number() over (partition by _load_id, _source_file order by _source_line) as _rank,
-                hash({", ".join(names) or "1"}) as _content
+            select {_PLACE}, _loaded_at, ({_PLACE}) in (select ({_PLACE}) from temp.leaving_rows) as leaves,
+                row_number() over (partition by _load_id, _source_file order by _source_line) as place_in_file,
+                row({names}) as content, hash({names}) as content_hash
             from {raw_table}
             where _load_id >= (select min(_load_id) from temp.leaving_rows) {files}
         ),
         numbered as (
             select *, row_number() over (
-                partition by _leaves, _load_id, _source_file, _content order by _source_line
-            ) as _occurrence
+                partition by leaves, _load_id, _source_file, content_hash order by _source_line
+            ) as occurrence
             from versions
         )
-        select leaving._row, leaving._source_file, leaving._load_id, leaving._loaded_at, leaving._source_line,
-            leaving._rank, staying._source_file as successor_file, staying._load_id as successor_load_id,
-            staying._source_line - leaving._source_line as line_shift, staying._rank - leaving._rank as rank_shift
+        select leaving._source_file, leaving._load_id, leaving._loaded_at, leaving._source_line, leaving.place_in_file,
+            staying._source_file as successor_file, staying._load_id as successor_load_id,
+            staying._source_line - leaving._source_line as line_shift,
+            staying.place_in_file - leaving.place_in_file as place_shift
         from numbered as leaving
         inner join numbered as staying
-            on leaving._content = staying._content and leaving._occurrence = staying._occurrence and {same_file}
-            and staying._load_id > leaving._load_id and {same}
-        where leaving._leaves and not staying._leaves
+            on leaving.content_hash = staying.content_hash and leaving.occurrence = staying.occurrence and {same_file}
+            and staying._load_id > leaving._load_id and leaving.content is not distinct from staying.content
+        where leaving.leaves and not staying.leaves
         qualify row_number() over (
-            partition by leaving._row order by staying._load_id desc, staying._source_file
+            partition by leaving._load_id, leaving._source_file, leaving._source_line
+            order by staying._load_id desc, staying._source_file
         ) = 1
         """
     )
 
 
 def _keep_ranges(connection: duckdb.DuckDBPyConnection, raw_table: str, at: datetime) -> None:
-    # Neighbouring pairs have the same shift of lines and of ranks, so that a range has no other row on either side.
+    # Neighbouring pairs have the same shift of lines and of places, so that a range has no other row on either side.
     connection.execute(
         f"""
         insert into {UNCHANGED}
         with grouped as (
-            select *, _rank - row_number() over (
-                partition by _load_id, _source_file, successor_load_id, successor_file, line_shift, rank_shift
-                order by _rank
+            select *, place_in_file - row_number() over (
+                partition by _load_id, _source_file, successor_load_id, successor_file, line_shift, place_shift
+                order by place_in_file
             ) as range_number
             from temp.row_pairs
         )
         select $raw_table, _source_file, _load_id, any_value(_loaded_at), $at, min(_source_line), max(_source_line),
             successor_file, successor_load_id, line_shift
         from grouped
-        group by _source_file, _load_id, successor_file, successor_load_id, line_shift, rank_shift, range_number
+        group by _source_file, _load_id, successor_file, successor_load_id, line_shift, place_shift, range_number
         order by all
         """,
         {"raw_table": raw_table, "at": at},
@@ -200,15 +204,32 @@ def _keep_changed(connection: duckdb.DuckDBPyConnection, raw_table: str, at: dat
         connection.execute(
             f"create table {kept} as select *, cast(null as timestamp) as {REPLACED_AT} from {raw_table} limit 0"
         )
-    types = dict(connection.execute(f"select column_name, column_type from (describe {raw_table})").fetchall())
-    for name in types.keys() - set(columns_of(connection, kept)):
-        connection.execute(f"alter table {kept} add column {quoted(name)} {types[name]}")
+    values = ", ".join(_aligned(connection, raw_table, kept))
     connection.execute(
-        f"insert into {kept} by name select *, cast($at as timestamp) as {REPLACED_AT} from {raw_table} "
-        "where rowid in (select _row from temp.leaving_rows where _row not in (select _row from temp.row_pairs)) "
-        f"order by {_PLACE}",
+        f"insert into {kept} by name select {values}, cast($at as timestamp) as {REPLACED_AT} from {raw_table} "
+        f"where ({_PLACE}) in (select ({_PLACE}) from temp.leaving_rows) "
+        f"and ({_PLACE}) not in (select ({_PLACE}) from temp.row_pairs) order by {_PLACE}",
         {"at": at},
     )
+
+
+def _aligned(connection: duckdb.DuckDBPyConnection, raw_table: str, kept: str) -> list[str]:
+    """Add columns to the kept table, and make those of another type text; returns the values to insert."""
+    types, stored = (
+        dict(connection.execute(f"select column_name, column_type from (describe {table})").fetchall())
+        for table in (raw_table, kept)
+    )
+    values: list[str] = []
+    for name, kind in types.items():
+        column = quoted(name)
+        if name not in stored:
+            connection.execute(f"alter table {kept} add column {column} {kind}")
+        elif stored[name] not in (kind, _TEXT):
+            text = converted(column, stored[name], _TEXT)
+            connection.execute(f"alter table {kept} alter column {column} set data type {_TEXT} using {text}")
+        is_text = stored.get(name, kind) != kind
+        values.append(f"{converted(column, kind, _TEXT)} as {column}" if is_text else column)
+    return values
 
 
 def _needed_loads(

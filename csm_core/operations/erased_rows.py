@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from csm_core.contract import ACCOUNT_COLUMN, ACCOUNT_MAP, ACCOUNTS, BOOKKEEPING, ENTITIES, RECORD
-from csm_core.ingest.replaced_rows import REPLACED_AT
+from csm_core.ingest.column_names import REPLACED_AT
 from csm_core.sources.registry import get_system
 from csm_core.staging.casts import validate
 from csm_core.warehouse.catalog import columns_of, table_exists

@@ -89,6 +89,43 @@ def test_a_file_that_grows_is_stored_once(source_loads):
     assert rows_of(source_loads.connection, kept_table(RAW.format("usage_events"))) == []
 
 
+def test_columns_may_have_any_name(source_loads):
+    # Some are columns of Fivetran's files and of exports from SQLite; the others are names that the mechanism may use.
+    odd = ("_row", "rowid", "_rank", "_leaves", "_content", "_occurrence", "_replaced_at", "ranges", "known")
+    states = []
+    for quantity in (1, 2, 3):
+        lines = [f"{event(number, quantity if number < 2 else 1)},{','.join('7' * len(odd))}" for number in range(5)]
+        source_loads.write_company(usage_events="\n".join([",".join([EVENT_HEADER, *odd]), *lines, ""]))
+        source_loads.run()
+        states.append(
+            (source_loads.now.replace(tzinfo=None), rows_of(source_loads.connection, RAW.format("usage_events")))
+        )
+    assert [len(rows) for _, rows in states] == [5, 5, 5]
+    for at, wanted in states:
+        assert known_rows(source_loads, "usage_events", at + timedelta(minutes=30)) == wanted
+
+
+def test_a_column_may_change_its_type(source_loads):
+    values = ("1", "2.5", "'three'", "timestamp '2026-07-01'")
+    states = []
+    for value in values:
+        path = source_loads.folder / "usage_events.parquet"
+        source_loads.write_company()
+        (source_loads.folder / "usage_events.csv").unlink()
+        source_loads.connection.execute(
+            f"copy (select 'e' || range as event_id, 'a1' as account_id, 'u1' as user_id, 'login' as event_name, "
+            f"null as feature, 1 as quantity, '2026-06-01' as occurred_at, {value} as extra from range(3)) to '{path}'"
+        )
+        source_loads.run()
+        states.append(
+            (source_loads.now.replace(tzinfo=None), rows_of(source_loads.connection, RAW.format("usage_events")))
+        )
+    for (at, wanted), text in zip(states, ("1", "2.5", "three", "2026-07-01"), strict=True):
+        found = known_rows(source_loads, "usage_events", at + timedelta(minutes=30))
+        assert len(found) == len(wanted) == 3
+        assert all(any(str(cell).startswith(text) for cell in row) for row in found)
+
+
 def test_rows_that_were_replaced_long_ago_are_deleted_and_counted(source_loads):
     for quantity in (1, 2, 3):
         lines = [event(0, quantity), *(event(number, 1) for number in range(1, 5))]
