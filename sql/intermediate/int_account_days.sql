@@ -1,10 +1,12 @@
 -- Grain: one row per account of the population and day of the run.
--- Definition (docs/signals.md, "Time and population"): accounts with a spell (int_account_spells) that started before T
--- (or always was) and had not ended before T, where T is the first instant after as_of_date. A timestamp is before T
--- exactly when its UTC date is not after D. Name, segment, plan and owner are those of the version that is valid at T: the latest with valid_from before
--- T, otherwise the first.
--- Worked example: created 2026-06-01 15:00, churned 2026-06-03 00:00 => in the days 2026-06-01 and 2026-06-02; plan
--- starter, then growth from 2026-06-02 07:00 => starter on 2026-06-01, growth on 2026-06-02.
+-- Definition (docs/signals.md, "Time and population"): accounts with a spell (int_account_spells)
+-- that started before T (or always was) and had not ended before T, where T is the first instant
+-- after as_of_date. A timestamp is before T exactly when its UTC date is not after D. Name,
+-- segment, plan and owner are those of the version that is valid at T: the latest with valid_from
+-- before T, otherwise the first.
+-- Worked example: created 2026-06-01 15:00, churned 2026-06-03 00:00 => in the days 2026-06-01 and
+-- 2026-06-02; plan starter, then growth from 2026-06-02 07:00 => starter on 2026-06-01, growth on
+-- 2026-06-02.
 
 with run_days as (
     select as_of_date

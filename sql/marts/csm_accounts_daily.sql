@@ -1,9 +1,11 @@
--- Grain: one row per account and day of the run: every customer of the day, and every account that left before.
--- Definition: the account's attributes (the version that is valid at the end of the day, see int_account_days), and its
--- contract at the end of the day (see int_account_subscriptions). is_customer is whether the account is in the population of the day: only
--- such accounts have a score. An account that left keeps a row without seats, MRR and renewal.
--- Worked example: created 2026-06-01, churned 2026-06-11 => on 2026-06-10 a customer with a tenure of 9 days, on
--- 2026-06-11 and later no customer, with a tenure of 10 days.
+-- Grain: one row per account and day of the run: every customer of the day, and every account that
+-- left before.
+-- Definition: the account's attributes (the version that is valid at the end of the day, see
+-- int_account_days), and its contract at the end of the day (see int_account_subscriptions).
+-- is_customer is whether the account is in the population of the day: only such accounts have a
+-- score. An account that left keeps a row without seats, MRR and renewal.
+-- Worked example: created 2026-06-01, churned 2026-06-11 => on 2026-06-10 a customer with a tenure
+-- of 9 days, on 2026-06-11 and later no customer, with a tenure of 10 days.
 
 with customers as (
     select
