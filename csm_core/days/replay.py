@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from csm_core.scoring.as_known import as_known_sql
-from csm_core.scoring.known_scores import KEYS, OUTCOME, SCORES, SIGNALS
+from csm_core.scoring.known_scores import KEYS, OUTCOME, SCORES, SIGNALS, same_sql
 from csm_core.system.text_table import counted
 from csm_core.warehouse.catalog import columns_of
 from csm_core.warehouse.models import literal
@@ -82,26 +82,21 @@ def compare(
     try:
         inputs = [name for name in columns_of(connection, SIGNALS) if name not in (*KEYS, "known_from")]
         compared = [*inputs, *(name for name in OUTCOME if name not in KEYS)]
-        rows = _joined(connection, compared, day, known_at)
+        accounts, differing = _compared(connection, compared, day, known_at)
     finally:
         connection.execute(f"detach {_REPLAYED}")
-    found: list[Difference] = []
-    equal = 0
-    for row in rows:
-        differences = _differences(row, compared)
-        equal += not differences
-        found += differences
-    return Replay(day, known_at, config_hash, len(rows), equal, tuple(found))
+    found = [difference for row in differing for difference in _differences(row, compared)]
+    return Replay(day, known_at, config_hash, accounts, accounts - len(differing), tuple(found))
 
 
-def _joined(
+def _compared(
     connection: duckdb.DuckDBPyConnection, compared: Sequence[str], day: date, known_at: datetime
-) -> list[tuple[Any, ...]]:
+) -> tuple[int, list[tuple[Any, ...]]]:
+    """Return the number of accounts, and the rows of those that differ: both ids, then both values of each column."""
     names = [f"{side}.{name}" for name in compared for side in ("stored", "again")]
     signals = ", ".join(f"signals.{name}" for name in compared if name not in OUTCOME)
     scores = ", ".join(f"scores.{name}" for name in compared if name in OUTCOME)
-    return connection.execute(
-        f"""
+    both_sides = f"""
         with stored as (from ({as_known_sql(connection, "$known_at")}) where as_of_date = $day),
         again as (
             select signals.account_id, {signals}, {scores}
@@ -109,12 +104,15 @@ def _joined(
             inner join {_REPLAYED}.{SCORES} as scores using (account_id, as_of_date)
             where signals.as_of_date = $day
         )
-        select stored.account_id, again.account_id, {", ".join(names)}
-        from stored full join again on stored.account_id = again.account_id
-        order by coalesce(stored.account_id, again.account_id)
-        """,
-        {"known_at": known_at, "day": day},
-    ).fetchall()
+    """
+    joined = "from stored full join again on stored.account_id = again.account_id"
+    values = {"known_at": known_at, "day": day}
+    same = same_sql(("account_id", *compared), "stored", "again")
+    ((accounts,),) = connection.execute(f"{both_sides} select count(*) {joined}", values).fetchall()
+    differing = (
+        f"select stored.account_id, again.account_id, {', '.join(names)} {joined} where not ({same}) order by all"
+    )
+    return accounts, connection.execute(f"{both_sides} {differing}", values).fetchall()
 
 
 def _differences(row: tuple[Any, ...], compared: Sequence[str]) -> list[Difference]:
