@@ -11,8 +11,8 @@ import duckdb
 
 from assets.context import Pipeline
 from csm_core.config import Config
-from csm_core.days.configurations import configuration_of
 from csm_core.days.known_warehouse import create_known_warehouse
+from csm_core.days.past_configuration import configuration_of
 from csm_core.days.replay import Replay, compare
 from csm_core.errors import InputError, RunError
 from csm_core.sources.spark_settings import usage_on_spark

@@ -21,8 +21,8 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.history_migrations import create_versions
-from csm_core.warehouse.history_tables import REPLACED_ROWS
 from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
+from csm_core.warehouse.replaced_tables import REPLACED_ROWS
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
 

@@ -1,4 +1,4 @@
-"""The tables that keep what later loads and runs replaced, as SQL of migrations."""
+"""The tables of replaced raw records and of configurations, as SQL of a migration."""
 
 from __future__ import annotations
 

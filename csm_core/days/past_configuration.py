@@ -1,4 +1,4 @@
-"""``run.configurations``: the settings behind each configuration hash of the scores, so that a day can be replayed."""
+"""Finds the configuration with which a day was scored, as known at a time, in ``run.configurations``."""
 
 from __future__ import annotations
 
