@@ -21,7 +21,7 @@ from csm_core.sources.settings import AnySource, FilesSettings
 from csm_core.sources.spark_settings import SYSTEM as SPARK_SOURCE
 from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
-from csm_core.system.config_sections import CheckSettings, HistorySettings, IdentitySettings
+from csm_core.system.config_sections import CheckSettings, HistorySettings, IdentitySettings, ReportSettings
 from csm_core.system.file_access import group_id
 from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
@@ -237,6 +237,7 @@ class Config(ConfigModel, frozen=True):
     fx: dict[str, Decimal] = Field(default_factory=dict, validate_default=True)
     checks: CheckSettings = CheckSettings()
     history: HistorySettings = HistorySettings()
+    reports: ReportSettings = ReportSettings()
     notion: NotionPublishing = NotionPublishing()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
     min_rejected: int = Field(default=20, ge=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.analytics import NAME as ANALYTICS
 from assets.analytics import analytics_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import RESOURCE, Pipeline
@@ -13,6 +14,7 @@ from assets.models import model_assets
 from assets.publish import publish_assets
 from assets.raw import raw_assets
 from assets.receipts import day_roots_asset
+from assets.reports import report_asset
 from assets.scores import scores_asset
 from assets.staging import staging_assets
 from csm_core.config import Config, load_config
@@ -50,6 +52,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
             day_roots_asset(marts[ROOTS], partitions),
             analytics_asset(sorted(marts)),
+            report_asset(ANALYTICS),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),

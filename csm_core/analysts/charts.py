@@ -1,56 +1,20 @@
-"""Small stacked bar charts as PNG images for Dagster metadata. The caption is text outside the image.
-
-A PNG with a palette consists of a header, colours and rows of bytes, so no drawing library is necessary.
-"""
+"""Small stacked bar charts as PNG images for Dagster metadata. The caption is text outside the image."""
 
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import duckdb
 
+from csm_core.analysts.drawing import stacked_bars_png
 from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import counted_sql
 
-WIDTH, HEIGHT = 480, 120
-# White, a grey line at each quarter, then the bands.
-_PALETTE = {
-    "": (255, 255, 255),
-    "line": (221, 221, 221),
-    "RED": (204, 51, 51),
-    "AMBER": (240, 160, 48),
-    "GREEN": (64, 145, 96),
-}
-_COLOURS = {name: number for number, name in enumerate(_PALETTE)}
 BUCKET = 5
 DAYS = 90
-
-
-def stacked_bars(bars: Sequence[Mapping[str, int]]) -> bytes:
-    """A PNG with one stacked bar per entry (counts per RAG, RED at the bottom); the tallest bar has the full height."""
-    highest = max([1, *(sum(bar.values()) for bar in bars)])
-    rows = [bytearray(WIDTH) for _ in range(HEIGHT)]
-    for quarter in range(1, 4):
-        rows[HEIGHT - quarter * HEIGHT // 4] = bytearray([_COLOURS["line"]]) * WIDTH
-    for number, bar in enumerate(bars):
-        left, right = number * WIDTH // len(bars), (number + 1) * WIDTH // len(bars)
-        # Leave a gap of one pixel if the bar is wide enough.
-        right = max(left + 1, right - 1)
-        below = 0
-        for name in ("RED", "AMBER", "GREEN"):
-            bottom, below = below, below + bar.get(name, 0)
-            for level in range(bottom * HEIGHT // highest, below * HEIGHT // highest):
-                rows[HEIGHT - 1 - level][left:right] = bytes([_COLOURS[name]]) * (right - left)
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 3, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows), 9)
-    palette = bytes(channel for colour in _PALETTE.values() for channel in colour)
-    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
 def score_distributions(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
@@ -71,7 +35,7 @@ def _distribution(day: date, bars: Sequence[Mapping[str, int]]) -> str:
     caption = (
         f"Scores on {day} from 0 to 100, one bar per {BUCKET} points; the tallest bar is {counted(tallest, 'account')}."
     )
-    return _markdown(caption, stacked_bars(bars))
+    return _markdown(caption, stacked_bars_png(bars))
 
 
 def rag_over_time(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> dict[date, str]:
@@ -105,12 +69,8 @@ def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
     caption = (
         f"Accounts by RAG, RED at the bottom, one bar for {days}; the full height is {counted(maximum, 'account')}."
     )
-    return _markdown(caption, stacked_bars(list(bars.values())))
+    return _markdown(caption, stacked_bars_png(list(bars.values())))
 
 
 def _markdown(caption: str, image: bytes) -> str:
     return f"{caption}\n\n![{caption}](data:image/png;base64,{base64.b64encode(image).decode()})"
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

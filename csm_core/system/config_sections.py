@@ -1,4 +1,4 @@
-"""Sections of the configuration that no other section refers to: checks, history and identity."""
+"""Sections of the configuration that no other section refers to: checks, history, reports and identity."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ class HistorySettings(ConfigModel, frozen=True):
     """How long raw records that later loads replaced are kept, in days."""
 
     keep_replaced_days: int = Field(default=730, ge=0, le=36_500)
+
+
+class ReportSettings(ConfigModel, frozen=True):
+    """How many portfolio reports are kept next to the warehouse, the newest by day."""
+
+    keep: int = Field(default=30, ge=1, le=3660)
 
 
 class IdentitySettings(ConfigModel, frozen=True):

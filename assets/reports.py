@@ -1,0 +1,56 @@
+"""The portfolio report: one HTML file of the newest complete day, written after the published copy."""
+
+import time
+
+import dagster as dg
+
+from assets.context import OWNERS, RESOURCE, pipeline_of
+from csm_core.analysts.queries import open_published
+from csm_core.warehouse.day_status import newest_counted_day
+
+NAME = "csm_report"
+FOLDER = "reports"
+
+
+def report_asset(after: str) -> dg.AssetsDefinition:
+    """Return ``csm_report``, which writes ``reports/portfolio-DAY.html`` next to the warehouse."""
+
+    @dg.asset(
+        key=NAME,
+        deps=[after],
+        description="The portfolio report of the newest complete day: one HTML file without scripts and requests. "
+        "Older reports are deleted as `reports.keep` states.",
+        group_name="publish",
+        kinds={"html"},
+        owners=OWNERS,
+        required_resource_keys={RESOURCE},
+        op_tags={"dagster/priority": "-3"},
+    )
+    def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        # Imported here, since only this asset draws SVG charts.
+        from csm_core.publishing.report.figures import Scope
+        from csm_core.publishing.report.reports import portfolio_report, remove_oldest, write_report
+
+        pipeline = pipeline_of(context)
+        started = time.perf_counter()
+        with open_published(pipeline.warehouse) as copy:
+            day = newest_counted_day(copy)
+            if day is None:
+                return dg.MaterializeResult(metadata={"note": "no day is complete yet, so there is no report"})
+            html = portfolio_report(copy, Scope(day))
+        folder = pipeline.warehouse.path.parent / FOLDER
+        path = write_report(html, folder / f"portfolio-{day}.html")
+        deleted = remove_oldest(folder, "portfolio-*.html", pipeline.config.reports.keep)
+        seconds = time.perf_counter() - started
+        pipeline.progress(NAME, {"seconds": seconds, "layer": "report"})
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(path)),
+                "day": day.isoformat(),
+                "kilobytes": round(len(html.encode()) / 1000),
+                "deleted": len(deleted),
+                "seconds": round(seconds, 3),
+            }
+        )
+
+    return _report

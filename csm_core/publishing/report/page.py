@@ -1,0 +1,75 @@
+"""Renders a report as one HTML file without scripts and requests, byte-identical for equal data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from csm_core.analysts.drawing import inline_svg
+from csm_core.publishing.report.figures import Result, label_of, shown_value
+
+_TEMPLATES = Path(__file__).parent / "templates"
+# Characters that HTML does not allow, and those that change the direction of the text around them.
+_NOT_SHOWN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report: its heading, sentences below it, the results of its figures, and the advice of the account report.
+
+    The first result is shown as tiles, the others as sections.
+    """
+
+    heading: str
+    sentences: Sequence[str]
+    results: Sequence[Result]
+    next_steps: Sequence[str] = ()
+
+
+def render(page: Page) -> str:
+    """The page as HTML. All text from sources is escaped and cannot change the direction of the text around it."""
+    templates = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+    )
+    tiles, *sections = page.results
+    return templates.get_template("report.html").render(
+        page=page,
+        tiles=_tiles(tiles),
+        tiles_sql=tiles.figure.sql,
+        sections=[(result, _chart(result)) for result in sections],
+        style=Markup(_style()),  # noqa: S704  our own file
+    )
+
+
+def _style() -> str:
+    return (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+
+
+def _visible(value: Any) -> Any:
+    return value if isinstance(value, Markup) or not isinstance(value, str) else _NOT_SHOWN.sub("\ufffd", value)
+
+
+def _tiles(result: Result) -> list[tuple[str, str]]:
+    row = result.rows[0]
+    return [(label_of(column), shown_value(column, row[column])) for column in result.columns]
+
+
+def _chart(result: Result) -> Markup | None:
+    if result.drawing is None:
+        return None
+    description = _NOT_SHOWN.sub("\ufffd", result.drawing.description)
+    # The SVG comes from the drawing library, which escapes the text that it draws.
+    return Markup(inline_svg(result.drawing.svg, f"chart-{result.figure.key}", result.figure.title, description))  # noqa: S704
