@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Observations:
     """Observations with a known outcome: churned or stayed. Every array has one element per observation.
 
-    They are ordered by date, tenant, account and spell, so that equal records give equal figures. An account has at most
-    one observation on a date.
+    They are ordered by date, tenant, account and spell, so that equal records give equal figures. An account has at
+    most one observation on a date.
 
     :ivar day: position of the observation's date in ``dates``.
     :ivar account: position of its account in ``accounts``.
@@ -90,6 +90,8 @@ class BacktestInput:
 
     :ivar thresholds: the thresholds with which most accounts of the last date were scored; among proposals that are
         equally good, the advice takes the closest to them.
+    :ivar tenant: the only tenant of the observations, None for all; the advice proposes a policy for it.
+    :ivar segment: the only segment, None for all.
     """
 
     first_date: date
@@ -104,3 +106,5 @@ class BacktestInput:
     lead_times: tuple[LeadTime, ...]
     green_churn: tuple[GreenChurn, ...]
     thresholds: Thresholds = field(default_factory=Thresholds)
+    tenant: str | None = None
+    segment: str | None = None
