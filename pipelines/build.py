@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.analytics import analytics_asset
+from assets.backtest import backtest_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import RESOURCE, Pipeline
 from assets.days import days_asset
@@ -50,6 +51,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
             day_roots_asset(marts[ROOTS], partitions),
             analytics_asset(sorted(marts)),
+            backtest_asset(),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),
