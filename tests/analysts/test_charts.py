@@ -8,7 +8,7 @@ from datetime import date
 import duckdb
 import pytest
 
-from csm_core.analysts.charts import HEIGHT, WIDTH, rag_over_time, score_distributions, stacked_bars
+from csm_core.analysts.charts import HEIGHT, WIDTH, churn_by_decile, rag_over_time, score_distributions, stacked_bars
 
 RED, AMBER, GREEN, WHITE = (204, 51, 51), (240, 160, 48), (64, 145, 96), (255, 255, 255)
 
@@ -101,3 +101,14 @@ def test_a_picture_of_the_past_holds_ninety_days_at_most(scored):
     by_day = rag_over_time(scored, (date(2026, 9, 1), last))
     assert "each of 90 scored days from 2026-06-12 to 2026-09-09" in by_day[last]
     assert len(by_day) == 9
+
+
+def test_a_churn_rate_of_half_the_highest_has_half_the_height():
+    said = churn_by_decile([(2, 4), (1, 4), (0, 4), (0, 0)])
+    assert said.startswith("Churn rate by score, one bar for each of 4 groups of observations of about equal size")
+    assert "lowest scores on the left; the tallest bar is 50.0%." in said
+    picture = picture_of(said)
+    assert column(picture, 5) == [RED] * HEIGHT
+    assert column(picture, WIDTH // 4 + 5)[: HEIGHT // 2] == [RED] * (HEIGHT // 2)
+    assert RED not in column(picture, WIDTH // 4 + 5)[HEIGHT // 2 :]
+    assert RED not in column(picture, WIDTH - 5)
