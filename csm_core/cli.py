@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from csm_core.commands import backups, forget, history, notion, pipeline, receipts, records, reports, scores, settings
+from csm_core.commands import (
+    backtest,
+    backups,
+    forget,
+    history,
+    notion,
+    pipeline,
+    receipts,
+    records,
+    reports,
+    scores,
+    settings,
+)
 from csm_core.commands.history import Replayer
 from csm_core.commands.pipeline import Opener, Runner
 from csm_core.system.file_access import restrict_files
@@ -27,7 +39,7 @@ app = typer.Typer(
     help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
-for group in (pipeline, scores, reports, history, receipts, settings, records, backups, forget):
+for group in (pipeline, scores, reports, backtest, history, receipts, settings, records, backups, forget):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
 from assets.analytics import analytics_asset
+from assets.backtest import backtest_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import RESOURCE, Pipeline
 from assets.days import days_asset
@@ -53,6 +54,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             day_roots_asset(marts[ROOTS], partitions),
             analytics_asset(sorted(marts)),
             report_asset(ANALYTICS),
+            backtest_asset(),
             *publish_assets(partitions),
         ],
         asset_checks=portfolio_asset_checks(),

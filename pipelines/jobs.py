@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
+from assets.backtest import NAME as BACKTEST
 from assets.context import DAY_AFTER, QUARTER
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, PORTFOLIO_PAGE, PUBLISH_ASSETS, QBR_PAGES
 from assets.reports import NAME as REPORT
@@ -21,7 +22,7 @@ _PUBLISH = dg.AssetSelection.assets(*PUBLISH_ASSETS, REPORT)
 
 def all_jobs() -> list[Any]:
     """All jobs. They use the in-process executor, because DuckDB has one writer."""
-    everything = dg.AssetSelection.all()
+    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(BACKTEST)
     return [
         dg.define_asset_job(
             "daily_health",

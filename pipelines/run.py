@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.backtest import NAME as BACKTEST
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
 from csm_core.accounts import account_map
@@ -40,7 +41,7 @@ def run_days(
     accepted_by: str = "",
     clock: Callable[[], datetime] | None = None,
 ) -> RunOutcome:
-    """Materialise the days as one run. ``select`` lists assets; empty means all assets.
+    """Materialise the days as one run. ``select`` lists assets; empty means all assets but the backtest.
 
     Raises InputError for an unknown asset or accepted check. A failed step does not raise an exception; it is part of
     the outcome.
@@ -107,7 +108,7 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
     if unknown:
         message = f"no asset named {', '.join(unknown)}; the assets are: {', '.join(sorted(keys))}"
         raise InputError(message)
-    chosen = list(select) or sorted(keys)
+    chosen = list(select) or sorted(keys.keys() - {BACKTEST})
     wanted = [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
     # The assets of one step, such as the raw tables of a system, must be selected together.
     selection = dg.AssetSelection.assets(*wanted).required_multi_asset_neighbors()

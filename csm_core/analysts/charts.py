@@ -72,5 +72,15 @@ def _history(bars: Mapping[date, Mapping[str, int]]) -> str:
     return _markdown(caption, stacked_bars_png(list(bars.values())))
 
 
+def churn_by_decile(deciles: Sequence[tuple[int, int]]) -> str:
+    """Markdown of the churn rate of each tenth of the scores: (churned, observations) each, lowest scores first."""
+    rates = [churned / observations if observations else 0.0 for churned, observations in deciles]
+    caption = (
+        f"Churn rate by score, one bar for each of {counted(len(rates), 'group')} of observations of about equal size, "
+        f"lowest scores on the left; the tallest bar is {max(rates, default=0.0):.1%}."
+    )
+    return _markdown(caption, stacked_bars_png([{"RED": round(rate * 1000)} for rate in rates]))
+
+
 def _markdown(caption: str, image: bytes) -> str:
     return f"{caption}\n\n![{caption}](data:image/png;base64,{base64.b64encode(image).decode()})"

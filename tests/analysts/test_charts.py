@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from csm_core.analysts import drawing
-from csm_core.analysts.charts import rag_over_time, score_distributions
+from csm_core.analysts.charts import churn_by_decile, rag_over_time, score_distributions
 
 COLOURS = {tuple(bytes.fromhex(code[1:])): band for band, code in drawing.BAND_COLOURS.items()}
 DAYS = [date(2026, 6, 1) + timedelta(days=number) for number in range(3)]
@@ -110,6 +110,14 @@ def test_a_picture_of_the_past_holds_ninety_days_at_most(scored):
     by_day = rag_over_time(scored, (date(2026, 9, 1), last))
     assert "each of 90 scored days from 2026-06-12 to 2026-09-09" in by_day[last]
     assert len(by_day) == 9
+
+
+def test_a_churn_rate_of_half_the_highest_has_half_the_height():
+    said = churn_by_decile([(2, 4), (1, 4), (0, 4), (0, 0)])
+    assert said.startswith("Churn rate by score, one bar for each of 4 groups of observations of about equal size")
+    assert "lowest scores on the left; the tallest bar is 50.0%." in said
+    one = areas(picture_of(churn_by_decile([(2, 4), (0, 4), (0, 4), (0, 0)])))["RED"]
+    assert areas(picture_of(said))["RED"] == pytest.approx(1.5 * one, rel=0.1)
 
 
 CHARTS = {

@@ -226,6 +226,7 @@ WITH_ARGUMENT = [
     ),
     *(["identity", "--out", "{}"], ["notion", "init", "--parent", "{}"], ["notion", "sandbox", "--port", "{}"], ["{}"]),
     *(["backup", "{}"], ["backup", "backups", "--keep", "{}"]),
+    *(["backtest", "--from", "{}"], ["backtest", "--segment", "{}"], ["backtest", "--lead", "{}"]),
 ]
 SIGNALS = "account_id,feature_adoption_rate,usage_trend,login_frequency_days\na1,0.5,growing,3\n"
 

@@ -37,7 +37,8 @@ def names(keys) -> set[str]:
 
 def test_there_is_an_asset_for_every_model_entity_raw_table_and_publication(definitions):
     wanted = {f"raw_files__{entity}" for entity in ENTITIES} | {f"stg_{entity}" for entity in ENTITIES}
-    wanted |= set(load_models("intermediate")) | set(load_models("marts")) | PUBLISHED | {"csm_analytics", "csm_report"}
+    wanted |= set(load_models("intermediate")) | set(load_models("marts")) | PUBLISHED
+    wanted |= {"csm_analytics", "csm_backtest", "csm_report"}
     assert names(definitions.resolve_all_asset_keys()) == wanted
 
 
@@ -121,6 +122,8 @@ def test_jobs_publish_what_they_should(definitions):
     assert selected["quarterly_qbr"] & PUBLISHED == {"notion_qbr_pages"}
     assert selected["renewal_check"] == REVIEWS | {"notion_qbr_pages", "csm_analytics", "csm_days"}
     assert [name for name, some in selected.items() if "csm_report" in some] == ["daily_health"]
+    # The backtest is materialised by hand.
+    assert not any("csm_backtest" in names for names in selected.values())
     # Whatever builds scores ends with the status of the day.
     assert all("csm_days" in names for names in selected.values() if "csm_health_scores" in names)
 

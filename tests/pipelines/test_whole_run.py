@@ -32,6 +32,8 @@ GOLDEN_QUERIES = {
     "and month >= date '2026-01-01' order by all",
     "csm_retention_monthly": "select * from marts.csm_retention_monthly where month >= date '2026-08-01' order by all",
     "csm_qbr": "select * from marts.csm_qbr order by all",
+    "csm_outcomes": f"select * from marts.csm_outcomes where account_id in {CHECKED} or outcome = 'churned' "
+    "order by all",
     "csm_feature_adoption": f"select * from marts.csm_feature_adoption where account_id in {CHECKED} order by all",
     "csm_health_last": "select * exclude (scored_at) from marts.csm_health_last where not is_customer order by all",
     "csm_overview": f"select * from marts.csm_overview where account_id in {CHECKED} order by all",

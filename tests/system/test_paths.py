@@ -32,6 +32,7 @@ COMMANDS = [
     ["score", "{}"],
     ["score", "signals.csv", "--out", "{}"],
     ["whatif", "--policy", "{}"],
+    ["backtest", "--html", "{}"],
     ["restore", "{}"],
     ["backup", "{}"],
     ["quarantine", "--out", "{}"],
