@@ -2,7 +2,8 @@
 
     .venv/bin/python scripts/backtest_results.py [--check] [acme] [ravenstack]
 
-A company takes one to several minutes. With ``--check`` nothing is written, and the exit status is 1 if a result differs.
+A company takes one to several minutes. With ``--check`` nothing is written, and the exit status is 1 if a result
+differs.
 """
 
 from __future__ import annotations
