@@ -11,7 +11,7 @@ from csm_core.logging import get_logger
 from csm_core.operations.backup_content import SOURCES
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings_base import SourceSettings
-from csm_core.sources.source_settings import write_source_settings
+from csm_core.sources.source_settings import record_source_load, write_source_settings
 from csm_core.sources.unread_files import unread_files
 
 _LISTED = 100
@@ -55,10 +55,12 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
         unread = _unread(pipeline, sources)
         pipeline.unread.extend(unread)
         with pipeline.warehouse.connect() as connection:
+            loaded_at = pipeline.clock()
             results = get_system(system.name, pipeline.warehouse.session).load(
-                connection, sources, loaded_at=pipeline.clock(), folder=folder, log=get_logger("csm_core.sources")
+                connection, sources, loaded_at=loaded_at, folder=folder, log=get_logger("csm_core.sources")
             )
             write_source_settings(connection, system.name, sources)
+            record_source_load(connection, system.name, loaded_at)
             rows = {
                 result.table: connection.execute(f"select count(*) from {result.table}").fetchall()[0][0]
                 for result in results

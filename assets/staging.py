@@ -226,6 +226,7 @@ def _in_warehouse(
             min_rejected=pipeline.config.min_rejected,
             max_closed_percent=pipeline.config.max_closed_percent,
             upstream=upstream,
+            derived=[system for system, model in models.items() if model.derived],
         )
 
 

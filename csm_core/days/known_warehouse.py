@@ -35,6 +35,10 @@ def create_known_warehouse(path: Path, origin: Path, known_at: datetime) -> Ware
             if f"raw.{name}" not in _LEDGERS:
                 create_known_rows(connection, f"raw.{name}", _ORIGIN, known_at)
         _copy_versions(connection, known_at)
+        connection.execute(
+            f"insert into run.source_loads by name select * from {_ORIGIN}.run.source_loads where loaded_at <= ?",
+            [known_at],
+        )
         connection.execute(f"insert into run.sources by name select * from {_ORIGIN}.run.sources")
         connection.execute(f"detach {_ORIGIN}")
     return warehouse

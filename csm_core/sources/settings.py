@@ -46,7 +46,8 @@ class StripeApi(ApiSettings, frozen=True):
 class StripeSettings(VendorSettings, frozen=True):
     """Stripe. ``account_key`` is the key of the customer's metadata with the account id.
 
-    Only billing periods of at least ``renewal_months`` months have a renewal date.
+    Only billing periods of at least ``renewal_months`` months have a renewal date. An account leaves if no subscription
+    follows the end of its last one within ``churn_grace_days``; null switches this rule off.
     """
 
     system: Literal["stripe"]
@@ -54,6 +55,7 @@ class StripeSettings(VendorSettings, frozen=True):
     include_test_mode: bool = False
     account_key: str = "account_id"
     renewal_months: int = Field(default=6, ge=1, le=120)
+    churn_grace_days: int | None = Field(default=30, ge=0, le=3650)
 
 
 class ZendeskApi(ApiSettings, frozen=True):

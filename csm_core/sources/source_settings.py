@@ -1,15 +1,17 @@
-"""``run.sources``: the configured sources and their settings, for SQL models that use them."""
+"""``run.sources`` and ``run.source_loads``: the configured sources, and when they were loaded, for SQL models."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import duckdb
 
 from csm_core.sources.settings_base import SourceSettings
 
 TABLE = "run.sources"
+LOADS_TABLE = "run.source_loads"
 
 
 def settings_text(settings: SourceSettings) -> str:
@@ -24,3 +26,12 @@ def write_source_settings(
     connection.execute(f"delete from {TABLE} where system = ?", [system])
     for source in sources:
         connection.execute(f"insert into {TABLE} values (?, ?, ?)", [system, source.label, settings_text(source)])
+
+
+def record_source_load(connection: duckdb.DuckDBPyConnection, system: str, loaded_at: datetime) -> None:
+    """Record that all sources of a system were loaded, also if they had no new records: until then nothing follows.
+
+    Only with this time can a model conclude from a record that does not exist, such as a next subscription.
+    """
+    at = loaded_at.astimezone(UTC).replace(tzinfo=None)
+    connection.execute(f"insert into {LOADS_TABLE} values (?, ?)", [system, at])

@@ -18,7 +18,7 @@ Records that touch materialised days are recorded as late (``csm_core.warehouse.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -107,12 +107,14 @@ def stage_entity(
     min_rejected: int = 1,
     max_closed_percent: float = 100.0,
     upstream: Mapping[str, UpstreamInputs] | None = None,
+    derived: Collection[str] = (),
 ) -> StageReport:
     """Stage an entity from its models, given as (system, SELECT); ``accounts`` must be staged before the others.
 
     A model's SELECT returns the contract's columns by name, in any type (a missing column is null), and the four
     bookkeeping columns of the raw table of its records. ``staged_at`` is a UTC time. ``upstream`` has, by system, the
-    indirect inputs of a model.
+    indirect inputs of a model. ``derived`` are the systems whose model concludes the entity from other records; these
+    records are ignored for accounts about which another system states records of the entity.
 
     Raises SourceError with counts by reason if more than ``max_rejected_percent`` of the new records of a system, and
     at least ``min_rejected``, are rejected, or all new records of one raw table (only the quarantine changes then), or
@@ -127,7 +129,7 @@ def stage_entity(
     try:
         prepare(connection, entity)
         with transaction(connection):
-            scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), upstream or {})
+            scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), upstream or {}, derived)
             counts, new = Counts(), Counts()
             outcome = _run(scope, counts, new, Limits(max_rejected_percent, min_rejected, max_closed_percent))
             if not outcome.rejection:

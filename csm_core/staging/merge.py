@@ -18,6 +18,7 @@ from csm_core.ingest.full_lists import FULL_FILES
 from csm_core.ingest.replaced_rows import replace_rows_of
 from csm_core.staging.attribute_versions import record_versions
 from csm_core.staging.changed_days import record_changed_days
+from csm_core.staging.derived_records import ignore_derived
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS, record_ignored
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, among
 from csm_core.staging.quarantine_writer import QuarantineWriter
@@ -243,6 +244,7 @@ class MergeByKey:
             f"'' as {IGNORED} from {entity.table} limit 0"
         )
         connection.execute(f"create or replace temp table gate_rows as {' union all by name '.join(selects) or empty}")
+        ignore_derived(self._scope, "temp.gate_rows")
 
     def _collect_retries(self) -> None:
         """Collect rejected records whose account now exists, or whose customer is now matched."""

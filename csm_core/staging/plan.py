@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -94,6 +94,7 @@ class Scope:
     """The scope of a gate run for an entity.
 
     ``restages_all`` is true if all records are staged from scratch, false if only pending loads are staged.
+    ``derived`` are the systems whose records of the entity are derived (``csm_core.staging.derived_records``).
     """
 
     def __init__(
@@ -103,10 +104,12 @@ class Scope:
         models: Sequence[tuple[str, str]],
         staged_at: datetime,
         upstream: Mapping[str, UpstreamInputs],
+        derived: Collection[str] = (),
     ) -> None:
         self.connection = connection
         self.entity = entity
         self.staged_at = staged_at
+        self.derived = frozenset(derived)
         self._upstream = upstream
         self.erased = erased_hashes(connection)
         self.sources = [self._source(system, sql) for system, sql in models]

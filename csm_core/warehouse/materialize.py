@@ -19,6 +19,7 @@ from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
 from csm_core.warehouse.late_changes import record_watermarks
 from csm_core.warehouse.live_tables import LIVE_DAYS
+from csm_core.warehouse.model_views import show_view
 from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_select
 from csm_core.warehouse.previous_names import show_previous_names
 from csm_core.warehouse.text_macros import create_macros
@@ -150,6 +151,7 @@ def build_table(
             if model.incremental:
                 _advance_queue(connection, model.incremental)
             comment(connection, model)
+            show_view(connection, model)
             if model.layer == COPIED_LAYER:
                 show_previous_names(connection, model)
             inputs = parse_select(sql, model.path)[0]

@@ -275,4 +275,10 @@ MIGRATIONS = (
     Migration(20, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
     Migration(21, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
     Migration(22, "create the tables of attributes over time", "", create_versions),
+    Migration(
+        23,
+        "create the table of the times at which sources were loaded",
+        "create table if not exists run.source_loads (system varchar not null, loaded_at timestamp not null)",
+        describe_tables,
+    ),
 )

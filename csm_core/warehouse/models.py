@@ -47,11 +47,21 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ModelView:
+    """A view with some columns of a model: the schema-qualified name, a description, and the columns."""
+
+    name: str
+    description: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SqlModel:
     """A SQL file and its yml. ``layer`` is the folder, which for intermediate and marts is also the schema.
 
     ``never_null`` are the columns of the key, except nullable ones, and the not-null columns in the yml. ``renamed``
-    maps columns to their names in the previous version.
+    maps columns to their names in the previous version. ``derived`` is true for a staging model that concludes its
+    records from records of other entities. ``view`` is a view of some of the model's columns under another name.
     """
 
     name: str
@@ -67,6 +77,8 @@ class SqlModel:
     renamed: Mapping[str, str]
     never_null: tuple[str, ...]
     checks: tuple[Check, ...]
+    derived: bool = False
+    view: ModelView | None = None
 
     @property
     def table(self) -> str:
@@ -121,6 +133,7 @@ def load_model(path: Path, layer: str) -> SqlModel:
     nullable_grain = tuple(cast("list[str]", stated.get("nullable_grain") or []))
     incremental = stated.get("incremental")
     checks = cast("list[dict[str, Any]]", stated.get("checks") or [])
+    view = cast("dict[str, Any]", stated.get("view") or {})
     return SqlModel(
         name=path.stem,
         layer=layer,
@@ -135,6 +148,8 @@ def load_model(path: Path, layer: str) -> SqlModel:
         renamed=cast("dict[str, str]", stated.get("renamed") or {}),
         never_null=tuple(dict.fromkeys([*(key for key in grain if key not in nullable_grain), *_not_null(checks)])),
         checks=tuple(_checks(checks)),
+        derived=bool(stated.get("derived", False)),
+        view=ModelView(view["name"], view["description"], tuple(view["columns"])) if view else None,
     )
 
 

@@ -176,6 +176,10 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = RECEIPT_DESCRIPTIONS | {
             "loaded_at": "When it was loaded, UTC",
         },
     ),
+    "run.source_loads": (
+        "One row per source system and time at which all of its sources were loaded, also if they had no new records",
+        {"system": "The source system", "loaded_at": "When they were loaded, UTC"},
+    ),
     "run.sources": (
         "One row per source of the latest load",
         {

@@ -147,6 +147,49 @@ def test_late_records_supersede_the_row_of_their_account_and_commands_show_both(
     assert known.csm("explain", "a2", "--known-at", "2026-07-02").status == 2
 
 
+def test_a_record_from_before_a_churn_that_arrives_after_it_changes_only_reconstructed_rows(known):
+    late_arrival_days = timedelta(days=known.company.config.late_arrival_days)
+
+    def all_rows() -> dict[tuple[str, date], tuple[Any, ...]]:
+        rows = known.company.query(
+            "select account_id, as_of_date, basis, * exclude (account_id, as_of_date, basis, config_hash, scored_at) "
+            f"from (select * exclude (tenant_id, known_from) from {SIGNALS}) join {SCORES} "
+            "using (account_id, as_of_date)"
+        )
+        return {(row[0], row[1]): row[2:] for row in rows}
+
+    def changed(day: date, at: datetime, last: date | None = None) -> dict[tuple[str, date], str]:
+        """Run; returns the basis of each row of an earlier day that differs, also of one that is gone."""
+        before = all_rows()
+        known.run(day, at, last)
+        after = all_rows()
+        found = {key: after.get(key, ("gone",))[0] for key, row in before.items() if after.get(key) != row}
+        for (_, one), basis in found.items():
+            is_inside = at <= datetime.combine(one, datetime.min.time()) + timedelta(days=1) + late_arrival_days
+            assert basis == ("as_known" if is_inside else "reconstructed")
+        return found
+
+    july = "".join(f"j{day},a1,u1,login,reports,2026-07-0{day}T10:00:00Z\n" for day in range(1, 6))
+    known.arrive("usage_events", july)
+    known.run(TUESDAY, evening(1))
+    (known.records / "lifecycle_events.csv").write_text(
+        "event_id,account_id,kind,occurred_at\nl1,a2,churned,2026-07-01\n", encoding="utf-8"
+    )
+    known.run(date(2026, 7, 1), evening(2))
+    assert {basis for basis, *_ in all_rows().values()} == {"as_known"}
+    # Inside late_arrival_days of Tuesday, the day is rebuilt in time.
+    known.arrive("tickets", "t2,a2,2026-06-30,,critical\n")
+    assert changed(date(2026, 7, 2), evening(3)) == {("a2", TUESDAY): "as_known"}
+    # Later, a daily run changes no settled day, and a rebuild reconstructs.
+    known.arrive("tickets", "t3,a2,2026-06-29,,negative\n")
+    assert changed(date(2026, 7, 5), evening(6)) == {}
+    assert changed(MONDAY, evening(6, 8), date(2026, 7, 5)) == {
+        ("a2", MONDAY): "reconstructed",
+        ("a2", TUESDAY): "reconstructed",
+    }
+    assert [day for account, day in all_rows() if account == "a2" and day > TUESDAY] == []
+
+
 def test_a_run_that_stops_between_signals_and_scores_loses_no_known_row(known):
     before = known.stored()
     known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sql.harness import fresh, run_model, staged
+from tests.sql.harness import add_spells, fresh, run_model, staged
 
 DAYS = [date(2026, 6, day) for day in range(1, 13)]
 MOMENTS = st.builds(
@@ -55,3 +55,21 @@ def test_an_account_is_in_the_population_on_the_days_of_its_spells(created_at, c
             for day in DAYS
             if (created_at is None or created_at.date() <= day) and (churned_at is None or churned_at.date() > day)
         ]
+
+
+def test_analysts_read_spells_from_a_view_with_the_columns_of_the_contract():
+    with fresh() as connection:
+        staged(connection, "accounts", {"account_id": "A", "account_name": "a", "tenant_id": "t"})
+        churn = {"event_id": "e", "account_id": "A", "kind": "churned", "occurred_at": "2026-06-03", "reason": "budget"}
+        staged(connection, "lifecycle_events", churn)
+        # A second build replaces the table, and the view shows the new one.
+        for _ in range(2):
+            add_spells(connection)
+        rows = connection.execute("from staging.account_spells")
+        columns = [column[0] for column in rows.description]
+        assert rows.fetchall() == [("A", None, datetime(2026, 6, 3, tzinfo=UTC).replace(tzinfo=None), "budget")]
+        described = connection.execute(
+            "select column_name from duckdb_columns() where table_name = 'account_spells' and comment is not null "
+            "order by column_index"
+        ).fetchall()
+    assert columns == ["account_id", "started_at", "ended_at", "reason"] == [name for (name,) in described]

@@ -3,13 +3,14 @@
 A case states the records of the system's raw tables by their names without ``raw.<system>__`` (a mapping is one record;
 ``_source`` and ``_loaded_at`` in it are bookkeeping), the settings of its sources, what the files of identity say, and
 the rows expected of the staging model, in the order of its key; columns left out are not looked at. A record with a
-later ``_loaded_at`` belongs to a later load. ``ignored`` counts the rows that are left out by the name of their setting
-or rule, ``rejected`` lists field, reason and value of the records that do not parse.
+later ``_loaded_at`` belongs to a later load. ``accounts`` are the staged accounts of a model that reads them,
+``sources_loaded`` is the time of the latest load of all sources. ``ignored`` counts the rows that are left out by the
+name of their setting or rule, ``rejected`` lists field, reason and value of the records that do not parse.
 """
 
 import json
 from collections import Counter
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,12 @@ from csm_core.contract import ENTITIES, IGNORED
 from csm_core.ingest.raw_tables import opened_columns
 from csm_core.sources.registry import get_system, record_kinds, system_names
 from csm_core.sources.settings import AnySource
-from csm_core.sources.source_settings import write_source_settings
+from csm_core.sources.source_settings import record_source_load, write_source_settings
 from csm_core.staging.vendor_records import REJECTED_RECORDS, build_records
 from csm_core.warehouse.catalog import identifier
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, staging_models, staging_steps
-from tests.sql.harness import fresh
+from tests.sql.harness import fresh, staged
 
 FOLDER = Path(__file__).parent / "staging"
 # These systems' models are tested in test_staging_models.py.
@@ -65,6 +66,11 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         unknown = set(case["given"]) - {table.name for table in get_system(system).raw_tables}
         assert not unknown, unknown
         write_source_settings(connection, system, config.sources)
+        sources_loaded = datetime.fromisoformat(str(case.get("sources_loaded", "2026-07-01")))
+        record_source_load(connection, system, sources_loaded.replace(tzinfo=UTC))
+        staged(
+            connection, "accounts", *({"account_name": "A", "tenant_id": "t"} | one for one in case.get("accounts", []))
+        )
         build_steps(connection, system)
         given_identity(connection, case.get("identity", {}))
         account_map.build(connection, config, [system])

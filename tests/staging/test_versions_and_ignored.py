@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from csm_core.contract import BOOKKEEPING, ENTITIES
 from csm_core.errors import SourceError
 from csm_core.staging.gate import stage_entity
-from tests.source_loads import new_source_loads
+from tests.source_loads import new_source_loads, straight
 
 HEADER = "event_id,account_id,event_name,quantity,occurred_at\n"
 
@@ -245,3 +245,23 @@ def test_integers_loaded_before_floats_keep_their_digits(source_loads):
         ("100",),
         ("9007199254740993",),
     ]
+
+
+def test_derived_records_are_ignored_for_accounts_about_which_another_source_states_some(source_loads):
+    source_loads.write_company(
+        lifecycle_events="event_id,account_id,kind,occurred_at\n"
+        "l1,a1,churned,2026-06-01\nl2,a2,churned,someday\nd1,a1,churned,2026-05-01\nd2,a2,churned,2026-05-01\n"
+    )
+    source_loads.run("lifecycle_events")
+    model = straight("lifecycle_events").partition(" order by ")[0]
+    report = stage_entity(
+        source_loads.connection,
+        "lifecycle_events",
+        [(system, f"{model} where event_id[1] = '{event}'") for system, event in (("files", "l"), ("other", "d"))],
+        staged_at=source_loads.now,
+        max_rejected_percent=100,
+        derived=["other"],
+    )
+    # A rejected record states nothing.
+    assert (report.loaded, report.rejected, report.by_rule) == (2, 1, {"other_source": 1})
+    assert source_loads.rows("select event_id from staging.stg_lifecycle_events order by 1") == [("d2",), ("l1",)]

@@ -2,9 +2,9 @@
 -- Definition: `ignored` is the rule that leaves a subscription out: `include_test_mode` (test mode, which the source
 -- does not include), `_fivetran_active` (Fivetran's history has no current row), `deleted` (deleted without an end;
 -- a cancelled subscription has an end), `incomplete` (the first payment was never made: incomplete_expired, and
--- incomplete without a trial). `ended_at` is the end that Stripe records. `ends_at` is the requested end;
--- `end_asked_at` is the time of the request. `items` is the JSON list of items, if the record has one; a record of
--- an API version without items is itself an item.
+-- incomplete without a trial). `ended_at` is the end that Stripe records, `end_reason` its reason. `ends_at` is the
+-- requested end; `end_asked_at` is the time of the request. `items` is the JSON list of items, if the record has
+-- one; a record of an API version without items is itself an item.
 -- Worked example: cancel_at_period_end true, current_period_end 2026-12-31 => ends_at 2026-12-31, ended_at null.
 
 with landed_periods as (
@@ -28,6 +28,15 @@ records as (
         lower(trim(records.record ->> '$.status')) as status,
         case when json_valid(records.record ->> '$.items') then records.record ->> '$.items' end
             as items,
+        coalesce(
+            case
+                when json_valid(records.record ->> '$.cancellation_details')
+                    then json_extract_string(
+                        records.record ->> '$.cancellation_details', '$.reason'
+                    )
+            end,
+            records.record ->> '$.cancellation_details_reason'
+        ) as end_reason,
         case when json_valid(records.record ->> '$.plan') then records.record ->> '$.plan' end
             as plan,
         coalesce(flag(records.record ->> '$.livemode'), true) as is_live,
@@ -67,6 +76,7 @@ subscriptions as (
             case when status = 'canceled' then vendor_time(record ->> '$.canceled_at') end
         ) as ended_at,
         vendor_time(record ->> '$.canceled_at') as end_asked_at,
+        end_reason,
         vendor_time(record ->> '$.cancel_at') as cancel_at,
         vendor_time(record ->> '$.trial_end') as trial_end,
         ends_with_period,
@@ -118,6 +128,7 @@ select
     ended_at,
     coalesce(cancel_at, case when ends_with_period then last_period_end end) as ends_at,
     end_asked_at,
+    end_reason,
     period_start,
     period_end,
     items,
