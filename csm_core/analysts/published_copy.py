@@ -13,6 +13,7 @@ or an interrupted run) is rebuilt from the warehouse.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -146,70 +147,79 @@ def _within(spans: Sequence[tuple[date, date]]) -> str:
     return " or ".join(f"as_of_date between date '{first}' and date '{last}'" for first, last in spans) or "false"
 
 
+@dataclass
+class _Table:
+    """The columns and types of a table, its comment, and those of its columns by name."""
+
+    columns: list[tuple[str, str]] = field(default_factory=list)
+    comment: str | None = None
+    comments: dict[str, str] = field(default_factory=dict)
+
+
+def _tables_of(connection: duckdb.DuckDBPyConnection, database: str | None = None) -> dict[str, _Table]:
+    """The tables of marts and ledgers in a database (None: the warehouse), in one query, since DuckDB describes all."""
+    of_database = "database_name = coalesce(?, current_database()) and schema_name in ('marts', 'sync')"
+    found = {
+        f"{schema}.{name}": _Table(comment=comment)
+        for schema, name, comment in connection.execute(
+            f"select schema_name, table_name, comment from duckdb_tables() where {of_database} order by all", [database]
+        ).fetchall()
+    }
+    for schema, table, column, kind, comment in connection.execute(
+        "select schema_name, table_name, column_name, data_type, comment from duckdb_columns() "
+        f"where {of_database} order by schema_name, table_name, column_index",
+        [database],
+    ).fetchall():
+        one = found.get(f"{schema}.{table}")
+        if one is not None:
+            one.columns.append((column, kind))
+            if comment is not None:
+                one.comments[column] = comment
+    return found
+
+
 def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, MartChanges] | None) -> None:
-    tables = connection.execute(
-        "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
-        "and (schema_name = 'marts' or schema_name = 'sync' and list_contains(?, table_name)) order by all",
-        [list(PUBLISHED_LEDGERS)],
-    ).fetchall()
+    tables = {
+        name: one
+        for name, one in _tables_of(connection).items()
+        if name.startswith("marts.") or name.removeprefix("sync.") in PUBLISHED_LEDGERS
+    }
     for schema in ("marts", "sync"):
         connection.execute(f"create schema if not exists {_COPY}.{schema}")
-    there = connection.execute(
-        f"select schema_name, table_name from duckdb_tables() where database_name = '{_COPY}' "
-        "and schema_name in ('marts', 'sync')"
-    ).fetchall()
-    for schema, table in set(there) - set(tables):
-        connection.execute(f"drop table {_COPY}.{schema}.{identifier(table)}")
-    for schema, table in tables:
-        name = f"{schema}.{identifier(table)}"
+    present = _tables_of(connection, _COPY)
+    for name in present.keys() - tables.keys():
+        connection.execute(f"drop table {_COPY}.{_checked(name)}")
+    for name, table in tables.items():
         lacks = (lacking or {}).get(name, MartChanges())
-        if schema == "sync" or lacks.whole or _definition(connection, name) != _definition(connection, name, _COPY):
-            connection.execute(
-                f"create or replace table {_COPY}.{name} as from {name} where {_copied(connection, name)}"
-            )
+        copied = present.get(name, _Table())
+        rows = f"from {_checked(name)} where {{}}{_copied(connection, name, table)}"
+        if name.startswith("sync.") or lacks.whole or table.columns != copied.columns:
+            connection.execute(f"create or replace table {_COPY}.{name} as {rows.format('')}")
+            copied = _Table()
         elif lacks.spans:
-            _replace_days(connection, name, lacks.spans)
-        _copy_comments(connection, schema, table)
+            within = _within(lacks.spans)
+            connection.execute(f"delete from {_COPY}.{name} where {within}")
+            connection.execute(f"insert into {_COPY}.{name} by name {rows.format(f'({within}) and ')}")
+        _copy_comments(connection, name, table, copied)
 
 
-def _replace_days(connection: duckdb.DuckDBPyConnection, table: str, spans: Sequence[tuple[date, date]]) -> None:
-    within = _within(spans)
-    connection.execute(f"delete from {_COPY}.{table} where {within}")
-    connection.execute(
-        f"insert into {_COPY}.{table} by name from {table} where ({within}) and {_copied(connection, table)}"
-    )
+def _checked(table: str) -> str:
+    return ".".join(identifier(part) for part in table.split("."))
 
 
-def _copied(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+def _copied(connection: duckdb.DuckDBPyConnection, name: str, table: _Table) -> str:
     """A SQL condition for the rows of a mart that are copied: those of complete and accepted days."""
-    has_days = any(name == "as_of_date" for name, _ in _definition(connection, table))
-    return counted_sql(connection) if has_days and table.startswith("marts.") and table not in _WHOLE else "true"
+    has_days = any(column == "as_of_date" for column, _ in table.columns)
+    return counted_sql(connection) if has_days and name.startswith("marts.") and name not in _WHOLE else "true"
 
 
-def _definition(
-    connection: duckdb.DuckDBPyConnection, table: str, database: str | None = None
-) -> list[tuple[str, str]]:
-    schema, _, name = table.partition(".")
-    return connection.execute(
-        "select column_name, data_type from duckdb_columns() where database_name = coalesce(?, current_database()) "
-        "and schema_name = ? and table_name = ? order by column_index",
-        [database, schema, name],
-    ).fetchall()
-
-
-def _copy_comments(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> None:
-    for (text,) in connection.execute(
-        "select comment from duckdb_tables() where database_name = current_database() "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, table],
-    ).fetchall():
-        connection.execute(f"comment on table {_COPY}.{schema}.{table} is {literal(text)}")
-    for column, text in connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = current_database() "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, table],
-    ).fetchall():
-        connection.execute(f"comment on column {_COPY}.{schema}.{table}.{identifier(column)} is {literal(text)}")
+def _copy_comments(connection: duckdb.DuckDBPyConnection, name: str, table: _Table, copied: _Table) -> None:
+    """Copy the comments that differ: each one is a statement, and there are hundreds."""
+    if table.comment is not None and table.comment != copied.comment:
+        connection.execute(f"comment on table {_COPY}.{name} is {literal(table.comment)}")
+    for column, text in table.comments.items():
+        if text != copied.comments.get(column):
+            connection.execute(f"comment on column {_COPY}.{name}.{identifier(column)} is {literal(text)}")
 
 
 def _views_of_marts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str | None]]:

@@ -45,7 +45,11 @@ def create_known_warehouse(path: Path, origin: Path, known_at: datetime) -> Ware
 
 
 def _copy_versions(connection: duckdb.DuckDBPyConnection, known_at: datetime) -> None:
-    """Copy the versions of attributes that had begun: the raw records of a time only have the newest ones."""
+    """Copy the versions of attributes that were known: the raw records of a time only have the newest ones.
+
+    The time of a load is when its version became known. A stated version is known if its latest statement is of a load
+    until then; if it was stated again later, the raw records of the time state it.
+    """
     for versions in VERSION_TABLES.values():
         prepare_versions(connection, versions)
         schema, _, name = versions.table.partition(".")
@@ -54,11 +58,23 @@ def _copy_versions(connection: duckdb.DuckDBPyConnection, known_at: datetime) ->
             [_ORIGIN, schema, name],
         ).fetchone()
         if present:
+            by_key = f"partition by {versions.entity.key} order by valid_from"
             connection.execute(
-                f"insert into {versions.table} by name select * replace ("
-                "case when valid_to <= $at then valid_to end as valid_to, "
-                "least(_load_id, (select max(load_id) from raw.loads)) as _load_id) "
-                f"from {_ORIGIN}.{versions.table} where valid_from <= $at",
+                f"""
+                insert into {versions.table} by name
+                with ends as (
+                    select *, case when valid_to is distinct from lead(valid_from) over ({by_key}) then valid_to end
+                        as closed_at
+                    from {_ORIGIN}.{versions.table}
+                ),
+                last_load as (select max(load_id) as load_id from raw.loads)
+                select ends.* exclude (closed_at) replace (
+                    least(case when closed_at <= $at then closed_at end, lead(valid_from) over ({by_key})) as valid_to,
+                    least(_load_id, last_load.load_id) as _load_id
+                )
+                from ends cross join last_load
+                where case when basis = 'load' then valid_from <= $at else _load_id <= last_load.load_id end
+                """,
                 {"at": known_at},
             )
 

@@ -37,6 +37,8 @@ FORMAT = "csm-health receipt 1"
 LEAF, NODE, ROOT = "csm-health leaf 1\n", "csm-health node 1\n", "csm-health root 1\n"
 CRC_DIGITS = 8
 
+# Longer than a value without its last quotation mark and the next name.
+_LONGEST_RUN = 300
 _PARTS = ("checksums", "format", "proof", "records", "rubric", "statement")
 _ESCAPE = re.compile(r"(\\\\)|\\u([0-9a-f]{4})")
 _KEY = re.compile(r'"((?:[^"\\]|\\.)*)":')
@@ -133,7 +135,8 @@ def problems_of(line: str, roots: Collection[str]) -> list[str]:
         text = canonical(receipt)
         text.encode()
     except json.JSONDecodeError as error:
-        return [f"{_near(line, error.pos)} was altered: not JSON at character {error.pos + 1} ({error.msg})"]
+        near = _near(line, _altered_quote(line, error.pos))
+        return [f"{near} was altered: not JSON at character {error.pos + 1} ({error.msg})"]
     except (ValueError, RecursionError) as error:
         return [f"not canonical JSON: {error}"]
     if text != line:
@@ -154,6 +157,22 @@ def problems_of(line: str, roots: Collection[str]) -> list[str]:
 def _no_number(name: str) -> float:
     message = f"{name} is not a number"
     raise ValueError(message)
+
+
+def _altered_quote(line: str, position: int) -> int:
+    """Return where a quotation mark makes the line JSON: text of which it was the end runs into the next value.
+
+    ``position`` is the place of the error, and returned if there is no such place.
+    """
+    for at in range(max(position - _LONGEST_RUN, 0), min(position, len(line))):
+        if line[at + 1 : at + 2] not in (",", ":", "}", "]"):
+            continue
+        try:
+            json.loads(line[:at] + '"' + line[at + 1 :])
+        except (ValueError, RecursionError):
+            continue
+        return at
+    return position
 
 
 def _near(text: str, position: int) -> str:

@@ -10,7 +10,8 @@ a key is also valid before its ``valid_from``. ``basis`` says what states ``vali
 A stated version replaces the version of the same ``valid_from``. A record without a stated time opens a version only if
 it differs from the newest one. A load is an observation, not a statement: a newer statement removes later versions of
 the basis ``load``, and a newer load removes later versions. A version of a list or a load with the attributes of the
-version before is not kept. A key that is no longer in a full list closes its version; a later record opens a new one.
+version before is not kept. When a key leaves a full list, its version is closed, and later ones are empty. A record of
+a later list opens a version, or opens the newest one again if it states an earlier time.
 """
 
 from __future__ import annotations
@@ -168,15 +169,25 @@ def _collapsed(versions: VersionTable) -> str:
     before = f"lag(({attributes})) over ({by_key})"
     return f"""
         create or replace temp table gate_versions as
-        with starts as (
-            select *, basis = 'record' or lag(closed_at) over ({by_key}) is not null
+        with current_records as (select {key}, closed_at as left_at from temp.gate_statements where is_current),
+        -- The newest version is open while the key is in the list, also if its record states an earlier time.
+        merged as (
+            select versions.*, left_at, case
+                when current_records.{key} is null or lead(valid_from) over (
+                    partition by versions.{key} order by valid_from
+                ) is not null then versions.closed_at end as ended_at
+            from temp.gate_merged_versions as versions
+            left join current_records on current_records.{key} = versions.{key}
+        ),
+        starts as (
+            select *, basis = 'record' or lag(ended_at) over ({by_key}) is not null
                 or row_number() over ({by_key}) = 1 or ({attributes}) is distinct from {before} as is_start
-            from temp.gate_merged_versions
+            from merged
         ),
         numbered as (select *, count_if(is_start) over ({by_key}) as number from starts),
         latest as (
-            select * exclude (closed_at, _load_id),
-                last_value(closed_at) over same_number as closed_at, last_value(_load_id) over same_number as _load_id
+            select * exclude (ended_at, _load_id),
+                last_value(ended_at) over same_number as ended_at, last_value(_load_id) over same_number as _load_id
             from numbered
             window same_number as (
                 partition by {key}, number order by valid_from
@@ -185,7 +196,8 @@ def _collapsed(versions: VersionTable) -> str:
         )
         select {key}, {attributes}, valid_from,
             least(
-                case when closed_at is not null then greatest(closed_at, valid_from) end,
+                case when ended_at is not null then greatest(ended_at, valid_from) end,
+                case when left_at is not null then greatest(left_at, valid_from) end,
                 lead(valid_from) over ({by_key})
             ) as valid_to, basis, _load_id
         from latest where is_start

@@ -189,9 +189,8 @@ def record_changes(
         f"from {before} as earlier full join {after} as later on earlier.{key} = later.{key} "
         f"where ({columns.format('earlier')}) is distinct from ({columns.format('later')})"
     )
-    connection.execute(
-        f"create or replace temp table records_changed as {changed_records_sql(entity, differing, after)}", values
-    )
+    changed = changed_records_sql(entity, differing, before, after)
+    connection.execute(f"create or replace temp table records_changed as {changed}", values)
     inserted = connection.execute(
         "insert into run.late_records select $change_id, $entity, touched_day, cast(sum(records) as bigint), "
         "$staged_at from records_changed group by touched_day order by touched_day",

@@ -6,26 +6,29 @@ load instead of listed. Rows are kept, since they explain revisions of scores (`
 
 from __future__ import annotations
 
-from csm_core.contract import ACCOUNT_COLUMN, USAGE_EVENTS, Entity
+from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, ENTITIES, LIFECYCLE_EVENTS, USAGE_EVENTS, Entity
 
 LATE_RECORD_KEYS = "run.late_record_keys"
 
 
-def changed_records_sql(entity: Entity, differing: str, after: str) -> str:
+def changed_records_sql(entity: Entity, differing: str, before: str, after: str) -> str:
     """Return a SELECT of records that touch a day up to $last: key, account, day, load, and their number.
 
-    ``differing`` is the FROM clause of the differing pairs of ``earlier`` and ``later``. A record that was removed or
-    closed has the newest load of its entity, which is the one that no longer lists it.
+    ``differing`` is the FROM clause of the differing pairs of ``earlier`` and ``later``, from the tables ``before`` and
+    ``after``. A record that was removed or closed has the newest load of its entity, which no longer lists it.
     """
     of_accounts = any(column.name == ACCOUNT_COLUMN for column in entity.columns)
     account = f"coalesce(later.{ACCOUNT_COLUMN}, earlier.{ACCOUNT_COLUMN})" if of_accounts else "cast(null as varchar)"
     listed = f"cast(coalesce(later.{entity.key}, earlier.{entity.key}) as varchar)"
     key = "cast(null as varchar)" if entity.name == USAGE_EVENTS else listed
+    moments = _moments(entity)
+    if entity.name == LIFECYCLE_EVENTS:
+        moments.append(_start_of_record(account, before, after))
     return f"""
         select record_key, account_id, touched_day, load_id, count(*) as records
         from (
             select {key} as record_key, {account} as account_id,
-                cast(least({", ".join(_moments(entity))}) as date) as touched_day,
+                cast(least({", ".join(moments)}) as date) as touched_day,
                 case when later._load_id is not null and later._load_id is distinct from earlier._load_id
                     then later._load_id else (select max(_load_id) from {after}) end as load_id
             {differing}
@@ -50,6 +53,24 @@ def _moments(entity: Entity) -> list[str]:
             f"then least(earlier.{dated.name}, later.{dated.name}) end"
         )
     return moments
+
+
+def _start_of_record(account: str, before: str, after: str) -> str:
+    """Return SQL for the start of an account's record, if its first event begins or ceases to be ``started``.
+
+    ``created_at`` starts the first spell unless the first event is ``started``: the days from ``created_at`` differ.
+    """
+    is_started = (
+        f"{account} in (select {ACCOUNT_COLUMN} from {{}} group by {ACCOUNT_COLUMN} "
+        "having arg_min(kind, (occurred_at, kind, event_id)) = 'started')"
+    )
+    created_at = (
+        f"select max(created_at) from {ENTITIES[ACCOUNTS].table} as accounts where accounts.{ACCOUNT_COLUMN} = "
+    )
+    return (
+        f"case when {is_started.format(before)} <> {is_started.format(after)} then greatest(({created_at} {account}), "
+        "(select cast(min(as_of_date) as timestamp) from run.model_marks)) end"
+    )
 
 
 def causing_loads_sql(rows: str, model: str) -> str:

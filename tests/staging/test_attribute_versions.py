@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from csm_core.days.known_warehouse import create_known_warehouse
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
-from tests.source_loads import SourceLoads, new_source_loads, straight
+from tests.source_loads import SilentLog, SourceLoads, new_source_loads, straight
 
 ALWAYS = "1900-01-01 00:00"
 
 
-def load(source_loads: SourceLoads, at: str, *, percent: float = 100, **settings: object) -> None:
-    """Load and stage accounts and features at a time."""
+def load(
+    source_loads: SourceLoads,
+    at: str,
+    *,
+    percent: float = 100,
+    entities: tuple[str, ...] = ("accounts", "features"),
+    **settings: object,
+) -> None:
+    """Load all files and stage entities at a time."""
     source_loads.now = datetime.fromisoformat(at).replace(tzinfo=UTC)
     source = FilesSettings.model_validate({"system": "files", "path": source_loads.folder, **settings})
     get_system("files").load(
         source_loads.connection, [source], loaded_at=source_loads.now, folder=source_loads.folder, log=source_loads.log
     )
-    for name in ("accounts", "features"):
+    for name in entities:
         stage_entity(
             source_loads.connection,
             name,
@@ -221,73 +229,166 @@ def test_features_have_versions(source_loads):
     ]
 
 
+@pytest.mark.parametrize(
+    ("known_at", "expected"),
+    [
+        ("2026-07-02 12:00", [("starter", ALWAYS, "2026-07-02 07:00"), ("growth", "2026-07-02 07:00", None)]),
+        ("2026-07-03 12:00", [("starter", ALWAYS, "2026-06-15 00:00"), ("growth", "2026-06-15 00:00", None)]),
+    ],
+)
+def test_versions_that_were_stated_later_are_not_known_before(tmp_path, known_at, expected):
+    with new_source_loads(tmp_path) as loads:
+        for day, row in (
+            ("01", "starter,"),
+            ("02", "growth,"),
+            ("03", "growth,2026-06-15"),
+            ("04", "scale,2026-06-20"),
+        ):
+            write(loads, f"a1,Ahlers,{row}")
+            load(loads, f"2026-07-{day} 07:00")
+        assert [row[:2] for row in versions(loads)][1:] == [
+            ("growth", "2026-06-15 00:00"),
+            ("scale", "2026-06-20 00:00"),
+        ]
+    at = datetime.fromisoformat(known_at)
+    known = create_known_warehouse(tmp_path / "known.duckdb", tmp_path / "csm.duckdb", at)
+    with known.connect() as connection:
+        stage_entity(connection, "accounts", [("files", straight("accounts"))], staged_at=at.replace(tzinfo=UTC))
+        assert [row[:3] for row in versions(SourceLoads(tmp_path, connection, SilentLog()))] == expected
+
+
+# Histories of a key: of each load, or dated list, its states as (plan, valid_from); none if it is not in the list.
+PLANS = st.sampled_from("xyz")
+STATED = st.sampled_from([None, *(datetime.fromisoformat(f"2026-06-{day:02}") for day in range(1, 10))])
+STATES = st.lists(st.tuples(PLANS, STATED), max_size=3, unique_by=lambda row: row[1])
+HISTORIES = st.lists(st.lists(STATES, min_size=5, max_size=5), min_size=1, max_size=20)
+SNAPSHOTS = st.lists(st.lists(st.none() | PLANS, min_size=5, max_size=5), min_size=1, max_size=20)
+BEGINNING, NEVER = datetime.fromisoformat(ALWAYS), datetime.fromisoformat("9999-12-31 00:00")
+Span = tuple[str, datetime, datetime | None]
+
+
 class Oracle:
-    """The versions of one account in a full list without dates, by the rules of the documentation."""
+    """The versions of one key in a list without dates, by the rules at the head of the module."""
 
     def __init__(self) -> None:
-        self.versions: list[list[Any]] = []
+        self.versions: dict[datetime, tuple[str, str]] = {}
+        self.closed_at: dict[datetime, datetime] = {}
+        self.is_away = False
 
-    def see(self, rows: list[tuple[str, datetime | None]], at: datetime) -> None:
-        """A list with these states (plan, valid_from) is loaded; no state: the account is not in it."""
-        if not rows:
-            if self.versions and self.versions[-1][2] is None:
-                self.versions[-1][2] = max(at, self.versions[-1][0])
+    def see(self, states: list[tuple[str, datetime | None]], at: datetime) -> None:
+        """A list with these states is loaded."""
+        newest = max(self.versions, default=None)
+        if not states:
+            starts = sorted(self.versions)
+            for start, following in zip(starts, [*starts[1:], NEVER], strict=False):
+                if not self.is_away and max(start, at) < following:
+                    self.closed_at[start] = min(max(start, at), self.closed_at.get(start, NEVER))
+            self.is_away = True
             return
-        returns = bool(self.versions) and self.versions[-1][2] is not None
-        for plan, valid_from in rows:
+        self.is_away = False
+        for plan, valid_from in states:
             if valid_from is not None:
-                self.put(plan, valid_from, "record")
-        plan, valid_from = max(rows, key=lambda row: (row[1] is None, row[1] or at))
-        if valid_from is not None:
-            self.versions = [one for one in self.versions if one[3] == "record" or one[0] <= valid_from]
-        elif not self.versions:
-            self.put(plan, BEGINNING, "load")
-        elif returns or self.versions[-1][1] != plan:
-            self.versions = [one for one in self.versions if one[0] < at]
-            self.put(plan, at, "load")
-        # A load that repeats the version before it is not kept.
-        self.versions = [
-            one
-            for place, one in enumerate(self.versions)
-            if place == 0 or one[3] == "record" or one[1] != self.versions[place - 1][1]
+                self._state(plan, valid_from, "record")
+        current = states_by_time(states)[-1]
+        if current[1] is not None:
+            for start in [one for one, (_, basis) in self.versions.items() if basis == "load" and one > current[1]]:
+                self._remove(start)
+        elif newest is None and not self.versions:
+            self._state(current[0], BEGINNING, "load")
+        else:
+            newest = max(self.versions)
+            if self.versions[newest][0] != current[0] or newest in self.closed_at:
+                for start in [one for one in self.versions if one >= at]:
+                    self._remove(start)
+                self._state(current[0], at, "load")
+        self.closed_at.pop(max(self.versions), None)
+        self._drop_repetitions()
+
+    def spans(self) -> list[Span]:
+        """Plan, start and end of each version."""
+        starts = sorted(self.versions)
+        ends: list[datetime | None] = [*starts[1:], None][: len(starts)]
+        return [
+            (
+                self.versions[start][0],
+                start,
+                min((one for one in (end, self.closed_at.get(start)) if one), default=None),
+            )
+            for start, end in zip(starts, ends, strict=True)
         ]
 
-    def put(self, plan: str, valid_from: datetime, basis: str) -> None:
-        kept = [one for one in self.versions if one[0] != valid_from]
-        self.versions = sorted([*kept, [valid_from, plan, None, basis]])
+    def _state(self, plan: str, start: datetime, basis: str) -> None:
+        self.closed_at.pop(start, None)
+        self.versions[start] = (plan, basis)
 
-    def plan_at(self, moment: datetime) -> str:
-        """The plan before a moment: of the latest version that began before it, otherwise of the first."""
-        begun = [one for one in self.versions if one[0] < moment]
-        return (begun or self.versions[:1])[-1][1]
+    def _remove(self, start: datetime) -> None:
+        del self.versions[start]
+        self.closed_at.pop(start, None)
+
+    def _drop_repetitions(self) -> None:
+        before: datetime | None = None
+        for start in sorted(self.versions):
+            plan, basis = self.versions[start]
+            repeats = before is not None and basis == "load" and plan == self.versions[before][0]
+            if before is None or not repeats or before in self.closed_at:
+                before = start
+                continue
+            if start in self.closed_at:
+                self.closed_at[before] = self.closed_at[start]
+            self._remove(start)
 
 
-BEGINNING = datetime.fromisoformat(ALWAYS)
-STATED = st.sampled_from([None, *(datetime.fromisoformat(f"2026-06-{day:02}") for day in range(1, 10))])
-STATES = st.lists(st.tuples(st.sampled_from("xyz"), STATED), min_size=1, max_size=3, unique_by=lambda row: row[1])
+def states_by_time(states: list[tuple[str, datetime | None]]) -> list[tuple[str, datetime | None]]:
+    """The states in the order of their times; one without a time is the current one."""
+    return sorted(states, key=lambda row: (row[1] is None, row[1] or BEGINNING))
+
+
+def spans(source_loads: SourceLoads) -> dict[str, list[Span]]:
+    """Plan, start and end of the versions of each account."""
+    found: dict[str, list[Span]] = {}
+    for account, *span in source_loads.rows(
+        "select account_id, plan, valid_from, valid_to from staging.stg_account_versions order by 1, 3"
+    ):
+        found.setdefault(str(account), []).append(tuple(span))  # type: ignore[arg-type]
+    return found
+
+
+def check_histories(base: Path, histories: list[list[list[tuple[str, datetime | None]]]]) -> None:
+    """Load the lists of all accounts one by one; after each, the versions are those of the oracle."""
+    oracles = [Oracle() for _ in histories]
+    with new_source_loads(base) as loads:
+        for number in range(len(histories[0])):
+            at = datetime.fromisoformat(f"2026-06-{number + 3:02} 07:00")
+            rows = [
+                f"a{key},Ahlers,{plan},{valid_from or ''}"
+                for key, history in enumerate(histories)
+                for plan, valid_from in history[number]
+            ]
+            # One more row, so that each list is new content.
+            write(loads, *rows, f"other,Bolt {number},x,")
+            load(loads, str(at), entities=("accounts",))
+            found = spans(loads)
+            for key, (oracle, history) in enumerate(zip(oracles, histories, strict=True)):
+                oracle.see(history[number], at)
+                assert found.get(f"a{key}", []) == oracle.spans(), history[: number + 1]
+        plans = dict(loads.rows("select account_id, plan from staging.stg_accounts"))
+        for key, history in enumerate(histories):
+            current = [states_by_time(states)[-1][0] for states in history if states]
+            assert plans.get(f"a{key}") == (current[-1] if current else None)
+
+
+# The message of a failure has the history of one account, so examples need no shrinking, which takes minutes.
+UNSHRUNK = settings(phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck))
+
+
+@settings(UNSHRUNK, max_examples=5)
+@given(histories=HISTORIES)
+def test_the_versions_are_those_of_the_oracle(tmp_path_factory, histories):
+    check_histories(tmp_path_factory.mktemp("versions"), histories)
 
 
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(lists=st.lists(STATES, min_size=1, max_size=5))
-def test_the_plan_at_any_moment_is_that_of_the_oracle(tmp_path_factory, lists):
-    oracle = Oracle()
-    with new_source_loads(tmp_path_factory.mktemp("versions")) as loads:
-        for number, rows in enumerate(lists):
-            at = datetime.fromisoformat(f"2026-06-{number + 2:02} 07:00")
-            texts = [f"a1,Ahlers,{plan},{valid_from or ''}" for plan, valid_from in rows]
-            # One more row, so that each list is new content.
-            write(loads, *texts, f"a2,Bolt {number},x,")
-            load(loads, str(at))
-            oracle.see(rows, at)
-            staged_plans = loads.rows("select plan from staging.stg_accounts where account_id = 'a1'")
-            found = loads.rows(
-                "select plan, valid_from, valid_to from staging.stg_account_versions where account_id = 'a1' order by 2"
-            )
-            moments = [datetime.fromisoformat(f"2026-06-{day:02} 12:00") for day in range(1, 12)]
-            for moment in moments:
-                begun = [plan for plan, valid_from, _ in found if valid_from < moment] or [found[0][0]]
-                assert begun[-1] == oracle.plan_at(moment), (lists[: number + 1], moment)
-            assert [valid_to for *_, valid_to in found] == [*(valid_from for _, valid_from, _ in found[1:]), None]
-            current = max(rows, key=lambda row: (row[1] is None, row[1] or at))
-            assert staged_plans == [(current[0],)]
+@settings(UNSHRUNK, max_examples=100)
+@given(histories=HISTORIES)
+def test_the_versions_are_those_of_the_oracle_at_length(tmp_path_factory, histories):
+    check_histories(tmp_path_factory.mktemp("versions"), histories)

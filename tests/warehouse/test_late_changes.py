@@ -58,6 +58,53 @@ def test_a_mark_is_the_same_whether_others_changed_before_or_after(connection):
     assert (population, LATER, 0) in undisturbed
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "touched"),
+    [
+        # created_at (10 June) started the first spell, and no longer does; and the other way round.
+        ([], [("started", 20)], 10),
+        ([("started", 20)], [], 10),
+        ([("started", 20)], [("started", 20), ("churned", 15)], 10),
+        ([("churned", 15)], [("started", 12), ("churned", 15)], 10),
+        ([("started", 20)], [("started", 22)], 20),
+        ([("churned", 15)], [("churned", 15), ("started", 20)], 20),
+        ([], [("churned", 15)], 15),
+    ],
+)
+def test_events_that_change_the_first_start_touch_the_days_from_it(connection, before, after, touched):
+    events = ENTITIES["lifecycle_events"]
+    connection.execute(f"create table if not exists staging.stg_accounts ({ENTITIES['accounts'].definition})")
+    connection.execute(
+        "insert into staging.stg_accounts by name select 'a1' as account_id, 'Ahlers' as account_name, "
+        "timestamp '2026-06-10 08:00:00' as created_at"
+    )
+    for table, rows in (("before", before), ("after", after)):
+        connection.execute(f"create temp table {table} ({events.definition})")
+        for kind, day in rows:
+            connection.execute(
+                f"insert into {table} by name select '{kind}' as event_id, 'a1' as account_id, '{kind}' as kind, "
+                f"timestamp '2026-06-{day} 12:00:00' as occurred_at"
+            )
+    spells, first = "intermediate.int_account_spells", date(2026, 6, 1)
+    record_watermarks(connection, spells, ["staging.stg_lifecycle_events"], (first, LATER))
+    record_changes(connection, events, "temp.before", "temp.after", datetime(2026, 7, 1, tzinfo=UTC))
+    assert connection.execute("select min(touched_day) from run.late_records").fetchall() == [(date(2026, 6, touched),)]
+
+
+def test_an_account_without_created_at_is_touched_from_the_first_day(connection):
+    events = ENTITIES["lifecycle_events"]
+    connection.execute(f"create table if not exists staging.stg_accounts ({ENTITIES['accounts'].definition})")
+    for table in ("before", "after"):
+        connection.execute(f"create temp table {table} ({events.definition})")
+    connection.execute(
+        "insert into after by name select 'e1' as event_id, 'a1' as account_id, 'started' as kind, "
+        "timestamp '2026-06-30 12:00:00' as occurred_at"
+    )
+    record_watermarks(connection, "intermediate.int_account_spells", ["staging.stg_lifecycle_events"], (EARLIER, LATER))
+    record_changes(connection, events, "temp.before", "temp.after", datetime(2026, 7, 1, tzinfo=UTC))
+    assert connection.execute("select touched_day from run.late_records").fetchall() == [(EARLIER,)]
+
+
 def test_what_reads_the_change_lacks_it_until_it_is_built_again(connection):
     _, answers = INPUTS
     note_an_answer(connection)
