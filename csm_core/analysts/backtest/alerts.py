@@ -24,6 +24,7 @@ class AlertFigures:
     :ivar precision: churned observations by all observations that alert.
     :ivar recall: churned observations that alert by all churned observations.
     :ivar recall_by_mrr: the same, each observation with its MRR; observations without MRR are left out.
+        Amounts in several currencies are added as they are, unless rates are configured.
     :ivar per_100_accounts_and_month: of 100 accounts observed in a calendar month, those that alert at least once.
     """
 

@@ -246,8 +246,8 @@ def _advice(advice: Advice) -> Section:
             f"Best on the first two thirds of the dates, without more alerts: GREEN from {proposed.green_threshold:g}, "
             f"AMBER from {proposed.amber_threshold:g}, churn window {proposed.churn_window_days} days.",
             f"On the last third, {advice.after.churned:,} instead of {advice.before.churned:,} of "
-            f"{counted(advice.churned, 'churned observation')} alert: {advice.gain:+.1%} "
-            f"({_limits(advice.interval, '{:+.1%}')}), with {advice.after.observations:,} instead of "
+            f"{counted(advice.churned, 'churned observation')} alert, {_points(advice.gain)} percentage points "
+            f"({_gain_limits(advice.interval)}), with {advice.after.observations:,} instead of "
             f"{advice.before.observations:,} alerts.",
         ]
     if advice.changes:
@@ -259,6 +259,14 @@ def _advice(advice: Advice) -> Section:
 
 def _limits(interval: Interval | None, form: str) -> str:
     return f"{form.format(interval.low)} to {form.format(interval.high)}" if interval else "-"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _gain_limits(interval: Interval | None) -> str:
+    return f"{_points(interval.low)} to {_points(interval.high)}" if interval else "-"
 
 
 def _percent(share: float | None) -> str:

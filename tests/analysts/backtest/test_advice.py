@@ -9,6 +9,7 @@ import yaml
 
 from csm_core.analysts.backtest.advice import WINDOWS, alerts_with, best_thresholds
 from csm_core.analysts.backtest.figures import backtest_figures
+from csm_core.analysts.backtest.report_text import report_text
 from csm_core.config import Policy
 from csm_core.thresholds import Thresholds
 from tests.analysts.backtest.made import NAN, Row, given_of
@@ -79,6 +80,9 @@ def test_thresholds_that_alert_more_churned_accounts_are_proposed():
     assert (entry["tenant"], entry["segment"]) == ("north", "o'hara: {x}")
     assert Policy.model_validate(entry).green_threshold == entry["green_threshold"] > 70
     assert report.as_dict()["advice"]["policies"] == [entry]
+    text = report_text(report)
+    assert text.endswith(advice.policies_yaml.rstrip())
+    assert f"alert, {100 * advice.gain:+.1f} percentage points (" in text
 
 
 def test_outcomes_without_a_pattern_give_no_evidence():
