@@ -2,8 +2,9 @@
 -- due.
 -- Definition (docs/signals.md, "Quarterly business reviews"): quarterly, on the first day of a
 -- quarter, about the quarter that ended; contract_proximity, on the first day within 90 days of the
--- renewal, about the 90 days up to that day, unless fewer than $qbr_min_days days are left. Each
--- period is compared with the period of equal length before it.
+-- renewal, about the 90 days up to that day, unless fewer than $qbr_min_days days are left. An
+-- account that leaves and returns has one review of a renewal. Each period is compared with the
+-- period of equal length before it.
 -- Worked example: 2026-07-01 => "Q2 2026" from 2026-04-01 to 2026-06-30, compared with the 91 days
 -- from 2025-12-31.
 
@@ -59,6 +60,36 @@ renewals_day_before as (
     group by account_days.account_id, account_days.as_of_date
 ),
 
+-- The renewal that was within 90 days on the last day before an account left: if the account
+-- returns, this renewal has its review.
+renewals_before_leaving as (
+    select
+        spells.account_id,
+        cast(spells.ended_at as date) as left_date,
+        min(cast(subscriptions.renews_at as date)) as renewal_date
+    from intermediate.int_account_spells as spells
+    inner join staging.stg_subscriptions as subscriptions
+        on
+            spells.account_id = subscriptions.account_id
+            and cast(subscriptions.started_at as date) < cast(spells.ended_at as date)
+            and (
+                subscriptions.ended_at is null
+                or cast(subscriptions.ended_at as date) >= cast(spells.ended_at as date)
+            )
+            and (
+                subscriptions.term_months is null or subscriptions.term_months >= $min_term_months
+            )
+    where
+        cast(spells.ended_at as date) > $partitions_start
+        and (
+            spells.started_at is null
+            or cast(spells.started_at as date) < cast(spells.ended_at as date)
+        )
+    group by spells.account_id, cast(spells.ended_at as date)
+    having
+        min(cast(subscriptions.renews_at as date)) <= cast(spells.ended_at as date) - 1 + 90
+),
+
 -- A quarter begins in month 1, 4, 7 or 10; the quarter before it begins three months earlier.
 quarterly_reviews as (
     select
@@ -108,6 +139,14 @@ renewal_reviews as (
             account_days.as_of_date = $partitions_start
             or renewals_day_before.days_to_renewal is null
             or renewals_day_before.days_to_renewal > 90
+        )
+        and not exists (
+            select 1
+            from renewals_before_leaving
+            where
+                renewals_before_leaving.account_id = account_days.account_id
+                and renewals_before_leaving.renewal_date = renewals.renewal_date
+                and renewals_before_leaving.left_date <= account_days.as_of_date
         )
 ),
 

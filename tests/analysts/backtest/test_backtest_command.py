@@ -106,6 +106,18 @@ def test_shuffled_outcomes_are_no_better_than_chance(tmp_path):
     assert "no better than chance" in done.stdout
 
 
+def test_a_history_that_is_too_short_has_counts_and_no_auc(tmp_path):
+    history = ScoredHistory()
+    history.spell("a")
+    history.day("a", "2026-09-30", 50)
+    company = history.company(tmp_path)
+    report = report_of(company, "--advise")
+    assert (report["observations"], report["censored"], report["auc"], report["lift"]) == (0, 1, None, None)
+    done = csm("backtest", "--html", "r.html", folder=company.folder, environment=company.environment)
+    assert (done.status, done.stderr) == (0, "")
+    assert "fewer than 10 churned accounts" in " ".join(done.stdout.split())
+
+
 def test_the_report_says_first_which_scores_it_used(company):
     done = csm("backtest", folder=company.folder, environment=company.environment)
     assert done.status == 0
