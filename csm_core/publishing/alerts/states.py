@@ -40,7 +40,8 @@ def days_to_evaluate(connection: duckdb.DuckDBPyConnection, tables: AlertTables,
     """
     rows = connection.execute(
         f"select distinct as_of_date from marts.csm_health_scores where {counted_sql(connection)} "
-        f"and as_of_date <= $last and as_of_date > coalesce((select max(as_of_date) from {tables.days}), cast($first as date) - 1) order by 1",
+        "and as_of_date <= $last and as_of_date > "
+        f"coalesce((select max(as_of_date) from {tables.days}), cast($first as date) - 1) order by 1",
         {"first": first, "last": last},
     ).fetchall()
     return [day for (day,) in rows]
