@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from csm_core.commands import backups, forget, history, notion, pipeline, receipts, records, scores, settings
+from csm_core.commands import alerts, backups, forget, history, notion, pipeline, receipts, records, scores, settings
 from csm_core.commands.history import Replayer
 from csm_core.commands.pipeline import Opener, Runner
 from csm_core.system.file_access import restrict_files
@@ -30,6 +30,7 @@ app = typer.Typer(
 for group in (pipeline, scores, history, receipts, settings, records, backups, forget):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
+app.add_typer(alerts.alerts_app, name="alerts")
 
 
 def main(runner: Runner | None = None, opener: Opener | None = None, replayer: Replayer | None = None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.alerts import alerts_asset
 from assets.analytics import analytics_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import RESOURCE, Pipeline
@@ -51,6 +52,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             day_roots_asset(marts[ROOTS], partitions),
             analytics_asset(sorted(marts)),
             *publish_assets(partitions),
+            alerts_asset(partitions),
         ],
         asset_checks=portfolio_asset_checks(),
         jobs=jobs,

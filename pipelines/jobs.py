@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.alerts import NAME as ALERTS
 from assets.analytics import NAME as ANALYTICS
 from assets.context import DAY_AFTER, QUARTER
 from assets.publish import EXPANSION_RECORDS, HEALTH_UPDATES, PORTFOLIO_PAGE, PUBLISH_ASSETS, QBR_PAGES
@@ -15,7 +16,7 @@ LOAD_RECORDS = "load_records"
 DAYS = "csm_days"
 
 _REVIEWS = dg.AssetSelection.assets(*INTERMEDIATE_STEPS, *MART_STEPS, "csm_qbr", QBR_PAGES)
-_PUBLISH = dg.AssetSelection.assets(*PUBLISH_ASSETS)
+_PUBLISH = dg.AssetSelection.assets(*PUBLISH_ASSETS, ALERTS)
 
 
 def all_jobs() -> list[Any]:
@@ -26,7 +27,7 @@ def all_jobs() -> list[Any]:
             "daily_health",
             selection=everything - _REVIEWS,
             description="Loads records, scores one day, and publishes health updates, expansion records and the "
-            "portfolio page.",
+            "portfolio page, and sends alerts.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
@@ -37,7 +38,7 @@ def all_jobs() -> list[Any]:
         ),
         dg.define_asset_job(
             "quarterly_qbr",
-            selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE),
+            selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE, ALERTS),
             description="Loads records, scores the last day of a quarter, and publishes its reviews to Notion.",
             tags={QUARTER: DAY_AFTER},
             executor_def=dg.in_process_executor,

@@ -168,3 +168,9 @@ def expire(connection: duckdb.DuckDBPyConnection, before: date, now: datetime) -
         "ended_at = $now where status = $intended and as_of_date < $before",
         {"failed": FAILED, "now": now, "intended": INTENDED, "before": before},
     )
+
+
+def newest_day(connection: duckdb.DuckDBPyConnection) -> date | None:
+    """Return the last day with digests; None without one."""
+    row = connection.execute(f"select max(as_of_date) from {LIVE.digests}").fetchone()
+    return row[0] if row else None
