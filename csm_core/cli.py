@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from csm_core.commands import (
+    alerts,
     backtest,
     backups,
     forget,
@@ -42,6 +43,7 @@ app = typer.Typer(
 for group in (pipeline, scores, reports, backtest, history, receipts, settings, records, backups, forget):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
+app.add_typer(alerts.alerts_app, name="alerts")
 
 
 def main(runner: Runner | None = None, opener: Opener | None = None, replayer: Replayer | None = None) -> None:

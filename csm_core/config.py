@@ -197,7 +197,10 @@ def _explain(error: ValidationError, origin: str, overridden: Mapping[tuple[str,
             lines.append(f"unknown key {key!r}; {hint}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")
-            found = _found(problem["input"]) + _setter(tuple(map(str, location)), overridden)
+            # A user may write an address or a key where the name of its variable belongs.
+            hides = str(location[-1] if location else "").endswith("_env")
+            found = "(hidden)" if hides else _found(problem["input"])
+            found += _setter(tuple(map(str, location)), overridden)
             lines.append(f"{key}: {reason} (found {found})")
     return _invalid(origin, lines)
 

@@ -27,6 +27,7 @@ from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
+from csm_core.warehouse.alert_settings import AlertSettings
 from csm_core.warehouse.fx_rates import checked_currency, checked_rates, require_reporting_currency
 
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
@@ -239,6 +240,7 @@ class Config(ConfigModel, frozen=True):
     history: HistorySettings = HistorySettings()
     reports: ReportSettings = ReportSettings()
     notion: NotionPublishing = NotionPublishing()
+    alerts: AlertSettings = AlertSettings()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
     min_rejected: int = Field(default=20, ge=1)
     max_closed_percent: float = Field(default=20.0, ge=0, le=100)

@@ -51,5 +51,9 @@ class RunError(CSMError):
     """A run that failed."""
 
 
+class PublishError(CSMError):
+    """A digest of alerts that could not be sent. The message never contains an address."""
+
+
 class NotionError(CSMError):
     """Notion rejected a request or is unreachable. The message never contains the token."""

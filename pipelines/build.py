@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.alerts import alerts_asset
 from assets.analytics import NAME as ANALYTICS
 from assets.analytics import analytics_asset
 from assets.backtest import backtest_asset
@@ -56,6 +57,7 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
             report_asset(ANALYTICS),
             backtest_asset(),
             *publish_assets(partitions),
+            alerts_asset(partitions),
         ],
         asset_checks=portfolio_asset_checks(),
         jobs=jobs,

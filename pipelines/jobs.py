@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.alerts import NAME as ALERTS
 from assets.analytics import NAME as ANALYTICS
 from assets.backtest import NAME as BACKTEST
 from assets.context import DAY_AFTER, QUARTER
@@ -17,7 +18,7 @@ LOAD_RECORDS = "load_records"
 DAYS = "csm_days"
 
 _REVIEWS = dg.AssetSelection.assets(*INTERMEDIATE_STEPS, *MART_STEPS, "csm_qbr", QBR_PAGES)
-_PUBLISH = dg.AssetSelection.assets(*PUBLISH_ASSETS, REPORT)
+_PUBLISH = dg.AssetSelection.assets(*PUBLISH_ASSETS, ALERTS, REPORT)
 
 
 def all_jobs() -> list[Any]:
@@ -28,7 +29,7 @@ def all_jobs() -> list[Any]:
             "daily_health",
             selection=everything - _REVIEWS,
             description="Loads records, scores one day, publishes health updates, expansion records and the "
-            "portfolio page, and writes the portfolio report.",
+            "portfolio page, sends alerts, and writes the portfolio report.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
@@ -39,7 +40,8 @@ def all_jobs() -> list[Any]:
         ),
         dg.define_asset_job(
             "quarterly_qbr",
-            selection=everything - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE, REPORT),
+            selection=everything
+            - dg.AssetSelection.assets(HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE, ALERTS, REPORT),
             description="Loads records, scores the last day of a quarter, and publishes its reviews to Notion.",
             tags={QUARTER: DAY_AFTER},
             executor_def=dg.in_process_executor,

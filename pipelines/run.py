@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.alerts import NAME as ALERTS
 from assets.backtest import NAME as BACKTEST
 from assets.context import Pipeline
 from assets.publish import PUBLISH_ASSETS
@@ -90,6 +91,7 @@ def run_days(
         tuple(sorted(pipeline.late_records)),
         tuple(sorted(set(pipeline.unread), key=str)),
         tuple(sorted(pipeline.records, key=lambda one: one.table)),
+        tuple(pipeline.alerts),
     )
 
 
@@ -109,7 +111,7 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
         message = f"no asset named {', '.join(unknown)}; the assets are: {', '.join(sorted(keys))}"
         raise InputError(message)
     chosen = list(select) or sorted(keys.keys() - {BACKTEST})
-    wanted = [keys[name] for name in chosen if publish or name not in PUBLISH_ASSETS]
+    wanted = [keys[name] for name in chosen if publish or name not in (*PUBLISH_ASSETS, ALERTS)]
     # The assets of one step, such as the raw tables of a system, must be selected together.
     selection = dg.AssetSelection.assets(*wanted).required_multi_asset_neighbors()
     return sorted(selection.resolve(definitions.resolve_asset_graph()))

@@ -6,24 +6,20 @@ and no message, log or error contains it.
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from csm_core.errors import CSMError, InputError
+from csm_core.publishing.alerts.formats import cut, escaped
+from csm_core.publishing.alerts.webhook import post_json
 from csm_core.redaction import without_secrets_inside
 from csm_core.system.addresses import checked_address
 from csm_core.system.secrets import secret
 
 WEBHOOK_VARIABLE = "CSM_ALERT_WEBHOOK"
-TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 3
-# Slack rejects a section of more than 3,000 characters and truncates a text after 40,000.
-SECTION_CHARACTERS = 2900
 
 
 def webhook(environment: Mapping[str, str] | None = None) -> str:
@@ -41,11 +37,11 @@ class _TransientError(Exception):
 
 def slack_message(title: str, facts: Mapping[str, str], problems: Sequence[str]) -> dict[str, object]:
     """The alert in Slack's format: ``text`` for notifications, and blocks with the facts and the problems."""
-    stated = "\n".join(f"*{_escaped(name)}:* {_escaped(value)}" for name, value in facts.items())
-    listed = "\n".join(f"• {_escaped(problem)}" for problem in problems)
-    sections = [f"*{_escaped(title)}*", *(_cut(text) for text in (stated, listed) if text)]
+    stated = "\n".join(f"*{escaped(name)}:* {escaped(value)}" for name, value in facts.items())
+    listed = "\n".join(f"• {escaped(problem)}" for problem in problems)
+    sections = [f"*{escaped(title)}*", *(cut(text) for text in (stated, listed) if text)]
     return {
-        "text": _cut("\n".join([_escaped(title), stated, listed]).strip()),
+        "text": cut("\n".join([escaped(title), stated, listed]).strip()),
         "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in sections],
     }
 
@@ -66,6 +62,16 @@ def post(message: Mapping[str, object], url: str, *, pause_seconds: float = 1.0)
         error = f"{WEBHOOK_VARIABLE}: {reason}. Set it to the address that Slack shows for the webhook."
         raise InputError(error) from None
     body = json.dumps(without_secrets_inside(message)).encode()
+
+    def send() -> None:
+        posted = post_json(url, body)
+        if posted.outcome == "rejected":
+            error = f"{posted.problem.replace('returned', 'rejected the alert with')}. Check {WEBHOOK_VARIABLE}."
+            raise AlertError(error)
+        if posted.outcome != "accepted":
+            # An alert about a failed run may arrive twice: that is better than not at all.
+            raise _TransientError(posted.problem)
+
     try:
         for attempt in Retrying(
             retry=retry_if_exception_type(_TransientError),
@@ -74,36 +80,7 @@ def post(message: Mapping[str, object], url: str, *, pause_seconds: float = 1.0)
             reraise=True,
         ):
             with attempt:
-                _send(url, body)
+                send()
     except _TransientError as problem:
         error = f"the alert could not be posted in {ATTEMPTS} attempts: {problem}. Check {WEBHOOK_VARIABLE}."
         raise AlertError(error) from None
-
-
-def _send(url: str, body: bytes) -> None:
-    # httpx is not used here, because it logs the address of every request.
-    request = urllib.request.Request(  # noqa: S310  # the scheme was checked
-        url, data=body, headers={"content-type": "application/json; charset=utf-8"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            answer.read()
-    except urllib.error.HTTPError as rejection:
-        if rejection.code == 429 or rejection.code >= 500:
-            problem = f"the webhook returned status {rejection.code}"
-            raise _TransientError(problem) from None
-        error = f"the webhook rejected the alert with status {rejection.code}. Check {WEBHOOK_VARIABLE}."
-        raise AlertError(error) from None
-    except (OSError, http.client.HTTPException) as failure:
-        problem = f"no connection ({type(failure).__name__})"
-        raise _TransientError(problem) from None
-
-
-def _escaped(text: str) -> str:
-    for raw, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(raw, safe)
-    return text
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SECTION_CHARACTERS else text[: SECTION_CHARACTERS - 1] + "…"

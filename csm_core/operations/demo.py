@@ -114,6 +114,7 @@ def _next_commands(folder: Path, *, is_default: bool) -> list[tuple[str, str]]:
             f'sql "select account_name, rag, score, renewal_date from csm_overview order by score limit 20" {acme}',
             "the accounts with the lowest scores",
         ),
+        (f"alerts outbox {acme}", "the digests of alerts for the owners of accounts"),
         (f"open {raven}", "the UI and the pages of RavenStack"),
         (f"explain A-0158bb {raven}", "why an account of RavenStack is AMBER"),
         ("--help", "the other commands"),

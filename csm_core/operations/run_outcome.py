@@ -27,7 +27,7 @@ class RunOutcome:
 
     ``late`` are the first and the last earlier day that the run materialised again, ``late_records`` the late records
     of these days, ``unread`` the files of the sources that were not read, ``records`` the counts of vendor records by
-    raw table.
+    raw table, ``alerts`` the reports of alerts.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class RunOutcome:
     late_records: Sequence[LateRecords] = ()
     unread: Sequence[UnreadFile] = ()
     records: Sequence[RecordCounts] = ()
+    alerts: Sequence[Any] = ()
 
     @property
     def exit_status(self) -> int:

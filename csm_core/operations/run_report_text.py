@@ -38,6 +38,7 @@ def report_lines(report: RunReport) -> list[str]:
     lines += [
         f"{'' if place else 'Published':11}{line}" for place, line in enumerate(_publication_lines(report.publication))
     ]
+    lines += [f"Digests    {report.text()}" for report in outcome.alerts]
     lines += [f"Note       {note}" for note in outcome.notes]
     for message in outcome.held:
         lines += ["", f"HELD       {message}"]

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 import duckdb
 
 from csm_core.errors import WarehouseError, WarehouseInputError
+from csm_core.warehouse.alert_tables import ALERT_TABLES
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.history_migrations import create_versions
@@ -281,4 +282,5 @@ MIGRATIONS = (
         "create table if not exists run.source_loads (system varchar not null, loaded_at timestamp not null)",
         describe_tables,
     ),
+    Migration(24, "create the tables of alerts", ALERT_TABLES, describe_tables),
 )

@@ -15,7 +15,10 @@ from csm_core.contract import ENTITIES
 from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 
-PUBLISHED = {"notion_health_updates", "notion_qbr_pages", "notion_expansion_records", "notion_portfolio_page"}
+PUBLISHED = {
+    *("notion_health_updates", "notion_qbr_pages", "notion_expansion_records", "notion_portfolio_page"),
+    "csm_alerts",
+}
 REVIEWS = {
     "int_review_periods",
     "int_review_usage",

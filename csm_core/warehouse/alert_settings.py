@@ -1,0 +1,216 @@
+"""The section ``alerts`` of the configuration: rules, routes and the size of a digest.
+
+It is here because the condition of a rule is checked with DuckDB when the configuration is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from csm_core.system.config_model import ConfigModel
+from csm_core.warehouse.alert_conditions import ConditionError, checked_condition
+
+Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+"""The severities, the lowest first."""
+
+DATA_TEAM = "data_team"
+"""The name of the route that gets the messages about data problems."""
+
+EVERY_OWNER = "*"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}\Z")
+
+
+class AlertRule(ConfigModel, frozen=True):
+    """A condition on an account, and how long it must hold.
+
+    An alert fires once the condition has been true for ``for_days`` days, and is resolved once it has been false for
+    ``clear_days`` days. While the condition stays true, a reminder is sent every ``repeat_days`` days.
+    """
+
+    name: str
+    when: str
+    for_days: int = Field(default=1, ge=1, le=366)
+    # With 1, an account that changes every day would cause a message every second day.
+    clear_days: int = Field(default=4, ge=2, le=366)
+    repeat_days: int = Field(default=14, ge=1, le=366)
+    severity: Severity = "medium"
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return _checked_name(value)
+
+    @field_validator("when")
+    @classmethod
+    def _usable_condition(cls, value: str, info: ValidationInfo) -> str:
+        try:
+            return checked_condition(value)
+        except ConditionError as error:
+            message = f"rule {info.data.get('name', 'without a valid name')}: {error}"
+            raise ValueError(message) from None
+
+
+class AlertRoute(ConfigModel, frozen=True):
+    """Where digests are delivered: the owners and the lowest severity of their alerts, and the receiver.
+
+    - ``outbox``: the tables of the warehouse only; ``csm alerts outbox`` shows the digests.
+    - ``slack``: a Slack webhook, whose address is in the environment variable ``webhook_env``.
+    - ``webhook``: JSON to the address in ``webhook_env``, signed with the key in ``key_env``.
+    - ``email_draft``: a file ``.eml`` in ``folder``.
+    """
+
+    name: str = ""
+    to: Literal["outbox", "slack", "webhook", "email_draft"]
+    owner: str = Field(default=EVERY_OWNER, min_length=1, max_length=320)
+    severity: Severity = "low"
+    webhook_env: str | None = None
+    key_env: str | None = None
+    folder: Path | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return _checked_name(value) if value else value
+
+    @field_validator("webhook_env", "key_env")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not _VARIABLE.match(value):
+            message = (
+                "expected the name of an environment variable in capital letters, such as CSM_SLACK_WEBHOOK; the "
+                "address or key itself belongs into that variable"
+            )
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _settings_of_the_receiver(self) -> AlertRoute:
+        required = {"slack": ("webhook_env",), "webhook": ("webhook_env", "key_env"), "email_draft": ("folder",)}
+        wanted = required.get(self.to, ())
+        for name in ("webhook_env", "key_env", "folder"):
+            if name in wanted and getattr(self, name) is None:
+                message = f"{name} is required for to: {self.to}"
+                raise ValueError(message)
+            if name not in wanted and getattr(self, name) is not None:
+                message = f"{name} is not a setting of to: {self.to}; remove it"
+                raise ValueError(message)
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name of the route: ``name``, or its receiver."""
+        return self.name or self.to
+
+
+BUILT_IN_RULES: tuple[AlertRule, ...] = (
+    AlertRule.model_construct(
+        name="turned_red", when="rag = 'RED'", for_days=2, clear_days=4, repeat_days=14, severity="high"
+    ),
+    AlertRule.model_construct(
+        name="dropped_10_points",
+        when="score_change_7d <= -10",
+        for_days=2,
+        clear_days=7,
+        repeat_days=14,
+        severity="high",
+    ),
+    AlertRule.model_construct(
+        name="critical_churn_risk",
+        when="churn_risk_level = 'critical'",
+        for_days=2,
+        clear_days=4,
+        repeat_days=14,
+        severity="critical",
+    ),
+    AlertRule.model_construct(
+        name="renewal_within_60_days_not_green",
+        when="days_to_renewal between 0 and 60 and rag <> 'GREEN'",
+        for_days=2,
+        clear_days=7,
+        repeat_days=30,
+        severity="high",
+    ),
+    AlertRule.model_construct(
+        name="no_usage_for_14_days",
+        when="days_without_usage >= 14",
+        for_days=1,
+        clear_days=4,
+        repeat_days=28,
+        severity="medium",
+    ),
+    AlertRule.model_construct(
+        name="no_key_contact_for_90_days",
+        when="key_contacts = 0 and not contains(missing_signals, 'stakeholder_engagement')",
+        for_days=1,
+        clear_days=4,
+        repeat_days=30,
+        severity="low",
+    ),
+)
+"""The rules that are in effect with ``built_in_rules``; a test checks their conditions."""
+
+_OUTBOX = (
+    AlertRoute.model_construct(name="outbox", to="outbox", owner=EVERY_OWNER, severity="low"),
+    AlertRoute.model_construct(name=DATA_TEAM, to="outbox", owner=EVERY_OWNER, severity="low"),
+)
+
+
+class AlertSettings(ConfigModel, frozen=True):
+    """Alerts: ``rules`` in addition to the built-in ones, and the ``routes`` of digests.
+
+    A rule with the name of a built-in rule replaces it. Without ``routes``, digests stay in the warehouse.
+    """
+
+    built_in_rules: bool = True
+    rules: tuple[AlertRule, ...] = ()
+    routes: tuple[AlertRoute, ...] = ()
+    max_lines: int = Field(default=20, ge=1, le=40)
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> AlertSettings:
+        _require_distinct("rules", [rule.name for rule in self.rules])
+        _require_distinct("routes", [route.label for route in self.routes])
+        return self
+
+    @property
+    def active_rules(self) -> tuple[AlertRule, ...]:
+        """The built-in rules that are not replaced, and the configured rules."""
+        own = {rule.name for rule in self.rules}
+        built_in = BUILT_IN_RULES if self.built_in_rules else ()
+        return (*(rule for rule in built_in if rule.name not in own), *self.rules)
+
+    @property
+    def account_routes(self) -> tuple[AlertRoute, ...]:
+        """The routes of alerts about accounts."""
+        return tuple(route for route in self.routes or _OUTBOX if route.label != DATA_TEAM)
+
+    @property
+    def data_route(self) -> AlertRoute:
+        """The route of messages about data problems: ``data_team``, or else the tables of the warehouse."""
+        return next((route for route in self.routes if route.label == DATA_TEAM), _OUTBOX[1])
+
+    def route(self, label: str) -> AlertRoute | None:
+        """The route with this name; None if the configuration has it no more."""
+        return next((one for one in (*self.account_routes, self.data_route) if one.label == label), None)
+
+
+def _checked_name(value: str) -> str:
+    if not _NAME.match(value):
+        message = "expected a name of lower-case letters, digits and underscores, such as turned_red"
+        raise ValueError(message)
+    return value
+
+
+def _require_distinct(what: str, names: Collection[str]) -> None:
+    listed = list(names)
+    twice = next((name for name in listed if listed.count(name) > 1), None)
+    if twice:
+        message = f"two {what} are called {twice!r}: set a different `name` for each"
+        raise ValueError(message)
