@@ -15,7 +15,7 @@ class Measure:
     """One variant of a task; ``ratio`` is relative to the floor of the same run.
 
     ``peak_megabytes`` is the most memory that a process doing only this held, ``held_megabytes`` what it held when it
-    began, its input among it; None where that was not measured.
+    began, its input among it; ``file_megabytes`` is the size of what it wrote; None where that was not measured.
     """
 
     task: str
@@ -25,6 +25,7 @@ class Measure:
     ratio: float
     held_megabytes: float | None = None
     peak_megabytes: float | None = None
+    file_megabytes: float | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -46,7 +47,7 @@ def peak_megabytes() -> float:
 
 def table(measures: list[Measure]) -> str:
     """The measures as a text table."""
-    rows = [("task", "way", "rows", "seconds", "rows/s", "ratio", "held MB", "peak MB")]
+    rows = [("task", "way", "rows", "seconds", "rows/s", "ratio", "held MB", "peak MB", "file MB")]
     rows += [
         (
             one.task,
@@ -57,10 +58,11 @@ def table(measures: list[Measure]) -> str:
             f"{one.ratio:.2f}",
             _whole(one.held_megabytes),
             _whole(one.peak_megabytes),
+            "" if one.file_megabytes is None else f"{one.file_megabytes:,.1f}",
         )
         for one in measures
     ]
-    lines = text_table(rows, right=range(2, 8))
+    lines = text_table(rows, right=range(2, 9))
     return "\n".join([*lines, f"peak memory {peak_megabytes():,.0f} MB"])
 
 

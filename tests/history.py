@@ -39,7 +39,12 @@ TIMES = {
 }
 # Which run computed a row, and with which configuration, is not part of what was known.
 _VOLATILE = ("scored_at", "config_hash", "known_to")
-_WIDE = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100, "max_silent_days": 1000}
+WIDE_LIMITS: dict[str, Any] = {
+    "checks": {"max_mean_score_swing": 100, "max_rag_changed_percent": 100, "max_silent_days": 1000},
+    "max_closed_percent": 100,
+    "max_rejected_percent": 100,
+}
+"""Settings with which no check holds a day, and no load is rejected."""
 
 
 @dataclass
@@ -54,10 +59,10 @@ class Records:
     events: list[Row] = field(default_factory=list)
 
     @classmethod
-    def generated(cls, folder: Path, days: int, seed: int) -> Records:
+    def generated(cls, folder: Path, days: int, seed: int, *, accounts: int = ACCOUNTS) -> Records:
         """Generate the records of a company; its source files are below ``folder``."""
         whole = folder / "whole"
-        generate(whole, accounts=ACCOUNTS, days=days + 60, format="csv")
+        generate(whole, accounts=accounts, days=days + 60, format="csv")
         rows: dict[str, list[Row]] = {}
         for file in sorted(whole.rglob("*.csv")):
             entity = file.stem if file.parent == whole else file.parent.name
@@ -125,9 +130,7 @@ def problems(folder: Path, days: int, seed: int, replays: int) -> list[str]:
     company = make_company(
         folder,
         records.folder,
-        checks=_WIDE,
-        max_closed_percent=100,
-        max_rejected_percent=100,
+        **WIDE_LIMITS,
         partitions_start=str(LAST_DAY - timedelta(days=days + 1)),
     )
     first = LAST_DAY - timedelta(days=days - 1)
