@@ -22,6 +22,7 @@ from csm_core.sources.spark import require_no_other_usage
 from csm_core.sources.spark_settings import SYSTEM as SPARK
 from csm_core.sources.spark_settings import SparkSettings, usage_on_spark
 from csm_core.sources.unread_files import unread_below
+from csm_core.staging.erased_accounts import record_matched_customers
 from csm_core.staging.gate import StageReport, UpstreamInputs, stage_entity
 from csm_core.staging.spark_gate import leave_spark, stage_usage_on_spark
 from csm_core.staging.vendor_records import build_records, kinds_version, records_table
@@ -141,6 +142,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.Assets
                     connection, pipeline.config, loaded_at=pipeline.clock(), log=get_logger("csm_core.sources")
                 )
             customers = account_map.build(connection, pipeline.config, systems)
+            record_matched_customers(connection)
         pipeline.progress(asset_name(ACCOUNT_MAP), {"rows": customers, "layer": "staging"})
         return dg.MaterializeResult(metadata={"dagster/row_count": customers})
 

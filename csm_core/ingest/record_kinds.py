@@ -7,7 +7,7 @@ key whose fields parse.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from csm_core.contract import Reason
@@ -92,7 +92,8 @@ class RecordKind:
     records with the same key is later, the most precise one first. ``deletions`` are flags; any of them marks a deleted
     record. ``columns`` are columns that a landed table must have besides its key, alternatives separated by ``|``.
     ``where`` restricts the rows of the raw tables. ``references`` are foreign keys to records in raw tables that have
-    the columns of their files; a record with an unknown identifier is rejected.
+    the columns of their files; a record with an unknown identifier is rejected. ``customers`` are paths of the vendor's
+    customer, each with the prefix that its id has in the account map: records of erased customers are rejected.
     """
 
     name: str
@@ -105,6 +106,8 @@ class RecordKind:
     columns: tuple[str, ...] = ()
     where: str = "true"
     references: tuple[Reference, ...] = ()
+    # Not part of the version of the kinds: the records of customers that are not erased stay the same.
+    customers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 LANDED_VERSIONS = ("_fivetran_start", "_airbyte_extracted_at", "_airbyte_emitted_at", "_fivetran_synced")

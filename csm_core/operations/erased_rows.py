@@ -25,17 +25,28 @@ _TEXT_COLUMNS = ("value", "record_key", "raw_text", "detail")
 _LEDGERS = ("sync.notion_pages", "sync.notion_changes", "sync.notion_journal")
 # In the JSON of a vendor's record: an id, or a reference to a customer.
 _REFERENCE = r'(?i)"(?:\w*id|customer|company|organization|account)"\s*:\s*"?(?:{})"?\s*[,}}\]]'
+# The users of a vendor's customer: a SELECT of their ids, as in the account map, and of the customer's.
+_MEMBERS = {
+    "delighted": "select 'person/' || respondent_id, external_id from staging.delighted_responses",
+    "hubspot": "select 'contact/' || contact_id, company_id from staging.hubspot_contacts",
+    "segment": "select 'user/' || member_id, group_id from staging.segment_memberships",
+    "zendesk": (
+        "select 'user/' || record_id, identifier_text(record ->> '$.organization_id') from staging.zendesk_records "
+        "where kind = 'users'"
+    ),
+}
 # Shorter names appear in other texts by chance.
 _LEAST_NAME = 4
 
 
 @dataclass(frozen=True)
 class ErasedAccount:
-    """An account to erase: its id, the names that it had, and its ids at vendors, as (system, id)."""
+    """An account to erase: its id, the names that it had, and its and its users' ids at vendors, as (system, id)."""
 
     account_id: str
     names: tuple[str, ...] = ()
     external_ids: tuple[tuple[str, str], ...] = ()
+    member_ids: tuple[tuple[str, str], ...] = ()
 
     @property
     def text_pattern(self) -> str:
@@ -69,7 +80,24 @@ def find_erased(connection: duckdb.DuckDBPyConnection, account_id: str) -> Erase
         external = connection.execute(
             f"select distinct system, external_id from {ACCOUNT_MAP} where account_id = ? order by all", [account_id]
         ).fetchall()
-    return ErasedAccount(account_id, tuple(sorted(names)), tuple(external))
+    return ErasedAccount(account_id, tuple(sorted(names)), tuple(external), tuple(_members(connection, external)))
+
+
+def _members(connection: duckdb.DuckDBPyConnection, customers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the ids of users who belong to no other customer of the vendor, as (system, id)."""
+    found: list[tuple[str, str]] = []
+    for system in sorted({system for system, _ in customers} & _MEMBERS.keys()):
+        sql = _MEMBERS[system]
+        table = sql.partition(" from ")[2].partition(" ")[0]
+        if table_exists(connection, table):
+            create_macros(connection)
+            rows = connection.execute(
+                f"select member from ({sql}) as members(member, customer) where member is not null "
+                "group by member having bool_and(list_contains(?, customer)) order by all",
+                [[external_id for of, external_id in customers if of == system]],
+            ).fetchall()
+            found += [(system, member) for (member,) in rows]
+    return found
 
 
 def find_places(connection: duckdb.DuckDBPyConnection, account: ErasedAccount) -> None:

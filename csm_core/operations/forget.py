@@ -38,7 +38,7 @@ from csm_core.operations.rewritten_files import rewrite_landed_files, rewrite_wa
 from csm_core.publishing.notion.account_trash import LedgerPage, pages_of, trash
 from csm_core.receipts.day_roots import record_erasure
 from csm_core.scoring.macros import create_macros
-from csm_core.staging.erased_accounts import ERASURES, account_hash
+from csm_core.staging.erased_accounts import ERASURES, account_hash, record_erased_customers
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.engine import DUCKDB
@@ -118,6 +118,7 @@ def _delete(
 ) -> dict[str, int]:
     """Delete the rows and record the erasure, in the caller's transaction; returns the number of rows by table."""
     record_erasure(connection, erased.account_id, at)
+    record_erased_customers(connection, erased.account_id, (*erased.external_ids, *erased.member_ids))
     rows = delete_rows(connection, erased, deletions(connection, erased))
     connection.execute("delete from run.published_copy")
     digest = account_hash(erased.account_id)

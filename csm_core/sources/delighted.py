@@ -23,6 +23,6 @@ DELIGHTED = VendorSource(
         # The settings name the columns of a response, so the model reads its times and score. The gate validates them
         # and chooses the latest version.
         RecordKind("responses", (TABLE, f"airbyte_{TABLE}"), key=(), fields=objects("person_properties"), versions=()),
-        RecordKind("people", ("people", "airbyte_people"), versions=()),
+        RecordKind("people", ("people", "airbyte_people"), versions=(), customers=(("id", "person/"),)),
     ),
 )

@@ -23,7 +23,13 @@ _VERSIONS = (
 _OUT_OF_OFFICE = "hs_incoming_email_is_out_of_office"
 
 
-def _kind(name: str, *tables: str, key: tuple[str, ...], columns: tuple[str, ...] = ()) -> RecordKind:
+def _kind(
+    name: str,
+    *tables: str,
+    key: tuple[str, ...],
+    columns: tuple[str, ...] = (),
+    customers: tuple[tuple[str, str], ...] = (),
+) -> RecordKind:
     return RecordKind(
         name,
         tables,
@@ -36,6 +42,7 @@ def _kind(name: str, *tables: str, key: tuple[str, ...], columns: tuple[str, ...
         versions=_VERSIONS,
         deletions=_DELETIONS,
         columns=columns,
+        customers=customers,
     )
 
 
@@ -47,8 +54,21 @@ def _engagements(kind: str) -> RecordKind:
 
 
 _RECORD_KINDS = (
-    _kind("companies", "companies", "airbyte_companies", "fivetran_company", key=("id", "company_id")),
-    _kind("contacts", "contacts", "airbyte_contacts", "fivetran_contact", key=("id", "vid")),
+    _kind(
+        "companies",
+        *("companies", "airbyte_companies", "fivetran_company"),
+        key=("id", "company_id"),
+        customers=(("id", ""), ("company_id", "")),
+    ),
+    _kind(
+        "contacts",
+        *("contacts", "airbyte_contacts", "fivetran_contact"),
+        key=("id", "vid"),
+        customers=(
+            *(("id", "contact/"), ("vid", "contact/"), ("properties.associatedcompanyid", "")),
+            *(("property_associatedcompanyid", ""), ("properties_associatedcompanyid", "")),
+        ),
+    ),
     _kind("owners", "owners", "airbyte_owners", "fivetran_owner", key=("id", "owner_id")),
     *(_engagements(kind) for kind in _KINDS),
     _kind("engagements", "fivetran_engagement", key=("id",), columns=("type",)),

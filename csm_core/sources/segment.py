@@ -28,14 +28,27 @@ _HELPER_FIELDS: tuple[Field, ...] = (
 )
 
 
+# A user is a member of a group, or a customer on its own; a group call belongs to its group alone.
+_GROUPS = tuple((path, "") for path in ("groupId", "group_id", "context.groupId", "context_group_id"))
+_CUSTOMERS = {"group": _GROUPS, "identify": (*_GROUPS, ("userId", "user/"), ("user_id", "user/"))}
+
+
 def _helper_kinds(name: str, table: str, *call_types: str) -> tuple[RecordKind, ...]:
     """The kinds of one type of helper call: in separate tables, and in files with calls of all types."""
     listed = ", ".join(f"'{call_type}'" for call_type in call_types)
     tables = (table, f"{SYSTEM}_{table}")
     # A call may have no id. The step that reads the calls chooses the latest version of calls with an id.
     return (
-        RecordKind(name, tables, key=(), fields=_HELPER_FIELDS, versions=()),
-        RecordKind(name, ("events",), (), _HELPER_FIELDS, versions=(), where=f"lower(trim(call_type)) in ({listed})"),
+        RecordKind(name, tables, key=(), fields=_HELPER_FIELDS, versions=(), customers=_CUSTOMERS[name]),
+        RecordKind(
+            name,
+            ("events",),
+            (),
+            _HELPER_FIELDS,
+            versions=(),
+            where=f"lower(trim(call_type)) in ({listed})",
+            customers=_CUSTOMERS[name],
+        ),
     )
 
 

@@ -84,6 +84,7 @@ CUSTOMERS = RecordKind(
     ("customers", "airbyte_customers", "fivetran_customer"),
     fields=(*flags("livemode"), *_DELETED, *objects("metadata")),
     versions=VERSIONS,
+    customers=(("id", ""),),
 )
 
 SUBSCRIPTIONS = RecordKind(
@@ -104,6 +105,7 @@ SUBSCRIPTIONS = RecordKind(
     ),
     versions=_SUBSCRIPTION_VERSIONS,
     columns=("customer|customer_id", "status", "start_date|created"),
+    customers=(("customer", ""), ("customer_id", "")),
 )
 
 EVENTS = RecordKind(
@@ -123,6 +125,7 @@ EVENTS = RecordKind(
     required=(("created",),),
     versions=VERSIONS,
     where="starts_with(record ->> '$.type', 'customer.subscription.')",
+    customers=(("data.object.customer", ""),),
 )
 
 INVOICES = RecordKind(
@@ -158,6 +161,7 @@ INVOICES = RecordKind(
     ),
     versions=_INVOICE_VERSIONS,
     columns=("customer|customer_id", "amount_due", "currency"),
+    customers=(("customer", ""), ("customer_id", "")),
 )
 
 CREDIT_NOTES = RecordKind(
@@ -172,6 +176,7 @@ CREDIT_NOTES = RecordKind(
     ),
     versions=VERSIONS,
     columns=("invoice|invoice_id",),
+    customers=(("customer", ""), ("customer_id", "")),
 )
 
 SUBSCRIPTION_ITEMS = RecordKind(

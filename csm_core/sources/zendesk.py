@@ -51,12 +51,18 @@ _KINDS = (
         ),
         required=(("created_at",),),
         columns=("created_at", "status", "organization_id|organization|requester_id|requester"),
+        customers=(("organization_id", ""), ("organization", "")),
     ),
-    RecordKind("users", ("users", "airbyte_users", "fivetran_user")),
+    RecordKind(
+        "users",
+        ("users", "airbyte_users", "fivetran_user"),
+        customers=(("id", "user/"), ("organization_id", "")),
+    ),
     RecordKind(
         "organizations",
         ("organizations", "airbyte_organizations", "fivetran_organization"),
         fields=(*lists("domain_names"), *objects("organization_fields")),
+        customers=(("id", ""),),
     ),
     RecordKind(
         "domain_names",
@@ -64,6 +70,7 @@ _KINDS = (
         key=(),
         fields=wholes("index"),
         columns=("organization_id", "domain_name"),
+        customers=(("organization_id", ""),),
     ),
     RecordKind("ticket_tags", ("fivetran_ticket_tag",), key=(), columns=("ticket_id", "tag")),
     RecordKind(

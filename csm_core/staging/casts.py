@@ -31,7 +31,7 @@ from csm_core.contract import (
     Kind,
     Reason,
 )
-from csm_core.staging.erased_accounts import is_erased_sql
+from csm_core.staging.erased_accounts import is_erased_customer_sql, is_erased_sql
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import BLANKS, FIRST_TIME, LAST_TIME, in_time, utc_time
 
@@ -81,12 +81,14 @@ def validate(
     bookkeeping: Iterable[str] = BOOKKEEPING,
     *,
     erased: Sequence[str] = (),
+    erased_customers: Sequence[str] = (),
 ) -> ValidatedSelect:
     """Wrap a staging model (a SELECT without ``order by``) whose columns have the given DuckDB types.
 
     A contract column that the model does not have is null for every record. A record without an account but with an
     ``external_account_id`` is unmatched. ``bookkeeping`` are columns of the model that are returned unchanged.
-    ``erased`` are the hashes of erased accounts, whose records are rejected before anything else is checked.
+    ``erased`` are the hashes of erased accounts and ``erased_customers`` those of their ids at the vendor: such records
+    are rejected before anything else is checked, also those that would be ignored.
     """
     has_external_ids = EXTERNAL_ACCOUNT in types
     columns = (*entity.columns, _VERSION_COLUMN)
@@ -94,13 +96,19 @@ def validate(
     problems: list[tuple[str, Reason]] = []
     branches: list[tuple[Reason, str]] = []
     texts: list[str] = []
+    is_counted = "_excluded is null"
+    ignored_by = "coalesce(_excluded, case when _problem is null then {} end)"
     if erased and ACCOUNT_COLUMN in casts:
         condition = is_erased_sql(f"v_{ACCOUNT_COLUMN}", erased)
+        if has_external_ids and erased_customers:
+            condition += f" or {is_erased_customer_sql(system, f'c_{EXTERNAL_ACCOUNT}', erased_customers)}"
         if entity.refers_to_accounts:
             # An erased account is not staged, so only the ids of unknown accounts are hashed.
             condition = f"case when _known_account is null then {condition} else false end"
         problems.append((ACCOUNT_COLUMN, Reason.ERASED))
         branches.append((Reason.ERASED, f"when {condition} then {len(problems)}"))
+        is_counted = f"_excluded is null or ({condition})"
+        ignored_by = "case when _problem is null then coalesce(_excluded, {}) end"
     for column in columns:
         checks = list(casts[column.name].problems)
         if entity.refers_to_accounts and column.name == ACCOUNT_COLUMN:
@@ -143,8 +151,8 @@ def validate(
     sql = (
         f"select {literal(system)} as _system, {named}, {kept}, _problem, "
         f"case _problem {' '.join(texts)} end as _value, "
-        f"coalesce(_excluded, case when _problem is null then {by_rule} end) as {IGNORED} "
-        f"from (select {carried}, {kept}, _excluded, case when _excluded is null then {problem} end as _problem "
+        f"{ignored_by.format(by_rule)} as {IGNORED} "
+        f"from (select {carried}, {kept}, _excluded, case when {is_counted} then {problem} end as _problem "
         f"from (select {valued}, {kept}, _excluded from (select {cleaned}, {kept} from ({model}) as model) as cleaned) "
         f"as valued {accounts}) as validated"
     )

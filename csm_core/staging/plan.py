@@ -15,7 +15,7 @@ import duckdb
 from csm_core.contract import BOOKKEEPING, FIRST_LOAD, USAGE_EVENTS, Entity
 from csm_core.errors import WarehouseError
 from csm_core.staging.casts import ValidatedSelect, validate
-from csm_core.staging.erased_accounts import erased_hashes
+from csm_core.staging.erased_accounts import erased_customers, erased_hashes
 from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.models import version_of
 
@@ -121,7 +121,8 @@ class Scope:
         return self._validated(sql, source.types, source.system)
 
     def _validated(self, sql: str, types: Mapping[str, str], system: str) -> ValidatedSelect:
-        return validate(self.entity, sql, types, system, erased=self.erased)
+        customers = erased_customers(self.connection, system) if self.erased else ()
+        return validate(self.entity, sql, types, system, erased=self.erased, erased_customers=customers)
 
     @property
     def pending(self) -> list[int]:

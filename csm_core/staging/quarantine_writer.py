@@ -127,9 +127,10 @@ class QuarantineWriter:
         )
 
     def _rejected_by_table(self, source: StagingInput, own: str) -> list[tuple[str, int]]:
-        """Return the number of records of each raw table that were rejected before the models."""
+        """Return the number of records of each raw table that were rejected before the models, without erased ones."""
         return self._connection.execute(
             f"select raw_table, count(*) from {REJECTED_RECORDS} where {own} and list_contains(?, raw_table) "
+            f"and reason <> '{Reason.ERASED}' "
             "group by raw_table order by raw_table",
             [list(source.raw_tables)],
         ).fetchall()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 
 import duckdb
 
@@ -20,6 +21,7 @@ from csm_core.contract import LATEST_LOAD_FIRST, RECORD, SOURCE, Reason
 from csm_core.errors import WarehouseError
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
+from csm_core.staging.erased_accounts import erased_customers, is_erased_customer_sql
 from csm_core.staging.record_counts import RecordCounts
 from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.models import literal, quoted
@@ -55,12 +57,13 @@ def build_records(
     """
     create_macros(connection)
     entities = {table.name: table for table in tables}
-    state = _state(connection, system, kinds, entities)
+    erased = erased_customers(connection, system)
+    state = "/".join((_state(connection, system, kinds, entities), *erased))
     stored = connection.execute(f"select state from {RECORD_BUILDS} where system = ?", [system]).fetchone()
     if stored is None or stored[0] != state:
         try:
             with transaction(connection):
-                _build(connection, system, kinds, entities)
+                _build(connection, system, kinds, entities, erased)
                 connection.execute(f"delete from {RECORD_BUILDS} where system = ?", [system])
                 connection.execute(f"insert into {RECORD_BUILDS} values (?, ?)", [system, state])
         except duckdb.Error as error:
@@ -100,9 +103,13 @@ def _state(
 
 
 def _build(
-    connection: duckdb.DuckDBPyConnection, system: str, kinds: Sequence[RecordKind], tables: dict[str, RawTable]
+    connection: duckdb.DuckDBPyConnection,
+    system: str,
+    kinds: Sequence[RecordKind],
+    tables: dict[str, RawTable],
+    erased: Sequence[str],
 ) -> None:
-    connection.execute(f"create or replace temp table read_records as {_select(kinds, tables)}")
+    connection.execute(f"create or replace temp table read_records as {_select(kinds, tables, erased)}")
     entities = ", ".join(
         f"({literal(tables[name].table)}, {literal(tables[name].entity)})" for kind in kinds for name in kind.tables
     )
@@ -161,12 +168,12 @@ def _ignored(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
     )
 
 
-def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable]) -> str:
+def _select(kinds: Sequence[RecordKind], tables: dict[str, RawTable], erased: Sequence[str]) -> str:
     """Return a SELECT of every record with its outcome, and for a rejected record the first invalid field."""
-    return " union all ".join(_select_kind(kind, tables) for kind in kinds)
+    return " union all ".join(_select_kind(kind, tables, erased) for kind in kinds)
 
 
-def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
+def _select_kind(kind: RecordKind, tables: dict[str, RawTable], erased: Sequence[str]) -> str:
     raw = " union all ".join(_select_table(tables[name], kind) for name in kind.tables)
     raw = (
         f"select raw_table, raw_text, {_WITHOUT_BLANKS} as {RECORD}, {SOURCE}, {_PLACE} "
@@ -175,9 +182,9 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
     versions = {f"version_{number}": path for number, path in enumerate((*kind.versions, *LANDED_VERSIONS))}
     fields = tuple(dict.fromkeys((*kind.fields, *times(*versions.values()), *flags(*kind.deletions))))
     referring = (reference.path for reference in kind.references)
-    read = _FieldReader(
-        fields, (*kind.key, *(path for group in kind.required for path in group), *referring, "deleted")
-    )
+    customers = kind.customers if erased else ()
+    more = (*kind.key, *(path for group in kind.required for path in group), *referring, *map(itemgetter(0), customers))
+    read = _FieldReader(fields, (*more, "deleted"))
     identity = f"identifier_text(coalesce({', '.join(map(read.of, kind.key))}))" if kind.key else "null::varchar"
     is_marked = f"coalesce({', '.join([*(f'flag({read.of(path)})' for path in kind.deletions), 'false'])})"
     missing = [
@@ -187,7 +194,13 @@ def _select_kind(kind: RecordKind, tables: dict[str, RawTable]) -> str:
             for group in kind.required
         ),
     ]
+    system = next(iter(tables.values())).system
     problems = [
+        f"case when {is_erased_customer_sql(system, f'{literal(prefix)} || reference_id({read.of(path)})', erased)} "
+        f"then {_problem(literal(path), Reason.ERASED, 'null::varchar')} end"
+        for path, prefix in customers
+    ]
+    problems += [
         f"case when {condition} then {_problem(literal(name), Reason.MISSING_REQUIRED, 'null::varchar')} end"
         for condition, name in missing
     ]

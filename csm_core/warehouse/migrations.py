@@ -22,7 +22,7 @@ from csm_core.warehouse.alert_tables import ALERT_TABLES
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.history_migrations import create_versions
-from csm_core.warehouse.receipt_tables import ERASURES_TABLE, RECEIPT_TABLES
+from csm_core.warehouse.receipt_tables import ERASED_CUSTOMERS_TABLE, ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.replaced_tables import REPLACED_ROWS
 from csm_core.warehouse.run_descriptions import describe_tables
 from csm_core.warehouse.sync_descriptions import OPPORTUNITY_STATUS_COMMENTS, SYNC_COLUMNS, SYNC_TABLES
@@ -283,4 +283,5 @@ MIGRATIONS = (
         describe_tables,
     ),
     Migration(24, "create the tables of alerts", ALERT_TABLES, describe_tables),
+    Migration(25, "create the table of erased accounts at vendors", ERASED_CUSTOMERS_TABLE, describe_tables),
 )

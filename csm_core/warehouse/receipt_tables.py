@@ -15,7 +15,21 @@ create table if not exists run.erasures (
 )
 """
 
+ERASED_CUSTOMERS_TABLE = """
+create table if not exists run.erased_customers (
+    system varchar not null, customer_hash varchar not null, account_hash varchar not null
+)
+"""
+
 DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "run.erased_customers": (
+        "One row per vendor's customer, or contact of one, that belongs to an account that csm forget erased",
+        {
+            "system": "The source system",
+            "customer_hash": "A SHA-256 of the system and the id of the customer",
+            "account_hash": "The account, as in run.erasures",
+        },
+    ),
     "run.erasures": (
         "One row per account that csm forget erased",
         {

@@ -1,12 +1,15 @@
--- Grain: one row per account and end of all of its subscriptions, and one per return after such an end.
--- Definition: subscriptions of an account belong together if each starts at most `churn_grace_days` after the end of
--- all earlier ones. The account churned at the latest end of subscriptions that belong together, once the sources were
--- loaded more than `churn_grace_days` after it (run.source_loads); it returned at the next start of a subscription.
--- Subscriptions that never began (stripe_subscriptions, `ignored`) or ended before they started are left out, and so
--- are ends and returns before the account was created. If an account has customers in several sources, the longest
--- grace applies; if one of them has none, the rule is off. An account with a `churned_at` of its own keeps that.
--- Worked example: grace 30; subscriptions 1 January to 1 March, 20 March to 1 May, from 1 July => churned 1 May,
--- returned 1 July; loads until 31 May give no row.
+-- Grain: one row per account and end of all of its subscriptions, and one per return after such an
+-- end.
+-- Definition: a subscription that starts at most `churn_grace_days` after the end of all earlier
+-- ones of its account is in their group; another starts a new group. The account churned at the
+-- latest end of a group, once the sources were loaded more than `churn_grace_days` after it
+-- (run.source_loads); it returned at the first start of the next group. Subscriptions that never
+-- began (stripe_subscriptions, `ignored`) or ended before they started are left out, and so are
+-- ends and returns before the account was created. If an account has customers in several sources,
+-- the longest grace applies; if one of them has none, the rule is off. An account with a
+-- `churned_at` of its own keeps that.
+-- Worked example: grace 30; subscriptions 1 January to 1 March, 20 March to 1 May, from 1 July =>
+-- churned 1 May, returned 1 July; loads until 31 May give no row.
 
 with sources as (
     select
