@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import table, write_json
 
-SHORT = ("scoring", "questions", "loading", "api", "starting", "receipts")
+SHORT = ("scoring", "questions", "loading", "api", "starting", "receipts", "backtest")
 # Whole runs on long histories; preparing the data takes several minutes.
 LONG = ("daily", "backfill", "range", "memory", "spark")
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # The 97.5th percentile of the standard normal distribution.
 _Z = 1.959963984540054
-# Numbers in a batch of resamples: 32 MB.
-_BATCH = 4_000_000
+# Numbers in a batch of resamples: 128 MB. Multiplying a few rows at a time would take longer than drawing them.
+_BATCH = 16_000_000
 EXACT_CELLS = 250_000
 """Up to this number of cells, the pairs of all churned accounts with all accounts are a matrix: 2 MB per measure."""
 

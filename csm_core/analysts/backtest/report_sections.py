@@ -9,7 +9,7 @@ from csm_core.analysts.backtest.advice import Advice
 from csm_core.analysts.backtest.churn_rates import ChurnRate
 from csm_core.analysts.backtest.figures import BacktestFigures, MeasureAuc
 from csm_core.analysts.backtest.intervals import Interval
-from csm_core.analysts.backtest.observations import BacktestInput, GreenChurn
+from csm_core.analysts.backtest.observations import BacktestInput, GreenChurn, LeadTime
 from csm_core.display_names import input_name
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
@@ -74,6 +74,7 @@ def sections(figures: BacktestFigures) -> list[Section]:
         _rates("Churn risk", "churn risk", figures.risk_levels, ordered=figures.risk_levels_ordered),
         _alerts(figures),
         _lead_time(figures),
+        *([] if figures.enough_churned_accounts else [_churned(figures.given.lead_times)]),
         _green_churn(figures.green_churn),
         _calibration(figures),
     ]
@@ -187,6 +188,22 @@ def _lead_time(figures: BacktestFigures) -> Section:
         tuple(rows),
         frozenset({1}),
     )
+
+
+def _churned(lead_times: Sequence[LeadTime]) -> Section:
+    """Return the list of accounts that left, which is short where there is no AUC."""
+    if not lead_times:
+        return Section("Accounts that left", ("No account left.",))
+    rows = [("account", "left", "days since the alert")]
+    rows += [
+        (
+            printable(one.account_id),
+            str(one.ended_on),
+            "never alerted" if one.days is None else f"{one.days:,}",
+        )
+        for one in lead_times
+    ]
+    return Section("Accounts that left", (), tuple(rows), frozenset({2}))
 
 
 def _green_churn(churned: Sequence[GreenChurn]) -> Section:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from csm_core.analysts.backtest.figures import backtest_figures
-from csm_core.analysts.backtest.observations import GreenChurn
+from csm_core.analysts.backtest.observations import GreenChurn, LeadTime
 from csm_core.analysts.backtest.report_html import report_html
 from csm_core.analysts.backtest.report_text import report_text
 from tests.analysts.backtest.made import portfolio
@@ -89,10 +89,20 @@ def test_equal_figures_give_the_same_bytes(given, figures):
 
 
 def test_too_few_churned_accounts_have_no_chart_and_no_auc():
-    figures = backtest_figures(portfolio(np.random.default_rng(5), 0.75, accounts=20), with_advice=True)
+    made = replace(
+        portfolio(np.random.default_rng(5), 0.75, accounts=20),
+        lead_times=(
+            LeadTime("default", NAME, date(2026, 5, 1), 31),
+            LeadTime("default", "A2", date(2026, 5, 2), None),
+        ),
+    )
+    figures = backtest_figures(made, with_advice=True)
     assert not figures.enough_churned_accounts
     page, text = report_html(figures), report_text(figures)
     assert "AUC within date" not in page
     assert "<svg" not in page
     assert "With fewer than 10 churned accounts there is no AUC and no lift." in text
     assert "\nLift\n" not in text
+    listed = text.split("\nAccounts that left\n")[1].splitlines()[1:3]
+    assert [line.split("  ")[-1].strip() for line in listed] == ["31", "never alerted"]
+    assert "<script" not in page
