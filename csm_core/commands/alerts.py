@@ -49,8 +49,10 @@ def silence(
 
     from csm_core.analysts.explain_account import find_account
     from csm_core.publishing.alerts.silences import silence as silence_account
+    from csm_core.warehouse.day_status import require_newest
 
     with existing_warehouse(config).connect() as connection:
+        require_newest(connection)
         _, found = find_account(connection, account)
         now = datetime.now(UTC).replace(tzinfo=None)
         silence_account(connection, found, until.date(), reason, getpass.getuser(), now)
@@ -109,8 +111,10 @@ def rehearse(
 ) -> None:
     """Evaluate the rules on scored days as if each had been the newest one, per owner and week. Sends nothing."""
     from csm_core.publishing.alerts.rehearsal import rehearse as rehearse_days
+    from csm_core.warehouse.day_status import require_newest
 
     settings = read_config(config).alerts
     with existing_warehouse(config).connect() as connection:
+        require_newest(connection)
         report = rehearse_days(connection, settings, from_.date(), to.date())
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report.lines()))

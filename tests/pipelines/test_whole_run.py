@@ -70,7 +70,7 @@ def acme(tmp_path_factory) -> Company:
 def test_the_progress_names_each_layer_once_in_order(acme):
     lines = (acme.folder / "progress.txt").read_text(encoding="utf-8").splitlines()
     layers = [line.split()[0] for line in lines if " done " in line]
-    assert layers == ["raw", "staging", "intermediate", "marts", "publish", "copy"]
+    assert layers == ["raw", "staging", "intermediate", "marts", "publish", "copy", "alerts"]
 
 
 @pytest.mark.parametrize("mart", GOLDEN_QUERIES)

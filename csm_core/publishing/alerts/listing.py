@@ -10,6 +10,7 @@ import duckdb
 from csm_core.publishing.alerts.tables import LIVE, RESOLVED
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted, text_table
+from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.rows import fetch_dicts
 
 
@@ -17,6 +18,8 @@ def open_alerts(
     connection: duckdb.DuckDBPyConnection, owner: str | None = None, *, every: bool = False
 ) -> list[dict[str, Any]]:
     """Return the pending and firing alerts, with ``every`` also the resolved ones; the severe ones first."""
+    if not table_exists(connection, "intermediate.int_account_days"):
+        return []
     return fetch_dicts(
         connection,
         f"""
