@@ -52,12 +52,15 @@ _LOCAL_SETTINGS = {
     "spark.log.level": "FATAL",
     "spark.app.name": "csm-health",
     "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-    "spark.sql.artifact.isolation.enabled": "true",
+    # No session adds classes or files, so all sessions use the code that Spark compiled for the first.
+    "spark.sql.artifact.isolation.enabled": "false",
     "spark.connect.grpc.binding.address": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
 }
+# The warehouse records which directories are complete, so no build writes a file that says so.
+_WRITING = {"mapreduce.fileoutputcommitter.marksuccessfuljobs": "false"}
 # About a minute, in which a server can restart.
 _RETRIES = {"max_retries": 8, "initial_backoff": 200, "backoff_multiplier": 2.0, "max_backoff": 15000}
 _CONNECT_SECONDS = 10
@@ -169,7 +172,7 @@ class SparkConnectSession:
         select = model_select(model, sql, values) if model else spark_select(sql, values)
         typed = ", ".join(f"cast(`{name}` as {spark_type(kind)}) as `{name}`" for name, kind in columns.items())
         self._operation = None
-        self._run(lambda: self._spark.sql(f"select {typed} from ({select})").write.parquet(path))
+        self._run(lambda: self._frame(f"select {typed} from ({select})").write.options(**_WRITING).parquet(path))
         return self._operation
 
     def read(self, path: str, columns: Mapping[str, str]) -> ArrowTable:
@@ -182,7 +185,7 @@ class SparkConnectSession:
 
     def query(self, sql: str, values: Mapping[str, Any]) -> ArrowTable:
         """Return the rows of a SELECT."""
-        return self._run(lambda: self._spark.sql(spark_select(sql, values)).toArrow())
+        return self._run(lambda: self._frame(spark_select(sql, values)).toArrow())
 
     def delete(self, path: str) -> None:
         """Delete a directory, or its content if only Spark has access to its file system."""
@@ -221,6 +224,11 @@ class SparkConnectSession:
                 raise InputError(message) from None
         spark.registerProgressHandler(self._note_operation)
         return spark
+
+    def _frame(self, select: str) -> Any:
+        """Return a SELECT as a data frame that is sent with its action; ``spark.sql`` has it analysed once more."""
+        plan, frames = import_module("pyspark.sql.connect.plan"), import_module("pyspark.sql.connect.dataframe")
+        return frames.DataFrame(plan.SQL(select), self._spark)
 
     def _note_operation(self, *_: Any, operation_id: str, **__: Any) -> None:
         self._operation = operation_id

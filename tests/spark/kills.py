@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import random
 import shutil
-import signal
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +20,16 @@ from csm_core.sample_company.generator import generate
 from csm_core.warehouse.remote_engine import LIVE_DAYS
 from tests.conftest import Company, make_company
 from tests.crash.kills import DAY, leftovers
+from tests.crash.runs import run_killed, run_whole
 from tests.spark.comparison import differences, everything
 from tests.spark.servers import connect_server
 
 RUN = ("run", "--from", "2026-09-29", "--to", DAY)
-AGAIN = ("run", "--as-of", DAY)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A company before its run, what an undisturbed run leaves behind, and the seconds that it takes."""
+    """A company before its run, what an undisturbed run leaves behind, and the processor seconds that it takes."""
 
     start: Company
     wanted: dict[str, Any]
@@ -45,10 +42,8 @@ def prepared(folder: Path, address: str) -> Prepared:
     generate(records, accounts=12, days=60, format="mixed")
     start = make_company(folder, records, engine=settings(folder / "tables", address))
     whole = copied(start, folder / "whole", address)
-    started = time.monotonic()
-    done = whole.csm(*RUN)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Prepared(start, everything(whole), time.monotonic() - started)
+    seconds = run_whole(whole, RUN)
+    return Prepared(start, everything(whole), seconds)
 
 
 def settings(tables: Path, address: str) -> dict[str, str]:
@@ -65,21 +60,8 @@ def copied(company: Company, folder: Path, address: str) -> Company:
     return replace(company, folder=folder, config_file=folder / "csm.yaml")
 
 
-def killed_after(company: Company, seconds: float) -> None:
-    """Start the run, and kill the process and its children after some seconds."""
-    process = company.start(*RUN)
-    with contextlib.suppress(Exception):
-        process.wait(seconds)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def problems_after(company: Company, wanted: dict[str, Any]) -> list[str]:
-    """Run again; return what differs from the undisturbed run, and what has been left."""
-    done = company.csm(*RUN)
-    if done.returncode:
-        return [done.stdout + done.stderr]
+def problems_of(company: Company, wanted: dict[str, Any]) -> list[str]:
+    """Return what differs from the undisturbed run, and what has been left."""
     with duckdb.connect(str(company.config.warehouse), read_only=True) as connection:
         live = {path for (path,) in connection.execute(f"select distinct directory from {LIVE_DAYS}").fetchall()}
     missing = [f"missing: {path}" for path in live if not Path(path).is_dir()]
@@ -88,16 +70,24 @@ def problems_after(company: Company, wanted: dict[str, Any]) -> list[str]:
 
 
 def strike(one: Prepared, folder: Path, address: str, times: int, seed: int = 1) -> list[str]:
-    """Kill runs at random instants; return what was wrong after running again."""
+    """Kill runs at random instants, two at a time; return what was wrong after running again."""
     dice = random.Random(seed)
-    found: list[str] = []
-    for number in range(times):
+    instants = [dice.uniform(0.1, 1.0) * one.seconds for _ in range(times)]
+
+    def struck(number: int) -> Company:
         company = copied(one.start, folder / f"killed_{number}", address)
-        instant = dice.uniform(0.1, 1.0) * one.seconds
-        killed_after(company, instant)
-        problems = problems_after(company, one.wanted)
-        found += [f"killed after {instant:.1f} of {one.seconds:.1f} s: {problem}" for problem in problems]
-        shutil.rmtree(company.folder)
+        run_killed(company, RUN, instants[number], fresh=False, group=True)
+        run_whole(company, RUN)
+        return company
+
+    found: list[str] = []
+    with ThreadPoolExecutor(2) as pool:
+        for instant, company in zip(instants, pool.map(struck, range(times)), strict=True):
+            found += [
+                f"killed after {instant:.1f} of {one.seconds:.1f} s: {problem}"
+                for problem in problems_of(company, one.wanted)
+            ]
+            shutil.rmtree(company.folder)
     return found
 
 

@@ -21,8 +21,6 @@ DEFAULTS = {
     "spark.sql.timestampType": "TIMESTAMP_LTZ",
     "spark.sql.shuffle.partitions": "3",
 }
-# The tests run many small queries once each, so most of the work is compiling: quick code is better than fast code.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 _SECONDS = 120
 
 
@@ -36,14 +34,13 @@ def require_spark() -> None:
 
 
 @contextlib.contextmanager
-def connect_server(folder: Path, port: int | None = None) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+def connect_server(folder: Path) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
     """Start a server on a free port of the loopback interface; gives its address and its process."""
     import pyspark
 
-    if port is None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     home = Path(pyspark.__file__).parent
     settings = {
         **DEFAULTS,
@@ -52,6 +49,8 @@ def connect_server(folder: Path, port: int | None = None) -> Generator[tuple[str
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
+        # The sessions of all tests use the code that Spark compiled for the first.
+        "spark.sql.artifact.isolation.enabled": "false",
         "spark.sql.warehouse.dir": str(folder / "spark-warehouse"),
     }
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
