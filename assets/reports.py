@@ -9,7 +9,6 @@ from csm_core.analysts.queries import open_published
 from csm_core.warehouse.day_status import newest_counted_day
 
 NAME = "csm_report"
-FOLDER = "reports"
 
 
 def report_asset(after: str) -> dg.AssetsDefinition:
@@ -29,7 +28,12 @@ def report_asset(after: str) -> dg.AssetsDefinition:
     def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # Imported here, since only this asset draws SVG charts.
         from csm_core.publishing.report.figures import Scope
-        from csm_core.publishing.report.reports import portfolio_report, remove_oldest, write_report
+        from csm_core.publishing.report.reports import (
+            portfolio_report,
+            remove_oldest,
+            report_folder,
+            write_report,
+        )
 
         pipeline = pipeline_of(context)
         started = time.perf_counter()
@@ -38,9 +42,9 @@ def report_asset(after: str) -> dg.AssetsDefinition:
             if day is None:
                 return dg.MaterializeResult(metadata={"note": "no day is complete yet, so there is no report"})
             html = portfolio_report(copy, Scope(day))
-        folder = pipeline.warehouse.path.parent / FOLDER
+        folder = report_folder(pipeline.warehouse.path)
         path = write_report(html, folder / f"portfolio-{day}.html")
-        deleted = remove_oldest(folder, "portfolio-*.html", pipeline.config.reports.keep)
+        deleted = remove_oldest(folder, pipeline.config.reports.keep)
         seconds = time.perf_counter() - started
         pipeline.progress(NAME, {"seconds": seconds, "layer": "report"})
         return dg.MaterializeResult(

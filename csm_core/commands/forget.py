@@ -74,6 +74,7 @@ def _lines(report: ForgetReport, done: str, *, trash_pages: bool) -> list[str]:
     if report.continues:
         lines.insert(0, "An earlier erasure of this account was interrupted; it continues.")
     lines += [f"{path}: rewritten without the account" for path in report.files]
+    lines += [f"{path}: deleted, it shows the account" for path in report.reports]
     fate = "to the trash" if trash_pages else "not changed; --trash-pages moves it to the trash"
     lines += [f"Notion {page.kind} page {page.url or page.page_id}: {fate}" for page in report.pages]
     return lines or ["nothing is stored about the account"]

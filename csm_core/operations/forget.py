@@ -3,7 +3,8 @@
 The steps, each of which a second call repeats or completes:
 
 1. The pages in Notion are moved to the trash, if wanted: the ledger that knows them is erased in step 3.
-2. The landed files of sources beside the warehouse are rewritten without the account's records.
+2. The landed files of sources beside the warehouse are rewritten without the account's records, and reports that show
+   the account are deleted.
 3. One transaction records the hash of the id in ``run.erasures``, so that later loads of its records are rejected,
    deletes the rows in all tables, and adds a root without the account to each day that had it.
 4. The warehouse is copied to a new file and replaced, because DuckDB keeps deleted data in free blocks of its file.
@@ -36,6 +37,7 @@ from csm_core.operations.erased_rows import (
 )
 from csm_core.operations.rewritten_files import rewrite_landed_files, rewrite_warehouse
 from csm_core.publishing.notion.account_trash import LedgerPage, pages_of, trash
+from csm_core.publishing.report.reports import reports_with
 from csm_core.receipts.day_roots import record_erasure
 from csm_core.scoring.macros import create_macros
 from csm_core.staging.erased_accounts import ERASURES, account_hash, record_erased_customers
@@ -48,7 +50,7 @@ _ACCOUNT_TABLES = ("staging.stg_accounts", "marts.csm_health_scores")
 
 @dataclass(frozen=True)
 class ForgetReport:
-    """What an erasure deleted, or would delete: rows by table, landed files, and pages in Notion.
+    """What an erasure deleted, or would delete: rows by table, landed files and reports, and pages in Notion.
 
     ``mentions`` are columns whose texts still have the id or the name, such as notes about another account.
     ``continues`` is true if an earlier erasure of this account was interrupted.
@@ -59,6 +61,7 @@ class ForgetReport:
     pages: tuple[LedgerPage, ...]
     trashed: int = 0
     files: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
     mentions: tuple[str, ...] = ()
     continues: bool = False
 
@@ -98,6 +101,9 @@ def forget(
             erased = find_erased(connection, account_id)
             find_places(connection, erased)
             files = rewrite_landed_files(connection, warehouse.path.parent, erased)
+            reports = reports_with(warehouse.path, erased.text_pattern)
+            for report in reports:
+                report.unlink()
             with transaction(connection):
                 rows = _delete(connection, erased, at, erased_by)
             left = mentions(connection, erased)
@@ -109,7 +115,14 @@ def forget(
                 f"update {ERASURES} set is_complete = true where account_hash = ?", [account_hash(account_id)]
             )
     return ForgetReport(
-        account_id, rows, tuple(pages), trashed, tuple(str(path) for path in files), tuple(left), continues
+        account_id,
+        rows,
+        tuple(pages),
+        trashed,
+        files=tuple(str(path) for path in files),
+        reports=tuple(str(path) for path in reports),
+        mentions=tuple(left),
+        continues=continues,
     )
 
 

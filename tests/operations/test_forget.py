@@ -126,8 +126,16 @@ def test_no_text_of_the_account_is_left_and_others_keep_everything(company: Comp
     others = "select * from marts.csm_health_scores where account_id <> 'zebra-7' order by all"
     events = "select * from staging.stg_usage_events where account_id <> 'zebra-7' order by all"
     before = company.query(others), company.query(events)
+    reports = company.folder / "data" / "reports"
+    about, other = reports / "portfolio-2026-01-01.html", reports / "portfolio-2026-01-02.html"
+    reports.mkdir(exist_ok=True)
+    about.write_text("<td><bdi>Zebra&#32;Quarterly</bdi></td>", encoding="utf-8")
+    other.write_text("<td>Zebra-77</td>", encoding="utf-8")
     done = company.csm("forget", "zebra-7", "--yes", "--trash-pages")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (about.exists(), other.exists()) == (False, True)
+    assert f"{about}: deleted" in done.stdout
+    assert not [text for text in TEXTS for path in reports.iterdir() if text in path.read_text(encoding="utf-8")]
     backup = Path(company.csm("backup", str(company.folder / "backups")).stdout.strip())
     assert files_with_texts(company, backup / "csm.duckdb") == []
     assert (company.query(others), company.query(events)) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,6 +22,8 @@ from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import require_newest, require_scored
 
 _NEXT_STEPS = 3
+KEPT = "portfolio-*.html"
+"""The names of the reports that a run writes and keeps."""
 
 
 def portfolio_report(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str:
@@ -100,19 +104,33 @@ def _known_since(connection: duckdb.DuckDBPyConnection, account_id: str, day: da
     return f"The score is known since {known_from:%Y-%m-%d %H:%M} UTC{reconstructed}. Configuration {config_hash[:12]}."
 
 
-def write_report(html: str, path: Path) -> Path:
+def write_report(text: str, path: Path) -> Path:
     """Write a report in one rename, so that readers never see a part of it. Returns its path."""
     make_folder(path.parent)
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(html, encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     give_group(fresh)
     fresh.replace(path)
     return path
 
 
-def remove_oldest(folder: Path, pattern: str, keep: int) -> list[Path]:
+def report_folder(warehouse: Path) -> Path:
+    """The folder of the reports that a run writes, next to the warehouse."""
+    return warehouse.parent / "reports"
+
+
+def reports_with(warehouse: Path, pattern: str) -> list[Path]:
+    """The kept reports whose text matches a regular expression, without markup."""
+    return [
+        path
+        for path in sorted(report_folder(warehouse).glob(KEPT))
+        if re.search(pattern, html.unescape(re.sub("<[^>]*>", " ", path.read_text(encoding="utf-8"))))
+    ]
+
+
+def remove_oldest(folder: Path, keep: int) -> list[Path]:
     """Delete the reports of a folder except the newest ``keep``: names have the day. Returns the deleted ones."""
-    old = sorted(folder.glob(pattern))[: -keep or None]
+    old = sorted(folder.glob(KEPT))[: -keep or None]
     for path in old:
         path.unlink(missing_ok=True)
     return old
