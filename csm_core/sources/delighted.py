@@ -22,7 +22,15 @@ DELIGHTED = VendorSource(
     kinds=(
         # The settings name the columns of a response, so the model reads its times and score. The gate validates them
         # and chooses the latest version.
-        RecordKind("responses", (TABLE, f"airbyte_{TABLE}"), key=(), fields=objects("person_properties"), versions=()),
+        RecordKind(
+            "responses",
+            (TABLE, f"airbyte_{TABLE}"),
+            key=(),
+            fields=objects("person_properties"),
+            versions=(),
+            # A person may be expanded, with the address that identifies it in the account map.
+            customers=(("person.email", ""), ("person", "person/")),
+        ),
         RecordKind("people", ("people", "airbyte_people"), versions=(), customers=(("id", "person/"),)),
     ),
 )

@@ -133,6 +133,7 @@ def test_no_record_of_an_erased_customer_is_kept_and_others_are(source_loads, sy
     kept = " union all ".join(f"select record from {table}" for table in [*tables, f"staging.{system}_records"])
     found = {str(record) for (record,) in source_loads.rows(f"select distinct record from ({kept})")}
     assert not [record for record in found if '"zebra"' in record or "Zo" in record or "Zebra" in record]
+    assert source_loads.rows("select external_id from staging.account_map where external_id like '%zebra%'") == []
     stored = sum(source_loads.rows(f"select count(*) from {table}")[0][0] for table in tables)
     assert stored == sum(map(len, others.values()))
 
