@@ -189,7 +189,7 @@ ACCOUNTS = "accounts"
 ACCOUNT_COLUMN = "account_id"
 EXTERNAL_ACCOUNT = "external_account_id"
 """A column of vendors' staging models: the vendor's id of the customer, to identify unmatched customers."""
-USAGE_EVENTS, LIFECYCLE_EVENTS = "usage_events", "lifecycle_events"
+USAGE_EVENTS = "usage_events"
 VERSION, UPDATED = "_version", "updated_at"
 """``_version`` of staging models, ``updated_at`` of files: when the record last changed. The latest version is used."""
 IGNORED = "_ignored"
@@ -363,7 +363,7 @@ ENTITIES: dict[str, Entity] = {
             ),
         ),
         Entity(
-            LIFECYCLE_EVENTS,
+            "lifecycle_events",
             (
                 _id("event_id", required=True),
                 _ACCOUNT,

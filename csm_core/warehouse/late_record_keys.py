@@ -6,9 +6,10 @@ load instead of listed. Rows are kept, since they explain revisions of scores (`
 
 from __future__ import annotations
 
-from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, ENTITIES, LIFECYCLE_EVENTS, USAGE_EVENTS, Entity
+from csm_core.contract import ACCOUNT_COLUMN, ACCOUNTS, ENTITIES, USAGE_EVENTS, Entity
 
 LATE_RECORD_KEYS = "run.late_record_keys"
+_LIFECYCLE_EVENTS = "lifecycle_events"
 
 
 def changed_records_sql(entity: Entity, differing: str, before: str, after: str) -> str:
@@ -22,7 +23,7 @@ def changed_records_sql(entity: Entity, differing: str, before: str, after: str)
     listed = f"cast(coalesce(later.{entity.key}, earlier.{entity.key}) as varchar)"
     key = "cast(null as varchar)" if entity.name == USAGE_EVENTS else listed
     moments = _moments(entity)
-    if entity.name == LIFECYCLE_EVENTS:
+    if entity.name == _LIFECYCLE_EVENTS:
         moments.append(_start_of_record(account, before, after))
     return f"""
         select record_key, account_id, touched_day, load_id, count(*) as records
