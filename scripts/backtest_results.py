@@ -65,10 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a result differs")
     parser.add_argument("companies", nargs="*", choices=[*DAYS, []], help="default: both")
     chosen = parser.parse_args(arguments)
-    before = after = PAGE.read_text(encoding="utf-8")
+    reports: dict[str, str] = {}
     for company in chosen.companies or DAYS:
         with tempfile.TemporaryDirectory() as name:
-            after = with_results(after, company, report(company, Path(name)))
+            reports[company] = report(company, Path(name))
+    # Read after the runs, which take minutes: the page may have been edited meanwhile.
+    before = after = PAGE.read_text(encoding="utf-8")
+    for company, text in reports.items():
+        after = with_results(after, company, text)
     if not chosen.check:
         PAGE.write_text(after, encoding="utf-8")
     elif after != before:
