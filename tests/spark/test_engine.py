@@ -11,7 +11,7 @@ from csm_core.sample_company.generator import generate
 from csm_core.warehouse.models import load_models
 from tests.conftest import make_company
 from tests.in_process import csm
-from tests.spark.comparison import differences, everything, left_by, run
+from tests.spark.comparison import differences, left_by, run
 from tests.spark.servers import require_spark
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def test_a_session_in_this_process_is_equal(tmp_path, beside):
     assert differences(*left_by_both(beside, plain, other, "--as-of", "2026-09-30")) == []
 
 
-def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are_equal(tmp_path, server):
+def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are_equal(tmp_path, server, beside):
     records = tmp_path / "records"
     generate(records, accounts=12, days=60, format="csv")
     # The first day is built with DuckDB in both.
@@ -99,9 +99,7 @@ def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are
     ]
     for number, (content, arguments) in enumerate(steps):
         events.write_text("\n".join([*content, ""]), encoding="utf-8")
-        for company in (plain, other):
-            run(company, *arguments)
-        assert differences(everything(plain), everything(other)) == [], f"step {number}"
+        assert differences(*left_by_both(beside, plain, other, *arguments)) == [], f"step {number}"
 
 
 def test_a_model_that_fails_on_the_server_is_named_with_the_first_line_of_its_message(tmp_path, server):
