@@ -8,11 +8,25 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.remote_engine import KEPT_IN_ENGINE
 from tests.conftest import Company
 from tests.crash.kills import left_behind
+from tests.in_process import Done, csm
 
 # What only an engine outside the warehouse has.
 _OF_ENGINE = ("run.engine_directories", "run.engine_days")
 # Their records contain the time of the load.
 _WITH_TIMES = ("staging.ravenstack_records",)
+
+
+def run(company: Company, *arguments: str) -> Done:
+    """Run a company in this process to its end."""
+    done = csm("run", *arguments, "--config", str(company.config_file), folder=company.folder)
+    assert done.status == 0, done.stdout + done.stderr
+    return done
+
+
+def left_by(company: Company, *arguments: str) -> dict[str, Any]:
+    """Run a company in this process; return everything that it then has."""
+    run(company, *arguments)
+    return everything(company)
 
 
 def everything(company: Company) -> dict[str, Any]:

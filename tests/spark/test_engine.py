@@ -11,7 +11,7 @@ from csm_core.sample_company.generator import generate
 from csm_core.warehouse.models import load_models
 from tests.conftest import make_company
 from tests.in_process import csm
-from tests.spark.comparison import differences, everything
+from tests.spark.comparison import differences, left_by, run
 from tests.spark.servers import require_spark
 
 pytestmark = pytest.mark.slow
@@ -19,52 +19,67 @@ pytestmark = pytest.mark.slow
 MODELS = [model.table for layer in ("intermediate", "marts") for model in load_models(layer).values()]
 
 
-def run(company, *arguments):
-    done = csm("run", *arguments, "--config", str(company.config_file), folder=company.folder)
-    assert done.status == 0, done.stdout + done.stderr
-    return done
-
-
 def engine_at(folder, address):
     kind = {"remote": address} if address.startswith("sc://") else {"master": address}
     return {"kind": "spark", "location": str(folder / "tables"), **kind}
 
 
-def both(folder, records, address, **settings):
-    """The same company twice: with DuckDB and with Spark."""
-    plain = make_company(folder, records, **settings)
-    return plain, make_company(folder, records, engine=engine_at(folder, address), **settings)
+def left_by_both(beside, plain, other, *arguments):
+    """What the same command leaves with DuckDB, in a process beside this one, and with Spark."""
+    wanted = beside.submit(left_by, plain, *arguments)
+    found = left_by(other, *arguments)
+    return wanted.result(), found
 
 
-def test_the_example_company_is_equal_on_a_server(tmp_path, server):
-    # One of its three currencies has no rate.
-    plain, other = both(tmp_path, "acme", server, reporting_currency="USD", fx={"EUR": 1.08337})
-    for company in (plain, other):
-        # Up to the first day of a quarter, with reviews, from 28 days before it, with which scores are compared.
-        run(company, "--from", "2026-06-03", "--to", "2026-07-01")
-    wanted = everything(plain)
-    assert differences(wanted, everything(other)) == []
-    assert [table for table in MODELS if not wanted[table]] == []
+# One of the three currencies of the example company has no rate. Its days go up to the first day of a quarter, with
+# reviews, from 28 days before it, with which scores are compared; every model has rows.
+BUNDLED = {
+    "acme": (
+        {"reporting_currency": "USD", "fx": {"EUR": 1.08337}},
+        ("--from", "2026-06-03", "--to", "2026-07-01"),
+    ),
+    "ravenstack": ({}, ("--as-of", "2024-12-31")),
+}
 
 
-def test_the_bundled_data_set_is_equal_on_a_server(tmp_path, server):
-    plain, other = both(tmp_path, "ravenstack", server)
-    for company in (plain, other):
-        run(company, "--as-of", "2024-12-31")
-    assert differences(everything(plain), everything(other)) == []
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory, beside):
+    """What runs of the bundled companies with DuckDB leave, in a process beside this one."""
+    folder = tmp_path_factory.mktemp("bundled")
+    return {
+        name: beside.submit(left_by, make_company(folder, name, **settings), *arguments)
+        for name, (settings, arguments) in BUNDLED.items()
+    }
 
 
-def test_a_session_in_this_process_is_equal(tmp_path):
-    require_spark()
+@pytest.fixture(params=["server", "this process"])
+def address(request, server, spark):
+    """Where Spark runs; the fixtures start Java with the options of the tests, a run has an environment of its own."""
+    return server if request.param == "server" else "local[2]"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_company_is_equal(tmp_path, bundled, address, name):
+    settings, arguments = BUNDLED[name]
+    company = make_company(tmp_path, name, engine=engine_at(tmp_path, address), **settings)
+    found = left_by(company, *arguments)
+    wanted = bundled[name].result()
+    assert differences(wanted, found) == []
+    assert name != "acme" or [table for table in MODELS if not wanted[table]] == []
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_session_in_this_process_is_equal(tmp_path, beside):
     records = tmp_path / "records"
     generate(records, accounts=12, days=60, format="mixed")
-    plain, other = both(tmp_path, records, "local[2]")
-    for company in (plain, other):
-        run(company, "--as-of", "2026-09-30")
-    assert differences(everything(plain), everything(other)) == []
+    plain, other = (
+        make_company(tmp_path, records),
+        make_company(tmp_path, records, engine=engine_at(tmp_path, "local[2]")),
+    )
+    assert differences(*left_by_both(beside, plain, other, "--as-of", "2026-09-30")) == []
 
 
-def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are_equal(tmp_path, server):
+def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are_equal(tmp_path, server, beside):
     records = tmp_path / "records"
     generate(records, accounts=12, days=60, format="csv")
     # The first day is built with DuckDB in both.
@@ -84,9 +99,7 @@ def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are
     ]
     for number, (content, arguments) in enumerate(steps):
         events.write_text("\n".join([*content, ""]), encoding="utf-8")
-        for company in (plain, other):
-            run(company, *arguments)
-        assert differences(everything(plain), everything(other)) == [], f"step {number}"
+        assert differences(*left_by_both(beside, plain, other, *arguments)) == [], f"step {number}"
 
 
 def test_a_model_that_fails_on_the_server_is_named_with_the_first_line_of_its_message(tmp_path, server):
