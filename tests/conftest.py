@@ -130,6 +130,8 @@ def make_company(parent: Path, records: str | Path, *, system: str = "files", **
         "sources": [{"system": system, "path": str(bundled or records)}],
         **settings,
     }
+    # Drawing a report takes longer than a small run, so only the tests of reports write them.
+    stated.setdefault("reports", {"keep": 0})
     folder = parent / f"company_{len(list(parent.glob('company_*')))}"
     folder.mkdir()
     (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")

@@ -40,9 +40,9 @@ class HistorySettings(ConfigModel, frozen=True):
 
 
 class ReportSettings(ConfigModel, frozen=True):
-    """How many portfolio reports are kept next to the warehouse, the newest by day."""
+    """How many portfolio reports are kept next to the warehouse, the newest by day; 0: runs write none."""
 
-    keep: int = Field(default=30, ge=1, le=3660)
+    keep: int = Field(default=30, ge=0, le=3660)
 
 
 class IdentitySettings(ConfigModel, frozen=True):

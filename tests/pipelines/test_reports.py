@@ -183,6 +183,16 @@ def test_bad_input_is_rejected_with_what_to_do(acme, arguments, said):
     assert "Traceback" not in rejected.stderr
 
 
+def test_a_run_writes_the_report_of_its_newest_day_and_deletes_older_ones(company):
+    one = company("acme", reports={"keep": 2})
+    for day in ("2026-09-28", "2026-09-29", "2026-09-30"):
+        result = one.csm("run", "--as-of", day, "--no-publish")
+        assert result.returncode == 0, result.stdout + result.stderr
+    reports = sorted((one.folder / "data" / "reports").iterdir())
+    assert [path.name for path in reports] == ["portfolio-2026-09-29.html", "portfolio-2026-09-30.html"]
+    assert reports[-1].read_text(encoding="utf-8") == written(one)
+
+
 def test_pdf_without_chromium_says_what_is_missing(acme):
     rejected = acme.csm("report", "--pdf", environment={"PATH": ""})
     assert rejected.returncode == 2

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -82,17 +83,17 @@ class Result:
     rows: Rows
     drawing: Drawing | None = field(default=None)
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
         """The labels of the columns."""
         return [label_of(column) for column in self.columns]
 
-    @property
+    @cached_property
     def cells(self) -> list[list[str]]:
         """The shown rows as text."""
         return [[shown_value(column, row[column]) for column in self.columns] for row in self.rows[: self.figure.shown]]
 
-    @property
+    @cached_property
     def numeric(self) -> list[bool]:
         """Whether each column has numbers, which are aligned to the right."""
         return [
@@ -103,7 +104,7 @@ class Result:
             for column in self.columns
         ]
 
-    @property
+    @cached_property
     def dated(self) -> list[bool]:
         """Whether each column has dates, which need no isolation from the text around them."""
         return [any(isinstance(row[column], date) for row in self.rows) for column in self.columns]
