@@ -117,6 +117,8 @@ SMTP = "to: smtp, host: mail.example.com, from: csm@example.com"
         (f"routes: [{{{SMTP}, owner: Ann}}]", "recipient is required, because the owner is not an e-mail address"),
         ("routes: [{to: smtp, host: 'https://x', from: a@example.com}]", "routes.0.host: the host is not valid"),
         (f"routes: [{{{SMTP}, port: 0}}]", "alerts.routes.0.port: "),
+        ("routes: [{to: apprise}]", "url_env is required for to: apprise"),
+        ("routes: [{to: apprise, url_env: 'json://x/y'}]", "routes.0.url_env: expected the name of an environment"),
         ("routes: [{to: pigeon}]", "alerts.routes.0.to: Input should be"),
         ("max_line: 3", "unknown key 'alerts.max_line'; did you mean 'max_lines'?"),
     ],

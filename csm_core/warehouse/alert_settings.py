@@ -35,6 +35,7 @@ _REQUIRED = {
     "webhook": ("webhook_env", "key_env"),
     "email_draft": ("folder",),
     "smtp": ("host", "sender"),
+    "apprise": ("url_env",),
 }
 _OPTIONAL = {"smtp": ("port", "security", "user_env", "password_env", "recipient")}
 _RECEIVER_SETTINGS = tuple(
@@ -81,10 +82,11 @@ class AlertRoute(ConfigModel, frozen=True):
     - ``email_draft``: a file ``.eml`` in ``folder``.
     - ``smtp``: an e-mail ``from`` an address, sent by the mail server at ``host``. It goes to the owner, or to
       ``recipient`` if the owner is not an e-mail address.
+    - ``apprise``: a text to the service whose Apprise URL is in ``url_env``.
     """
 
     name: str = ""
-    to: Literal["outbox", "slack", "webhook", "email_draft", "smtp"]
+    to: Literal["outbox", "slack", "webhook", "email_draft", "smtp", "apprise"]
     owner: str = Field(default=EVERY_OWNER, min_length=1, max_length=320)
     severity: Severity = "low"
     webhook_env: str | None = None
@@ -97,6 +99,7 @@ class AlertRoute(ConfigModel, frozen=True):
     recipient: str | None = None
     user_env: str | None = None
     password_env: str | None = None
+    url_env: str | None = None
 
     @field_validator("name")
     @classmethod
@@ -116,7 +119,7 @@ class AlertRoute(ConfigModel, frozen=True):
             raise ValueError(message)
         return value
 
-    @field_validator("webhook_env", "key_env", "user_env", "password_env")
+    @field_validator("webhook_env", "key_env", "user_env", "password_env", "url_env")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
         if value is not None and not _VARIABLE.match(value):

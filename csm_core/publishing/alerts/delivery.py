@@ -19,11 +19,18 @@ import duckdb
 
 from csm_core.errors import CSMError
 from csm_core.publishing.alerts import ledger
+from csm_core.publishing.alerts.apprise_post import post_text
 from csm_core.publishing.alerts.digest import FAILED, INTENDED, POSSIBLY_SENT, SENT, Digest
-from csm_core.publishing.alerts.formats import email_draft, email_message, json_payload, slack_payload
+from csm_core.publishing.alerts.formats import (
+    email_draft,
+    email_message,
+    json_payload,
+    slack_payload,
+    text_lines,
+)
 from csm_core.publishing.alerts.mail import MailServer, send_mail
 from csm_core.publishing.alerts.webhook import Posted, post_json
-from csm_core.redaction import without_secrets_inside
+from csm_core.redaction import without_secrets, without_secrets_inside
 from csm_core.system.addresses import checked_address
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.secrets import secret
@@ -119,6 +126,8 @@ class _Sender:
                 return self._write_draft(route)
             if route.to == "smtp":
                 return self._mail(route)
+            if route.to == "apprise":
+                return self._notify(route)
             return self._post(route)
         except (CSMError, ValueError) as error:
             return FAILED, str(error)
@@ -175,6 +184,14 @@ class _Sender:
             on_content=self._begin,
         )
         return _status_of(posted, "The next run")
+
+    def _notify(self, route: AlertRoute) -> tuple[str, str | None]:
+        variable = route.url_env or ""
+        url = secret(variable, "the Apprise URL of the receiver", self._environment)
+        # The first lines are the title and a blank line.
+        title, _, *lines = (without_secrets(line) for line in text_lines(self._digest, self._settings.max_lines))
+        posted = post_text(url, title, "\n".join(lines), on_sending=self._begin)
+        return _status_of(posted, f"Check {variable}; the next run")
 
     def _secret(self, name: str | None, description: str) -> str:
         return secret(name, description, self._environment) if name else ""
