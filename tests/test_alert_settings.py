@@ -94,6 +94,9 @@ def test_rules_and_routes_are_read_and_a_rule_replaces_the_built_in_one_of_its_n
     assert [route.to for route in alone.account_routes] == ["outbox"]
 
 
+SMTP = "to: smtp, host: mail.example.com, from: csm@example.com"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -104,6 +107,18 @@ def test_rules_and_routes_are_read_and_a_rule_replaces_the_built_in_one_of_its_n
         ("routes: [{to: outbox}, {to: outbox}]", "two routes are called 'outbox'"),
         ("routes: [{to: slack}]", "webhook_env is required for to: slack"),
         ("routes: [{to: outbox, folder: x}]", "folder is not a setting of to: outbox"),
+        ("routes: [{to: smtp, host: mail.example.com}]", "from is required for to: smtp"),
+        ("routes: [{to: slack, webhook_env: A, from: a@example.com}]", "from is not a setting of to: slack; remove it"),
+        (f"routes: [{{{SMTP}, user_env: CSM_USER}}]", "user_env and password_env must be set together"),
+        (f"routes: [{{{SMTP}, password_env: hunter2}}]", "routes.0.password_env: expected the name of an environment"),
+        (f"routes: [{{{SMTP}, security: none}}]", "security: none is only for a mail server on this machine"),
+        (f"routes: [{{{SMTP}, recipient: 'A <a@b.de>'}}]", "recipient: expected an e-mail address without a name"),
+        (f"routes: [{{{SMTP}, name: data_team}}]", "recipient is required, because data problems have no owner"),
+        (f"routes: [{{{SMTP}, owner: Ann}}]", "recipient is required, because the owner is not an e-mail address"),
+        ("routes: [{to: smtp, host: 'https://x', from: a@example.com}]", "routes.0.host: the host is not valid"),
+        (f"routes: [{{{SMTP}, port: 0}}]", "alerts.routes.0.port: "),
+        ("routes: [{to: apprise}]", "url_env is required for to: apprise"),
+        ("routes: [{to: apprise, url_env: 'json://x/y'}]", "routes.0.url_env: expected the name of an environment"),
         ("routes: [{to: pigeon}]", "alerts.routes.0.to: Input should be"),
         ("max_line: 3", "unknown key 'alerts.max_line'; did you mean 'max_lines'?"),
     ],
@@ -113,6 +128,22 @@ def test_settings_that_do_not_fit_are_rejected_with_their_key(tmp_path, text, me
         load_config(written(tmp_path, f"alerts:\n  {text}\n"), {})
     assert message in str(error.value)
     assert error.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        (SMTP, 587),
+        (f"{SMTP}, security: tls", 465),
+        (f"{SMTP}, security: tls, port: 2465", 2465),
+        ("to: smtp, host: localhost, security: none, from: csm@example.com", 587),
+        ("to: smtp, host: '[::1]', security: none, port: 25, from: csm@example.com", 25),
+    ],
+)
+def test_a_mail_server_has_the_port_of_its_security(tmp_path, text, port):
+    (route,) = load_config(written(tmp_path, f"alerts: {{routes: [{{{text}}}]}}"), {}).alerts.account_routes
+    assert (route.sender, route.mail_port) == ("csm@example.com", port)
+    assert (route.mail_recipient("ann@example.com"), route.mail_recipient("Ann")) == ("ann@example.com", None)
 
 
 def test_an_address_in_place_of_its_variable_is_not_repeated(tmp_path):

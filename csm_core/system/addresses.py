@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -10,6 +11,8 @@ MAX_PORT = 65_535
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?\Z")
 _ADDRESS_IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+(%[0-9A-Za-z]+)?\]\Z")
 _MAX_LABEL = 63
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z")
+_MAX_MAIL_ADDRESS = 254
 
 
 def checked_address(value: str, *, user_allowed: bool = False) -> str:
@@ -70,11 +73,22 @@ def checked_port(port: str | int) -> int:
     return int(text)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a checked host is this machine: ``localhost``, or an address of loopback."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether ``text`` is the address of one mailbox, without a name and without characters that need quotes."""
+    return len(text) <= _MAX_MAIL_ADDRESS and bool(_MAIL_ADDRESS.match(text))
+
+
 def _is_ipv6(host: str) -> bool:
     if not _ADDRESS_IN_BRACKETS.match(host):
         return False
-    import ipaddress
-
     try:
         ipaddress.IPv6Address(host[1:-1])
     except ValueError:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from csm_core.system.addresses import MAX_PORT, checked_host, is_loopback, is_mail_address
 from csm_core.system.config_model import ConfigModel
 from csm_core.warehouse.alert_conditions import ConditionError, checked_condition
 
@@ -25,6 +26,21 @@ DATA_TEAM = "data_team"
 EVERY_OWNER = "*"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}\Z")
+
+Security = Literal["starttls", "tls", "none"]
+_SUBMISSION_PORT, _TLS_PORT = 587, 465
+# The settings of each receiver: those that it requires, and others that it may have.
+_REQUIRED = {
+    "slack": ("webhook_env",),
+    "webhook": ("webhook_env", "key_env"),
+    "email_draft": ("folder",),
+    "smtp": ("host", "sender"),
+    "apprise": ("url_env",),
+}
+_OPTIONAL = {"smtp": ("port", "security", "user_env", "password_env", "recipient")}
+_RECEIVER_SETTINGS = tuple(
+    dict.fromkeys(name for settings in (*_REQUIRED.values(), *_OPTIONAL.values()) for name in settings)
+)
 
 
 class AlertRule(ConfigModel, frozen=True):
@@ -64,44 +80,99 @@ class AlertRoute(ConfigModel, frozen=True):
     - ``slack``: a Slack webhook, whose address is in the environment variable ``webhook_env``.
     - ``webhook``: JSON to the address in ``webhook_env``, signed with the key in ``key_env``.
     - ``email_draft``: a file ``.eml`` in ``folder``.
+    - ``smtp``: an e-mail ``from`` an address, sent by the mail server at ``host``. It goes to the owner, or to
+      ``recipient`` if the owner is not an e-mail address.
+    - ``apprise``: a text to the service whose Apprise URL is in ``url_env``.
     """
 
     name: str = ""
-    to: Literal["outbox", "slack", "webhook", "email_draft"]
+    to: Literal["outbox", "slack", "webhook", "email_draft", "smtp", "apprise"]
     owner: str = Field(default=EVERY_OWNER, min_length=1, max_length=320)
     severity: Severity = "low"
     webhook_env: str | None = None
     key_env: str | None = None
     folder: Path | None = None
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=MAX_PORT)
+    security: Security | None = None
+    sender: str | None = Field(default=None, alias="from")
+    recipient: str | None = None
+    user_env: str | None = None
+    password_env: str | None = None
+    url_env: str | None = None
 
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
         return _checked_name(value) if value else value
 
-    @field_validator("webhook_env", "key_env")
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, value: str | None) -> str | None:
+        return None if value is None else checked_host(value)
+
+    @field_validator("sender", "recipient")
+    @classmethod
+    def _is_a_mail_address(cls, value: str | None) -> str | None:
+        if value is not None and not is_mail_address(value):
+            message = "expected an e-mail address without a name, such as csm@example.com"
+            raise ValueError(message)
+        return value
+
+    @field_validator("webhook_env", "key_env", "user_env", "password_env", "url_env")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
         if value is not None and not _VARIABLE.match(value):
             message = (
                 "expected the name of an environment variable in capital letters, such as CSM_SLACK_WEBHOOK; the "
-                "address or key itself belongs into that variable"
+                "address, key or password itself belongs into that variable"
             )
             raise ValueError(message)
         return value
 
     @model_validator(mode="after")
     def _settings_of_the_receiver(self) -> AlertRoute:
-        required = {"slack": ("webhook_env",), "webhook": ("webhook_env", "key_env"), "email_draft": ("folder",)}
-        wanted = required.get(self.to, ())
-        for name in ("webhook_env", "key_env", "folder"):
-            if name in wanted and getattr(self, name) is None:
-                message = f"{name} is required for to: {self.to}"
+        required = _REQUIRED.get(self.to, ())
+        allowed = (*required, *_OPTIONAL.get(self.to, ()))
+        for name in _RECEIVER_SETTINGS:
+            key = AlertRoute.model_fields[name].alias or name
+            if name in required and getattr(self, name) is None:
+                message = f"{key} is required for to: {self.to}"
                 raise ValueError(message)
-            if name not in wanted and getattr(self, name) is not None:
-                message = f"{name} is not a setting of to: {self.to}; remove it"
+            if name not in allowed and getattr(self, name) is not None:
+                message = f"{key} is not a setting of to: {self.to}; remove it"
                 raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _usable_mail_server(self) -> AlertRoute:
+        if self.to != "smtp":
+            return self
+        if (self.user_env is None) != (self.password_env is None):
+            message = "user_env and password_env must be set together"
+            raise ValueError(message)
+        if self.security == "none" and not is_loopback(self.host or ""):
+            message = (
+                "security: none is only for a mail server on this machine (localhost, 127.0.0.1, [::1]), because the "
+                "login and the digests are readable on the network; use starttls or tls"
+            )
+            raise ValueError(message)
+        # The owner of a data problem is nobody, and a route of one owner has only this recipient.
+        without_address = self.label == DATA_TEAM or (self.owner != EVERY_OWNER and not is_mail_address(self.owner))
+        if without_address and self.recipient is None:
+            owner = "data problems have no owner" if self.label == DATA_TEAM else "the owner is not an e-mail address"
+            message = f"recipient is required, because {owner}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def mail_port(self) -> int:
+        """The port of the mail server: ``port``, or the usual one of its security."""
+        return self.port or (_TLS_PORT if self.security == "tls" else _SUBMISSION_PORT)
+
+    def mail_recipient(self, owner: str) -> str | None:
+        """The recipient of an e-mail about the accounts of an owner; None if there is none."""
+        return owner if is_mail_address(owner) else self.recipient
 
     @property
     def label(self) -> str:

@@ -19,10 +19,18 @@ import duckdb
 
 from csm_core.errors import CSMError
 from csm_core.publishing.alerts import ledger
+from csm_core.publishing.alerts.apprise_post import post_text
 from csm_core.publishing.alerts.digest import FAILED, INTENDED, POSSIBLY_SENT, SENT, Digest
-from csm_core.publishing.alerts.formats import email_draft, json_payload, slack_payload
+from csm_core.publishing.alerts.formats import (
+    email_draft,
+    email_message,
+    json_payload,
+    slack_payload,
+    text_lines,
+)
+from csm_core.publishing.alerts.mail import MailServer, send_mail
 from csm_core.publishing.alerts.webhook import Posted, post_json
-from csm_core.redaction import without_secrets_inside
+from csm_core.redaction import without_secrets, without_secrets_inside
 from csm_core.system.addresses import checked_address
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.secrets import secret
@@ -32,7 +40,6 @@ RETRY_DAYS = 7
 ATTEMPTS = 3
 # Writing the same file or row again leaves one digest.
 _REPEATABLE = ("outbox", "email_draft")
-_STATUS = {"accepted": SENT, "uncertain": POSSIBLY_SENT}
 
 Clock = Callable[[], datetime]
 
@@ -117,6 +124,10 @@ class _Sender:
                 return SENT, None
             if route.to == "email_draft":
                 return self._write_draft(route)
+            if route.to == "smtp":
+                return self._mail(route)
+            if route.to == "apprise":
+                return self._notify(route)
             return self._post(route)
         except (CSMError, ValueError) as error:
             return FAILED, str(error)
@@ -127,7 +138,7 @@ class _Sender:
         folder = route.folder or Path()
         file = folder / f"{self._digest.day}-{self._digest.digest_id[:16]}.eml"
         make_folder(folder)
-        ledger.begin(self._connection, self._digest.digest_id, naive(self._clock))
+        self._begin()
         new = file.with_name(f".{file.name}.new")
         new.write_bytes(email_draft(self._digest, self._settings.max_lines))
         give_group(new)
@@ -149,23 +160,50 @@ class _Sender:
             at = str(int(self._clock().timestamp()))
             signature = hmac.new(key.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
             headers |= {"x-csm-timestamp": at, "x-csm-signature": f"sha256={signature}"}
-        posted = self._repeated(url, body, headers)
-        if posted.outcome == "accepted":
-            return SENT, None
-        if posted.outcome == "uncertain":
-            return POSSIBLY_SENT, f"{posted.problem}; check whether the receiver has the digest"
-        return FAILED, f"{posted.problem}. Check {variable}; the next run sends the digest again."
+        return _status_of(self._repeated(url, body, headers), f"Check {variable}; the next run")
+
+    def _mail(self, route: AlertRoute) -> tuple[str, str | None]:
+        recipient = route.mail_recipient(self._digest.owner)
+        if recipient is None:
+            return FAILED, (
+                "the owner is not an e-mail address, and the route has no `recipient`. Set it, or use an e-mail "
+                "address as the owner of the accounts; the next run sends the digest."
+            )
+        server = MailServer(
+            host=route.host or "",
+            port=route.mail_port,
+            security=route.security or "starttls",
+            user=self._secret(route.user_env, "the user of the mail server"),
+            password=self._secret(route.password_env, "the password of the mail server"),
+        )
+        posted = send_mail(
+            server,
+            route.sender or "",
+            recipient,
+            email_message(self._digest, self._settings.max_lines, route.sender or "", recipient),
+            on_content=self._begin,
+        )
+        return _status_of(posted, "The next run")
+
+    def _notify(self, route: AlertRoute) -> tuple[str, str | None]:
+        variable = route.url_env or ""
+        url = secret(variable, "the Apprise URL of the receiver", self._environment)
+        # The first lines are the title and a blank line.
+        title, _, *lines = (without_secrets(line) for line in text_lines(self._digest, self._settings.max_lines))
+        posted = post_text(url, title, "\n".join(lines), on_sending=self._begin)
+        return _status_of(posted, f"Check {variable}; the next run")
+
+    def _secret(self, name: str | None, description: str) -> str:
+        return secret(name, description, self._environment) if name else ""
+
+    def _begin(self) -> None:
+        ledger.begin(self._connection, self._digest.digest_id, naive(self._clock))
 
     def _repeated(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
         """Post until the receiver has answered; only after attempts that it certainly did not accept."""
         pause = self._pause
         for attempt in range(1, ATTEMPTS + 1):
-            posted = post_json(
-                url,
-                body,
-                headers=headers,
-                on_connected=lambda: ledger.begin(self._connection, self._digest.digest_id, naive(self._clock)),
-            )
+            posted = post_json(url, body, headers=headers, on_connected=self._begin)
             if posted.outcome not in ("unreachable", "busy") or attempt == ATTEMPTS:
                 return posted
             # Nothing was accepted, so an interruption while waiting leaves the digest to the next run.
@@ -173,3 +211,11 @@ class _Sender:
             time.sleep(pause)
             pause *= 2
         raise AssertionError(url)  # the loop returns
+
+
+def _status_of(posted: Posted, again: str) -> tuple[str, str | None]:
+    if posted.outcome == "accepted":
+        return SENT, None
+    if posted.outcome == "uncertain":
+        return POSSIBLY_SENT, f"{posted.problem}; check whether the receiver has the digest"
+    return FAILED, f"{posted.problem}. {again} sends the digest again."

@@ -1,4 +1,4 @@
-"""The formats of a digest: plain text, Slack's blocks, JSON and a draft of an e-mail.
+"""The formats of a digest: plain text, Slack's blocks, JSON, an e-mail and a draft of one.
 
 Names and texts come from records, so each format shows them as text: nothing in them becomes a link, a mention, a
 heading or a header.
@@ -6,19 +6,19 @@ heading or a header.
 
 from __future__ import annotations
 
-import re
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
 from csm_core.publishing.alerts.digest import DATA_PROBLEM, Digest, Line
+from csm_core.redaction import without_secrets
+from csm_core.system.addresses import is_mail_address
 from csm_core.system.terminal import printable
 
 # Slack rejects a section of more than 3,000 characters, and a title of more than 150.
 SECTION_CHARACTERS = 2900
 _TITLE_CHARACTERS = 150
-_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z")
 
 
 def escaped(text: str) -> str:
@@ -84,17 +84,36 @@ def json_payload(digest: Digest, max_lines: int) -> dict[str, Any]:
 
 def email_draft(digest: Digest, max_lines: int) -> bytes:
     """The digest as a draft of an e-mail to the owner, if the owner is an e-mail address."""
+    message = _email(digest, max_lines, digest.owner if is_mail_address(digest.owner) else "")
+    message["X-Unsent"] = "1"
+    return message.as_bytes()
+
+
+def email_message(digest: Digest, max_lines: int, sender: str, recipient: str) -> bytes:
+    """The digest as an e-mail between two checked addresses: the message of the draft, ready to be sent."""
+    message = _email(digest, max_lines, recipient)
+    message["From"] = _address(sender)
+    # Without it, mailboxes answer that their owner is on holiday.
+    message["Auto-Submitted"] = "auto-generated"
+    return message.as_bytes()
+
+
+def _email(digest: Digest, max_lines: int, recipient: str) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     # The library rejects line breaks in headers; ``printable`` has removed them before.
-    message["Subject"] = printable(digest.title, 200)
-    if len(digest.owner) <= 254 and _ADDRESS.match(digest.owner):
-        user, _, domain = digest.owner.rpartition("@")
-        message["To"] = Address(username=user, domain=domain)
+    message["Subject"] = printable(without_secrets(digest.title), 200)
+    if recipient:
+        message["To"] = _address(recipient)
     message["Date"] = digest.intended_at.strftime("%a, %d %b %Y %H:%M:%S +0000")
     message["Message-ID"] = f"<{digest.digest_id}@csm-health.invalid>"
-    message["X-Unsent"] = "1"
-    message.set_content("\n".join(text_lines(digest, max_lines)) + "\n", charset="utf-8", cte="base64")
-    return message.as_bytes()
+    text = without_secrets("\n".join(text_lines(digest, max_lines)) + "\n")
+    message.set_content(text, charset="utf-8", cte="base64")
+    return message
+
+
+def _address(text: str) -> Address:
+    user, _, domain = text.rpartition("@")
+    return Address(username=user, domain=domain)
 
 
 def _account(line: Line) -> dict[str, Any]:
