@@ -108,6 +108,10 @@ def warehouse():
         staged(connection, "accounts", {"account_id": "a", "account_name": "a", "tenant_id": "t"})
         paid = {"subscription_id": "s", "account_id": "a", "mrr": 1, "started_at": "2025-01-01"}
         staged(connection, "subscriptions", {**paid, "renews_at": "2027-01-01"})
+        connection.execute(
+            "insert into intermediate.int_account_spells (tenant_id, account_id, spell, started_at) "
+            "values ('t', 'a', 1, '2025-01-01')"
+        )
         yield connection
 
 

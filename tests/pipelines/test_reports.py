@@ -185,6 +185,9 @@ def test_bad_input_is_rejected_with_what_to_do(acme, arguments, said):
 
 def test_a_run_writes_the_report_of_its_newest_day_and_deletes_older_ones(company):
     one = company("acme", reports={"keep": 2})
+    left_by_a_kill = one.folder / "data" / "reports" / ".portfolio-2026-09-27.html.new"
+    left_by_a_kill.parent.mkdir(parents=True)
+    left_by_a_kill.write_text("<!doctype", encoding="utf-8")
     for day in ("2026-09-28", "2026-09-29", "2026-09-30"):
         result = one.csm("run", "--as-of", day, "--no-publish")
         assert result.returncode == 0, result.stdout + result.stderr

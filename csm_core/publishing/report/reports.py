@@ -129,7 +129,12 @@ def reports_with(warehouse: Path, pattern: str) -> list[Path]:
 
 
 def remove_oldest(folder: Path, keep: int) -> list[Path]:
-    """Delete the reports of a folder except the newest ``keep``: names have the day. Returns the deleted ones."""
+    """Delete the reports of a folder except the newest ``keep``: names have the day. Returns the deleted ones.
+
+    Files that a killed run left are deleted as well.
+    """
+    for path in folder.glob(f".{KEPT}.new"):
+        path.unlink(missing_ok=True)
     old = sorted(folder.glob(KEPT))[: -keep or None]
     for path in old:
         path.unlink(missing_ok=True)
