@@ -61,27 +61,28 @@ def keys_of_values(line: str) -> dict[int, str]:
     return found
 
 
-def check_altered(line: str, root: str, at: int, bit: int, keys: dict[int, str]) -> None:
-    """Flip a bit of a character; the first problem says what was altered, and names the value."""
+def unnamed(line: str, root: str, at: int, bit: int, keys: dict[int, str]) -> list[str]:
+    """Flip a bit of a character; what is wrong with the first problem, which says what was altered and names it."""
     altered = line[:at] + chr(ord(line[at]) ^ bit) + line[at + 1 :]
-    problems = problems_of(altered, {root})
-    assert problems, (at, line[at], altered[at])
-    assert "altered" in problems[0] or "not a receipt" in problems[0], problems
-    assert keys.get(at, "") in problems[0], (line[max(at - 40, 0) : at + 5], altered[at], problems[0])
+    first, *_ = [*problems_of(altered, {root}), "no problem"]
+    says_altered = "altered" in first or "not a receipt" in first
+    if says_altered and keys.get(at, "") in first:
+        return []
+    return [f"{line[max(at - 40, 0) : at + 5]!r} with {altered[at]!r}: {first}"]
 
 
 @pytest.mark.slow
 def test_every_altered_byte_is_found_and_its_value_named(line, root):
     chosen, keys = random.Random(7), keys_of_values(line)
     assert set(json.loads(line)["statement"]["inputs"]) <= set(keys.values())
-    for at in range(len(line)):
-        check_altered(line, root, at, chosen.choice((1, 2, 4, 8, 16, 32, 64)), keys)
+    bits = [chosen.choice((1, 2, 4, 8, 16, 32, 64)) for _ in line]
+    assert [fault for at, bit in enumerate(bits) for fault in unnamed(line, root, at, bit, keys)] == []
 
 
 @settings(max_examples=300)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.sampled_from((1, 2, 4, 8, 16, 32, 64)))
 def test_any_flipped_bit_is_found_and_its_value_named(line, root, position, bit):
-    check_altered(line, root, int(position * len(line)), bit, keys_of_values(line))
+    assert unnamed(line, root, int(position * len(line)), bit, keys_of_values(line)) == []
 
 
 def test_the_altered_value_is_named(line, root):
