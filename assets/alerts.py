@@ -65,7 +65,7 @@ def alerts_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return _alerts
 
 
-def tell_data_team(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: "date") -> None:
+def notify_data_team(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: "date") -> None:
     """Send the message about a held day, if this run sends alerts: the steps after the failed check do not run."""
     from csm_core.publishing.alerts.publish import report_data_problem
 

@@ -5,7 +5,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.alerts import tell_data_team
+from assets.alerts import notify_data_team
 from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days import portfolio_checks
@@ -49,7 +49,7 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
         _report_earlier(context, pipeline, earlier)
         if last.holding:
             _show_held(context, pipeline, last.day)
-            tell_data_team(context, pipeline, last.day)
+            notify_data_team(context, pipeline, last.day)
         for check in portfolio_checks.ALL:
             yield _result(context, pipeline, check, last, earlier)
 

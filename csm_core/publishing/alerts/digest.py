@@ -1,4 +1,4 @@
-"""A digest: what one route is told about one owner's accounts on one day, or about a data problem."""
+"""A digest: one message to a route, about one owner's accounts on one day or about a data problem."""
 
 from __future__ import annotations
 

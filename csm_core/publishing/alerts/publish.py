@@ -98,7 +98,7 @@ def report_data_problem(
     environment: Mapping[str, str] | None = None,
     pause_seconds: float = 1.0,
 ) -> AlertReport | None:
-    """Tell the route ``data_team`` that a day is held; None if it is not, or was told before.
+    """Send the message about a held day to the route ``data_team``; None if the day is not held, or it was sent before.
 
     One data problem may last several days: it is one message until a later day is complete, or another check fails.
     Digests about accounts wait.
@@ -107,7 +107,7 @@ def report_data_problem(
     newest = newest_counted_day(connection)
     if status is None or status.status != HELD or (newest and day <= newest):
         return None
-    if not _is_told(connection, status.failed_checks, newest):
+    if not _is_reported(connection, status.failed_checks, newest):
         route = settings.data_route.label
         problem = Digest(
             digest_id=digest_id(route, "", day, DATA_PROBLEM, status.failed_checks),
@@ -132,12 +132,12 @@ def report_data_problem(
     return AlertReport(day, 0, delivery)
 
 
-def _is_told(connection: duckdb.DuckDBPyConnection, failed: tuple[str, ...], newest: date | None) -> bool:
+def _is_reported(connection: duckdb.DuckDBPyConnection, failed: tuple[str, ...], newest: date | None) -> bool:
     """Whether a message since the newest complete day has all of these failed checks."""
-    told = {
+    sent = {
         name
         for digest in ledger.load(connection, kinds=(DATA_PROBLEM,))
         if newest is None or digest.day > newest
         for name in digest.failed_checks
     }
-    return set(failed) <= told
+    return set(failed) <= sent

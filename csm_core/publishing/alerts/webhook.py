@@ -96,14 +96,8 @@ class _Plain(http.client.HTTPConnection):
         self._note()
 
 
-class _Secure(http.client.HTTPSConnection):
-    def __init__(self, *arguments: Any, note: Callable[[], None], **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._note = note
-
-    def connect(self) -> None:
-        super().connect()
-        self._note()
+class _Secure(_Plain, http.client.HTTPSConnection):
+    """The same over TLS."""
 
 
 class _PlainHandler(urllib.request.HTTPHandler):
