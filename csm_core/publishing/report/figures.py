@@ -18,6 +18,9 @@ from csm_core.warehouse.rows import fetch_dicts
 
 Rows = Sequence[Mapping[str, Any]]
 NO_OWNER = "(no owner)"
+ACCOUNTS_BY_BAND = """count(*) filter (where rag = 'GREEN') as green,
+    count(*) filter (where rag = 'AMBER') as amber,
+    count(*) filter (where rag = 'RED') as red"""
 
 _LABELS = {
     "account_id": "Account",

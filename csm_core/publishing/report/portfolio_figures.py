@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csm_core.publishing.report import charts, data_figures, revenue_figures
-from csm_core.publishing.report.figures import Figure, Scope
+from csm_core.publishing.report.figures import ACCOUNTS_BY_BAND, Figure, Scope
 
 _COMPARED = """compared as (
     select max(as_of_date) as as_of_date
@@ -47,9 +47,7 @@ def _summary(scope: Scope) -> Figure:
 
 select
     count(*) as accounts,
-    count(*) filter (where rag = 'GREEN') as green,
-    count(*) filter (where rag = 'AMBER') as amber,
-    count(*) filter (where rag = 'RED') as red,
+    {ACCOUNTS_BY_BAND},
     avg(score) as mean_score,
     count(*) filter (where should_alert) as alerts
 from accounts""",
@@ -81,9 +79,7 @@ def _bands_over_time(scope: Scope) -> Figure:
         note="Accounts of each band on each scored day.",
         sql=f"""select
     scores.as_of_date,
-    count(*) filter (where scores.rag = 'GREEN') as green,
-    count(*) filter (where scores.rag = 'AMBER') as amber,
-    count(*) filter (where scores.rag = 'RED') as red
+    {ACCOUNTS_BY_BAND}
 from csm_health_scores as scores
 inner join csm_accounts_daily as account_days
     on
@@ -175,9 +171,7 @@ def _group(scope: Scope, column: str, title: str, key: str) -> Figure:
 select
     {column},
     count(*) as accounts,
-    count(*) filter (where rag = 'GREEN') as green,
-    count(*) filter (where rag = 'AMBER') as amber,
-    count(*) filter (where rag = 'RED') as red,
+    {ACCOUNTS_BY_BAND},
     avg(score) as mean_score,
     count(*) filter (where should_alert) as alerts,
     count(*) filter (where renewal_date between {scope.on_day} and {scope.on_day} + 90) as renewals_within_90_days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from csm_core.publishing.report import charts
-from csm_core.publishing.report.figures import Figure, Scope
+from csm_core.publishing.report.figures import ACCOUNTS_BY_BAND, Figure, Scope
 
 
 def at_risk_by_month(scope: Scope) -> Figure:
@@ -45,9 +45,7 @@ select
     windows.within_days,
     accounts.currency,
     count(*) as accounts,
-    count(*) filter (where accounts.rag = 'GREEN') as green,
-    count(*) filter (where accounts.rag = 'AMBER') as amber,
-    count(*) filter (where accounts.rag = 'RED') as red,
+    {ACCOUNTS_BY_BAND},
     {scope.sums_of_mrr}
 from accounts
 inner join windows
