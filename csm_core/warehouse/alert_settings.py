@@ -180,49 +180,28 @@ class AlertRoute(ConfigModel, frozen=True):
         return self.name or self.to
 
 
+def _built_in(name: str, when: str, severity: Severity, for_days: int, clear_days: int, repeat_days: int) -> AlertRule:
+    """A rule whose condition a test checks: validating it here would start DuckDB on every import."""
+    return AlertRule.model_construct(
+        name=name, when=when, for_days=for_days, clear_days=clear_days, repeat_days=repeat_days, severity=severity
+    )
+
+
 BUILT_IN_RULES: tuple[AlertRule, ...] = (
-    AlertRule.model_construct(
-        name="turned_red", when="rag = 'RED'", for_days=2, clear_days=4, repeat_days=14, severity="high"
+    _built_in("turned_red", "rag = 'RED'", "high", 2, 4, 14),
+    _built_in("dropped_10_points", "score_change_7d <= -10", "high", 2, 7, 14),
+    _built_in("critical_churn_risk", "churn_risk_level = 'critical'", "critical", 2, 4, 14),
+    _built_in(
+        "renewal_within_60_days_not_green", "days_to_renewal between 0 and 60 and rag <> 'GREEN'", "high", 2, 7, 30
     ),
-    AlertRule.model_construct(
-        name="dropped_10_points",
-        when="score_change_7d <= -10",
-        for_days=2,
-        clear_days=7,
-        repeat_days=14,
-        severity="high",
-    ),
-    AlertRule.model_construct(
-        name="critical_churn_risk",
-        when="churn_risk_level = 'critical'",
-        for_days=2,
-        clear_days=4,
-        repeat_days=14,
-        severity="critical",
-    ),
-    AlertRule.model_construct(
-        name="renewal_within_60_days_not_green",
-        when="days_to_renewal between 0 and 60 and rag <> 'GREEN'",
-        for_days=2,
-        clear_days=7,
-        repeat_days=30,
-        severity="high",
-    ),
-    AlertRule.model_construct(
-        name="no_usage_for_14_days",
-        when="days_without_usage >= 14",
-        for_days=1,
-        clear_days=4,
-        repeat_days=28,
-        severity="medium",
-    ),
-    AlertRule.model_construct(
-        name="no_key_contact_for_90_days",
-        when="key_contacts = 0 and not contains(missing_signals, 'stakeholder_engagement')",
-        for_days=1,
-        clear_days=4,
-        repeat_days=30,
-        severity="low",
+    _built_in("no_usage_for_14_days", "days_without_usage >= 14", "medium", 1, 4, 28),
+    _built_in(
+        "no_key_contact_for_90_days",
+        "key_contacts = 0 and not contains(missing_signals, 'stakeholder_engagement')",
+        "low",
+        1,
+        4,
+        30,
     ),
 )
 """The rules that are in effect with ``built_in_rules``; a test checks their conditions."""
