@@ -227,6 +227,23 @@ def lines(
         return _svg_of(figure)
 
 
+def intervals(
+    names: Sequence[str], values: Sequence[float], ends: Sequence[tuple[float, float]], *, limits: tuple[float, float]
+) -> bytes:
+    """An SVG with a point and an interval per name, on a scale with a line in its middle; the first name is on top."""
+    with _axes(0.5 + 0.26 * len(names)) as (figure, axes):
+        rows = range(len(names))
+        axes.axvline(sum(limits) / 2, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.hlines(rows, [low for low, _ in ends], [high for _, high in ends], color=ACCENT, linewidth=2)
+        axes.plot(list(values), list(rows), color=ACCENT, marker="o", markersize=6, linestyle="none")
+        _name_rows(axes, names)
+        axes.set_xlim(*limits)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        for row, value in zip(rows, values, strict=True):
+            axes.annotate(f"{value:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center", color=INK)
+        return _svg_of(figure)
+
+
 def _as_percent(value: float, _position: float | None = None) -> str:
     return f"{value:.0%}"
 

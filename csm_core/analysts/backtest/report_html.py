@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from csm_core.analysts.backtest.figures import BacktestFigures, MeasureAuc
+from csm_core.analysts import drawing
+from csm_core.analysts.backtest.figures import BacktestFigures
 from csm_core.analysts.backtest.report_sections import auc_names, basis_text, sections
 
-# The scale of the chart: AUC 0 to 1 on this number of units, right of the names.
-_LEFT, _WIDTH, _ROW = 290, 400, 26
-
-
-@dataclass(frozen=True)
-class _Bar:
-    """One line of the chart: the AUC as a point, its interval as a line, in units of the drawing."""
-
-    name: str
-    auc: str
-    y: int
-    point: str
-    low: str
-    high: str
+_TITLE = "AUC within date with 95 % intervals"
+_DESCRIPTION = (
+    "A point and an interval for each measure on a scale from 0 to 1; the dashed line is chance, 0.5. "
+    "The table below has the numbers."
+)
 
 
 def report_html(figures: BacktestFigures) -> str:
@@ -35,29 +27,21 @@ def report_html(figures: BacktestFigures) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    bars = _bars(figures)
     return environment.get_template("backtest.html").render(
-        basis=basis_text(figures.given),
-        notes=figures.notes,
-        sections=sections(figures),
-        bars=bars,
-        left=_LEFT,
-        middle=_LEFT + _WIDTH // 2,
-        right=_LEFT + _WIDTH,
-        height=_ROW * (len(bars) + 1),
+        basis=basis_text(figures.given), notes=figures.notes, sections=sections(figures), chart=_chart(figures)
     )
 
 
-def _bars(figures: BacktestFigures) -> list[_Bar]:
-    drawn = [(name, one, one.auc) for name, one in auc_names(figures) if one.auc is not None]
-    return [_bar(name, auc, one, line) for line, (name, one, auc) in enumerate(drawn)]
-
-
-def _bar(name: str, auc: float, one: MeasureAuc, line: int) -> _Bar:
-    low, high = (one.interval.low, one.interval.high) if one.interval else (auc, auc)
-    return _Bar(name, f"{auc:.3f}", _ROW * line + _ROW // 2, _x(auc), _x(low), _x(high))
-
-
-def _x(auc: float) -> str:
-    # The linear form of a resample may leave 0 to 1 by a little.
-    return f"{_LEFT + _WIDTH * min(max(auc, 0.0), 1.0):.1f}"
+def _chart(figures: BacktestFigures) -> Markup | None:
+    drawn = [(name, one.auc, one.interval) for name, one in auc_names(figures) if one.auc is not None]
+    if not drawn:
+        return None
+    svg = drawing.intervals(
+        [name for name, *_ in drawn],
+        [auc for _, auc, _ in drawn],
+        # The linear form of a resample may leave 0 to 1 by a little.
+        [(max(interval.low, 0), min(interval.high, 1)) if interval else (auc, auc) for _, auc, interval in drawn],
+        limits=(0, 1),
+    )
+    # The SVG comes from the drawing library, which escapes the text that it draws.
+    return Markup(drawing.inline_svg(svg, "chart", _TITLE, _DESCRIPTION))  # noqa: S704
