@@ -10,7 +10,7 @@ import typer
 
 from csm_core.commands.options import DAY_FORMATS, ConfigOption, JsonOption, existing_warehouse, read_config
 
-alerts_app = typer.Typer(no_args_is_help=True, help="List and silence alerts, and show the digests.")
+alerts_app = typer.Typer(no_args_is_help=True, help="List and silence alerts, and show and resend the digests.")
 
 
 @alerts_app.command(
@@ -95,6 +95,41 @@ def outbox(
         problem = f": {one.error}" if one.error else ""
         lines += [f"[{one.route}: {one.status}{problem}]", *text_lines(one, settings.max_lines), ""]
     typer.echo("\n".join(lines).rstrip() or "there are no digests")
+
+
+@alerts_app.command(
+    epilog="Examples:  csm alerts resend --dry-run    csm alerts resend --day 2026-09-30 --route slack",
+    short_help="Send digests again that may not have arrived.",
+)
+def resend(
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=DAY_FORMATS, metavar="YYYY-MM-DD", help="The day; default: the last day with digests."),
+    ] = None,
+    route: Annotated[str | None, typer.Option(help="Only the digests of this route.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the digests, and send nothing.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the digests of a day again that are possibly_sent. Look first whether the receiver has them.
+
+    Runs never send such a digest again. The outcome is recorded as that of a run.
+    """
+    from csm_core.publishing.alerts.resend import resend as resend_digests
+
+    settings = read_config(config).alerts
+    warehouse = existing_warehouse(config)
+    with warehouse.run_lock(), warehouse.connect() as connection:
+        done = resend_digests(
+            connection,
+            settings,
+            day=day.date() if day else None,
+            route=route,
+            dry_run=dry_run,
+            clock=lambda: datetime.now(UTC),
+        )
+    typer.echo(json.dumps(done.as_dicts(), indent=2) if as_json else "\n".join(done.lines()))
+    raise typer.Exit(1 if done.unsent else 0)
 
 
 @alerts_app.command(

@@ -11,7 +11,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -56,6 +56,13 @@ class Delivery:
     data_problems: int = 0
 
 
+def recover(connection: duckdb.DuckDBPyConnection, settings: AlertSettings, clock: Clock) -> int:
+    """Close the digests that a killed run was sending. Returns the number of those that the receiver may have."""
+    routes = [*settings.account_routes, settings.data_route]
+    repeatable = [route.label for route in routes if route.to in _REPEATABLE]
+    return ledger.recover(connection, repeatable, naive(clock))
+
+
 def deliver(
     connection: duckdb.DuckDBPyConnection,
     settings: AlertSettings,
@@ -67,15 +74,30 @@ def deliver(
     pause_seconds: float = 1.0,
 ) -> Delivery:
     """Send the digests of these kinds that are not sent yet, those of the last week included."""
-    routes = [*settings.account_routes, settings.data_route]
-    repeatable = [route.label for route in routes if route.to in _REPEATABLE]
-    interrupted = ledger.recover(connection, repeatable, naive(clock))
+    interrupted = recover(connection, settings, clock)
     since = day - timedelta(days=RETRY_DAYS)
     ledger.expire(connection, since, naive(clock))
-    sent = accounts = failed = data_problems = 0
-    possibly = interrupted
-    problems = [f"{interrupted} digests may have been sent: {ledger.INTERRUPTED}"] if interrupted else []
-    for digest in ledger.load(connection, statuses=(INTENDED, FAILED), kinds=kinds, since=since):
+    digests = ledger.load(connection, statuses=(INTENDED, FAILED), kinds=kinds, since=since)
+    done = send_each(connection, settings, digests, clock=clock, environment=environment, pause_seconds=pause_seconds)
+    if not interrupted:
+        return done
+    problem = f"{interrupted} digests may have been sent: {ledger.INTERRUPTED}"
+    return replace(done, possibly_sent=done.possibly_sent + interrupted, problems=(problem, *done.problems))
+
+
+def send_each(
+    connection: duckdb.DuckDBPyConnection,
+    settings: AlertSettings,
+    digests: Sequence[Digest],
+    *,
+    clock: Clock,
+    environment: Mapping[str, str] | None = None,
+    pause_seconds: float = 1.0,
+) -> Delivery:
+    """Send digests of the ledger, and record each outcome."""
+    sent = accounts = possibly = failed = data_problems = 0
+    problems: list[str] = []
+    for digest in digests:
         sender = _Sender(connection, settings, digest, clock, environment, pause_seconds)
         status, error = sender.send()
         ledger.end(connection, digest.digest_id, status, error, naive(clock))
