@@ -29,7 +29,7 @@ def marts() -> str:
     for name, model in sorted((load_models("marts") | filled).items()):
         kind = "one partition per day" if model.partitioned else "rebuilt completely"
         if name in filled:
-            kind = "rows are only added" if model.partitioned else "replaced when its asset is materialised"
+            kind = "rows are only added" if model.partitioned else "replaced completely"
         parts.append(f"### `{model.table}`\n\n{' '.join(model.description.split())}\n")
         parts.append(f"One row per {', '.join(f'`{column}`' for column in model.grain)}; {kind}.\n")
         parts.append("| column | meaning |\n| --- | --- |")

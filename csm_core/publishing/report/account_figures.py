@@ -22,6 +22,8 @@ def account_figures(account_id: str, day: date) -> list[Figure]:
         _next_band(account, on_day),
         _usage(account, on_day),
         _weeks(account, on_day),
+        _tickets(account, on_day),
+        _invoices(account, on_day),
         _contract(account, on_day),
         _movements(account, on_day),
         _reviews(account, on_day),
@@ -203,6 +205,79 @@ where
     and (as_of_date - {on_day}) % 7 = 0
 order by as_of_date desc""",
         shown=12,
+    )
+
+
+def _tickets(account: str, on_day: str) -> Figure:
+    return Figure(
+        key="tickets",
+        title="Tickets",
+        note="Of the latest tickets, those that were open on the day first, then the latest ones.",
+        sql=f"""with known as (
+    select
+        ticket_id,
+        opened_on,
+        priority,
+        sentiment,
+        case when escalated_on <= {on_day} then escalated_on end as escalated_on,
+        case when solved_on <= {on_day} then solved_on end as solved_on
+    from csm_tickets
+    where account_id = {account} and opened_on <= {on_day}
+)
+
+select
+    ticket_id,
+    case when solved_on is null then 'open' else 'solved' end as state,
+    opened_on,
+    solved_on,
+    date_diff('day', opened_on, coalesce(solved_on, {on_day})) as days_open,
+    priority,
+    sentiment,
+    escalated_on
+from known
+order by solved_on is not null, opened_on desc, ticket_id""",
+        shown=15,
+        empty="No ticket was opened.",
+    )
+
+
+def _invoices(account: str, on_day: str) -> Figure:
+    return Figure(
+        key="invoices",
+        title="Invoices",
+        note="Of the latest invoices, those that were overdue or open on the day first, then the latest ones.",
+        sql=f"""with known as (
+    select
+        invoice_id,
+        issued_on,
+        coalesce(due_on, issued_on) as due_on,
+        case when paid_on <= {on_day} then paid_on end as paid_on,
+        amount_due,
+        currency,
+        case
+            when voided_on <= {on_day} then 'voided'
+            when paid_on <= {on_day} then 'paid'
+            when coalesce(amount_due, 0) <= 0 then 'nothing due'
+            when coalesce(due_on, issued_on) < {on_day} then 'overdue'
+            else 'open'
+        end as state
+    from csm_invoices
+    where account_id = {account} and issued_on <= {on_day}
+)
+
+select
+    invoice_id,
+    state,
+    issued_on,
+    due_on,
+    paid_on,
+    case when state = 'overdue' then date_diff('day', due_on, {on_day}) end as days_overdue,
+    amount_due,
+    currency
+from known
+order by state not in ('overdue', 'open'), issued_on desc, invoice_id""",
+        shown=15,
+        empty="No invoice was issued.",
     )
 
 
