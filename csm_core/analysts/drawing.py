@@ -13,7 +13,7 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ CSS_VARIABLES = {
 """The CSS variable of each colour in an SVG; a page defines them for each of its styles."""
 
 _PATTERNS = {"RED": "////", "AMBER": "\\\\", "GREEN": ""}
+# At most this number of dates below a chart; for more days, they are months.
+_DATES, _LONGEST_IN_DAYS = 6, 400
 _WIDTH_INCHES, _HEIGHT_INCHES, _DOTS_PER_INCH = 7.2, 2.4, 96
 _SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -82,6 +84,7 @@ def bands_over_time(days: Sequence[date], counts: Mapping[str, Sequence[int]], *
     """An SVG of the accounts per band on each day, RED at the bottom."""
     with _axes() as (figure, axes):
         _stack(axes, days, counts)
+        _date_ticks(axes, days)
         if legend and days:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3)
         return _svg_of(figure)
@@ -105,6 +108,20 @@ def _stack(axes: Axes, days: Sequence[Any], counts: Mapping[str, Sequence[int]])
         below = above
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
+
+
+def _date_ticks(axes: Axes, days: Sequence[date]) -> None:
+    """Name the last day, and earlier ones at equal distances: the ticks of matplotlib overlap at the end of a month."""
+    if not days:
+        return
+    span = (max(days) - min(days)).days
+    step = max(1, -(-span // (_DATES - 1)))
+    ticks = [max(days) - timedelta(days=step * number) for number in range(span // step + 1)]
+    form = "%Y-%m" if span > _LONGEST_IN_DAYS else "%Y-%m-%d"
+    axes.set_xticks(
+        ticks,  # pyright: ignore[reportArgumentType]  # dates are converted
+        [f"{day:{form}}" for day in ticks],
+    )
 
 
 def stacked_bars_png(bars: Sequence[Mapping[str, int]]) -> bytes:
@@ -174,12 +191,13 @@ def points_of_weights(names: Sequence[str], points: Sequence[float], weights: Se
         return _svg_of(figure)
 
 
-def bars(labels: Sequence[str], values: Sequence[float]) -> bytes:
-    """An SVG with one bar per label."""
+def bars(labels: Sequence[str], values: Sequence[float], unit: str) -> bytes:
+    """An SVG with one bar per label; ``unit`` is the name of the vertical axis."""
     with _axes() as (figure, axes):
         axes.bar(range(len(labels)), list(values), color=ACCENT, width=0.7)
         axes.set_xticks(range(len(labels)), [_shortened(label) for label in labels])
         axes.yaxis.set_major_formatter(_thousands)
+        axes.set_ylabel(_shortened(unit))
         return _svg_of(figure)
 
 
@@ -217,6 +235,7 @@ def lines(
                 color=MUTED,
                 bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
             )
+        _date_ticks(axes, days)
         if limits:
             axes.set_ylim(*limits)
         if percent:

@@ -128,7 +128,7 @@ CHARTS = {
         ["Ann <b> $x^2$ & \u202eSons", "Łódź 株式会社"], {"RED": [1, 2], "AMBER": [0, 1], "GREEN": [4, 0]}
     ),
     "points_of_weights": lambda: drawing.points_of_weights(["usage trend", "NPS"], [3, 5], [15, 5]),
-    "bars": lambda: drawing.bars(["2026-06", "2026-07"], [1000.5, 0]),
+    "bars": lambda: drawing.bars(["2026-06", "2026-07"], [1000.5, 0], "MRR, EUR"),
     "intervals": lambda: drawing.intervals(["score", "usage"], [0.7, 0.4], [(0.6, 0.8), (0.4, 0.4)], limits=(0, 1)),
     "lines": lambda: drawing.lines(
         DAYS, {"net": [0.5, None, 1.2], "gross": [0.4, 0.5, 0.6]}, levels={"target": 0.9}, percent=True

@@ -56,7 +56,7 @@ def revenue_by_month(reporting_currency: str | None) -> Callable[[Rows], Drawing
         highest = max(months, key=lambda month: months[month])
         others = "" if reporting_currency or len(accounts) == 1 else " Other currencies are in the table."
         return Drawing(
-            drawing.bars(list(months), list(months.values())),
+            drawing.bars(list(months), list(months.values()), f"MRR, {currency or 'unknown currency'}"),
             f"MRR at risk in {currency or 'an unknown currency'} by renewal month; "
             f"the most, {months[highest]:,.0f}, is in {highest}.{others}",
         )
@@ -140,6 +140,10 @@ def revenue_over_time(rows: Rows) -> Drawing | None:
     if len(some) < 2:
         return None
     return Drawing(
-        drawing.bars([f"{row['as_of_date']:%Y-%m}" for row in some], [float(row["mrr"]) for row in some]),
+        drawing.bars(
+            [f"{row['as_of_date']:%Y-%m}" for row in some],
+            [float(row["mrr"]) for row in some],
+            f"MRR, {some[-1]['currency'] or 'unknown currency'}",
+        ),
         f"MRR from {some[0]['mrr']:,.2f} to {some[-1]['mrr']:,.2f} {some[-1]['currency'] or ''}".strip() + ".",
     )
