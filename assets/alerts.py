@@ -6,7 +6,10 @@ import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
 from assets.context import BACKFILL, DO_NOT_PUBLISH, OWNERS, RESOURCE, Pipeline, days_of, pipeline_of
+from csm_core.analysts.published_copy import publish_copy
+from csm_core.days.finished_days import model_parameters
 from csm_core.errors import CSMError, PublishError
+from csm_core.scoring.macros import create_macros
 from csm_core.warehouse.day_status import require_newest, require_scored
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ def alerts_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
         key=NAME,
         deps=[ANALYTICS, *_UPSTREAM],
-        description="The states of alerts about accounts, and a digest for each route and owner.",
+        description="The states of alerts about accounts, also in the published copy, and a digest for each route and "
+        "owner.",
         group_name="publish",
         owners=OWNERS,
         partitions_def=partitions,
@@ -50,6 +54,9 @@ def alerts_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 context.log.info(f"{day} is older than the newest complete day, {newest}; only the newest day alerts")
                 return dg.MaterializeResult(metadata={"alerts": False})
             report = alert_day(connection, pipeline.config.alerts, first, day, clock=pipeline.clock)
+        if report.evaluated_days:
+            # The copy was written before the rules were evaluated; the report reads the states from it.
+            publish_copy(pipeline.warehouse, create_macros, model_parameters(pipeline.config))
         pipeline.alerts.append(report)
         pipeline.progress(NAME, {"rows": report.delivery.accounts, "layer": "alerts"})
         metadata = _metadata(report)

@@ -9,6 +9,8 @@ from csm_core.analysts.queries import open_published
 from csm_core.warehouse.day_status import newest_counted_day
 
 NAME = "csm_report"
+# After the alerts, which the report lists, but without a dependency: if a digest cannot be sent, there is a report.
+_LAST = {"dagster/priority": "-4"}
 
 
 def report_asset(after: str) -> dg.AssetsDefinition:
@@ -23,7 +25,7 @@ def report_asset(after: str) -> dg.AssetsDefinition:
         kinds={"html"},
         owners=OWNERS,
         required_resource_keys={RESOURCE},
-        op_tags={"dagster/priority": "-3"},
+        op_tags=_LAST,
     )
     def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # Imported here, since only this asset draws SVG charts.
@@ -43,7 +45,7 @@ def report_asset(after: str) -> dg.AssetsDefinition:
             day = newest_counted_day(copy)
             if day is None:
                 return dg.MaterializeResult(metadata={"note": "no day is complete yet, so there is no report"})
-            html = portfolio_report(copy, Scope(day))
+            html = portfolio_report(copy, Scope(day, silence_limits=pipeline.config.checks.silence_limits))
         folder = report_folder(pipeline.warehouse.path)
         path = write_report(html, folder / f"portfolio-{day}.html")
         deleted = remove_oldest(folder, pipeline.config.reports.keep)

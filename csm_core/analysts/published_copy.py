@@ -23,6 +23,7 @@ import duckdb
 from csm_core.days.finished_days import show_counted_days
 from csm_core.errors import WarehouseError
 from csm_core.logging import get_logger
+from csm_core.staging.rejected_counts import store_rejected_counts
 from csm_core.system.checksums import copy_file, sha256_of
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.text_table import counted
@@ -32,8 +33,16 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import counted_sql
 from csm_core.warehouse.models import literal
 
-# Analysts can query the published pages; the journal and the data sources are internal to publishing.
-PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages", "opportunity_statuses")
+# Analysts can query the published pages and the alerts; the journal, the data sources and the digests are internal to
+# publishing.
+PUBLISHED_LEDGERS = (
+    "notion_runs",
+    "notion_changes",
+    "notion_pages",
+    "opportunity_statuses",
+    "alert_states",
+    "alert_events",
+)
 
 # The oldest DuckDB that must be able to open the copy. A file in a newer format cannot be converted, only rebuilt.
 STORAGE_VERSION = "v1.2.0"
@@ -62,6 +71,7 @@ def publish_copy(
         for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
             leftover.unlink(missing_ok=True)
         show_counted_days(warehouse.engine(connection), parameters)
+        store_rejected_counts(connection)
         lacking = changed_since_copy(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")

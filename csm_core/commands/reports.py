@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from csm_core.commands.options import DAY_FORMATS, ConfigOption, open_warehouse
+from csm_core.commands.options import DAY_FORMATS, ConfigOption, read_config
 from csm_core.errors import InputError
 
 app = typer.Typer()
@@ -43,6 +43,7 @@ def report(
     from csm_core.publishing.report.figures import Scope
     from csm_core.publishing.report.pdf import print_as_pdf, require_chromium
     from csm_core.publishing.report.reports import account_report, portfolio_report, report_day, write_report
+    from csm_core.warehouse.database import Warehouse
 
     if account is not None and (owner or segment):
         message = "--owner and --segment are for the portfolio; leave them out, or leave out ACCOUNT"
@@ -55,10 +56,12 @@ def report(
         raise InputError(message)
     if pdf:
         require_chromium()
-    with open_published(open_warehouse(config)) as connection:
+    effective = read_config(config)
+    with open_published(Warehouse.from_config(effective)) as connection:
         day = report_day(connection, as_of.date() if as_of else None)
         if account is None:
-            html = portfolio_report(connection, Scope(day, owner=owner, segment=segment))
+            limits = effective.checks.silence_limits
+            html = portfolio_report(connection, Scope(day, owner=owner, segment=segment, silence_limits=limits))
         else:
             html = account_report(connection, account, day)
     path = write_report(html, out or Path(f"csm-report-{day}.html"))

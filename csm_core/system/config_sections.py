@@ -32,6 +32,11 @@ class CheckSettings(ConfigModel, frozen=True):
     freshness: FreshnessSettings = FreshnessSettings()
     scalar_sample_rows: int = Field(default=200, ge=1)
 
+    @property
+    def silence_limits(self) -> dict[str, int | None]:
+        """The days without a record after which each entity counts as silent; None: never."""
+        return {"usage_events": self.max_silent_days, **self.freshness.model_dump()}
+
 
 class HistorySettings(ConfigModel, frozen=True):
     """How long raw records that later loads replaced are kept, in days."""

@@ -1,7 +1,8 @@
-"""The figures of the portfolio report about the data: signals without data, days that a check held, revised days."""
+"""The figures of the portfolio report about the data: signals, sources, rejected records, held and revised days."""
 
 from __future__ import annotations
 
+from csm_core.days.portfolio_checks import REGULAR_DAYS, REGULAR_OF_DAYS
 from csm_core.publishing.report.figures import Figure, Scope
 
 
@@ -27,6 +28,83 @@ from missing
 group by trim(signal)
 order by accounts desc, signal""",
         empty="Every signal has data for every account.",
+    )
+
+
+def sources(scope: Scope) -> Figure:
+    """The latest record of each entity, and whether its sources are silent, as the checks before publishing have it."""
+    limits = ", ".join(
+        f"('{entity}', {'null' if days is None else days})" for entity, days in scope.silence_limits.items()
+    )
+    return Figure(
+        key="sources",
+        title="Latest records of the sources",
+        note="The latest record of each entity up to the day. An entity is silent if it has had no record for more "
+        f"days than its limit, and, except usage, had records on at least {REGULAR_DAYS} of the {REGULAR_OF_DAYS} "
+        "days up to the latest one.",
+        sql=f"""with limits (entity, limit_days) as (
+    values {limits}
+),
+
+latest as (
+    select
+        entity,
+        max(record_date) as latest_record
+    from csm_record_days
+    where record_date <= {scope.on_day}
+    group by entity
+),
+
+regularity as (
+    select
+        latest.entity,
+        latest.latest_record,
+        date_diff('day', latest.latest_record, {scope.on_day}) as days_without_records,
+        count(*) as days_with_records
+    from latest
+    inner join csm_record_days
+        on
+            latest.entity = csm_record_days.entity
+            and csm_record_days.record_date <= latest.latest_record
+            and csm_record_days.record_date > latest.latest_record - {REGULAR_OF_DAYS}
+    group by latest.entity, latest.latest_record
+)
+
+select
+    regularity.entity,
+    regularity.latest_record,
+    regularity.days_without_records,
+    limits.limit_days,
+    coalesce(
+        regularity.days_without_records > limits.limit_days
+        and (regularity.entity = 'usage_events' or regularity.days_with_records >= {REGULAR_DAYS}),
+        false
+    ) as is_silent
+from regularity
+left join limits on regularity.entity = limits.entity
+order by is_silent desc, regularity.days_without_records desc, regularity.entity""",
+        empty="No source has records up to the day.",
+    )
+
+
+def rejected(scope: Scope) -> Figure:
+    """Rejected records by entity and reason. They have no day, so every report of a copy has the same ones."""
+    del scope
+    return Figure(
+        key="rejected",
+        title="Rejected records",
+        note="Records that do not follow the contract, as of the published copy, whichever day they are about. "
+        "The command csm quarantine lists them.",
+        sql="""select
+    entity,
+    system,
+    field,
+    reason,
+    records,
+    last_rejected_on
+from csm_rejected_records
+order by records desc, entity, system, reason, field nulls last""",
+        empty="No record is rejected.",
     )
 
 

@@ -13,6 +13,7 @@ import duckdb
 
 from csm_core.display_names import SIGNALS, TRIGGERS
 from csm_core.errors import InputError
+from csm_core.system.config_sections import CheckSettings
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.rows import fetch_dicts
 
@@ -41,11 +42,18 @@ _LABELS = {
     "signal_2": "Second signal",
     "change_2": "Points",
     "estimated_arr_impact": "Estimated ARR",
+    "invoice_id": "Invoice",
+    "is_silent": "Silent",
+    "limit_days": "Limit, days",
+    "ticket_id": "Ticket",
+    "mrr_start": "MRR at the start",
+    "mrr_end": "MRR at the end",
     "green": "GREEN",
     "amber": "AMBER",
     "red": "RED",
 }
 _SHARES = ("_retention", "_rate", "share", "coverage")
+_MAX_TEXT = 240
 _CHANGES = ("change", "score_change", "change_1", "change_2", "points_change")
 
 
@@ -134,7 +142,7 @@ def label_of(column: str) -> str:
 
 
 def shown_value(column: str, value: Any) -> str:
-    """A value as text: signals and triggers by their display names, shares in percent, points with one decimal."""
+    """A value as text: signals, triggers and rules in words, shares in percent, points with one decimal."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -151,22 +159,24 @@ def shown_value(column: str, value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, date):
         return value.isoformat()
-    return (
-        SIGNALS.get(value) or TRIGGERS.get(value, str(value)) if column.startswith(("signal", "churn_")) else str(value)
-    )
+    if column.startswith(("signal", "churn_")):
+        return SIGNALS.get(value) or TRIGGERS.get(value, str(value))
+    text = str(value).replace("_", " ") if column == "rule" else str(value)
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
 
 
 @dataclass(frozen=True)
 class Scope:
     """What a portfolio report covers: a day, and optionally one owner or one segment.
 
-    ``reporting_currency`` is None without rates.
+    ``reporting_currency`` is None without rates. ``silence_limits`` are those of ``CheckSettings``.
     """
 
     day: date
     owner: str | None = None
     segment: str | None = None
     reporting_currency: str | None = None
+    silence_limits: Mapping[str, int | None] = field(default_factory=lambda: CheckSettings().silence_limits)
 
     @property
     def on_day(self) -> str:

@@ -31,8 +31,11 @@ def portfolio_figures(scope: Scope) -> list[Figure]:
         *([] if scope.owner else [_owners(scope)]),
         *([] if scope.segment else [_segments(scope)]),
         _expansion(scope),
+        _open_alerts(scope),
         _alerts(scope),
         data_figures.missing(scope),
+        data_figures.sources(scope),
+        data_figures.rejected(scope),
         data_figures.days(scope),
         data_figures.revisions(scope),
     ]
@@ -49,7 +52,7 @@ select
     count(*) as accounts,
     {ACCOUNTS_BY_BAND},
     avg(score) as mean_score,
-    count(*) filter (where should_alert) as alerts
+    count(*) filter (where should_alert) as to_alert_about
 from accounts""",
     )
 
@@ -165,7 +168,7 @@ def _group(scope: Scope, column: str, title: str, key: str) -> Figure:
     return Figure(
         key=key,
         title=title,
-        note="Accounts by band, alerts, and renewals within 90 days.",
+        note="Accounts by band, accounts to alert about, and renewals within 90 days.",
         sql=f"""with {scope.accounts}
 
 select
@@ -173,7 +176,7 @@ select
     count(*) as accounts,
     {ACCOUNTS_BY_BAND},
     avg(score) as mean_score,
-    count(*) filter (where should_alert) as alerts,
+    count(*) filter (where should_alert) as to_alert_about,
     count(*) filter (where renewal_date between {scope.on_day} and {scope.on_day} + 90) as renewals_within_90_days
 from accounts
 group by {column}
@@ -211,6 +214,51 @@ where opportunities.as_of_date = {scope.on_day}
 group by opportunities.opportunity_type, opportunities.confidence, opportunities.currency
 order by opportunities.opportunity_type, opportunities.confidence, opportunities.currency""",
         empty="No open opportunity.",
+    )
+
+
+def _open_alerts(scope: Scope) -> Figure:
+    return Figure(
+        key="open_alerts",
+        title="Open alerts",
+        note="Alerts that were pending or firing after the last evaluated day up to the day of the report, of accounts "
+        "that are scored on it; the severe ones first.",
+        sql=f"""with {scope.accounts},
+
+changes as (
+    select
+        rule,
+        account_id,
+        to_state as state,
+        as_of_date as since,
+        row_number() over (partition by rule, account_id order by event_id desc) as place
+    from sync.alert_events
+    where as_of_date <= {scope.on_day}
+)
+
+select
+    accounts.account_name,
+    accounts.account_id,
+    accounts.csm_owner,
+    changes.rule,
+    states.severity,
+    changes.state,
+    changes.since,
+    accounts.rag,
+    accounts.score
+from changes
+inner join accounts on changes.account_id = accounts.account_id
+left join sync.alert_states as states
+    on changes.rule = states.rule and changes.account_id = states.account_id
+where changes.place = 1 and changes.state <> 'resolved'
+order by
+    list_position(['critical', 'high', 'medium', 'low'], states.severity),
+    changes.state,
+    changes.since,
+    accounts.account_id,
+    changes.rule""",
+        shown=30,
+        empty="No alert is open.",
     )
 
 

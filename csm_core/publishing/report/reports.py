@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from csm_core.analysts.explain_account import find_account, load_explanation
+from csm_core.errors import InputError
 from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.report.account_figures import account_figures
 from csm_core.publishing.report.figures import Figure, Result, Scope, require_known, run_figure
@@ -29,7 +30,8 @@ KEPT = "portfolio-*.html"
 def portfolio_report(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str:
     """The portfolio report of a scope as HTML.
 
-    Raises InputError for a day that is not complete, and for an owner or a segment without accounts.
+    Raises InputError for a day that is not complete, for an owner or a segment without accounts, and for a copy of an
+    earlier version.
     """
     require_scored(connection, scope.day)
     require_known(connection, scope)
@@ -72,7 +74,14 @@ def report_day(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> dat
 
 
 def _run(connection: duckdb.DuckDBPyConnection, figures: list[Figure]) -> list[Result]:
-    return [run_figure(connection, figure) for figure in figures]
+    try:
+        return [run_figure(connection, figure) for figure in figures]
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        message = (
+            f"the published copy is of an earlier version of csm-health: {str(error).splitlines()[0]}. "
+            "`csm run` writes it again."
+        )
+        raise InputError(message) from None
 
 
 def _reporting_currency(connection: duckdb.DuckDBPyConnection, day: date) -> str | None:
