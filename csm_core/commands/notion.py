@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,7 +108,10 @@ def notion_apply(
     dry_run: Annotated[bool, typer.Option(help="The same as `csm notion plan`.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish the newest complete day. With --accept, accept a held day first and build its dependent models."""
+    """Publish the newest complete day.
+
+    With --accept, accept a held day first, build its dependent models, and send its alerts.
+    """
     effective = read_config(config)
     if dry_run:
         if accept:
@@ -122,17 +125,21 @@ def notion_apply(
     from csm_core.publishing.notion.report_text import report_lines
 
     day = as_of.date() if as_of else None
-    accepted: date | None = None
     if accept:
-        accepted, report = accept_and_apply(effective, accept, getpass.getuser(), day)
+        acceptance = accept_and_apply(effective, accept, getpass.getuser(), day)
+        report, alerts = acceptance.published, acceptance.alerts
+        first_lines = [f"Accepted   {acceptance.day}: {', '.join(accept)}"]
+        last_lines = [f"Digests    {alerts.text()}", *(f"           {one}" for one in alerts.delivery.problems)]
+        more = {"accepted": str(acceptance.day), "alerts": alerts.as_dict()}
+        unsent = alerts.delivery.failed
     else:
         report = apply(effective, day)
+        first_lines, last_lines, more, unsent = [], [], {"accepted": None, "alerts": None}, 0
     if as_json:
-        typer.echo(json.dumps({**report.as_dict(), "accepted": str(accepted) if accepted else None}, indent=2))
+        typer.echo(json.dumps({**report.as_dict(), **more}, indent=2))
     else:
-        first_lines = [f"Accepted   {accepted}: {', '.join(accept or ())}"] if accepted else []
-        typer.echo("\n".join([*first_lines, f"Published  {report.day}", *report_lines(report)]))
-    raise typer.Exit(1 if report.failures else 0)
+        typer.echo("\n".join([*first_lines, f"Published  {report.day}", *report_lines(report), *last_lines]))
+    raise typer.Exit(1 if report.failures or unsent else 0)
 
 
 def print_plan(config: Config, as_of: datetime | None = None, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from csm_core.warehouse.alert_conditions import ADDED_COLUMNS, CURRENT_COLUMNS
 from pipelines.run import run_days
 from tests.conftest import Company
 from tests.in_process import csm
+from tests.pipelines.report_page import Report, check_numbers
 from tests.recent_company import make_recent_company
 
 ALERTS = {"built_in_rules": False, "rules": [{"name": "everyone", "when": "is_customer", "severity": "high"}]}
@@ -45,8 +46,13 @@ def test_a_run_sends_digests_once_and_without_publishing_none(company):
     assert quiet.alerts == ()
     assert company.query("from sync.alert_days") == company.query("from sync.alert_digests") == []
 
+    change(company, reports={"keep": 1})
     first = run_days(company.config, (yesterday(1), yesterday(1)))
     assert first.succeeded, first
+    # The report is written after the alerts, from the copy that has them.
+    html = (company.config.warehouse.parent / "reports" / f"portfolio-{yesterday(1)}.html").read_text()
+    assert [row[3] for row in Report(html).sections["Open alerts"]["rows"]] == ["Rule", "everyone", "everyone"]
+    assert check_numbers(company, html) > 10
     (report,) = first.alerts
     assert report.text() == "2 accounts in 1 digest (`csm alerts outbox`)"
     again = run_days(company.config, (yesterday(1), yesterday(1)))
@@ -85,6 +91,25 @@ def test_a_held_day_is_one_message_to_the_data_team(company):
     assert digests == [("data_problem", "data_team", "portfolio_swing", "sent")]
     assert "is held by portfolio_swing" in command(company, "alerts", "outbox").stdout
     assert company.query("from sync.alert_days") == []
+
+    # Accepting the day sends its alerts, once, and shows them to analysts.
+    arguments = ("notion", "apply", "--as-of", str(yesterday()), "--accept", "portfolio_swing")
+    accepted = command(company, *arguments, "--json")
+    assert (accepted.status, accepted.stderr) == (0, "")
+    alerts = json.loads(accepted.stdout)["alerts"]
+    assert (alerts["day"], alerts["digests_sent"], alerts["accounts"]) == (str(yesterday()), 1, 2)
+    assert company.query("select as_of_date from sync.alert_days order by 1") == [(yesterday(),)]
+    sent = company.query("select kind, as_of_date, status, attempts from sync.alert_digests order by kind")
+    assert sent == [("accounts", yesterday(), "sent", 0), ("data_problem", yesterday(), "sent", 0)]
+    shown = command(company, "sql", "select rule, account_id, state from sync.alert_states order by 2", "--json")
+    assert [tuple(row.values()) for row in json.loads(shown.stdout)] == [
+        ("everyone", "a1", "firing"),
+        ("everyone", "a2", "firing"),
+    ]
+    again = run_days(
+        company.config, (yesterday(), yesterday()), accepted=frozenset({"portfolio_swing"}), accepted_by="anna"
+    )
+    assert [(one.evaluated_days, one.delivery.sent) for one in again.alerts] == [(0, 0)]
 
 
 @pytest.mark.slow

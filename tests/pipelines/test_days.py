@@ -229,9 +229,12 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
             accept_and_apply(company.config, checks, "anna")
     with pytest.raises(InputError, match="2026-06-29 is complete: only a held day can be accepted"):
         accept_and_apply(company.config, ["usage_delivered"], "anna", date(2026, 6, 29))
-    accepted, report = accept_and_apply(company.config, ["usage_delivered"], "anna")
+    done = accept_and_apply(company.config, ["usage_delivered"], "anna")
+    report = done.published
     # The newest day is published, not the accepted one, whose scores are older.
-    assert (str(accepted), str(report.day), sum(report.created.values())) == (HELD, AFTER, 0)
+    assert (str(done.day), str(report.day), sum(report.created.values())) == (HELD, AFTER, 0)
+    # The run of the newest day has evaluated its alerts already.
+    assert (str(done.alerts.day), done.alerts.evaluated_days, done.alerts.delivery.sent) == (AFTER, 0, 0)
     # The accepted day counts now, so the date of the change differs on the account's page and in its record.
     assert {kind: pages for kind, pages in report.updated.items() if pages} == {
         "health": 1,

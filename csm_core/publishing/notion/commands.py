@@ -6,8 +6,8 @@ import asyncio
 import os
 import sys
 from collections.abc import Collection
-from dataclasses import asdict
-from datetime import date
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from csm_core.analysts.published_copy import publish_copy
@@ -15,6 +15,7 @@ from csm_core.config import Config
 from csm_core.days import portfolio_checks
 from csm_core.days.finished_days import accept, model_parameters, newest_held_day
 from csm_core.errors import InputError
+from csm_core.publishing.alerts.publish import AlertReport, alert_day
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
@@ -28,7 +29,7 @@ from csm_core.scoring.macros import create_macros
 from csm_core.system.terminal import write_rewritten_line
 from csm_core.warehouse.catalog import table_exists
 from csm_core.warehouse.database import Warehouse
-from csm_core.warehouse.day_status import require_scored
+from csm_core.warehouse.day_status import require_newest, require_scored
 
 ALL_KINDS = (*KINDS, PORTFOLIO)
 
@@ -92,13 +93,21 @@ def apply(config: Config, day: date | None = None) -> Report:
     return report
 
 
-def accept_and_apply(
-    config: Config, checks: Collection[str], accepted_by: str, day: date | None = None
-) -> tuple[date, Report]:
+@dataclass(frozen=True)
+class Acceptance:
+    """An accepted day, the publication of the newest complete day, and its alerts."""
+
+    day: date
+    published: Report
+    alerts: AlertReport
+
+
+def accept_and_apply(config: Config, checks: Collection[str], accepted_by: str, day: date | None = None) -> Acceptance:
     """Accept the failed checks of a held day (default: the newest held day), then publish the newest complete day.
 
-    Business reviews are published for the accepted day and all later days. Returns the accepted day and the report.
-    Raises InputError if the day is not held, or if ``checks`` are not exactly the failed checks.
+    Business reviews are published for the accepted day and all later days. The alerts of days that are not evaluated
+    yet are sent, as in a run, also if publishing fails. Raises InputError if the day is not held, or if ``checks`` are
+    not exactly the failed checks.
     """
     portfolio_checks.require_known(checks)
     _require_scores(config)
@@ -108,12 +117,24 @@ def accept_and_apply(
             accepted = day or newest_held_day(connection)
             accept(warehouse.engine(connection), config, accepted, checks, accepted_by)
         try:
-            with warehouse.connect() as connection:
-                return accepted, publish_day(
-                    connection, config, kinds=ALL_KINDS, reviews_since=accepted, on_progress=_progress
-                )
+            try:
+                with warehouse.connect() as connection:
+                    report = publish_day(
+                        connection, config, kinds=ALL_KINDS, reviews_since=accepted, on_progress=_progress
+                    )
+            finally:
+                alerts = _alert(warehouse, config, accepted)
+            return Acceptance(accepted, report, alerts)
         finally:
             publish_copy(warehouse, create_macros, model_parameters(config))
+
+
+def _alert(warehouse: Warehouse, config: Config, accepted: date) -> AlertReport:
+    """Evaluate the rules up to the newest complete day, and send its digests."""
+    with warehouse.connect() as connection:
+        newest = require_newest(connection)
+        first = min(accepted, newest)
+        return alert_day(connection, config.alerts, first, newest, clock=lambda: datetime.now(UTC))
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:
