@@ -1,5 +1,6 @@
-"""Dagster's UI for tests: `dagster dev` on a company, and a page that is read, clicked and typed into."""
+"""Chromium, and Dagster's UI for tests: `dagster dev` on a company, and a page that is read, clicked and typed into."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,39 @@ if TYPE_CHECKING:
 SCREENSHOTS = PROJECT_ROOT / "build" / "ui"
 PATIENCE_SECONDS = 300
 ENTER, SELECT_ALL = "\ue007", "\ue009a\ue000"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1600,1100",
+)
+
+
+@contextmanager
+def chromium(profile: Path, logs: Mapping[str, str] | None = None) -> Iterator["WebDriver"]:
+    """Chromium with a profile in a folder; ``logs`` are the kinds of log to keep, with their level."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: make setup-all")
+    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    missing = [name for name, path in programs.items() if path is None]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs["chromium"]
+    if logs:
+        options.set_capability("goog:loggingPrefs", dict(logs))
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs["chromedriver"]))
+    driver.set_page_load_timeout(PATIENCE_SECONDS)
+    try:
+        yield driver
+    finally:
+        driver.quit()
 
 
 def free_address() -> str:
