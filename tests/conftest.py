@@ -160,8 +160,8 @@ def tables(
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the schemas as sorted rows, without the columns that say when.
 
-    Without ``history``, also without superseded rows, roots and counts of rejected records: they differ between runs that
-    lead to the same rows.
+    Without ``history``, also without superseded rows, roots and counts of rejected records: they differ between runs
+    that lead to the same rows.
     """
     found: dict[str, list[tuple[Any, ...]]] = {}
     with duckdb.connect(str(path), read_only=True) as connection:

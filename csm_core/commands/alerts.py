@@ -111,7 +111,7 @@ def resend(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send the digests of a day again that are possibly_sent. Look first whether the receiver has them.
+    """Send the digests of a day again that are possibly_sent. First check whether the receiver has them.
 
     Runs never send such a digest again. The outcome is recorded as that of a run.
     """

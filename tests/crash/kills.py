@@ -34,6 +34,8 @@ WHEN = frozenset(
         "loaded_at",
         "staged_at",
         "rejected_at",
+        "first_rejected_on",
+        "last_rejected_on",
         "changed_at",
         "run_id",
         "known_from",

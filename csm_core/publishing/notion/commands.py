@@ -14,7 +14,7 @@ from csm_core.analysts.published_copy import publish_copy
 from csm_core.config import Config
 from csm_core.days import portfolio_checks
 from csm_core.days.finished_days import accept, model_parameters, newest_held_day
-from csm_core.errors import InputError
+from csm_core.errors import CSMError, InputError
 from csm_core.publishing.alerts.publish import AlertReport, alert_day
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
@@ -122,9 +122,10 @@ def accept_and_apply(config: Config, checks: Collection[str], accepted_by: str, 
                     report = publish_day(
                         connection, config, kinds=ALL_KINDS, reviews_since=accepted, on_progress=_progress
                     )
-            finally:
-                alerts = _alert(warehouse, config, accepted)
-            return Acceptance(accepted, report, alerts)
+            except CSMError:
+                _alert(warehouse, config, accepted)
+                raise
+            return Acceptance(accepted, report, _alert(warehouse, config, accepted))
         finally:
             publish_copy(warehouse, create_macros, model_parameters(config))
 
@@ -133,8 +134,7 @@ def _alert(warehouse: Warehouse, config: Config, accepted: date) -> AlertReport:
     """Evaluate the rules up to the newest complete day, and send its digests."""
     with warehouse.connect() as connection:
         newest = require_newest(connection)
-        first = min(accepted, newest)
-        return alert_day(connection, config.alerts, first, newest, clock=lambda: datetime.now(UTC))
+        return alert_day(connection, config.alerts, accepted, newest, clock=lambda: datetime.now(UTC))
 
 
 def serve_sandbox(config: Config, port: int | None) -> None:
