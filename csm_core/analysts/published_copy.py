@@ -33,7 +33,7 @@ from csm_core.warehouse.day_status import counted_sql
 from csm_core.warehouse.models import literal
 
 # Analysts can query the published pages; the journal and the data sources are internal to publishing.
-PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages", "opportunity_statuses")
+PUBLISHED_LEDGERS = ("notion_runs", "notion_changes", "notion_pages", "opportunity_statuses", "pulses")
 
 # The oldest DuckDB that must be able to open the copy. A file in a newer format cannot be converted, only rebuilt.
 STORAGE_VERSION = "v1.2.0"
