@@ -56,10 +56,11 @@ def asset_name(table: str) -> str:
 def upstream(model: SqlModel) -> list[dg.AssetKey]:
     """Return the assets that a model reads, from its SQL.
 
-    Tables of the schema ``run`` are not assets. The statuses of the run's days are final when ``csm_days`` is built.
+    Tables of the schemas ``run`` and ``sync`` are not assets. The statuses of the run's days are final when
+    ``csm_days`` is built.
     """
     tables = {DAYS_TABLE if table == STATUS_TABLE else table for table in model.dependencies} - {model.table}
-    names = {asset_name(table) for table in tables if not table.startswith("run.")}
+    names = {asset_name(table) for table in tables if not table.startswith(("run.", "sync."))}
     return [dg.AssetKey(name) for name in sorted(names)]
 
 

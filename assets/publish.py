@@ -155,6 +155,7 @@ def _metadata(report: "Report") -> Mapping[str, Any]:
     ]
     changed = [{"action": one.action, "page": Linked(one.label, one.url)} for one in report.links[:SHOWN]]
     failed = [{"kind": one.kind, "key": one.key, "error": one.error} for one in report.failures[:SHOWN]]
+    rejected = report.pulses.rejected[:SHOWN] if report.pulses else ()
     counts = {
         "created": sum(report.created.values()),
         "updated": sum(report.updated.values()),
@@ -174,4 +175,6 @@ def _metadata(report: "Report") -> Mapping[str, Any]:
         **({"notes": dg.MetadataValue.text("\n".join(report.notes))} if report.notes else {}),
         **{f"database_{kind}": dg.MetadataValue.url(url) for kind, url in report.databases.items()},
         **({"assessments_read": dg.MetadataValue.int(report.read_back.new)} if report.read_back else {}),
+        **({"pulses_read": dg.MetadataValue.int(report.pulses.new)} if report.pulses else {}),
+        **({"pulses_rejected": preview([{"value": one} for one in rejected])} if rejected else {}),
     }

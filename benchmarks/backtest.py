@@ -1,6 +1,6 @@
-"""All figures of a backtest: 17 measures of ``rows`` observations on 24 dates, and 2,000 resamples.
+"""All figures of a backtest: 19 measures of ``rows`` observations on 24 dates, and 2,000 resamples.
 
-Each variant runs in a process of its own, so that its peak memory is its own. The floor is sorting the 17 measures
+Each variant runs in a process of its own, so that its peak memory is its own. The floor is sorting the 19 measures
 within their dates, which the ranks need in any case.
 """
 
@@ -26,6 +26,8 @@ BASELINES = (
     "invoice_payment_status",
     "mrr_change_90d",
     "score_without_renewal_and_payment",
+    "pulse",
+    "score_with_pulse",
 )
 DATES = 24
 CHURN = 0.02

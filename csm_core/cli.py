@@ -18,6 +18,7 @@ from csm_core.commands import (
     history,
     notion,
     pipeline,
+    pulses,
     receipts,
     records,
     reports,
@@ -44,6 +45,7 @@ for group in (pipeline, scores, reports, backtest, history, receipts, settings, 
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
 app.add_typer(alerts.alerts_app, name="alerts")
+app.add_typer(pulses.pulse_app, name="pulse")
 
 
 def main(runner: Runner | None = None, opener: Opener | None = None, replayer: Replayer | None = None) -> None:

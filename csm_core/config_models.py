@@ -200,6 +200,7 @@ class AccountProperties(ConfigModel, frozen=True):
     receipt: bool = True
     relations: bool = True
     opportunity_status: bool = True
+    pulse: bool = True
 
     @property
     def switched_off(self) -> frozenset[str]:

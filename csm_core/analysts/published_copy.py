@@ -40,6 +40,7 @@ PUBLISHED_LEDGERS = (
     "notion_changes",
     "notion_pages",
     "opportunity_statuses",
+    "pulses",
     "alert_states",
     "alert_events",
 )

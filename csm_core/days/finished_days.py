@@ -27,7 +27,13 @@ from csm_core.warehouse.new_inputs import build_new_inputs
 
 DAYS_MODEL = "csm_days"
 # These marts compare a day with earlier days, up to this number of days before it; in order of dependency.
-LOOKING_BACK = {"csm_settled_bands": 176, "csm_rag_transitions": 176, "csm_review_signals": 28, "csm_qbr": 28}
+LOOKING_BACK = {
+    "csm_settled_bands": 176,
+    "csm_rag_transitions": 176,
+    "csm_review_signals": 28,
+    "csm_qbr": 28,
+    "csm_disagreements": 90,
+}
 
 
 def model_parameters(config: Config) -> dict[str, Any]:

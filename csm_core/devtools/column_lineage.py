@@ -18,6 +18,7 @@ from csm_core.scoring.score_days import scores_sql
 from csm_core.scoring.sql import POINT_COLUMNS, RESULT_COLUMNS
 from csm_core.thresholds import THRESHOLDS
 from csm_core.warehouse.models import SQL_ROOT, SqlModel, load_models, version_of
+from csm_core.warehouse.pulse_tables import PULSE_DESCRIPTIONS, PULSES
 from csm_core.warehouse.version_tables import VERSION_TABLES
 
 LINEAGE_FILE = SQL_ROOT / "lineage.json"
@@ -64,7 +65,8 @@ def read_lineage() -> dict[str, Any]:
             "days_status": dict.fromkeys(
                 ("as_of_date", "status", "failed_checks", "message", "accepted_by", "changed_at"), "text"
             ),
-        }
+        },
+        "sync": {"pulses": dict.fromkeys(PULSE_DESCRIPTIONS[PULSES][1], "text")},
     }
     for entity in ENTITIES.values():
         schema, _, table = entity.table.partition(".")
@@ -87,7 +89,7 @@ def read_lineage() -> dict[str, Any]:
         for column in model.columns:
             leaves = [leaf for leaf in nodes[column].walk() if isinstance(leaf.expression, exp.Table)]
             origins = {f"{leaf.expression.db}.{leaf.expression.name}.{leaf.name.rpartition('.')[2]}" for leaf in leaves}
-            columns[column] = sorted(one for one in origins if not one.startswith("run."))
+            columns[column] = sorted(one for one in origins if not one.startswith(("run.", "sync.")))
         entries[model.table] = {"version": version_of(_sql(model)), "columns": columns}
     return entries
 

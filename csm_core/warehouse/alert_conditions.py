@@ -67,6 +67,10 @@ CURRENT_COLUMNS: dict[str, str] = {
     "churn_window_days": _WHOLE,
     "config_hash": _TEXT,
     "scored_at": "timestamp",
+    "pulse": _WHOLE,
+    "pulse_age_days": _WHOLE,
+    "pulse_note": _TEXT,
+    "disagrees": "boolean",
 }
 # Columns that only alerts have; docs/alerts.md describes them.
 ADDED_COLUMNS: dict[str, str] = {

@@ -25,6 +25,8 @@ from csm_core.warehouse.late_record_keys import LATE_RECORD_KEYS, changed_record
 SCORES_TABLE = "marts.csm_health_scores"
 
 _STAGED = "staging.stg_"
+# Users set pulses (``sync.pulses``) after the run of a day: they are late records as well.
+_SYNCED = "sync."
 _READS = """
     with recursive reads(model, input) as (
         select model, input from run.model_inputs
@@ -33,9 +35,12 @@ _READS = """
         from reads inner join run.model_inputs as further on further.model = reads.input
     )
 """
-_IS_READ = f"reads.model = marks.model and starts_with(reads.input, '{_STAGED}')"
+_IS_READ = (
+    f"reads.model = marks.model and (starts_with(reads.input, '{_STAGED}') or starts_with(reads.input, '{_SYNCED}'))"
+)
 _IS_MISSING = (
-    f"late.entity = replace(reads.input, '{_STAGED}', '') and late.change_id > marks.change_id "
+    f"late.entity = replace(replace(reads.input, '{_STAGED}', ''), '{_SYNCED}', '') "
+    "and late.change_id > marks.change_id "
     "and (marks.as_of_date is null or late.touched_day <= marks.as_of_date)"
 )
 _WITH_INPUTS = "(marks.model = $model or marks.model in (select input from run.model_inputs where model = $model))"
@@ -209,7 +214,7 @@ def record_changes(
 def record_counted_changes(
     connection: duckdb.DuckDBPyConnection, name: str, records: Mapping[date, int], staged_at: datetime
 ) -> None:
-    """Record changes of ``staging.stg_<name>`` that were compared elsewhere, by the day that they touch.
+    """Record changes of ``staging.stg_<name>`` or ``sync.<name>`` that were compared elsewhere, by the day they touch.
 
     ``records`` has the number of changed records of each day, as ``record_changes`` counts them.
     """
@@ -276,7 +281,8 @@ def record_watermarks(
         now_at as (
             select coalesce(max(late.change_id), 0) as change_id
             from run.late_records as late
-            inner join reads on reads.model = $model and reads.input = '{_STAGED}' || late.entity
+            inner join reads on reads.model = $model
+                and reads.input in ('{_STAGED}' || late.entity, '{_SYNCED}' || late.entity)
         )
         select $model, built.as_of_date, least(
             any_value(now_at.change_id), coalesce(min(inputs.watermark), any_value(now_at.change_id)))

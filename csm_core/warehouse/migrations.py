@@ -22,6 +22,7 @@ from csm_core.warehouse.alert_tables import ALERT_TABLES
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
 from csm_core.warehouse.history_migrations import create_versions
+from csm_core.warehouse.pulse_tables import PULSE_TABLES, add_pulses_to_built_tables
 from csm_core.warehouse.receipt_tables import ERASED_CUSTOMERS_TABLE, ERASURES_TABLE, RECEIPT_TABLES
 from csm_core.warehouse.replaced_tables import REPLACED_ROWS
 from csm_core.warehouse.run_descriptions import describe_tables
@@ -171,6 +172,11 @@ def _date_known_scores(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
+def _add_pulses(connection: duckdb.DuckDBPyConnection) -> None:
+    add_pulses_to_built_tables(connection)
+    describe_tables(connection)
+
+
 # The first part of a natural key, which is a JSON array of strings; null if the page has no account.
 _ACCOUNT_ID = "case when json_valid(key) then nullif(json_extract_string(key, '$[0]'), '') end"
 
@@ -284,4 +290,5 @@ MIGRATIONS = (
     ),
     Migration(24, "create the tables of alerts", ALERT_TABLES, describe_tables),
     Migration(25, "create the table of erased accounts at vendors", ERASED_CUSTOMERS_TABLE, describe_tables),
+    Migration(26, "create the tables of pulses", PULSE_TABLES, _add_pulses),
 )

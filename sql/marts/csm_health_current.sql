@@ -57,7 +57,11 @@ select
     amber_threshold,
     churn_window_days,
     config_hash,
-    scored_at
+    scored_at,
+    pulse,
+    pulse_age_days,
+    pulse_note,
+    disagrees
 from marts.csm_health_last
 where is_customer
 order by tenant_id, account_id

@@ -2,7 +2,7 @@
 -- Definition: the account's latest row of csm_health_signals and csm_health_scores with its
 -- attributes and contract, its previous scored day, and the change since exactly 28 days before.
 -- is_customer is whether that row is of the newest day that counts; an account that left keeps its
--- last row. ARR is 12 times MRR.
+-- last row. ARR is 12 times MRR. The pulse and disagrees are those of the row's day.
 -- Worked example: 60.0 on 2026-06-02, 71.5 on 2026-06-29 and 72.0 on 2026-06-30, the newest day
 -- => previous_score 71.5, score_change_28d 12.0, is_customer.
 
@@ -166,6 +166,29 @@ subscriptions as (
         on
             int_account_subscriptions.account_id = latest_days.account_id
             and int_account_subscriptions.as_of_date = latest_days.as_of_date
+),
+
+pulses as (
+    select
+        csm_pulses_daily.account_id,
+        csm_pulses_daily.pulse,
+        csm_pulses_daily.pulse_age_days,
+        csm_pulses_daily.pulse_note
+    from marts.csm_pulses_daily
+    inner join latest_days
+        on
+            csm_pulses_daily.account_id = latest_days.account_id
+            and csm_pulses_daily.as_of_date = latest_days.as_of_date
+),
+
+disagreements as (
+    select csm_disagreements.account_id
+    from marts.csm_disagreements
+    inner join latest_days
+        on
+            csm_disagreements.account_id = latest_days.account_id
+            and csm_disagreements.as_of_date = latest_days.as_of_date
+    group by csm_disagreements.account_id
 )
 
 select
@@ -223,7 +246,11 @@ select
     scores.amber_threshold,
     scores.churn_window_days,
     scores.config_hash,
-    scores.scored_at
+    scores.scored_at,
+    pulses.pulse,
+    pulses.pulse_age_days,
+    pulses.pulse_note,
+    disagreements.account_id is not null as disagrees
 from scores
 cross join newest_day
 inner join signals
@@ -236,4 +263,8 @@ left join previous_scores
     on scores.account_id = previous_scores.account_id
 left join scores_28_days_before
     on scores.account_id = scores_28_days_before.account_id
+left join pulses
+    on scores.account_id = pulses.account_id
+left join disagreements
+    on scores.account_id = disagreements.account_id
 order by scores.tenant_id, scores.account_id

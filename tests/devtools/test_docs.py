@@ -95,6 +95,7 @@ def commands() -> list[list[str]]:
     groups = {
         "notion": ("init", "doctor", "sandbox", "plan", "apply"),
         "alerts": ("list", "silence", "outbox", "rehearse"),
+        "pulse": ("set", "clear", "list"),
     }
     return [[name] for name in names] + [[group, name] for group, inner in groups.items() for name in inner]
 
@@ -116,7 +117,7 @@ def test_every_command_has_help(command):
         [sys.executable, "-m", "pipelines.main", *command, "--help"], capture_output=True, text=True, cwd=PROJECT_ROOT
     )
     assert done.returncode == 0
-    assert "Example" in done.stdout or command in (["notion"], ["alerts"])
+    assert "Example" in done.stdout or command in (["notion"], ["alerts"], ["pulse"])
 
 
 def said_commands(program: str) -> list[tuple[str, list[str]]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
+from csm_core.publishing.pulses import PulseChange, record
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.remote_engine import KEPT_IN_ENGINE
 from tests.conftest import Company
@@ -21,6 +23,16 @@ def run(company: Company, *arguments: str) -> Done:
     done = csm("run", *arguments, "--config", str(company.config_file), folder=company.folder)
     assert done.status == 0, done.stdout + done.stderr
     return done
+
+
+def with_pulses(company: Company, day: date) -> Company:
+    """The company with pulses of some accounts from a day on, low and high ones in turns."""
+    with Warehouse.from_config(company.config).connect() as connection:
+        changes = [
+            PulseChange(f"A{number:04}", day, 1 if number % 2 else 5, "a note", author="ann") for number in range(1, 60)
+        ]
+        record(connection, changes, datetime(2026, 6, 1))  # noqa: DTZ001  # times in the warehouse are UTC without a zone
+    return company
 
 
 def left_by(company: Company, *arguments: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 
 import pytest
 
@@ -11,7 +12,7 @@ from csm_core.sample_company.generator import generate
 from csm_core.warehouse.models import load_models
 from tests.conftest import make_company
 from tests.in_process import csm
-from tests.spark.comparison import differences, left_by, run
+from tests.spark.comparison import differences, left_by, run, with_pulses
 from tests.spark.servers import require_spark
 
 pytestmark = pytest.mark.slow
@@ -42,12 +43,16 @@ BUNDLED = {
 }
 
 
+# A pulse of a month, so that it counts on some of the days.
+PULSES_FROM = date(2026, 6, 10)
+
+
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory, beside):
     """What runs of the bundled companies with DuckDB leave, in a process beside this one."""
     folder = tmp_path_factory.mktemp("bundled")
     return {
-        name: beside.submit(left_by, make_company(folder, name, **settings), *arguments)
+        name: beside.submit(left_by, with_pulses(make_company(folder, name, **settings), PULSES_FROM), *arguments)
         for name, (settings, arguments) in BUNDLED.items()
     }
 
@@ -61,7 +66,7 @@ def address(request, server, spark):
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_company_is_equal(tmp_path, bundled, address, name):
     settings, arguments = BUNDLED[name]
-    company = make_company(tmp_path, name, engine=engine_at(tmp_path, address), **settings)
+    company = with_pulses(make_company(tmp_path, name, engine=engine_at(tmp_path, address), **settings), PULSES_FROM)
     found = left_by(company, *arguments)
     wanted = bundled[name].result()
     assert differences(wanted, found) == []

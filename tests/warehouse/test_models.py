@@ -171,7 +171,7 @@ def test_a_mart_that_reads_scores_of_earlier_days_is_built_again_when_they_count
 
 
 def test_there_is_a_yml_for_every_sql_and_no_layer_reads_a_later_one():
-    order = ["raw", "staging", "run", "intermediate", "marts"]
+    order = ["raw", "staging", "run", "sync", "intermediate", "marts"]
     for path in SQL_ROOT.rglob("*.sql"):
         assert path.with_suffix(".yml").is_file(), path
     for model in WITH_SQL:

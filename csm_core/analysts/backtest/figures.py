@@ -14,6 +14,7 @@ from csm_core.analysts.backtest.churn_rates import ChurnRate, Decile, are_ordere
 from csm_core.analysts.backtest.intervals import EXACT_CELLS, Interval, auc_intervals
 from csm_core.analysts.backtest.lift import PERCENTS, lift
 from csm_core.analysts.backtest.observations import BacktestInput, GreenChurn, Observations
+from csm_core.analysts.backtest.pulse_coverage import PulseCoverage, pulse_coverage
 from csm_core.analysts.backtest.ranks import Outcomes, pair_counts
 from csm_core.rubric import CHURN_RISKS, RAGS
 from csm_core.system.text_table import counted
@@ -98,6 +99,11 @@ class BacktestFigures:
         return are_ordered(self.risk_levels)
 
     @property
+    def pulse_coverage(self) -> PulseCoverage:
+        """How many observations have a pulse."""
+        return pulse_coverage(self.given.observations)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know before the figures, as sentences."""
         return tuple(_notes(self))
@@ -134,6 +140,7 @@ class BacktestFigures:
             "alerts": self.alerts.as_dict(),
             "lead_time": self.lead_time.as_dict(),
             "baselines": [one.as_dict() for one in self.baselines],
+            "pulse": self.pulse_coverage.as_dict(),
             "signals": [one.as_dict() for one in self.signals],
             "green_churn": [_green_churn_dict(one) for one in self.green_churn],
             "calibration": [one.as_dict() for one in self.calibration],

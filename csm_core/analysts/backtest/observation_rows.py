@@ -30,6 +30,7 @@ SCORES = "marts.csm_health_scores"
 SIGNALS = "marts.csm_health_signals"
 ACCOUNTS = "marts.csm_accounts_daily"
 OUTCOMES = "marts.csm_outcomes"
+PULSES = "marts.csm_pulses_daily"
 OBSERVATIONS = "temp.backtest_observations"
 CHURNED, STAYED, DEAD_ZONE, CENSORED = "churned", "stayed", "dead_zone", "censored"
 
@@ -208,7 +209,9 @@ select
         when {mrr_sql("earlier")} > 0 and {currency_sql("daily")} is not distinct from {currency_sql("earlier")}
             then {mrr_sql("daily")} / {mrr_sql("earlier")} - 1
     end as mrr_change_90d,
-    {_points_without(WITHOUT_RENEWAL_AND_PAYMENT)} as score_without_renewal_and_payment
+    {_points_without(WITHOUT_RENEWAL_AND_PAYMENT)} as score_without_renewal_and_payment,
+    cast(pulses.pulse as double) as pulse,
+    case when pulses.pulse is not null then scores.score end as score_with_pulse
 from {SCORES} as scores
 inner join grid on scores.as_of_date = grid.as_of_date
 inner join {SIGNALS} as signals
@@ -223,10 +226,20 @@ left join {ACCOUNTS} as earlier
     on scores.account_id = earlier.account_id
     and scores.as_of_date - {MRR_CHANGE_DAYS} = earlier.as_of_date
     and {counted}
+left join {_pulses(connection)} as pulses
+    on scores.account_id = pulses.account_id and scores.as_of_date = pulses.as_of_date
 where
     {scope.within(connection, "scores")}
     and ($segment is null or coalesce(daily.segment, '{UNSEGMENTED}') = $segment)
 """
+
+
+def _pulses(connection: duckdb.DuckDBPyConnection) -> str:
+    """The pulses that were known by the end of the day after the date, when it is scored; later ones may know more."""
+    if not table_exists(connection, PULSES):
+        return "(select null::varchar as account_id, null::date as as_of_date, null::bigint as pulse where false)"
+    known = "cast(known_from as date) <= as_of_date + 1"
+    return f"(select account_id, as_of_date, pulse from {PULSES} where {known})"
 
 
 def _level_sql(signal: str) -> str:

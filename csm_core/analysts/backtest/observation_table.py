@@ -24,6 +24,7 @@ def store_observations(connection: duckdb.DuckDBPyConnection, scope: Scope) -> i
     selected = {
         "lead_days": f"{scope.options.lead_days}::bigint",
         "horizon_days": f"{scope.options.horizon_days}::bigint",
+        "pulse": "pulse::bigint",
     }
     columns = ", ".join(f"{selected.get(name, name)} as {name}" for name in table.columns)
     with transaction(connection):

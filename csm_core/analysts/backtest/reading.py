@@ -20,6 +20,7 @@ from csm_core.analysts.backtest.observation_rows import (
 )
 from csm_core.analysts.backtest.observations import BacktestInput, Observations
 from csm_core.analysts.backtest.options import BacktestOptions
+from csm_core.analysts.backtest.pulse_coverage import PULSE, SCORE_WITH_PULSE
 from csm_core.rubric import CHURN_RISKS, CHURN_RULES, RAGS, SIGNAL_NAMES
 from csm_core.thresholds import THRESHOLDS, Thresholds
 
@@ -32,6 +33,8 @@ BASELINES = (
     "invoice_payment_status",
     "mrr_change_90d",
     "score_without_renewal_and_payment",
+    PULSE,
+    SCORE_WITH_PULSE,
 )
 """Other measures that the score is compared with: columns of the observations, lower for a higher expected risk."""
 
@@ -85,10 +88,16 @@ def _observations(connection: duckdb.DuckDBPyConnection) -> Observations:
         behavioural=columns["behavioural"],
         mrr=columns["mrr"],
         points={name: columns[f"{name}_points"] for name in SIGNAL_NAMES},
-        baselines={name: columns[name] for name in BASELINES},
+        baselines=_baselines(columns),
         dates=tuple(day for (day,) in dates),
         accounts=tuple(accounts),
     )
+
+
+def _baselines(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """The baselines in their order. Without any pulse, there is no score to compare with pulses."""
+    without = (SCORE_WITH_PULSE,) if np.isnan(columns[PULSE]).all() else ()
+    return {name: columns[name] for name in BASELINES if name not in without}
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, known: str) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from csm_core.analysts.backtest.churn_rates import ChurnRate
 from csm_core.analysts.backtest.figures import BacktestFigures, MeasureAuc
 from csm_core.analysts.backtest.intervals import Interval
 from csm_core.analysts.backtest.observations import BacktestInput, GreenChurn, LeadTime
+from csm_core.analysts.backtest.pulse_coverage import PULSE, SCORE_WITH_PULSE
 from csm_core.display_names import input_name
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
@@ -25,6 +26,8 @@ BASELINES = {
     "invoice_payment_status": "invoice payments alone",
     "mrr_change_90d": "MRR change in 90 days alone",
     "score_without_renewal_and_payment": "score without renewal and payments",
+    PULSE: "pulse of the owner alone",
+    SCORE_WITH_PULSE: "score where there is a pulse",
 }
 
 
@@ -114,6 +117,7 @@ def _auc(figures: BacktestFigures, auc: MeasureAuc) -> Section:
             "How often, of a churned and a stayed account on the same date, the churned one had the lower value.",
             f"0.5 is chance, 1 is perfect. The score has {counted(auc.pairs, 'pair')}; intervals are from resampled "
             "accounts.",
+            figures.pulse_coverage.text,
         ),
         tuple(rows),
         frozenset({1}),

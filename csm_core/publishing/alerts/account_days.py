@@ -45,6 +45,8 @@ def create_account_days(connection: duckdb.DuckDBPyConnection, first: date, last
         "missing_signals": "signals.missing_signals",
         "signal_coverage": "signals.signal_coverage",
         **{f"{name}_points": f"scores.{name}_points" for name in SIGNAL_NAMES},
+        **{name: f"pulses.{name}" for name in ("pulse", "pulse_age_days", "pulse_note")},
+        "disagrees": "disagreements.account_id is not null",
     }
     selected = ", ".join(
         f"cast({scored.get(name, f'scores.{name}')} as {kind}) as {name}" for name, kind in ALERT_COLUMNS.items()
@@ -71,6 +73,10 @@ def create_account_days(connection: duckdb.DuckDBPyConnection, first: date, last
             on scores.account_id = subscriptions.account_id and scores.as_of_date = subscriptions.as_of_date
         left join intermediate.int_account_interactions as interactions
             on scores.account_id = interactions.account_id and scores.as_of_date = interactions.as_of_date
+        left join marts.csm_pulses_daily as pulses
+            on scores.account_id = pulses.account_id and scores.as_of_date = pulses.as_of_date
+        left join (select distinct account_id, as_of_date from marts.csm_disagreements) as disagreements
+            on scores.account_id = disagreements.account_id and scores.as_of_date = disagreements.as_of_date
         left join counted_scores as month_before
             on scores.account_id = month_before.account_id and scores.as_of_date = month_before.as_of_date + 28
         left join counted_scores as week_before

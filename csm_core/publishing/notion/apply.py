@@ -31,6 +31,7 @@ from csm_core.publishing.notion.ledger import (
 )
 from csm_core.publishing.notion.page_blocks import marks_of
 from csm_core.publishing.notion.plan import CREATE, UPDATE, Plan, Step
+from csm_core.publishing.notion.pulse_pages import PulsesRead
 from csm_core.publishing.notion.retry import RequestRejected
 from csm_core.publishing.notion.target_pages import TargetPage, account_of, opportunity_of, owner_email
 from csm_core.publishing.opportunity_status import OPEN, OpportunityStatus
@@ -84,6 +85,7 @@ class Report:
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
     removed_characters: int = 0
     read_back: ReadBack | None = None
+    pulses: PulsesRead | None = None
     changed_ids: Sequence[str] = ()
     notes: Sequence[str] = ()
     closed: int = 0
@@ -118,6 +120,7 @@ class Report:
             "notes": list(self.notes),
             "removed_characters": self.removed_characters,
             "assessments": self.read_back.as_dict() if self.read_back else None,
+            "pulses": self.pulses.as_dict() if self.pulses else None,
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
             "address": self.address,

@@ -111,7 +111,7 @@ def record(
     """
     prepare(connection)
     at = read_at.astimezone(UTC).replace(tzinfo=None)
-    accounts = _accounts(connection)
+    accounts = known_accounts(connection)
     pages_of = Counter(status.account_id for status in statuses)
     last = {
         account_id: (level, assessed_at)
@@ -144,7 +144,7 @@ def record(
     return ReadBack(len(fresh) - confirmed, unchanged, confirmed, dict(sorted(unknown.items())), unplaced)
 
 
-def _accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def known_accounts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Account ids by their text in Notion, which has no control characters."""
     if not table_exists(connection, _ACCOUNTS):
         return {}

@@ -247,6 +247,14 @@ def page_facts(spec: DatabaseSpec, page: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def edit_facts(page: Mapping[str, Any]) -> dict[str, Any]:
+    """The last edit of a page: ``last_edited_by``, the id of a user, and ``last_edited_time`` as Notion writes it."""
+    return {
+        "last_edited_by": (page.get("last_edited_by") or {}).get("id"),
+        "last_edited_time": page.get("last_edited_time"),
+    }
+
+
 def _value(property_value: Mapping[str, Any] | None) -> Any:
     if property_value is None:
         return None

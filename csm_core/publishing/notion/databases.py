@@ -37,6 +37,8 @@ CSM_NEXT_STEP = "CSM Next Step"
 CSM_LAST_CHANGE = "CSM Last Change"
 CSM_RECEIPT = "CSM Receipt"
 CSM_ROOT = "CSM Root"
+CSM_PULSE = "CSM Pulse"
+CSM_PULSE_NOTE = "CSM Pulse Note"
 
 # The relation of health records, reviews and opportunities to the account page.
 ACCOUNT = "Account"
@@ -151,6 +153,8 @@ ACCOUNTS = DatabaseSpec(
         Property(CSM_MRR, "number", switch="mrr"),
         Property(CSM_CURRENCY, "select", switch="mrr"),
         Property(CSM_RENEWAL, "date", switch="renewal"),
+        Property(CSM_PULSE, "number", switch="pulse"),
+        Property(CSM_PULSE_NOTE, "rich_text", switch="pulse"),
     ),
 )
 

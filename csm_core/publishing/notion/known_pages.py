@@ -9,7 +9,7 @@ from typing import Any
 from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
-from csm_core.publishing.notion.database_reader import page_facts
+from csm_core.publishing.notion.database_reader import edit_facts, page_facts
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, SPECS, DatabaseSpec, same_id
 from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, Ledger, Page
 from csm_core.publishing.notion.target_pages import account_of, key_of_facts, opportunity_of
@@ -30,13 +30,14 @@ async def resolve(adapter: NotionCSMAdapter, ledger: Ledger, spec: DatabaseSpec)
 
 
 async def read(adapter: NotionCSMAdapter, ledger: Ledger, kind: str) -> list[dict[str, Any]]:
-    """All account pages; for the other databases, the pages that are not yet in the ledger.
+    """All account pages, with their last edit; for the other databases, the pages that are not yet in the ledger.
 
     Those are pages edited since the last read, and pages that an interrupted run may have created.
     """
     spec = SPECS[kind]
     if kind == HEALTH:
-        pages_found = [page_facts(spec, page) for page in await adapter.reader.query_all(spec)]
+        found = await adapter.reader.query_all(spec)
+        pages_found = [page_facts(spec, page) | edit_facts(page) for page in found]
         # Stored here because this process may only plan.
         ledger.sources.remember_windows(spec, adapter.reader.windows(spec))
         return pages_found

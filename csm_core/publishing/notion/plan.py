@@ -26,6 +26,7 @@ from csm_core.publishing.notion.databases import (
     SPECS,
 )
 from csm_core.publishing.notion.ledger import PARTIAL, TRASHED, UNRELATED, WRITTEN, Ledger, Page
+from csm_core.publishing.notion.pulse_pages import PulseReading, readings_of
 from csm_core.publishing.notion.target_pages import (
     TargetPage,
     account_of,
@@ -62,8 +63,9 @@ class Plan:
     ``orphans`` are pages in Notion without a row in the marts; they are not changed. ``trashed`` are pages that a user
     moved to the trash. ``changed_ids`` are known pages on which a user emptied or changed ``account_id``; they are
     updated for the accounts that they were created for. ``problems`` are pages that cannot be written (kind, key,
-    reason), ``drift`` lists problems of the databases, and ``statuses`` are the statuses that technical account
-    managers selected on account pages. ``owner_emails`` are the e-mail addresses of the owners of all accounts.
+    reason), ``drift`` lists problems of the databases, ``statuses`` are the statuses that technical account
+    managers selected on account pages, and ``pulses`` is what all account pages show of pulses. ``owner_emails`` are
+    the e-mail addresses of the owners of all accounts.
     ``closed`` are opportunities that users closed, which are not updated, and ``opportunity_statuses`` are the statuses
     that users changed since the last run. ``portfolio_page`` is create, update or skip; empty if it is not published.
     ``noted_reviews`` are the reviews whose internal notes have a page of their own, and ``notes_actions`` counts these
@@ -82,6 +84,7 @@ class Plan:
     owner_emails: frozenset[str] = frozenset()
     removed_characters: int = 0
     statuses: Sequence[Status] = ()
+    pulses: Sequence[PulseReading] = ()
     closed: Sequence[str] = ()
     opportunity_statuses: Sequence[OpportunityStatus] = ()
     portfolio_page: str = ""
@@ -140,6 +143,7 @@ async def make_plan(
         targets[QBR] = _reviews(connection, ledger, reviews_since or day, reviews_until or day, qbr_internal, roi)
     builder = _Builder(ledger, create_missing_accounts, day, reopen_days)
     statuses: Sequence[Status] = ()
+    pulses: Sequence[PulseReading] = ()
     status_changes: Sequence[OpportunityStatus] = ()
     for kind in kinds:
         await known_pages.resolve(adapter, ledger, SPECS[kind])
@@ -148,6 +152,7 @@ async def make_plan(
         builder.changed_ids += changed
         if kind == HEALTH:
             statuses = statuses_of(remote)
+            pulses = readings_of(remote, adapter.reader.present_now(SPECS[kind]))
             present = await adapter.reader.present(SPECS[kind]) if targets[kind] else frozenset()
             targets[kind] = [target.limited_to(present) for target in targets[kind]]
             builder.add_accounts(targets[kind], ledger.pages(kind), remote)
@@ -176,6 +181,7 @@ async def make_plan(
         problems=tuple(builder.problems),
         removed_characters=sum(step.target.removed for step in builder.steps),
         statuses=statuses,
+        pulses=pulses,
         owner_emails=frozenset(email for target in targets.get(HEALTH, ()) if (email := owner_email(target))),
         closed=tuple(builder.closed),
         opportunity_statuses=tuple(status_changes),

@@ -25,6 +25,7 @@ from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.notes_pages import NotesPublication, planned_actions
 from csm_core.publishing.notion.plan import Plan, make_plan
 from csm_core.publishing.notion.portfolio_page import planned_action, publish_portfolio
+from csm_core.publishing.notion.pulse_pages import read_pulses
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
@@ -74,8 +75,8 @@ def publish_day(
 
     ``kinds`` may include the portfolio page, which is written last. If ``reviews_since`` and ``reviews_until`` are set,
     the business reviews of all days between them are published. The statuses that technical account managers selected
-    on account pages are recorded as assessments, with the time of ``clock``, and the statuses that users selected on
-    opportunities are recorded. Raises InputError for a held or unfinished day.
+    on account pages are recorded as assessments, with the time of ``clock``. The pulses on account pages, and the
+    statuses that users selected on opportunities, are recorded. Raises InputError for a held or unfinished day.
     """
     reviews = (reviews_since, reviews_until)
     return asyncio.run(_publish(connection, config, day, kinds, environment, run_id, on_progress, reviews, clock))
@@ -143,6 +144,7 @@ async def _publish(
         read_back = (
             assessments.record(connection, plan.statuses, clock(), window_days=window) if HEALTH in pages else None
         )
+        pulses = await read_pulses(connection, adapter, plan.pulses, clock()) if HEALTH in pages else None
         opportunity_status.record(connection, plan.opportunity_statuses)
         notes = NotesPublication(client, adapter, ledger, plan.noted_reviews, plan.day, f"{run_id}/{NOTES}")
         notes.intend()
@@ -160,6 +162,7 @@ async def _publish(
             on_progress=on_progress,
             read_back=read_back,
         )
+        report = replace(report, pulses=pulses)
         opportunity_status.record(connection, report.reopened)
         if _has_notes_pages(config, pages):
             report = combined(report, await notes.publish())

@@ -8,6 +8,7 @@ from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.assessments import ReadBack
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, NOTES, PORTFOLIO, QBR, RECORD
 from csm_core.publishing.notion.plan import CREATE, SKIP, UPDATE, Plan
+from csm_core.publishing.notion.pulse_pages import PulsesRead
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
 
@@ -73,6 +74,7 @@ def report_lines(report: Report) -> list[str]:
         removed = counted(report.removed_characters, "control character was", "control characters were")
         lines.append(f"{'':<10} {removed} removed from the texts")
     lines += [f"{'':<10} {line}" for line in _read_lines(report.read_back)]
+    lines += [f"{'':<10} {line}" for line in _pulse_lines(report.pulses)]
     lines += [f"{'':<10} {printable(note, 400)}" for note in report.notes]
     lines += [
         f"{'':<10} FAILED {change.kind} {printable(change.key, 200)}: {printable(change.error or '', 600)}"
@@ -112,6 +114,23 @@ def _read_lines(read_back: ReadBack | None) -> list[str]:
     if read_back.unplaced:
         pages = counted(read_back.unplaced, "page")
         lines.append(f"Health Status on {pages} ignored: the account is unknown, or has several pages")
+    return lines
+
+
+def _pulse_lines(pulses: PulsesRead | None, shown: int = 5) -> list[str]:
+    if pulses is None:
+        return []
+    lines = [f"{counted(pulses.new, 'new pulse')} of account owners read"] if pulses.new else []
+    if pulses.cleared:
+        lines.append(f"{counted(pulses.cleared, 'pulse')} ended: CSM Pulse was emptied")
+    if pulses.outdated:
+        lines.append(f"CSM Pulse on {counted(pulses.outdated, 'page')} is older than a later csm pulse, which counts")
+    lines += [printable(sentence, 400) for sentence in pulses.rejected[:shown]]
+    if len(pulses.rejected) > shown:
+        lines.append(f"… ({len(pulses.rejected):,} in all)")
+    if pulses.unplaced:
+        pages = counted(pulses.unplaced, "page")
+        lines.append(f"CSM Pulse on {pages} ignored: the account is unknown, or has several pages")
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from csm_core.publishing.report import charts
+from csm_core.publishing.report import charts, pulse_figures
 from csm_core.publishing.report.figures import Figure, day_sql
 from csm_core.warehouse.models import literal
 
@@ -26,6 +26,7 @@ def account_figures(account_id: str, day: date) -> list[Figure]:
         _invoices(account, on_day),
         _contract(account, on_day),
         _movements(account, on_day),
+        pulse_figures.pulses(account, on_day),
         _reviews(account, on_day),
         _opportunities(account, on_day),
     ]
@@ -48,12 +49,18 @@ def _summary(account: str, on_day: str) -> Figure:
     account_days.mrr,
     account_days.currency,
     account_days.renewal_date,
-    account_days.tenure_days
+    account_days.tenure_days,
+    pulses.pulse,
+    pulses.pulse_age_days
 from csm_health_scores as scores
 inner join csm_accounts_daily as account_days
     on
         scores.account_id = account_days.account_id
         and scores.as_of_date = account_days.as_of_date
+left join csm_pulses_daily as pulses
+    on
+        scores.account_id = pulses.account_id
+        and scores.as_of_date = pulses.as_of_date
 where scores.account_id = {account} and scores.as_of_date = {on_day}""",
     )
 

@@ -32,6 +32,8 @@ _LABELS = {
     "mrr_before": "MRR before",
     "mrr_reporting": "MRR, converted",
     "nps_score": "NPS",
+    "pulse_age_days": "Age of the pulse, days",
+    "pulse_note": "Note",
     "rag": "Band",
     "rag_before": "Band before",
     "rag_start": "Band at the start",

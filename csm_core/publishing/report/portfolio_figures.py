@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from csm_core.publishing.report import charts, data_figures, revenue_figures
+from csm_core.publishing.report import charts, data_figures, pulse_figures, revenue_figures
 from csm_core.publishing.report.figures import ACCOUNTS_BY_BAND, Figure, Scope
 
 _COMPARED = """compared as (
@@ -27,7 +27,7 @@ def portfolio_figures(scope: Scope) -> list[Figure]:
         figures.append(revenue_figures.retention(scope))
     return [
         *figures,
-        revenue_figures.score_against_revenue(scope),
+        pulse_figures.disagreements(scope),
         *([] if scope.owner else [_owners(scope)]),
         *([] if scope.segment else [_segments(scope)]),
         _expansion(scope),

@@ -1,4 +1,4 @@
-"""The figures of the portfolio report about revenue: renewals, MRR at risk, retention and disagreements."""
+"""The figures of the portfolio report about revenue: renewals, MRR at risk and retention."""
 
 from __future__ import annotations
 
@@ -107,35 +107,4 @@ order by window_months desc, month desc, accounts_start desc, currency""",
         shown=36,
         folded=True,
         empty="No month has ended yet.",
-    )
-
-
-def score_against_revenue(scope: Scope) -> Figure:
-    """Accounts whose band and MRR go in opposite directions."""
-    return Figure(
-        key="score_against_revenue",
-        title="Disagreements",
-        note="GREEN accounts whose MRR is lower than 90 days before, and RED accounts whose MRR is higher.",
-        sql=f"""with {scope.accounts}
-
-select
-    accounts.account_name,
-    accounts.account_id,
-    accounts.csm_owner,
-    accounts.rag,
-    accounts.score,
-    earlier.mrr as mrr_before,
-    accounts.mrr,
-    accounts.currency
-from accounts
-inner join csm_accounts_daily as earlier
-    on accounts.account_id = earlier.account_id and accounts.currency = earlier.currency
-where
-    earlier.as_of_date = {scope.on_day} - 90
-    and (
-        accounts.rag = 'GREEN' and accounts.mrr < earlier.mrr
-        or accounts.rag = 'RED' and accounts.mrr > earlier.mrr
-    )
-order by accounts.rag, accounts.account_id""",
-        empty="No GREEN account shrinks and no RED account grows.",
     )

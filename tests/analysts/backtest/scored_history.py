@@ -31,6 +31,7 @@ class ScoredHistory:
 
     spells: list[dict[str, Any]] = field(default_factory=list)
     days: list[dict[str, Any]] = field(default_factory=list)
+    pulses: list[dict[str, Any]] = field(default_factory=list)
 
     def spell(self, account: str, ended: str | None = None, started: str | None = None, **more: Any) -> None:
         """Add a spell; an account with several has them in order."""
@@ -44,6 +45,11 @@ class ScoredHistory:
         row = {"tenant_id": "t", "account_id": account, "as_of_date": day, "score": score, "rag": rag}
         risk = {"GREEN": "low", "AMBER": "medium", "RED": "high"}[rag]
         self.days.append(row | {"churn_risk_level": risk, "should_alert": rag == "RED", "mrr": 100} | more)
+
+    def pulse(self, account: str, day: str, pulse: int, known_from: str | None = None) -> None:
+        """Add the pulse of an account on a day; it was recorded on that day unless another time is given."""
+        row = {"tenant_id": "t", "account_id": account, "as_of_date": day, "pulse": pulse}
+        self.pulses.append(row | {"known_from": known_from or f"{day} 12:00:00"})
 
     def company(self, folder: Path, *, threads: int = 2) -> Company:
         """Write everything to a warehouse below ``folder`` and publish it."""
@@ -68,6 +74,9 @@ class ScoredHistory:
             for row in [*self.days, _last_day()]:
                 for name, columns in _TABLES.items():
                     table(connection, f"marts.{name}", [_columns(_DEFAULTS | row, columns)])
+            if self.pulses:
+                prepare(connection, "marts.csm_pulses_daily")
+                table(connection, "marts.csm_pulses_daily", self.pulses)
             run_model(connection, "marts/csm_outcomes")
 
 

@@ -79,7 +79,27 @@ def test_green_churn_and_measures_without_information(report):
     assert {row["auc"] for row in report["signals"]} == {0.5}
     baselines = {row["name"]: row["auc"] for row in report["baselines"]}
     assert baselines.pop("mrr_change_90d") is None
+    assert baselines.pop("pulse") is None
+    assert report["pulse"] == {"observations": 0, "accounts": 0, "share": 0}
     assert set(baselines.values()) == {0.5}
+
+
+def test_pulses_are_compared_with_the_scores_of_the_same_observations(tmp_path):
+    history = twenty_five_observations()
+    for account, pulse in {"c1": 1, "c2": 4, "s1": 4, "s2": 3}.items():
+        history.pulse(account, "2026-04-30", pulse)
+    # Recorded when the end was known, and on a day without an observation.
+    history.pulse("c3", "2026-04-30", 1, "2026-05-02 00:00:00")
+    history.pulse("c4", "2026-04-29", 1)
+    company = history.company(tmp_path)
+    found = report_of(company)
+    baselines = {row["name"]: row["auc"] for row in found["baselines"]}
+    # c1 is below both accounts that stayed; c2 has the pulse of s1 and a higher one than s2, and the score of s1.
+    assert (baselines["pulse"], baselines["score_with_pulse"]) == (2.5 / 4, 3.5 / 4)
+    assert found["pulse"] == {"observations": 4, "accounts": 4, "share": 4 / 21}
+    said = csm("backtest", "--lead", "7", folder=company.folder, environment={"CSM_CONFIG": str(company.config_file)})
+    assert "4 observations of 4 accounts (19.0%) have a pulse; the others are left out of its AUC." in said.stdout
+    assert "pulse of the owner alone" in said.stdout
 
 
 def test_the_order_of_rows_and_the_number_of_threads_change_nothing(report, tmp_path):

@@ -9,6 +9,7 @@ import duckdb
 
 from csm_core.rubric import FIELDS, SIGNAL_NAMES
 from csm_core.warehouse.migrations import upgrade
+from csm_core.warehouse.pulse_tables import add_pulses_to_built_tables
 
 FIRST = date(2026, 6, 1)
 NOW = datetime(2026, 7, 1, 7)  # noqa: DTZ001  # times in the warehouse are UTC without a zone
@@ -47,6 +48,7 @@ def fill(connection: duckdb.DuckDBPyConnection, scores: Iterable[Score], names: 
         f"churn_triggered_by, score < 50 as should_alert, {points}, 70.0 as green_threshold, 50.0 as amber_threshold, "
         "90 as churn_window_days, 'x' as config_hash, timestamp '2026-07-01' as scored_at from given"
     )
+    add_pulses_to_built_tables(connection)
     connection.execute(
         f"create or replace table marts.csm_health_signals as select {day_of_account}, {inputs}, "
         "'' as missing_signals, 1.0 as signal_coverage from given"
