@@ -62,8 +62,8 @@ def test_whatif_while_a_run_is_writing_asks_the_published_copy(acme):
     with duckdb.connect(str(acme.config.warehouse)):
         during = json.loads(acme.csm(*asked).stdout)
     after = json.loads(acme.csm(*asked).stdout)
-    assert (during["mrr_known"], after["mrr_known"]) == (False, True)
-    assert during["rag_migrations"] == after["rag_migrations"]
+    assert during["mrr_known"]
+    assert during == after
 
 
 def test_whatif_says_which_option_names_a_file_that_is_not_there(company):
