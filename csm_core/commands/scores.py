@@ -68,11 +68,13 @@ def sql(
         float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Allow the query to access files, the network and settings.")
+        bool,
+        typer.Option("--unsafe", help="Allow every statement, files, the network and settings, without limits."),
     ] = False,
 ) -> None:
-    """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network.
+    """Query the published copy of the marts; it never waits for a run.
 
+    A query is one SELECT. It cannot access files, the network or settings, and has at most 1,000,000 rows.
     docs/analysts.md has twenty-one queries, docs/marts.md the tables.
     """
     from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published

@@ -66,8 +66,8 @@ class Warehouse:
         engine: EngineSettings | None = None,
     ) -> None:
         self.path = path
-        self._memory_limit = memory_limit
-        self._threads = threads
+        self.memory_limit = memory_limit
+        self.threads = threads
         self._engine = engine or DuckDbSettings()
 
     @classmethod
@@ -150,7 +150,7 @@ class Warehouse:
 
     def at(self, path: Path) -> Warehouse:
         """Return the warehouse of another file with the same limits."""
-        return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads, engine=self._engine)
+        return Warehouse(path, memory_limit=self.memory_limit, threads=self.threads, engine=self._engine)
 
     @contextmanager
     def open_read_only(self) -> Generator[duckdb.DuckDBPyConnection | None]:
@@ -176,10 +176,10 @@ class Warehouse:
         self.complete_restore()
         spill = self.path.parent / f"{self.path.name}.tmp"
         options: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill)}
-        if self._memory_limit:
-            options["memory_limit"] = self._memory_limit
-        if self._threads:
-            options["threads"] = self._threads
+        if self.memory_limit:
+            options["memory_limit"] = self.memory_limit
+        if self.threads:
+            options["threads"] = self.threads
         try:
             for attempt in Retrying(
                 retry=retry_if_exception(_is_locked),
