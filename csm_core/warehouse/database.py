@@ -20,6 +20,7 @@ from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
 from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine, open_session
 from csm_core.warehouse.migrations import require_known_version, upgrade
+from csm_core.warehouse.published_settings import PublishedSettings
 from csm_core.warehouse.remote_session import RemoteSession
 
 PUBLISHED_FOLDER = "published"
@@ -53,6 +54,11 @@ class WarehouseSettings(Protocol):
         """The engine that builds the models."""
         ...
 
+    @property
+    def published(self) -> PublishedSettings:
+        """What is written with the published copy."""
+        ...
+
 
 class Warehouse:
     """A DuckDB file and its connection settings: memory limit, threads, and UTC as the time zone."""
@@ -64,8 +70,10 @@ class Warehouse:
         memory_limit: str | None = None,
         threads: int | None = None,
         engine: EngineSettings | None = None,
+        writes_parquet: bool = False,
     ) -> None:
         self.path = path
+        self.writes_parquet = writes_parquet
         self.memory_limit = memory_limit
         self.threads = threads
         self._engine = engine or DuckDbSettings()
@@ -73,7 +81,13 @@ class Warehouse:
     @classmethod
     def from_config(cls, config: WarehouseSettings) -> Warehouse:
         """Return the warehouse of a configuration."""
-        return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads, engine=config.engine)
+        return cls(
+            config.warehouse,
+            memory_limit=config.memory_limit,
+            threads=config.threads,
+            engine=config.engine,
+            writes_parquet=config.published.parquet,
+        )
 
     @property
     def published_path(self) -> Path:
@@ -149,7 +163,7 @@ class Warehouse:
             time.sleep(0.05)
 
     def at(self, path: Path) -> Warehouse:
-        """Return the warehouse of another file with the same limits."""
+        """Return the warehouse of another file with the same limits, without Parquet files of its copy."""
         return Warehouse(path, memory_limit=self.memory_limit, threads=self.threads, engine=self._engine)
 
     @contextmanager
