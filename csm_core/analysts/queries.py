@@ -82,6 +82,13 @@ def open_for_queries(warehouse: Warehouse, *, unsafe: bool = False) -> Generator
         yield connection
 
 
+def require_format(form: str) -> None:
+    """Raise InputError for an unknown format."""
+    if form not in FORMATS:
+        message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
+        raise InputError(message)
+
+
 def query_published(
     warehouse: Warehouse,
     query: str,
@@ -97,9 +104,7 @@ def query_published(
     Raises InputError for an unknown format, no published copy, several statements, or a rejected query, RunError for
     one that takes longer than ``timeout`` seconds (None: no limit).
     """
-    if form not in FORMATS:
-        message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
-        raise InputError(message)
+    require_format(form)
     with open_for_queries(warehouse, unsafe=unsafe) as connection:
         return run_query(connection, query, form, unsafe=unsafe, timeout=timeout)
 
