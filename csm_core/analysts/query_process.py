@@ -33,12 +33,16 @@ class RejectedQueryError(InputError):
     """A query that DuckDB rejected. The message is DuckDB's and may contain values of rows."""
 
 
+class QueryTooLargeError(InputError):
+    """A query whose result, or whose memory, is above a limit."""
+
+
 def query_in_process(copy: Path, query: str, *, seconds: float, max_rows: int, max_characters: int) -> QueryResult:
     """Run one SELECT on the published copy; a result is complete, never cut off.
 
-    Raises InputError without a copy, for a result above a limit, and NotAllowedError for another statement or for a
-    function that reads more than the copy; RejectedQueryError for a query that DuckDB rejects; RunError for one that
-    takes longer than ``seconds``.
+    Raises InputError without a copy; QueryTooLargeError for a result above a limit; NotAllowedError for another
+    statement, or a function that reads more than the copy; RejectedQueryError for a query that DuckDB rejects; RunError
+    for one that takes longer than ``seconds``.
     """
     require_copy(copy)
     asked = {
@@ -75,7 +79,7 @@ def query_in_process(copy: Path, query: str, *, seconds: float, max_rows: int, m
             f"the result is too large: at most {max_rows:,} rows and {max_characters:,} characters are allowed. "
             "Aggregate, or add conditions, fewer columns, or a LIMIT"
         )
-        raise InputError(message)
+        raise QueryTooLargeError(message)
     if problem == REFUSED:
         raise NotAllowedError(answer["message"])
     if problem == REJECTED:
