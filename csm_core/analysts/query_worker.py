@@ -10,6 +10,7 @@ import json
 import math
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ _BATCH = 200
 
 def main() -> None:
     """Answer the query on standard input: ``columns`` and ``rows``, or ``problem`` and ``message``."""
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    for limit, value in ((resource.RLIMIT_AS, _ADDRESS_SPACE), (resource.RLIMIT_FSIZE, 0)):
+        # Some systems do not have these limits.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(limit, (value, value))
     asked: dict[str, Any] = json.load(sys.stdin)
     sys.stdout.write(json.dumps(answer(asked)))
 

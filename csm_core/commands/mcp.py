@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -15,8 +16,8 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Examples:  csm mcp --config csm.yaml    csm mcp --http --port 8770    "
-    "claude mcp add csm-health -- csm mcp --config /srv/csm/csm.yaml",
+    epilog="Examples:  csm mcp --config csm.yaml    csm mcp --http --port 8770    In the configuration of a client:  "
+    '{"mcpServers": {"csm-health": {"command": "csm", "args": ["mcp", "--config", "/srv/csm/csm.yaml"]}}}',
     short_help="Serve the published copy to assistants (MCP).",
 )
 def mcp(
@@ -47,4 +48,6 @@ def mcp(
     if http:
         serve_http(copy, DEFAULT_PORT if port is None else port, on_ready=typer.echo)
     else:
+        if sys.stdin.isatty():
+            typer.echo("csm: waiting for an MCP client on standard input; --http serves clients by HTTP", err=True)
         serve_stdio(copy)

@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 from csm_core.analysts import parquet_files
 from csm_core.analysts.published_copy import publish_copy, write_parquet
 from csm_core.warehouse.database import Warehouse
-from csm_core.warehouse.materialize import build_model
-from csm_core.warehouse.models import load_model
+from tests.analysts.test_published_copy import SQL, YML, build, model_of
 from tests.conftest import Company
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 10))
-YML = """
-description: A day's value.
-grain: [as_of_date]
-partitioned: true
-columns:
-  as_of_date: the day
-  value: the day's number, times the factor
-"""
-SQL = "select as_of_date, day(as_of_date) * $factor as value from run.days order by as_of_date"
 TOTAL_YML = "description: All days.\ngrain: [days]\npartitioned: false\ncolumns:\n  days: the number of days\n"
 TOTAL = "select count(*) as days from marts.daily"
 
@@ -33,21 +23,18 @@ def warehouse(tmp_path):
     """A warehouse with ten days and a total, published with Parquet files."""
     one = Warehouse(tmp_path / "data" / "w.duckdb", writes_parquet=True)
     one.path.parent.mkdir()
-    build(one, tmp_path, 1, DAYS)
+    build_days(one, tmp_path, 1, DAYS)
     build_total(one, tmp_path)
     publish_copy(one)
     return one
 
 
-def build(warehouse, folder, factor, days, sql=SQL, yml=YML, name="daily"):
-    (folder / f"{name}.sql").write_text(sql)
-    (folder / f"{name}.yml").write_text(yml)
-    with warehouse.connect() as connection:
-        build_model(connection, load_model(folder / f"{name}.sql", "marts"), {"factor": factor}, days)
+def build_days(warehouse, folder, factor, days, sql=SQL, yml=YML):
+    build(warehouse, model_of(folder, sql=sql, yml=yml), factor, days)
 
 
 def build_total(warehouse, folder):
-    build(warehouse, folder, 1, None, TOTAL, TOTAL_YML, "total")
+    build(warehouse, model_of(folder, "total", TOTAL, TOTAL_YML), 1, None)
 
 
 def folder_of(warehouse):
@@ -85,8 +72,8 @@ def test_each_day_has_a_file_and_other_marts_have_one(warehouse):
 
 def test_only_the_days_built_since_are_written_again(warehouse, tmp_path):
     before = files(warehouse)
-    build(warehouse, tmp_path, 100, (date(2026, 6, 3), date(2026, 6, 3)))
-    build(warehouse, tmp_path, 1, (date(2026, 6, 11), date(2026, 6, 11)))
+    build_days(warehouse, tmp_path, 100, (date(2026, 6, 3), date(2026, 6, 3)))
+    build_days(warehouse, tmp_path, 1, (date(2026, 6, 11), date(2026, 6, 11)))
     publish_copy(warehouse)
     assert_in_step(warehouse)
     after = files(warehouse)
@@ -109,14 +96,14 @@ def test_days_and_marts_that_the_copy_does_not_have_are_deleted(warehouse):
 
 def test_a_column_more_is_in_every_file(warehouse, tmp_path):
     more = SQL.replace(" from run.days", ", 'x' as label from run.days")
-    build(warehouse, tmp_path, 1, (DAYS[1], DAYS[1]), more, f"{YML}  label: a letter\n")
+    build_days(warehouse, tmp_path, 1, (DAYS[1], DAYS[1]), more, f"{YML}  label: a letter\n")
     publish_copy(warehouse)
     assert_in_step(warehouse)
 
 
 @pytest.mark.parametrize("written", [0, 1, 5, 9])
 def test_after_a_failure_every_file_is_written_again(warehouse, tmp_path, monkeypatch, written):
-    build(warehouse, tmp_path, 3, DAYS)
+    build_days(warehouse, tmp_path, 3, DAYS)
     left = iter([True] * written)
     write = parquet_files._write
 
@@ -131,7 +118,7 @@ def test_after_a_failure_every_file_is_written_again(warehouse, tmp_path, monkey
     monkeypatch.undo()
     assert not (folder_of(warehouse) / "_copy.json").exists()
     before = files(warehouse)
-    build(warehouse, tmp_path, 5, (DAYS[0], DAYS[0]))
+    build_days(warehouse, tmp_path, 5, (DAYS[0], DAYS[0]))
     publish_copy(warehouse)
     assert_in_step(warehouse)
     assert not set(files(warehouse).items()) & set(before.items())
@@ -146,7 +133,7 @@ def test_files_of_another_copy_are_written_again(warehouse, tmp_path, state):
         state_file.write_text(state)
     (folder_of(warehouse) / "daily" / "2026-06-02.parquet").write_text("another file")
     (folder_of(warehouse) / "daily" / ".2026-06-03.parquet.new").write_text("a killed run")
-    build(warehouse, tmp_path, 1, (DAYS[1], DAYS[1]))
+    build_days(warehouse, tmp_path, 1, (DAYS[1], DAYS[1]))
     publish_copy(warehouse)
     assert_in_step(warehouse)
 
@@ -168,7 +155,7 @@ def test_the_files_can_be_written_from_an_existing_copy(warehouse):
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 2), st.integers(1, 9), st.booleans()), max_size=4))
 def test_files_are_in_step_whatever_was_built_in_between(warehouse, tmp_path, builds):
     for first, more, factor, published in builds:
-        build(warehouse, tmp_path, factor, (date(2026, 6, first), date(2026, 6, first + more)))
+        build_days(warehouse, tmp_path, factor, (date(2026, 6, first), date(2026, 6, first + more)))
         if published:
             publish_copy(warehouse)
     build_total(warehouse, tmp_path)

@@ -137,6 +137,19 @@ def test_a_client_over_stdio_lists_and_calls_every_tool_and_resource(acme):
     assert json.loads(texts[3])["schema"] == "sync"
 
 
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_a_client_over_http_lists_and_calls_every_tool_with_each_handshake(address, mode):
+    async def ask() -> tuple[list[str], list[CallToolResult]]:
+        async with Client(address, mode=mode) as client:
+            names = [one.name for one in (await client.list_tools()).tools]
+            return names, [await client.call_tool(name, arguments) for name, arguments in TOOLS.items()]
+
+    names, results = anyio.run(ask)
+    assert names == list(TOOLS)
+    assert [result.is_error for result in results] == [False] * len(TOOLS)
+    assert max(map(size_of, results)) <= MAX_BYTES
+
+
 def test_figures_equal_those_of_the_commands(acme, address):
     policy = acme.folder / "policy.yaml"
     policy.write_text("policies: [{green_threshold: 90}]")
@@ -199,7 +212,7 @@ def test_pages_and_filters_cover_the_list_once(acme, address):
 
 
 def answers_to(address: str, queries: list[str]) -> list[tuple[float, CallToolResult]]:
-    """The answers to queries, four at a time, each with its seconds."""
+    """The answers to queries, two at a time, each with its seconds."""
 
     async def ask() -> list[tuple[float, CallToolResult]]:
         found: dict[int, tuple[float, CallToolResult]] = {}

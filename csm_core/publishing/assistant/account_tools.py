@@ -102,7 +102,8 @@ def backtest(connection: duckdb.DuckDBPyConnection, options: BacktestOptions, *,
     figures = backtest_figures(read_backtest(connection, options), with_advice=advise)
     data = figures.as_dict()
     found = based_on(connection, date.fromisoformat(str(data["last_date"])), data)
-    return replace(found, basis=str(data["basis"]))
+    # The report has numbers, and sentences made of them.
+    return replace(found, basis=str(data["basis"]), is_separated=True)
 
 
 def sql(connection: duckdb.DuckDBPyConnection, copy: Path, query: str, seconds: float) -> Answer:

@@ -26,25 +26,25 @@ MIXED, UNKNOWN = "mixed", "unknown"
 _PEOPLE = frozenset(
     ("account_name", "csm_owner", "owner", "segment", "plan", "subject", "evidence", "recommended_talk_track", "reason")
 )
-# Keys whose text this program wrote: identifiers, names of the rubric, and sentences made of numbers.
+# Keys whose text this program wrote: names of its own, and sentences made of numbers.
 _OWN = frozenset(
     (
-        *(
-            "tenant_id",
-            "account_id",
-            "currency",
-            "reporting_currency",
-            "config_hash",
-            "basis",
-            "status",
-            "state",
-            "rule",
-        ),
-        *("severity", "facts", "missing_signals", "signal", "top_signal", "input", "name", "every", "opportunity_type"),
-        *("churn_triggered_by", "rag_moved_by", "confidence", "notes", "source", "description", "failed_checks"),
+        *("config_hash", "basis", "source", "rule", "state", "every", "opportunity_type"),
+        *("churn_triggered_by", "rag_moved_by", "facts"),
     )
 )
-_WORDS = frozenset((*RAGS, *CHURN_RISKS, *SIGNAL_NAMES, *(level for field in FIELDS for level in field.levels)))
+# Identifiers come from records; text that does not look like one is not trusted.
+_IDENTIFIERS = frozenset(("tenant_id", "account_id", "currency", "reporting_currency"))
+_IDENTIFIER = re.compile(r"[\w.:@/#+-]{1,100}")
+_WORDS = frozenset(
+    (
+        *RAGS,
+        *CHURN_RISKS,
+        *SIGNAL_NAMES,
+        *(field.name for field in FIELDS),
+        *(level for field in FIELDS for level in field.levels),
+    )
+)
 _FIGURE = re.compile(r"-?\d+(\.\d+)?|\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d+)?)?")
 
 
@@ -130,6 +130,10 @@ def _is_untrusted(key: str, value: Any) -> bool:
     if key in _PEOPLE:
         return True
     texts: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
-    return key not in _OWN and any(
-        isinstance(text, str) and text not in _WORDS and not _FIGURE.fullmatch(text) for text in texts
-    )
+    return key not in _OWN and any(isinstance(text, str) and not _is_own_text(key, text) for text in texts)
+
+
+def _is_own_text(key: str, text: str) -> bool:
+    if key in _IDENTIFIERS:
+        return bool(_IDENTIFIER.fullmatch(text))
+    return text in _WORDS or bool(_FIGURE.fullmatch(text)) or not text

@@ -14,15 +14,10 @@ from csm_core.errors import InputError
 from csm_core.publishing.alerts.tables import LIVE, RESOLVED
 from csm_core.publishing.assistant.answers import UNKNOWN, Answer, based_on
 from csm_core.publishing.portfolio import has_portfolio, load_portfolio
-from csm_core.warehouse.catalog import table_exists
+from csm_core.warehouse.catalog import identifier, table_exists
 from csm_core.warehouse.day_status import HELD, require_newest, require_scored, statuses
 from csm_core.warehouse.rows import fetch_dicts
 
-ACCOUNT_ORDERS = (
-    *("account_id", "account_name", "score", "score_change_28d", "mrr", "mrr_reporting", "renewal_date"),
-    "churn_risk_level",
-)
-RENEWAL_ORDERS = ("renewal_date", "mrr", "mrr_reporting", "score", "churn_risk_level", "account_id")
 _OVERVIEW, _RENEWALS = "marts.csm_overview", "marts.csm_renewals"
 
 
@@ -116,7 +111,7 @@ def _listed(
     given = {name: value for name, value in filters.items() if value is not None}
     where = " and ".join(conditions[name] for name in given) or "true"
     direction = "desc" if page.descending else "asc"
-    order = f"{page.sort} {direction} nulls last, account_id"
+    order = f"{identifier(page.sort)} {direction} nulls last, account_id"
     return based_on(connection, day, _rows(connection, f"select * from {table} where {where}", given, order, page))
 
 
