@@ -18,6 +18,9 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 
+from csm_core.publishing.assistant.portfolio_tools import Page, alerts
+from csm_core.publishing.assistant.reader import read
+from csm_core.warehouse.alert_tables import ALERT_TABLES
 from tests.analysts.attack_queries import EXHAUSTING, FORBIDDEN
 from tests.conftest import CSM, Company, make_company
 from tests.in_process import csm
@@ -153,7 +156,7 @@ def test_a_client_over_http_lists_and_calls_every_tool_with_each_handshake(addre
 def test_figures_equal_those_of_the_commands(acme, address):
     policy = acme.folder / "policy.yaml"
     policy.write_text("policies: [{green_threshold: 90}]")
-    explain, change, what_if, backtest, rows, accounts, renewals, alerts, portfolio, account = map(
+    explain, change, what_if, backtest, rows, accounts, renewals, alerting, portfolio, account = map(
         data_of,
         asked(
             address,
@@ -186,8 +189,12 @@ def test_figures_equal_those_of_the_commands(acme, address):
     assert renewals["rows"] == query(
         "from csm_renewals where days_to_renewal between 0 and 365 order by renewal_date, account_id limit 50"
     )
-    alerting = query("from csm_overview where should_alert order by score, account_id")
-    assert (alerts["rows"], alerts["total"]) == (alerting[:50], len(alerting))
+    if alerting["source"] == "marts.csm_overview":
+        overview = query("from csm_overview where should_alert order by score, account_id")
+        assert (alerting["rows"], alerting["total"]) == (overview[:50], len(overview))
+    else:
+        states = query("select count(*) as n from sync.alert_states where state <> 'resolved'")
+        assert alerting["total"] == states[0]["n"]
     assert {key: account[key] for key in ("score", "mrr", "account_name", "csm_owner")} == {
         key: explain[key] for key in ("score", "mrr", "account_name", "csm_owner")
     }
@@ -299,6 +306,32 @@ def test_names_of_accounts_in_errors_are_untrusted(address):
     assert "Bank" not in answer["error"]
 
 
+def test_alerts_have_the_states_of_the_rules_if_the_copy_has_them(acme, tmp_path):
+    copy = tmp_path / "csm_analytics.duckdb"
+    shutil.copyfile(acme.config.warehouse.parent / "published" / copy.name, copy)
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute(ALERT_TABLES)
+        connection.execute("delete from sync.alert_states")
+        for rule, account, state, severity in (
+            ("churn_risk", "A0001", "firing", "high"),
+            ("turned_red", "A0026", "pending", "critical"),
+            ("turned_red", "A0002", "resolved", "critical"),
+        ):
+            connection.execute(
+                "insert into sync.alert_states (rule, tenant_id, account_id, state, severity, since) "
+                "values (?, 'default', ?, ?, ?, '2026-09-29')",
+                [rule, account, state, severity],
+            )
+    page = Page(50, 0, "score")
+    answer = read(copy, lambda connection: alerts(connection, None, page)).as_dict()
+    assert answer["data"]["source"] == "sync.alert_states"
+    found = [(one["rule"], one["account_id"], one["state"], one["severity"]) for one in answer["data"]["rows"]]
+    assert found == [("turned_red", "A0026", "pending", "critical"), ("churn_risk", "A0001", "firing", "high")]
+    owner = answer["data"]["rows"][0]["untrusted_text"]["csm_owner"]
+    owned = read(copy, lambda connection: alerts(connection, owner.upper(), page)).as_dict()["data"]["rows"]
+    assert "A0026" in [one["account_id"] for one in owned]
+
+
 @pytest.fixture(scope="module")
 def injected(acme, tmp_path_factory) -> Iterator[str]:
     """A server on a copy in which people wrote an instruction into every text that they can write."""
@@ -334,7 +367,7 @@ def test_injected_text_stays_in_untrusted_fields(injected, name, arguments):
     answer = json.loads(result.content[0].text)
     assert not any("Ignore all" in text for text in trusted_texts(answer))
     assert len(result.content) == 1
-    if name != "backtest":
+    if name not in ("backtest", "alerts"):
         assert "Ignore all" in result.content[0].text
 
 

@@ -88,7 +88,8 @@ def alerts(connection: duckdb.DuckDBPyConnection, owner: str | None, page: Page)
         found = accounts(connection, filters, page)
         return replace(found, data={"source": _OVERVIEW, **found.data})
     select = f"""
-        select states.rule, states.severity, states.state, states.since, states.notified_on, states.account_id,
+        select states.rule, states.severity, states.state, states.since, states.notified_on, states.tenant_id,
+            states.account_id,
             accounts.account_name, accounts.csm_owner, accounts.score, accounts.rag, accounts.churn_risk_level
         from {LIVE.states} as states
         left join marts.csm_health_last as accounts on states.account_id = accounts.account_id
