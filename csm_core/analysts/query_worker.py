@@ -20,22 +20,29 @@ from csm_core.analysts.restricted import Limits, NotAllowedError, interrupted_af
 
 TOO_LARGE, TOO_SLOW, REFUSED, REJECTED = "too_large", "too_slow", "refused", "rejected"
 _ADDRESS_SPACE = 2_500_000_000
+_THREADS = 2
 _BATCH = 200
 
 
 def main() -> None:
     """Answer the query on standard input: ``columns`` and ``rows``, or ``problem`` and ``message``."""
-    for limit, value in ((resource.RLIMIT_AS, _ADDRESS_SPACE), (resource.RLIMIT_FSIZE, 0)):
+    asked: dict[str, Any] = json.load(sys.stdin)
+    # If the caller is killed, the limit of processor time ends this process.
+    processor_seconds = math.ceil(asked["seconds"] * _THREADS) + 2
+    for limit, value in (
+        (resource.RLIMIT_AS, _ADDRESS_SPACE),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CPU, processor_seconds),
+    ):
         # Some systems do not have these limits.
         with suppress(ValueError, OSError):
             resource.setrlimit(limit, (value, value))
-    asked: dict[str, Any] = json.load(sys.stdin)
     sys.stdout.write(json.dumps(answer(asked)))
 
 
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """The rows of the query ``asked["query"]``, within the limits, or why there are none."""
-    limits = Limits(memory_limit="512MB", threads=2, spill=False)
+    limits = Limits(memory_limit="512MB", threads=_THREADS, spill=False)
     try:
         with (
             open_restricted(Path(asked["copy"]), limits) as connection,

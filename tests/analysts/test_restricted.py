@@ -1,10 +1,17 @@
 """A restricted connection reads the published copy and nothing else."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+
 import duckdb
 import pytest
 
 from csm_core.analysts.query_process import RejectedQueryError, query_in_process
 from csm_core.analysts.restricted import NotAllowedError, open_restricted, require_select
+from csm_core.config import PROJECT_ROOT
 from csm_core.errors import InputError, RunError
 from tests.analysts.attack_queries import EXHAUSTING, FORBIDDEN
 
@@ -105,3 +112,18 @@ def test_a_query_that_needs_too_much_ends(copy, query):
     with pytest.raises((InputError, RunError)) as ended:
         query_in_process(copy, query, seconds=3, max_rows=1000, max_characters=25_000)
     assert "too large" in str(ended.value) or "stopped after 3 seconds" in str(ended.value)
+
+
+@pytest.mark.slow
+def test_the_process_of_a_query_ends_without_its_caller(copy):
+    asked = {"copy": str(copy), "query": EXHAUSTING[8], "seconds": 1, "max_rows": 10, "max_characters": 100}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "csm_core.analysts.query_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT_ROOT)},
+        text=True,
+    )
+    process.stdin.write(json.dumps(asked))
+    process.stdin.close()
+    assert process.wait(timeout=120) == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -67,6 +68,8 @@ def create_server(copy: Path) -> MCPServer[Any]:
 
 def serve_stdio(copy: Path) -> None:
     """Serve a client on standard input and output until it closes them."""
+    # A thread of the SDK waits for a line, and would keep the process alive after Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The SDK needs the stream itself, and keeps everything else that is printed away from it.
     with redirect_stdout(sys.__stdout__):
         create_server(copy).run("stdio")
