@@ -200,6 +200,7 @@ def test_figures_equal_those_of_the_commands(acme, address):
     }
     bands = query("select rag, count(*) as accounts from csm_overview group by rag order by rag")
     assert [{"rag": one["rag"], "accounts": one["accounts"]} for one in portfolio["bands"]] == bands
+    assert portfolio["renewal_count"] >= len(portfolio["renewals"]) == 10
     assert portfolio["mean_score"] == query("select avg(score) as mean from csm_overview")[0]["mean"]
 
 

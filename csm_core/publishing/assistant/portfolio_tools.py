@@ -18,6 +18,8 @@ from csm_core.warehouse.catalog import identifier, table_exists
 from csm_core.warehouse.day_status import HELD, require_newest, require_scored, statuses
 from csm_core.warehouse.rows import fetch_dicts
 
+# So that a portfolio with long names is below the limit of an answer; other tools page through all rows.
+_MOST = 10
 _OVERVIEW, _RENEWALS = "marts.csm_overview", "marts.csm_renewals"
 
 
@@ -32,7 +34,10 @@ class Page:
 
 
 def portfolio(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> Answer:
-    """The portfolio of a day: bands, mean score, movers, renewals, MRR at risk by owner, and data quality."""
+    """The portfolio of a day: bands, mean score, movers, renewals, MRR at risk by owner, and data quality.
+
+    ``renewals`` and ``at_risk`` are the first of ``renewal_count`` and ``owner_count``.
+    """
     newest = require_newest(connection)
     day = as_of or newest
     require_scored(connection, day)
@@ -47,7 +52,8 @@ def portfolio(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> Answ
     del data["rejected"]
     data["held_days"] = [one.day for one in statuses(connection).values() if one.status == HELD]
     data["bands"] = [{**asdict(one), "mrr": _by_currency(one.mrr)} for one in found.bands]
-    data["at_risk"] = [{**asdict(one), "mrr": _by_currency(one.mrr)} for one in found.at_risk]
+    data["renewals"] = data["renewals"][:_MOST]
+    data["at_risk"] = [{**asdict(one), "mrr": _by_currency(one.mrr)} for one in found.at_risk[:_MOST]]
     data["movers"] = [{**asdict(one), "signals": dict(one.signals)} for one in found.movers]
     data["missing"] = dict(found.missing)
     return based_on(connection, day, data)

@@ -49,7 +49,8 @@ class Tools:
 
     async def portfolio(self, as_of: date | None = None) -> CallToolResult:
         """The portfolio of a day (default: the newest): accounts and MRR by band, mean score, the accounts that moved
-        most, renewals of the next 60 days, MRR at risk by owner, signals without data, and held days."""
+        most, renewals of the next 60 days, MRR at risk by owner, signals without data, and held days. `renewals` and
+        `at_risk` are the first ten of `renewal_count` and `owner_count`."""
         return await self.call(partial(portfolio_tools.portfolio, as_of=as_of))
 
     async def accounts(
