@@ -1,8 +1,11 @@
 """The prompt of csm sql: queries over several lines, history, completion, and errors that do not end it."""
 
+import contextlib
 import os
+import pty
 import signal
 import stat
+import subprocess
 import threading
 
 import duckdb
@@ -15,6 +18,7 @@ from prompt_toolkit.output import DummyOutput
 from csm_core.analysts.query_prompt import NameCompleter, Names, PromptOptions, history_file, is_complete, run_prompt
 from csm_core.errors import InputError
 from csm_core.warehouse.database import Warehouse
+from tests.conftest import CSM
 
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
 
@@ -160,3 +164,22 @@ def test_names_are_completed(warehouse, text, first):
     assert found[0].text == first
     assert text.lower().endswith(first[: -found[0].start_position])
     assert list(completer.get_completions(Document(f"{text} "), CompleteEvent())) == []
+
+
+def test_csm_sql_starts_it_on_a_terminal(warehouse, tmp_path):
+    (tmp_path / "csm.yaml").write_text(f"warehouse: {warehouse.path}\n")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "CSM_CONFIG": str(tmp_path / "csm.yaml"), "TERM": "xterm"}
+    started = subprocess.Popen(
+        [*CSM, "sql", "--format", "csv"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    os.write(ours, b"select count(*) as rows_of_overview\rfrom csm_overview;\rexit\r")
+    output = b""
+    with contextlib.suppress(OSError):  # the terminal ends with the process
+        while more := os.read(ours, 65_536):
+            output += more
+    os.close(ours)
+    assert started.wait(timeout=60) == 0
+    assert b"csm> " in output
+    assert b"rows_of_overview\r\n3\r\n" in output
