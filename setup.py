@@ -1,4 +1,4 @@
-"""What a wheel holds beyond the packages: the SQL models, the bundled companies and the settings of Dagster.
+"""What a wheel holds beyond the packages: SQL models, bundled companies, settings of Dagster, and the glossary.
 
 In a clone they are beside ``csm_core``. A wheel has them in ``csm_core/bundled``; see csm_core/system/project_files.py.
 All other settings of the package are in pyproject.toml.
@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-BUNDLED = ("sql", "examples", "dagster.yaml", "workspace.yaml")
+BUNDLED = ("sql", "examples", "dagster.yaml", "workspace.yaml", "docs/glossary.md")
 
 
 class BuildWithProjectFiles(build_py):
@@ -26,6 +26,7 @@ class BuildWithProjectFiles(build_py):
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name in BUNDLED:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
             copy(root / name, target / name)
 

@@ -16,6 +16,7 @@ from csm_core.commands import (
     backups,
     forget,
     history,
+    mcp,
     notion,
     pipeline,
     pulses,
@@ -41,7 +42,7 @@ app = typer.Typer(
     help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
-for group in (pipeline, scores, reports, backtest, history, receipts, settings, records, backups, forget):
+for group in (pipeline, scores, reports, backtest, history, receipts, settings, records, backups, forget, mcp):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
 app.add_typer(alerts.alerts_app, name="alerts")

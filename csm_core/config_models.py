@@ -29,6 +29,7 @@ from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
 from csm_core.warehouse.alert_settings import AlertSettings
 from csm_core.warehouse.fx_rates import checked_currency, checked_rates, require_reporting_currency
+from csm_core.warehouse.published_settings import PublishedSettings
 
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _BUILT_IN_METRICS = (
@@ -240,6 +241,7 @@ class Config(ConfigModel, frozen=True):
     checks: CheckSettings = CheckSettings()
     history: HistorySettings = HistorySettings()
     reports: ReportSettings = ReportSettings()
+    published: PublishedSettings = PublishedSettings()
     notion: NotionPublishing = NotionPublishing()
     alerts: AlertSettings = AlertSettings()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)

@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 
+from csm_core.analysts.parquet_files import remove_parquet, update_parquet
 from csm_core.days.finished_days import show_counted_days
 from csm_core.errors import WarehouseError
 from csm_core.logging import get_logger
@@ -62,6 +63,7 @@ def publish_copy(
 ) -> Path:
     """Replace the read-only copy of the marts and of the ledger atomically; returns its path.
 
+    Afterwards, the Parquet files of the changed days are replaced, if the warehouse writes them.
     ``parameters`` are those of the models, for tables that a killed run left outdated (see ``show_counted_days``).
     Raises WarehouseError, without changing the copy, if a day has signals and scores of different accounts.
     """
@@ -73,6 +75,7 @@ def publish_copy(
             leftover.unlink(missing_ok=True)
         show_counted_days(warehouse.engine(connection), parameters)
         store_rejected_counts(connection)
+        previous = copied_checksum(connection)
         lacking = changed_since_copy(connection) if _copy_previous(connection, target, fresh) else None
         _require_whole_days(connection, lacking)
         connection.execute(f"attach {literal(str(fresh))} as {_COPY} (storage_version {literal(STORAGE_VERSION)})")
@@ -93,7 +96,18 @@ def publish_copy(
         fresh.replace(target)
         with transaction(connection):
             mark_copied(connection, checksum)
+        # While the warehouse is open, no other process publishes.
+        if warehouse.writes_parquet:
+            update_parquet(target, checksum, previous, lacking)
+        else:
+            remove_parquet(target)
     return target
+
+
+def write_parquet(warehouse: Warehouse) -> None:
+    """Write the Parquet files of the published copy, if there is one, unless they are switched off."""
+    if warehouse.writes_parquet and warehouse.published_path.is_file():
+        update_parquet(warehouse.published_path, _checksum_of(sha256_of(warehouse.published_path)))
 
 
 def _copy_previous(connection: duckdb.DuckDBPyConnection, target: Path, fresh: Path) -> bool:

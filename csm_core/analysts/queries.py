@@ -7,13 +7,21 @@ import difflib
 import io
 import json
 import re
-import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from csm_core.analysts.restricted import (
+    Limits,
+    NotAllowedError,
+    interrupted_after,
+    open_restricted,
+    require_copy,
+    require_select,
+)
 from csm_core.errors import InputError, RunError
 from csm_core.system.text_table import counted
 from csm_core.warehouse.database import Warehouse
@@ -23,19 +31,28 @@ from csm_core.warehouse.spreadsheet_text import escaped
 FORMATS = ("table", "csv", "json")
 DEFAULT_TIMEOUT_SECONDS = 300
 
+# What the result of a query without --unsafe has at most.
+MAX_ROWS = 1_000_000
+MAX_CHARACTERS = 500_000_000
+
+_UNSAFE = "A query can read only the published copy; --unsafe allows files, the network and settings."
+_SMALLER = "select fewer rows or columns, or use --unsafe, which has no limit"
 _UNKNOWN_TABLE = re.compile(r"Table with name (.+?) does not exist")
+
+
+def connect_published(copy: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to the read-only copy, in UTC, with the marts on its search path. Raises InputError without a copy."""
+    require_copy(copy)
+    connection = duckdb.connect(str(copy), read_only=True)
+    connection.execute("set timezone = 'UTC'")
+    connection.execute("set search_path = 'marts,main'")
+    return connection
 
 
 @contextmanager
 def open_published(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
     """Open the read-only copy, in UTC, with the marts on its search path. Raises InputError if there is no copy."""
-    copy = warehouse.published_path
-    if not copy.is_file():
-        message = f"there is no published copy at {copy}; run `csm run` first"
-        raise InputError(message)
-    with duckdb.connect(str(copy), read_only=True) as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.execute("set search_path = 'marts,main'")
+    with connect_published(warehouse.published_path) as connection:
         yield connection
 
 
@@ -54,6 +71,24 @@ def open_history(warehouse: Warehouse) -> Generator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+@contextmanager
+def open_for_queries(warehouse: Warehouse, *, unsafe: bool = False) -> Generator[duckdb.DuckDBPyConnection]:
+    """Open the copy for the queries of users: restricted to it, or (``unsafe``) with files, network and settings."""
+    if unsafe:
+        with open_published(warehouse) as connection:
+            yield connection
+        return
+    with open_restricted(warehouse.published_path, Limits(warehouse.memory_limit, warehouse.threads)) as connection:
+        yield connection
+
+
+def require_format(form: str) -> None:
+    """Raise InputError for an unknown format."""
+    if form not in FORMATS:
+        message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
+        raise InputError(message)
+
+
 def query_published(
     warehouse: Warehouse,
     query: str,
@@ -64,33 +99,57 @@ def query_published(
 ) -> str:
     """The result of a query as text.
 
-    Unless ``unsafe``, the query can read only the published copy: no files, no network, no settings.
+    Unless ``unsafe``, the query must be one SELECT and can read only the published copy: no files, no network, no
+    settings; and its result is limited to ``MAX_ROWS`` rows and ``MAX_CHARACTERS`` characters.
     Raises InputError for an unknown format, no published copy, several statements, or a rejected query, RunError for
     one that takes longer than ``timeout`` seconds (None: no limit).
     """
-    if form not in FORMATS:
-        message = f"--format must be one of {', '.join(FORMATS)}, not {form!r}"
-        raise InputError(message)
-    with open_published(warehouse) as connection:
-        if not unsafe:
-            connection.execute("set enable_external_access = false")
-            connection.execute("set lock_configuration = true")
-        try:
+    require_format(form)
+    with open_for_queries(warehouse, unsafe=unsafe) as connection:
+        return run_query(connection, query, form, unsafe=unsafe, timeout=timeout)
+
+
+def run_query(
+    connection: duckdb.DuckDBPyConnection, query: str, form: str, *, unsafe: bool, timeout: float | None
+) -> str:
+    """The result of a query on a connection of ``open_for_queries``, as text; see ``query_published``."""
+    try:
+        if unsafe:
             _require_one_statement(connection, query)
-            with _interrupted_after(connection, timeout):
-                relation = connection.sql(query)
-                if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
-                    return "done\n"
-                if form == "table":
-                    return f"{as_box(relation)}\n"
-                return _rows_as(form, relation.columns, relation.fetchall())
-        except duckdb.InterruptException:
-            limit = counted(timeout or 0, "second")
-            message = f"the query was stopped after {limit}; --timeout SECONDS sets another limit, 0 disables it"
-            raise RunError(message) from None
-        except duckdb.Error as error:
-            message = f"the query was rejected: {_reason(connection, error)}"
-            raise InputError(message) from None
+        else:
+            require_select(connection, query)
+        with interrupted_after(connection, timeout):
+            relation = connection.sql(query)
+            if relation is None:  # pyright: ignore[reportUnnecessaryComparison]  # a statement without an answer
+                return "done\n"
+            if form == "table":
+                return f"{as_box(relation)}\n"
+            text = _rows_as(form, relation.columns, _rows_of(relation, None if unsafe else MAX_ROWS))
+    except NotAllowedError as error:
+        message = f"the query was rejected: {error}\n{_UNSAFE}"
+        raise InputError(message) from None
+    except duckdb.InterruptException:
+        limit = counted(timeout or 0, "second")
+        message = f"the query was stopped after {limit}; --timeout SECONDS sets another limit, 0 disables it"
+        raise RunError(message) from None
+    except duckdb.Error as error:
+        message = f"the query was rejected: {_reason(connection, error)}"
+        raise InputError(message) from None
+    if not unsafe and len(text) > MAX_CHARACTERS:
+        message = f"the result has more than {MAX_CHARACTERS:,} characters: {_SMALLER}"
+        raise InputError(message)
+    return text
+
+
+def _rows_of(relation: duckdb.DuckDBPyRelation, most: int | None) -> list[tuple[Any, ...]]:
+    """All rows. Raises InputError if there are more than ``most``."""
+    if most is None:
+        return relation.fetchall()
+    rows = relation.limit(most + 1).fetchall()
+    if len(rows) > most:
+        message = f"the result has more than {most:,} rows: {_SMALLER}"
+        raise InputError(message)
+    return rows
 
 
 def _require_one_statement(connection: duckdb.DuckDBPyConnection, query: str) -> None:
@@ -101,25 +160,11 @@ def _require_one_statement(connection: duckdb.DuckDBPyConnection, query: str) ->
         raise InputError(message)
 
 
-@contextmanager
-def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Generator[None]:
-    if not seconds:
-        yield
-        return
-    timer = threading.Timer(seconds, connection.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _reason(connection: duckdb.DuckDBPyConnection, error: duckdb.Error) -> str:
     """The reason why a query was rejected, and what to do."""
     text = str(error)
     if isinstance(error, duckdb.PermissionException) or "configuration has been locked" in text:
-        return f"{text}\nA query can read only the published copy; --unsafe allows files, the network and settings."
+        return f"{text}\n{_UNSAFE}"
     unknown = _UNKNOWN_TABLE.search(text)
     if not unknown:
         return text
@@ -146,7 +191,7 @@ def as_box(relation: duckdb.DuckDBPyRelation) -> str:
     return str(relation.project(columns))
 
 
-def _rows_as(form: str, names: list[str], rows: list[tuple[Any, ...]]) -> str:
+def _rows_as(form: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
     if form == "json":
         return json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, default=str) + "\n"
     text = io.StringIO()

@@ -28,7 +28,8 @@ SIGNALS = "marts.csm_health_signals"
 SCORES = "marts.csm_health_scores"
 ACCOUNT_DAYS = "intermediate.int_account_days"
 SUBSCRIPTIONS = "intermediate.int_account_subscriptions"
-# Name, owner and MRR of each account and day. A published copy of an earlier version does not have it.
+# Name, owner, segment and MRR of each account and day. A published copy of an earlier version does not have it; a
+# published copy does not have the two tables above.
 ACCOUNTS = "marts.csm_accounts_daily"
 # The latest segments. In tables of the previous version, the latter also has the accounts that left.
 LATEST = ("marts.csm_health_last", "marts.csm_health_current")
@@ -117,27 +118,28 @@ def what_if(
 
     The first policy that matches an account's tenant and segment applies; of several for the same tenant and segment,
     the one with the latest ``from_date`` that is not after the day. If none matches, the defaults apply. Segments and
-    revenue come from the intermediate tables; a copy without these tables has only the latest segment of each account,
-    and no revenue. Held and unfinished days are excluded; a single day that is held or unfinished is an error. The
-    connection may be read-only. Raises InputError if there is no scored day in the range.
+    revenue come from the intermediate tables, in the published copy from ``marts.csm_accounts_daily``; a copy without
+    it has only the latest segment of each account, and no revenue. Held and unfinished days are excluded; a single day
+    that is held or unfinished is an error. The connection may be read-only. Raises InputError if there is no scored day
+    in the range.
     """
     if not (table_exists(connection, SCORES) and table_exists(connection, SIGNALS)):
         message = f"no day has been scored: the table {SCORES} does not exist. Run `csm run` first."
         raise InputError(message)
     first, last = _span(connection, date_from, date_to)
-    mrr_known = table_exists(connection, SUBSCRIPTIONS)
+    revenue = next((table for table in (SUBSCRIPTIONS, ACCOUNTS) if table_exists(connection, table)), None)
     by_segment = any(policy.segment is not None for policy in policies)
     compared = _compared_ctes(
         by_precedence(policies), _segments(connection) if by_segment else None, counted=counted_sql(connection)
     )
-    sql = _tally_sql(compared, with_revenue=mrr_known)
+    sql = _tally_sql(compared, revenue)
     groups = [_Group(*row) for row in connection.execute(sql, {"first_date": first, "last_date": last}).fetchall()]
     days = _unique_days(groups)
     return WhatIfReport(
         [_day(day, [group for group in groups if group.as_of_date == day]) for day in days],
         _migrations(groups, lambda group: (group.rag_before, group.rag_after), RAGS),
         _migrations(groups, lambda group: (group.risk_before, group.risk_after), CHURN_RISKS),
-        mrr_known,
+        revenue is not None,
         _changed_accounts(connection, compared, days[-1]) if days else [],
     )
 
@@ -178,8 +180,9 @@ def _span(connection: duckdb.DuckDBPyConnection, first: date | None, last: date 
 
 def _segments(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     """The table of segments, and the additional condition that joins it to a scored day."""
-    if table_exists(connection, ACCOUNT_DAYS):
-        days = f"(select * from {ACCOUNT_DAYS} where as_of_date between $first_date and $last_date)"
+    dated = next((table for table in (ACCOUNT_DAYS, ACCOUNTS) if table_exists(connection, table)), None)
+    if dated:
+        days = f"(select * from {dated} where as_of_date between $first_date and $last_date)"
         return days, "and scored.as_of_date = segments.as_of_date"
     return next((table for table in LATEST if table_exists(connection, table)), LATEST[0]), ""
 
@@ -237,16 +240,16 @@ def _compared_ctes(policies: Sequence[Policy], segments: tuple[str, str] | None,
     """
 
 
-def _tally_sql(compared: str, *, with_revenue: bool) -> str:
-    """A query that counts account-days by day and by their values before and after."""
+def _tally_sql(compared: str, paid_table: str | None) -> str:
+    """A query that counts account-days by day and by their values before and after; revenue is that of the table."""
     paid = (
-        f"left join (select * from {SUBSCRIPTIONS} where as_of_date between $first_date and $last_date) as paid "
+        f"left join (select * from {paid_table} where as_of_date between $first_date and $last_date) as paid "
         "on risked.rag_before <> risked.rag_after and risked.account_id = paid.account_id "
         "and risked.as_of_date = paid.as_of_date"
-        if with_revenue
+        if paid_table
         else ""
     )
-    revenue = "paid.currency, sum(paid.mrr) as mrr" if with_revenue else "null as currency, null as mrr"
+    revenue = "paid.currency, sum(paid.mrr) as mrr" if paid_table else "null as currency, null as mrr"
     return f"""
         {compared}
         select risked.as_of_date, rag_before, rag_after, risk_before, risk_after, alert_before,

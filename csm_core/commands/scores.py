@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csm_core.commands.options import DAY_FORMATS, TIME_FORMATS, ConfigOption, JsonOption, open_warehouse
 from csm_core.errors import InputError
 from csm_core.rubric import DEFAULT_AMBER_THRESHOLD, DEFAULT_CHURN_WINDOW_DAYS, DEFAULT_GREEN_THRESHOLD
+
+if TYPE_CHECKING:
+    from csm_core.warehouse.database import Warehouse
 
 app = typer.Typer()
 
@@ -56,11 +59,17 @@ def score(
 
 
 @app.command(
-    epilog='Example:  csm sql "select rag, count(*) from csm_overview group by rag" --format csv',
+    epilog='Examples:  csm sql    csm sql "select rag, count(*) from csm_overview group by rag" --format csv',
     short_help="Query the published copy of the marts.",
 )
 def sql(
-    query: Annotated[str, typer.Argument(help="A SELECT on the published marts; schema names are optional.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            help="A SELECT on the published marts; schema names are optional. Default on a terminal: a prompt.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     as_json: JsonOption = False,
@@ -68,21 +77,47 @@ def sql(
         float | None, typer.Option(min=0, help="Stop the query after this many seconds; default: 300; 0: never.")
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Allow the query to access files, the network and settings.")
+        bool,
+        typer.Option("--unsafe", help="Allow every statement, files, the network and settings, without limits."),
     ] = False,
 ) -> None:
-    """Query the published copy of the marts; it never waits for a run. Queries cannot access files or the network.
+    """Query the published copy of the marts; it never waits for a run.
 
+    A query is one SELECT. It cannot access files, the network or settings, and has at most 1,000,000 rows. Without a
+    query, a prompt reads queries that end with a semicolon; Ctrl-C cancels a query, and exit or Ctrl-D ends the prompt.
     docs/analysts.md has twenty-one queries, docs/marts.md the tables.
     """
     from csm_core.analysts.queries import DEFAULT_TIMEOUT_SECONDS, query_published
     from csm_core.system.terminal import write_data
 
     limit = DEFAULT_TIMEOUT_SECONDS if timeout is None else timeout
-    answer = query_published(
-        open_warehouse(config), query, "json" if as_json else form, unsafe=unsafe, timeout=limit or None
-    )
-    write_data(answer)
+    form, warehouse = "json" if as_json else form, open_warehouse(config)
+    if query is None:
+        _prompt(warehouse, form, unsafe=unsafe, timeout=limit or None)
+        return
+    write_data(query_published(warehouse, query, form, unsafe=unsafe, timeout=limit or None))
+
+
+def _prompt(warehouse: Warehouse, form: str, *, unsafe: bool, timeout: float | None) -> None:
+    import sys
+
+    from csm_core.analysts.queries import require_format
+    from csm_core.system.terminal import write_data
+
+    require_format(form)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        message = "Missing argument 'QUERY'. Without it, csm sql starts a prompt, which needs a terminal."
+        raise InputError(message)
+
+    from prompt_toolkit.input import create_input
+    from prompt_toolkit.output import create_output
+
+    from csm_core.analysts.query_prompt import PromptOptions, run_prompt
+
+    # The prompt moves the cursor, so it writes to the terminal itself; results are cleaned.
+    terminal = create_input(sys.__stdin__), create_output(sys.__stdout__)
+    options = PromptOptions(form, unsafe, timeout)
+    run_prompt(warehouse, options, write_data, lambda text: typer.echo(f"csm: {text}", err=True), terminal=terminal)
 
 
 @app.command(

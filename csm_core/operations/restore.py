@@ -10,7 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from csm_core.analysts.published_copy import publish_copy
+from csm_core.analysts.parquet_files import remove_parquet
+from csm_core.analysts.published_copy import publish_copy, write_parquet
 from csm_core.errors import InputError, WarehouseError, WarehouseInputError
 from csm_core.logging import get_logger
 from csm_core.operations.backup import alone, not_written, remove_leftovers
@@ -56,8 +57,10 @@ def restore(warehouse: Warehouse, backup: Path, *, now: datetime | None = None) 
                         # The warehouse may be damaged; that may be the reason for the restore.
                         with suppress(WarehouseInputError, duckdb.Error):
                             stack.enter_context(alone(warehouse))
+                    remove_parquet(warehouse.published_path)
                     restore_swap.decide(prepared, swap)
                     replaced = restore_swap.complete(home)
+                write_parquet(warehouse)
             finally:
                 shutil.rmtree(prepared, ignore_errors=True)
     except OSError as error:

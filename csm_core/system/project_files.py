@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _BUNDLED = _PACKAGE / "bundled"
 
 PROJECT_FILES = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
-"""The folder with ``sql``, ``examples``, ``dagster.yaml`` and ``workspace.yaml``; read-only."""
+"""The folder with ``sql``, ``examples``, ``dagster.yaml``, ``workspace.yaml`` and ``docs/glossary.md``; read-only."""
 
 PROJECT_ROOT = Path.cwd() if _BUNDLED.is_dir() else _PACKAGE.parent
 """The folder in which ``data`` is created by default: the clone, or the current folder of an installed wheel."""

@@ -20,6 +20,7 @@ from csm_core.system.folder_lock import folder_lock, folder_lock_if_free
 from csm_core.warehouse import restore_swap
 from csm_core.warehouse.engine import DuckDbSettings, Engine, EngineSettings, open_engine, open_session
 from csm_core.warehouse.migrations import require_known_version, upgrade
+from csm_core.warehouse.published_settings import PublishedSettings
 from csm_core.warehouse.remote_session import RemoteSession
 
 PUBLISHED_FOLDER = "published"
@@ -53,6 +54,11 @@ class WarehouseSettings(Protocol):
         """The engine that builds the models."""
         ...
 
+    @property
+    def published(self) -> PublishedSettings:
+        """What is written with the published copy."""
+        ...
+
 
 class Warehouse:
     """A DuckDB file and its connection settings: memory limit, threads, and UTC as the time zone."""
@@ -64,16 +70,24 @@ class Warehouse:
         memory_limit: str | None = None,
         threads: int | None = None,
         engine: EngineSettings | None = None,
+        writes_parquet: bool = False,
     ) -> None:
         self.path = path
-        self._memory_limit = memory_limit
-        self._threads = threads
+        self.writes_parquet = writes_parquet
+        self.memory_limit = memory_limit
+        self.threads = threads
         self._engine = engine or DuckDbSettings()
 
     @classmethod
     def from_config(cls, config: WarehouseSettings) -> Warehouse:
         """Return the warehouse of a configuration."""
-        return cls(config.warehouse, memory_limit=config.memory_limit, threads=config.threads, engine=config.engine)
+        return cls(
+            config.warehouse,
+            memory_limit=config.memory_limit,
+            threads=config.threads,
+            engine=config.engine,
+            writes_parquet=config.published.parquet,
+        )
 
     @property
     def published_path(self) -> Path:
@@ -149,8 +163,8 @@ class Warehouse:
             time.sleep(0.05)
 
     def at(self, path: Path) -> Warehouse:
-        """Return the warehouse of another file with the same limits."""
-        return Warehouse(path, memory_limit=self._memory_limit, threads=self._threads, engine=self._engine)
+        """Return the warehouse of another file with the same limits, without Parquet files of its copy."""
+        return Warehouse(path, memory_limit=self.memory_limit, threads=self.threads, engine=self._engine)
 
     @contextmanager
     def open_read_only(self) -> Generator[duckdb.DuckDBPyConnection | None]:
@@ -176,10 +190,10 @@ class Warehouse:
         self.complete_restore()
         spill = self.path.parent / f"{self.path.name}.tmp"
         options: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(spill)}
-        if self._memory_limit:
-            options["memory_limit"] = self._memory_limit
-        if self._threads:
-            options["threads"] = self._threads
+        if self.memory_limit:
+            options["memory_limit"] = self.memory_limit
+        if self.threads:
+            options["threads"] = self.threads
         try:
             for attempt in Retrying(
                 retry=retry_if_exception(_is_locked),

@@ -15,7 +15,7 @@ from tests.process_group import end_group
 
 pytestmark = pytest.mark.slow
 
-LEFT_OUT = shutil.ignore_patterns(".*", "build", "data", "tests", "*.egg-info", "__pycache__", "docs", "benchmarks")
+LEFT_OUT = shutil.ignore_patterns(".*", "build", "data", "tests", "*.egg-info", "__pycache__", "benchmarks")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,11 @@ def test_the_wheel_runs_in_an_empty_folder(site, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site)}
     said = subprocess.run([sys.executable, "-c", asked], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert re.search(r"pip install 'dlt>=[\d.]+' 'orjson>=[\d.]+'`", said.stdout), said
+
+    assert (site / "csm_core" / "py.typed").is_file()
+    asked = "from csm_core.publishing.assistant.resources import glossary; print(glossary())"
+    said = subprocess.run([sys.executable, "-c", asked], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert "| account |" in said.stdout, said
 
     # Nothing is written into the installed package.
     assert {path for path in site.rglob("*") if "__pycache__" not in path.parts} == before
