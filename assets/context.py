@@ -20,7 +20,6 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, days_to_materialise, late_text
 from csm_core.warehouse.model_checks import CheckOutcome
 
-RESOURCE = "pipeline"
 # A run with this tag does not publish; the value is the reason.
 DO_NOT_PUBLISH = "csm/do_not_publish"
 # A run with this tag rebuilds past days for late records; the value describes the records.
@@ -32,7 +31,6 @@ ACCEPT = "csm/accept"
 QUARTER = "csm/reviews_of_quarter_before"
 DAY_AFTER = "the day after"
 BACKFILL = dg.BackfillPolicy.single_run()
-OWNERS = ("team:customer-success-data",)
 # Of the assets that can be materialised, those of the earlier layer are first, so that the progress is shown by layer.
 _PRIORITIES = {"raw": 4, "staging": 3, "intermediate": 2, "marts": 1}
 CELL_CHARACTERS = 120
@@ -94,8 +92,8 @@ class Pipeline:
 
 
 def pipeline_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
-    """Return the pipeline resource of a run."""
-    return getattr(context.resources, RESOURCE)
+    """Return the pipeline resource of a run, whose key depends on the instance."""
+    return next(one for one in context.resources._asdict().values() if isinstance(one, Pipeline))
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
@@ -162,7 +160,7 @@ def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str
     return days
 
 
-def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
+def check_results(outcomes: Sequence[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
     """Return the outcomes of checks as Dagster results, with the failed rows in the metadata."""
     return [
         dg.AssetCheckResult(

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.context import days_between, days_of, days_run_id, days_to_build, pipeline_of
 from assets.models import report, sql_asset
+from assets.names import DEFAULT, Names
 from csm_core.analysts.charts import rag_over_time, score_distributions
 from csm_core.analysts.day_figures import DayFigures, day_figures
 from csm_core.scoring.score_days import other_configurations, score_days, scores_sql
@@ -16,12 +17,12 @@ from csm_core.warehouse.late_changes import days_touched_by_late_records, span_t
 from csm_core.warehouse.models import SqlModel, version_of
 
 
-def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition, names: Names = DEFAULT) -> dg.AssetsDefinition:
     """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
     inputs = ["csm_health_signals", "int_account_days"]
 
-    @sql_asset(model, partitions, inputs, code_version=version_of(scores_sql()))
-    def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @sql_asset(model, partitions, inputs, names, code_version=version_of(scores_sql()))
+    def _scores(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
             engine = pipeline.warehouse.engine(connection)

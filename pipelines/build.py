@@ -10,9 +10,10 @@ from assets.analytics import NAME as ANALYTICS
 from assets.analytics import analytics_asset
 from assets.backtest import backtest_asset
 from assets.checks import portfolio_asset_checks
-from assets.context import RESOURCE, Pipeline
+from assets.context import Pipeline
 from assets.days import days_asset
 from assets.models import model_assets
+from assets.names import DEFAULT, Names
 from assets.publish import publish_assets
 from assets.raw import raw_assets
 from assets.receipts import day_roots_asset
@@ -36,35 +37,50 @@ SCORES, DAYS, ROOTS = "csm_health_scores", "csm_days", "csm_day_roots"
 
 def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
     """The definitions for a configuration (default: the one of the environment) and a pipeline resource."""
-    # Dagster marks range backfills as beta; the pinned version supports them, and a test runs them.
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     config = config or (pipeline.config if pipeline else load_config())
     pipeline = pipeline or Pipeline(config, Warehouse.from_config(config))
+    return dg.Definitions.merge(named_defs(pipeline), dg.Definitions(executor=dg.in_process_executor))
+
+
+def named_defs(pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = False) -> dg.Definitions:
+    """The definitions of one instance of the pipeline, with its names and without an executor.
+
+    With ``running``, the schedules and the sensor of late files are enabled until a user disables them.
+    """
+    # Dagster marks range backfills as beta and partitions of checks as preview; the pinned version supports them, and
+    # tests run them.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    config = pipeline.config
     _require_engine(config)
     partitions = daily(config.partitions_start)
     marts = load_models("marts")
-    jobs = all_jobs()
+    assets = [
+        *raw_assets(config.sources, names),
+        *staging_assets(config, names),
+        *model_assets(load_models("intermediate").values(), partitions, names),
+        *model_assets([model for model in marts.values() if model.name != DAYS], partitions, names),
+        scores_asset(marts[SCORES], partitions, names),
+        days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions, names),
+        day_roots_asset(marts[ROOTS], partitions, names),
+        analytics_asset(sorted(marts), names),
+        report_asset(ANALYTICS, names),
+        backtest_asset(names),
+        *publish_assets(partitions, names),
+        alerts_asset(partitions, names),
+    ]
+    jobs = all_jobs(assets, names)
+    schedule_status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+    sensor_status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
-        assets=[
-            *raw_assets(config.sources),
-            *staging_assets(config),
-            *model_assets(load_models("intermediate").values(), partitions),
-            *model_assets([model for model in marts.values() if model.name != DAYS], partitions),
-            scores_asset(marts[SCORES], partitions),
-            days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
-            day_roots_asset(marts[ROOTS], partitions),
-            analytics_asset(sorted(marts)),
-            report_asset(ANALYTICS),
-            backtest_asset(),
-            *publish_assets(partitions),
-            alerts_asset(partitions),
-        ],
-        asset_checks=portfolio_asset_checks(),
+        assets=assets,
+        asset_checks=portfolio_asset_checks(partitions, names),
         jobs=jobs,
-        schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse),
-        sensors=all_sensors(pipeline, jobs),
-        resources={RESOURCE: _resource(pipeline)},
-        executor=dg.in_process_executor,
+        schedules=all_schedules(
+            config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse, names, schedule_status
+        ),
+        sensors=all_sensors(pipeline, jobs, names, sensor_status),
+        resources={names.resource: _resource(pipeline)},
     )
 
 
