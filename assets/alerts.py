@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
 from assets.context import BACKFILL, DO_NOT_PUBLISH, Pipeline, days_of, pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.errors import CSMError, PublishError
 from csm_core.warehouse.day_status import require_newest, require_scored
@@ -21,7 +22,9 @@ _UPSTREAM = ("csm_days", "csm_health_scores", "csm_health_signals", "csm_signal_
 _LAST = {"dagster/priority": "-3"}
 
 
-def alerts_asset(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) -> dg.AssetsDefinition:
+def alerts_asset(
+    partitions: dg.PartitionsDefinition, timezone: str = "UTC", names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """Return ``csm_alerts``, which evaluates the rules on new days and delivers the digests of the newest day."""
 
     @dg.asset(
@@ -35,6 +38,7 @@ def alerts_asset(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) ->
         required_resource_keys={names.resource},
         op_tags=_LAST,
         pool=names.pool,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
     )
     def _alerts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from csm_core.publishing.alerts.publish import alert_day

@@ -5,6 +5,7 @@ import time
 import dagster as dg
 
 from assets.context import pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days.finished_days import model_parameters
@@ -16,7 +17,7 @@ NAME = "csm_analytics"
 LAST = {"dagster/priority": "-2"}
 
 
-def analytics_asset(marts: list[str], names: Names = DEFAULT) -> dg.AssetsDefinition:
+def analytics_asset(marts: list[str], timezone: str = "UTC", names: Names = DEFAULT) -> dg.AssetsDefinition:
     """Return ``csm_analytics``, which copies every mart to ``published/csm_analytics.duckdb``."""
 
     @dg.asset(
@@ -30,6 +31,7 @@ def analytics_asset(marts: list[str], names: Names = DEFAULT) -> dg.AssetsDefini
         required_resource_keys={names.resource},
         op_tags=LAST,
         pool=names.pool,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
     )
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)

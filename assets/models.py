@@ -68,6 +68,7 @@ def sql_asset(
     deps: Sequence[str],
     names: Names = DEFAULT,
     code_version: str | None = None,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The decorator of the function that builds a model, with what Dagster's UI shows of it.
 
@@ -86,6 +87,7 @@ def sql_asset(
         code_version=code_version or model.version,
         partitions_def=partitions,
         backfill_policy=BACKFILL if partitions else None,
+        freshness_policy=freshness,
         required_resource_keys={names.resource},
         pool=names.pool,
         metadata={

@@ -14,6 +14,7 @@ from assets.context import (
     preview,
     quarter_of,
 )
+from assets.freshness import DAILY_HOUR, REVIEWS_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.errors import NotionError
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, PORTFOLIO, QBR, RECORD
@@ -34,7 +35,9 @@ _PRIORITIES = {HEALTH_UPDATES: "0", PORTFOLIO_PAGE: "-2"}
 SHOWN = 20
 
 
-def publish_assets(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) -> list[dg.AssetsDefinition]:
+def publish_assets(
+    partitions: dg.PartitionsDefinition, timezone: str = "UTC", names: Names = DEFAULT
+) -> list[dg.AssetsDefinition]:
     """Return the publishing assets."""
     return [
         _publish_asset(
@@ -47,6 +50,7 @@ def publish_assets(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) 
             "Score, RAG, owner, contract, reason and next step on the page of each account, and a health record for "
             "each settled change of RAG or churn risk and for each large move of the score.",
             partitions,
+            timezone,
             names,
         ),
         _publish_asset(
@@ -55,6 +59,7 @@ def publish_assets(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) 
             ["csm_qbr", "csm_feature_adoption", "int_review_features"],
             "A page for each review that is due.",
             partitions,
+            timezone,
             names,
         ),
         _publish_asset(
@@ -63,6 +68,7 @@ def publish_assets(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) 
             ["csm_expansion_opportunities", "int_account_days"],
             "A page for each open opportunity, updated when its evidence changes.",
             partitions,
+            timezone,
             names,
         ),
         _publish_asset(
@@ -71,6 +77,7 @@ def publish_assets(partitions: dg.PartitionsDefinition, names: Names = DEFAULT) 
             ["csm_health_scores", "csm_health_signals", "csm_accounts_daily"],
             "The portfolio page: bands, largest changes, renewals, MRR at risk and data quality of the newest day.",
             partitions,
+            timezone,
             names,
         ),
     ]
@@ -82,6 +89,7 @@ def _publish_asset(
     upstream: Sequence[str],
     description: str,
     partitions: dg.PartitionsDefinition,
+    timezone: str,
     names: Names,
 ) -> dg.AssetsDefinition:
     @dg.asset(
@@ -95,6 +103,7 @@ def _publish_asset(
         backfill_policy=BACKFILL,
         required_resource_keys={names.resource},
         pool=names.pool,
+        freshness_policy=due_by(REVIEWS_HOUR if name == QBR_PAGES else DAILY_HOUR, timezone),
         # Reviews and opportunities are related to the pages of accounts, so these are written first. There is no
         # dependency: if an account page cannot be written, the reviews are still published.
         op_tags={"dagster/priority": _PRIORITIES.get(name, "-1")},

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.context import Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name
 from assets.names import DEFAULT, Names
+from assets.unmaterialised import source_name
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.logging import get_logger
 from csm_core.operations.backup_content import SOURCES
@@ -39,6 +40,7 @@ def _raw_asset(sources: Sequence[SourceSettings], names: Names) -> dg.AssetsDefi
         specs=[
             dg.AssetSpec(
                 names.key(asset_name(raw.table)),
+                deps=[names.key(source_name(system.name))],
                 description=f"Raw {raw.name} from {system.name}, unchanged.",
                 group_name=names.group("raw"),
                 kinds={"duckdb", system.name},

@@ -5,6 +5,7 @@ import time
 import dagster as dg
 
 from assets.context import pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.analysts.queries import open_published
 from csm_core.warehouse.day_status import newest_counted_day
@@ -12,7 +13,7 @@ from csm_core.warehouse.day_status import newest_counted_day
 NAME = "csm_report"
 
 
-def report_asset(after: str, names: Names = DEFAULT) -> dg.AssetsDefinition:
+def report_asset(after: str, timezone: str = "UTC", names: Names = DEFAULT) -> dg.AssetsDefinition:
     """Return ``csm_report``, which writes ``reports/portfolio-DAY.html`` next to the warehouse."""
 
     @dg.asset(
@@ -25,6 +26,7 @@ def report_asset(after: str, names: Names = DEFAULT) -> dg.AssetsDefinition:
         owners=names.owners,
         required_resource_keys={names.resource},
         pool=names.pool,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
         op_tags={"dagster/priority": "-3"},
     )
     def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

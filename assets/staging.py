@@ -12,6 +12,7 @@ import dagster as dg
 from assets.context import Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
 from assets.names import DEFAULT, Names
+from assets.unmaterialised import source_name
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, USAGE_EVENTS, Entity
@@ -163,6 +164,8 @@ def _staging_asset(
     # Publishing reads assessments back for later runs: a dependency on it would be a cycle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
     upstream_assets = {asset_name(table) for table in read if not table.startswith("run.")}
+    if spark:
+        upstream_assets.add(source_name(SPARK))
     # Records of unknown accounts are rejected, so accounts are staged first.
     if entity.name != ACCOUNTS:
         upstream_assets.add(asset_name(ENTITIES[ACCOUNTS].table))

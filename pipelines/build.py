@@ -20,6 +20,7 @@ from assets.receipts import day_roots_asset
 from assets.reports import report_asset
 from assets.scores import scores_asset
 from assets.staging import staging_assets
+from assets.unmaterialised import source_assets, view_assets
 from csm_core.config import Config, load_config
 from csm_core.errors import ConfigError
 from csm_core.warehouse.database import Warehouse
@@ -47,33 +48,37 @@ def named_defs(pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = Fa
 
     With ``running``, the schedules and the sensor of late files are enabled until a user disables them.
     """
-    # Dagster marks range backfills as beta and partitions of checks as preview; the pinned version supports them, and
-    # tests run them.
+    # Dagster marks range backfills as beta, and partitions of checks and virtual assets as preview; the pinned version
+    # supports them, and tests run them.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     config = pipeline.config
     _require_engine(config)
     partitions = daily(config.partitions_start)
-    marts = load_models("marts")
+    intermediate, marts, zone = load_models("intermediate"), load_models("marts"), config.timezone
     assets = [
         *raw_assets(config.sources, names),
         *staging_assets(config, names),
-        *model_assets(load_models("intermediate").values(), partitions, names),
+        *model_assets(intermediate.values(), partitions, names),
         *model_assets([model for model in marts.values() if model.name != DAYS], partitions, names),
-        scores_asset(marts[SCORES], partitions, names),
+        scores_asset(marts[SCORES], partitions, zone, names),
         days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions, names),
         day_roots_asset(marts[ROOTS], partitions, names),
-        analytics_asset(sorted(marts), names),
-        report_asset(ANALYTICS, names),
+        analytics_asset(sorted(marts), zone, names),
+        report_asset(ANALYTICS, zone, names),
         backtest_asset(names),
-        *publish_assets(partitions, names),
-        alerts_asset(partitions, names),
+        *publish_assets(partitions, zone, names),
+        alerts_asset(partitions, zone, names),
+    ]
+    unmaterialised = [
+        *source_assets(config.sources, names),
+        *view_assets([*intermediate.values(), *marts.values()], names),
     ]
     jobs = all_jobs(assets, names)
     schedule_status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
     sensor_status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, *unmaterialised],
         asset_checks=portfolio_asset_checks(partitions, names),
         jobs=jobs,
         schedules=all_schedules(
