@@ -55,6 +55,7 @@ class Pipeline:
     - ``progress`` is called with the name and the figures of each completed asset; the default logs them.
     - ``clock`` returns the current time: when records are loaded and staged, and when days are scored.
     - ``is_replay``: the records are those that the warehouse has; no file or source is read.
+    - ``environment``: the environment variables of publishing; None for those of the process.
     - ``accepted`` are the checks that ``accepted_by`` accepts in this run.
 
     The summary of the run uses these results:
@@ -74,6 +75,7 @@ class Pipeline:
     accepted_by: str = ""
     clock: Callable[[], datetime] = field(default=_now)
     is_replay: bool = False
+    environment: Mapping[str, str] | None = None
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     not_published: list[str] = field(default_factory=list)

@@ -138,6 +138,7 @@ def _publish_asset(
                 pipeline.config,
                 day,
                 kinds=kinds,
+                environment=pipeline.environment,
                 run_id=f"{context.run.run_id}/{name}",
                 reviews_since=reviews_since,
                 reviews_until=quarter_of(context),

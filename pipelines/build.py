@@ -23,6 +23,7 @@ from assets.staging import staging_assets
 from assets.unmaterialised import source_assets, view_assets
 from csm_core.config import Config, load_config
 from csm_core.errors import ConfigError
+from csm_core.system.file_access import restrict_files
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.engine import SPARK
 from csm_core.warehouse.models import load_models
@@ -43,10 +44,13 @@ def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -
     return dg.Definitions.merge(named_defs(pipeline), dg.Definitions(executor=dg.in_process_executor))
 
 
-def named_defs(pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = False) -> dg.Definitions:
+def named_defs(
+    pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = False, restrict: bool = False
+) -> dg.Definitions:
     """The definitions of one instance of the pipeline, with its names and without an executor.
 
-    With ``running``, the schedules and the sensor of late files are enabled until a user disables them.
+    With ``running``, the schedules and the sensor of late files are enabled until a user disables them. With
+    ``restrict``, each run sets the permissions of its files; otherwise the process that loads the definitions does.
     """
     # Dagster marks range backfills as beta, and partitions of checks and virtual assets as preview; the pinned version
     # supports them, and tests run them.
@@ -85,7 +89,7 @@ def named_defs(pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = Fa
             config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse, names, schedule_status
         ),
         sensors=all_sensors(pipeline, jobs, names, sensor_status),
-        resources={names.resource: _resource(pipeline)},
+        resources={names.resource: _resource(pipeline, restrict=restrict)},
     )
 
 
@@ -101,11 +105,13 @@ def _require_engine(config: Config) -> None:
         raise ConfigError("\n".join(messages))
 
 
-def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
+def _resource(pipeline: Pipeline, *, restrict: bool) -> dg.ResourceDefinition:
     @dg.resource(
         description="The configuration, the warehouse and the state of a run. Limits the warehouse to one run."
     )
     def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
+        if restrict:
+            restrict_files(pipeline.config)
         note_process(context)
         with logged_run(context.run, pipeline.config), pipeline.warehouse.run_lock():
             yield pipeline
