@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from assets.context import pipeline_of
+from assets.context import BACKFILL, pipeline_of
 from assets.freshness import DAILY_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.analysts.published_copy import publish_copy
@@ -31,6 +31,7 @@ def analytics_asset(marts: list[str], timezone: str = "UTC", names: Names = DEFA
         required_resource_keys={names.resource},
         op_tags=LAST,
         pool=names.pool,
+        backfill_policy=BACKFILL,
         freshness_policy=due_by(DAILY_HOUR, timezone),
     )
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

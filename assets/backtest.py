@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.context import pipeline_of
+from assets.context import BACKFILL, pipeline_of
 from assets.names import DEFAULT, Names
 from csm_core.analysts.backtest.observation_rows import create_observations
 from csm_core.analysts.backtest.observation_table import observation_table, store_observations
@@ -36,6 +36,7 @@ def backtest_asset(names: Names = DEFAULT) -> dg.AssetsDefinition:
         owners=names.owners,
         required_resource_keys={names.resource},
         pool=names.pool,
+        backfill_policy=BACKFILL,
         metadata={
             "dagster/table_name": table.table,
             "dagster/column_schema": dg.TableSchema(

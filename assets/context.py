@@ -30,6 +30,7 @@ ACCEPT = "csm/accept"
 # ended. A manual run of the job uses the day after its own.
 QUARTER = "csm/reviews_of_quarter_before"
 DAY_AFTER = "the day after"
+# Also of assets without partitions: `dagster asset materialize --partition-range` requires it of all selected assets.
 BACKFILL = dg.BackfillPolicy.single_run()
 # Of the assets that can be materialised, those of the earlier layer are first, so that the progress is shown by layer.
 _PRIORITIES = {"raw": 4, "staging": 3, "intermediate": 2, "marts": 1}

@@ -86,7 +86,7 @@ def sql_asset(
         op_tags=in_order_of(model.layer),
         code_version=code_version or model.version,
         partitions_def=partitions,
-        backfill_policy=BACKFILL if partitions else None,
+        backfill_policy=BACKFILL,
         freshness_policy=freshness,
         required_resource_keys={names.resource},
         pool=names.pool,

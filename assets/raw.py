@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.context import Pipeline, in_order_of, pipeline_of, preview
+from assets.context import BACKFILL, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name
 from assets.names import DEFAULT, Names
 from assets.unmaterialised import source_name
@@ -51,6 +51,7 @@ def _raw_asset(sources: Sequence[SourceSettings], names: Names) -> dg.AssetsDefi
         ],
         required_resource_keys={names.resource},
         op_tags=in_order_of("raw"),
+        backfill_policy=BACKFILL,
         pool=names.pool,
     )
     def _load(context: dg.AssetExecutionContext):

@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from assets.context import pipeline_of
+from assets.context import BACKFILL, pipeline_of
 from assets.freshness import DAILY_HOUR, due_by
 from assets.names import DEFAULT, Names
 from csm_core.analysts.queries import open_published
@@ -26,6 +26,7 @@ def report_asset(after: str, timezone: str = "UTC", names: Names = DEFAULT) -> d
         owners=names.owners,
         required_resource_keys={names.resource},
         pool=names.pool,
+        backfill_policy=BACKFILL,
         freshness_policy=due_by(DAILY_HOUR, timezone),
         op_tags={"dagster/priority": "-3"},
     )

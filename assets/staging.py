@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import Pipeline, in_order_of, pipeline_of, preview
+from assets.context import BACKFILL, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
 from assets.names import DEFAULT, Names
 from assets.unmaterialised import source_name
@@ -97,6 +97,7 @@ def _records_asset(system: str, names: Names) -> dg.AssetsDefinition:
         kinds={"duckdb", system},
         owners=names.owners,
         op_tags=in_order_of("staging"),
+        backfill_policy=BACKFILL,
         code_version=kinds_version(kinds),
         required_resource_keys={names.resource},
         pool=names.pool,
@@ -133,6 +134,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]], names: Names
         kinds={"duckdb", "sql"},
         owners=names.owners,
         op_tags=in_order_of("staging"),
+        backfill_policy=BACKFILL,
         required_resource_keys={names.resource},
         pool=names.pool,
         metadata={"dagster/table_name": ACCOUNT_MAP},
@@ -182,6 +184,7 @@ def _staging_asset(
         kinds={SPARK if spark else "duckdb", "sql"},
         owners=names.owners,
         op_tags=in_order_of("staging"),
+        backfill_policy=BACKFILL,
         code_version=version,
         required_resource_keys={names.resource},
         pool=names.pool,
