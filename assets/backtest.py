@@ -38,7 +38,7 @@ def backtest_asset(names: Names = DEFAULT) -> dg.AssetsDefinition:
         pool=names.pool,
         backfill_policy=BACKFILL,
         metadata={
-            "dagster/table_name": table.table,
+            "dagster/table_name": names.table(table.table),
             "dagster/column_schema": dg.TableSchema(
                 columns=[dg.TableColumn(name, description=text) for name, text in table.columns.items()]
             ),

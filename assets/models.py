@@ -93,7 +93,7 @@ def sql_asset(
         metadata={
             # The UI takes the types from the last materialisation, and the descriptions from here.
             "dagster/column_schema": _table_schema(model, {}),
-            "dagster/table_name": model.table,
+            "dagster/table_name": names.table(model.table),
         },
         # A check of a table that is not built by day is about all rows, also if the asset has partitions.
         check_specs=[

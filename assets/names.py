@@ -13,6 +13,7 @@ RESOURCE = "pipeline"
 OWNERS = ("team:customer-success-data",)
 # The tag of the runs of a prefixed instance's jobs, with which a queue can limit each instance to one run.
 INSTANCE = "csm/instance"
+_IMPLICIT_JOB = "__ASSET_JOB"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Names:
         """Return the name of a job, schedule, sensor, op or resource."""
         return "_".join([*self.key_prefix, name])
 
+    def table(self, name: str) -> str:
+        """Return the name of a table in Dagster's metadata: Dagster links assets with the same table."""
+        return ".".join(["_".join(self.key_prefix), name]) if self.key_prefix else name
+
     @property
     def resource(self) -> str:
         """The key of the pipeline resource."""
@@ -67,7 +72,10 @@ class Names:
     def owns(self, run: dg.DagsterRun, jobs: Collection[str]) -> bool:
         """Whether a run belongs to this instance: it runs one of its jobs, or assets or checks with its prefix."""
         keys = {*(run.asset_selection or ()), *(one.asset_key for one in run.asset_check_selection or ())}
-        return run.job_name in jobs or any(tuple(key.path[:-1]) == self.key_prefix for key in keys)
+        # The implicit job of the asset graph has all assets of the code location, unless some are selected.
+        everything = run.job_name.startswith(_IMPLICIT_JOB) and not keys
+        own = any(tuple(key.path[:-1]) == self.key_prefix for key in keys)
+        return everything or own or run.job_name in jobs
 
 
 DEFAULT = Names()

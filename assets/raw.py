@@ -45,7 +45,7 @@ def _raw_asset(sources: Sequence[SourceSettings], names: Names) -> dg.AssetsDefi
                 group_name=names.group("raw"),
                 kinds={"duckdb", system.name},
                 owners=names.owners,
-                metadata={"dagster/table_name": raw.table},
+                metadata={"dagster/table_name": names.table(raw.table)},
             )
             for raw in system.raw_tables
         ],

@@ -101,7 +101,7 @@ def _records_asset(system: str, names: Names) -> dg.AssetsDefinition:
         code_version=kinds_version(kinds),
         required_resource_keys={names.resource},
         pool=names.pool,
-        metadata={"dagster/table_name": records_table(system)},
+        metadata={"dagster/table_name": names.table(records_table(system))},
     )
     def _records(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
@@ -137,7 +137,7 @@ def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]], names: Names
         backfill_policy=BACKFILL,
         required_resource_keys={names.resource},
         pool=names.pool,
-        metadata={"dagster/table_name": ACCOUNT_MAP},
+        metadata={"dagster/table_name": names.table(ACCOUNT_MAP)},
     )
     def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
@@ -189,7 +189,7 @@ def _staging_asset(
         required_resource_keys={names.resource},
         pool=names.pool,
         metadata={
-            "dagster/table_name": entity.table,
+            "dagster/table_name": names.table(entity.table),
             "dagster/column_schema": dg.TableSchema(
                 columns=[
                     dg.TableColumn(column.name, str(column.kind), description=column.note or None)

@@ -66,7 +66,7 @@ def _view_asset(model: SqlModel, view: str, description: str, columns: Sequence[
         owners=names.owners,
         is_virtual=True,
         metadata={
-            "dagster/table_name": view,
+            "dagster/table_name": names.table(view),
             "dagster/column_schema": dg.TableSchema(
                 columns=[dg.TableColumn(column, description=described[column]) for column in columns]
             ),

@@ -11,7 +11,6 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry
 from dagster import __version__ as dagster_version
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster_shared.serdes import pack_value, serialize_value, unpack_value
 
 from assets.check_days import MOST_DAYS
@@ -81,13 +80,13 @@ def _kept_open(event_storage: Any, run_storage: Any) -> tuple[Any, Any]:
 
 def _planned_once(event: EventLogEntry) -> EventLogEntry:
     """The event of a planned check, without its days if the run reports its checks once: they would stay unfinished."""
-    planned = event.dagster_event.event_specific_data if event.dagster_event else None
-    if not isinstance(planned, AssetCheckEvaluationPlanned) or planned.partitions_subset is None:
+    if not event.dagster_event or event.dagster_event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
         return event
-    if len(planned.partitions_subset) <= MOST_DAYS:
+    planned = event.dagster_event.asset_check_planned_data
+    if planned.partitions_subset is None or len(planned.partitions_subset) <= MOST_DAYS:
         return event
-    whole = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
-    return event._replace(dagster_event=event.get_dagster_event()._replace(event_specific_data=whole))
+    whole = type(planned)(asset_key=planned.asset_key, check_name=planned.check_name)
+    return event._replace(dagster_event=event.dagster_event._replace(event_specific_data=whole))
 
 
 def _without_secrets(event: EventLogEntry) -> EventLogEntry:

@@ -107,6 +107,14 @@ def test_two_instances_have_the_same_definitions_under_different_names(tmp_path)
             for tenant in TENANTS
             for layer in ("sources", "raw", "staging", "intermediate", "marts", "publish")
         }
+        # Dagster links assets with the same table, and these are in different warehouses.
+        tables = [
+            graph.get(key).metadata["dagster/table_name"]
+            for key in graph.get_all_asset_keys()
+            if "dagster/table_name" in graph.get(key).metadata
+        ]
+        assert len(tables) == len(set(tables)) > 100
+        assert "north.marts.csm_health_scores" in tables
         for job in definitions.resolve_all_job_defs():
             if not job.name.startswith("__"):
                 tenant = job.name.partition("_")[0]
@@ -271,6 +279,7 @@ def test_an_instance_uses_only_the_variables_with_its_prefix():
         (("north",), "__ASSET_JOB", ["south", "csm_days"], False),
         (("north",), "__ASSET_JOB", ["north", "other", "csm_days"], False),
         (("north",), "someone_elses", None, False),
+        (("north",), "__ASSET_JOB", None, True),
         ((), "daily_health", None, True),
         ((), "__ASSET_JOB", ["csm_days"], True),
         ((), "__ASSET_JOB", ["north", "csm_days"], False),
