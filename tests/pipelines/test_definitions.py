@@ -104,6 +104,15 @@ def test_what_is_built_by_day_has_partitions_and_what_holds_a_whole_table_has_no
             assert job.backfill_policy == dg.BackfillPolicy.single_run()
 
 
+def test_the_commands_of_dagster_can_run_a_range_of_all_assets(definitions):
+    graph = definitions.resolve_asset_graph()
+    selected = dg.AssetSelection.from_string("*").resolve(graph)
+    # `dagster asset materialize --partition-range` requires this policy of every selected asset.
+    assert {graph.get(key).backfill_policy for key in selected} == {dg.BackfillPolicy.single_run()}
+    assert selected == graph.materializable_asset_keys
+    assert definitions.resolve_implicit_job_def_def_for_assets(selected) is not None
+
+
 def test_columns_say_where_they_come_from(definitions):
     schema = definitions.resolve_asset_graph().get(dg.AssetKey("csm_health_scores")).metadata["dagster/column_schema"]
     said = {column.name: column.description for column in schema.columns}
