@@ -106,10 +106,10 @@ def test_what_is_built_by_day_has_partitions_and_what_holds_a_whole_table_has_no
 
 def test_the_commands_of_dagster_can_run_a_range_of_all_assets(definitions):
     graph = definitions.resolve_asset_graph()
-    selected = dg.AssetSelection.from_string("*").resolve(graph)
+    selected = dg.AssetSelection.from_string("* and not key:csm_backtest").resolve(graph)
     # `dagster asset materialize --partition-range` requires this policy of every selected asset.
     assert {graph.get(key).backfill_policy for key in selected} == {dg.BackfillPolicy.single_run()}
-    assert selected == graph.materializable_asset_keys
+    assert selected == graph.materializable_asset_keys - {dg.AssetKey("csm_backtest")}
     assert definitions.resolve_implicit_job_def_def_for_assets(selected) is not None
 
 
