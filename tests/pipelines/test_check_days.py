@@ -44,9 +44,8 @@ def company(small: Company, monkeypatch: pytest.MonkeyPatch) -> Company:
 
 def states(company: Company, *checks: dg.AssetCheckKey) -> list[dict[str, set[str]]]:
     """For each check, the days in each state, as Dagster's UI and GraphQL show them."""
-    definitions = build_defs(company.config)
-    partitions = definitions.resolve_asset_graph().get(SCORES).partitions_def
     with shared_instance(company.config) as instance:
+        partitions = build_defs(company.config).resolve_asset_graph().get(SCORES).partitions_def
         found = instance.event_log_storage.get_asset_check_state([(check, partitions) for check in checks])
     return [
         {
@@ -63,7 +62,8 @@ def days(first: date, last: date) -> set[str]:
 
 
 def test_the_checks_of_tables_that_are_built_by_day_have_the_partitions_of_their_asset(company):
-    graph = build_defs(company.config).resolve_asset_graph()
+    with dg.DagsterInstance.ephemeral():
+        graph = build_defs(company.config).resolve_asset_graph()
     checks = [graph.get(key) for key in graph.asset_check_keys]
     by_day = {check.key.asset_key for check in checks if check.partitions_def}
     assert SCORES in by_day
@@ -85,6 +85,7 @@ def test_a_check_that_fails_for_the_last_day_of_a_range_is_failed_on_that_day_on
     assert unique == {"SUCCEEDED": days(first, HELD)}
 
 
+@pytest.mark.slow
 def test_a_long_range_reports_each_check_once_and_the_failed_day(company):
     first = HELD - timedelta(days=MOST_DAYS)
     outcome = run_days(company.config, (first, HELD))

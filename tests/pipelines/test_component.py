@@ -65,6 +65,13 @@ def project(tmp_path: Path, **of_all: Any) -> Iterator[dg.Definitions]:
             yield definitions
 
 
+@pytest.fixture(autouse=True)
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An open instance: Dagster otherwise reads the state of definitions from one that another test has closed."""
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
 def names_of(definitions: dg.Definitions) -> dict[str, list[str]]:
     """Every name that must be unique in a code location."""
     graph = definitions.resolve_asset_graph()
@@ -129,8 +136,8 @@ def test_two_instances_have_the_same_definitions_under_different_names(tmp_path)
         assert plain["pools"] == []
 
 
-def test_both_instances_score_a_day_each_into_its_own_warehouse(tmp_path):
-    with project(tmp_path) as definitions, dg.DagsterInstance.ephemeral() as instance:
+def test_both_instances_score_a_day_each_into_its_own_warehouse(tmp_path, instance):
+    with project(tmp_path) as definitions:
         for tenant in TENANTS:
             job = definitions.resolve_job_def(f"{tenant}_daily_health")
             # Up to the scores and their checks, since the steps after them take most of the time.
@@ -152,12 +159,11 @@ def _materialised(result: dg.ExecuteInProcessResult) -> set[dg.AssetKey]:
 
 
 def test_the_schedule_of_an_instance_catches_up_its_own_days_only(tmp_path):
-    with project(tmp_path) as definitions, dg.instance_for_test() as instance:
+    with project(tmp_path) as definitions, dg.instance_for_test() as stored:
         done = dg.AssetMaterialization(["south", "csm_days"], partition="2026-06-25")
-        instance.report_runless_asset_event(done)
+        stored.report_runless_asset_event(done)
         found = {
-            tenant: _tick(definitions, instance, f"{tenant}_daily_health_schedule").run_requests[0]
-            for tenant in TENANTS
+            tenant: _tick(definitions, stored, f"{tenant}_daily_health_schedule").run_requests[0] for tenant in TENANTS
         }
     assert found["north"].partition_key == "2026-06-27"
     assert found["south"].tags["dagster/asset_partition_range_start"] == "2026-06-26"
