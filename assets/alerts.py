@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.analytics import NAME as ANALYTICS
-from assets.context import BACKFILL, DO_NOT_PUBLISH, OWNERS, RESOURCE, Pipeline, days_of, pipeline_of
+from assets.context import BACKFILL, DO_NOT_PUBLISH, Pipeline, days_of, pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
+from assets.names import DEFAULT, Names
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days.finished_days import model_parameters
 from csm_core.errors import CSMError, PublishError
@@ -23,20 +25,24 @@ _UPSTREAM = ("csm_days", "csm_health_scores", "csm_health_signals", "csm_signal_
 _LAST = {"dagster/priority": "-3"}
 
 
-def alerts_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def alerts_asset(
+    partitions: dg.PartitionsDefinition, timezone: str = "UTC", names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """Return ``csm_alerts``, which evaluates the rules on new days and delivers the digests of the newest day."""
 
     @dg.asset(
-        key=NAME,
-        deps=[ANALYTICS, *_UPSTREAM],
+        key=names.key(NAME),
+        deps=names.keys([ANALYTICS, *_UPSTREAM]),
         description="The states of alerts about accounts, also in the published copy, and a digest for each route and "
         "owner.",
-        group_name="publish",
-        owners=OWNERS,
+        group_name=names.group("publish"),
+        owners=names.owners,
         partitions_def=partitions,
         backfill_policy=BACKFILL,
-        required_resource_keys={RESOURCE},
+        required_resource_keys={names.resource},
         op_tags=_LAST,
+        pool=names.pool,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
     )
     def _alerts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from csm_core.publishing.alerts.publish import alert_day
@@ -72,13 +78,15 @@ def alerts_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return _alerts
 
 
-def notify_data_team(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: "date") -> None:
+def notify_data_team(
+    context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: "date", names: Names = DEFAULT
+) -> None:
     """Send the message about a held day, if this run sends alerts: the steps after the failed check do not run."""
     from csm_core.publishing.alerts.publish import report_data_problem
 
     run = context.op_execution_context.run
     selected = context.op_execution_context.job_def.asset_layer.executable_asset_keys
-    if DO_NOT_PUBLISH in run.tags or dg.AssetKey(NAME) not in selected:
+    if DO_NOT_PUBLISH in run.tags or names.key(NAME) not in selected:
         return
     try:
         with pipeline.warehouse.connect() as connection:

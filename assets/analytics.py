@@ -4,7 +4,9 @@ import time
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, pipeline_of
+from assets.context import BACKFILL, pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
+from assets.names import DEFAULT, Names
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days.finished_days import model_parameters
 from csm_core.scoring.macros import create_macros
@@ -15,19 +17,22 @@ NAME = "csm_analytics"
 LAST = {"dagster/priority": "-2"}
 
 
-def analytics_asset(marts: list[str]) -> dg.AssetsDefinition:
+def analytics_asset(marts: list[str], timezone: str = "UTC", names: Names = DEFAULT) -> dg.AssetsDefinition:
     """Return ``csm_analytics``, which copies every mart to ``published/csm_analytics.duckdb``."""
 
     @dg.asset(
-        key=NAME,
-        deps=marts,
+        key=names.key(NAME),
+        deps=names.keys(marts),
         description="Read-only copy of the marts and of the pages published to Notion, for analysts, with the rubric "
         "as DuckDB macros. Open connections keep the previous file.",
-        group_name="marts",
+        group_name=names.group("marts"),
         kinds={"duckdb"},
-        owners=OWNERS,
-        required_resource_keys={RESOURCE},
+        owners=names.owners,
+        required_resource_keys={names.resource},
         op_tags=LAST,
+        pool=names.pool,
+        backfill_policy=BACKFILL,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
     )
     def _analytics(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)

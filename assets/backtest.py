@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, pipeline_of
+from assets.context import BACKFILL, pipeline_of
+from assets.names import DEFAULT, Names
 from csm_core.analysts.backtest.observation_rows import create_observations
 from csm_core.analysts.backtest.observation_table import observation_table, store_observations
 from csm_core.analysts.backtest.options import BacktestOptions
@@ -21,21 +22,23 @@ NAME = "csm_backtest"
 READ = ("csm_outcomes", "csm_health_scores", "csm_health_signals", "csm_accounts_daily")
 
 
-def backtest_asset() -> dg.AssetsDefinition:
+def backtest_asset(names: Names = DEFAULT) -> dg.AssetsDefinition:
     """Return ``csm_backtest``, which compares all scored days with the accounts that left since then."""
     table = observation_table()
 
     @dg.asset(
-        key=NAME,
-        deps=list(READ),
+        key=names.key(NAME),
+        deps=names.keys(READ),
         description="How well scores predicted churn, as `csm backtest` with its default options shows it. Writes "
         f"{table.table} and replaces the published copy. Materialise it by hand: it is not part of the jobs.",
-        group_name="marts",
+        group_name=names.group("marts"),
         kinds={"duckdb"},
-        owners=OWNERS,
-        required_resource_keys={RESOURCE},
+        owners=names.owners,
+        required_resource_keys={names.resource},
+        pool=names.pool,
+        backfill_policy=BACKFILL,
         metadata={
-            "dagster/table_name": table.table,
+            "dagster/table_name": names.table(table.table),
             "dagster/column_schema": dg.TableSchema(
                 columns=[dg.TableColumn(name, description=text) for name, text in table.columns.items()]
             ),

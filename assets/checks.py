@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from assets.alerts import notify_data_team
-from assets.context import LATE, RESOURCE, Pipeline, accepted_checks, check_results, days_run_id, pipeline_of
+from assets.check_days import DayResult, evaluations
+from assets.context import LATE, Pipeline, accepted_checks, check_results, days_between, days_run_id, pipeline_of
+from assets.names import DEFAULT, Names
 from csm_core.analysts.published_copy import publish_copy
 from csm_core.days import portfolio_checks
 from csm_core.days.finished_days import model_parameters, withdraw_day
@@ -15,21 +18,31 @@ from csm_core.errors import CSMError
 from csm_core.scoring.macros import create_macros
 from csm_core.warehouse.day_status import ACCEPTED, HELD
 
-SCORES = dg.AssetKey("csm_health_scores")
+SCORES = "csm_health_scores"
+_NOT_CHECKED = (
+    "Not checked: in a run of several days, the portfolio checks check the last day and the days that were held or "
+    "accepted before."
+)
 
 
-def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
+def portfolio_asset_checks(
+    partitions: dg.PartitionsDefinition, names: Names = DEFAULT
+) -> list[dg.AssetChecksDefinition]:
     """Return a blocking check per portfolio check, in one step that sets the statuses of the days."""
+    scores = names.key(SCORES)
 
     @dg.multi_asset_check(
-        name="csm_health_scores_checks",
+        name=names.unique("csm_health_scores_checks"),
         specs=[
-            dg.AssetCheckSpec(check.name, asset=SCORES, description=check.description, blocking=True)
+            dg.AssetCheckSpec(
+                check.name, asset=scores, description=check.description, blocking=True, partitions_def=partitions
+            )
             for check in portfolio_checks.ALL
         ],
-        required_resource_keys={RESOURCE},
+        required_resource_keys={names.resource},
+        pool=names.pool,
     )
-    def _checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def _checks(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
         pipeline = pipeline_of(context)
         accepted, accepted_by = accepted_checks(context, pipeline)
         with pipeline.warehouse.connect() as connection:
@@ -44,19 +57,19 @@ def portfolio_asset_checks() -> list[dg.AssetChecksDefinition]:
                 keep_accepted=LATE in context.op_execution_context.run.tags,
             )
         for result in results:
-            _observe(context, result)
+            _observe(context, result, scores)
         *earlier, last = results
         _report_earlier(context, pipeline, earlier)
         if last.holding:
             _show_held(context, pipeline, last.day)
-            notify_data_team(context, pipeline, last.day)
-        for check in portfolio_checks.ALL:
-            yield _result(context, pipeline, check, last, earlier)
+            notify_data_team(context, pipeline, last.day, names)
+        by_day = [one for check in portfolio_checks.ALL for one in _results(context, pipeline, check, results, scores)]
+        yield from evaluations(context, [one.result for one in by_day if one.day == last.day], by_day)
 
     return [_checks]
 
 
-def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay) -> None:
+def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay, scores: dg.AssetKey) -> None:
     """Add an observation to a held or accepted day: its metadata was stored before the checks ran."""
     if not result.failed:
         return
@@ -67,7 +80,7 @@ def _observe(context: dg.AssetCheckExecutionContext, result: CheckedDay) -> None
         **({"accepted_by": result.accepted_by} if status == ACCEPTED else {}),
         "found": "\n".join(f"{outcome.name}: {outcome.message}" for outcome in result.failed),
     }
-    observation = dg.AssetObservation(SCORES, partition=str(result.day), metadata=metadata)
+    observation = dg.AssetObservation(scores, partition=str(result.day), metadata=metadata)
     context.op_execution_context.log_event(observation)
 
 
@@ -90,34 +103,43 @@ def _show_held(context: dg.AssetCheckExecutionContext, pipeline: Pipeline, day: 
         context.log.warning(f"the published copy was not updated: {error}")
 
 
-def _result(
+def _results(
     context: dg.AssetCheckExecutionContext,
     pipeline: Pipeline,
     check: PortfolioCheck,
-    last: CheckedDay,
-    earlier: Sequence[CheckedDay],
-) -> dg.AssetCheckResult:
-    """Return the result of a check for the last day of the run. It is a warning if an earlier day is still held."""
+    results: Sequence[CheckedDay],
+    scores: dg.AssetKey,
+) -> list[DayResult]:
+    """Return the results of a check by day. Only the last day of the run can fail it: held days do not block it."""
+    last = results[-1]
     outcome = last.outcome(check)
-    if not outcome.passed and check.name not in last.accepted:
+    if outcome in last.holding:
         context.log.error(outcome.text())
         pipeline.held.append(outcome.text())
-        (result,) = check_results([outcome], SCORES)
-        return result
-    remarks: list[str] = []
-    if not outcome.passed:
-        remarks.append(f"Accepted by {last.accepted_by}. {outcome.message}")
+    elif not outcome.passed:
         context.log.warning(f"accepted by {last.accepted_by}: {outcome.message}")
-    remarks += [
-        f"{one.day} is still held. {one.outcome(check).message}" for one in earlier if one.outcome(check) in one.holding
-    ]
-    if remarks:
-        return dg.AssetCheckResult(
-            asset_key=SCORES,
-            check_name=check.name,
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=" ".join(remarks),
-        )
-    (result,) = check_results([outcome], SCORES)
-    return result
+    by_day = {one.day: DayResult(one.day, _result(check, one, last, scores)) for one in results}
+    span = context.op_execution_context.partition_key_range
+    for day in days_between(date.fromisoformat(span.start), last.day):
+        # Without an evaluation, Dagster would show the check of this day as failed if the run fails.
+        passed = dg.AssetCheckResult(asset_key=scores, check_name=check.name, passed=True, description=_NOT_CHECKED)
+        by_day.setdefault(day, DayResult(day, passed))
+    return [by_day[day] for day in sorted(by_day)]
+
+
+def _result(check: PortfolioCheck, checked: CheckedDay, last: CheckedDay, scores: dg.AssetKey) -> dg.AssetCheckResult:
+    """Return the result of a check for a day: a warning if the failed check is accepted, or holds an earlier day."""
+    outcome = checked.outcome(check)
+    (result,) = check_results([outcome], scores)
+    held = outcome in checked.holding
+    if outcome.passed or (held and checked is last):
+        return result
+    reason = f"{checked.day} is still held." if held else f"Accepted by {checked.accepted_by}."
+    return dg.AssetCheckResult(
+        asset_key=scores,
+        check_name=check.name,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{reason} {outcome.message}",
+        metadata=result.metadata,
+    )

@@ -20,7 +20,6 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.late_changes import LateRecords, days_to_materialise, late_text
 from csm_core.warehouse.model_checks import CheckOutcome
 
-RESOURCE = "pipeline"
 # A run with this tag does not publish; the value is the reason.
 DO_NOT_PUBLISH = "csm/do_not_publish"
 # A run with this tag rebuilds past days for late records; the value describes the records.
@@ -31,8 +30,8 @@ ACCEPT = "csm/accept"
 # ended. A manual run of the job uses the day after its own.
 QUARTER = "csm/reviews_of_quarter_before"
 DAY_AFTER = "the day after"
+# Also of assets without partitions: `dagster asset materialize --partition-range` requires it of all selected assets.
 BACKFILL = dg.BackfillPolicy.single_run()
-OWNERS = ("team:customer-success-data",)
 # Of the assets that can be materialised, those of the earlier layer are first, so that the progress is shown by layer.
 _PRIORITIES = {"raw": 4, "staging": 3, "intermediate": 2, "marts": 1}
 CELL_CHARACTERS = 120
@@ -57,6 +56,7 @@ class Pipeline:
     - ``progress`` is called with the name and the figures of each completed asset; the default logs them.
     - ``clock`` returns the current time: when records are loaded and staged, and when days are scored.
     - ``is_replay``: the records are those that the warehouse has; no file or source is read.
+    - ``environment``: the environment variables of publishing; None for those of the process.
     - ``accepted`` are the checks that ``accepted_by`` accepts in this run.
 
     The summary of the run uses these results:
@@ -76,6 +76,7 @@ class Pipeline:
     accepted_by: str = ""
     clock: Callable[[], datetime] = field(default=_now)
     is_replay: bool = False
+    environment: Mapping[str, str] | None = None
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     not_published: list[str] = field(default_factory=list)
@@ -94,8 +95,8 @@ class Pipeline:
 
 
 def pipeline_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
-    """Return the pipeline resource of a run."""
-    return getattr(context.resources, RESOURCE)
+    """Return the pipeline resource of a run, whose key depends on the instance."""
+    return next(one for one in context.resources._asdict().values() if isinstance(one, Pipeline))
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
@@ -162,7 +163,7 @@ def days_to_build(context: dg.AssetExecutionContext, connection: Any, table: str
     return days
 
 
-def check_results(outcomes: list[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
+def check_results(outcomes: Sequence[CheckOutcome], asset_key: dg.AssetKey) -> list[dg.AssetCheckResult]:
     """Return the outcomes of checks as Dagster results, with the failed rows in the metadata."""
     return [
         dg.AssetCheckResult(

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.context import Pipeline, days_between, days_of, days_run_id, pipeline_of
 from assets.models import report, sql_asset
+from assets.names import DEFAULT, Names
 from csm_core.days.finished_days import finish
 from csm_core.ingest.replaced_rows import forget_replaced
 from csm_core.system.text_table import counted
@@ -16,11 +17,13 @@ from csm_core.warehouse.late_changes import span_text
 from csm_core.warehouse.models import SqlModel
 
 
-def days_asset(model: SqlModel, marts: list[str], partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def days_asset(
+    model: SqlModel, marts: list[str], partitions: dg.PartitionsDefinition, names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """Return ``csm_days``, which sets the run's days to complete or accepted and rebuilds the table of all statuses."""
 
-    @sql_asset(model, partitions, marts)
-    def _days(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @sql_asset(model, partitions, marts, names)
+    def _days(context: dg.AssetExecutionContext):
         pipeline, own = pipeline_of(context), days_of(context)
         with pipeline.warehouse.connect() as connection:
             finished = day_status.passed_days(connection, days_run_id(context))

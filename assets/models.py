@@ -1,15 +1,14 @@
 """An asset per SQL model of the intermediate and marts layers, generated from the SQL and its yml."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from assets.check_days import DayResult, evaluations
 from assets.context import (
     BACKFILL,
-    OWNERS,
-    RESOURCE,
     accepted_checks,
     check_results,
     days_between,
@@ -21,6 +20,7 @@ from assets.context import (
     preview,
     quarter_of,
 )
+from assets.names import DEFAULT, Names, beside
 from csm_core.days.finished_days import model_parameters
 from csm_core.days.portfolio_checks import require_data_for
 from csm_core.days.quarter_reviews import build_reviews_early
@@ -31,7 +31,7 @@ from csm_core.warehouse.engine import Engine
 from csm_core.warehouse.fx_rates import FX_RATES_TABLE, store_rates
 from csm_core.warehouse.late_changes import span_text
 from csm_core.warehouse.materialize import ModelResult
-from csm_core.warehouse.model_checks import check_names, run_checks
+from csm_core.warehouse.model_checks import CheckOutcome, check_names, outcomes_by_day, run_checks
 from csm_core.warehouse.models import SqlModel
 from csm_core.warehouse.new_inputs import build_new_inputs
 from csm_core.warehouse.version_tables import VERSION_TABLES
@@ -53,58 +53,70 @@ def asset_name(table: str) -> str:
     return f"raw_{name}" if layer == "raw" else name
 
 
-def upstream(model: SqlModel) -> list[dg.AssetKey]:
-    """Return the assets that a model reads, from its SQL.
+def upstream(model: SqlModel) -> list[str]:
+    """Return the names of the assets that a model reads, from its SQL.
 
     Tables of the schemas ``run`` and ``sync`` are not assets. The statuses of the run's days are final when
     ``csm_days`` is built.
     """
     tables = {DAYS_TABLE if table == STATUS_TABLE else table for table in model.dependencies} - {model.table}
-    names = {asset_name(table) for table in tables if not table.startswith(("run.", "sync."))}
-    return [dg.AssetKey(name) for name in sorted(names)]
+    return sorted({asset_name(table) for table in tables if not table.startswith(("run.", "sync."))})
 
 
 def sql_asset(
     model: SqlModel,
     partitions: dg.PartitionsDefinition | None,
-    deps: Sequence[dg.AssetKey | str],
+    deps: Sequence[str],
+    names: Names = DEFAULT,
     code_version: str | None = None,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The decorator of the function that builds a model, with what Dagster's UI shows of it.
 
     Without ``partitions`` the asset has none: it holds a whole table, which is the same whichever day is run. The code
     version is the model's own unless one is given.
     """
-    key = dg.AssetKey(model.name)
+    key = names.key(model.name)
     return dg.asset(
         key=key,
-        deps=deps,
+        deps=names.keys(deps),
         description=model.description,
-        group_name=model.layer,
+        group_name=names.group(model.layer),
         kinds={"duckdb", "sql"},
-        owners=OWNERS,
+        owners=names.owners,
         op_tags=in_order_of(model.layer),
         code_version=code_version or model.version,
         partitions_def=partitions,
-        backfill_policy=BACKFILL if partitions else None,
-        required_resource_keys={RESOURCE},
+        backfill_policy=BACKFILL,
+        freshness_policy=freshness,
+        required_resource_keys={names.resource},
+        pool=names.pool,
         metadata={
             # The UI takes the types from the last materialisation, and the descriptions from here.
             "dagster/column_schema": _table_schema(model, {}),
-            "dagster/table_name": model.table,
+            "dagster/table_name": names.table(model.table),
         },
+        # A check of a table that is not built by day is about all rows, also if the asset has partitions.
         check_specs=[
-            dg.AssetCheckSpec(name, asset=key, description=description, blocking=True)
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                description=description,
+                blocking=True,
+                partitions_def=partitions if model.partitioned else None,
+            )
             for name, description in check_names(model)
         ],
     )
 
 
-def model_asset(model: SqlModel, partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
+def model_asset(
+    model: SqlModel, partitions: dg.PartitionsDefinition | None, names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """Return the asset of a SQL model."""
 
-    @sql_asset(model, partitions if model.partitioned else None, upstream(model))
-    def _model(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @sql_asset(model, partitions if model.partitioned else None, upstream(model), names)
+    def _model(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
             engine = pipeline.warehouse.engine(connection)
@@ -139,13 +151,18 @@ def report(
     days: tuple[date, date] | None,
     more: Mapping[str, Any] | None = None,
     by_day: Mapping[date, Mapping[str, Any]] | None = None,
-) -> dg.MaterializeResult:
-    """Report a built model to Dagster: rows, seconds, a preview, late records, and the outcomes of its checks.
+) -> Any:
+    """Report a built model to Dagster: rows, seconds, a preview, late records, and the outcomes of its checks by day.
+
+    The value is what the function of the asset returns: a result, or for a table that is built by day also the events
+    that follow it.
 
     ``days`` are the days that were built, None for a whole table. Each partition of the run has its own number of rows
     and its own entries of ``by_day``; the preview shows the last partition.
     """
     outcomes = run_checks(engine, model, days, result.queued_days)
+    results = check_results(outcomes, context.asset_key)
+    found = outcomes_by_day(engine, model, days, outcomes) if days and model.partitioned else {}
     first_rows = {"preview": preview(_first_rows(engine, model, days))}
     if days:
         _report_partitions(context, engine, model, by_day or {}, first_rows)
@@ -160,12 +177,12 @@ def report(
     pipeline_of(context).progress(model.name, {"rows": result.rows, "seconds": result.seconds, "layer": model.layer})
     late = pipeline_of(context).late.get(model.table)
     again = {"late_days_materialised_again": span_text(late)} if late else {}
-    return dg.MaterializeResult(
-        asset_key=dg.AssetKey(model.name),
+    result_of_table = dg.MaterializeResult(
+        asset_key=context.asset_key,
         metadata={
             "dagster/row_count": engine.query(f"select count(*) from {model.table}")[0][0],
             "dagster/column_schema": _column_schema(engine, model),
-            "dagster/column_lineage": _column_lineage(model),
+            "dagster/column_lineage": _column_lineage(model, context.asset_key),
             "seconds": round(result.seconds, 3),
             **({"operation": result.operation} if result.operation else {}),
             "table_checks_failed": len(failed),
@@ -173,9 +190,39 @@ def report(
             **again,
             **(more or {}),
         },
-        check_results=check_results(outcomes, dg.AssetKey(model.name)),
+        check_results=[] if found else results,
         data_version=None if days else version_for_days(model.version),
     )
+    if not found:
+        return result_of_table
+    return _with_evaluations(context, result_of_table, results, _checked_days(context, found, days_of(context)))
+
+
+def _with_evaluations(
+    context: dg.AssetExecutionContext,
+    result: dg.MaterializeResult,
+    of_run: Sequence[dg.AssetCheckResult],
+    by_day: Sequence[DayResult],
+) -> Iterator[Any]:
+    yield result
+    yield from evaluations(context, of_run, by_day)
+
+
+def _checked_days(
+    context: dg.AssetExecutionContext,
+    found: Mapping[date, Sequence[CheckOutcome]],
+    own: tuple[date, date],
+) -> list[DayResult]:
+    """Return the results of each day of the run, and the failed results of earlier days with late records.
+
+    Dagster shows the result that was added last as the latest one, and results of earlier days are added last.
+    """
+    return [
+        DayResult(day, result)
+        for day, outcomes in found.items()
+        for result in check_results(outcomes, context.asset_key)
+        if day >= own[0] or not result.passed
+    ]
 
 
 def version_for_days(code_version: str) -> dg.DataVersion:
@@ -248,12 +295,12 @@ def _type_name(kind: str) -> str:
     return "enum" if kind.startswith("ENUM(") else kind.lower()
 
 
-def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
+def _column_lineage(model: SqlModel, key: dg.AssetKey) -> dg.TableColumnLineage:
     """Return the source columns of each column."""
     return dg.TableColumnLineage(
         {
             column: [
-                dg.TableColumnDep(asset, name)
+                dg.TableColumnDep(beside(key, asset), name)
                 for asset, name in sorted({(asset_name(table), name) for table, name in origins})
             ]
             for column, origins in column_lineage_of(model).items()
@@ -262,7 +309,7 @@ def _column_lineage(model: SqlModel) -> dg.TableColumnLineage:
 
 
 def model_assets(
-    models: Iterable[SqlModel], partitions: dg.PartitionsDefinition | None = None
+    models: Iterable[SqlModel], partitions: dg.PartitionsDefinition | None = None, names: Names = DEFAULT
 ) -> list[dg.AssetsDefinition]:
     """Return the assets of all models with SQL; ``partitions`` apply to partitioned models."""
-    return [model_asset(model, partitions) for model in models if model.sql]
+    return [model_asset(model, partitions, names) for model in models if model.sql]

@@ -8,14 +8,14 @@ import dagster as dg
 from assets.context import (
     BACKFILL,
     DO_NOT_PUBLISH,
-    OWNERS,
-    RESOURCE,
     Linked,
     days_of,
     pipeline_of,
     preview,
     quarter_of,
 )
+from assets.freshness import DAILY_HOUR, REVIEWS_HOUR, due_by
+from assets.names import DEFAULT, Names
 from csm_core.errors import NotionError
 from csm_core.publishing.notion.databases import EXPANSION, HEALTH, PORTFOLIO, QBR, RECORD
 from csm_core.system.text_table import counted
@@ -35,7 +35,9 @@ _PRIORITIES = {HEALTH_UPDATES: "0", PORTFOLIO_PAGE: "-2"}
 SHOWN = 20
 
 
-def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def publish_assets(
+    partitions: dg.PartitionsDefinition, timezone: str = "UTC", names: Names = DEFAULT
+) -> list[dg.AssetsDefinition]:
     """Return the publishing assets."""
     return [
         _publish_asset(
@@ -48,6 +50,8 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             "Score, RAG, owner, contract, reason and next step on the page of each account, and a health record for "
             "each settled change of RAG or churn risk and for each large move of the score.",
             partitions,
+            timezone,
+            names,
         ),
         _publish_asset(
             QBR_PAGES,
@@ -55,6 +59,8 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             ["csm_qbr", "csm_feature_adoption", "int_review_features"],
             "A page for each review that is due.",
             partitions,
+            timezone,
+            names,
         ),
         _publish_asset(
             EXPANSION_RECORDS,
@@ -62,6 +68,8 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             ["csm_expansion_opportunities", "int_account_days"],
             "A page for each open opportunity, updated when its evidence changes.",
             partitions,
+            timezone,
+            names,
         ),
         _publish_asset(
             PORTFOLIO_PAGE,
@@ -69,23 +77,33 @@ def publish_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinit
             ["csm_health_scores", "csm_health_signals", "csm_accounts_daily"],
             "The portfolio page: bands, largest changes, renewals, MRR at risk and data quality of the newest day.",
             partitions,
+            timezone,
+            names,
         ),
     ]
 
 
 def _publish_asset(
-    name: str, kinds: Sequence[str], upstream: Sequence[str], description: str, partitions: dg.PartitionsDefinition
+    name: str,
+    kinds: Sequence[str],
+    upstream: Sequence[str],
+    description: str,
+    partitions: dg.PartitionsDefinition,
+    timezone: str,
+    names: Names,
 ) -> dg.AssetsDefinition:
     @dg.asset(
-        key=name,
-        deps=[*upstream, "csm_days"],
+        key=names.key(name),
+        deps=names.keys([*upstream, "csm_days"]),
         description=description,
-        group_name="publish",
+        group_name=names.group("publish"),
         kinds={"notion"},
-        owners=OWNERS,
+        owners=names.owners,
         partitions_def=partitions,
         backfill_policy=BACKFILL,
-        required_resource_keys={RESOURCE},
+        required_resource_keys={names.resource},
+        pool=names.pool,
+        freshness_policy=due_by(REVIEWS_HOUR if name == QBR_PAGES else DAILY_HOUR, timezone),
         # Reviews and opportunities are related to the pages of accounts, so these are written first. There is no
         # dependency: if an account page cannot be written, the reviews are still published.
         op_tags={"dagster/priority": _PRIORITIES.get(name, "-1")},
@@ -120,6 +138,7 @@ def _publish_asset(
                 pipeline.config,
                 day,
                 kinds=kinds,
+                environment=pipeline.environment,
                 run_id=f"{context.run.run_id}/{name}",
                 reviews_since=reviews_since,
                 reviews_until=quarter_of(context),

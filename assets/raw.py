@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, Pipeline, in_order_of, pipeline_of, preview
+from assets.context import BACKFILL, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name
+from assets.names import DEFAULT, Names
+from assets.unmaterialised import source_name
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.logging import get_logger
 from csm_core.operations.backup_content import SOURCES
@@ -17,10 +19,10 @@ from csm_core.sources.unread_files import unread_files
 _LISTED = 100
 
 
-def raw_assets(sources: Sequence[SourceSettings]) -> list[dg.AssetsDefinition]:
+def raw_assets(sources: Sequence[SourceSettings], names: Names = DEFAULT) -> list[dg.AssetsDefinition]:
     """Return the raw assets of the configured sources, by system."""
     systems = list(dict.fromkeys(source.system for source in sources))
-    return [_raw_asset([one for one in sources if one.system == system]) for system in systems]
+    return [_raw_asset([one for one in sources if one.system == system], names) for system in systems]
 
 
 def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[UnreadFile]:
@@ -29,25 +31,28 @@ def _unread(pipeline: Pipeline, sources: Sequence[SourceSettings]) -> list[Unrea
     return [one for source in sources for one in unread_files(source, pipeline.config.sources, configured)]
 
 
-def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
+def _raw_asset(sources: Sequence[SourceSettings], names: Names) -> dg.AssetsDefinition:
     """Return the asset that loads the sources of a system; unchanged files are skipped."""
     system = get_system(sources[0].system)
 
     @dg.multi_asset(
-        name=f"load_{system.name}",
+        name=names.unique(f"load_{system.name}"),
         specs=[
             dg.AssetSpec(
-                asset_name(raw.table),
+                names.key(asset_name(raw.table)),
+                deps=[names.key(source_name(system.name))],
                 description=f"Raw {raw.name} from {system.name}, unchanged.",
-                group_name="raw",
+                group_name=names.group("raw"),
                 kinds={"duckdb", system.name},
-                owners=OWNERS,
-                metadata={"dagster/table_name": raw.table},
+                owners=names.owners,
+                metadata={"dagster/table_name": names.table(raw.table)},
             )
             for raw in system.raw_tables
         ],
-        required_resource_keys={RESOURCE},
+        required_resource_keys={names.resource},
         op_tags=in_order_of("raw"),
+        backfill_policy=BACKFILL,
+        pool=names.pool,
     )
     def _load(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
@@ -68,7 +73,7 @@ def _raw_asset(sources: Sequence[SourceSettings]) -> dg.AssetsDefinition:
         for result in results:
             pipeline.progress(asset_name(result.table), {"rows": result.read, "seconds": result.seconds})
             yield dg.MaterializeResult(
-                asset_key=asset_name(result.table),
+                asset_key=names.key(asset_name(result.table)),
                 metadata={
                     "dagster/row_count": rows[result.table],
                     "rows_loaded": result.loaded,

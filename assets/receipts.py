@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.context import days_of, days_run_id, pipeline_of
 from assets.models import report, sql_asset
+from assets.names import DEFAULT, Names
 from csm_core.days.finished_days import model_parameters
 from csm_core.receipts.day_roots import days_to_record, record_roots
 from csm_core.receipts.statements import code_version
@@ -15,11 +16,13 @@ from csm_core.warehouse.materialize import ModelResult
 from csm_core.warehouse.models import SqlModel
 
 
-def day_roots_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def day_roots_asset(
+    model: SqlModel, partitions: dg.PartitionsDefinition, names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """Return ``csm_day_roots``, which adds a root for each finished day whose receipts changed."""
 
-    @sql_asset(model, partitions, ["csm_days"], code_version=code_version())
-    def _day_roots(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @sql_asset(model, partitions, ["csm_days"], names, code_version=code_version())
+    def _day_roots(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
         started = time.perf_counter()
         with pipeline.warehouse.connect() as connection:

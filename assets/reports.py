@@ -4,7 +4,9 @@ import time
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, pipeline_of
+from assets.context import BACKFILL, pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
+from assets.names import DEFAULT, Names
 from csm_core.analysts.queries import open_published
 from csm_core.warehouse.day_status import newest_counted_day
 
@@ -13,18 +15,21 @@ NAME = "csm_report"
 _LAST = {"dagster/priority": "-4"}
 
 
-def report_asset(after: str) -> dg.AssetsDefinition:
+def report_asset(after: str, timezone: str = "UTC", names: Names = DEFAULT) -> dg.AssetsDefinition:
     """Return ``csm_report``, which writes ``reports/portfolio-DAY.html`` next to the warehouse."""
 
     @dg.asset(
-        key=NAME,
-        deps=[after],
+        key=names.key(NAME),
+        deps=names.keys([after]),
         description="The portfolio report of the newest complete day: one HTML file without scripts and requests. "
         "Older reports are deleted as `reports.keep` states.",
-        group_name="publish",
+        group_name=names.group("publish"),
         kinds={"html"},
-        owners=OWNERS,
-        required_resource_keys={RESOURCE},
+        owners=names.owners,
+        required_resource_keys={names.resource},
+        pool=names.pool,
+        backfill_policy=BACKFILL,
+        freshness_policy=due_by(DAILY_HOUR, timezone),
         op_tags=_LAST,
     )
     def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 
 from assets.context import days_between, days_of, days_run_id, days_to_build, pipeline_of
+from assets.freshness import DAILY_HOUR, due_by
 from assets.models import report, sql_asset
+from assets.names import DEFAULT, Names
 from csm_core.analysts.charts import rag_over_time, score_distributions
 from csm_core.analysts.day_figures import DayFigures, day_figures
 from csm_core.scoring.score_days import other_configurations, score_days, scores_sql
@@ -16,12 +18,15 @@ from csm_core.warehouse.late_changes import days_touched_by_late_records, span_t
 from csm_core.warehouse.models import SqlModel, version_of
 
 
-def scores_asset(model: SqlModel, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def scores_asset(
+    model: SqlModel, partitions: dg.PartitionsDefinition, timezone: str = "UTC", names: Names = DEFAULT
+) -> dg.AssetsDefinition:
     """``csm_health_scores``: every account and day of the run scored inside the warehouse."""
     inputs = ["csm_health_signals", "int_account_days"]
+    freshness = due_by(DAILY_HOUR, timezone)
 
-    @sql_asset(model, partitions, inputs, code_version=version_of(scores_sql()))
-    def _scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    @sql_asset(model, partitions, inputs, names, version_of(scores_sql()), freshness)
+    def _scores(context: dg.AssetExecutionContext):
         pipeline = pipeline_of(context)
         with pipeline.warehouse.connect() as connection:
             engine = pipeline.warehouse.engine(connection)

@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.context import OWNERS, RESOURCE, Pipeline, in_order_of, pipeline_of, preview
+from assets.context import BACKFILL, Pipeline, in_order_of, pipeline_of, preview
 from assets.models import asset_name, model_assets, version_for_days
+from assets.names import DEFAULT, Names
+from assets.unmaterialised import source_name
 from csm_core.accounts import account_map
 from csm_core.config import Config
 from csm_core.contract import ACCOUNT_MAP, ACCOUNTS, ENTITIES, FIRST_LOAD, USAGE_EVENTS, Entity
@@ -29,7 +31,7 @@ from csm_core.staging.vendor_records import build_records, kinds_version, record
 from csm_core.warehouse.models import SqlModel, staging_models, staging_steps
 
 
-def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
+def staging_assets(config: Config, names: Names = DEFAULT) -> list[dg.AssetsDefinition]:
     """Return one asset per entity; an entity without a configured system is an empty table."""
     # Assessments that users select in Notion are records of an additional system.
     systems = list(dict.fromkeys([*(source.system for source in config.sources), assessments.SYSTEM]))
@@ -40,9 +42,9 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
     spark = usage_on_spark(config.sources)
     mapped = any(ACCOUNT_MAP in model.dependencies for found in models.values() for model in found.values())
     return [
-        *(_records_asset(system) for system in systems if record_kinds(system)),
-        *(asset for found in steps.values() for asset in model_assets(found.values())),
-        *([_account_map_asset(steps)] if mapped else []),
+        *(_records_asset(system, names) for system in systems if record_kinds(system)),
+        *(asset for found in steps.values() for asset in model_assets(found.values(), names=names)),
+        *([_account_map_asset(steps, names)] if mapped else []),
         *(
             _staging_asset(
                 entity,
@@ -53,6 +55,7 @@ def staging_assets(config: Config) -> list[dg.AssetsDefinition]:
                 },
                 upstream,
                 spark if entity.name == USAGE_EVENTS else None,
+                names,
             )
             for entity in ENTITIES.values()
         ),
@@ -82,21 +85,23 @@ def upstream_of(
     )
 
 
-def _records_asset(system: str) -> dg.AssetsDefinition:
+def _records_asset(system: str, names: Names) -> dg.AssetsDefinition:
     kinds, tables = record_kinds(system), get_system(system).raw_tables
     read = {name for kind in kinds for name in kind.tables}
 
     @dg.asset(
-        key=asset_name(records_table(system)),
-        deps=sorted(asset_name(table.table) for table in tables if table.name in read),
+        key=names.key(asset_name(records_table(system))),
+        deps=names.keys(sorted(asset_name(table.table) for table in tables if table.name in read)),
         description=f"The latest valid version of each record of {system}: all times, numbers and levels parse.",
-        group_name="staging",
+        group_name=names.group("staging"),
         kinds={"duckdb", system},
-        owners=OWNERS,
+        owners=names.owners,
         op_tags=in_order_of("staging"),
+        backfill_policy=BACKFILL,
         code_version=kinds_version(kinds),
-        required_resource_keys={RESOURCE},
-        metadata={"dagster/table_name": records_table(system)},
+        required_resource_keys={names.resource},
+        pool=names.pool,
+        metadata={"dagster/table_name": names.table(records_table(system))},
     )
     def _records(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
@@ -118,19 +123,21 @@ def _records_asset(system: str) -> dg.AssetsDefinition:
     return _records
 
 
-def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]]) -> dg.AssetsDefinition:
+def _account_map_asset(steps: Mapping[str, Mapping[str, SqlModel]], names: Names) -> dg.AssetsDefinition:
     systems = [system for system, found in steps.items() if f"{system}_externals" in found]
 
     @dg.asset(
-        key=asset_name(ACCOUNT_MAP),
-        deps=[asset_name(account_map.externals_table(system)) for system in systems],
+        key=names.key(asset_name(ACCOUNT_MAP)),
+        deps=names.keys(asset_name(account_map.externals_table(system)) for system in systems),
         description="The account of each vendor's customer, and how it was matched: by file, column or domain.",
-        group_name="staging",
+        group_name=names.group("staging"),
         kinds={"duckdb", "sql"},
-        owners=OWNERS,
+        owners=names.owners,
         op_tags=in_order_of("staging"),
-        required_resource_keys={RESOURCE},
-        metadata={"dagster/table_name": ACCOUNT_MAP},
+        backfill_policy=BACKFILL,
+        required_resource_keys={names.resource},
+        pool=names.pool,
+        metadata={"dagster/table_name": names.table(ACCOUNT_MAP)},
     )
     def _account_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         pipeline = pipeline_of(context)
@@ -154,10 +161,13 @@ def _staging_asset(
     models: dict[str, SqlModel],
     upstream: Mapping[str, UpstreamInputs],
     spark: SparkSettings | None,
+    names: Names,
 ) -> dg.AssetsDefinition:
     # Publishing reads assessments back for later runs: a dependency on it would be a cycle.
     read = {table for model in models.values() for table in model.dependencies - {assessments.TABLE}}
     upstream_assets = {asset_name(table) for table in read if not table.startswith("run.")}
+    if spark:
+        upstream_assets.add(source_name(SPARK))
     # Records of unknown accounts are rejected, so accounts are staged first.
     if entity.name != ACCOUNTS:
         upstream_assets.add(asset_name(ENTITIES[ACCOUNTS].table))
@@ -166,18 +176,20 @@ def _staging_asset(
     origin = ", ".join(models) or (SPARK if spark else "no source")
 
     @dg.asset(
-        key=asset_name(entity.table),
-        deps=sorted(upstream_assets),
+        key=names.key(asset_name(entity.table)),
+        deps=names.keys(sorted(upstream_assets)),
         description=f"{entity.name} in the staged contract, from {origin}. "
         f"Rejected records are in {entity.quarantine_table}.",
-        group_name="staging",
+        group_name=names.group("staging"),
         kinds={SPARK if spark else "duckdb", "sql"},
-        owners=OWNERS,
+        owners=names.owners,
         op_tags=in_order_of("staging"),
+        backfill_policy=BACKFILL,
         code_version=version,
-        required_resource_keys={RESOURCE},
+        required_resource_keys={names.resource},
+        pool=names.pool,
         metadata={
-            "dagster/table_name": entity.table,
+            "dagster/table_name": names.table(entity.table),
             "dagster/column_schema": dg.TableSchema(
                 columns=[
                     dg.TableColumn(column.name, str(column.kind), description=column.note or None)

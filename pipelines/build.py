@@ -10,17 +10,20 @@ from assets.analytics import NAME as ANALYTICS
 from assets.analytics import analytics_asset
 from assets.backtest import backtest_asset
 from assets.checks import portfolio_asset_checks
-from assets.context import RESOURCE, Pipeline
+from assets.context import Pipeline
 from assets.days import days_asset
 from assets.models import model_assets
+from assets.names import DEFAULT, Names
 from assets.publish import publish_assets
 from assets.raw import raw_assets
 from assets.receipts import day_roots_asset
 from assets.reports import report_asset
 from assets.scores import scores_asset
 from assets.staging import staging_assets
+from assets.unmaterialised import source_assets, view_assets
 from csm_core.config import Config, load_config
 from csm_core.errors import ConfigError
+from csm_core.system.file_access import restrict_files
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.engine import SPARK
 from csm_core.warehouse.models import load_models
@@ -36,35 +39,57 @@ SCORES, DAYS, ROOTS = "csm_health_scores", "csm_days", "csm_day_roots"
 
 def build_defs(config: Config | None = None, pipeline: Pipeline | None = None) -> dg.Definitions:
     """The definitions for a configuration (default: the one of the environment) and a pipeline resource."""
-    # Dagster marks range backfills as beta; the pinned version supports them, and a test runs them.
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     config = config or (pipeline.config if pipeline else load_config())
     pipeline = pipeline or Pipeline(config, Warehouse.from_config(config))
+    return dg.Definitions.merge(named_defs(pipeline), dg.Definitions(executor=dg.in_process_executor))
+
+
+def named_defs(
+    pipeline: Pipeline, names: Names = DEFAULT, *, running: bool = False, restrict: bool = False
+) -> dg.Definitions:
+    """The definitions of one instance of the pipeline, with its names and without an executor.
+
+    With ``running``, the schedules and the sensor of late files are enabled until a user disables them. With
+    ``restrict``, each run sets the permissions of its files; otherwise the process that loads the definitions does.
+    """
+    # Dagster marks range backfills as beta, and partitions of checks and virtual assets as preview; the pinned version
+    # supports them, and tests run them.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    config = pipeline.config
     _require_engine(config)
     partitions = daily(config.partitions_start)
-    marts = load_models("marts")
-    jobs = all_jobs()
+    intermediate, marts, zone = load_models("intermediate"), load_models("marts"), config.timezone
+    assets = [
+        *raw_assets(config.sources, names),
+        *staging_assets(config, names),
+        *model_assets(intermediate.values(), partitions, names),
+        *model_assets([model for model in marts.values() if model.name != DAYS], partitions, names),
+        scores_asset(marts[SCORES], partitions, zone, names),
+        days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions, names),
+        day_roots_asset(marts[ROOTS], partitions, names),
+        analytics_asset(sorted(marts), zone, names),
+        report_asset(ANALYTICS, zone, names),
+        backtest_asset(names),
+        *publish_assets(partitions, zone, names),
+        alerts_asset(partitions, zone, names),
+    ]
+    unmaterialised = [
+        *source_assets(config.sources, names),
+        *view_assets([*intermediate.values(), *marts.values()], names),
+    ]
+    jobs = all_jobs(assets, names)
+    schedule_status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+    sensor_status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
-        assets=[
-            *raw_assets(config.sources),
-            *staging_assets(config),
-            *model_assets(load_models("intermediate").values(), partitions),
-            *model_assets([model for model in marts.values() if model.name != DAYS], partitions),
-            scores_asset(marts[SCORES], partitions),
-            days_asset(marts[DAYS], sorted(name for name in marts if marts[name].partitioned), partitions),
-            day_roots_asset(marts[ROOTS], partitions),
-            analytics_asset(sorted(marts)),
-            report_asset(ANALYTICS),
-            backtest_asset(),
-            *publish_assets(partitions),
-            alerts_asset(partitions),
-        ],
-        asset_checks=portfolio_asset_checks(),
+        assets=[*assets, *unmaterialised],
+        asset_checks=portfolio_asset_checks(partitions, names),
         jobs=jobs,
-        schedules=all_schedules(config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse),
-        sensors=all_sensors(pipeline, jobs),
-        resources={RESOURCE: _resource(pipeline)},
-        executor=dg.in_process_executor,
+        schedules=all_schedules(
+            config.timezone, config.catch_up_days, pipeline.clock, pipeline.warehouse, names, schedule_status
+        ),
+        sensors=all_sensors(pipeline, jobs, names, sensor_status),
+        resources={names.resource: _resource(pipeline, restrict=restrict)},
     )
 
 
@@ -80,11 +105,13 @@ def _require_engine(config: Config) -> None:
         raise ConfigError("\n".join(messages))
 
 
-def _resource(pipeline: Pipeline) -> dg.ResourceDefinition:
+def _resource(pipeline: Pipeline, *, restrict: bool) -> dg.ResourceDefinition:
     @dg.resource(
         description="The configuration, the warehouse and the state of a run. Limits the warehouse to one run."
     )
     def _pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
+        if restrict:
+            restrict_files(pipeline.config)
         note_process(context)
         with logged_run(context.run, pipeline.config), pipeline.warehouse.run_lock():
             yield pipeline

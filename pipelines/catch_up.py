@@ -22,7 +22,7 @@ _UNFINISHED = [
 
 def days_due(
     instance: dg.DagsterInstance,
-    asset: str,
+    asset: str | dg.AssetKey,
     job: str,
     day: date,
     catch_up_days: int,
@@ -35,7 +35,10 @@ def days_due(
     done nor in a queued or running run of the job. So failed, killed and held days are requested again.
     """
     if not done:
-        done = {date.fromisoformat(key): True for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
+        done = {
+            date.fromisoformat(key): True
+            for key in instance.get_materialized_partitions(dg.AssetKey.from_coercible(asset))
+        }
     if not done:
         return day, day
     taken = {one for one, is_done in done.items() if is_done} | _days_in_progress(instance, job)
@@ -60,11 +63,11 @@ def day_statuses(warehouse: Warehouse) -> dict[date, DayStatus] | None:
         return None if connection is None else statuses(connection)
 
 
-def newest_done(instance: dg.DagsterInstance, asset: str, done: Mapping[date, bool] | None) -> date | None:
+def newest_done(instance: dg.DagsterInstance, asset: dg.AssetKey, done: Mapping[date, bool] | None) -> date | None:
     """The latest day that is done, from ``done`` if it is set, else from Dagster's materialisations of an asset."""
     if done:
         return max((day for day, is_done in done.items() if is_done), default=None)
-    newest = max(instance.get_materialized_partitions(dg.AssetKey(asset)), default=None)
+    newest = max(instance.get_materialized_partitions(asset), default=None)
     return date.fromisoformat(newest) if newest else None
 
 

@@ -48,12 +48,22 @@ def next_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
 
 
 def _problems(events: Sequence[dg.DagsterEvent]) -> list[str]:
-    problems = [f"held by {check.check_name}: {check.description or 'failed'}" for check in _failed_checks(events)]
+    failed: dict[dg.AssetCheckKey, list[dg.AssetCheckEvaluation]] = {}
+    for check in _failed_checks(events):
+        failed.setdefault(check.asset_check_key, []).append(check)
+    problems = [_held_by(checks) for checks in failed.values()]
     for event in events:
         if event.is_step_failure and not (problems and is_failed_check(event)):
             failure = step_failure(event)
             problems.append(f"{failure.asset}: {failure.message}")
     return problems
+
+
+def _held_by(checks: Sequence[dg.AssetCheckEvaluation]) -> str:
+    """The failure of one check, which has an evaluation for each failed day."""
+    first, last = checks[0], checks[-1]
+    text = f"held by {first.check_name}: {first.description or 'failed'}"
+    return text if first is last else f"{text} {len(checks)} days failed, from {first.partition} to {last.partition}."
 
 
 def failure_text(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
@@ -107,7 +117,12 @@ def _failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvalu
         for event in events
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
-    return [check for check in checks if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]
+    # In a long range, the evaluations that only show the failed days are not blocking.
+    return [
+        check
+        for check in checks
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR and check.blocking is not False
+    ]
 
 
 def _held_partitions(

@@ -13,6 +13,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEnt
 from dagster import __version__ as dagster_version
 from dagster_shared.serdes import pack_value, serialize_value, unpack_value
 
+from assets.check_days import MOST_DAYS
 from csm_core.redaction import anything_to_hide, without_secrets, without_secrets_inside
 
 
@@ -27,7 +28,7 @@ class Instance(DagsterInstance):
         """Store an event without secrets; the event of a failed run also gets its problems and next steps."""
         if event.dagster_event and event.dagster_event.event_type == DagsterEventType.RUN_FAILURE:
             event = self._explained(event, event.dagster_event)
-        super().handle_new_event(_without_secrets(event), **more)
+        super().handle_new_event(_without_secrets(_planned_once(event)), **more)
 
     def _explained(self, event: EventLogEntry, failure: DagsterEvent) -> EventLogEntry:
         # The web server and the daemon also load this module, and do not need the pipeline.
@@ -75,6 +76,17 @@ def _kept_open(event_storage: Any, run_storage: Any) -> tuple[Any, Any]:
         reason,
     )
     return event_storage, run_storage
+
+
+def _planned_once(event: EventLogEntry) -> EventLogEntry:
+    """The event of a planned check, without its days if the run reports its checks once: they would stay unfinished."""
+    if not event.dagster_event or event.dagster_event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+        return event
+    planned = event.dagster_event.asset_check_planned_data
+    if planned.partitions_subset is None or len(planned.partitions_subset) <= MOST_DAYS:
+        return event
+    whole = type(planned)(asset_key=planned.asset_key, check_name=planned.check_name)
+    return event._replace(dagster_event=event.dagster_event._replace(event_specific_data=whole))
 
 
 def _without_secrets(event: EventLogEntry) -> EventLogEntry:

@@ -10,6 +10,7 @@ import dagster as dg
 import duckdb
 
 from assets.context import Pipeline
+from assets.unmaterialised import SOURCES_GROUP
 from csm_core.config import Config
 from csm_core.days.known_warehouse import create_known_warehouse
 from csm_core.days.past_configuration import configuration_of
@@ -67,7 +68,7 @@ def _build(config: Config, day: date, at: datetime) -> None:
         is_replay=True,
     )
     definitions = build_defs(config, pipeline)
-    above = dg.AssetSelection.assets(SCORES).upstream() - dg.AssetSelection.groups("raw")
+    above = dg.AssetSelection.assets(SCORES).upstream() - dg.AssetSelection.groups("raw", SOURCES_GROUP)
     with dg.DagsterInstance.ephemeral() as instance:
         keys = sorted(above.resolve(definitions.resolve_asset_graph()))
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(

@@ -105,7 +105,8 @@ def _unknown_accounts(warehouse: Warehouse) -> list[str]:
 
 
 def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:
-    keys = {key.to_user_string(): key for key in definitions.resolve_all_asset_keys()}
+    # Source systems and views are not materialised.
+    keys = {key.to_user_string(): key for key in definitions.resolve_asset_graph().materializable_asset_keys}
     unknown = sorted(set(select) - keys.keys())
     if unknown:
         message = f"no asset named {', '.join(unknown)}; the assets are: {', '.join(sorted(keys))}"

@@ -8,18 +8,26 @@ import dagster as dg
 from dagster import ScheduleEvaluationContext
 
 from assets.context import DO_NOT_PUBLISH, QUARTER
+from assets.names import DEFAULT, Names
 from assets.publish import QBR_PAGES
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import HELD, DayStatus
 from pipelines.abandoned import close_abandoned_runs
 from pipelines.catch_up import RANGE_END, RANGE_START, day_statuses, days_done, days_due, newest_done
-from pipelines.jobs import DAYS
+from pipelines.jobs import DAILY_HEALTH, DAYS, QUARTERLY_QBR, RENEWAL_CHECK
 
 
 def all_schedules(
-    timezone: str, catch_up_days: int, clock: Callable[[], datetime], warehouse: Warehouse
+    timezone: str,
+    catch_up_days: int,
+    clock: Callable[[], datetime],
+    warehouse: Warehouse,
+    names: Names = DEFAULT,
+    status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED,
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules. Each tick requests the last UTC day that has ended, and the missed days before it.
+    """The schedules, with the status that they have until a user changes it in the UI.
+
+    Each tick requests the last UTC day that has ended, and the missed days before it.
 
     A daily run is done when its day is complete or accepted, a renewal check when its reviews were published. The
     renewal check skips a held day, which the daily run has reported, and requests it again when it counts.
@@ -31,7 +39,7 @@ def all_schedules(
 
     def daily(
         job: str,
-        asset: str,
+        asset: dg.AssetKey,
         done: Callable[[], dict[date, bool] | None],
         held_days: Callable[[], dict[date, DayStatus]] = dict,
     ) -> Callable[[ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]:
@@ -60,37 +68,48 @@ def all_schedules(
         ended = min(first, tick.astimezone(UTC).date()) - timedelta(days=1)
         # Pages are written for the newest complete day; a late tick may have newer days.
         instance = _instance_of(context)
-        newest = newest_done(instance, DAYS, days_done(warehouse)) if instance else None
+        newest = newest_done(instance, names.key(DAYS), days_done(warehouse)) if instance else None
         return _request((ended, max(ended, newest or ended)), {QUARTER: str(first)}, key=first)
 
     def held_days() -> dict[date, DayStatus]:
         return {day: one for day, one in (day_statuses(warehouse) or {}).items() if one.status == HELD}
 
+    def schedule(
+        job: str,
+        cron: str,
+        evaluate: Callable[[ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason],
+        description: str,
+    ) -> dg.ScheduleDefinition:
+        return dg.ScheduleDefinition(
+            name=f"{job}_schedule",
+            job_name=job,
+            cron_schedule=cron,
+            execution_timezone=timezone,
+            execution_fn=evaluate,
+            description=description,
+            default_status=status,
+        )
+
+    health, check, quarterly = (names.unique(job) for job in (DAILY_HEALTH, RENEWAL_CHECK, QUARTERLY_QBR))
     return [
-        dg.ScheduleDefinition(
-            name="daily_health_schedule",
-            job_name="daily_health",
-            cron_schedule="0 7 * * *",
-            execution_timezone=timezone,
-            execution_fn=daily("daily_health", DAYS, lambda: days_done(warehouse)),
-            description="Every day at 07:00: loads, scores and publishes yesterday and the missed days before it.",
+        schedule(
+            health,
+            "0 7 * * *",
+            daily(health, names.key(DAYS), lambda: days_done(warehouse)),
+            "Every day at 07:00: loads, scores and publishes yesterday and the missed days before it.",
         ),
-        dg.ScheduleDefinition(
-            name="renewal_check_schedule",
-            job_name="renewal_check",
-            cron_schedule="0 8 * * *",
-            execution_timezone=timezone,
-            execution_fn=daily("renewal_check", QBR_PAGES, lambda: None, held_days),
-            description="Every day at 08:00: publishes reviews of accounts that are within 90 days of their renewal. "
+        schedule(
+            check,
+            "0 8 * * *",
+            daily(check, names.key(QBR_PAGES), lambda: None, held_days),
+            "Every day at 08:00: publishes reviews of accounts that are within 90 days of their renewal. "
             "Skips a held day, and requests it when it counts.",
         ),
-        dg.ScheduleDefinition(
-            name="quarterly_qbr_schedule",
-            job_name="quarterly_qbr",
-            cron_schedule="0 4 1 1,4,7,10 *",
-            execution_timezone=timezone,
-            execution_fn=first_of_quarter,
-            description="On the first day of each quarter at 04:00: publishes reviews of the previous quarter.",
+        schedule(
+            quarterly,
+            "0 4 1 1,4,7,10 *",
+            first_of_quarter,
+            "On the first day of each quarter at 04:00: publishes reviews of the previous quarter.",
         ),
     ]
 

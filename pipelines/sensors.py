@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.context import LATE, Pipeline
+from assets.names import DEFAULT, Names
 from csm_core.config import Config
 from csm_core.logging import get_logger
 from csm_core.operations.alerts import WEBHOOK_VARIABLE, post, run_address, slack_message, webhook
@@ -26,17 +27,26 @@ INTERVAL_SECONDS = 300
 QUIET = timedelta(seconds=60)
 
 
-def all_sensors(pipeline: Pipeline, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
-    """All sensors, with the jobs of ``all_jobs``."""
-    wanted = [job for job in jobs if job.name in (LOAD_RECORDS, LATE_DAYS, BACKFILL_SCORES)]
-    return [_late_files_sensor(pipeline, wanted), _run_failure_sensor(pipeline.config)]
+def all_sensors(
+    pipeline: Pipeline,
+    jobs: Sequence[Any],
+    names: Names = DEFAULT,
+    status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> list[dg.SensorDefinition]:
+    """All sensors, with the jobs of ``all_jobs``; ``status`` is the default of the sensor of late files."""
+    return [_late_files_sensor(pipeline, jobs, names, status), _run_failure_sensor(pipeline.config, jobs, names)]
 
 
-def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefinition:
+def _late_files_sensor(
+    pipeline: Pipeline, jobs: Sequence[Any], names: Names, status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    requested = {names.unique(name) for name in (LOAD_RECORDS, LATE_DAYS, BACKFILL_SCORES)}
+
     @dg.sensor(
-        name=LATE_FILES_SENSOR,
-        jobs=jobs,
+        name=names.unique(LATE_FILES_SENSOR),
+        jobs=[job for job in jobs if job.name in requested],
         minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=status,
         description="Loads files that are new or changed since the last run, then runs the past days that their "
         "records affect, one run per range. Does not publish; the next daily run publishes the newest day.",
     )
@@ -54,10 +64,15 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
             lacking = days_touched_by_late_records(
                 connection, newest + timedelta(days=1), pipeline.config.late_arrival_days
             )
-        requests = _requests_for(lacking)
+        requests = _requests_for(lacking, names)
         if pending.changed_at and pipeline.clock() - pending.changed_at >= QUIET:
             requests.append(
-                _range_request(LOAD_RECORDS, (newest, newest), f"files-{pending.fingerprint}", f"{len(pending.files)}")
+                _range_request(
+                    names.unique(LOAD_RECORDS),
+                    (newest, newest),
+                    f"files-{pending.fingerprint}",
+                    f"{len(pending.files)}",
+                )
             )
         if requests:
             return requests
@@ -70,10 +85,10 @@ def _late_files_sensor(pipeline: Pipeline, jobs: Sequence[Any]) -> dg.SensorDefi
     return _late_files
 
 
-def _requests_for(lacking: TouchedDays) -> list[dg.RunRequest]:
+def _requests_for(lacking: TouchedDays, names: Names) -> list[dg.RunRequest]:
     affected = [
-        (BACKFILL_SCORES, lacking.beyond, lacking.beyond_records),
-        (LATE_DAYS, lacking.within, lacking.within_records),
+        (names.unique(BACKFILL_SCORES), lacking.beyond, lacking.beyond_records),
+        (names.unique(LATE_DAYS), lacking.within, lacking.within_records),
     ]
     return [
         _range_request(job, span, f"{job}-{lacking.newest_change}-{span[0]}-{span[1]}", late_text(span, records))
@@ -91,14 +106,19 @@ def _range_request(job: str, days: tuple[date, date], run_key: str, why: str) ->
     )
 
 
-def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
+def _run_failure_sensor(config: Config, jobs: Sequence[Any], names: Names) -> dg.SensorDefinition:
+    own = {job.name for job in jobs}
+
     @dg.run_failure_sensor(
-        name=RUN_FAILURE_SENSOR,
+        name=names.unique(RUN_FAILURE_SENSOR),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Logs each failed run, and posts it to the webhook in {WEBHOOK_VARIABLE} if it is set.",
     )
-    def _run_failed(context: dg.RunFailureSensorContext) -> None:
+    def _run_failed(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         run = context.dagster_run
+        if not names.owns(run, own):
+            # Another instance of the pipeline, or another job of the same code location.
+            return dg.SkipReason(f"run {run.run_id} of {run.job_name} has no assets of this pipeline")
         # Another instance class does not explain the failure when the run ends.
         explain_failure(context.instance, run.run_id)
         problems = [without_secrets(one) for one in problems_of(context.instance, run.run_id)]
@@ -110,11 +130,12 @@ def _run_failure_sensor(config: Config) -> dg.SensorDefinition:
         context.log.error(f"run {run.run_id} of {run.job_name} for {days} failed: {'; '.join(problems)}")
         url = webhook()
         if not url:
-            return
+            return None
         facts = {"job": run.job_name, "days": days, "run": run.run_id}
         if config.dagster_url:
             facts["link"] = run_address(config.dagster_url, run.run_id)
         facts["next"] = " ".join(next_steps(context.instance, run)).removeprefix("Next: ")
         post(slack_message(f"csm-health: {run.job_name} for {days} failed", facts, problems), url)
+        return None
 
     return _run_failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from csm_core.system.text_table import counted
@@ -73,6 +73,26 @@ def run_checks(
             specific = _where_null(engine, model, scope, values) if failed and check.name == NOT_NULL else check
             outcomes.append(_outcome(engine, model, specific, int(failed), scope, values))
     return outcomes
+
+
+def outcomes_by_day(
+    engine: Engine, model: SqlModel, days: tuple[date, date], outcomes: Sequence[CheckOutcome]
+) -> dict[date, Sequence[CheckOutcome]]:
+    """Return the outcomes of each day, given those of all ``days`` together, both included.
+
+    Days that pass have the outcomes of the range. If a check failed, the range is divided until the failed days are
+    found, so that passing ranges cost nothing more.
+    """
+    first, last = days
+    if first == last or all(outcome.passed for outcome in outcomes):
+        return {first + timedelta(days=number): outcomes for number in range((last - first).days + 1)}
+    middle = first + (last - first) // 2
+    halves = (first, middle), (middle + timedelta(days=1), last)
+    return {
+        day: found
+        for half in halves
+        for day, found in outcomes_by_day(engine, model, half, run_checks(engine, model, half)).items()
+    }
 
 
 def _all(model: SqlModel) -> list[Check]:

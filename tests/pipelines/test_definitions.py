@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -19,6 +19,7 @@ PUBLISHED = {
     *("notion_health_updates", "notion_qbr_pages", "notion_expansion_records", "notion_portfolio_page"),
     "csm_alerts",
 }
+VIEWS = {"account_spells", "csm_feature_adoption_v0"}
 REVIEWS = {
     "int_review_periods",
     "int_review_usage",
@@ -42,7 +43,29 @@ def test_there_is_an_asset_for_every_model_entity_raw_table_and_publication(defi
     wanted = {f"raw_files__{entity}" for entity in ENTITIES} | {f"stg_{entity}" for entity in ENTITIES}
     wanted |= set(load_models("intermediate")) | set(load_models("marts")) | PUBLISHED
     wanted |= {"csm_analytics", "csm_backtest", "csm_report"}
-    assert names(definitions.resolve_all_asset_keys()) == wanted
+    graph = definitions.resolve_asset_graph()
+    assert names(graph.materializable_asset_keys) == wanted
+    # Source systems and views are shown, and never materialised.
+    assert names(definitions.resolve_all_asset_keys()) == wanted | {"source_files"} | VIEWS
+    assert names(graph.external_asset_keys) == {"source_files"} | VIEWS
+    assert {key for key in graph.get_all_asset_keys() if graph.get(key).is_virtual} == {
+        dg.AssetKey(name) for name in VIEWS
+    }
+
+
+def test_assets_that_people_read_are_due_each_day_in_the_configured_time_zone():
+    graph = build_defs(Config(timezone="America/New_York")).resolve_asset_graph()
+    policies = {
+        key.to_user_string(): policy
+        for key in graph.materializable_asset_keys
+        if (policy := graph.get(key).freshness_policy)
+    }
+    assert policies.keys() == PUBLISHED | {"csm_health_scores", "csm_analytics", "csm_report"}
+    for name, policy in policies.items():
+        hour = 10 if name == "notion_qbr_pages" else 9
+        assert policy == dg.FreshnessPolicy.cron(
+            deadline_cron=f"0 {hour} * * *", lower_bound_delta=timedelta(hours=hour), timezone="America/New_York"
+        )
 
 
 def test_lineage_is_what_the_sql_reads(definitions):
@@ -56,10 +79,12 @@ def test_lineage_is_what_the_sql_reads(definitions):
     by_day = {name for name, model in load_models("marts").items() if model.partitioned}
     assert parents["csm_days"] == by_day
     assert all("csm_days" in parents[name] for name in (*PUBLISHED, "csm_analytics"))
-    assert all(parents[f"raw_files__{entity}"] == set() for entity in ENTITIES)
+    assert all(parents[f"raw_files__{entity}"] == {"source_files"} for entity in ENTITIES)
+    assert parents["account_spells"] == {"int_account_spells"}
+    assert parents["source_files"] == set()
     for key in definitions.resolve_all_asset_keys():
         node = graph.get(key)
-        assert node.group_name in ("raw", "staging", "intermediate", "marts", "publish")
+        assert node.group_name in ("sources", "raw", "staging", "intermediate", "marts", "publish")
         assert node.owners
         assert node.description
 
@@ -77,6 +102,15 @@ def test_what_is_built_by_day_has_partitions_and_what_holds_a_whole_table_has_no
         if job.name in ("daily_health", "backfill_scores", "late_days", "quarterly_qbr", "renewal_check"):
             assert isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
             assert job.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_commands_of_dagster_can_run_a_range_of_all_assets(definitions):
+    graph = definitions.resolve_asset_graph()
+    selected = dg.AssetSelection.from_string("* and not key:csm_backtest").resolve(graph)
+    # `dagster asset materialize --partition-range` requires this policy of every selected asset.
+    assert {graph.get(key).backfill_policy for key in selected} == {dg.BackfillPolicy.single_run()}
+    assert selected == graph.materializable_asset_keys - {dg.AssetKey("csm_backtest")}
+    assert definitions.resolve_implicit_job_def_def_for_assets(selected) is not None
 
 
 def test_columns_say_where_they_come_from(definitions):

@@ -19,7 +19,7 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
-from csm_core.warehouse.model_checks import run_checks
+from csm_core.warehouse.model_checks import outcomes_by_day, run_checks
 from csm_core.warehouse.models import load_model
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 3))
@@ -179,6 +179,26 @@ def test_checks_count_and_sample_what_breaks_them(warehouse, tmp_path):
     assert outcomes["value_in_range"].failed_rows == 1
     assert outcomes["value_in_range"].sample == ({"as_of_date": date(2026, 6, 3), "value": 27},)
     assert within["not_null"].passed
+
+
+@pytest.mark.parametrize("broken", [set(), {0}, {39}, {3, 4, 17}, set(range(40))])
+def test_the_days_that_fail_a_check_are_found_in_a_range(warehouse, tmp_path, broken):
+    model, first = model_of(tmp_path), date(2026, 6, 1)
+    span = first, first + timedelta(days=39)
+    with warehouse.connect() as connection:
+        build_model(connection, model, {"factor": 1}, DAYS)
+        connection.execute("delete from marts.daily")
+        for number in range(40):
+            row = [first + timedelta(days=number), 1_000_000 if number in broken else 1]
+            connection.execute("insert into marts.daily values (?, ?)", row)
+        engine = DuckDbEngine(connection)
+        found = outcomes_by_day(engine, model, span, run_checks(engine, model, span))
+    failed = {day: [one.name for one in outcomes if not one.passed] for day, outcomes in found.items()}
+    assert list(found) == [first + timedelta(days=number) for number in range(40)]
+    assert failed == {
+        first + timedelta(days=number): ["value_in_range"] if number in broken else [] for number in range(40)
+    }
+    assert all(one.failed_rows <= 1 for outcomes in found.values() for one in outcomes)
 
 
 def test_a_file_that_is_no_warehouse_is_refused_with_what_to_do(tmp_path):
