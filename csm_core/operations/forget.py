@@ -2,13 +2,15 @@
 
 The steps, each of which a second call repeats or completes:
 
-1. The pages in Notion are moved to the trash, if wanted: the ledger that knows them is erased in step 3.
+1. The pages in Notion are moved to the trash, if wanted: the ledger that knows them is erased in step 4.
 2. The landed files of sources beside the warehouse are rewritten without the account's records, and reports that show
    the account are deleted.
-3. One transaction records the hash of the id in ``run.erasures``, so that later loads of its records are rejected,
-   deletes the rows in all tables, and adds a root without the account to each day that had it.
-4. The warehouse is copied to a new file and replaced, because DuckDB keeps deleted data in free blocks of its file.
-5. The published copy is built from the new warehouse.
+3. The tables that Spark keeps are written to new directories without the account.
+4. One transaction records the hash of the id in ``run.erasures``, so that later loads of its records are rejected,
+   deletes the rows in all tables, makes the new directories live, and adds a root without the account to each day that
+   had it. The directories with the account are deleted.
+5. The warehouse is copied to a new file and replaced, because DuckDB keeps deleted data in free blocks of its file.
+6. The published copy is built from the new warehouse.
 
 A process that is killed leaves ``is_complete`` false; the same command then continues with the id alone.
 """
@@ -26,6 +28,7 @@ from csm_core.analysts.published_copy import publish_copy
 from csm_core.config import Config
 from csm_core.days.finished_days import model_parameters
 from csm_core.errors import InputError
+from csm_core.operations.engine_erasure import EngineErasure
 from csm_core.operations.erased_rows import (
     ErasedAccount,
     count_rows,
@@ -43,7 +46,6 @@ from csm_core.scoring.macros import create_macros
 from csm_core.staging.erased_accounts import ERASURES, account_hash, record_erased_customers
 from csm_core.warehouse.catalog import table_exists, transaction
 from csm_core.warehouse.database import Warehouse
-from csm_core.warehouse.engine import DUCKDB
 
 _ACCOUNT_TABLES = ("staging.stg_accounts", "marts.csm_health_scores")
 
@@ -68,12 +70,12 @@ class ForgetReport:
 
 def preview(warehouse: Warehouse, config: Config, account: str) -> ForgetReport:
     """Return what ``forget`` would delete. Raises InputError for an unknown account. Changes nothing."""
-    _require_own_engine(config)
     with warehouse.connect() as connection:
         account_id, continues = _resolve(connection, account)
         erased = find_erased(connection, account_id)
         find_places(connection, erased)
         rows = count_rows(connection, deletions(connection, erased))
+        rows |= EngineErasure(connection, config.engine, account_id).count_rows()
         return ForgetReport(account_id, rows, tuple(pages_of(connection, account_id)), continues=continues)
 
 
@@ -88,9 +90,9 @@ def forget(
 ) -> ForgetReport:
     """Erase an account from the warehouse, the published copy and the landed files of sources.
 
-    Waits for a run in progress. ``account`` is the id, or tenant/id. Raises InputError for an unknown account.
+    Waits for a run in progress. ``account`` is the id, or tenant/id. Raises InputError for an unknown account, and
+    ConfigError or InputError if Spark has tables of the warehouse and cannot be reached.
     """
-    _require_own_engine(config)
     at = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     with warehouse.run_lock():
         with warehouse.connect() as connection:
@@ -100,12 +102,15 @@ def forget(
         with warehouse.connect() as connection:
             erased = find_erased(connection, account_id)
             find_places(connection, erased)
+            in_engine = EngineErasure(connection, config.engine, account_id)
+            in_engine.write()
             files = rewrite_landed_files(connection, warehouse.path.parent, erased)
             reports = reports_with(warehouse.path, erased.text_pattern)
             for report in reports:
                 report.unlink()
             with transaction(connection):
-                rows = _delete(connection, erased, at, erased_by)
+                rows = _delete(connection, erased, at, erased_by, in_engine)
+            in_engine.delete_replaced()
             left = mentions(connection, erased)
             rewrite_warehouse(connection, warehouse.path)
         warehouse.published_path.unlink(missing_ok=True)
@@ -127,12 +132,16 @@ def forget(
 
 
 def _delete(
-    connection: duckdb.DuckDBPyConnection, erased: ErasedAccount, at: datetime, erased_by: str
+    connection: duckdb.DuckDBPyConnection,
+    erased: ErasedAccount,
+    at: datetime,
+    erased_by: str,
+    in_engine: EngineErasure,
 ) -> dict[str, int]:
     """Delete the rows and record the erasure, in the caller's transaction; returns the number of rows by table."""
     record_erasure(connection, erased.account_id, at)
     record_erased_customers(connection, erased.account_id, (*erased.external_ids, *erased.member_ids))
-    rows = delete_rows(connection, erased, deletions(connection, erased))
+    rows = delete_rows(connection, erased, deletions(connection, erased)) | in_engine.make_live()
     connection.execute("delete from run.published_copy")
     digest = account_hash(erased.account_id)
     known = connection.execute(f"select counts from {ERASURES} where account_hash = ?", [digest]).fetchone()
@@ -165,12 +174,3 @@ def _resolve(connection: duckdb.DuckDBPyConnection, account: str) -> tuple[str, 
             return account_id, not begun[0]
     message = f"there is no account {account!r}; `csm forget` needs the account's id, or tenant/id, not its name"
     raise InputError(message)
-
-
-def _require_own_engine(config: Config) -> None:
-    if config.engine.kind != DUCKDB:
-        message = (
-            "csm forget erases the warehouse, not the tables that Spark keeps at engine.location. Remove the account "
-            "from the sources, set kind: duckdb and another `warehouse:`, and build the days with csm run"
-        )
-        raise InputError(message)

@@ -34,8 +34,12 @@ def repeated_keys(source: SourceTable) -> str:
     )
 
 
-def decided_events(source: SourceTable, *, has_duplicates: bool) -> tuple[str, ValidatedSelect]:
+def decided_events(
+    source: SourceTable, *, has_duplicates: bool, erased: Sequence[str] = ()
+) -> tuple[str, ValidatedSelect]:
     """Return the SELECT of all events with their outcomes, and that of the validated events with their problems.
+
+    ``erased`` are the hashes of erased accounts, whose events are rejected.
 
     An outcome is loaded, ignored, rejected or superseded. Only events with a key of several events are compared. The
     later version is loaded, then that of the later file and line; a table has neither, so of equal versions the event
@@ -47,11 +51,13 @@ def decided_events(source: SourceTable, *, has_duplicates: bool) -> tuple[str, V
         "else 'rejected' end as _outcome from ({}) as validated"
     )
     values = ", ".join(f"{value} as {_staged(name)}" for name, value in source.expressions.items())
-    whole = _validated(source, f"select {values}, {FILE}, {LINE}, {_raw(source)} from {source.name}")
+    whole = _validated(source, f"select {values}, {FILE}, {LINE}, {_raw(source)} from {source.name}", erased)
     if not has_duplicates:
         return single.format(whole.sql), whole
     # The events are divided by their keys before they are validated, so that each is validated once.
-    unique, repeated = (_validated(source, _divided(source, condition)).sql for condition in ("null", "not null"))
+    unique, repeated = (
+        _validated(source, _divided(source, condition), erased).sql for condition in ("null", "not null")
+    )
     recency = (
         f"row_number() over (partition by {KEY} order by {VERSION} desc nulls last, {FILE} desc nulls last, "
         f"{LINE} desc nulls last, occurred_at desc nulls last, xxhash64({NAMES}, {_NULLS}) desc) as _recency"
@@ -114,9 +120,9 @@ def differing_events(before: str, after: str, days: Sequence[date]) -> str:
     )
 
 
-def _validated(source: SourceTable, model: str) -> ValidatedSelect:
+def _validated(source: SourceTable, model: str, erased: Sequence[str]) -> ValidatedSelect:
     types = {_staged(name): kind for name, kind in source.types.items()}
-    return validate(EVENTS, model, types, SYSTEM, (FILE, LINE, RAW))
+    return validate(EVENTS, model, types, SYSTEM, (FILE, LINE, RAW), erased=erased)
 
 
 def _divided(source: SourceTable, condition: str) -> str:

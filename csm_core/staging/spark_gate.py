@@ -23,13 +23,14 @@ from typing import Any
 
 import duckdb
 
-from csm_core.contract import ACCOUNTS, ENTITIES, IGNORED, USAGE_EVENTS
+from csm_core.contract import ACCOUNTS, ENTITIES, IGNORED, USAGE_EVENTS, Reason
 from csm_core.errors import SourceError, WarehouseError
 from csm_core.logging import get_logger
 from csm_core.sources.spark import SourceTable
 from csm_core.sources.spark_settings import SYSTEM, SparkSettings
 from csm_core.staging.casts import ValidatedSelect
 from csm_core.staging.changed_days import PENDING_DAYS
+from csm_core.staging.erased_accounts import erased_hashes
 from csm_core.staging.gate import StageReport, prepare
 from csm_core.staging.ignored_versions import IGNORED_VERSIONS
 from csm_core.staging.plan import Limits
@@ -77,6 +78,11 @@ class _Found:
     def read(self) -> int:
         """The number of all events."""
         return self.outcomes.total()
+
+    @property
+    def erased(self) -> int:
+        """The number of events of erased accounts."""
+        return self.by_reason[str(Reason.ERASED)]
 
 
 def stage_usage_on_spark(
@@ -141,14 +147,17 @@ class _SparkGate:
         self._tables.delete_unreferenced()
         source = SourceTable(self._session, self._settings)
         self._tables.hand_over(ENTITIES[ACCOUNTS].table)
-        decided, validated = decided_events(source, has_duplicates=self._find_duplicates(source))
+        decided, validated = decided_events(
+            source, has_duplicates=self._find_duplicates(source), erased=erased_hashes(self._connection)
+        )
         found = self._found(decided, validated)
         stored = stored_days(self._connection)
         self._require_rows(found, stored)
         changed = sorted(day for day in {*found.days, *stored} if day and found.days.get(day) != stored.get(day))
         is_new = bool(changed) or found.others != stored.get(None)
         rejected = found.outcomes["rejected"] if is_new else 0
-        exceeded = is_new and limits.exceeded(rejected, found.read)
+        # A source may have any number of events of erased accounts.
+        exceeded = is_new and limits.exceeded(rejected - found.erased, found.read - found.erased)
         written = [day for day in changed if day in found.days]
         path = self._tables.new_directory(EVENTS_TABLE) if written and not exceeded else None
         with transaction(self._connection):
@@ -227,12 +236,17 @@ class _SparkGate:
             f"({number}, {literal(name)}, {literal(str(reason))})"
             for number, (name, reason) in enumerate(validated.problems, start=1)
         )
+        # The texts of erased accounts are not kept.
+        value, key, raw = (
+            f"case when problem.reason <> {literal(str(Reason.ERASED))} then {column} end"
+            for column in ("_value", KEY, RAW)
+        )
         load = self._connection.execute("select coalesce(max(load_id), 0) + 1 from raw.loads").fetchall()
         self._connection.register("rejected_rows", rows)
         try:
             self._connection.execute(
                 f"insert into {table} select ?, {literal(SYSTEM)}, {FILE}, {LINE}, problem.field, problem.reason, "
-                f"_value, {KEY}, {RAW}, ? from rejected_rows join (values {problems}) as problem(number, field, "
+                f"{value}, {key}, {raw}, ? from rejected_rows join (values {problems}) as problem(number, field, "
                 f"reason) on problem.number = _problem order by {FILE}, {LINE}, {KEY}",
                 [load[0][0], self._staged_at],
             )
@@ -320,7 +334,8 @@ class _SparkGate:
         ).fetchone()
         reasons = sorted(found.by_reason.items(), key=lambda one: (-one[1], one[0]))
         of = f"{USAGE_EVENTS} from {SYSTEM}"
-        return rejection_text(EVENTS, of, (found.outcomes["rejected"], found.read), limits, reasons, first)
+        counts = (found.outcomes["rejected"] - found.erased, found.read - found.erased)
+        return rejection_text(EVENTS, of, counts, limits, reasons, first)
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         return self._session.query(sql, {}).to_pylist()

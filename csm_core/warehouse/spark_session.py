@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from logging import getLogger
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -176,11 +177,15 @@ class SparkConnectSession:
         return self._operation
 
     def read(self, path: str, columns: Mapping[str, str]) -> ArrowTable:
-        """Return the rows of a directory."""
+        """Return the rows of a directory: without Spark, if this process has the directory too."""
+        if files := _local_parquet(path):
+            return files.to_table(columns=list(columns))
         return self._run(lambda: self._spark.read.schema(_schema(columns)).parquet(path).toArrow())
 
     def count(self, path: str) -> int:
         """Return the number of rows of a directory."""
+        if files := _local_parquet(path):
+            return int(files.count_rows())
         return self._run(lambda: self._spark.read.parquet(path).count())
 
     def query(self, sql: str, values: Mapping[str, Any]) -> ArrowTable:
@@ -265,6 +270,17 @@ def _local_server(master: str) -> str:
     }
     pyspark.SparkContext.getOrCreate(pyspark.SparkConf().setAll(list(settings.items())))
     return f"sc://localhost:{port}/;token={token}"
+
+
+def _local_parquet(path: str) -> Any:
+    """Return the Parquet files of a directory as a pyarrow.dataset.Dataset, or None if Spark has them elsewhere.
+
+    The name of a directory is unique, so one that exists here is the one that Spark wrote.
+    """
+    if "://" in path or not Path(path).is_dir():
+        return None
+    files = sorted(str(file) for file in Path(path).glob("*.parquet"))
+    return import_module("pyarrow.dataset").dataset(files, format="parquet") if files else None
 
 
 def _require_listener(address: str) -> None:

@@ -29,7 +29,7 @@ RUN = ("run", "--from", "2026-09-29", "--to", DAY)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A company before its run, what an undisturbed run leaves behind, and the processor seconds that it takes."""
+    """A company before its run; what an undisturbed run with DuckDB leaves behind, and its processor seconds."""
 
     start: Company
     wanted: dict[str, Any]
@@ -37,13 +37,13 @@ class Prepared:
 
 
 def prepared(folder: Path, address: str) -> Prepared:
-    """Make a company, and run a copy of it undisturbed."""
+    """Make a company, and run one with the same records and DuckDB undisturbed."""
     records = folder / "records"
     generate(records, accounts=12, days=60, format="mixed")
     start = make_company(folder, records, engine=settings(folder / "tables", address))
-    whole = copied(start, folder / "whole", address)
-    seconds = run_whole(whole, RUN)
-    return Prepared(start, everything(whole), seconds)
+    plain = make_company(folder, records)
+    seconds = run_whole(plain, RUN)
+    return Prepared(start, everything(plain), seconds)
 
 
 def settings(tables: Path, address: str) -> dict[str, str]:

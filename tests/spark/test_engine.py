@@ -98,8 +98,7 @@ def test_spark_takes_over_and_reruns_corrections_late_records_and_a_backfill_are
         ([header, *lines], ("--as-of", "2026-09-30")),
         # A corrected file: the first fifty events are gone, so their days change.
         ([header, *lines[50:]], ("--as-of", "2026-09-30")),
-        # They come back, late.
-        ([header, *lines], ("--as-of", "2026-09-30")),
+        # They come back, late, and thirty days are built again.
         ([header, *lines], ("--from", "2026-09-01", "--to", "2026-09-30")),
     ]
     for number, (content, arguments) in enumerate(steps):

@@ -7,14 +7,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from csm_core.config_models import EngineConfig
 from csm_core.errors import SourceError
 from csm_core.logging import get_logger
+from csm_core.operations.engine_erasure import EngineErasure
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.sources.spark_settings import SparkSettings
 from csm_core.staging import spark_gate
+from csm_core.staging.erased_accounts import account_hash
 from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.spark_gate import leave_spark, stage_usage_on_spark
+from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.engine_usage_days import USAGE_DAYS
 from csm_core.warehouse.live_tables import EVENTS_TABLE, LIVE_DAYS, LiveTables
@@ -296,6 +300,31 @@ def test_events_of_an_account_that_appears_later_are_staged(company):
     company.write_accounts("a1", "a2")
     report = company.stage()
     assert (report.rejected, report.loaded, len(report.touched_days)) == (0, 20, 5)
+
+
+def test_events_of_an_erased_account_are_gone_and_rejected_without_their_text(company, spark_location):
+    write(company.events, PLAIN)
+    company.stage()
+    engine = EngineConfig(kind="spark", master="local[2]", location=str(spark_location))
+    erasure = EngineErasure(company.connection, engine, "a2")
+    erasure.write()
+    with transaction(company.connection):
+        company.connection.execute(
+            "insert into run.erasures values (?, now()::timestamp, 'someone', '{}', true)", [account_hash("a2")]
+        )
+        assert erasure.make_live() == {EVENTS_TABLE: 10}
+    company.connection.execute("delete from run.pending_usage_days")
+    erasure.delete_replaced()
+    live = company.live()
+    assert {account for _, account, *_ in company.staged()} == {"a1"}
+
+    company.write_accounts("a1")
+    report = company.stage(percent=5)
+    assert (report.by_reason, report.touched_days, company.queued()) == ({"erased": 10}, (), [])
+    assert company.live() == live
+    assert company.rows(
+        "select count(*), count(value), count(record_key), count(raw_text) from quarantine.usage_events"
+    ) == [(10, 0, 0, 0)]
 
 
 def test_only_some_rejected_events_are_stored_and_all_are_counted(company, monkeypatch):

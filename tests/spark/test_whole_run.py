@@ -1,7 +1,11 @@
-"""A company with usage events on Spark has the marts, counts and reports of the same company in DuckDB."""
+"""A company with usage events on Spark has the marts, counts and reports of the same company in DuckDB.
+
+Also after an account is erased: no table of Spark has it then.
+"""
 
 import json
 import shutil
+from concurrent.futures import Executor
 from pathlib import Path
 
 import duckdb
@@ -15,6 +19,8 @@ from tests.in_process import csm
 pytestmark = pytest.mark.slow
 
 ACME = PROJECT_ROOT / "examples" / "acme"
+# The tables of which the warehouse has no rows.
+OF_ENGINE = ("staging.stg_usage_events", "intermediate.int_usage_daily", "intermediate.int_account_features")
 DAYS = ("2026-06-30", "2026-07-01")
 # Bad values, an unknown account, a repeated and a changed key, and a quantity of 0, beside the events of the example.
 ODD = """
@@ -50,14 +56,22 @@ def write_events(file: Path, more: str = "") -> None:
         )
 
 
-def run(folder: Path, *arguments: str) -> dict:
+def command(folder: Path, *arguments: str) -> dict:
     done = csm(
-        *("run", *arguments, "--no-publish", "--json"),
+        *arguments,
+        "--json",
         folder=folder,
         environment={"CSM_CONFIG": str(folder / "csm.yaml"), "DAGSTER_HOME": str(folder / "dagster_home")},
     )
     assert done.status == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(done.stdout)
+
+
+def by_both(beside: Executor, duck: Path, remote: Path, *arguments: str) -> list[dict]:
+    """The answers to the same command: with DuckDB, in a process beside this one, and with Spark."""
+    wanted = beside.submit(command, duck, *arguments)
+    found = command(remote, *arguments)
+    return [wanted.result(), found]
 
 
 def counted(folder: Path) -> list[tuple]:
@@ -67,7 +81,7 @@ def counted(folder: Path) -> list[tuple]:
         ).fetchall()
 
 
-def test_marts_and_counts_equal_those_of_duckdb(spark, spark_location, tmp_path):
+def test_marts_and_counts_equal_those_of_duckdb_also_without_an_erased_account(spark, spark_location, beside, tmp_path):
     duck = company(tmp_path / "duckdb", sources=[{"system": "files", "path": "records"}])
     events = tmp_path / "events.parquet"
     remote = company(
@@ -80,7 +94,7 @@ def test_marts_and_counts_equal_those_of_duckdb(spark, spark_location, tmp_path)
     )
     write_events(events)
     shutil.copy(events, duck / "records" / "usage_events.parquet")
-    summaries = [run(one, "--from", DAYS[0], "--to", DAYS[1]) for one in (duck, remote)]
+    summaries = by_both(beside, duck, remote, "run", "--from", DAYS[0], "--to", DAYS[1], "--no-publish")
     assert differences(duck, remote, summaries) == []
     assert counted(duck)
 
@@ -92,17 +106,54 @@ def test_marts_and_counts_equal_those_of_duckdb(spark, spark_location, tmp_path)
     )
     write_events(events, late)
     shutil.copy(events, duck / "records" / "usage_events.parquet")
-    summaries = [run(one, "--as-of", "2026-07-02") for one in (duck, remote)]
+    summaries = by_both(beside, duck, remote, "run", "--as-of", "2026-07-02", "--no-publish")
     assert differences(duck, remote, summaries) == []
 
+    account = most_active(duck)
+    assert tables_with(remote, account) >= {*OF_ENGINE, "marts.csm_health_scores"}
+    planned = command(remote, "forget", account, "--dry-run")["rows"]
+    erased = [one["rows"] for one in by_both(beside, duck, remote, "forget", account, "--yes")]
+    assert planned == erased[1]
+    assert {name: erased[0].get(name) for name in OF_ENGINE} == {name: erased[1].get(name) for name in OF_ENGINE}
+    assert differing_marts(duck, remote) == []
+    assert tables_with(remote, account) == set()
 
-def differences(duck: Path, remote: Path, summaries: list[dict]) -> list[str]:
-    """Name the marts, the counts of the quarantine and the counts of events that differ."""
+
+def most_active(folder: Path) -> str:
+    """The account with the most usage events."""
+    with duckdb.connect(str(folder / "data" / "csm.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "select account_id from staging.stg_usage_events group by all order by count(*) desc, account_id limit 1"
+        ).fetchall()
+        return str(rows[0][0])
+
+
+def tables_with(folder: Path, account: str) -> set[str]:
+    """The tables of Spark of which any directory, live or not, has an account."""
+    found: set[str] = set()
+    with duckdb.connect(str(folder / "data" / "csm.duckdb"), read_only=True) as connection:
+        for table, directory in connection.execute(
+            "select table_name, directory from run.engine_directories order by all"
+        ).fetchall():
+            for file in Path(directory).glob("*.parquet"):
+                rows = connection.execute(
+                    f"select 1 from '{file}' as every where contains(cast(every as varchar), ?) limit 1", [account]
+                ).fetchall()
+                found |= {table} if rows else set()
+    return found
+
+
+def differing_marts(duck: Path, remote: Path) -> list[str]:
     wanted, found = (
         tables(one / "data" / "csm.duckdb", schemas=("marts",), without={*VOLATILE, "config_hash"})
         for one in (duck, remote)
     )
+    return [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+
+
+def differences(duck: Path, remote: Path, summaries: list[dict]) -> list[str]:
+    """Name the marts, the counts of the quarantine and the counts of events that differ."""
     staged = [one for summary in summaries for one in summary["records"] if one["entity"] == "usage_events"]
-    differing = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    differing = differing_marts(duck, remote)
     differing += ["quarantine.usage_events"] if counted(duck) != counted(remote) else []
     return differing + (["the counts of events"] if len(staged) != 2 or staged[0] != staged[1] else [])
