@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from csm_core.config_models import EngineConfig
 from csm_core.errors import SourceError
 from csm_core.logging import get_logger
 from csm_core.operations.engine_erasure import EngineErasure
@@ -20,6 +19,7 @@ from csm_core.staging.gate import StageReport, stage_entity
 from csm_core.staging.spark_gate import leave_spark, stage_usage_on_spark
 from csm_core.warehouse.catalog import transaction
 from csm_core.warehouse.database import Warehouse
+from csm_core.warehouse.engine_settings import EngineConfig
 from csm_core.warehouse.engine_usage_days import USAGE_DAYS
 from csm_core.warehouse.live_tables import EVENTS_TABLE, LIVE_DAYS, LiveTables
 from csm_core.warehouse.models import staging_models
