@@ -2,8 +2,8 @@
 
 The records change as in ``tests.history``. Both versions run every day in turns, each in a process of its own, so a run
 is measured without start-up; a day with start-up is what ``csm run`` takes. At the end, all days are built again at
-once. The earlier version is a git worktree of ``--before``, and its values are the floor. Lifecycle events are left
-out, because it does not have them.
+once. The earlier version is a git worktree of ``--before``, and its values are the floor. Lifecycle events and the
+daily report are left out, because it does not have them, and they have nothing to do with the history.
 
 A size is that of the warehouse after a checkpoint: the file; its used blocks, without free ones; and the blocks with
 the rows of tables. The other used blocks have metadata, and are mostly empty after many runs.
@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -32,6 +32,7 @@ BEFORE = "0b15429"
 
 DAYS = 60
 EVENTS_PER_ACCOUNT = 5000
+WITHOUT_REPORT = {"reports": {"keep": 0}}
 SEED = 1
 _PROJECT = Path(__file__).parent.parent
 _NOW = "now"
@@ -99,7 +100,10 @@ def run(rows: int, before: str = BEFORE, days: int = DAYS) -> list[Measure]:
 def compare(folder: Path, codes: dict[str, Path], accounts: int, days: int) -> list[Measure]:
     """Run the days with each version, given as its folder by name; the first one is the floor."""
     records = Records.generated(folder, days, SEED, accounts=accounts)
-    versions = {name: _start(folder / name, code, records.folder, days) for name, code in codes.items()}
+    versions = {
+        name: _start(folder / name, code, records.folder, days, WITHOUT_REPORT if name == _NOW else {})
+        for name, code in codes.items()
+    }
     measures: list[Measure] = []
     first = LAST_DAY - timedelta(days=days - 1)
     for number in range(days):
@@ -145,7 +149,7 @@ def earlier_version(folder: Path, revision: str) -> Generator[Path]:
         subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def _start(folder: Path, code: Path, records: Path, days: int) -> Version:
+def _start(folder: Path, code: Path, records: Path, days: int, more: Mapping[str, object]) -> Version:
     folder.mkdir()
     settings = folder / "csm.yaml"
     settings.write_text(
@@ -155,6 +159,7 @@ def _start(folder: Path, code: Path, records: Path, days: int) -> Version:
                 "partitions_start": str(LAST_DAY - timedelta(days=days + 1)),
                 "sources": [{"system": "files", "path": str(records)}],
                 **WIDE_LIMITS,
+                **more,
             }
         ),
         encoding="utf-8",
