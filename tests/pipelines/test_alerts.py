@@ -9,6 +9,7 @@ import yaml
 
 from csm_core.publishing.alerts.account_days import ACCOUNT_DAYS, create_account_days
 from csm_core.warehouse.alert_conditions import ADDED_COLUMNS, CURRENT_COLUMNS
+from csm_core.warehouse.day_status import hold_day
 from pipelines.run import run_days
 from tests.conftest import Company
 from tests.in_process import csm
@@ -110,6 +111,17 @@ def test_a_held_day_is_one_message_to_the_data_team(company):
         company.config, (yesterday(), yesterday()), accepted=frozenset({"portfolio_swing"}), accepted_by="anna"
     )
     assert [(one.evaluated_days, one.delivery.sent) for one in again.alerts] == [(0, 0)]
+
+    # The alerts of an accepted day do not wait for Notion.
+    with duckdb.connect(str(company.config.warehouse)) as connection:
+        hold_day(connection, yesterday(), {"portfolio_swing": "it moved"})
+        connection.execute("delete from sync.alert_days")
+    unpublished = csm(
+        *arguments, folder=company.folder, environment={**company.environment, "NOTION_TOKEN": "secret-x"}
+    )
+    assert unpublished.status != 0
+    assert "NOTION_" in unpublished.stderr
+    assert company.query("select as_of_date from sync.alert_days") == [(yesterday(),)]
 
 
 @pytest.mark.slow
