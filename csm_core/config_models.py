@@ -23,6 +23,7 @@ from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.config_sections import CheckSettings, HistorySettings, IdentitySettings, ReportSettings
 from csm_core.system.file_access import group_id
+from csm_core.system.notion_section import NotionPublishing
 from csm_core.system.paths import shown
 from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
@@ -129,42 +130,6 @@ class RoiMetric(ConfigModel, frozen=True):
             message = "unit is the unit of value_per_event; minutes are shown in hours, so remove unit"
             raise ValueError(message)
         return self
-
-
-class AccountProperties(ConfigModel, frozen=True):
-    """The properties of account pages, relations to them, and status of opportunities that can be switched off."""
-
-    owner: bool = True
-    segment: bool = True
-    plan: bool = True
-    mrr: bool = True
-    renewal: bool = True
-    churn_risk: bool = True
-    reason: bool = True
-    next_step: bool = True
-    last_change: bool = True
-    receipt: bool = True
-    relations: bool = True
-    opportunity_status: bool = True
-    pulse: bool = True
-
-    @property
-    def switched_off(self) -> frozenset[str]:
-        """The names of the settings that are false."""
-        return frozenset(name for name, on in self if on is False)
-
-
-class NotionPublishing(ConfigModel, frozen=True):
-    """Options of publishing to Notion. Ids and the token come from the environment.
-
-    ``qbr_internal`` is the place of the internal notes of a business review: a toggle at the end of its page, a page of
-    their own, or none.
-    """
-
-    create_missing_accounts: bool = True
-    portfolio_page: bool = True
-    account_properties: AccountProperties = AccountProperties()
-    qbr_internal: Literal["toggle", "page", "none"] = "toggle"
 
 
 class Config(ConfigModel, frozen=True):

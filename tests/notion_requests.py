@@ -34,7 +34,10 @@ def schema_of_requests(
     async def checking(client: httpx.AsyncClient, sent: httpx.Request, **more: Any) -> httpx.Response:
         method, path = sent.method, sent.url.path
         requests_checked[endpoint(method, path)] += 1
-        wrong.extend(f"{method} {path}: {one}" for one in problems(method, path, sent.content, dict(sent.url.params)))
+        version = sent.headers.get("notion-version", "")
+        wrong.extend(
+            f"{method} {path}: {one}" for one in problems(method, path, sent.content, dict(sent.url.params), version)
+        )
         return await send(client, sent, **more)
 
     monkeypatch.setattr(httpx.AsyncClient, "send", checking)

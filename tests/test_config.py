@@ -125,6 +125,7 @@ def test_csm_config_names_the_file_and_the_option_wins(tmp_path):
         ("signals: {min_term_months: 1201}", ["signals.min_term_months", "less than or equal to 1200", "1201"]),
         ("signals: {min_term_months: 1.5}", ["signals.min_term_months", "integer", "1.5"]),
         ("notion: {qbr_internal: top}", ["notion.qbr_internal", "'toggle', 'page' or 'none'", "'top'"]),
+        ("notion: {api_version: 2022-06-28}", ["notion.api_version", "'2025-09-03' or '2026-03-11'", "'2022-06-28'"]),
         ("roi: {hours_saved: {feature: exports}}", ["roi.hours_saved", "either minutes_per_event or value_per_event"]),
         ("roi: {hours_saved: {feature: exports, minutes_per_event: 0}}", ["roi.hours_saved.minutes_per_event", "0"]),
         (
@@ -282,3 +283,16 @@ def test_any_text_is_a_configuration_or_a_configuration_error(tmp_path_factory, 
     else:
         said = str(file)
     assert str(file) in said
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("{}", "2026-03-11"),
+        ("notion: {api_version: 2025-09-03}", "2025-09-03"),
+        ("notion: {api_version: '2026-03-11'}", "2026-03-11"),
+    ],
+)
+def test_the_api_version_of_notion_may_be_a_date_or_a_text(tmp_path, text, version):
+    (tmp_path / "csm.yaml").write_text(text)
+    assert load_config(tmp_path / "csm.yaml", {}).notion.api_version == version

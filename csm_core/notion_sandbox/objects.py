@@ -1,6 +1,7 @@
 """Converts pages, databases, data sources and blocks to the JSON objects of the API.
 
-JSON objects of version 2025-09-03: https://developers.notion.com/reference/page, /database, /data-source and /block.
+See https://developers.notion.com/reference/page, /database, /data-source and /block; ``versions`` removes what a later
+version of the API does not have.
 """
 
 from __future__ import annotations

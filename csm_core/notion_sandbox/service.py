@@ -26,8 +26,8 @@ from csm_core.notion_sandbox.errors import ApiError, error_body
 from csm_core.notion_sandbox.faults import WRITES_FIRST, Fault, Faults
 from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.validation import MAX_PAYLOAD_BYTES
+from csm_core.notion_sandbox.versions import VERSIONS, check_keys, shown_in
 
-NOTION_VERSION = "2025-09-03"
 REQUESTS_KEPT = 100_000
 # Notion's own requests have no more than about ten levels.
 MAX_NESTING = 64
@@ -132,9 +132,11 @@ class Service:
 
     def _answer(self, scope: Scope, method: str, path: str, body: bytes | None, request_id: str) -> _Answer:
         try:
-            self._authorise(scope)
+            version = self._authorised_version(scope)
             self._check_rate_limit()
-            result = self._api.handle(method, path.removeprefix("/v1/"), _query(scope), parse_body(body))
+            place, value = path.removeprefix("/v1/"), parse_body(body)
+            check_keys(version, place, value)
+            result = shown_in(version, self._api.handle(method, place, _query(scope), value))
             return _json_answer(200, {**result, "request_id": request_id})
         except ApiError as refusal:
             answer = _json_answer(refusal.status, refusal.body(request_id))
@@ -150,7 +152,8 @@ class Service:
             message = "Unexpected error occurred."
             return _json_answer(500, error_body(500, "internal_server_error", message, request_id))
 
-    def _authorise(self, scope: Scope) -> None:
+    def _authorised_version(self, scope: Scope) -> str:
+        """The API version of an authorised request."""
         headers = {name: value for name, value in scope["headers"] if name in (b"authorization", b"notion-version")}
         received = headers.get(b"authorization", b"")
         if not secrets.compare_digest(received, f"Bearer {self._token}".encode()):
@@ -163,13 +166,16 @@ class Service:
                 "Notion-Version header failed validation: Notion-Version header should be defined, "
                 "instead was `undefined`.",
             )
-        if version != NOTION_VERSION.encode():
+        name = version.decode("latin-1")
+        if name not in VERSIONS:
+            allowed = " or ".join(f'`"{one}"`' for one in VERSIONS)
             raise ApiError(
                 400,
                 "validation_error",
-                f'Notion-Version header failed validation: Notion-Version header should be `"{NOTION_VERSION}"`, '
-                f'instead was `"{version.decode("latin-1")}"`.',
+                f"Notion-Version header failed validation: Notion-Version header should be {allowed}, "
+                f'instead was `"{name}"`.',
             )
+        return name
 
     def _check_rate_limit(self) -> None:
         wait = self._rate_limit.wait() if self._rate_limit is not None else 0

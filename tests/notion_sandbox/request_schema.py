@@ -1,4 +1,6 @@
-"""The bodies of requests as Notion's reference describes them for 2025-09-03: all that we send, and nothing besides.
+"""The bodies of requests as Notion's reference describes them: all that we send, and nothing besides.
+
+They are those of 2026-03-11; only appending blocks differs in 2025-09-03.
 
 Written from https://developers.notion.com/reference (endpoints, property values, blocks, rich text, filters) and
 https://developers.notion.com/reference/request-limits, apart from the code that makes the bodies and from the sandbox
@@ -203,7 +205,25 @@ class BlockUpdate(_OneOf):
 Blocks = Annotated[list[Block], Field(max_length=ITEMS)]
 
 
+class AfterBlock(Body):
+    id: Id
+
+
+class Position(Body):
+    type: Literal["after_block"]
+    after_block: AfterBlock
+
+
 class Append(Body):
+    """Appending in 2026-03-11."""
+
+    children: Blocks
+    position: Position | None = None
+
+
+class OlderAppend(Body):
+    """Appending in 2025-09-03."""
+
     children: Blocks
     after: Id | None = None
 
@@ -489,13 +509,15 @@ def endpoint(method: str, path: str) -> tuple[str, str]:
     return method, "/".join(parts)
 
 
-def problems(method: str, path: str, body: bytes, query: dict[str, str] | None = None) -> list[str]:
+def problems(
+    method: str, path: str, body: bytes, query: dict[str, str] | None = None, version: str = "2026-03-11"
+) -> list[str]:
     """What is wrong with a request by the published reference; nothing if it is right."""
     key = endpoint(method, path)
     if key not in BODIES:
         return [f"{method} {path} is no endpoint that csm-health uses"]
     found = [f"{len(body):,} bytes, at most {REQUEST_BYTES:,}"] if len(body) > REQUEST_BYTES else []
-    model = BODIES[key]
+    model = OlderAppend if BODIES[key] is Append and version == "2025-09-03" else BODIES[key]
     try:
         if query:
             Listing.model_validate(query)

@@ -523,3 +523,38 @@ def test_only_loopback_and_its_own_pages_are_answered(server: SandboxServer, pla
     assert raw(server, "GET", place, origin=server.url).status_code == 200
     by_name = {"host": f"localhost:{server.port}", "origin": f"http://localhost:{server.port}"}
     assert raw(server, "GET", place, **by_name).status_code == 200
+
+
+# Versions of the API
+
+
+def test_the_newest_version_has_no_archived_and_no_after(server: SandboxServer, database: dict[str, Any]) -> None:
+    source = database["data_sources"][0]["id"]
+    newest = {"notion-version": "2026-03-11"}
+
+    def send(method: str, path: str, body: Any, **headers: str) -> httpx.Response:
+        return raw(server, method, path, json.dumps(body), **headers)
+
+    page = send("POST", "/v1/pages", {"parent": {"data_source_id": source}, "properties": {}}, **newest).json()
+    assert (page["in_trash"], "archived" in page) == (False, False)
+    children = f"/v1/blocks/{page['id']}/children"
+    block = send("PATCH", children, {"children": [paragraph("a"), paragraph("c")]}, **newest).json()["results"][0]
+    assert "archived" not in block
+    after = {"children": [paragraph("b")], "after": block["id"]}
+    refused = send("PATCH", children, after, **newest)
+    assert (refused.status_code, "body.after should be not present" in refused.json()["message"]) == (400, True)
+    position = {"type": "after_block", "after_block": {"id": block["id"]}}
+    send("PATCH", children, {"children": [paragraph("b")], "position": position}, **newest)
+    listed = raw(server, "GET", children, **newest).json()["results"]
+    assert [plain(one["paragraph"]["rich_text"]) for one in listed] == ["a", "b", "c"]
+    assert send("PATCH", children, after).status_code == 200
+    for path in (
+        f"pages/{page['id']}",
+        f"databases/{database['id']}",
+        f"data_sources/{source}",
+        f"blocks/{block['id']}",
+    ):
+        answer = send("PATCH", f"/v1/{path}", {"archived": True}, **newest)
+        assert (answer.status_code, "body.archived" in answer.json()["message"]) == (400, True), path
+        assert "archived" not in send("PATCH", f"/v1/{path}", {"in_trash": True}, **newest).json()
+    assert raw(server, "GET", f"/v1/pages/{page['id']}").json()["archived"] is True

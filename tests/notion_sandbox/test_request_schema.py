@@ -45,7 +45,7 @@ class Workspace:
     """A sandbox with a database, and what to send to each endpoint."""
 
     def __init__(self, server: SandboxServer) -> None:
-        headers = {"authorization": f"Bearer {server.token}", "notion-version": "2025-09-03"}
+        headers = {"authorization": f"Bearer {server.token}", "notion-version": "2026-03-11"}
         self.http = httpx.Client(base_url=server.url, headers=headers)
         root = {"type": "page_id", "page_id": server.root_page_id}
         new_database = {
@@ -80,7 +80,14 @@ class Workspace:
         self.valid: dict[str, tuple[str, str, dict[str, Any]]] = {
             "create page": ("POST", "/v1/pages", new_page),
             "update page": ("PATCH", f"/v1/pages/{page}", {"properties": PROPERTIES}),
-            "append": ("PATCH", f"/v1/blocks/{page}/children", {"children": [BLOCK, HEADING, CALLOUT], "after": block}),
+            "append": (
+                "PATCH",
+                f"/v1/blocks/{page}/children",
+                {
+                    "children": [BLOCK, HEADING, CALLOUT],
+                    "position": {"type": "after_block", "after_block": {"id": block}},
+                },
+            ),
             "update block": ("PATCH", f"/v1/blocks/{block}", {"paragraph": {"rich_text": [RUN], "color": "blue"}}),
             "create database": ("POST", "/v1/databases", new_database),
             "update database": ("PATCH", f"/v1/databases/{database}", {"title": [RUN]}),
@@ -245,6 +252,7 @@ WRONG: list[tuple[str, str, Any]] = [
     ("update page", "in_trash", "yes"),
     ("append", "children", ...),
     ("append", "children", [BLOCK] * 101),
+    ("append", "position/after_block/id", "the first"),
     ("append", "after", "the first"),
     ("append", "before", NOBODY),
     ("update block", "type", "heading_1"),
@@ -318,7 +326,7 @@ def test_a_body_over_half_a_megabyte_is_refused_and_one_just_below_is_taken(work
 
     def sized(runs: int) -> dict[str, Any]:
         block = {"paragraph": {"rich_text": [{"text": {"content": "健" * 1_000}}] * runs}}
-        return {"children": [block] * 4, "after": body["after"]}
+        return {"children": [block] * 4, "position": body["position"]}
 
     for runs, taken in ((40, True), (42, False)):
         content = json.dumps(sized(runs), ensure_ascii=False).encode()

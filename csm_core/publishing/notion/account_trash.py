@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from csm_core.config import Config
-from csm_core.publishing.notion.publish import new_caller, sandbox_file
+from csm_core.publishing.notion.publish import new_caller, open_existing
 from csm_core.publishing.notion.retry import RequestRejected
-from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.catalog import table_exists
 
 LEDGER = "sync.notion_pages"
@@ -45,7 +43,7 @@ def trash(config: Config, pages: Sequence[LedgerPage]) -> int:
 
     async def run() -> int:
         moved = 0
-        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+        async with open_existing(config) as (client, settings):
             caller = new_caller(settings)
             for page in pages:
                 try:

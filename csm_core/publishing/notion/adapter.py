@@ -166,7 +166,7 @@ class NotionCSMAdapter:
             if rejected.status == 404:
                 return True
             raise
-        return bool(page.get("in_trash") or page.get("archived"))
+        return bool(page.get("in_trash"))
 
     async def read_users(self) -> dict[str, str]:
         """The ids of the people of the workspace by e-mail address in lower case."""

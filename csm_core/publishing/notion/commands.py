@@ -20,11 +20,10 @@ from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
 from csm_core.publishing.notion.plan import Plan
-from csm_core.publishing.notion.publish import new_caller, plan_day, publish_day, sandbox_file
+from csm_core.publishing.notion.publish import new_caller, open_existing, plan_day, publish_day, sandbox_file
 from csm_core.publishing.notion.settings import NotionSettings, require_id
 from csm_core.publishing.notion.setup import doctor as examine
 from csm_core.publishing.notion.setup import init_workspace
-from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.scoring.macros import create_macros
 from csm_core.system.terminal import write_rewritten_line
 from csm_core.warehouse.catalog import table_exists
@@ -44,7 +43,7 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
         require_id("--parent", parent)
 
     async def run() -> dict[str, str]:
-        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+        async with open_existing(config) as (client, settings):
             return await init_workspace(
                 client,
                 parent,
@@ -60,7 +59,7 @@ def doctor(config: Config) -> list[dict[str, Any]]:
     """The problems of the databases."""
 
     async def run() -> list[dict[str, Any]]:
-        async with open_workspace(os.environ, sandbox_file(config), prepare=False) as (client, settings):
+        async with open_existing(config) as (client, settings):
             findings = await examine(
                 client,
                 settings,

@@ -16,6 +16,7 @@ from typing import Any
 from notion_client import AsyncClient
 
 from csm_core.errors import NotionError
+from csm_core.publishing.notion.api_versions import place_after
 from csm_core.publishing.notion.retry import Caller, RequestRejected
 from csm_core.publishing.notion.rich_text import Block, children_of, plain, requests_of
 from csm_core.system.paging import Paging
@@ -230,7 +231,7 @@ class PageBlocks:
         after, rest = insert.after, list(insert.blocks)
         while rest:
             part = next(requests_of(rest))
-            place = {"after": after} if after else {}
+            place = place_after(self._client, after) if after else {}
 
             async def find_inserted(part: list[Block] = part, after: str | None = after) -> dict[str, Any] | None:
                 new = _new_ids_after(await self.children(page_id), part, after, known_ids)

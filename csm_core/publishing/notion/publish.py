@@ -240,11 +240,20 @@ def _database_links(settings: NotionSettings) -> list[tuple[str, str]]:
     return [(title, address) for title, address in addresses if address]
 
 
+def open_existing(config: Config) -> AbstractAsyncContextManager[tuple[AsyncClient, NotionSettings]]:
+    """The workspace of the environment, or the sandbox as it is: no database is created."""
+    return open_workspace(os.environ, sandbox_file(config), prepare=False, api_version=config.notion.api_version)
+
+
 def _open(
     config: Config, environment: Mapping[str, str] | None
 ) -> AbstractAsyncContextManager[tuple[AsyncClient, NotionSettings]]:
-    switched_off = config.notion.account_properties.switched_off
-    return open_workspace(_environment(environment), sandbox_file(config), switched_off=switched_off)
+    return open_workspace(
+        _environment(environment),
+        sandbox_file(config),
+        switched_off=config.notion.account_properties.switched_off,
+        api_version=config.notion.api_version,
+    )
 
 
 def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -49,7 +49,8 @@ class RequestRejected(NotionError):  # noqa: N818 - named for what Notion did
     @property
     def gone(self) -> bool:
         """Whether the page is in the trash or does not exist."""
-        return self.status == 404 or (self.status == 400 and "archived" in str(self).lower())
+        message = str(self).lower()
+        return self.status == 404 or (self.status == 400 and ("archived" in message or "in trash" in message))
 
 
 class Caller:

@@ -1,4 +1,4 @@
-"""The settings of publishing to Notion, from the environment: token, address, database ids and rate limit.
+"""The settings of publishing to Notion: token, address, database ids, rate limit and API version.
 
 See https://developers.notion.com/reference/authentication.
 """
@@ -15,6 +15,7 @@ from csm_core.errors import ConfigError
 from csm_core.publishing.notion.databases import DATABASES
 from csm_core.publishing.notion.local_notion import DEFAULT_VIEW_ADDRESS, SANDBOX_TOKEN
 from csm_core.system.addresses import checked_address
+from csm_core.system.notion_section import DEFAULT_API_VERSION
 from csm_core.system.paths import shown
 from csm_core.system.secrets import secret
 
@@ -33,7 +34,7 @@ _ID = re.compile(r"[0-9A-Za-z-]{1,64}\Z")
 
 @dataclass(frozen=True)
 class NotionSettings:
-    """The address, token, ids and rate limit of publishing.
+    """The address, token, ids, rate limit and API version of publishing.
 
     ``database_ids`` and ``data_source_ids`` map settings (see ``databases``) to ids; a database without an id is
     missing. The token is hidden in the representation.
@@ -45,10 +46,13 @@ class NotionSettings:
     data_source_ids: Mapping[str, str] = field(default_factory=dict[str, str])
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
     is_sandbox: bool = False
+    api_version: str = DEFAULT_API_VERSION
 
     @classmethod
-    def of(cls, env: Mapping[str, str]) -> NotionSettings:
+    def of(cls, env: Mapping[str, str], api_version: str = DEFAULT_API_VERSION) -> NotionSettings:
         """Read the settings from an environment; without a token, the settings of the sandbox.
+
+        ``api_version`` is the setting ``notion.api_version``.
 
         Raises ConfigError for a rate limit that is not a positive integer, or an invalid address or id.
         """
@@ -69,6 +73,7 @@ class NotionSettings:
             data_source_ids=_named(env, (spec.data_source_setting for spec in DATABASES)),
             requests_per_minute=_requests_per_minute(env, sandbox=sandbox),
             is_sandbox=sandbox,
+            api_version=api_version,
         )
 
     def address_of(self, identifier: str | None) -> str:

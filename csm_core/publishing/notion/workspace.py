@@ -19,13 +19,13 @@ from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import databases_there, init_workspace
+from csm_core.system.notion_section import DEFAULT_API_VERSION
 
-NOTION_VERSION = "2025-09-03"
 TIMEOUT_MS = 60_000
 
 
 def new_client(settings: NotionSettings) -> AsyncClient:
-    """A client for these settings, with a pinned API version and without its own retries and log.
+    """A client for these settings, with the API version of the settings and without its own retries and log.
 
     Its log would contain page titles from failed requests; publishing writes its own log.
     """
@@ -36,7 +36,7 @@ def new_client(settings: NotionSettings) -> AsyncClient:
     return AsyncClient(
         auth=settings.token.get_secret_value(),
         base_url=settings.base_url,
-        notion_version=NOTION_VERSION,
+        notion_version=settings.api_version,
         timeout_ms=TIMEOUT_MS,
         retry=False,
         logger=logger,
@@ -45,7 +45,12 @@ def new_client(settings: NotionSettings) -> AsyncClient:
 
 @asynccontextmanager
 async def open_workspace(
-    env: Mapping[str, str], sandbox_path: Path, *, prepare: bool = True, switched_off: Collection[str] = ()
+    env: Mapping[str, str],
+    sandbox_path: Path,
+    *,
+    prepare: bool = True,
+    switched_off: Collection[str] = (),
+    api_version: str = DEFAULT_API_VERSION,
 ) -> AsyncGenerator[tuple[AsyncClient, NotionSettings]]:
     """A client and the settings to publish with, closed on exit.
 
@@ -55,7 +60,7 @@ async def open_workspace(
     page of the sandbox; missing ones are created unless ``prepare`` is false, without the properties that are
     ``switched_off``.
     """
-    settings = NotionSettings.of(env)
+    settings = NotionSettings.of(env, api_version)
     if not settings.is_sandbox:
         client = new_client(settings)
         try:

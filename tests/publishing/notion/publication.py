@@ -25,6 +25,7 @@ from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import init_workspace
 from csm_core.publishing.notion.workspace import new_client
 from csm_core.rubric import SIGNAL_NAMES
+from csm_core.system.notion_section import DEFAULT_API_VERSION
 from csm_core.warehouse.migrations import upgrade
 
 DAY = date(2026, 6, 30)
@@ -145,9 +146,11 @@ async def at_once(_seconds: float) -> None:
 
 
 @asynccontextmanager
-async def adapter_of(server: SandboxServer, **more: Any) -> AsyncGenerator[NotionCSMAdapter]:
+async def adapter_of(
+    server: SandboxServer, *, version: str = DEFAULT_API_VERSION, **more: Any
+) -> AsyncGenerator[NotionCSMAdapter]:
     """An adapter on the four databases of a sandbox, made if they are not there; it never waits between attempts."""
-    client = new_client(NotionSettings.of({"NOTION_TOKEN": server.token, "NOTION_BASE_URL": server.url}))
+    client = new_client(NotionSettings.of({"NOTION_TOKEN": server.token, "NOTION_BASE_URL": server.url}, version))
     ids = await init_workspace(client, server.root_page_id)
     more.setdefault("caller", Caller(RateLimiter(1_000_000), sleep=at_once))
     try:

@@ -24,11 +24,13 @@ from csm_core.notion_adapter import NotionCSMAdapter
 from csm_core.notion_sandbox.faults import KINDS, Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.databases import ACCOUNTS, EXPANSIONS, HEALTH_RECORDS, QBRS
+from csm_core.system.notion_section import DEFAULT_API_VERSION
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, adapter_of, fill, held, publish
 
 NEXT = DAY + timedelta(days=1)
 Pages = dict[str, list[dict[str, Any]]]
+OLDER = "2025-09-03"
 
 # How long the faults last: once, twice in a row (the third attempt does it), at every fourth request from the first on.
 HOW_OFTEN: dict[str, list[dict[str, Any]]] = {
@@ -49,7 +51,9 @@ WRITES: dict[str, tuple[str, str, str]] = {
 FINAL = ("blocked", "status")
 
 
-def second_day(before: Path, folder: Path, write: str | None, faults: Sequence[Fault]) -> tuple[Pages, list[str], int]:
+def second_day(
+    before: Path, folder: Path, write: str | None, faults: Sequence[Fault], version: str = DEFAULT_API_VERSION
+) -> tuple[Pages, list[str], int]:
     """Publish the second day in a copy of ``before``; the pages, the failures' messages, and how often a fault struck.
 
     The kind of ``write`` is published first and alone, under the faults; then everything without them, and once more,
@@ -62,7 +66,7 @@ def second_day(before: Path, folder: Path, write: str | None, faults: Sequence[F
 
         async def run() -> None:
             nonlocal struck
-            async with adapter_of(server) as adapter:
+            async with adapter_of(server, version=version) as adapter:
                 if write:
                     server.faults.add(*faults)
                     _, report = await publish(marts, adapter, day=NEXT, kinds=[WRITES[write][0]])
@@ -133,13 +137,13 @@ class Matrix:
         self._folder = folder
         self._table = table
 
-    def strike(self, kind: str, write: str, often: str) -> str:
+    def strike(self, kind: str, write: str, often: str, version: str = DEFAULT_API_VERSION) -> str:
         """Check a cell of the table; returns its text."""
         _, method, path = WRITES[write]
         faults = [
             Fault(kind, method=method, path=path, retry_after=0, seconds=0.05, **when) for when in HOW_OFTEN[often]
         ]
-        pages, failures, struck = second_day(self._before, self._folder / "cell", write, faults)
+        pages, failures, struck = second_day(self._before, self._folder / "cell", write, faults, version)
         self._table[kind, often, write] = "WRONG"
         assert struck, "the fault met no request"
         assert pages == self._undisturbed
@@ -161,11 +165,18 @@ def test_every_fault_once_at_some_kind_of_write(matrix: Matrix, kind: str) -> No
     assert matrix.strike(kind, list(WRITES)[place % len(WRITES)], "once") != "WRONG"
 
 
+# What differs between the versions is where blocks are put, which an update of blocks does.
+@pytest.mark.parametrize("kind", ["unavailable_written", "reset_after"])
+def test_a_fault_under_the_older_version(matrix: Matrix, kind: str) -> None:
+    assert matrix.strike(kind, "opportunity's update", "often", OLDER) == "ok"
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("version", [DEFAULT_API_VERSION, OLDER])
 @pytest.mark.parametrize("often", HOW_OFTEN)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_fault_at_every_kind_of_write(matrix: Matrix, kind: str, often: str) -> None:
-    assert "WRONG" not in [matrix.strike(kind, write, often) for write in WRITES]
+def test_every_fault_at_every_kind_of_write(matrix: Matrix, kind: str, often: str, version: str) -> None:
+    assert "WRONG" not in [matrix.strike(kind, write, often, version) for write in WRITES]
 
 
 @pytest.mark.slow
@@ -332,9 +343,11 @@ def killed_and_run_again(forker: Forker, started: Path, folder: Path, when: str,
     return pages
 
 
-def kill_everywhere(started: Path, tmp_path: Path, every: int, shown: list[str]) -> list[tuple[str, int]]:
+def kill_everywhere(
+    started: Path, tmp_path: Path, every: int, shown: list[str], version: str = DEFAULT_API_VERSION
+) -> list[tuple[str, int]]:
     """Kill runs, run again, and return the moments after which the pages were wrong."""
-    forker = Forker()
+    forker = Forker({"api_version": version})
     whole = copied(started, tmp_path / "whole")
     assert forker.run(whole) == 0
     wanted, requests = held(whole / "notion.sqlite"), int((whole / "requests").read_text())
@@ -346,7 +359,7 @@ def kill_everywhere(started: Path, tmp_path: Path, every: int, shown: list[str])
     # opportunities changed.
     assert (created, updated) == (8 + 8 + 9 + 2, 24 + 10)
     moments = [(when, nth) for nth in range(1, requests + 1, every) for when in ("before", "after")]
-    forkers = [forker, Forker()] if len(moments) > 10 else [forker]
+    forkers = [forker, Forker({"api_version": version})] if len(moments) > 10 else [forker]
     wrong: list[tuple[str, int]] = []
 
     def work(share: int) -> None:
@@ -375,5 +388,8 @@ def test_killed_at_some_requests_and_run_again(started: Path, tmp_path: Path, sh
 
 
 @pytest.mark.slow
-def test_killed_at_every_request_and_run_again(started: Path, tmp_path: Path, shown_at_the_end: list[str]) -> None:
-    assert kill_everywhere(started, tmp_path, every=1, shown=shown_at_the_end) == []
+@pytest.mark.parametrize("version", [DEFAULT_API_VERSION, OLDER])
+def test_killed_at_every_request_and_run_again(
+    started: Path, tmp_path: Path, shown_at_the_end: list[str], version: str
+) -> None:
+    assert kill_everywhere(started, tmp_path, every=1, shown=shown_at_the_end, version=version) == []
