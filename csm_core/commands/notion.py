@@ -20,7 +20,7 @@ notion_app = typer.Typer(no_args_is_help=True, help="Set up, check, plan and app
 @notion_app.command(
     "init",
     epilog="Example:  csm notion init --parent 0123456789abcdef0123456789abcdef",
-    short_help="Create the databases, or add what is missing.",
+    short_help="Create the databases and views, or add what is missing.",
 )
 def notion_init(
     parent: Annotated[
@@ -29,10 +29,13 @@ def notion_init(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the four databases, or add what is missing, and print the settings."""
+    """Create the four databases and their views, or add what is missing, and print the settings."""
     from csm_core.publishing.notion.commands import init
 
-    ids = init(read_config(config), parent)
+    result = init(read_config(config), parent)
+    ids = result.database_ids
+    for note in result.notes:
+        typer.echo(note, err=True)
     typer.echo(json.dumps(ids, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in ids.items()))
 
 

@@ -1,6 +1,7 @@
 """The endpoints: map a method, a path and a body to a response object or an :class:`ApiError`, independent of HTTP.
 
-These are the endpoints of https://developers.notion.com/reference/intro, version 2025-09-03, that csm-health uses.
+These are the endpoints of https://developers.notion.com/reference/intro that csm-health uses. ``versions`` has the
+differences between the versions of the API.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from csm_core.notion_sandbox.other_endpoints import OtherEndpoints
 from csm_core.notion_sandbox.page_endpoints import PageEndpoints
 from csm_core.notion_sandbox.source_endpoints import SourceEndpoints
 from csm_core.notion_sandbox.store import Store
+from csm_core.notion_sandbox.view_endpoints import ViewEndpoints
 
 QUERY_RESULT_LIMIT = 10_000
 
@@ -29,9 +31,10 @@ class Api:
         look = Lookup(store, address)
         self.pages = PageEndpoints(look)
         self.blocks = BlockEndpoints(look, self.pages)
-        databases, sources, others = (
+        databases, sources, views, others = (
             DatabaseEndpoints(look),
             SourceEndpoints(look, query_result_limit),
+            ViewEndpoints(look),
             OtherEndpoints(look),
         )
         routes: tuple[tuple[str, str, Callable[[Call], Answer]], ...] = (
@@ -46,6 +49,11 @@ class Api:
             ("GET", "data_sources/{id}", sources.retrieve),
             ("PATCH", "data_sources/{id}", sources.update),
             ("POST", "data_sources/{id}/query", sources.query),
+            ("POST", "views", views.create),
+            ("GET", "views", views.list_all),
+            ("GET", "views/{id}", views.retrieve),
+            ("PATCH", "views/{id}", views.update),
+            ("DELETE", "views/{id}", views.delete),
             ("GET", "blocks/{id}", self.blocks.retrieve),
             ("PATCH", "blocks/{id}", self.blocks.update),
             ("DELETE", "blocks/{id}", self.blocks.delete),

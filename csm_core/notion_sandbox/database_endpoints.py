@@ -29,7 +29,7 @@ class DatabaseEndpoints:
         self._relations = Relations(look)
 
     def create(self, call: Call) -> Answer:
-        """POST /v1/databases: creates a database and its first data source."""
+        """POST /v1/databases: creates a database, its first data source and a view."""
         allowed = ("parent", "title", "description", "is_inline", "initial_data_source", "icon", "cover")
         body = as_object(call.body, "body", allowed)
         parent = as_object(body.get("parent", MISSING), "body.parent", ("type", "page_id"))
@@ -50,7 +50,9 @@ class DatabaseEndpoints:
             "icon": None if icon is None else to_json(icon),
         }
         row = self._store.databases.add(page_id, columns, plain(title))
-        self._relations.complete_schema(self._store.sources.add(row["id"], title, schema), {})
+        source = self._relations.complete_schema(self._store.sources.add(row["id"], title, schema), {})
+        table = {"name": "Default view", "type": "table"}
+        self._store.views.add(row["id"], source["id"], self._store.meta("bot"), table)
         return self._serializer.database(row)
 
     def retrieve(self, call: Call) -> Answer:

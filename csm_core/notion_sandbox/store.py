@@ -16,10 +16,11 @@ from csm_core.notion_sandbox.stored_blocks import StoredBlocks
 from csm_core.notion_sandbox.stored_databases import StoredDatabases, StoredSources
 from csm_core.notion_sandbox.stored_pages import StoredPages
 from csm_core.notion_sandbox.stored_people import StoredPeople
+from csm_core.notion_sandbox.stored_views import StoredViews
 
 
 class Store:
-    """The workspace in its file: pages, databases, data sources, blocks and people."""
+    """The workspace in its file: pages, databases, data sources, views, blocks and people."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.path = path
@@ -29,6 +30,7 @@ class Store:
         self.databases = StoredDatabases(self._file, self.blocks)
         self.sources = StoredSources(self._file)
         self.people = StoredPeople(self._file)
+        self.views = StoredViews(self._file)
         with self.transaction():
             self._file.create_tables()
             if self.people.find(self.meta("person")) is None:

@@ -42,6 +42,11 @@ create table if not exists blocks (
     created_at text not null, edited_at text not null, created_by text, edited_by text
 );
 create index if not exists blocks_by_parent on blocks (parent, in_trash, position);
+create table if not exists views (
+    seq integer primary key, id text not null unique, database_id text not null, source_id text not null,
+    name text not null, type text not null, filter text, sorts text, quick_filters text, configuration text,
+    created_at text not null, edited_at text not null, created_by text not null, edited_by text not null
+);
 create table if not exists people (seq integer primary key, id text not null unique, name text not null,
     email text not null);
 create table if not exists cells (page_seq integer not null, source integer not null, property_id text not null,

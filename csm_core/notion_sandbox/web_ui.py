@@ -131,6 +131,7 @@ class WebUi:
             **heading,
             sources=[{"id": item["id"], "name": _text(item["title"])} for item in sources],
             source_id=source["id"],
+            views=[_view_text(view) for view in self._store.views.where("database_id", row["id"])],
             columns=[
                 {
                     "name": config["name"],
@@ -228,6 +229,14 @@ def _address(identifier: str) -> str:
 
 def _text(runs: str) -> str:
     return "".join(run["plain_text"] for run in json.loads(runs))
+
+
+def _view_text(view: Row) -> str:
+    """The name of a view, its type, and what it is grouped or dated by."""
+    configuration = json.loads(view["configuration"] or "{}")
+    group = configuration.get("group_by") or configuration.get("x_axis") or {}
+    name = group.get("property_name") or configuration.get("date_property_name")
+    return f"{view['name']} ({view['type']}{f' by {name}' if name else ''})"
 
 
 def _icon(text: str | None) -> str:

@@ -457,6 +457,71 @@ class Query(Body):
     page_size: PageSize = 100
 
 
+class Sorting(Body):
+    type: Literal["manual", "ascending", "descending"]
+
+
+class Grouping(Body):
+    type: Literal["select", "person", "text"]
+    property_id: str
+    group_by: Literal["exact"] | None = None
+    sort: Sorting
+
+
+class Count(Body):
+    aggregator: Literal["count"]
+
+
+class ShownProperty(Body):
+    property_id: str
+    visible: bool
+
+
+class TableOrBoard(Body):
+    type: Literal["table", "board"]
+    group_by: Grouping | None = None
+    properties: list[ShownProperty] | None = None
+
+
+class Calendar(Body):
+    type: Literal["calendar"]
+    date_property_id: str
+    view_range: Literal["week", "month"]
+    properties: list[ShownProperty] | None = None
+
+
+class Chart(Body):
+    type: Literal["chart"]
+    chart_type: Literal["column", "bar", "line", "donut", "number"]
+    x_axis: Grouping
+    y_axis: Count
+
+
+class PeopleCondition(Body):
+    contains: str | None = None
+    is_not_empty: Literal[True] | None = None
+
+
+class PeopleFilter(Body):
+    property: str
+    people: PeopleCondition
+
+
+class SortBy(Body):
+    property: str
+    direction: Literal["ascending", "descending"]
+
+
+class NewView(Body):
+    database_id: Id
+    data_source_id: Id
+    name: str = Field(min_length=1)
+    type: Literal["table", "board", "calendar", "chart"]
+    configuration: TableOrBoard | Calendar | Chart
+    filter: PeopleFilter | None = None
+    sorts: list[SortBy] | None = None
+
+
 class ObjectFilter(Body):
     property: Literal["object"]
     value: Literal["page", "data_source"]
@@ -469,7 +534,7 @@ class Search(Body):
     page_size: PageSize = 100
 
 
-class Listing(RootModel[dict[Literal["page_size", "start_cursor"], str]]):
+class Listing(RootModel[dict[Literal["page_size", "start_cursor", "database_id"], str]]):
     """The query string of a listing."""
 
     @model_validator(mode="after")
@@ -496,6 +561,9 @@ BODIES: dict[tuple[str, str], type[BaseModel] | None] = {
     ("PATCH", "data_sources/{id}"): SourceUpdate,
     ("POST", "data_sources/{id}/query"): Query,
     ("POST", "search"): Search,
+    ("POST", "views"): NewView,
+    ("GET", "views"): None,
+    ("GET", "views/{id}"): None,
     ("GET", "users/me"): None,
     ("GET", "users"): None,
 }

@@ -18,12 +18,14 @@ from csm_core.errors import CSMError, InputError
 from csm_core.publishing.alerts.publish import AlertReport, alert_day
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
+from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
 from csm_core.publishing.notion.plan import Plan
 from csm_core.publishing.notion.publish import new_caller, open_existing, plan_day, publish_day, sandbox_file
 from csm_core.publishing.notion.settings import NotionSettings, require_id
 from csm_core.publishing.notion.setup import doctor as examine
 from csm_core.publishing.notion.setup import init_workspace
+from csm_core.publishing.notion.views import create_views
 from csm_core.scoring.macros import create_macros
 from csm_core.system.terminal import write_rewritten_line
 from csm_core.warehouse.catalog import table_exists
@@ -33,8 +35,16 @@ from csm_core.warehouse.day_status import require_newest, require_scored
 ALL_KINDS = (*KINDS, PORTFOLIO)
 
 
-def init(config: Config, parent: str | None) -> dict[str, str]:
-    """Create or complete the four databases; returns database ids by setting."""
+@dataclass(frozen=True)
+class Initialised:
+    """The ids of the databases by setting, and a line for each view that Notion rejected."""
+
+    database_ids: dict[str, str]
+    notes: list[str]
+
+
+def init(config: Config, parent: str | None) -> Initialised:
+    """Create or complete the four databases, and create the views that were never created."""
     if parent is None and not NotionSettings.of(os.environ).is_sandbox:
         message = "--parent is required: the id of the page in your workspace that will contain the databases"
         raise InputError(message)
@@ -42,17 +52,20 @@ def init(config: Config, parent: str | None) -> dict[str, str]:
     if parent is not None:
         require_id("--parent", parent)
 
-    async def run() -> dict[str, str]:
+    async def run(ledger: Ledger) -> Initialised:
         async with open_existing(config) as (client, settings):
-            return await init_workspace(
+            caller = new_caller(settings)
+            ids = await init_workspace(
                 client,
                 parent,
                 settings.database_ids,
-                caller=new_caller(settings),
+                caller=caller,
                 switched_off=config.notion.account_properties.switched_off,
             )
+            return Initialised(ids, await create_views(client, caller, ledger, ids))
 
-    return asyncio.run(run())
+    with Warehouse.from_config(config).connect() as connection:
+        return asyncio.run(run(Ledger(connection)))
 
 
 def doctor(config: Config) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from notion_client import Client
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.databases import ACCOUNTS, DATABASES, EXPANSIONS, HEALTH_RECORDS, QBRS
+from csm_core.publishing.notion.views import VIEWS
 from csm_core.warehouse.database import Warehouse
 from tests.conftest import CSM, Company, make_company
 from tests.notion_sandbox.request_schema import problems
@@ -90,8 +91,8 @@ def test_init_makes_says_and_makes_nothing_twice(workspace: Workspace) -> None:
     assert first.returncode == 0, first.stderr
     lines = dict(line.split("=") for line in first.stdout.splitlines())
     assert list(lines) == [spec.setting for spec in DATABASES]
-    # Each database is created, and the relation of each to the accounts is added.
-    assert len(workspace.writes()) == len(DATABASES) + len(DATABASES) - 1
+    # Each database is created, the relation of each to the accounts is added, and views are created.
+    assert len(workspace.writes()) == len(DATABASES) + len(DATABASES) - 1 + len(VIEWS)
 
     workspace.server.requests.clear()
     again = workspace.csm("init", "--parent", workspace.server.root_page_id, "--json")
