@@ -35,8 +35,9 @@ def schema_of_requests(
         method, path = sent.method, sent.url.path
         requests_checked[endpoint(method, path)] += 1
         version = sent.headers.get("notion-version", "")
+        content = await sent.aread()
         wrong.extend(
-            f"{method} {path}: {one}" for one in problems(method, path, sent.content, dict(sent.url.params), version)
+            f"{method} {path}: {one}" for one in problems(method, path, content, dict(sent.url.params), version)
         )
         return await send(client, sent, **more)
 

@@ -145,9 +145,7 @@ def stacked_bars_png(bars: Sequence[Mapping[str, int]]) -> bytes:
         axes.set_xticks([])
         axes.set_yticklabels([])
         axes.tick_params(length=0)
-        written = io.BytesIO()
-        figure.savefig(written, format="png", metadata={"Software": None})
-        return written.getvalue()
+        return _png_of(figure)
 
 
 def band_rows(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
@@ -224,17 +222,7 @@ def lines(
                 linewidth=1.8,
                 label=name,
             )
-        for name, level in (levels or {}).items():
-            axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-            axes.annotate(
-                name,
-                (0.01, level),
-                xycoords=("axes fraction", "data"),
-                ha="left",
-                va="center",
-                color=MUTED,
-                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
-            )
+        _levels(axes, levels or {})
         _date_ticks(axes, days)
         if limits:
             axes.set_ylim(*limits)
@@ -244,6 +232,32 @@ def lines(
         if len(series) > 1:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=len(series))
         return _svg_of(figure)
+
+
+def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    for name, level in levels.items():
+        axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.annotate(
+            name,
+            (0.01, level),
+            xycoords=("axes fraction", "data"),
+            ha="left",
+            va="center",
+            color=MUTED,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+        )
+
+
+def score_png(days: Sequence[date], scores: Sequence[float], levels: Mapping[str, float]) -> bytes:
+    """A PNG of a score from 0 to 100 on each of these days, with ``levels`` as horizontal lines."""
+    with _axes() as (figure, axes):
+        figure.set_facecolor("#ffffff")
+        # A marker shows a single day.
+        axes.plot(days, scores, color=ACCENT, linewidth=1.8, marker="." if len(days) == 1 else "")  # pyright: ignore[reportArgumentType]
+        _levels(axes, levels)
+        _date_ticks(axes, days)
+        axes.set_ylim(0, 100)
+        return _png_of(figure)
 
 
 def intervals(
@@ -270,6 +284,12 @@ def _as_percent(value: float, _position: float | None = None) -> str:
 def _shortened(text: str, longest: int = 34) -> str:
     shown = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.split()))
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def _png_of(figure: Figure) -> bytes:
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Software": None})
+    return written.getvalue()
 
 
 def _svg_of(figure: Figure) -> bytes:

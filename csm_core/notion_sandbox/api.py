@@ -13,6 +13,7 @@ from typing import Any
 from csm_core.notion_sandbox.block_endpoints import BlockEndpoints
 from csm_core.notion_sandbox.database_endpoints import DatabaseEndpoints
 from csm_core.notion_sandbox.errors import ApiError
+from csm_core.notion_sandbox.file_endpoints import FileEndpoints
 from csm_core.notion_sandbox.lookup import Answer, Call, Lookup
 from csm_core.notion_sandbox.other_endpoints import OtherEndpoints
 from csm_core.notion_sandbox.page_endpoints import PageEndpoints
@@ -31,10 +32,11 @@ class Api:
         look = Lookup(store, address)
         self.pages = PageEndpoints(look)
         self.blocks = BlockEndpoints(look, self.pages)
-        databases, sources, views, others = (
+        databases, sources, views, files, others = (
             DatabaseEndpoints(look),
             SourceEndpoints(look, query_result_limit),
             ViewEndpoints(look),
+            FileEndpoints(look),
             OtherEndpoints(look),
         )
         routes: tuple[tuple[str, str, Callable[[Call], Answer]], ...] = (
@@ -49,11 +51,15 @@ class Api:
             ("GET", "data_sources/{id}", sources.retrieve),
             ("PATCH", "data_sources/{id}", sources.update),
             ("POST", "data_sources/{id}/query", sources.query),
+            ("GET", "data_sources/{id}/templates", sources.list_templates),
             ("POST", "views", views.create),
             ("GET", "views", views.list_all),
             ("GET", "views/{id}", views.retrieve),
             ("PATCH", "views/{id}", views.update),
             ("DELETE", "views/{id}", views.delete),
+            ("POST", "file_uploads", files.create),
+            ("POST", "file_uploads/{id}/send", files.send),
+            ("GET", "file_uploads/{id}", files.retrieve),
             ("GET", "blocks/{id}", self.blocks.retrieve),
             ("PATCH", "blocks/{id}", self.blocks.update),
             ("DELETE", "blocks/{id}", self.blocks.delete),
@@ -75,10 +81,18 @@ class Api:
             match = pattern.match(path) if allowed == method else None
             if match is None:
                 continue
+            self._apply_templates()
             reads = method == "GET" or path.endswith(("/query", "search"))
             with self.store.reading() if reads else self.store.transaction():
                 return endpoint(Call(body, query, **match.groupdict()))
         raise ApiError(400, "invalid_request_url", "Invalid request URL.")
+
+    def _apply_templates(self) -> None:
+        with self.store.reading():
+            pending = self.store.templates.has_pending()
+        if pending:
+            with self.store.transaction():
+                self.store.templates.progress()
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from csm_core.notion_sandbox.blocks import clean_children, may_have_children, merge_content
 from csm_core.notion_sandbox.errors import MISSING, invalid
+from csm_core.notion_sandbox.file_endpoints import require_uploaded
 from csm_core.notion_sandbox.lookup import TRASHED, Answer, Call, Lookup, trash_flag
 from csm_core.notion_sandbox.page_endpoints import PageEndpoints
 from csm_core.notion_sandbox.store_file import to_json
@@ -48,6 +49,7 @@ class BlockEndpoints:
                 raise invalid(f"A block of the type {row['type']} can only be updated as a page or a database.")
             changed = as_object(body[row["type"]], f"body.{row['type']}")
             content = merge_content(row["type"], json.loads(row["content"]), changed, f"body.{row['type']}")
+            require_uploaded(self._look, [(row["type"], content)])
             columns["content"] = to_json(content)
         row = self._store.blocks.update(row, **columns)
         self._store.pages.touch_page_of(row["parent"], self._store.meta("bot"))
@@ -104,6 +106,7 @@ class BlockEndpoints:
             raise invalid(TRASHED)
         if not may_have_children(kind):
             raise invalid(f"Block of the type {kind} does not support children.")
+        require_uploaded(self._look, [(block.type, block.content) for block in blocks])
         ids = self._store.blocks.append(parent, blocks, self._place_for(parent, body))
         self._store.pages.touch_page_of(parent, self._store.meta("bot"))
         return {

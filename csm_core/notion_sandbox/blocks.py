@@ -14,6 +14,7 @@ from csm_core.notion_sandbox.validation import (
     as_bool,
     as_choice,
     as_icon,
+    as_id,
     as_list,
     as_object,
     as_text,
@@ -35,7 +36,7 @@ _TEXT_TYPES = (
     "callout",
 )
 _EMPTY_TYPES = ("divider", "breadcrumb")
-_TYPES = (*_TEXT_TYPES, *_EMPTY_TYPES, "code", "bookmark", "table_of_contents", "table", "table_row")
+_TYPES = (*_TEXT_TYPES, *_EMPTY_TYPES, "code", "bookmark", "image", "table_of_contents", "table", "table_row")
 _PARENTS = frozenset(
     ("paragraph", "bulleted_list_item", "numbered_list_item", "quote", "toggle", "to_do", "callout", "table")
 )
@@ -156,6 +157,28 @@ def _clean_bookmark(raw: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
+def _clean_image(raw: dict[str, Any], path: str) -> dict[str, Any]:
+    as_object(raw, path, ("type", "file_upload", "external", "file", "caption"))
+    caption = clean_rich_text(raw.get("caption", []), f"{path}.caption")
+    if "external" in raw:
+        external = as_object(raw["external"], f"{path}.external", ("url",))
+        return {
+            "caption": caption,
+            "type": "external",
+            "external": {"url": as_url(external.get("url"), f"{path}.external.url")},
+        }
+    if "file_upload" in raw:
+        upload = as_object(raw["file_upload"], f"{path}.file_upload", ("id",))
+        return {
+            "caption": caption,
+            "type": "file",
+            "file": {"id": as_id(upload.get("id"), f"{path}.file_upload.id")},
+        }
+    # An update that does not name a file keeps the present one.
+    stored = as_object(raw.get("file", MISSING), f"{path}.file_upload", ("id",))
+    return {"caption": caption, "type": "file", "file": stored}
+
+
 def _clean_contents(raw: dict[str, Any], path: str) -> dict[str, Any]:
     as_object(raw, path, ("color",))
     return {"color": as_choice(raw.get("color", "gray"), f"{path}.color", TEXT_COLORS)}
@@ -198,6 +221,7 @@ def _count(blocks: list[NewBlock]) -> int:
 _OTHERS = {
     "code": _clean_code,
     "bookmark": _clean_bookmark,
+    "image": _clean_image,
     "table_of_contents": _clean_contents,
     "table": _clean_table,
     "table_row": _clean_row,

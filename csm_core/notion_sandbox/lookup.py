@@ -128,6 +128,8 @@ class Lookup:
         page = self.store.pages.find(parent)
         if page is not None and not self.hidden(page):
             return "child_page", bool(page["in_trash"])
+        if self.store.templates.find(parent) is not None:
+            return "child_page", False
         block = self.block(parent)
         return block["type"], bool(block["in_trash"])
 

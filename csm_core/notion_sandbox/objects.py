@@ -13,6 +13,9 @@ from csm_core.notion_sandbox.properties import Schema, find_property, shown_valu
 from csm_core.notion_sandbox.store import Store
 from csm_core.notion_sandbox.store_file import Row
 
+# Addresses of files expire in Notion; those of the sandbox do not.
+_EXPIRY = "2099-12-31T00:00:00.000Z"
+
 
 class Serializer:
     """Converts rows of the store to objects of the API; ``address`` is the base URL of the browser view."""
@@ -123,9 +126,16 @@ class Serializer:
             "has_children": has_children,
             "in_trash": trashed,
             "type": row["type"],
-            row["type"]: json.loads(row["content"]),
+            row["type"]: self._content(row),
             "archived": trashed,
         }
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        """The content of a block; a file has an address instead of the id of its upload."""
+        content = json.loads(row["content"])
+        if "file" in content:
+            content["file"] = {"url": f"{self._address}/_files/{content['file']['id']}", "expiry_time": _EXPIRY}
+        return content
 
     def user(self) -> dict[str, Any]:
         """The user of the integration."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from csm_core.notion_sandbox.blocks import clean_children
-from csm_core.notion_sandbox.errors import MISSING, invalid, not_found
+from csm_core.notion_sandbox.errors import MISSING, invalid, invalid_parameter, not_found
 from csm_core.notion_sandbox.lookup import PLAIN_PAGE, TRASHED, Answer, Call, Lookup, as_cover, offset_of, trash_flag
 from csm_core.notion_sandbox.properties import Values, empty_value, find_property, shown_value
 from csm_core.notion_sandbox.property_values import clean_values
@@ -14,7 +14,9 @@ from csm_core.notion_sandbox.relations import Relations
 from csm_core.notion_sandbox.store_file import Row, to_json
 from csm_core.notion_sandbox.validation import (
     as_bool,
+    as_choice,
     as_icon,
+    as_id,
     as_object,
     as_page_size,
 )
@@ -31,12 +33,13 @@ class PageEndpoints:
 
     def create(self, call: Call) -> Answer:
         """POST /v1/pages."""
-        body = as_object(call.body, "body", ("parent", "properties", "children", "icon", "cover"))
+        body = as_object(call.body, "body", ("parent", "properties", "children", "icon", "cover", "template"))
         source, parent_page = self._look.parent_of_new_page(body.get("parent", MISSING))
         schema = json.loads(source["properties"]) if source else PLAIN_PAGE
         values, grew = clean_values(schema, body.get("properties", {}), "body.properties")
         self._relations.check_values(schema, values)
         children = clean_children(body.get("children", []), "body.children")
+        template_id = self._template(source, body)
         icon = as_icon(body.get("icon"), "body.icon")
         cover = as_cover(body.get("cover"), "body.cover")
         if source is not None and grew:
@@ -45,7 +48,28 @@ class PageEndpoints:
         self._relations.mirror(row["id"], schema, {}, values)
         if children:
             self._store.blocks.append(row["id"], children)
+        if template_id:
+            self._store.templates.apply_later(row["id"], template_id)
         return self._serializer.page(row, source, schema)
+
+    def _template(self, source: Row | None, body: dict[str, Any]) -> str | None:
+        """The template that a new page is created from; None without one."""
+        if body.get("template") is None:
+            return None
+        template = as_object(body["template"], "body.template", ("type", "template_id", "timezone"))
+        kind = as_choice(template.get("type"), "body.template.type", ("none", "default", "template_id"))
+        if kind == "none":
+            return None
+        if "data_source_id" not in body["parent"] or source is None:
+            raise invalid("A template requires a parent of the type data_source_id.")
+        if "children" in body:
+            raise invalid_parameter("body.children", "not present when a template is applied")
+        templates = self._store.templates.of_source(source["id"])
+        wanted = as_id(template.get("template_id"), "body.template.template_id") if kind == "template_id" else ""
+        for one in templates:
+            if one["id"] == wanted or (kind == "default" and one["is_default"]):
+                return str(one["id"])
+        raise not_found("template", wanted or "default")
 
     def retrieve(self, call: Call) -> Answer:
         """GET /v1/pages/{id}."""

@@ -93,6 +93,9 @@ def _block(store: Store, row: Row) -> Values:
         block["icon"] = (content["icon"] or {}).get("emoji", "")
     elif row["type"] == "to_do":
         block["checked"] = content["checked"]
+    elif row["type"] == "image":
+        block["url"] = f"/_files/{content['file']['id']}" if "file" in content else content["external"]["url"]
+        block["caption"] = "".join(run["plain_text"] for run in content["caption"])
     elif row["type"] == "bookmark":
         block["url"] = content["url"]
     elif row["type"] == "table":

@@ -24,6 +24,7 @@ from csm_core.logging import get_logger
 from csm_core.notion_sandbox.api import Api
 from csm_core.notion_sandbox.errors import ApiError, error_body
 from csm_core.notion_sandbox.faults import WRITES_FIRST, Fault, Faults
+from csm_core.notion_sandbox.file_endpoints import form_file
 from csm_core.notion_sandbox.limits import SimulatedRateLimit
 from csm_core.notion_sandbox.validation import MAX_PAYLOAD_BYTES
 from csm_core.notion_sandbox.versions import VERSIONS, check_keys, shown_in
@@ -134,7 +135,7 @@ class Service:
         try:
             version = self._authorised_version(scope)
             self._check_rate_limit()
-            place, value = path.removeprefix("/v1/"), parse_body(body)
+            place, value = path.removeprefix("/v1/"), _value_of(scope, body)
             check_keys(version, place, value)
             result = shown_in(version, self._api.handle(method, place, _query(scope), value))
             return _json_answer(200, {**result, "request_id": request_id})
@@ -237,6 +238,14 @@ def parse_body(body: bytes | None) -> Any:
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "Error parsing JSON body.") from None
     return value
+
+
+def _value_of(scope: Scope, body: bytes | None) -> Any:
+    """The JSON value of a body, or the file of a form."""
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
+    if body is not None and content_type.startswith("multipart/form-data"):
+        return form_file(content_type, body)
+    return parse_body(body)
 
 
 def _require_shallow(value: Any) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from csm_core.notion_sandbox.errors import MISSING
-from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, trash_flag
+from csm_core.notion_sandbox.lookup import Answer, Call, Lookup, offset_of, trash_flag
 from csm_core.notion_sandbox.properties import Schema
 from csm_core.notion_sandbox.property_schema import clean_schema, update_schema
 from csm_core.notion_sandbox.queries import Query, run_query
@@ -72,6 +72,23 @@ class SourceEndpoints:
             self._store.sources.forget_values(row, gone)
         row = self._relations.complete_schema(self._store.sources.update(row, columns), old)
         return self._serializer.source(row, database)
+
+    def list_templates(self, call: Call) -> Answer:
+        """GET /v1/data_sources/{id}/templates."""
+        row, _ = self._look.source(call.id)
+        wanted = str(call.query.get("name") or "").casefold()
+        found = [one for one in self._store.templates.of_source(row["id"]) if wanted in one["name"].casefold()]
+        size = as_page_size(call.query.get("page_size"), "query.page_size")
+        start = offset_of(call.query.get("start_cursor"), len(found))
+        more = start + size < len(found)
+        return {
+            "templates": [
+                {"id": one["id"], "name": one["name"], "is_default": bool(one["is_default"])}
+                for one in found[start : start + size]
+            ],
+            "next_cursor": f"item-{start + size}" if more else None,
+            "has_more": more,
+        }
 
     def query(self, call: Call) -> Answer:
         """POST /v1/data_sources/{id}/query."""

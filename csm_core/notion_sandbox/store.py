@@ -14,13 +14,16 @@ from pathlib import Path
 from csm_core.notion_sandbox.store_file import StoreFile
 from csm_core.notion_sandbox.stored_blocks import StoredBlocks
 from csm_core.notion_sandbox.stored_databases import StoredDatabases, StoredSources
+from csm_core.notion_sandbox.stored_files import StoredFiles
 from csm_core.notion_sandbox.stored_pages import StoredPages
 from csm_core.notion_sandbox.stored_people import StoredPeople
+from csm_core.notion_sandbox.stored_templates import StoredTemplates
 from csm_core.notion_sandbox.stored_views import StoredViews
 
 
 class Store:
-    """The workspace in its file: pages, databases, data sources, views, blocks and people."""
+    """The workspace in its file: pages, databases, data sources, views, templates, blocks,
+    files and people."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.path = path
@@ -31,6 +34,8 @@ class Store:
         self.sources = StoredSources(self._file)
         self.people = StoredPeople(self._file)
         self.views = StoredViews(self._file)
+        self.files = StoredFiles(self._file)
+        self.templates = StoredTemplates(self._file, self.blocks)
         with self.transaction():
             self._file.create_tables()
             if self.people.find(self.meta("person")) is None:

@@ -47,6 +47,17 @@ create table if not exists views (
     name text not null, type text not null, filter text, sorts text, quick_filters text, configuration text,
     created_at text not null, edited_at text not null, created_by text not null, edited_by text not null
 );
+create table if not exists templates (
+    seq integer primary key, id text not null unique, source_id text not null, name text not null,
+    is_default integer not null
+);
+create table if not exists pending_templates (
+    seq integer primary key, page_id text not null, template_id text not null, remaining integer not null
+);
+create table if not exists files (
+    seq integer primary key, id text not null unique, name text not null, content_type text not null, content blob,
+    created_at text not null
+);
 create table if not exists people (seq integer primary key, id text not null unique, name text not null,
     email text not null);
 create table if not exists cells (page_seq integer not null, source integer not null, property_id text not null,

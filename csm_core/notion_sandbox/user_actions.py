@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from csm_core.notion_sandbox.api import Api
+from csm_core.notion_sandbox.blocks import clean_children
 from csm_core.notion_sandbox.errors import invalid, not_found
 from csm_core.notion_sandbox.lookup import Call
 from csm_core.notion_sandbox.validation import as_id
@@ -37,10 +38,14 @@ class UserActions:
             return self.strike(identifier)
         if action == "join":
             return self.join(str(values.get("name", "")), str(values.get("email", "")))
+        if action == "add_template":
+            return self.add_template(identifier, str(values.get("name", "")), values.get("children", []))
         if action in ("hide", "share"):
             self.hide(identifier, hidden=action == "hide")
             return {"id": identifier, "hidden": action == "hide"}
-        raise invalid("action must be one of trash, restore, edit, write, rewrite, strike, join, hide, share")
+        raise invalid(
+            "action must be one of trash, restore, edit, write, rewrite, strike, join, add_template, hide, share"
+        )
 
     def trash(self, page_id: str) -> Answer:
         """Move a page to the trash."""
@@ -78,6 +83,15 @@ class UserActions:
         """Add a person to the workspace."""
         with self._store.transaction():
             return {"id": self._store.people.add(name, email)["id"]}
+
+    def add_template(self, data_source_id: str, name: str, children: list[dict[str, Any]]) -> Answer:
+        """Add a template to a data source; its blocks have the format of the API."""
+        with self._store.transaction():
+            source = self._store.sources.find(as_id(data_source_id, "id"))
+            if source is None:
+                raise not_found("data_source", data_source_id)
+            blocks = clean_children(children, "children")
+            return {"id": self._store.templates.add(source["id"], name, blocks)["id"]}
 
     def _sign(self, block_id: str, *, created: bool = False) -> Answer:
         person = self._store.meta("person")

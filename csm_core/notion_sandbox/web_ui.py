@@ -31,8 +31,11 @@ LONGEST_SEARCH = 200
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE_PATH = "/_assets/style.css"
+_FILES = "/_files/"
 _HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'"
+    ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
@@ -70,10 +73,13 @@ class WebUi:
             return self._workspace()
         if path == _STYLE_PATH:
             return Response((_TEMPLATES / "style.css").read_bytes(), media_type="text/css")
+        is_file = path.startswith(_FILES)
         try:
-            identifier = as_id(path.strip("/"), "path")
+            identifier = as_id(path.removeprefix(_FILES).strip("/"), "path")
         except ApiError:
             return self._missing("Page not found.")
+        if is_file:
+            return self._uploaded(identifier)
         database = self._store.databases.find(identifier)
         if database is not None:
             return self._database(database, request)
@@ -81,6 +87,12 @@ class WebUi:
         if page is None:
             return self._missing("Page not found.")
         return self._workspace() if page["id"] == self._store.root_id else self._page(page)
+
+    def _uploaded(self, identifier: str) -> Response:
+        file = self._store.files.find(identifier)
+        if file is None or file["content"] is None:
+            return self._missing("File not found.")
+        return Response(file["content"], media_type=file["content_type"])
 
     def _workspace(self) -> Response:
         databases = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Final, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from csm_core.system.config_model import ConfigModel
 
@@ -40,13 +40,17 @@ class NotionPublishing(ConfigModel, frozen=True):
 
     ``api_version`` is the version of Notion's API, a header of each request
     (https://developers.notion.com/reference/versioning). ``qbr_internal`` is the place of the internal notes of a
-    business review: a toggle at the end of its page, a page of their own, or none.
+    business review: a toggle at the end of its page, a page of their own, or none. ``qbr_template`` is the name of the
+    template that new business reviews start from; None: an empty page. With ``score_chart``, account pages show their
+    score over 90 days as an image.
     """
 
     create_missing_accounts: bool = True
     portfolio_page: bool = True
     account_properties: AccountProperties = AccountProperties()
     qbr_internal: Literal["toggle", "page", "none"] = "toggle"
+    score_chart: bool = False
+    qbr_template: str | None = Field(default=None, min_length=1)
     api_version: Literal["2025-09-03", "2026-03-11"] = DEFAULT_API_VERSION
 
     @field_validator("api_version", mode="before")

@@ -264,8 +264,8 @@ DESCRIPTIONS: dict[str, tuple[str, dict[str, str]]] = RECEIPT_DESCRIPTIONS | {
         },
     ),
     "sync.notion_pages": (
-        "One row per page that was published to Notion, and per view that was created",
-        {"kind": "health, record, qbr, notes, expansion, portfolio or view"},
+        "One row per page that was published to Notion, per view that was created, and per image of a score",
+        {"kind": "health, record, qbr, notes, expansion, portfolio, view or chart"},
     ),
     "sync.notion_changes": (
         "One row per page that a publication created, updated, failed to write or found in the trash",

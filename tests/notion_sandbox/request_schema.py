@@ -182,9 +182,19 @@ class Toggle(Content):
     children: Annotated[list[ChildBlock], Field(max_length=ITEMS)]
 
 
+class UploadId(Body):
+    id: Id
+
+
+class Image(Body):
+    file_upload: UploadId
+    caption: Runs
+
+
 class Block(ChildBlock):
     table: Table | None = None
     toggle: Toggle | None = None
+    image: Image | None = None
 
 
 class BlockUpdate(_OneOf):
@@ -192,6 +202,7 @@ class BlockUpdate(_OneOf):
 
     type: str | None = None
     in_trash: bool | None = None
+    image: Image | None = None
     paragraph: Content | None = None
     heading_1: Heading | None = None
     heading_2: Heading | None = None
@@ -203,6 +214,11 @@ class BlockUpdate(_OneOf):
 
 
 Blocks = Annotated[list[Block], Field(max_length=ITEMS)]
+
+
+class NewUpload(Body):
+    filename: str = Field(min_length=1, max_length=900)
+    content_type: Literal["image/png"]
 
 
 class AfterBlock(Body):
@@ -301,11 +317,23 @@ class TitleOnly(Body):
     title: Runs | Value
 
 
+class Template(Body):
+    type: Literal["template_id"]
+    template_id: Id
+
+
 class NewPage(Body):
     parent: PageParent | DatabaseParent | SourceParent
     properties: TitleOnly | dict[str, Value]
     children: Blocks = []
     icon: Emoji | None = None
+    template: Template | None = None
+
+    @model_validator(mode="after")
+    def _a_template_stands_alone(self) -> NewPage:
+        if self.template and ("children" in self.model_fields_set or not isinstance(self.parent, SourceParent)):
+            raise ValueError("a template goes with a data source and without children")
+        return self
 
 
 class PageUpdate(Body):
@@ -560,8 +588,12 @@ BODIES: dict[tuple[str, str], type[BaseModel] | None] = {
     ("GET", "data_sources/{id}"): None,
     ("PATCH", "data_sources/{id}"): SourceUpdate,
     ("POST", "data_sources/{id}/query"): Query,
+    ("GET", "data_sources/{id}/templates"): None,
     ("POST", "search"): Search,
     ("POST", "views"): NewView,
+    ("POST", "file_uploads"): NewUpload,
+    ("POST", "file_uploads/{id}/send"): None,
+    ("GET", "file_uploads/{id}"): None,
     ("GET", "views"): None,
     ("GET", "views/{id}"): None,
     ("GET", "users/me"): None,
@@ -589,6 +621,8 @@ def problems(
     try:
         if query:
             Listing.model_validate(query)
+        if key == ("POST", "file_uploads/{id}/send"):
+            return [] if b'name="file"' in body and b"image/png" in body else ["a form without the part file"]
         if model is None:
             return [*found, *(["a body where none is taken"] if body not in (b"", b"{}") else [])]
         parsed = json.loads(body.decode("utf-8"))

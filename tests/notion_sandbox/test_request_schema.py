@@ -76,6 +76,7 @@ class Workspace:
         block = self.http.get(f"/v1/blocks/{page}/children").json()["results"][0]["id"]
         created = {"timestamp": "created_time", "created_time": {"on_or_after": "2026-06-30T07:00:00.000Z"}}
         edited = {"timestamp": "last_edited_time", "last_edited_time": {"after": "2026-06-30T07:00:00+00:00"}}
+        choice = self.http.get(f"/v1/data_sources/{source}").json()["properties"]["Choice"]["id"]
         text = {"property": "Text", "rich_text": {"equals": "words"}}
         self.valid: dict[str, tuple[str, str, dict[str, Any]]] = {
             "create page": ("POST", "/v1/pages", new_page),
@@ -108,6 +109,24 @@ class Workspace:
                     "page_size": 100,
                 },
             ),
+            "create view": (
+                "POST",
+                "/v1/views",
+                {
+                    "database_id": database,
+                    "data_source_id": source,
+                    "name": "By choice",
+                    "type": "board",
+                    "configuration": {
+                        "type": "board",
+                        "group_by": {"type": "select", "property_id": choice, "sort": {"type": "manual"}},
+                        "properties": [{"property_id": "title", "visible": True}],
+                    },
+                    "filter": {"property": "People", "people": {"contains": person}},
+                    "sorts": [{"property": "Number", "direction": "ascending"}],
+                },
+            ),
+            "create upload": ("POST", "/v1/file_uploads", {"filename": "a.png", "content_type": "image/png"}),
             "search": ("POST", "/v1/search", {"filter": {"property": "object", "value": "page"}, "page_size": 100}),
         }
 

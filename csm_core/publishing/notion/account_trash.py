@@ -26,11 +26,14 @@ class LedgerPage:
 
 
 def pages_of(connection: duckdb.DuckDBPyConnection, account_id: str) -> list[LedgerPage]:
-    """Return the pages about an account that were published and are not known to be in the trash."""
+    """Return the pages about an account that were published and are not known to be in the trash.
+
+    The image of its score is on one of them.
+    """
     if not table_exists(connection, LEDGER):
         return []
     rows = connection.execute(
-        f"select kind, page_id, url from {LEDGER} where state <> 'trashed' and page_id <> '' "
+        f"select kind, page_id, url from {LEDGER} where state <> 'trashed' and page_id <> '' and kind <> 'chart' "
         "and (account_id = $account or case when json_valid(key) then json_extract_string(key, '$[0]') = $account end) "
         "order by kind, page_id",
         {"account": account_id},

@@ -18,9 +18,10 @@ from csm_core.publishing.notion import databases as names
 from csm_core.publishing.notion.database_reader import DatabaseReader, page_facts
 from csm_core.publishing.notion.databases import ACCOUNTS, HEALTH_RECORDS, DatabaseSpec
 from csm_core.publishing.notion.page_blocks import PageBlocks
+from csm_core.publishing.notion.page_templates import PageTemplate
 from csm_core.publishing.notion.rate_limiter import RateLimiter
 from csm_core.publishing.notion.retry import Caller, RequestRejected
-from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, encoded_bytes, requests_of, runs
+from csm_core.publishing.notion.rich_text import RUNS_PER_ARRAY, Block, encoded_bytes, requests_of, runs
 from csm_core.publishing.notion.scan_sentence import described_day, scan_sentence, with_sentence
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.target_pages import (
@@ -68,6 +69,8 @@ class NotionCSMAdapter:
         # The ids of the users by e-mail address in lower case; None if the users cannot be read.
         self.users: Mapping[str, str] | None = None
         self.blocks = PageBlocks(notion_client, self.caller)
+        # The templates that new pages start from, by kind.
+        self.templates: dict[str, PageTemplate] = {}
 
     # -- accounts
 
@@ -153,7 +156,11 @@ class NotionCSMAdapter:
         await self._with_relation(
             target.spec, account_page_id, lambda relation: self._patch(page_id, {**properties, **relation})
         )
-        if target.blocks:
+        template = self.templates.get(target.kind)
+        if template and marks is None:
+            source = await self.reader.source(target.spec)
+            await template.complete(page_id, target.blocks, source.data_source_id)
+        elif target.blocks:
             await self.blocks.revise(page_id, target.blocks, marks)
 
     async def is_gone(self, page_id: str) -> bool:
@@ -195,7 +202,15 @@ class NotionCSMAdapter:
     ) -> dict[str, Any]:
         spec, blocks = target.spec, target.blocks
         source = await self.reader.source(spec)
-        first = next(requests_of(blocks, encoded_bytes(properties)), [])
+        template = self.templates.get(target.kind)
+        begin: dict[str, Any] = {"parent": source.parent, "properties": properties}
+        first: list[Block] = []
+        if template:
+            # Notion accepts no blocks together with a template.
+            begin |= await template.beginning(source.data_source_id)
+        else:
+            first = next(requests_of(blocks, encoded_bytes(properties)), [])
+            begin["children"] = first
 
         async def find_created() -> dict[str, Any] | None:
             for page in await self.reader.find(spec, target.account_id):
@@ -204,16 +219,17 @@ class NotionCSMAdapter:
             return None
 
         page = await self.caller.write_once(
-            lambda: self._client.pages.create(  # pyright: ignore[reportArgumentType]
-                parent=source.parent, properties=properties, children=first
-            ),
+            lambda: self._client.pages.create(**begin),  # pyright: ignore[reportArgumentType]
             find_created,
             lambda body: {"id": body["committed_resource_id"]} if body.get("committed_resource_id") else None,
         )
         self.reader.note_created(spec, page)
         if on_begun and len(first) < len(blocks):
             on_begun(page)
-        await self.blocks.append_rest(str(page["id"]), blocks, len(first))
+        if template:
+            await template.append(str(page["id"]), blocks)
+        else:
+            await self.blocks.append_rest(str(page["id"]), blocks, len(first))
         return page
 
     async def _patch(self, page_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:

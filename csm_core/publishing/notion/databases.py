@@ -226,8 +226,8 @@ HEALTH, RECORD, QBR, EXPANSION = "health", "record", "qbr", "expansion"
 KINDS = (HEALTH, RECORD, QBR, EXPANSION)
 # The portfolio page and the pages of internal notes are not in a database.
 PORTFOLIO, NOTES = "portfolio", "notes"
-# The ledger also has the views that were created.
-VIEW = "view"
+# The ledger also has the views that were created, and the images of scores.
+VIEW, CHART = "view", "chart"
 SPECS: dict[str, DatabaseSpec] = {HEALTH: ACCOUNTS, RECORD: HEALTH_RECORDS, QBR: QBRS, EXPANSION: EXPANSIONS}
 
 

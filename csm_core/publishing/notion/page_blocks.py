@@ -8,7 +8,7 @@ define the text of the blocks. See https://developers.notion.com/reference/patch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
@@ -73,16 +73,22 @@ class Revision:
 
 
 def revision(
-    present: Sequence[Mapping[str, Any]], wanted: Sequence[Block], ours: Sequence[str] | None, author: str = ""
+    present: Sequence[Mapping[str, Any]],
+    wanted: Sequence[Block],
+    ours: Sequence[str] | None,
+    author: str = "",
+    kept: Sequence[str] = (),
 ) -> Revision:
     """The changes that turn the ``present`` blocks of a page into the ``wanted`` blocks.
 
     ``ours`` are the marks of the blocks that we wrote last. Only blocks that still match such a mark are changed or
     deleted. If a wanted block was written before and no longer exists, a user edited or deleted it; it is not written
     again. If ``ours`` is None (lost ledger, interrupted run), our blocks are those that ``author`` created and nobody
-    else edited.
+    else edited, except the first block of each mark in ``kept``: a template has these blocks.
     """
     result = Revision()
+    of_template = Counter(kept)
+    others = {str(block["id"]) for block in present if _take(of_template, mark(block))}
     marks = [mark(block) for block in present]
     wanted_marks = [mark(block) for block in wanted]
     steps = _steps(marks, wanted_marks)
@@ -101,7 +107,7 @@ def revision(
             ]
             continue
         if ours is None:
-            free = [block for block in present[i1:i2] if _only_by(block, author)]
+            free = [block for block in present[i1:i2] if _only_by(block, author) and str(block["id"]) not in others]
         else:
             free = [block for block in present[i1:i2] if _take(still_ours, mark(block))]
         insert = _Insert(str(present[i1]["id"]) if anchor is None and i1 < i2 else anchor)
@@ -178,13 +184,19 @@ class PageBlocks:
             paging.follow(answer.get("next_cursor"), [block["id"] for block in answer["results"]])
             more["start_cursor"] = answer["next_cursor"]
 
-    async def append_rest(self, page_id: str, blocks: Sequence[Block], start: int) -> None:
-        """Append ``blocks[start:]`` to a new page that already has the blocks before ``start``."""
+    async def append_rest(
+        self, page_id: str, blocks: Sequence[Block], start: int, others: Collection[str] = ()
+    ) -> None:
+        """Append ``blocks[start:]`` to a new page that already has the blocks before ``start``.
+
+        ``others`` are the ids of blocks of the page that are not ours.
+        """
         while start < len(blocks):
             part = next(requests_of(blocks[start:]))
 
             async def find_written(start: int = start) -> dict[str, Any] | None:
-                written = _count_written(await self.children(page_id), blocks)
+                present = [block for block in await self.children(page_id) if block["id"] not in others]
+                written = _count_written(present, blocks)
                 return {"count": written - start} if written > start else None
 
             answer = await self._caller.write_once(
@@ -194,10 +206,12 @@ class PageBlocks:
             )
             start += answer.get("count", len(part))
 
-    async def revise(self, page_id: str, blocks: Sequence[Block], ours: Sequence[str] | None) -> None:
+    async def revise(
+        self, page_id: str, blocks: Sequence[Block], ours: Sequence[str] | None, kept: Sequence[str] = ()
+    ) -> None:
         """Change the content of a page to ``blocks``; see ``revision``. It can be repeated after an interruption."""
         present = await self.children(page_id)
-        needed = revision(present, blocks, ours, await self._author() if ours is None and present else "")
+        needed = revision(present, blocks, ours, await self._author() if ours is None and present else "", kept)
         by_id = {str(block["id"]): block for block in present}
         for block_id, block in needed.updates:
             content = {block["type"]: block[block["type"]]}

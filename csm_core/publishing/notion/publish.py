@@ -23,11 +23,13 @@ from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, NOTES
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.notes_pages import NotesPublication, planned_actions
+from csm_core.publishing.notion.page_templates import PageTemplate
 from csm_core.publishing.notion.plan import Plan, make_plan
 from csm_core.publishing.notion.portfolio_page import planned_action, publish_portfolio
 from csm_core.publishing.notion.pulse_pages import read_pulses
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
 from csm_core.publishing.notion.retry import Caller
+from csm_core.publishing.notion.score_charts import ChartPublication, load_charts
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import doctor
 from csm_core.publishing.notion.titled_page_writer import combined
@@ -121,6 +123,8 @@ async def _publish(
     async with _open(config, environment) as (client, settings):
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger, config.notion.account_properties.switched_off)
+        if config.notion.qbr_template:
+            adapter.templates[QBR] = PageTemplate(client, adapter.caller, adapter.blocks, config.notion.qbr_template)
         run_id = run_id or uuid.uuid4().hex
         pages = [kind for kind in kinds if kind != PORTFOLIO]
 
@@ -164,6 +168,11 @@ async def _publish(
         )
         report = replace(report, pulses=pulses)
         opportunity_status.record(connection, report.reopened)
+        if config.notion.score_chart and HEALTH in pages:
+            charts = ChartPublication(client, adapter, ledger)
+            failures = await charts.publish(load_charts(connection, plan.day))
+            ledger.add_changes(run_id, failures)
+            report = replace(report, failures=(*report.failures, *failures))
         if _has_notes_pages(config, pages):
             report = combined(report, await notes.publish())
         if PORTFOLIO in kinds and config.notion.portfolio_page:

@@ -58,7 +58,7 @@ class Caller:
 
     def __init__(self, limiter: RateLimiter, *, sleep: Sleep = asyncio.sleep) -> None:
         self.limiter = limiter
-        self._sleep = sleep
+        self.sleep = sleep
         self.sent = 0
 
     async def repeat(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -109,7 +109,7 @@ class Caller:
                 stop=stop_after_attempt(ATTEMPTS),
                 wait=wait_exponential(multiplier=1, min=1, max=10),
                 retry=retry_if_exception_type(TransientError),
-                sleep=self._sleep,
+                sleep=self.sleep,
                 reraise=True,
             ):
                 with one:

@@ -71,7 +71,8 @@ def fill(
         "cast($day as date) as as_of_date, cast($score as double) as score, cast($score as double) as raw_score, "
         "case when $score >= 70 then 'GREEN' else 'RED' end as rag, "
         "case when $score >= 70 then 'low' else 'critical' end as churn_risk_level, "
-        f"cast(null as varchar) as churn_triggered_by, {points} from range($accounts) as numbers(i)",
+        f"cast(null as varchar) as churn_triggered_by, 70.0 as green_threshold, "
+        f"40.0 as amber_threshold, {points} from range($accounts) as numbers(i)",
         given,
     )
     connection.execute(
