@@ -76,7 +76,7 @@ def pages(server: SandboxServer) -> dict[str, list[dict[str, object]]]:
                 row["blocks"] = texts
                 # The ids of related pages differ.
                 row["Account"] = len(row.get("Account") or ())
-                for volatile in ("id", "url", "CSM Last Scan"):
+                for volatile in ("id", "url", "last_edited_by", "last_edited_time", "CSM Last Scan"):
                     row.pop(volatile, None)
             found[spec.title] = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
         await client.aclose()
