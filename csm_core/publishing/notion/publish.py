@@ -19,7 +19,7 @@ from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion import assessments, day_pages
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
-from csm_core.publishing.notion.databases import DATABASES, HEALTH, KINDS, NOTES, PORTFOLIO, QBR, SPECS
+from csm_core.publishing.notion.databases import CHART, DATABASES, HEALTH, KINDS, NOTES, PORTFOLIO, QBR, SPECS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.notes_pages import NotesPublication, planned_actions
@@ -169,10 +169,8 @@ async def _publish(
         report = replace(report, pulses=pulses)
         opportunity_status.record(connection, report.reopened)
         if config.notion.score_chart and HEALTH in pages:
-            charts = ChartPublication(client, adapter, ledger)
-            failures = await charts.publish(load_charts(connection, plan.day))
-            ledger.add_changes(run_id, failures)
-            report = replace(report, failures=(*report.failures, *failures))
+            charts = ChartPublication(client, adapter, ledger, plan.day, f"{run_id}/{CHART}")
+            report = combined(report, await charts.publish(load_charts(connection, plan.day)))
         if _has_notes_pages(config, pages):
             report = combined(report, await notes.publish())
         if PORTFOLIO in kinds and config.notion.portfolio_page:

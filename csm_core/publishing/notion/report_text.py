@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.assessments import ReadBack
-from csm_core.publishing.notion.databases import EXPANSION, HEALTH, NOTES, PORTFOLIO, QBR, RECORD
+from csm_core.publishing.notion.databases import CHART, EXPANSION, HEALTH, NOTES, PORTFOLIO, QBR, RECORD
 from csm_core.publishing.notion.plan import CREATE, SKIP, UPDATE, Plan
 from csm_core.publishing.notion.pulse_pages import PulsesRead
 from csm_core.system.terminal import printable
@@ -19,6 +19,7 @@ TITLES = {
     NOTES: "internal notes",
     EXPANSION: "expansion records",
     PORTFOLIO: "portfolio page",
+    CHART: "score images",
 }
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -21,8 +23,9 @@ from notion_client import AsyncClient
 from csm_core.analysts.drawing import score_png
 from csm_core.errors import NotionError
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
+from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import ACCOUNTS, CHART
-from csm_core.publishing.notion.ledger import TRASHED, WRITTEN, Change, Ledger, Page
+from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, TRASHED, WRITTEN, Change, Ledger, Page
 from csm_core.publishing.notion.retry import RequestRejected
 from csm_core.publishing.notion.rich_text import Block, plain, runs
 from csm_core.publishing.notion.target_pages import key_of
@@ -93,28 +96,65 @@ def load_charts(connection: duckdb.DuckDBPyConnection, day: date) -> list[ScoreC
 class ChartPublication:
     """Puts the charts of a day on the pages of the accounts, after these pages are written."""
 
-    def __init__(self, client: AsyncClient, adapter: NotionCSMAdapter, ledger: Ledger) -> None:
+    def __init__(self, client: AsyncClient, adapter: NotionCSMAdapter, ledger: Ledger, day: date, run_id: str) -> None:
         self._client = client
         self._adapter = adapter
         self._ledger = ledger
+        self._day = day
+        self._run_id = run_id
         self._pages = ledger.account_page_ids()
         self._known = ledger.pages(CHART)
 
-    async def publish(self, charts: Sequence[ScoreChart]) -> list[Change]:
-        """Write the images that changed; returns the failures. If nothing changed, no request is sent."""
+    async def publish(self, charts: Sequence[ScoreChart]) -> Report:
+        """Write the images that changed. If nothing changed, no request is sent."""
+        started, sent_before = time.monotonic(), self._adapter.caller.sent
         due = [chart for chart in charts if self._is_due(chart)]
+        changes: list[Change] = []
         limit = asyncio.Semaphore(CONCURRENT)
 
-        async def write(chart: ScoreChart) -> Change | None:
+        async def write(chart: ScoreChart) -> None:
             async with limit:
-                try:
-                    page = await self._write(chart, self._pages[chart.account_id])
-                except NotionError as error:
-                    return Change(CHART, chart.key, "failed", self._pages[chart.account_id], str(error))
-                self._ledger.store(ACCOUNTS, [page])
-                return None
+                changes.append(await self._written(chart))
 
-        return [failure for failure in await asyncio.gather(*map(write, due)) if failure]
+        def report() -> Report:
+            count = Counter(change.action for change in changes)
+            return Report(
+                run_id=self._run_id,
+                day=self._day,
+                created={CHART: count["created"]},
+                updated={CHART: count["updated"]},
+                skipped={CHART: len(charts) - len(due)},
+                orphans=0,
+                trashed=0,
+                failures=[change for change in changes if change.action == "failed"],
+                requests=self._adapter.caller.sent - sent_before,
+                seconds=time.monotonic() - started,
+            )
+
+        if not due:
+            return report()
+        self._ledger.begin_run(self._run_id, self._day, datetime.now(UTC))
+        status = INTERRUPTED
+        try:
+            await asyncio.gather(*map(write, due))
+            status = DONE
+        finally:
+            self._ledger.add_changes(self._run_id, changes)
+            self._ledger.end_run(self._run_id, report().counts(), status)
+        return report()
+
+    async def _written(self, chart: ScoreChart) -> Change:
+        """Write one image; returns what was done."""
+        page_id = self._pages[chart.account_id]
+        try:
+            page = await self._write(chart, page_id)
+        except NotionError as error:
+            return Change(CHART, chart.key, "failed", page_id, str(error))
+        self._ledger.store(ACCOUNTS, [page])
+        if page.state == TRASHED:
+            return Change(CHART, chart.key, "trashed", page_id, None)
+        is_known = self._known_on(chart, page_id) is not None
+        return Change(CHART, chart.key, "updated" if is_known else "created", page_id, None)
 
     def _is_due(self, chart: ScoreChart) -> bool:
         page_id = self._pages.get(chart.account_id)

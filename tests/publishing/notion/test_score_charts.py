@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from notion_client import Client
 from notion_client.errors import APIResponseError
 
+from csm_core.config import Config
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.ledger import Change, Ledger
+from csm_core.publishing.notion.publish import publish_day
 from csm_core.publishing.notion.score_charts import ChartPublication, ScoreChart, load_charts
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, adapter_of, fill, lose_ledger, publish
@@ -47,8 +49,9 @@ class Workspace:
             async with adapter_of(self.server, version=version) as adapter:
                 await publish(marts, adapter, day=day)
                 client: Any = adapter.blocks._client
-                charts = ChartPublication(client, adapter, Ledger(marts))
-                return await charts.publish(load_charts(marts, day))
+                charts = ChartPublication(client, adapter, Ledger(marts), day, "run/chart")
+                report = await charts.publish(load_charts(marts, day))
+                return list(report.failures)
 
         with self.warehouse.connect() as marts:
             return asyncio.run(run())
@@ -186,3 +189,24 @@ def test_equal_charts_have_equal_bytes() -> None:
     one, other = (ScoreChart(account, (DAY, NEXT), (80.0, 55.5), 70, 40).draw() for account in ("A", "B"))
     assert one == other
     assert one.startswith(PNG)
+
+
+def test_the_image_and_the_template_are_settings(tmp_path: Path) -> None:
+    def config(**notion: Any) -> Config:
+        return Config.model_validate(
+            {"warehouse": tmp_path / "w.duckdb", "notion": {"portfolio_page": False, **notion}}
+        )
+
+    with Warehouse.from_config(config()).connect() as marts:
+        fill(marts, 2)
+        assert "chart" not in publish_day(marts, config(), DAY, environment={}).created
+        first = publish_day(marts, config(score_chart=True), DAY, environment={})
+        assert (first.created["chart"], list(first.failures)) == (2, [])
+        again = publish_day(marts, config(score_chart=True), DAY, environment={})
+        assert (again.created["chart"], again.skipped["chart"]) == (0, 2)
+        runs = "select created, requests > 0, status from sync.notion_runs where run_id like '%/chart'"
+        assert marts.execute(runs).fetchall() == [(2, True, "done")]
+        fill(marts, 2, reviews=1)
+        (failure,) = publish_day(marts, config(qbr_template="Nothing"), DAY, environment={}).failures
+        assert "notion.qbr_template is 'Nothing'" in str(failure.error)
+        assert publish_day(marts, config(), DAY, environment={}).created["qbr"] == 1
