@@ -53,8 +53,13 @@ def finish(engine: Engine, config: Config, finished: Sequence[date]) -> tuple[Mo
 
 
 def withdraw_day(engine: Engine, config: Config, day: date) -> None:
-    """Rebuild the models that list statuses or include a day that is held now and may have counted before."""
+    """Rebuild the models that list statuses or include a day that is held now and may have counted before.
+
+    If the first day of a warehouse is held, models that they read may not be built yet; these are built before.
+    """
     _build_later(engine, config, day)
+    for model in _unbuilt_inputs(engine):
+        engine.build(model, model_parameters(config), (day, day) if model.partitioned else None)
     for model in built_from_statuses():
         engine.build(model, model_parameters(config))
 
@@ -195,6 +200,20 @@ def _built_from_scores() -> list[SqlModel]:
     last = {model.table for model in built_from_statuses()}
     others = [model for model in _mart_models() if model.table not in last]
     return _in_order(_reading(others, {day_status.SCORES_TABLE}))
+
+
+def _unbuilt_inputs(engine: Engine) -> list[SqlModel]:
+    """Return the models without a table that the marts of the statuses read, in order of dependency."""
+    last = built_from_statuses()
+    models = {model.table: model for layer in ("intermediate", "marts") for model in load_models(layer).values()}
+    found: dict[str, SqlModel] = {}
+    waiting = {table for model in last for table in model.dependencies} - {model.table for model in last}
+    while waiting:
+        table = waiting.pop()
+        if table in models and models[table].sql and not table_exists(engine.warehouse, table):
+            found[table] = models[table]
+            waiting |= models[table].dependencies - found.keys()
+    return _in_order(list(found.values()))
 
 
 def _mart_models() -> list[SqlModel]:

@@ -102,7 +102,10 @@ def test_queries(company):
     one = company("acme")
     expect_refused(one.csm("sql", "select 1"), "there is no published copy")
     assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
-    for query, said in (("select * from nothing_here", "nothing_here"), ("drop table csm_health_scores", "read-only")):
+    for query, said in (
+        ("select * from nothing_here", "nothing_here"),
+        ("drop table csm_health_scores", "only a SELECT is allowed"),
+    ):
         expect_refused(one.csm("sql", query), said)
     counted = one.csm("sql", "select count(*) as n from csm_health_scores", "--format", "csv")
     assert counted.stdout == f"n\n{one.query('select count(*) from marts.csm_health_scores')[0][0]}\n"
