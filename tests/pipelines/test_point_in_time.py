@@ -39,6 +39,8 @@ DATED = {
     "interactions": ("interaction_id", ("occurred_at",)),
     "tam_assessments": ("assessment_id", ("assessed_at",)),
 }
+# Marts of records as they are now: their dates say what they were on a day.
+OF_RECORDS = {"marts.csm_invoices", "marts.csm_record_days", "marts.csm_tickets"}
 STATES = ("solved_at", "paid_at", "voided_at", "ended_at", "churned_at")
 
 
@@ -130,7 +132,7 @@ def test_no_mart_of_the_past_days_moved(history):
     _, before, after, _ = history
     marts = [name for name in before if name.startswith("marts.")]
     assert {name.removeprefix("marts.") for name in marts} == load_models("marts").keys() - {"csm_day_roots"}
-    assert [name for name in marts if before[name] != after[name]] == []
+    assert {name for name in marts if before[name] != after[name]} == OF_RECORDS
 
 
 def test_no_account_day_moved(history):
