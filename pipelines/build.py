@@ -113,7 +113,8 @@ def _resource(pipeline: Pipeline, *, restrict: bool) -> dg.ResourceDefinition:
         if restrict:
             restrict_files(pipeline.config)
         note_process(context)
-        with logged_run(context.run, pipeline.config), pipeline.warehouse.run_lock():
+        warehouse = pipeline.warehouse
+        with logged_run(context.run, pipeline.config), warehouse.run_lock(), warehouse.kept_open():
             yield pipeline
 
     return _pipeline

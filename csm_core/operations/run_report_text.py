@@ -8,7 +8,6 @@ from typing import Any
 from csm_core.analysts.day_summary_text import day_lines, rag_counts
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.run_report import OUTCOMES, Publication, RunReport
-from csm_core.publishing.notion.report_text import report_lines as publication_lines
 from csm_core.staging.record_counts import RecordCounts
 from csm_core.system.terminal import printable
 from csm_core.system.text_table import counted
@@ -33,8 +32,11 @@ def report_lines(report: RunReport) -> list[str]:
     lines += _unread_lines(outcome.unread)
     if outcome.late:
         lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
-    for published in outcome.published:
-        lines += publication_lines(published)
+    if outcome.published:
+        # The client of Notion takes long to import; a run that does not publish does not need it.
+        from csm_core.publishing.notion.report_text import report_lines
+
+        lines += [line for published in outcome.published for line in report_lines(published)]
     lines += [
         f"{'' if place else 'Published':11}{line}" for place, line in enumerate(_publication_lines(report.publication))
     ]

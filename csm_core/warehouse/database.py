@@ -77,6 +77,8 @@ class Warehouse:
         self.memory_limit = memory_limit
         self.threads = threads
         self._engine = engine or DuckDbSettings()
+        self._keeps_open = 0
+        self._open_file: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
     def from_config(cls, config: WarehouseSettings) -> Warehouse:
@@ -102,15 +104,33 @@ class Warehouse:
         WarehouseInputError for a path that is not a DuckDB file, is not writable, or was upgraded by a newer version;
         WarehouseError if the other process does not close the file or a migration fails.
         """
-        connection = self._open()
+        if not self._keeps_open:
+            connection = self._open_upgraded()
+        else:
+            if self._open_file is None:
+                self._open_file = self._open_upgraded()
+            connection = self._open_file.cursor()
+            _set_session(connection)
         try:
-            connection.execute("set timezone = 'UTC'")
-            # DuckDB's progress bar would overlap with the progress of the run.
-            connection.execute("set enable_progress_bar = false")
-            upgrade(connection)
             yield connection
         finally:
+            # An open transaction is rolled back, and temporary tables end.
             connection.close()
+
+    @contextmanager
+    def kept_open(self) -> Generator[None]:
+        """Keep the file open from the first ``connect`` to the end of the block, for a run that has many steps.
+
+        Each ``connect`` still has a connection of its own. Other processes wait until the block ends.
+        """
+        self._keeps_open += 1
+        try:
+            yield
+        finally:
+            self._keeps_open -= 1
+            if not self._keeps_open and self._open_file is not None:
+                self._open_file.close()
+                self._open_file = None
 
     def engine(self, connection: duckdb.DuckDBPyConnection) -> Engine:
         """Return the engine that builds the models, for a connection of ``connect``.
@@ -185,6 +205,16 @@ class Warehouse:
             if connection is not None:
                 connection.close()
 
+    def _open_upgraded(self) -> duckdb.DuckDBPyConnection:
+        connection = self._open()
+        try:
+            _set_session(connection)
+            upgrade(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         self._make_folder()
         self.complete_restore()
@@ -231,6 +261,12 @@ class Warehouse:
         except OSError as error:
             message = f"the warehouse folder {self.path.parent} cannot be created: {error.strerror}"
             raise WarehouseInputError(message) from None
+
+
+def _set_session(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("set timezone = 'UTC'")
+    # DuckDB's progress bar would overlap with the progress of the run.
+    connection.execute("set enable_progress_bar = false")
 
 
 def _is_locked(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ import duckdb
 
 from csm_core.contract import Entity
 from csm_core.system.text_table import counted_records
+from csm_core.warehouse.catalog import has_rows
 from csm_core.warehouse.late_record_keys import LATE_RECORD_KEYS, changed_records_sql
 
 SCORES_TABLE = "marts.csm_health_scores"
@@ -136,7 +137,7 @@ def days_to_materialise(
     whose input is also stale are left to a run that builds the input first.
     """
     first, last = days
-    if first != last or not _is_prepared(connection):
+    if first != last or not _is_prepared(connection) or not has_rows(connection, "run.late_records"):
         return days, ()
     missing: list[Any] = connection.execute(
         f"{_MISSING.format(scope=_IN_REACH)}, "
@@ -274,6 +275,13 @@ def record_watermarks(
         if days
         else "select cast(null as date) as as_of_date"
     )
+    if not has_rows(connection, "run.late_records"):
+        # The usual case, and much quicker than the join.
+        connection.execute(
+            f"insert into run.model_marks select $model, as_of_date, 0 from ({built}) order by as_of_date",
+            {"model": table, **bounds},
+        )
+        return
     connection.execute(
         f"""
         insert into run.model_marks

@@ -329,3 +329,28 @@ def test_a_lock_is_still_a_lock_below_such_a_path(tmp_path, monkeypatch):
         with pytest.raises(WarehouseError, match="still in use by another process"), Warehouse(path).connect():
             pass
         holder.communicate("")
+
+
+def test_a_file_that_is_kept_open_has_connections_of_their_own_and_is_free_at_the_end(warehouse):
+    def is_free() -> bool:
+        code = "import sys, duckdb; duckdb.connect(sys.argv[1]).close()"
+        return (
+            subprocess.run([sys.executable, "-c", code, warehouse.path], capture_output=True, check=False).returncode
+            == 0
+        )
+
+    with warehouse.kept_open():
+        with warehouse.connect() as connection:
+            connection.execute("create table marts.t as select 1 as x")
+            connection.execute("create temp table mine as select 1 as x")
+            connection.execute("begin transaction")
+            connection.execute("insert into marts.t values (2)")
+        assert not is_free()
+        with warehouse.connect() as connection:
+            assert rows(connection, "from marts.t") == [(1,)]
+            assert rows(connection, "select current_setting('TimeZone')") == [("UTC",)]
+            with pytest.raises(duckdb.CatalogException):
+                connection.execute("from mine")
+    assert is_free()
+    with warehouse.connect() as connection:
+        assert rows(connection, "from marts.t") == [(1,)]
