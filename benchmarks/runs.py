@@ -48,6 +48,11 @@ class Place:
         return self.folder / "records"
 
     @property
+    def warehouse(self) -> Path:
+        """The file of the warehouse."""
+        return self.data / "csm.duckdb"
+
+    @property
     def data(self) -> Path:
         """The folder of the warehouse, its published copy and Dagster's storage."""
         return self.folder / "data"
@@ -61,7 +66,7 @@ class Place:
             command += ["--accept", check]
         if select:
             command += ["--select", ",".join(select)]
-        return _process(command)
+        return spent_by([sys.executable, *command])
 
     def keep(self) -> None:
         """Save the current state of the warehouse for ``restore``."""
@@ -75,7 +80,7 @@ class Place:
 
 def start_up() -> Spent:
     """The resources of a process that only imports the program."""
-    return _process(["-c", _START_UP])
+    return spent_by([sys.executable, "-c", _START_UP])
 
 
 def draw(folder: Path, *, accounts: int, days: int, events: int) -> int:
@@ -129,17 +134,18 @@ def deliver(drawn: Path, place: Place, day: date) -> None:
     (place.records / name).hardlink_to(drawn / name)
 
 
-def _process(arguments: list[str]) -> Spent:
+def spent_by(command: Sequence[str], folder: Path | None = None) -> Spent:
+    """Run a command in a folder (default: this one); returns its resources. Raises RuntimeError if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CSM_", "DAGSTER_"))}
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder
     )
     output = process.stdout.read() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode:
-        message = f"{' '.join(arguments[:8])} … ended with {process.returncode}: {output[-2000:]}"
+        message = f"{' '.join(command[:9])} … ended with {process.returncode}: {output[-2000:]}"
         raise RuntimeError(message)
     return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
