@@ -149,11 +149,11 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path, form: str) -> tuple
         return _read_parquet(connection, glob_escaped(str(path))), []
     file = describe_file(path)
     text = TextLoader(connection, _SIGNALS, "signals")
+    file.form = form
+    text.read([file])
     if form == CSV:
-        text.read_csv(file)
         columns = {name: _Column(f"c{position}") for position, name in enumerate(file.columns)}
     else:
-        text.read_json_lines(file)
         columns = {key: _Column(f"json_extract_string(c0, {literal(json_pointer(key))})") for key in file.columns}
     (table,) = text.tables.values()
     connection.execute(f"create temp view file_rows as select * rename (_source_line as _line) from {table}")

@@ -72,14 +72,17 @@ class LoadLedger:
         The new rows are in the table, and the new load is not recorded yet.
         """
         reread: list[str] = []
+        names = [file.name for file in changed]
+        earlier: dict[str, list[tuple[int, bool, str]]] = {}
+        for path, *load in self._connection.execute(
+            "select path, load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
+            "where raw_table = ? and path in (select unnest(?)) and status = 'loaded' order by load_id",
+            [self._target.table, names],
+        ).fetchall():
+            earlier.setdefault(path, []).append((load[0], load[1], load[2]))
         for file in changed:
-            earlier = self._connection.execute(
-                "select load_id, load_id in (select load_id from run.staged_loads), fingerprint from raw.loads "
-                "where raw_table = ? and path = ? and status = 'loaded' order by load_id",
-                [self._target.table, file.name],
-            ).fetchall()
             read_again = False
-            for load_id, staged, fingerprint in earlier:
+            for load_id, staged, fingerprint in earlier.get(file.name, ()):
                 # The same content, read with other settings. Other contents are versions of the file, and stay.
                 same_content = content_in(fingerprint) == content_in(file.fingerprint)
                 settings_changed = same_content and digest_in(fingerprint) != file.reading.digest
@@ -90,10 +93,10 @@ class LoadLedger:
             if read_again:
                 self._log.info("file read again with other settings", file=file.name)
                 reread.append(file.name)
-            self._connection.execute(
-                "delete from raw.unparseable_rows where raw_table = ? and source_file = ?",
-                [self._target.table, file.name],
-            )
+        self._connection.execute(
+            "delete from raw.unparseable_rows where raw_table = ? and source_file in (select unnest(?))",
+            [self._target.table, names],
+        )
         if reread:
             shown = ", ".join(reread[:_LISTED])
             shown += f", and {len(reread) - _LISTED} more" if len(reread) > _LISTED else ""
@@ -104,15 +107,18 @@ class LoadLedger:
         import numpy as np
 
         target = self._target
-        self._connection.executemany(
-            "insert into raw.loads values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'loaded')",
+        self._connection.execute(
+            f"insert into raw.loads select ?, ?, ?, ?, {', '.join(['unnest(?)'] * 7)}, ?, 'loaded'",
             [
-                [
-                    *(load_id, target.system, target.entity, target.table),
-                    *(file.name, file.size, file.mtime_ns, file.fingerprint),
-                    *(file.rows + len(file.rejected), file.rows, len(file.rejected), loaded_at),
-                ]
-                for file in changed
+                *(load_id, target.system, target.entity, target.table),
+                [file.name for file in changed],
+                [file.size for file in changed],
+                [file.mtime_ns for file in changed],
+                [file.fingerprint for file in changed],
+                [file.rows + len(file.rejected) for file in changed],
+                [file.rows for file in changed],
+                [len(file.rejected) for file in changed],
+                loaded_at,
             ],
         )
         rejected = [(file, line) for file in changed for line in file.rejected]

@@ -117,11 +117,7 @@ class _Load:
         self._find_changed()
         parquet = [file for file in self._changed if file.form == PARQUET]
         self._describe_parquet(parquet)
-        for file in self._changed:
-            if file.form == CSV:
-                self._text.read_csv(file)
-            elif file.form == JSON_LINES:
-                self._text.read_json_lines(file)
+        self._text.read([file for file in self._changed if file.form in (CSV, JSON_LINES)])
         for file in self._changed:
             self._require_unchanged(file)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import TYPE_CHECKING, Protocol
 
 import duckdb
@@ -16,13 +16,21 @@ import duckdb
 from csm_core.contract import Reason
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import same_column, shown, stored_name
+from csm_core.ingest.fast_reader import FAST_LINE_BYTES, FastCsv, FastSelect
 from csm_core.ingest.raw_tables import Log, RawTable
 from csm_core.ingest.read_settings import DEFAULT_READING, Reading
-from csm_core.ingest.source_files import SourceFile, compression_of, first_line, glob_escaped, require_columns
+from csm_core.ingest.source_files import (
+    CSV,
+    JSON_LINES,
+    SourceFile,
+    compression_of,
+    first_line,
+    glob_escaped,
+    require_columns,
+)
 from csm_core.ingest.text_files import line_count, scanned
 from csm_core.ingest.text_reader import RejectedLine, Row, read_header, read_lines, read_rows
 from csm_core.warehouse.models import literal
-from csm_core.warehouse.text_macros import BLANKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +39,14 @@ LINES: tuple[str, ...] = ("the text of a line",)
 """The columns of JSON lines: a single one, the line."""
 MAX_COLUMNS = 2000
 
-_FAST_LINE_BYTES = 32 * 1024 * 1024
 _BATCH_ROWS = 20_000
 _BATCH_BYTES = 64 * 1024 * 1024
 _SEPARATOR = "\x01"
 _EMPTY_QUOTES = '""'
+_NOT_FAST = (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException)
+# Files up to this size are read in one statement, at most this number at a time: one of its own takes milliseconds.
+_SMALL_BYTES = 256 * 1024
+_TOGETHER = 250
 SETTING = "for the source in csm.yaml"
 
 
@@ -67,8 +78,28 @@ class TextLoader:
         self.tables: dict[tuple[tuple[str, ...], str], str] = {}
         self.readings: dict[str, Reading] = {}
 
-    def read_csv(self, file: SourceFile) -> None:
-        """Read a CSV file. Raises SourceError for a file that is not CSV or lacks a required column."""
+    def read(self, files: Sequence[SourceFile]) -> None:
+        """Read CSV files and files with one JSON object per line; small files that are alike are read together.
+
+        Raises SourceError for a file that is not what its name says, or lacks a required column.
+        """
+        alike: dict[tuple[object, ...], list[_FastRead]] = {}
+        for file in files:
+            read = self._csv(file) if file.form == CSV else self._json_lines(file)
+            is_small = file.size <= _SMALL_BYTES
+            alike.setdefault((read.select, *(() if is_small else (file.name,))), []).append(read)
+        for reads in alike.values():
+            for start in range(0, len(reads), _TOGETHER):
+                some = reads[start : start + _TOGETHER]
+                if len(some) == 1 or not self._read_together(some):
+                    for read in some:
+                        self._read_fast_or_strict(read)
+        for reads in alike.values():
+            for read in reads:
+                if read.file.form == JSON_LINES:
+                    self._reject_invalid_json(read.file, read.select.table)
+
+    def _csv(self, file: SourceFile) -> _FastRead:
         path, reading = file.path, file.reading
         header = read_header(path, reading.delimiter, setting=SETTING if self._target.adjustable else "")
         require_reading(str(path), self._target, reading, header.names)
@@ -77,65 +108,96 @@ class TextLoader:
         scan = scanned(path, (*nulls, _EMPTY_QUOTES) if nulls else ())
         width, delimiter, line = len(header.names), header.delimiter, header.line
         fast = FastCsv(width, delimiter, tuple(text for text in nulls if text in scan.texts), skip=line - 1)
-        self._read_fast_or_strict(
+        return _FastRead(
             file,
-            self._incoming(file.columns, reading),
-            f"select {fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts)}, ?, row_number() over () + {line} "
-            f"from read_csv(?, {fast.options()}, compression = {literal(compression_of(path))})",
+            FastSelect(
+                self._incoming(file.columns, reading),
+                fast.values(empty_quotes=_EMPTY_QUOTES in scan.texts),
+                f"{fast.options()}, compression = {literal(compression_of(path))}",
+                line,
+                fast.ambiguous(),
+            ),
             expected=scan.lines - line,
-            ambiguous=fast.ambiguous(),
             records=lambda: read_rows(path, width, delimiter=delimiter, null_values=nulls, header_line=line),
         )
 
-    def read_json_lines(self, file: SourceFile) -> None:
-        """Read a file with one JSON object per line. Raises SourceError like ``read_csv``."""
+    def _json_lines(self, file: SourceFile) -> _FastRead:
         if file.size == 0:
             message = f"{file.path}: the file is empty. Remove it, or export it again."
             raise SourceError(message)
-        lines = self._incoming(LINES, file.reading)
-        self._read_fast_or_strict(
+        options = (
+            f"auto_detect = false, header = false, delim = {literal(_SEPARATOR)}, quote = '', escape = '', "
+            f"columns = {{'c0': 'varchar'}}, strict_mode = true, null_padding = false, "
+            f"max_line_size = {FAST_LINE_BYTES}, encoding = 'utf-8', compression = {literal(compression_of(file.path))}"
+        )
+        return _FastRead(
             file,
-            lines,
-            "select c0, ?, row_number() over () from read_csv(?, auto_detect = false, header = false, "
-            f"delim = {literal(_SEPARATOR)}, quote = '', escape = '', columns = {{'c0': 'varchar'}}, "
-            f"strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, encoding = 'utf-8', "
-            f"compression = {literal(compression_of(file.path))})",
+            FastSelect(self._incoming(LINES, file.reading), "c0", options),
             expected=line_count(file.path),
             records=lambda: read_lines(file.path),
         )
-        self._reject_invalid_json(file, lines)
 
     def discard(self) -> None:
         """Drop the temporary tables."""
         for table in self.tables.values():
             self._connection.execute(f"drop table if exists temp.{table}")
 
-    def _read_fast_or_strict(
-        self,
-        file: SourceFile,
-        table: str,
-        fast: str,
-        *,
-        expected: int,
-        records: _Records,
-        ambiguous: str = "",
-    ) -> None:
+    def _read_together(self, reads: Sequence[_FastRead]) -> bool:
+        """Read files that are alike in one statement; returns whether each has its rows, and none is ambiguous."""
+        select = reads[0].select
+        expected = {read.file.name: read.expected for read in reads}
+        try:
+            self._connection.execute(
+                select.insert_of_many(),
+                [
+                    [glob_escaped(name) for name in expected],
+                    list(expected),
+                    list(accumulate(expected.values(), initial=0))[:-1],
+                ],
+            )
+        except _NOT_FAST as error:
+            self._report_strict(f"{len(reads)} files", error)
+            return False
+        found = self._connection.execute(
+            "select _source_file, count(*), min(_source_line), max(_source_line), "
+            f"count(*) filter (where {select.ambiguous or 'false'}) from temp.{select.table} "
+            "where _source_file in (select unnest($names)) group by all",
+            {"names": list(expected)},
+        ).fetchall()
+        counted = {name: tuple(more) for name, *more in found}
+        if all(
+            counted.get(name, (0, *select.lines(0), 0)) == (rows, *select.lines(rows), 0)
+            for name, rows in expected.items()
+        ):
+            for read in reads:
+                read.file.rows = read.expected
+            return True
+        self._connection.execute(
+            f"delete from temp.{select.table} where _source_file in (select unnest($names))", {"names": list(expected)}
+        )
+        return False
+
+    def _read_fast_or_strict(self, read: _FastRead) -> None:
         # With an unclosed quote, the fast reader drops rows silently. Its result is used only if it has exactly one row
         # per physical line, and no row that matches the condition ``ambiguous``.
+        file, select = read.file, read.select
         try:
-            inserted = self._connection.execute(
-                f"insert into temp.{table} {fast}", [file.name, glob_escaped(file.name)]
-            ).fetchone()
+            inserted = self._connection.execute(select.insert_of_one(), [file.name, glob_escaped(file.name)]).fetchone()
             file.rows = int(inserted[0]) if inserted else 0
-            if file.rows == expected and not (ambiguous and self._any_row(file, table, ambiguous)):
+            if file.rows == read.expected and not (
+                select.ambiguous and self._any_row(file, select.table, select.ambiguous)
+            ):
                 return
-            self._connection.execute(f"delete from temp.{table} where _source_file = ?", [file.name])
-        except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
-            if self._log:
-                self._log.info("CSV fast path failed, using strict parser", file=file.name, reason=first_line(error))
+            self._connection.execute(f"delete from temp.{select.table} where _source_file = ?", [file.name])
+        except _NOT_FAST as error:
+            self._report_strict(file.name, error)
         file.rows = 0
-        for batch in _batches(records(), file.rejected):
-            self._insert_batch(file, table, batch)
+        for batch in _batches(read.records(), file.rejected):
+            self._insert_batch(file, select.table, batch)
+
+    def _report_strict(self, file: str, error: duckdb.Error) -> None:
+        if self._log:
+            self._log.info("CSV fast path failed, using strict parser", file=file, reason=first_line(error))
 
     def _any_row(self, file: SourceFile, table: str, condition: str) -> bool:
         found = self._connection.execute(
@@ -253,58 +315,22 @@ class TextLoader:
         return self.tables[table_key]
 
 
-@dataclass(frozen=True)
-class FastCsv:
-    """The options of DuckDB's reader for a CSV file with the text columns ``c0``, ``c1``, ...
-
-    ``nulls`` are the null values that occur in the file.
-    ``skip`` is the number of lines before the header line.
-    """
-
-    width: int
-    delimiter: str
-    nulls: tuple[str, ...] = ()
-    skip: int = 0
-
-    def options(self) -> str:
-        """Return the named parameters of ``read_csv``."""
-        columns = ", ".join(f"'c{position}': 'varchar'" for position in range(self.width))
-        nulls = ""
-        if self.nulls:
-            nulls = (
-                f", nullstr = [{', '.join(literal(text) for text in ('', *self.nulls))}], allow_quoted_nulls = false"
-            )
-        return (
-            f"auto_detect = false, header = true, delim = {literal(self.delimiter)}, quote = '\"', escape = '\"', "
-            f"columns = {{{columns}}}, strict_mode = true, null_padding = false, max_line_size = {_FAST_LINE_BYTES}, "
-            f"encoding = 'utf-8', skip = {self.skip}{nulls}"
-        )
-
-    def values(self, *, empty_quotes: bool) -> str:
-        """Return the columns as SQL. With null values, an empty value in quotes becomes null here."""
-        strip = bool(self.nulls) and empty_quotes
-        names = (f"c{position}" for position in range(self.width))
-        return ", ".join(f"nullif({name}, '')" if strip else name for name in names)
-
-    def ambiguous(self) -> str:
-        """Return a condition for rows with a null value between blanks; empty if the file has no null value.
-
-        Only the strict parser can determine whether such a value is in quotes, and therefore text.
-        """
-        if not self.nulls:
-            return ""
-        nulls = ", ".join(literal(text) for text in self.nulls)
-        names = (f"c{position}" for position in range(self.width))
-        stripped = ((name, f"trim({name}, {literal(BLANKS)})") for name in names)
-        return " or ".join(f"({value} <> {name} and {value} in ({nulls}))" for name, value in stripped)
-
-
 class _Records(Protocol):
     """Parses a file from the start."""
 
     def __call__(self) -> Iterator[Row | RejectedLine]:
         """Return the records and the rejected lines, in the order of the file."""
         ...
+
+
+@dataclass(frozen=True)
+class _FastRead:
+    """How the fast reader reads a file, the rows that it has then, and the strict parser."""
+
+    file: SourceFile
+    select: FastSelect
+    expected: int
+    records: _Records
 
 
 def _batches(records: Iterator[Row | RejectedLine], rejected: list[RejectedLine]) -> Iterator[list[Row]]:

@@ -474,7 +474,7 @@ def test_the_fast_and_the_careful_reader_agree(tmp_path_factory, rows, nulls, de
     with duckdb.connect() as connection:
         file = describe_file(path, Reading(delimiter=delimiter, null_values=nulls))
         reader = text_loader.TextLoader(connection, RawTable("files", "t", "t", ()), "incoming", SilentLog())
-        reader.read_csv(file)
+        reader.read([file])
         (table,) = reader.tables.values()
         found = connection.execute(f"select c0, c1, c2 from temp.{table} order by _source_line").fetchall()
     assert found == [one.values for one in careful if isinstance(one, Row)]
