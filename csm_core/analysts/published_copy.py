@@ -44,6 +44,7 @@ PUBLISHED_LEDGERS = (
     "pulses",
     "alert_states",
     "alert_events",
+    "alert_silences",
 )
 
 # The oldest DuckDB that must be able to open the copy. A file in a newer format cannot be converted, only rebuilt.

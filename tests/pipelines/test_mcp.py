@@ -323,10 +323,17 @@ def test_alerts_have_the_states_of_the_rules_if_the_copy_has_them(acme, tmp_path
                 "values (?, 'default', ?, ?, ?, '2026-09-29')",
                 [rule, account, state, severity],
             )
+        connection.execute(
+            "insert into sync.alert_silences (account_id, until_date, reason, created_by, created_at) values "
+            "('A0026', '2030-01-01', 'known', 'ann', '2026-09-01'), "
+            "('A0001', '2020-01-01', 'past', 'ann', '2019-12-01')"
+        )
     page = Page(50, 0, "score")
     answer = read(copy, lambda connection: alerts(connection, None, page)).as_dict()
     assert answer["data"]["source"] == "sync.alert_states"
     found = [(one["rule"], one["account_id"], one["state"], one["severity"]) for one in answer["data"]["rows"]]
+    silenced = [one["silenced_until"] for one in answer["data"]["rows"]]
+    assert silenced == ["2030-01-01", None]
     assert found == [("turned_red", "A0026", "pending", "critical"), ("churn_risk", "A0001", "firing", "high")]
     owner = answer["data"]["rows"][0]["untrusted_text"]["csm_owner"]
     owned = read(copy, lambda connection: alerts(connection, owner.upper(), page)).as_dict()["data"]["rows"]

@@ -95,7 +95,7 @@ def alerts(connection: duckdb.DuckDBPyConnection, owner: str | None, page: Page)
         return replace(found, data={"source": _OVERVIEW, **found.data})
     select = f"""
         select states.rule, states.severity, states.state, states.since, states.notified_on, states.tenant_id,
-            states.account_id,
+            states.account_id, {_silenced(connection)} as silenced_until,
             accounts.account_name, accounts.csm_owner, accounts.score, accounts.rag, accounts.churn_risk_level
         from {LIVE.states} as states
         left join marts.csm_health_last as accounts on states.account_id = accounts.account_id
@@ -104,6 +104,17 @@ def alerts(connection: duckdb.DuckDBPyConnection, owner: str | None, page: Page)
     order = "list_position(['critical', 'high', 'medium', 'low'], severity), since, account_id, rule"
     data = {"source": LIVE.states, **_rows(connection, select, {"owner": owner}, order, page)}
     return based_on(connection, require_newest(connection), data)
+
+
+def _silenced(connection: duckdb.DuckDBPyConnection) -> str:
+    """The day until which the account of an alert is silenced, as SQL; null for an account that is not."""
+    if not table_exists(connection, LIVE.silences):
+        return "cast(null as date)"
+    day = require_newest(connection)
+    return (
+        f"(select max(silences.until_date) from {LIVE.silences} as silences "
+        f"where silences.account_id = states.account_id and silences.until_date >= date '{day}')"
+    )
 
 
 def _listed(

@@ -21,9 +21,16 @@ from csm_core.publishing.notion.databases import KINDS, PORTFOLIO
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import DEFAULT_PORT, new_sandbox
 from csm_core.publishing.notion.plan import Plan
-from csm_core.publishing.notion.publish import new_caller, open_existing, plan_day, publish_day, sandbox_file
+from csm_core.publishing.notion.publish import (
+    examine,
+    new_adapter,
+    new_caller,
+    open_existing,
+    plan_day,
+    publish_day,
+    sandbox_file,
+)
 from csm_core.publishing.notion.settings import NotionSettings, require_id
-from csm_core.publishing.notion.setup import doctor as examine
 from csm_core.publishing.notion.setup import init_workspace
 from csm_core.publishing.notion.views import create_views
 from csm_core.scoring.macros import create_macros
@@ -69,16 +76,11 @@ def init(config: Config, parent: str | None) -> Initialised:
 
 
 def doctor(config: Config) -> list[dict[str, Any]]:
-    """The problems of the databases."""
+    """The problems of the databases, and of the template of reviews."""
 
     async def run() -> list[dict[str, Any]]:
         async with open_existing(config) as (client, settings):
-            findings = await examine(
-                client,
-                settings,
-                caller=new_caller(settings),
-                switched_off=config.notion.account_properties.switched_off,
-            )
+            findings = await examine(client, settings, new_adapter(client, settings), config)
             return [asdict(finding) for finding in findings]
 
     return asyncio.run(run())

@@ -20,7 +20,7 @@ class Finding:
     """A problem of a database: ``setting`` names the database, ``problem`` is a code, ``message`` is for users.
 
     Problems: ``not_configured``, ``no_access``, ``in_trash``, ``several_data_sources``, ``missing_property``,
-    ``wrong_type``, ``missing_option``, ``options_full``.
+    ``wrong_type``, ``missing_option``, ``options_full``, ``template``.
     """
 
     setting: str

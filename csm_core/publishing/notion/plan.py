@@ -69,7 +69,8 @@ class Plan:
     ``closed`` are opportunities that users closed, which are not updated, and ``opportunity_statuses`` are the statuses
     that users changed since the last run. ``portfolio_page`` is create, update or skip; empty if it is not published.
     ``noted_reviews`` are the reviews whose internal notes have a page of their own, and ``notes_actions`` counts these
-    pages by action; None if internal notes have no pages of their own.
+    pages by action; None if internal notes have no pages of their own. ``chart_actions`` counts the images of scores by
+    action; None if account pages have none.
     """
 
     day: date
@@ -90,6 +91,7 @@ class Plan:
     portfolio_page: str = ""
     noted_reviews: Sequence[TargetPage] = ()
     notes_actions: Mapping[str, int] | None = None
+    chart_actions: Mapping[str, int] | None = None
 
     def count(self, action: str, kind: str | None = None) -> int:
         """The number of steps with an action, of one kind or of all kinds."""
@@ -112,6 +114,7 @@ class Plan:
             "drift": list(self.drift),
             "portfolio_page": self.portfolio_page or None,
             "internal_notes": None if self.notes_actions is None else dict(self.notes_actions),
+            "score_images": None if self.chart_actions is None else dict(self.chart_actions),
             "removed_characters": self.removed_characters,
         }
 

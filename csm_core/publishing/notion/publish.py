@@ -15,16 +15,18 @@ import duckdb
 from notion_client import AsyncClient
 
 from csm_core.config import Config
+from csm_core.errors import NotionError
 from csm_core.publishing import opportunity_status
-from csm_core.publishing.notion import assessments, day_pages
+from csm_core.publishing.notion import assessments, day_pages, score_charts
 from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import OnProgress, Report, apply_plan
 from csm_core.publishing.notion.databases import CHART, DATABASES, HEALTH, KINDS, NOTES, PORTFOLIO, QBR, SPECS
+from csm_core.publishing.notion.findings import Finding, new_finding
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.local_notion import SANDBOX_FILE
 from csm_core.publishing.notion.notes_pages import NotesPublication, planned_actions
 from csm_core.publishing.notion.page_templates import PageTemplate
-from csm_core.publishing.notion.plan import Plan, make_plan
+from csm_core.publishing.notion.plan import CREATE, Plan, make_plan
 from csm_core.publishing.notion.portfolio_page import planned_action, publish_portfolio
 from csm_core.publishing.notion.pulse_pages import read_pulses
 from csm_core.publishing.notion.rate_limiter import WINDOW_SECONDS, RateLimiter, shared_limiter
@@ -32,6 +34,7 @@ from csm_core.publishing.notion.retry import Caller
 from csm_core.publishing.notion.score_charts import ChartPublication, load_charts
 from csm_core.publishing.notion.settings import NotionSettings
 from csm_core.publishing.notion.setup import doctor
+from csm_core.publishing.notion.target_pages import account_of
 from csm_core.publishing.notion.titled_page_writer import combined
 from csm_core.publishing.notion.workspace import open_workspace
 from csm_core.warehouse.day_status import require_newest
@@ -94,9 +97,7 @@ async def _plan(
     async with _open(config, environment) as (client, settings):
         ledger = Ledger(connection)
         adapter = new_adapter(client, settings, ledger, config.notion.account_properties.switched_off)
-        findings = await doctor(
-            client, settings, caller=adapter.caller, switched_off=config.notion.account_properties.switched_off
-        )
+        findings = await examine(client, settings, adapter, config)
         plan = await _make(connection, config, adapter, ledger, day, [kind for kind in kinds if kind != PORTFOLIO])
         action = ""
         if PORTFOLIO in kinds and config.notion.portfolio_page:
@@ -106,7 +107,17 @@ async def _plan(
             drift=tuple(finding.message for finding in findings),
             portfolio_page=action,
             notes_actions=planned_actions(ledger, plan.noted_reviews) if _has_notes_pages(config, kinds) else None,
+            chart_actions=_planned_charts(connection, ledger, plan)
+            if config.notion.score_chart and HEALTH in kinds
+            else None,
         )
+
+
+def _planned_charts(connection: duckdb.DuckDBPyConnection, ledger: Ledger, plan: Plan) -> dict[str, int]:
+    created = {
+        account_of(step.target.key) for step in plan.steps if (step.action, step.target.kind) == (CREATE, HEALTH)
+    }
+    return score_charts.planned_actions(ledger, load_charts(connection, plan.day), created)
 
 
 async def _publish(
@@ -201,6 +212,23 @@ async def _make(
         qbr_internal=config.notion.qbr_internal,
         roi=config.roi,
     )
+
+
+async def examine(
+    client: AsyncClient, settings: NotionSettings, adapter: NotionCSMAdapter, config: Config
+) -> list[Finding]:
+    """The problems of the databases, and of the template of reviews. Raises NotionError if Notion cannot be reached."""
+    switched_off = config.notion.account_properties.switched_off
+    findings = await doctor(client, settings, caller=adapter.caller, switched_off=switched_off)
+    reviews = SPECS[QBR]
+    if config.notion.qbr_template and not any(one.setting == reviews.setting for one in findings):
+        template = PageTemplate(client, adapter.caller, adapter.blocks, config.notion.qbr_template)
+        source = await adapter.reader.source(reviews)
+        try:
+            await template.beginning(source.data_source_id)
+        except NotionError as error:
+            findings.append(new_finding(reviews, "template", str(error)))
+    return findings
 
 
 def new_adapter(

@@ -31,9 +31,10 @@ def plan_lines(plan: Plan) -> list[str]:
         f"skip {plan.skipped.get(kind, 0):>6,}"
         for kind in plan.kinds
     ]
-    if plan.notes_actions is not None:
-        create, update, skip = (plan.notes_actions[action] for action in (CREATE, UPDATE, SKIP))
-        lines.append(f"  {TITLES[NOTES]:<18} create {create:>6,}   update {update:>6,}   skip {skip:>6,}")
+    for kind, actions in ((NOTES, plan.notes_actions), (CHART, plan.chart_actions)):
+        if actions is not None:
+            create, update, skip = (actions[action] for action in (CREATE, UPDATE, SKIP))
+            lines.append(f"  {TITLES[kind]:<18} create {create:>6,}   update {update:>6,}   skip {skip:>6,}")
     if plan.portfolio_page:
         lines.append(f"  {TITLES[PORTFOLIO]:<18} {plan.portfolio_page}")
     if plan.orphans:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from csm_core.publishing.notion.adapter import NotionCSMAdapter
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import ACCOUNTS, CHART
 from csm_core.publishing.notion.ledger import DONE, INTERRUPTED, TRASHED, WRITTEN, Change, Ledger, Page
+from csm_core.publishing.notion.plan import CREATE, SKIP, UPDATE
 from csm_core.publishing.notion.retry import RequestRejected
 from csm_core.publishing.notion.rich_text import Block, plain, runs
 from csm_core.publishing.notion.target_pages import key_of
@@ -93,6 +94,35 @@ def load_charts(connection: duckdb.DuckDBPyConnection, day: date) -> list[ScoreC
     ]
 
 
+def planned_actions(ledger: Ledger, charts: Sequence[ScoreChart], created_accounts: Collection[str]) -> dict[str, int]:
+    """The number of images that publishing would create, update and skip.
+
+    ``created_accounts`` are the accounts whose pages it would create before.
+    """
+    pages, known = ledger.account_page_ids(), ledger.pages(CHART)
+    actions: Counter[str] = Counter()
+    for chart in charts:
+        page_id = pages.get(chart.account_id)
+        own = _known_on(known, chart, page_id)
+        if page_id is None:
+            actions[CREATE if chart.account_id in created_accounts else SKIP] += 1
+        elif own is None:
+            actions[CREATE] += 1
+        else:
+            actions[UPDATE if _is_changed(own, chart) else SKIP] += 1
+    return {action: actions[action] for action in (CREATE, UPDATE, SKIP)}
+
+
+def _known_on(known: Mapping[str, Page], chart: ScoreChart, page_id: str | None) -> Page | None:
+    """The image of an account in the ledger, if it is on this page."""
+    own = known.get(chart.key)
+    return own if own and own.facts.get("page_id") == page_id else None
+
+
+def _is_changed(own: Page, chart: ScoreChart) -> bool:
+    return own.state != TRASHED and own.content_hash != chart.content_hash
+
+
 class ChartPublication:
     """Puts the charts of a day on the pages of the accounts, after these pages are written."""
 
@@ -153,20 +183,16 @@ class ChartPublication:
         self._ledger.store(ACCOUNTS, [page])
         if page.state == TRASHED:
             return Change(CHART, chart.key, "trashed", page_id, None)
-        is_known = self._known_on(chart, page_id) is not None
+        is_known = _known_on(self._known, chart, page_id) is not None
         return Change(CHART, chart.key, "updated" if is_known else "created", page_id, None)
 
     def _is_due(self, chart: ScoreChart) -> bool:
         page_id = self._pages.get(chart.account_id)
-        known = self._known_on(chart, page_id)
-        return bool(page_id) and not (known and (known.state == TRASHED or known.content_hash == chart.content_hash))
-
-    def _known_on(self, chart: ScoreChart, page_id: str | None) -> Page | None:
-        known = self._known.get(chart.key)
-        return known if known and known.facts.get("page_id") == page_id else None
+        known = _known_on(self._known, chart, page_id)
+        return bool(page_id) and (known is None or _is_changed(known, chart))
 
     async def _write(self, chart: ScoreChart, page_id: str) -> Page:
-        known = self._known_on(chart, page_id)
+        known = _known_on(self._known, chart, page_id)
         block_id = known.page_id if known else await self._find(page_id)
         page = Page(CHART, chart.key, block_id or "", chart.content_hash, WRITTEN, facts={"page_id": page_id})
         image = {"file_upload": {"id": await self._upload(chart)}, "caption": runs(chart.caption)}

@@ -21,8 +21,10 @@ from notion_client.errors import APIResponseError
 from csm_core.config import Config
 from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
+from csm_core.publishing.notion.commands import doctor
 from csm_core.publishing.notion.ledger import Change, Ledger
-from csm_core.publishing.notion.publish import publish_day
+from csm_core.publishing.notion.publish import plan_day, publish_day
+from csm_core.publishing.notion.report_text import plan_lines
 from csm_core.publishing.notion.score_charts import ChartPublication, ScoreChart, load_charts
 from csm_core.warehouse.database import Warehouse
 from tests.publishing.notion.publication import DAY, adapter_of, fill, lose_ledger, publish
@@ -191,6 +193,10 @@ def test_equal_charts_have_equal_bytes() -> None:
     assert one.startswith(PNG)
 
 
+def counts(**more: int) -> dict[str, int]:
+    return {"create": 0, "update": 0, "skip": 0, **more}
+
+
 def test_the_image_and_the_template_are_settings(tmp_path: Path) -> None:
     def config(**notion: Any) -> Config:
         return Config.model_validate(
@@ -199,14 +205,24 @@ def test_the_image_and_the_template_are_settings(tmp_path: Path) -> None:
 
     with Warehouse.from_config(config()).connect() as marts:
         fill(marts, 2)
+        assert plan_day(marts, config(), DAY, environment={}).chart_actions is None
+        assert plan_day(marts, config(score_chart=True), DAY, environment={}).chart_actions == counts(create=2)
         assert "chart" not in publish_day(marts, config(), DAY, environment={}).created
+        assert plan_day(marts, config(score_chart=True), DAY, environment={}).chart_actions == counts(create=2)
         first = publish_day(marts, config(score_chart=True), DAY, environment={})
         assert (first.created["chart"], list(first.failures)) == (2, [])
         again = publish_day(marts, config(score_chart=True), DAY, environment={})
         assert (again.created["chart"], again.skipped["chart"]) == (0, 2)
+        plan = plan_day(marts, config(score_chart=True), DAY, environment={})
+        assert plan.chart_actions == plan.as_dict()["score_images"] == counts(skip=2)
+        assert "  score images       create      0   update      0   skip      2" in plan_lines(plan)
         runs = "select created, requests > 0, status from sync.notion_runs where run_id like '%/chart'"
         assert marts.execute(runs).fetchall() == [(2, True, "done")]
         fill(marts, 2, reviews=1)
+        (drift,) = plan_day(marts, config(qbr_template="Nothing"), DAY, environment={}).drift
+        assert "notion.qbr_template is 'Nothing'" in drift
+        assert [one["problem"] for one in doctor(config(qbr_template="Nothing"))] == ["template"]
+        assert doctor(config()) == []
         (failure,) = publish_day(marts, config(qbr_template="Nothing"), DAY, environment={}).failures
         assert "notion.qbr_template is 'Nothing'" in str(failure.error)
         assert publish_day(marts, config(), DAY, environment={}).created["qbr"] == 1
