@@ -27,6 +27,8 @@ PUBLISHED_FOLDER = "published"
 PUBLISHED_FILE = "csm_analytics.duckdb"
 LOCK_PATIENCE = timedelta(minutes=30)
 
+# The number of connections to a file that is kept open, after whose changes a checkpoint follows.
+_CHECKPOINT_AFTER = 8
 # The start of DuckDB's error message for a file that another process has open.
 _LOCKED = "IO Error: Could not set lock on file "
 
@@ -78,6 +80,7 @@ class Warehouse:
         self.threads = threads
         self._engine = engine or DuckDbSettings()
         self._keeps_open = 0
+        self._closed = 0
         self._open_file: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
@@ -116,6 +119,8 @@ class Warehouse:
         finally:
             # An open transaction is rolled back, and temporary tables end.
             connection.close()
+            if self._open_file is not None:
+                self._checkpoint_at_times(self._open_file)
 
     @contextmanager
     def kept_open(self) -> Generator[None]:
@@ -204,6 +209,18 @@ class Warehouse:
         finally:
             if connection is not None:
                 connection.close()
+
+    def _checkpoint_at_times(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write the changes of some connections into the file.
+
+        A checkpoint writes changed blocks beside the earlier ones, which are free afterwards. After a single checkpoint
+        for a whole run, a third of the file would be free.
+        """
+        self._closed += 1
+        if self._closed % _CHECKPOINT_AFTER == 0:
+            # Another connection may have a transaction in progress.
+            with suppress(duckdb.TransactionException):
+                connection.execute("checkpoint")
 
     def _open_upgraded(self) -> duckdb.DuckDBPyConnection:
         connection = self._open()

@@ -354,3 +354,19 @@ def test_a_file_that_is_kept_open_has_connections_of_their_own_and_is_free_at_th
     assert is_free()
     with warehouse.connect() as connection:
         assert rows(connection, "from marts.t") == [(1,)]
+
+
+def test_a_file_that_is_kept_open_does_not_grow_with_what_is_replaced(warehouse):
+    def replace_all() -> None:
+        for number in range(24):
+            with warehouse.connect() as connection:
+                connection.execute(
+                    f"create or replace table marts.t{number} as select hash(range) as x from range(200000)"
+                )
+
+    for _ in range(3):
+        with warehouse.kept_open():
+            replace_all()
+    with warehouse.connect() as connection:
+        ((used, free),) = rows(connection, "select used_blocks, free_blocks from pragma_database_size()")
+    assert free < used / 2
