@@ -8,6 +8,7 @@ from typing import Any
 from csm_core.analysts.day_summary_text import day_lines, rag_counts
 from csm_core.ingest.found_files import UnreadFile
 from csm_core.operations.run_report import OUTCOMES, Publication, RunReport
+from csm_core.publishing.crm.report_text import run_lines as crm_lines
 from csm_core.publishing.notion.report_text import report_lines as publication_lines
 from csm_core.staging.record_counts import RecordCounts
 from csm_core.system.terminal import printable
@@ -38,6 +39,8 @@ def report_lines(report: RunReport) -> list[str]:
     lines += [
         f"{'' if place else 'Published':11}{line}" for place, line in enumerate(_publication_lines(report.publication))
     ]
+    for destination in outcome.crm:
+        lines += crm_lines(destination)
     lines += [f"Digests    {report.text()}" for report in outcome.alerts]
     lines += [f"Note       {note}" for note in outcome.notes]
     for message in outcome.held:
