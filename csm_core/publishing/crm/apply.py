@@ -217,7 +217,7 @@ def _known(destination: Configured, day: date, step: Step, state: str, outcome: 
         state,
         content_hash(destination, values),
         values,
-        outcome.record_id if outcome else None,
+        (outcome.record_id if outcome else None) or step.record_id,
         outcome.message if outcome else None,
         day,
     )

@@ -155,7 +155,8 @@ class HubSpot(Vendor):
                 result.outcomes[key] = Outcome(key, "rejected", message=said)
             if not keys:
                 result.unnamed = said
-        if answer.status != 207 and not errors and len(results) == len(records):
+        complete = body.get("status") == "COMPLETE" and all(one.get("id") for one in results)
+        if complete and answer.status != 207 and not errors and len(results) == len(records):
             # All of the batch was written, although some results cannot be assigned.
             for record in records:
                 result.outcomes.setdefault(record.key, Outcome(record.key, "written"))

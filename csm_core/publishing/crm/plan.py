@@ -22,15 +22,16 @@ class Step:
     """One record to write.
 
     ``values`` are sent, null empties a field. ``known_values`` are all values that the record is known to have
-    afterwards, and ``content_hash`` is their hash. Without ``may_create``, an account without a record is left out.
+    afterwards. Without ``may_create``, an account without a record is left out. ``record_id`` is the id of the record
+    at the vendor, if it is known.
     """
 
     account_id: str
     action: str
     values: Mapping[str, Value]
     known_values: Mapping[str, Value]
-    content_hash: str
     may_create: bool
+    record_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _planned(destination: Configured, target: Target, known: KnownRecord | None,
     may_create = destination.missing == "create" and not target.churned
     exists = known is not None and known.state in (WRITTEN, SENDING) and _is_current(destination, known)
     action = UPDATE if exists or not may_create else CREATE
-    return Step(target.account_id, action, values, after, digest, may_create)
+    return Step(target.account_id, action, values, after, may_create, known.record_id if known and exists else None)
 
 
 def _is_current(destination: Configured, known: KnownRecord) -> bool:

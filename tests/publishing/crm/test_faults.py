@@ -68,7 +68,7 @@ def require_settled(warehouse: duckdb.DuckDBPyConnection, server: CrmServer, **m
 
 
 def _timeout(fault: str) -> float:
-    return 0.3 if fault == "timeout" else 10
+    return 0.3 if fault in ("timeout", "endless response") else 10
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -225,6 +225,31 @@ def test_a_response_without_one_of_the_records_is_repeated(
     assert publish(warehouse, destination_of(server)).is_complete
     assert server.writes == 2
     require_settled(warehouse, server)
+
+
+@pytest.mark.parametrize("body", [{}, [], {"results": [{}, 7]}, [{"success": True}], 7, {"errors": "none"}], ids=str)
+def test_a_response_without_results_loses_nothing(
+    warehouse: duckdb.DuckDBPyConnection, server: CrmServer, body: Any
+) -> None:
+    prepare(warehouse, server)
+    text = json.dumps(body).encode()
+    server.failures += [spared(server, refuse(200, text))] * ATTEMPTS
+    first = publish(warehouse, destination_of(server))
+    assert {one.account_id for one in first.failed} == set(ACCOUNTS)
+    assert publish(warehouse, destination_of(server)).is_complete
+    require_settled(warehouse, server)
+
+
+def test_a_rejection_keeps_the_id_of_the_record(warehouse: duckdb.DuckDBPyConnection, server: CrmServer) -> None:
+    prepare(warehouse, server)
+    publish(warehouse, destination_of(server))
+    before = warehouse.execute("select account_id, record_id from sync.crm_records order by all").fetchall()
+    assert all(record_id for _, record_id in before)
+    marts(warehouse, {key: row(score + 1) for key, score in WANTED.items()})
+    server.refused = {ACCOUNTS[0]: "no"}
+    publish(warehouse, destination_of(server))
+    after = warehouse.execute("select account_id, record_id from sync.crm_records order by all").fetchall()
+    assert after == before
 
 
 def test_a_rejected_token_is_an_error_of_the_settings(warehouse: duckdb.DuckDBPyConnection) -> None:

@@ -141,7 +141,7 @@ def ledger() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=st.lists(_ROUND, min_size=1, max_size=4), nulls=st.sampled_from(["keep", "clear"]))
 def test_records_are_the_targets_after_any_changes(
     ledger: duckdb.DuckDBPyConnection, vendor: str, rounds: list[dict], nulls: str

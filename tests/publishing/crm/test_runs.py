@@ -149,6 +149,14 @@ def test_assets_exist_for_configured_destinations_with_the_names_of_the_instance
     assert [job for job, found in selected.items() if asset in found] == ["daily_health"]
 
 
+def test_hubspot_can_be_a_source_and_a_destination(tmp_path: Path) -> None:
+    publish = [{"to": "hubspot", "key": "csm_account_id", "fields": {"csm_score": "score"}}]
+    sources = [{"system": "hubspot", "path": str(tmp_path)}]
+    config = Config.model_validate({"warehouse": tmp_path / "w.duckdb", "sources": sources, "publish": publish})
+    keys = {key.to_user_string() for key in build_defs(config).resolve_all_asset_keys()}
+    assert {"hubspot_companies", "crm_hubspot_companies"} <= keys
+
+
 def command(config: Config, *arguments: str) -> Done:
     folder = config.warehouse.parent
     return csm(*arguments, folder=folder, environment={**ENVIRONMENT, "CSM_CONFIG": str(folder / "csm.yaml")})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -267,6 +268,23 @@ def slow(seconds: float) -> Failure:
     return fail
 
 
+def drip(seconds: float) -> Failure:
+    """Sends a response that does not end, a byte at a time."""
+
+    def fail(request: Any) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        end = time.monotonic() + seconds
+        with suppress(OSError):
+            while time.monotonic() < end:
+                request.wfile.write(b" ")
+                time.sleep(0.05)
+        request.close_connection = True
+
+    return fail
+
+
 def _with_length(answer: Answer) -> Answer:
     return Answer(json.dumps(answer.body).encode()[:-7], answer.status)
 
@@ -281,6 +299,7 @@ FAULTS: dict[str, Callable[[CrmServer], Failure]] = {
     "connection reset before reading": lambda _: drop,
     "response lost after commit": lost,
     "truncated JSON after commit": truncated,
+    "endless response": lambda _: drip(2.0),
     "200 without JSON": lambda _: refuse(200, b"<html>maintenance</html>"),
     "redirect to another host": lambda _: refuse(307, {}, Location="http://127.0.0.1:9/elsewhere"),
 }
