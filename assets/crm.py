@@ -86,7 +86,7 @@ def _crm_asset(
                 run_id=f"{context.run.run_id}/{name}",
             )
         pipeline.crm.append(report)
-        pipeline.progress(name, {"rows": report.created + report.updated})
+        pipeline.progress(name, {"rows": report.created + report.updated, "layer": "crm"})
         metadata = _metadata(report)
         if not report.is_complete:
             # A failed step has no materialisation, so the results are reported as an observation.

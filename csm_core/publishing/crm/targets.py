@@ -26,6 +26,7 @@ Value = str | int | float | bool | None
 TABLE = "marts.csm_health_last"
 # The longest text of a HubSpot property. Shorter fields of Salesforce reject a text with a message.
 MAX_CHARACTERS = 65_536
+DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def load_targets(connection: duckdb.DuckDBPyConnection, destination: Configured)
 def plain(value: Any) -> Value:
     """Return a value of the warehouse as a value of JSON: dates in ISO 8601, lists joined by semicolons.
 
-    Text has no control characters except line breaks and tabs, and at most 65,536 characters. A number that is not
+    Numbers have at most six decimal places. Text has no control characters except line breaks and tabs, and at most 65,536 characters. A number that is not
     finite is null.
     """
     if value is None or isinstance(value, bool | int):
@@ -88,7 +89,8 @@ def plain(value: Any) -> Value:
     if isinstance(value, Decimal):
         return plain(int(value) if value == value.to_integral_value() else float(value))
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        # Scores are sums that are not rounded: 82.64999999999999.
+        return round(value, DECIMALS) if math.isfinite(value) else None
     if isinstance(value, datetime):
         moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

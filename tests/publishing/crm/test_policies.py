@@ -189,6 +189,7 @@ def test_doctor_compares_the_settings_with_the_fields(server: CrmServer) -> None
         (["a", None, "b; c"], "a; b; c"),
         (float("nan"), None),
         (float("inf"), None),
+        (82.64999999999999, 82.65),
         (True, True),
         (DAY, "2026-06-30"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from csm_core.operations.erased_rows import count_rows, deletions, find_erased, 
 from csm_core.operations.run_outcome import RunOutcome
 from csm_core.operations.run_report import Publication, RunReport
 from csm_core.operations.run_report_text import report_lines
+from csm_core.system.environment import prefixed_environment
 from csm_core.warehouse.database import Warehouse
 from pipelines.build import build_defs, named_defs
 from pipelines.instance import shared_instance
@@ -123,6 +125,27 @@ def test_runs_that_do_not_publish_and_older_days_send_nothing(config: Config, se
         connection.execute("insert into marts.csm_health_scores values (?)", [DAY])
     assert run(config, asset).succeeded
     assert server.asked == []
+
+
+def test_an_instance_publishes_with_its_own_variables(
+    config: Config, server: CrmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(f"ACME_{name}", value)
+        monkeypatch.setenv(name, "the-value-of-another-instance")
+    environment = prefixed_environment("ACME_", os.environ)
+    clock = lambda: datetime(2026, 7, 1, 6, tzinfo=UTC)  # noqa: E731
+    pipeline = Pipeline(config, Warehouse.from_config(config), environment=environment, clock=clock)
+    with shared_instance(config) as instance:
+        done = (
+            build_defs(config, pipeline)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance, asset_selection=[dg.AssetKey(asset_of(server))], partition_key=DAY.isoformat()
+            )
+        )
+    assert done.success
+    assert scores(server) == {"A1": 50.0, "A2": 60.0}
 
 
 def test_a_selection_that_only_publishes_is_an_error_without_publishing(config: Config, server: CrmServer) -> None:
