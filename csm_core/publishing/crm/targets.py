@@ -81,8 +81,8 @@ def load_targets(connection: duckdb.DuckDBPyConnection, destination: Configured)
 def plain(value: Any) -> Value:
     """Return a value of the warehouse as a value of JSON: dates in ISO 8601, lists joined by semicolons.
 
-    Numbers have at most six decimal places. Text has no control characters except line breaks and tabs, and at most 65,536 characters. A number that is not
-    finite is null.
+    Numbers have at most six decimal places; one that is not finite is null. Text has no control characters except line
+    breaks and tabs, and at most 65,536 characters.
     """
     if value is None or isinstance(value, bool | int):
         return value
