@@ -66,7 +66,7 @@ class Pipeline:
     - ``late``: the earlier days that the run rebuilt, by asset; ``late_records``: the late records of these days.
     - ``unread``: the files of sources that are not read.
     - ``records``: the counts of vendors' records; ``staged``: the counts of the gate.
-    - ``published``: the reports of publishing; ``alerts``: those of alerts.
+    - ``published``: the reports of publishing to Notion; ``crm``: to HubSpot and Salesforce; ``alerts``: of alerts.
     """
 
     config: Config
@@ -86,6 +86,7 @@ class Pipeline:
     records: list[RecordCounts] = field(default_factory=list)
     staged: list[Any] = field(default_factory=list)
     published: list[Any] = field(default_factory=list)
+    crm: list[Any] = field(default_factory=list)
     alerts: list[Any] = field(default_factory=list)
 
     @staticmethod

@@ -14,6 +14,7 @@ from csm_core.commands import (
     alerts,
     backtest,
     backups,
+    crm,
     forget,
     history,
     mcp,
@@ -39,12 +40,14 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion.\n\n"
+    help="Customer-success health: scores accounts in DuckDB, explains the scores, and publishes them to Notion, "
+    "HubSpot and Salesforce.\n\n"
     "Start with `csm demo`; then `csm run --config csm.yaml` for your own records.",
 )
 for group in (pipeline, scores, reports, backtest, history, receipts, settings, records, backups, forget, mcp):
     app.add_typer(group.app)
 app.add_typer(notion.notion_app, name="notion")
+app.add_typer(crm.crm_app, name="crm")
 app.add_typer(alerts.alerts_app, name="alerts")
 app.add_typer(pulses.pulse_app, name="pulse")
 

@@ -32,6 +32,7 @@ from csm_core.errors import ConfigError
 from csm_core.sources.settings import AnySource
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.config_sections import CheckSettings, FreshnessSettings, IdentitySettings
+from csm_core.system.crm_section import DESTINATIONS
 from csm_core.system.paths import checked_path, shown
 from csm_core.system.yaml_values import parse_yaml
 
@@ -63,6 +64,11 @@ _RESERVED_VARIABLES = {CONFIG_VARIABLE, "CSM_LOG_FORMAT"}
 _SYSTEMS: dict[str, type[BaseModel]] = {
     str(typing.get_args(model.model_fields["system"].annotation)[0]): model
     for model in typing.get_args(typing.get_args(AnySource)[0])
+}
+# The lists whose entries have a model for each value of one key.
+_TAGGED: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
+    "sources": ("system", _SYSTEMS),
+    "publish": ("to", DESTINATIONS),
 }
 
 
@@ -186,10 +192,8 @@ def _explain(error: ValidationError, origin: str, overridden: Mapping[tuple[str,
     for problem in error.errors():
         location, section = _located(problem["loc"])
         key = ".".join(str(part) for part in location) or "(top level)"
-        if problem["type"] == "union_tag_invalid":
-            lines.append(_unknown_system(key, str(problem.get("ctx", {}).get("tag"))))
-        elif problem["type"] == "union_tag_not_found":
-            lines.append(f"{key}: `system` is missing; known systems: {', '.join(_SYSTEMS)}")
+        if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            lines.append(_unknown_tag(key, location, problem.get("ctx", {}).get("tag")))
         elif problem["type"] == "extra_forbidden":
             allowed = _known_keys(section, location[:-1])
             near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
@@ -198,7 +202,7 @@ def _explain(error: ValidationError, origin: str, overridden: Mapping[tuple[str,
         else:
             reason = problem["msg"].removeprefix("Value error, ")
             # A user may write an address or a key where the name of its variable belongs.
-            hides = str(location[-1] if location else "").endswith("_env")
+            hides = str(location[-1] if location else "").endswith(("_env", "_variable"))
             found = "(hidden)" if hides else _found(problem["input"])
             found += _setter(tuple(map(str, location)), overridden)
             lines.append(f"{key}: {reason} (found {found})")
@@ -223,16 +227,22 @@ def _setter(keys: tuple[str, ...], overridden: Mapping[tuple[str, ...], str]) ->
 
 
 def _located(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], type[BaseModel]]:
-    """The location in the file (pydantic adds the system to the location of a source), and the model of its keys."""
-    if len(location) > 2 and location[0] == "sources" and location[2] in _SYSTEMS:
-        return (*location[:2], *location[3:]), _SYSTEMS[str(location[2])]
+    """The location in the file, without the tag that pydantic adds to entries of a list, and the model of its keys."""
+    models = _TAGGED.get(str(location[0]) if location else "", ("", {}))[1]
+    if len(location) > 2 and location[2] in models:
+        return (*location[:2], *location[3:]), models[str(location[2])]
     return location, Config
 
 
-def _unknown_system(key: str, system: str) -> str:
-    near = difflib.get_close_matches(system, _SYSTEMS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known systems: {', '.join(_SYSTEMS)}"
-    return f"{key}.system: unknown system {system!r}; {hint}"
+def _unknown_tag(key: str, location: tuple[int | str, ...], tag: object) -> str:
+    """The message for an entry of a list without its `system` or `to`, or with an unknown one."""
+    name, models = _TAGGED[str(location[0])]
+    known = f"known {'systems' if name == 'system' else 'destinations'}: {', '.join(models)}"
+    if tag is None:
+        return f"{key}: `{name}` is missing; {known}"
+    near = difflib.get_close_matches(str(tag), models, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else known
+    return f"{key}.{name}: unknown {'system' if name == 'system' else 'destination'} {str(tag)!r}; {hint}"
 
 
 def _known_keys(section: type[BaseModel], location: Sequence[int | str]) -> list[str]:

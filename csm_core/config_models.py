@@ -22,6 +22,7 @@ from csm_core.sources.spark_settings import SYSTEM as SPARK_SOURCE
 from csm_core.sources.spark_settings import require_one_source_of_usage
 from csm_core.system.config_model import ConfigModel
 from csm_core.system.config_sections import CheckSettings, HistorySettings, IdentitySettings, ReportSettings
+from csm_core.system.crm_section import AnyDestination, require_distinct
 from csm_core.system.file_access import group_id
 from csm_core.system.notion_section import NotionPublishing
 from csm_core.system.paths import shown
@@ -29,6 +30,7 @@ from csm_core.system.project_files import PROJECT_FILES, PROJECT_ROOT
 from csm_core.system.resources import MAX_THREADS, checked_memory
 from csm_core.thresholds import Thresholds
 from csm_core.warehouse.alert_settings import AlertSettings
+from csm_core.warehouse.described_columns import HEALTH_LAST, require_column
 from csm_core.warehouse.engine_settings import EngineConfig
 from csm_core.warehouse.fx_rates import checked_currency, checked_rates, require_reporting_currency
 from csm_core.warehouse.published_settings import PublishedSettings
@@ -153,6 +155,7 @@ class Config(ConfigModel, frozen=True):
     reports: ReportSettings = ReportSettings()
     published: PublishedSettings = PublishedSettings()
     notion: NotionPublishing = NotionPublishing()
+    publish: tuple[AnyDestination, ...] = ()
     alerts: AlertSettings = AlertSettings()
     max_rejected_percent: float = Field(default=5.0, ge=0, le=100)
     min_rejected: int = Field(default=20, ge=1)
@@ -277,6 +280,15 @@ class Config(ConfigModel, frozen=True):
             message = "the system spark reads with the engine of the models, which is duckdb; set engine: {kind: spark}"
             raise ValueError(message)
         require_one_source_of_usage(value)
+        return value
+
+    @field_validator("publish")
+    @classmethod
+    def _destinations_together(cls, value: tuple[AnyDestination, ...]) -> tuple[AnyDestination, ...]:
+        require_distinct(value)
+        for destination in value:
+            for field, column in destination.fields.items():
+                require_column(HEALTH_LAST, column, f"fields.{field}")
         return value
 
     @property

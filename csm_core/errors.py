@@ -52,7 +52,7 @@ class RunError(CSMError):
 
 
 class PublishError(CSMError):
-    """A digest of alerts that could not be sent. The message never contains an address."""
+    """A digest, or records of HubSpot or Salesforce, that could not be sent. The message never contains a secret."""
 
 
 class NotionError(CSMError):

@@ -11,6 +11,7 @@ from assets.analytics import analytics_asset
 from assets.backtest import backtest_asset
 from assets.checks import portfolio_asset_checks
 from assets.context import Pipeline
+from assets.crm import crm_assets, crm_names
 from assets.days import days_asset
 from assets.models import model_assets
 from assets.names import DEFAULT, Names
@@ -72,13 +73,14 @@ def named_defs(
         report_asset(ANALYTICS, zone, names),
         backtest_asset(names),
         *publish_assets(partitions, zone, names),
+        *crm_assets(config.publish, partitions, zone, names),
         alerts_asset(partitions, zone, names),
     ]
     unmaterialised = [
         *source_assets(config.sources, names),
         *view_assets([*intermediate.values(), *marts.values()], names),
     ]
-    jobs = all_jobs(assets, names)
+    jobs = all_jobs(assets, names, crm_names(config))
     schedule_status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
     sensor_status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(

@@ -117,7 +117,7 @@ class CsmHealthComponent(dg.Component, dg.Model, dg.Resolvable):
         str,
         dg.Resolver.default(
             description="The prefix of the instance's environment variables, such as ACME_ for ACME_NOTION_TOKEN. "
-            "Variables CSM_… and NOTION_… without it do not apply to the instance.",
+            "Variables CSM_…, NOTION_…, HUBSPOT_WRITE_… and SALESFORCE_… without it do not apply to the instance.",
             examples=["ACME_"],
         ),
     ] = ""

@@ -1,6 +1,6 @@
 """The jobs: the daily health run, the business reviews, backfills, late days and loading."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -27,8 +27,10 @@ _PUBLISH = (*PUBLISH_ASSETS, ALERTS, REPORT)
 _LOADED = ("raw", "staging")
 
 
-def all_jobs(assets: Iterable[dg.AssetsDefinition], names: Names = DEFAULT) -> list[Any]:
+def all_jobs(assets: Iterable[dg.AssetsDefinition], names: Names = DEFAULT, crm: Sequence[str] = ()) -> list[Any]:
     """All jobs, over these assets only: other assets of the same code location are not part of them.
+
+    ``crm`` are the names of the assets of HubSpot and Salesforce.
 
     They use the in-process executor, because DuckDB has one writer.
     """
@@ -36,7 +38,7 @@ def all_jobs(assets: Iterable[dg.AssetsDefinition], names: Names = DEFAULT) -> l
     everything = dg.AssetSelection.assets(*(spec.key for spec in specs)) - names.selection([BACKTEST])
     layers = {names.group(layer) for layer in _LOADED}
     loaded = dg.AssetSelection.assets(*(spec.key for spec in specs if spec.group_name in layers))
-    reviews, publish = names.selection(_REVIEWS), names.selection(_PUBLISH)
+    reviews, publish = names.selection(_REVIEWS), names.selection([*_PUBLISH, *crm])
 
     def job(name: str, selection: dg.AssetSelection, description: str, **tags: str) -> Any:
         return dg.define_asset_job(
@@ -51,8 +53,8 @@ def all_jobs(assets: Iterable[dg.AssetsDefinition], names: Names = DEFAULT) -> l
         job(
             DAILY_HEALTH,
             everything - reviews,
-            "Loads records, scores one day, publishes health updates, expansion records and the portfolio page, sends "
-            "alerts, and writes the portfolio report.",
+            "Loads records, scores one day, publishes health updates, expansion records, the portfolio page, and the "
+            "records of HubSpot and Salesforce, sends alerts, and writes the portfolio report.",
         ),
         job(
             RENEWAL_CHECK,
@@ -61,7 +63,7 @@ def all_jobs(assets: Iterable[dg.AssetsDefinition], names: Names = DEFAULT) -> l
         ),
         job(
             QUARTERLY_QBR,
-            everything - names.selection([HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE, ALERTS, REPORT]),
+            everything - names.selection([HEALTH_UPDATES, EXPANSION_RECORDS, PORTFOLIO_PAGE, *crm, ALERTS, REPORT]),
             "Loads records, scores the last day of a quarter, and publishes its reviews to Notion.",
             **{QUARTER: DAY_AFTER},
         ),

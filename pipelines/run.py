@@ -10,6 +10,7 @@ import dagster as dg
 from assets.alerts import NAME as ALERTS
 from assets.backtest import NAME as BACKTEST
 from assets.context import Pipeline
+from assets.crm import crm_names
 from assets.publish import PUBLISH_ASSETS
 from csm_core.accounts import account_map
 from csm_core.config import Config
@@ -55,7 +56,7 @@ def run_days(
     run_id = str(uuid.uuid4())
     with shared_instance(config) as instance:
         # Inside the block: Dagster uses the instance that was opened last in this process, which may be closed.
-        keys = _selected(definitions, select, publish)
+        keys = _selected(definitions, select, () if publish else (*PUBLISH_ASSETS, *crm_names(config), ALERTS))
         job = definitions.resolve_implicit_global_asset_job_def()
         close_abandoned_runs(instance)
         result = job.execute_in_process(
@@ -92,6 +93,7 @@ def run_days(
         tuple(sorted(set(pipeline.unread), key=str)),
         tuple(sorted(pipeline.records, key=lambda one: one.table)),
         tuple(pipeline.alerts),
+        tuple(pipeline.crm),
     )
 
 
@@ -104,7 +106,7 @@ def _unknown_accounts(warehouse: Warehouse) -> list[str]:
     return [account_map.unknown_accounts_text(unknown)] if unknown else []
 
 
-def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool) -> list[dg.AssetKey]:
+def _selected(definitions: dg.Definitions, select: Sequence[str], without: Collection[str]) -> list[dg.AssetKey]:
     # Source systems and views are not materialised.
     keys = {key.to_user_string(): key for key in definitions.resolve_asset_graph().materializable_asset_keys}
     unknown = sorted(set(select) - keys.keys())
@@ -112,7 +114,11 @@ def _selected(definitions: dg.Definitions, select: Sequence[str], publish: bool)
         message = f"no asset named {', '.join(unknown)}; the assets are: {', '.join(sorted(keys))}"
         raise InputError(message)
     chosen = list(select) or sorted(keys.keys() - {BACKTEST})
-    wanted = [keys[name] for name in chosen if publish or name not in (*PUBLISH_ASSETS, ALERTS)]
+    wanted = [keys[name] for name in chosen if name not in without]
+    if not wanted:
+        # For Dagster, an empty selection is every asset.
+        message = f"the selected assets only publish ({', '.join(chosen)}), and publishing is disabled for this run"
+        raise InputError(message)
     # The assets of one step, such as the raw tables of a system, must be selected together.
     selection = dg.AssetSelection.assets(*wanted).required_multi_asset_neighbors()
     return sorted(selection.resolve(definitions.resolve_asset_graph()))

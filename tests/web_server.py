@@ -52,11 +52,14 @@ class WebServer(ABC):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body are written separately: without this, the body waits for an acknowledgement.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 outer._handle(self)
 
-            do_POST = do_GET  # noqa: N815  # the name that http.server calls
+            do_POST = do_GET  # noqa: N815  # the names that http.server calls
+            do_PATCH = do_GET  # noqa: N815
 
             def log_message(self, *arguments: object) -> None:
                 return

@@ -34,8 +34,8 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.day_status import counted_sql
 from csm_core.warehouse.models import literal
 
-# Analysts can query the published pages and the alerts; the journal, the data sources and the digests are internal to
-# publishing.
+# Analysts can query the published pages and records, and the alerts; the journal, the data sources and the digests are
+# internal to publishing.
 PUBLISHED_LEDGERS = (
     "notion_runs",
     "notion_changes",
@@ -45,6 +45,9 @@ PUBLISHED_LEDGERS = (
     "alert_states",
     "alert_events",
     "alert_silences",
+    "crm_records",
+    "crm_runs",
+    "crm_changes",
 )
 
 # The oldest DuckDB that must be able to open the copy. A file in a newer format cannot be converted, only rebuilt.

@@ -27,9 +27,10 @@ def show_config(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 @app.command("doctor", epilog="Example:  csm doctor --json", short_help="Check all sources and list their problems.")
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check all sources and their first records, and list all problems. Writes nothing to the warehouse.
+    """Check all sources with their first records, and HubSpot and Salesforce as destinations, and list all problems.
 
-    Exit status: 2 if a problem must be fixed, 1 if a source cannot be reached. For Notion, use `csm notion doctor`.
+    Writes nothing. Exit status: 2 if a problem must be fixed, 1 if a source or destination cannot be reached. For
+    Notion, use `csm notion doctor`.
     """
     from dataclasses import asdict
 

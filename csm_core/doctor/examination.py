@@ -16,7 +16,9 @@ from csm_core.doctor.engine_checks import engine_check
 from csm_core.doctor.sample_checks import check_samples
 from csm_core.doctor.sample_problems import ERROR, WARNING, Problem
 from csm_core.errors import CSMError
+from csm_core.publishing.crm.commands import examine as examine_destination
 from csm_core.sources.registry import get_system
+from csm_core.system.crm_section import destination_name
 from csm_core.system.file_access import open_to_others
 from csm_core.system.text_table import counted
 from csm_core.warehouse.database import Warehouse
@@ -26,9 +28,10 @@ NEEDS_FIX = 2
 
 @dataclass(frozen=True)
 class Finding:
-    """The result for one source. ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now.
+    """The result for one source or destination.
 
-    ``message`` describes the contents of the source, or the reason why it cannot be read.
+    ``status``: 0 no errors, 2 something must be fixed, 1 not reachable now. ``message`` describes the contents of the
+    source, or the reason why it cannot be read.
     """
 
     source: str
@@ -38,7 +41,7 @@ class Finding:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Examine every source in the order of the configuration. A source that cannot be read raises no error."""
+    """Examine every source, then every destination, in the order of the configuration. None of them raises an error."""
     reached: dict[str, tuple[int, str]] = {}
     warehouse = Warehouse.from_config(config)
     for source in config.sources:
@@ -55,6 +58,7 @@ def examine(config: Config) -> list[Finding]:
             # The check of a source stops at the first problem, which is also among the problems of all files.
             message = counted(len(errors), "error")
         findings.append(Finding(label, max(status, NEEDS_FIX if errors else 0), message, own))
+    findings += _destinations(config)
     findings += _access(config)
     engine = engine_check(config)
     if engine:
@@ -62,6 +66,16 @@ def examine(config: Config) -> list[Finding]:
     for label, own in problems.items():
         worst = NEEDS_FIX if any(problem.level == ERROR for problem in own) else 0
         findings.append(Finding(label, worst, "", tuple(own)))
+    return findings
+
+
+def _destinations(config: Config) -> list[Finding]:
+    """The settings of HubSpot and Salesforce as destinations, compared with their fields. Nothing is written."""
+    findings: list[Finding] = []
+    for destination in config.publish:
+        status, message, problems = examine_destination(destination)
+        found = tuple(Problem(ERROR, "destination", one) for one in problems)
+        findings.append(Finding(f"publish {destination_name(destination)}", status, message, found))
     return findings
 
 

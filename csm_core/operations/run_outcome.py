@@ -27,7 +27,7 @@ class RunOutcome:
 
     ``late`` are the first and the last earlier day that the run materialised again, ``late_records`` the late records
     of these days, ``unread`` the files of the sources that were not read, ``records`` the counts of vendor records by
-    raw table, ``alerts`` the reports of alerts.
+    raw table, ``alerts`` the reports of alerts, ``crm`` the reports of publishing to HubSpot and Salesforce.
     """
 
     run_id: str
@@ -43,6 +43,7 @@ class RunOutcome:
     unread: Sequence[UnreadFile] = ()
     records: Sequence[RecordCounts] = ()
     alerts: Sequence[Any] = ()
+    crm: Sequence[Any] = ()
 
     @property
     def exit_status(self) -> int:

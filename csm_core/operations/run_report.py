@@ -89,6 +89,7 @@ class RunReport:
                 ],
             },
             "published": [published.as_dict() for published in outcome.published],
+            "crm": [report.as_dict() for report in outcome.crm],
             "alerts": [report.as_dict() for report in outcome.alerts],
             "publication": self.publication.as_dict(),
             "notes": list(outcome.notes),

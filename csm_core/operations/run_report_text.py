@@ -33,13 +33,17 @@ def report_lines(report: RunReport) -> list[str]:
     if outcome.late:
         lines.append(f"Late       {late_text(outcome.late, outcome.late_records)}")
     if outcome.published:
-        # The client of Notion takes long to import; a run that does not publish does not need it.
+        # The clients take long to import, and a run that does not publish does not need them.
         from csm_core.publishing.notion.report_text import report_lines
 
         lines += [line for published in outcome.published for line in report_lines(published)]
     lines += [
         f"{'' if place else 'Published':11}{line}" for place, line in enumerate(_publication_lines(report.publication))
     ]
+    if outcome.crm:
+        from csm_core.publishing.crm.report_text import run_lines
+
+        lines += [line for destination in outcome.crm for line in run_lines(destination)]
     lines += [f"Digests    {report.text()}" for report in outcome.alerts]
     lines += [f"Note       {note}" for note in outcome.notes]
     for message in outcome.held:

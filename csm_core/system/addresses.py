@@ -51,6 +51,21 @@ def checked_address(value: str, *, user_allowed: bool = False) -> str:
     return address
 
 
+def require_encrypted(address: str) -> str:
+    """Return a checked address that may receive a secret: https, or http on this machine, without query and fragment.
+
+    Raises ValueError with the reason otherwise.
+    """
+    parts = urlsplit(address)
+    if parts.query or parts.fragment or "?" in address or "#" in address:
+        message = "the address contains a query or a fragment; remove it"
+        raise ValueError(message)
+    if parts.scheme.lower() != "https" and not is_loopback(parts.hostname or ""):
+        message = "the address begins with http://; use https://, since a secret is sent to it"
+        raise ValueError(message)
+    return address
+
+
 def checked_host(host: str) -> str:
     """Return ``host``, a name or an address. Raises ValueError for anything else."""
     if not host:

@@ -21,6 +21,7 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.warehouse.alert_tables import ALERT_TABLES
 from csm_core.warehouse.baseline_migrations import BASELINE, MIGRATIONS_TABLE, Migration
 from csm_core.warehouse.catalog import columns_of, table_exists, transaction
+from csm_core.warehouse.crm_tables import CRM_TABLES
 from csm_core.warehouse.history_migrations import create_versions
 from csm_core.warehouse.pulse_tables import PULSE_TABLES, add_pulses_to_built_tables
 from csm_core.warehouse.receipt_tables import ERASED_CUSTOMERS_TABLE, ERASURES_TABLE, RECEIPT_TABLES
@@ -291,4 +292,5 @@ MIGRATIONS = (
     Migration(24, "create the tables of alerts", ALERT_TABLES, describe_tables),
     Migration(25, "create the table of erased accounts at vendors", ERASED_CUSTOMERS_TABLE, describe_tables),
     Migration(26, "create the tables of pulses", PULSE_TABLES, _add_pulses),
+    Migration(27, "create the ledger of records in HubSpot and Salesforce", CRM_TABLES, describe_tables),
 )

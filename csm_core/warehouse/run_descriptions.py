@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from csm_core.warehouse.alert_tables import ALERT_DESCRIPTIONS
+from csm_core.warehouse.crm_tables import CRM_DESCRIPTIONS
 from csm_core.warehouse.models import literal, quoted
 from csm_core.warehouse.pulse_tables import PULSE_DESCRIPTIONS
 from csm_core.warehouse.receipt_tables import DESCRIPTIONS as RECEIPT_DESCRIPTIONS
@@ -304,7 +305,9 @@ def describe_tables(connection: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
     )
     tables = {table for table, _ in present}
-    for table, (description, columns) in (DESCRIPTIONS | ALERT_DESCRIPTIONS | PULSE_DESCRIPTIONS).items():
+    for table, (description, columns) in (
+        DESCRIPTIONS | ALERT_DESCRIPTIONS | PULSE_DESCRIPTIONS | CRM_DESCRIPTIONS
+    ).items():
         if table in tables:
             connection.execute(f"comment on table {table} is {literal(description)}")
         for column, text in columns.items():

@@ -94,6 +94,7 @@ def commands() -> list[list[str]]:
     names = re.findall(r"^  ([a-z]+) ", help_text.split("Commands:")[1], re.MULTILINE)
     groups = {
         "notion": ("init", "doctor", "sandbox", "plan", "apply"),
+        "crm": ("plan", "apply", "status"),
         "alerts": ("list", "silence", "outbox", "rehearse"),
         "pulse": ("set", "clear", "list"),
     }
@@ -117,7 +118,7 @@ def test_every_command_has_help(command):
         [sys.executable, "-m", "pipelines.main", *command, "--help"], capture_output=True, text=True, cwd=PROJECT_ROOT
     )
     assert done.returncode == 0
-    assert "Example" in done.stdout or command in (["notion"], ["alerts"], ["pulse"])
+    assert "Example" in done.stdout or command in (["notion"], ["crm"], ["alerts"], ["pulse"])
 
 
 def said_commands(program: str) -> list[tuple[str, list[str]]]:
