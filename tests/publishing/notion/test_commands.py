@@ -252,7 +252,9 @@ def test_ctrl_c_ends_a_publication_and_the_next_goes_on(workspace: Workspace) ->
     """With progress and the time that is left, on a terminal."""
     set_up(workspace)
     workspace.fill(40)
-    workspace.server.faults.add(Fault("delay", "POST", "/v1/pages$", times=None, seconds=0.3))
+    # After the first pages, the rest would take a long time, so that a busy machine can stop it in the middle.
+    workspace.server.faults.add(Fault("delay", "POST", "/v1/pages$", times=18, seconds=0.1))
+    workspace.server.faults.add(Fault("delay", "POST", "/v1/pages$", times=None, seconds=2))
     terminal, end = pty.openpty()
     running = subprocess.Popen(
         [*CSM, "notion", "apply"],
