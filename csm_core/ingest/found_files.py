@@ -139,14 +139,15 @@ def _walk(folder: Path, files: list[Path], unread: list[UnreadFile]) -> None:
         if DELTA_LOG in folders:
             unread.append(UnreadFile(Path(base) / DELTA_LOG, _DELTA))
         folders[:] = sorted(name for name in folders if not never_data(name))
-        links = [link for name in folders if (link := Path(base) / name).is_symlink()]
+        here = Path(base)
+        links = [link for name in folders if (link := here / name).is_symlink()]
         unread.extend(
             UnreadFile(link, "a symbolic link to a folder, which is not followed. Copy the files") for link in links
         )
         for name in sorted(names):
             if never_data(name):
                 continue
-            path = Path(base) / name
+            path = here / name
             if reason := _not_readable(path):
                 unread.append(UnreadFile(path, reason))
             else:
