@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from csm_core.notion_adapter import NotionCSMAdapter
+from csm_core.notion_sandbox import faults
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing import opportunity_status
 from csm_core.publishing.notion.apply import Report, apply_plan
@@ -33,6 +35,13 @@ TITLES = tuple(spec.title for spec in DATABASES)
 
 # The receipt of a page states since when its score is known: it differs between runs that did the same.
 RECEIPTS = (CSM_RECEIPT, CSM_ROOT)
+
+# A fault before the request is carried out, one after it, and an answer that is not whole; the others are slow tests.
+_ALWAYS = ("rate_limited", "reset_after", "unavailable_committed", "truncated")
+FAULT_KINDS = [
+    pytest.param(kind, marks=() if kind in _ALWAYS else pytest.mark.slow)
+    for kind in sorted(set(faults.KINDS) - {"delay"})
+]
 
 
 def lose_ledger(connection: duckdb.DuckDBPyConnection) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from csm_core.config import Config
 from csm_core.notion_adapter import NotionCSMAdapter
-from csm_core.notion_sandbox.faults import KINDS, Fault
+from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.apply import Report, apply_plan
 from csm_core.publishing.notion.ledger import Ledger
@@ -27,7 +27,7 @@ from csm_core.publishing.notion.publish import plan_day, publish_day
 from csm_core.publishing.notion.report_text import plan_lines, report_lines
 from csm_core.publishing.notion.titled_page_writer import combined
 from csm_core.warehouse.database import Warehouse
-from tests.publishing.notion.publication import DAY, adapter_of, fill, lose_ledger
+from tests.publishing.notion.publication import DAY, FAULT_KINDS, adapter_of, fill, lose_ledger
 from tests.publishing.notion.test_failure_matrix import Forker
 
 NEXT = DAY + timedelta(days=1)
@@ -320,7 +320,7 @@ def test_a_page_that_could_not_be_written_is_written_by_a_later_run(
     assert len(workspace.notes()) == 2
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"delay"}))
+@pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_one_page_each_after_any_fault_at_any_request(tmp_path: Path, kind: str) -> None:
     with Warehouse.from_config(Config(warehouse=tmp_path / "before.duckdb")).connect() as marts:
         fill(marts, 2, reviews=2)

@@ -17,14 +17,14 @@ import pytest
 
 from csm_core.config import Config
 from csm_core.notion_adapter import NotionCSMAdapter
-from csm_core.notion_sandbox.faults import KINDS, Fault
+from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.apply import Report
 from csm_core.publishing.notion.databases import ACCOUNTS
 from csm_core.publishing.notion.ledger import Ledger
 from csm_core.publishing.notion.portfolio_page import TITLE, planned_action, publish_portfolio
 from csm_core.warehouse.database import Warehouse
-from tests.publishing.notion.publication import DAY, adapter_of, fill, lose_ledger
+from tests.publishing.notion.publication import DAY, FAULT_KINDS, adapter_of, fill, lose_ledger
 
 NEXT = DAY + timedelta(days=1)
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -221,7 +221,7 @@ def test_a_trashed_page_is_reported_and_goes_on_when_it_is_back(workspace: Works
     assert len(workspace.pages()) == 1
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"delay"}))
+@pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_one_page_after_any_fault_at_any_request(tmp_path: Path, kind: str) -> None:
     with Warehouse.from_config(Config(warehouse=tmp_path / "before.duckdb")).connect() as marts:
         fill_marts(marts, accounts=2)
