@@ -163,9 +163,14 @@ def report(
     outcomes = run_checks(engine, model, days, result.queued_days)
     results = check_results(outcomes, context.asset_key)
     found = outcomes_by_day(engine, model, days, outcomes) if days and model.partitioned else {}
-    first_rows = {"preview": preview(_first_rows(engine, model, days))}
+    # Long, and the same for every day: the last day of a range has it, which is the one that the UI shows.
+    once = {
+        "preview": preview(_first_rows(engine, model, days)),
+        "dagster/column_schema": _column_schema(engine, model),
+        "dagster/column_lineage": _column_lineage(model, context.asset_key),
+    }
     if days:
-        _report_partitions(context, engine, model, by_day or {}, first_rows)
+        _report_partitions(context, engine, model, by_day or {}, once)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         message = (
@@ -181,12 +186,10 @@ def report(
         asset_key=context.asset_key,
         metadata={
             "dagster/row_count": engine.query(f"select count(*) from {model.table}")[0][0],
-            "dagster/column_schema": _column_schema(engine, model),
-            "dagster/column_lineage": _column_lineage(model, context.asset_key),
             "seconds": round(result.seconds, 3),
             **({"operation": result.operation} if result.operation else {}),
             "table_checks_failed": len(failed),
-            **({} if days else first_rows),
+            **({} if days else once),
             **again,
             **(more or {}),
         },

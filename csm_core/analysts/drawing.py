@@ -1,4 +1,4 @@
-"""Draws charts with matplotlib: as SVG for reports and as PNG for Dagster metadata.
+"""Draws charts with matplotlib, as SVG for reports and PNG for pages, and small bars with Pillow for Dagster metadata.
 
 Equal data gives equal bytes: no time of writing, and ids that depend on the chart's key only. Text from a source is
 drawn as text, never as a formula. In the SVG, colours are CSS variables of the page, so that it follows the light and
@@ -37,6 +37,7 @@ _PATTERNS = {"RED": "////", "AMBER": "\\\\", "GREEN": ""}
 # At most this number of dates below a chart; for more days, they are months.
 _DATES, _LONGEST_IN_DAYS = 6, 400
 _WIDTH_INCHES, _HEIGHT_INCHES, _DOTS_PER_INCH = 7.2, 2.4, 96
+_BARS_PIXELS, _BARS_LEVELS = (690, 120), 4
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -125,27 +126,32 @@ def _date_ticks(axes: Axes, days: Sequence[date]) -> None:
 
 
 def stacked_bars_png(bars: Sequence[Mapping[str, int]]) -> bytes:
-    """A small PNG with one stacked bar per entry (counts per band, RED at the bottom), without axes."""
-    with _axes(1.25) as (figure, axes):
-        from matplotlib.collections import PolyCollection
+    """A small PNG with one stacked bar per entry (counts per band, RED at the bottom), without axes.
 
-        figure.set_facecolor("#ffffff")
-        below = [0] * len(bars)
+    A run draws two for each of its days, so they are drawn without a figure, in a hundredth of the time.
+    """
+    from PIL import Image, ImageDraw
+
+    width, height = _BARS_PIXELS
+    image = Image.new("RGB", (width, height), "#ffffff")
+    draw = ImageDraw.Draw(image)
+    for level in range(_BARS_LEVELS):
+        line = height * level // _BARS_LEVELS
+        draw.line(((0, line), (width, line)), fill=GRID)
+    tallest = max([1, *(sum(bar.values()) for bar in bars)])
+    slot = width / max(1, len(bars))
+    for number, bar in enumerate(bars):
+        left, right = round(number * slot), round((number + 0.9) * slot) - 1
+        below = 0
         for band in BANDS:
-            above = [low + bar.get(band, 0) for low, bar in zip(below, bars, strict=True)]
-            corners = [
-                [(left, low), (left, high), (left + 0.9, high), (left + 0.9, low)]
-                for left, (low, high) in enumerate(zip(below, above, strict=True))
-                if high > low
-            ]
-            axes.add_collection(PolyCollection(corners, facecolors=BAND_COLOURS[band], linewidths=0))
+            above = below + bar.get(band, 0)
+            top, bottom = (round(height * (1 - count / tallest)) for count in (above, below))
+            if above > below:
+                draw.rectangle((left, top, max(left, right), max(top, bottom - 1)), fill=BAND_COLOURS[band])
             below = above
-        axes.set_xlim(0, max(1, len(bars)) - 0.1)
-        axes.set_ylim(0, max([1, *below]))
-        axes.set_xticks([])
-        axes.set_yticklabels([])
-        axes.tick_params(length=0)
-        return _png_of(figure)
+    written = io.BytesIO()
+    image.save(written, format="png")
+    return written.getvalue()
 
 
 def band_rows(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> bytes:
