@@ -62,7 +62,7 @@ def loaded(folder: Path, groups: list[list[Path]]) -> list[list[tuple]]:
         ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(FILES)
 def test_files_read_together_are_as_files_read_alone(contents):
     with TemporaryDirectory() as name:
