@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[1] / "cases"
 CASES = sorted(path.parent for path in FOLDER.glob("*/case.json"))
 CSM = Path(sys.executable).parent / "csm"
 # The others are covered by tests of their source; `make test-all` runs all of them from end to end.
-ALWAYS = {"vanished_rows"}
+ALWAYS = {"ignored_files"}
 
 
 @pytest.mark.parametrize(
