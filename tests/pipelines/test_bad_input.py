@@ -49,9 +49,7 @@ def test_a_missing_column_is_named_with_what_was_found_instead(company, records)
     file = records / "accounts.csv"
     file.write_text(file.read_text(encoding="utf-8").replace("account_name", "acount_name", 1), encoding="utf-8")
     one = company(records)
-    expect_refused(
-        run(one), "accounts.csv", "account_name", "acount_name"
-    )
+    expect_refused(run(one), "accounts.csv", "account_name", "acount_name")
     assert one.query("select count(*) from duckdb_tables() where schema_name = 'marts'") == [(0,)]
 
 

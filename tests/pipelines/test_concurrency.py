@@ -90,10 +90,8 @@ def ask_csm(company: Company, finished: Any) -> list[Any]:
     return said
 
 
-def read_while_days_are_run(
-    company: Company, days: tuple[str, ...], queries: int, select: Sequence[str] = ()
-) -> str:
-    run = ["run", "--no-publish", *(f"--select={name}" for name in select)]
+def read_while_days_are_run(company: Company, days: tuple[str, ...], queries: int, select: Sequence[str] = ()) -> str:
+    run = ["run", "--no-publish", *(["--select", ",".join(select)] if select else [])]
     first = in_process.csm(*run, "--as-of", days[0], folder=company.folder, environment=company.environment)
     assert first.returncode == 0, first.stdout + first.stderr
     context = multiprocessing.get_context("spawn")
