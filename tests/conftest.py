@@ -1,6 +1,7 @@
 """Shared by all tests: companies in fresh folders, the real command line, tables read back for comparison."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -136,6 +137,14 @@ def make_company(parent: Path, records: str | Path, *, system: str = "files", **
     folder.mkdir()
     (folder / "csm.yaml").write_text(yaml.safe_dump(stated), encoding="utf-8")
     return Company(folder, folder / "csm.yaml")
+
+
+def moved(prepared: Path, folder: Path) -> Path:
+    """Copy a folder with companies and their records; the copies read the copied records."""
+    shutil.copytree(prepared, folder)
+    for file in folder.glob("company_*/csm.yaml"):
+        file.write_text(file.read_text(encoding="utf-8").replace(str(prepared), str(folder)), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

@@ -26,6 +26,11 @@ class Done:
     stderr: str
     error: BaseException | None = None
 
+    @property
+    def returncode(self) -> int:
+        """The status, by the name that it has for a process."""
+        return self.status
+
 
 class _Text(io.StringIO):
     encoding = "utf-8"  # type: ignore[assignment]

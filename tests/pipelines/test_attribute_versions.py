@@ -13,6 +13,7 @@ import pytest
 from csm_core.warehouse.late_changes import LateRecords, TouchedDays, days_touched_by_late_records
 from pipelines.run import run_days
 from tests.conftest import Company, make_company
+from tests.scored import scored_assets
 
 CHECKS = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100}
 COLUMNS = ("account_id", "account_name", "segment", "plan", "csm_owner", "created_at", "valid_from")
@@ -49,7 +50,8 @@ def write_accounts(company: Company, *rows: tuple[str, ...]) -> None:
 def ran(company: Company, first: str, last: str, at: str) -> None:
     days = (date.fromisoformat(first), date.fromisoformat(last))
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    outcome = run_days(company.config, days, publish=False, clock=lambda: moment)
+    select = scored_assets(company, "csm_accounts_daily")
+    outcome = run_days(company.config, days, publish=False, clock=lambda: moment, select=select)
     assert outcome.succeeded
 
 
@@ -75,6 +77,7 @@ def test_a_list_with_a_new_plan_changes_the_day_of_its_load_and_later_days(compa
     assert stored(company) == day_by_day
 
 
+@pytest.mark.slow
 def test_only_days_from_the_stated_time_on_lack_a_late_version(company):
     write_accounts(company, FIRST, OTHER)
     ran(company, "2026-06-25", "2026-06-29", "2026-06-30 07:00")
@@ -92,6 +95,7 @@ def test_only_days_from_the_stated_time_on_lack_a_late_version(company):
     assert [plan for _, _, plan, _ in company.query(ATTRIBUTES)] == ["starter"] + ["growth"] * 5
 
 
+@pytest.mark.slow
 def test_a_late_churn_and_a_return_move_the_days_between_them(company):
     records = company.folder.parent / "records"
     write_accounts(company, FIRST, OTHER)

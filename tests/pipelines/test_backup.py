@@ -339,6 +339,7 @@ def test_a_backup_without_sources_moves_those_that_are_there(place, tmp_path):
     assert names(place.path.parent) == sorted(["published", replaced.name, "w.duckdb"])
 
 
+@pytest.mark.slow
 def test_backups_and_restores_that_are_killed_lose_nothing():
     command = [sys.executable, "-m", "tests.attack.kills", "--kills", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from csm_core.config import PROJECT_ROOT
+from tests.conftest import Company
+from tests.in_process import Done, csm
 
 ACME = PROJECT_ROOT / "examples" / "acme"
 
@@ -17,7 +19,15 @@ def records(tmp_path: Path) -> Path:
     return folder
 
 
-def expect_refused(result, *said: str, status: int = 2) -> None:
+def command(one: Company, *arguments: str) -> Done:
+    return csm(*arguments, folder=one.folder, environment=one.environment)
+
+
+def run(one: Company) -> Done:
+    return command(one, "run", "--as-of", "2026-09-30", "--no-publish")
+
+
+def expect_refused(result: Done, *said: str, status: int = 2) -> None:
     assert result.returncode == status, result.stdout + result.stderr
     text = result.stdout + result.stderr
     for part in said:
@@ -27,21 +37,19 @@ def expect_refused(result, *said: str, status: int = 2) -> None:
 
 def test_a_missing_folder(company, tmp_path):
     one = company(tmp_path / "nowhere")
-    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nowhere", "does not exist", "csm.yaml")
+    expect_refused(run(one), "nowhere", "does not exist", "csm.yaml")
 
 
 def test_a_missing_entity_that_is_needed(company, records):
     (records / "features.csv").unlink()
-    expect_refused(company(records).csm("run", "--as-of", "2026-09-30", "--no-publish"), "features", "required")
+    expect_refused(run(company(records)), "features", "required")
 
 
 def test_a_missing_column_is_named_with_what_was_found_instead(company, records):
     file = records / "accounts.csv"
     file.write_text(file.read_text(encoding="utf-8").replace("account_name", "acount_name", 1), encoding="utf-8")
     one = company(records)
-    expect_refused(
-        one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "accounts.csv", "account_name", "acount_name"
-    )
+    expect_refused(run(one), "accounts.csv", "account_name", "acount_name")
     assert one.query("select count(*) from duckdb_tables() where schema_name = 'marts'") == [(0,)]
 
 
@@ -54,31 +62,31 @@ def test_too_many_refused_records_fail_the_run_and_nothing_is_scored(company, re
     ]
     file.write_text("\n".join([lines[0], *broken]) + "\n", encoding="utf-8")
     one = company(records)
-    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "nps_responses", "out_of_range")
+    expect_refused(run(one), "nps_responses", "out_of_range")
     assert one.query("select count(*) from duckdb_tables() where table_name = 'csm_health_scores'") == [(0,)]
 
 
 def test_an_unknown_key(company):
     one = company("acme")
     one.config_file.write_text(one.config_file.read_text() + "\nwharehouse: x\n")
-    expect_refused(one.csm("run"), "unknown key 'wharehouse'", "did you mean 'warehouse'?", str(one.config_file))
+    expect_refused(command(one, "run"), "unknown key 'wharehouse'", "did you mean 'warehouse'?", str(one.config_file))
 
 
 def test_an_unknown_system(company):
     one = company(ACME, system="fyles")
-    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "unknown system 'fyles'", "'files'")
+    expect_refused(run(one), "unknown system 'fyles'", "'files'")
 
 
 def test_a_warehouse_that_is_none(company):
     one = company("acme")
     one.config.warehouse.parent.mkdir()
     one.config.warehouse.write_text("no database " * 1000)
-    expect_refused(one.csm("run", "--as-of", "2026-09-30", "--no-publish"), "csm.duckdb", "cannot be opened")
+    expect_refused(run(one), "csm.duckdb", "cannot be opened")
 
 
 def test_a_day_before_any_account(company):
     one = company("acme", partitions_start="2020-01-01")
-    expect_refused(one.csm("run", "--as-of", "2020-02-01", "--no-publish"), "2020-02-01", "no account", "earliest")
+    expect_refused(command(one, "run", "--as-of", "2020-02-01", "--no-publish"), "2020-02-01", "no account", "earliest")
 
 
 @pytest.mark.parametrize(
@@ -95,17 +103,15 @@ def test_a_day_before_any_account(company):
     ],
 )
 def test_arguments(company, arguments, said):
-    expect_refused(company("acme").csm("run", "--no-publish", *arguments), said)
+    expect_refused(command(company("acme"), "run", "--no-publish", *arguments), said)
 
 
-def test_queries(company):
-    one = company("acme")
-    expect_refused(one.csm("sql", "select 1"), "there is no published copy")
-    assert one.csm("run", "--as-of", "2026-09-30", "--no-publish").returncode == 0
+def test_queries(company, acme):
+    expect_refused(command(company("acme"), "sql", "select 1"), "there is no published copy")
     for query, said in (
         ("select * from nothing_here", "nothing_here"),
         ("drop table csm_health_scores", "only a SELECT is allowed"),
     ):
-        expect_refused(one.csm("sql", query), said)
-    counted = one.csm("sql", "select count(*) as n from csm_health_scores", "--format", "csv")
-    assert counted.stdout == f"n\n{one.query('select count(*) from marts.csm_health_scores')[0][0]}\n"
+        expect_refused(command(acme, "sql", query), said)
+    counted = command(acme, "sql", "select count(*) as n from csm_health_scores", "--format", "csv")
+    assert counted.stdout == f"n\n{acme.query('select count(*) from marts.csm_health_scores')[0][0]}\n"

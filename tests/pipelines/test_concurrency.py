@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import duckdb
 import pytest
 
 from csm_core.sample_company.generator import generate
+from tests import in_process
 from tests.conftest import Company, make_company, tables
+from tests.scored import scored_assets
 
 DAYS = ("2026-09-27", "2026-09-28", "2026-09-29", "2026-09-30")
 READERS = 4
@@ -87,8 +90,9 @@ def ask_csm(company: Company, finished: Any) -> list[Any]:
     return said
 
 
-def read_while_days_are_run(company: Company, days: tuple[str, ...], queries: int) -> str:
-    first = company.csm("run", "--as-of", days[0], "--no-publish")
+def read_while_days_are_run(company: Company, days: tuple[str, ...], queries: int, select: Sequence[str] = ()) -> str:
+    run = ["run", "--no-publish", *(["--select", ",".join(select)] if select else [])]
+    first = in_process.csm(*run, "--as-of", days[0], folder=company.folder, environment=company.environment)
     assert first.returncode == 0, first.stdout + first.stderr
     context = multiprocessing.get_context("spawn")
     finished, answers = context.Event(), context.Queue()
@@ -104,7 +108,7 @@ def read_while_days_are_run(company: Company, days: tuple[str, ...], queries: in
         try:
             for day in days[1:]:
                 # Of so few accounts a tenth is one, and a swing no news.
-                done = company.csm("run", "--as-of", day, "--no-publish", "--accept", "portfolio_swing")
+                done = company.csm(*run, "--as-of", day, "--accept", "portfolio_swing")
                 assert done.returncode == 0, done.stdout + done.stderr
         finally:
             finished.set()
@@ -131,7 +135,10 @@ def whole(answer: Any) -> bool:
 
 
 def test_readers_are_never_refused_and_see_whole_days(records, tmp_path, shown_at_the_end):
-    said = read_while_days_are_run(make_company(tmp_path, records), DAYS[:2], 200)
+    company = make_company(tmp_path, records)
+    # What the readers ask for, and the copy.
+    select = scored_assets(company, "csm_portfolio_daily", "csm_days", "csm_analytics", of="csm_health_current")
+    said = read_while_days_are_run(company, DAYS[:2], 200, select)
     shown_at_the_end.append(said)
     assert said.endswith("0 errors or torn results")
 

@@ -254,8 +254,16 @@ def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_da
         company, "select previous_score from marts.csm_health_current where account_id = 'a1'"
     ) == company.query(f"select score from marts.csm_health_scores where account_id = 'a1' and as_of_date = '{HELD}'")
     with shared_instance(company.config) as instance:
-        # An accepted day is done, and stays so when it is built again in a range.
+        # An accepted day is done.
         assert days_asked(asked(company, instance, "2026-07-02T07:00")) == (AFTER, AFTER)
+        assert days_asked(asked(company, instance, "2026-07-02T08:00", "renewal_check")) == (HELD, AFTER)
+
+
+@pytest.mark.slow
+def test_an_accepted_day_stays_accepted_when_it_is_built_again_in_a_range(company):
+    with shared_instance(company.config) as instance:
+        assert carried_out(company, instance, HELD, AFTER).success
+        accept_and_apply(company.config, ["usage_delivered"], "anna", date.fromisoformat(HELD))
         assert days_asked(asked(company, instance, "2026-07-02T08:00", "renewal_check")) == (HELD, AFTER)
         assert carried_out(company, instance, HELD, AFTER, job="backfill_scores").success
     assert statuses(company)[HELD] == ("accepted", "usage_delivered", "anna")
@@ -305,6 +313,7 @@ def test_a_run_killed_after_the_checks_leaves_the_copy_and_the_newest_day_as_the
     assert copied(company, f"select status from marts.csm_days where as_of_date = '{AFTER}'") == [("building",)]
 
 
+@pytest.mark.slow
 def test_a_held_day_is_accepted_by_a_tag_of_the_run(company):
     with shared_instance(company.config) as instance:
         wrong = carried_out(company, instance, HELD, **{ACCEPT: "usage"})
@@ -387,6 +396,7 @@ def test_a_day_that_has_not_ended_is_neither_scored_nor_published(company, job):
     assert AFTER not in statuses(company)
 
 
+@pytest.mark.slow
 def test_a_quarter_is_reviewed_on_its_first_morning_without_scoring_that_day(company):
     with shared_instance(company.config) as instance:
         tags = {"csm/accept": "usage_delivered", "csm/reviews_of_quarter_before": AFTER}

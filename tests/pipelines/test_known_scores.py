@@ -12,8 +12,9 @@ import pytest
 
 from pipelines.build import build_defs
 from pipelines.run import run_days
-from tests.conftest import Company, make_company
+from tests.conftest import Company, make_company, moved
 from tests.in_process import Done, csm
+from tests.scored import scored_assets
 
 FILES = {
     "accounts.csv": "account_id,account_name,plan,created_at,churned_at\n"
@@ -29,6 +30,8 @@ WIDE = {"max_mean_score_swing": 100, "max_rag_changed_percent": 100}
 MONDAY, TUESDAY = date(2026, 6, 29), date(2026, 6, 30)
 SIGNALS, SCORES = "marts.csm_health_signals", "marts.csm_health_scores"
 SUPERSEDED = "marts.csm_health_superseded"
+# The selection of a run of all assets, as the commands need it that show scores.
+ALL_ASSETS = ()
 
 
 def evening(day: int, hour: int = 7) -> datetime:
@@ -48,8 +51,16 @@ class Known:
     records: Path
 
     def run(self, day: date, at: datetime, last: date | None = None, **more: Any) -> None:
+        # Without a selection the scores, and not what is made of them.
+        select = more.pop("select", None)
+        select = scored_assets(self.company, "csm_days", "csm_analytics") if select is None else select
         outcome = run_days(
-            self.company.config, (day, last or day), publish=False, clock=lambda: at.replace(tzinfo=UTC), **more
+            self.company.config,
+            (day, last or day),
+            publish=False,
+            clock=lambda: at.replace(tzinfo=UTC),
+            select=select,
+            **more,
         )
         assert outcome.succeeded, outcome
 
@@ -85,18 +96,28 @@ class Known:
         return self.company.query(f"select {columns} from {SUPERSEDED} order by all")
 
 
-@pytest.fixture
-def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
-    """The company after the run of Monday, on the next morning."""
-    records = tmp_path / "records"
-    records.mkdir()
+@pytest.fixture(scope="module")
+def after_monday(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the company after the run of Monday, on the next morning; each test takes a copy of it."""
+    base = tmp_path_factory.mktemp("known") / "base"
+    records = base / "records"
+    records.mkdir(parents=True)
     for name, content in FILES.items():
         (records / name).write_text(content, encoding="utf-8")
-    company = make_company(tmp_path, records, checks=WIDE, partitions_start="2026-06-20")
+    company = make_company(base, records, checks=WIDE, partitions_start="2026-06-20")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DAGSTER_HOME", str(company.folder / "dagster_home"))
+        Known(company, records).run(MONDAY, FIRST, select=ALL_ASSETS)
+    return base
+
+
+@pytest.fixture
+def known(after_monday: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
+    """The company after the run of Monday, on the next morning."""
+    base = moved(after_monday, tmp_path / "base")
+    company = Company(base / "company_0", base / "company_0" / "csm.yaml")
     monkeypatch.setenv("DAGSTER_HOME", str(company.folder / "dagster_home"))
-    one = Known(company, records)
-    one.run(MONDAY, FIRST)
-    return one
+    return Known(company, base / "records")
 
 
 def test_a_rebuild_with_the_same_outcome_keeps_the_time(known):
@@ -112,7 +133,7 @@ def test_late_records_supersede_the_row_of_their_account_and_commands_show_both(
     before = known.stored()
     known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")
     known.arrive("usage_events", "late1,a2,u9,login,reports,2026-06-29T23:59:59Z\n")
-    known.run(TUESDAY, evening(1))
+    known.run(TUESDAY, evening(1), select=ALL_ASSETS)
     assert known.known() == {"a1": (FIRST, "as_known"), "a2": (evening(1), "as_known")}
     assert known.superseded() == [("a2", FIRST, evening(1), "records")]
 
@@ -122,7 +143,9 @@ def test_late_records_supersede_the_row_of_their_account_and_commands_show_both(
         assert copy.execute(as_known.format("'2026-06-30 07:00:00'"), [MONDAY]).fetchall() == before
         assert copy.execute(as_known.format("now()"), [MONDAY]).fetchall() == known.stored()
 
-    listed = json.loads(known.csm("revisions", "--day", str(MONDAY), "--account", "Bolt", "--json").stdout)
+    shown = known.csm("revisions", "--day", str(MONDAY), "--account", "Bolt", "--json")
+    assert shown.status == 0, shown.stderr
+    listed = json.loads(shown.stdout)
     (revision,) = listed["revisions"]
     assert {"column": "nps_score", "before": None, "after": 0} in revision["changes"]
     records = {(one["entity"], one["key"], one["records"], Path(one["file"]).name) for one in revision["records"]}
@@ -147,6 +170,7 @@ def test_late_records_supersede_the_row_of_their_account_and_commands_show_both(
     assert known.csm("explain", "a2", "--known-at", "2026-07-02").status == 2
 
 
+@pytest.mark.slow
 def test_a_record_from_before_a_churn_that_arrives_after_it_changes_only_reconstructed_rows(known):
     late_arrival_days = timedelta(days=known.company.config.late_arrival_days)
 

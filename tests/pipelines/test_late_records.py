@@ -22,6 +22,7 @@ from csm_core.warehouse.late_changes import LateRecords, TouchedDays, days_touch
 from csm_core.warehouse.models import load_models
 from pipelines.build import build_defs
 from pipelines.run import run_days
+from tests import in_process
 from tests.conftest import Company, make_company, tables
 
 FILES = {
@@ -53,7 +54,8 @@ def prepared(tmp_path_factory) -> Prepared:
     for name, content in FILES.items():
         (records / name).write_text(content, encoding="utf-8")
     company = make_company(base, records, checks={"max_mean_score_swing": 100, "max_rag_changed_percent": 100})
-    result = company.csm("run", "--from", "2026-06-24", "--to", "2026-06-29", "--no-publish")
+    run = ("run", "--from", "2026-06-24", "--to", "2026-06-29", "--no-publish")
+    result = in_process.csm(*run, folder=company.folder, environment=company.environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return Prepared(company, Path(shutil.copytree(base, base.with_name("copy"))))
 
@@ -189,6 +191,7 @@ def test_only_the_days_that_lack_something_are_materialised_again(late):
     assert {str(day) for day in before if before[day] != after[day]} == {"2026-06-28", "2026-06-29"}
 
 
+@pytest.mark.slow
 def test_nothing_is_late_when_records_come_in_time(late):
     arrive(late, "usage_events", "e30b,a2,u9,login,reports,2026-06-30T12:00:00Z\n")
     # Opened long ago, solved on the day that is run: no news about the days before.
@@ -299,6 +302,7 @@ def test_what_a_killed_run_did_not_get_to_is_taken_up_by_the_next(late, tmp_path
     assert tables(late.config.warehouse) == tables(straight.config.warehouse)
 
 
+@pytest.mark.slow
 def test_dagsters_own_runs_do_the_same_and_report_it(late):
     arrive(late, "usage_events", "late1,a2,u9,login,reports,2026-06-29T12:00:00Z\n")
     arrive(late, "tickets", "t2,a2,2026-06-20,,negative\n")

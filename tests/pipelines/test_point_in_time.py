@@ -12,6 +12,7 @@ import pytest
 from csm_core.config import PROJECT_ROOT
 from csm_core.warehouse.models import load_models
 from tests.conftest import Company, make_company, tables
+from tests.in_process import csm
 
 FIRST, LAST = "2026-06-30", "2026-07-01"
 # The first instant after the last day: nothing dated from here on may be seen in the days before.
@@ -90,7 +91,7 @@ def history(tmp_path_factory):
     shutil.copytree(PROJECT_ROOT / "examples" / "acme", records)
     company = make_company(folder, records)
     run = ("run", "--from", FIRST, "--to", LAST, "--no-publish")
-    first = company.csm(*run)
+    first = csm(*run, folder=company.folder, environment=company.environment)
     assert first.returncode == 0, first.stdout + first.stderr
     before = tables(company.config.warehouse)
     ended = {entity: staged(company, entity, condition) for entity, (_, condition) in ENDED.items()}
@@ -106,7 +107,7 @@ def history(tmp_path_factory):
             [{**row, **blank, key: f"later-{row[key]}", **dict.fromkeys(moments, AFTER)} for row in rows],
         )
     add_usage(records)
-    again = company.csm(*run)
+    again = csm(*run, folder=company.folder, environment=company.environment)
     assert again.returncode == 0, again.stdout + again.stderr
     return company, before, tables(company.config.warehouse), ended
 

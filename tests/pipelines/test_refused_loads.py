@@ -12,6 +12,7 @@ import pytest
 
 from csm_core.notion_sandbox.address import SANDBOX_FILE
 from tests.conftest import Company, make_company
+from tests.in_process import csm
 
 EVENTS = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at\n"
 GOOD = EVENTS + "".join(f"e{day},a1,u1,login,reports,1,2026-06-{day:02}T10:00:00Z\n" for day in range(1, 31))
@@ -108,7 +109,7 @@ def published(tmp_path_factory) -> tuple[Company, Path]:
     (base / "records" / "features.csv").write_text("feature,module\nreports,core\n")
     (events / "good.csv").write_text(GOOD)
     company = make_company(base, base / "records")
-    result = company.csm("run", "--as-of", "2026-06-29")
+    result = csm("run", "--as-of", "2026-06-29", folder=company.folder, environment=company.environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return company, Path(shutil.copytree(base, base.with_name("copy")))
 
@@ -137,7 +138,7 @@ def refused(one: Company, name: str, content: bytes) -> str:
     file = one.folder.parent / "records" / "usage_events" / name
     before = untouched(one)
     file.write_bytes(content)
-    result = one.csm("run", "--as-of", "2026-06-30")
+    result = csm("run", "--as-of", "2026-06-30", folder=one.folder, environment=one.environment)
     said = result.stdout + result.stderr
     assert result.returncode == 2, said
     assert "Traceback" not in said

@@ -13,6 +13,7 @@ from pipelines.run import run_days
 from tests.conftest import make_company
 from tests.in_process import csm
 from tests.pipelines.test_known_scores import FILES, WIDE
+from tests.scored import scored_assets
 
 FIRST, DAYS = date(2026, 6, 25), 5
 
@@ -47,11 +48,14 @@ def history(tmp_path_factory):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(company.folder / "dagster_home"))
+        scores = scored_assets(company, "csm_days")
         for number, files in enumerate(changes):
             for name, content in files.items():
                 (records / name).write_text(content, encoding="utf-8")
             at = evening(number)
-            outcome = run_days(company.config, (day(number), day(number)), publish=False, clock=lambda at=at: at)
+            outcome = run_days(
+                company.config, (day(number), day(number)), select=scores, publish=False, clock=lambda at=at: at
+            )
             assert outcome.succeeded, outcome
     return company
 

@@ -194,6 +194,22 @@ def test_bad_input_is_rejected_with_what_to_do(acme, arguments, said):
     assert rejected.error is None
 
 
+def test_a_report_replaces_the_oldest_of_those_that_are_kept(acme, tmp_path):
+    one = Company(shutil.copytree(acme.folder, tmp_path / "company"), tmp_path / "company" / "csm.yaml")
+    settings = one.config_file.read_text(encoding="utf-8")
+    one.config_file.write_text(settings.replace("keep: 0", "keep: 2"), encoding="utf-8")
+    folder = one.folder / "data" / "reports"
+    folder.mkdir()
+    for day in ("2026-09-28", "2026-09-29"):
+        (folder / f"portfolio-{day}.html").write_text("<!doctype html>", encoding="utf-8")
+    done = command(one, "run", "--as-of", "2026-09-30", "--no-publish", "--select", "csm_report")
+    assert done.status == 0, done.stdout + done.stderr
+    reports = sorted(folder.iterdir())
+    assert [path.name for path in reports] == ["portfolio-2026-09-29.html", "portfolio-2026-09-30.html"]
+    assert reports[-1].read_text(encoding="utf-8") == written(one)
+
+
+@pytest.mark.slow
 def test_a_run_writes_the_report_of_its_newest_day_and_deletes_older_ones(company):
     one = company("acme", reports={"keep": 2})
     left_by_a_kill = one.folder / "data" / "reports" / ".portfolio-2026-09-27.html.new"
