@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import duckdb
@@ -46,6 +47,9 @@ def upgrade(connection: duckdb.DuckDBPyConnection, migrations: Sequence[Migratio
                     connection.execute(migration.sql)
                 if migration.change:
                     migration.change(connection)
+                if migration is pending[-1]:
+                    # Once for all migrations: describing every table takes longer than creating them.
+                    describe_tables(connection)
                 connection.execute(
                     f"insert into {MIGRATIONS_TABLE} (number, name, applied_at, csm_version) values (?, ?, ?, ?)",
                     [migration.number, migration.name, datetime.now(UTC).replace(tzinfo=None), _installed_version()],
@@ -99,6 +103,7 @@ def _path_of(connection: duckdb.DuckDBPyConnection) -> str:
     return row[0] if row and row[0] else "in memory"
 
 
+@cache
 def _installed_version() -> str:
     try:
         return version("csm-health")
@@ -152,12 +157,10 @@ def _add_converted_amounts(connection: duckdb.DuckDBPyConnection) -> None:
         if table_exists(connection, table):
             connection.execute(f"alter table {table} add column if not exists {amount} decimal(38, 2)")
             connection.execute(f"alter table {table} add column if not exists reporting_currency varchar")
-    describe_tables(connection)
 
 
 def _date_known_scores(connection: duckdb.DuckDBPyConnection) -> None:
     # Scores of versions without known_from were known when they were computed last. The next run sets their basis.
-    describe_tables(connection)
     if not table_exists(connection, "marts.csm_health_scores"):
         return
     connection.execute("alter table marts.csm_health_scores add column if not exists known_from timestamp")
@@ -171,11 +174,6 @@ def _date_known_scores(connection: duckdb.DuckDBPyConnection) -> None:
             "from marts.csm_health_scores as scores where signals.account_id = scores.account_id "
             "and signals.as_of_date = scores.as_of_date and signals.known_from is null"
         )
-
-
-def _add_pulses(connection: duckdb.DuckDBPyConnection) -> None:
-    add_pulses_to_built_tables(connection)
-    describe_tables(connection)
 
 
 # The first part of a natural key, which is a JSON array of strings; null if the page has no account.
@@ -254,7 +252,7 @@ MIGRATIONS = (
         """
         + OPPORTUNITY_STATUS_COMMENTS,
     ),
-    Migration(16, "describe the tables of runs and of the ledger", "", describe_tables),
+    Migration(16, "describe the tables of runs and of the ledger", ""),
     Migration(
         17,
         "create the table of rates and the columns of converted amounts",
@@ -279,18 +277,17 @@ MIGRATIONS = (
         """,
         _date_known_scores,
     ),
-    Migration(19, "create the tables of replaced raw records and of configurations", REPLACED_ROWS, describe_tables),
-    Migration(20, "create the tables of receipts", RECEIPT_TABLES, describe_tables),
-    Migration(21, "create the table of erased accounts", ERASURES_TABLE, describe_tables),
+    Migration(19, "create the tables of replaced raw records and of configurations", REPLACED_ROWS),
+    Migration(20, "create the tables of receipts", RECEIPT_TABLES),
+    Migration(21, "create the table of erased accounts", ERASURES_TABLE),
     Migration(22, "create the tables of attributes over time", "", create_versions),
     Migration(
         23,
         "create the table of the times at which sources were loaded",
         "create table if not exists run.source_loads (system varchar not null, loaded_at timestamp not null)",
-        describe_tables,
     ),
-    Migration(24, "create the tables of alerts", ALERT_TABLES, describe_tables),
-    Migration(25, "create the table of erased accounts at vendors", ERASED_CUSTOMERS_TABLE, describe_tables),
-    Migration(26, "create the tables of pulses", PULSE_TABLES, _add_pulses),
-    Migration(27, "create the ledger of records in HubSpot and Salesforce", CRM_TABLES, describe_tables),
+    Migration(24, "create the tables of alerts", ALERT_TABLES),
+    Migration(25, "create the table of erased accounts at vendors", ERASED_CUSTOMERS_TABLE),
+    Migration(26, "create the tables of pulses", PULSE_TABLES, add_pulses_to_built_tables),
+    Migration(27, "create the ledger of records in HubSpot and Salesforce", CRM_TABLES),
 )
