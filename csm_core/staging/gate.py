@@ -34,7 +34,7 @@ from csm_core.staging.merge import MergeByKey
 from csm_core.staging.plan import Counts, Limits, Scope, StagingResult, UpstreamInputs
 from csm_core.staging.quarantine_writer import QuarantineWriter
 from csm_core.warehouse.catalog import columns_of, transaction
-from csm_core.warehouse.text_macros import create_macros
+from csm_core.warehouse.text_macros import create_macros, keep_macros
 from csm_core.warehouse.version_tables import VERSION_TABLES
 
 QUARANTINE_COLUMNS = {
@@ -127,6 +127,7 @@ def stage_entity(
     entity = ENTITIES[entity_name]
     started = time.perf_counter()
     try:
+        keep_macros(connection)
         prepare(connection, entity)
         with transaction(connection):
             scope = Scope(connection, entity, models, staged_at.replace(tzinfo=None), upstream or {}, derived)

@@ -22,7 +22,7 @@ from csm_core.warehouse.live_tables import LIVE_DAYS
 from csm_core.warehouse.model_views import show_view
 from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_select
 from csm_core.warehouse.previous_names import show_previous_names
-from csm_core.warehouse.text_macros import create_macros
+from csm_core.warehouse.text_macros import keep_macros
 
 # The bounds of an empty range, for a rollup without queued days.
 _NO_DAY = date(1970, 1, 1)
@@ -131,7 +131,7 @@ def build_table(
     values = dict(parameters)
     queued: tuple[date, ...] = ()
     if model.layer == "staging":
-        create_macros(connection)
+        keep_macros(connection)
     try:
         with transaction(connection):
             if days:

@@ -18,6 +18,8 @@ The macros are temporary: each connection that stages records creates them (``cr
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import duckdb
 
 from csm_core.warehouse.models import literal
@@ -105,7 +107,18 @@ MACROS = _expressions()
 """The expression of each macro over its parameter ``t``, by name. A macro may use the macros before it."""
 
 
+_WITH_MACROS: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+
+
+def keep_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the macros on a connection that has no transaction in progress; they stay as long as the connection."""
+    create_macros(connection)
+    _WITH_MACROS.add(connection)
+
+
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the macros on a connection."""
+    """Create the macros on a connection, unless it keeps them. A transaction that is rolled back takes them away."""
+    if connection in _WITH_MACROS:
+        return
     for name, expression in MACROS.items():
         connection.execute(f"create or replace temp macro {name}(t) as ({expression})")
