@@ -76,18 +76,24 @@ def record_full_files(
                     "cast(? as timestamp) as replaced_at, cast(? as timestamp) as dated_at",
                     [raw_table, str(path), replaced.get(path), dated.at if dated else None],
                 )
-        # A removed list also ends when the next list starts: many exports keep only the latest file.
-        open_ended = connection.execute(
-            f"select path from {FULL_FILES} where raw_table = ? and not is_present and replaced_at is null",
-            [raw_table],
-        ).fetchall()
+        # A removed list also ends when the next list starts: many exports keep only the latest file. A list between the
+        # two that arrives later ends it earlier.
+        removed: dict[Path, datetime | None] = {
+            Path(path): known
+            for path, known in connection.execute(
+                f"select path, replaced_at from {FULL_FILES} where raw_table = ? and not is_present", [raw_table]
+            ).fetchall()
+        }
         for folder, paths in present.items():
-            removed = [Path(path) for (path,) in open_ended if Path(path).is_relative_to(folder)]
-            for path, next_at in replaced_at(paths, folder, of=removed).items():
-                connection.execute(
-                    f"update {FULL_FILES} set replaced_at = ? where raw_table = ? and path = ? and not is_present",
-                    [next_at, raw_table, str(path)],
-                )
+            inside = [path for path in removed if path.is_relative_to(folder)]
+            for path, next_at in replaced_at(paths, folder, of=inside).items():
+                known = removed[path]
+                # Times in the warehouse are UTC without a zone.
+                if known is None or next_at.replace(tzinfo=None) < known:
+                    connection.execute(
+                        f"update {FULL_FILES} set replaced_at = ? where raw_table = ? and path = ? and not is_present",
+                        [next_at, raw_table, str(path)],
+                    )
         connection.execute(
             f"update {FULL_FILES} set absent_since = ? where raw_table = ? and not is_present and absent_since is null",
             [at.replace(tzinfo=None), raw_table],

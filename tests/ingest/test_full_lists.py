@@ -363,3 +363,20 @@ def test_only_what_has_an_end_can_be_a_full_list():
         FilesSettings(system="files", path="x", full=("usage_events",))
     with pytest.raises(ValidationError, match="invoices is in both `full` and `incremental`"):
         FilesSettings(system="files", path="x", full=("invoices",), incremental=("invoices",))
+
+
+def test_a_list_between_ends_a_removed_one_earlier(source_loads):
+    """The list of the first day moves to another file when that of the second arrives, after that of the third."""
+    dated_company(source_loads)
+    lists = {
+        day: accounts(**{name: f"{name} on {day}" for name in names}) for day, names in ((1, "ab"), (2, "a"), (3, "a"))
+    }
+    for day in (1, 3):
+        source_loads.write(f"accounts-2026-06-0{day}.csv", lists[day])
+    run(source_loads)
+    assert staged_accounts(source_loads) == [("a", "a on 3", None), ("b", "b on 1", at(6, 3))]
+    (source_loads.folder / "accounts-2026-06-01.csv").unlink()
+    source_loads.write("accounts/date=2026-06-01/part-0.csv", lists[1])
+    source_loads.write("accounts-2026-06-02.csv", lists[2])
+    run(source_loads)
+    assert staged_accounts(source_loads) == [("a", "a on 3", None), ("b", "b on 1", at(6, 2))]
