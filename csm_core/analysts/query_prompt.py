@@ -184,7 +184,7 @@ class NameCompleter(Completer):
 
 
 def _history() -> History:
-    """The history of queries in a file with mode 0600; in memory if there is no such file."""
+    """The history of queries, in a file that only its owner can read, or in memory without a file."""
     file = history_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
