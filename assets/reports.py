@@ -35,6 +35,7 @@ def report_asset(after: str, timezone: str = "UTC", names: Names = DEFAULT) -> d
     def _report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         # Imported here, since only this asset draws SVG charts.
         from csm_core.publishing.report.figures import Scope
+        from csm_core.publishing.report.kept_charts import KeptCharts
         from csm_core.publishing.report.reports import (
             portfolio_report,
             remove_oldest,
@@ -50,9 +51,11 @@ def report_asset(after: str, timezone: str = "UTC", names: Names = DEFAULT) -> d
             day = newest_counted_day(copy)
             if day is None:
                 return dg.MaterializeResult(metadata={"note": "no day is complete yet, so there is no report"})
-            html = portfolio_report(copy, Scope(day, silence_limits=pipeline.config.checks.silence_limits))
-        folder = report_folder(pipeline.warehouse.path)
-        path = write_report(html, folder / f"portfolio-{day}.html")
+            folder = report_folder(pipeline.warehouse.path)
+            path = folder / f"portfolio-{day}.html"
+            scope = Scope(day, silence_limits=pipeline.config.checks.silence_limits)
+            html = portfolio_report(copy, scope, KeptCharts.of_report(path))
+        write_report(html, path)
         deleted = remove_oldest(folder, pipeline.config.reports.keep)
         seconds = time.perf_counter() - started
         pipeline.progress(NAME, {"seconds": seconds, "layer": "report"})

@@ -12,8 +12,12 @@ import duckdb
 import pytest
 
 from csm_core.analysts.published_copy import publish_copy
+from csm_core.analysts.queries import open_published
 from csm_core.days.finished_days import model_parameters
 from csm_core.publishing.alerts.publish import alert_day
+from csm_core.publishing.report.figures import Scope
+from csm_core.publishing.report.kept_charts import KeptCharts
+from csm_core.publishing.report.reports import portfolio_report
 from csm_core.scoring.macros import create_macros
 from csm_core.warehouse.database import Warehouse
 from tests.conftest import Company
@@ -207,6 +211,22 @@ def test_a_report_replaces_the_oldest_of_those_that_are_kept(acme, tmp_path):
     reports = sorted(folder.iterdir())
     assert [path.name for path in reports] == ["portfolio-2026-09-29.html", "portfolio-2026-09-30.html"]
     assert reports[-1].read_text(encoding="utf-8") == written(one)
+
+
+def test_only_charts_of_other_numbers_are_drawn_again(alerted, portfolio, tmp_path):
+    def chart_ids(html: str) -> list[str]:
+        return re.findall(r'<figure data-drawn-from="[0-9a-f]{64}"><svg[^>]* id="([^"]*)"', html)
+
+    earlier = tmp_path / "earlier.html"
+    earlier.write_text(portfolio.replace("<svg ", '<svg id="kept" '), encoding="utf-8")
+    kept = KeptCharts.of_report(earlier)
+    with open_published(Warehouse.from_config(alerted.config)) as copy:
+        same_day, before = (portfolio_report(copy, Scope(date(2026, 9, day)), kept) for day in (30, 29))
+    drawn = len(re.findall("<figure ", portfolio))
+    assert drawn >= 3
+    assert chart_ids(same_day) == ["kept"] * drawn
+    assert same_day.replace('<svg id="kept" ', "<svg ") == portfolio
+    assert chart_ids(before) == []
 
 
 @pytest.mark.slow

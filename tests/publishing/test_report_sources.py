@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from csm_core.days.portfolio_checks import records_delivered, usage_delivered
 from csm_core.publishing.report.data_figures import sources
-from csm_core.publishing.report.figures import Scope, run_figure
+from csm_core.publishing.report.figures import Scope
+from csm_core.publishing.report.results import run_figure
 from csm_core.system.config_sections import CheckSettings, FreshnessSettings
 
 DAY = date(2026, 6, 30)

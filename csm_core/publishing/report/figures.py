@@ -15,7 +15,6 @@ from csm_core.display_names import SIGNALS, TRIGGERS
 from csm_core.errors import InputError
 from csm_core.system.config_sections import CheckSettings
 from csm_core.warehouse.models import literal
-from csm_core.warehouse.rows import fetch_dicts
 
 Rows = Sequence[Mapping[str, Any]]
 NO_OWNER = "(no owner)"
@@ -68,6 +67,14 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """The chart of a figure as an SVG element of the page, and the digest of what it was drawn from."""
+
+    svg: str
+    drawn_from: str
+
+
+@dataclass(frozen=True)
 class Figure:
     """A figure of a report.
 
@@ -94,7 +101,7 @@ class Result:
     figure: Figure
     columns: tuple[str, ...]
     rows: Rows
-    drawing: Drawing | None = field(default=None)
+    chart: Chart | None = None
 
     @cached_property
     def labels(self) -> list[str]:
@@ -126,15 +133,6 @@ class Result:
     def remaining(self) -> int:
         """The number of rows that the table does not show."""
         return max(0, len(self.rows) - self.figure.shown)
-
-
-def run_figure(connection: duckdb.DuckDBPyConnection, figure: Figure) -> Result:
-    """Run the query of a figure and draw its chart."""
-    described = connection.execute(f"describe {figure.sql}").fetchall()
-    columns = tuple(name for name, *_ in described if name not in figure.undisplayed)
-    rows = fetch_dicts(connection, figure.sql)
-    drawing = figure.draw(rows) if figure.draw and rows else None
-    return Result(figure, columns, rows, drawing)
 
 
 def label_of(column: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from csm_core.analysts.drawing import inline_svg
 from csm_core.publishing.report.figures import Result, label_of, shown_value
+from csm_core.publishing.report.shown_text import displayable
 
 _TEMPLATES = Path(__file__).parent / "templates"
-# Characters that HTML does not allow, and those that change the direction of the text around them.
-_NOT_SHOWN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def render(page: Page) -> str:
         page=page,
         tiles=_tiles(tiles),
         tiles_sql=tiles.figure.sql,
-        sections=[(result, _chart(result)) for result in sections],
+        sections=sections,
         style=Markup(_style()),  # noqa: S704  our own file
     )
 
@@ -59,17 +54,9 @@ def _style() -> str:
 
 
 def _visible(value: Any) -> Any:
-    return value if isinstance(value, Markup) or not isinstance(value, str) else _NOT_SHOWN.sub("\ufffd", value)
+    return value if isinstance(value, Markup) or not isinstance(value, str) else displayable(value)
 
 
 def _tiles(result: Result) -> list[tuple[str, str]]:
     row = result.rows[0]
     return [(label_of(column), shown_value(column, row[column])) for column in result.columns]
-
-
-def _chart(result: Result) -> Markup | None:
-    if result.drawing is None:
-        return None
-    description = _NOT_SHOWN.sub("\ufffd", result.drawing.description)
-    # The SVG comes from the drawing library, which escapes the text that it draws.
-    return Markup(inline_svg(result.drawing.svg, f"chart-{result.figure.key}", result.figure.title, description))  # noqa: S704

@@ -15,9 +15,11 @@ from csm_core.analysts.explain_account import find_account, load_explanation
 from csm_core.errors import InputError
 from csm_core.publishing.internal_notes import NEXT_STEPS
 from csm_core.publishing.report.account_figures import account_figures
-from csm_core.publishing.report.figures import Figure, Result, Scope, require_known, run_figure
+from csm_core.publishing.report.figures import Figure, Result, Scope, require_known
+from csm_core.publishing.report.kept_charts import NONE, KeptCharts
 from csm_core.publishing.report.page import Page, render
 from csm_core.publishing.report.portfolio_figures import portfolio_figures
+from csm_core.publishing.report.results import run_figure
 from csm_core.system.file_access import give_group, make_folder
 from csm_core.system.text_table import counted
 from csm_core.warehouse.day_status import require_newest, require_scored
@@ -27,8 +29,8 @@ KEPT = "portfolio-*.html"
 """The names of the reports that a run writes and keeps."""
 
 
-def portfolio_report(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str:
-    """The portfolio report of a scope as HTML.
+def portfolio_report(connection: duckdb.DuckDBPyConnection, scope: Scope, kept: KeptCharts = NONE) -> str:
+    """The portfolio report of a scope as HTML. Charts that ``kept`` has are not drawn again.
 
     Raises InputError for a day that is not complete, for an owner or a segment without accounts, and for a copy of an
     earlier version.
@@ -40,7 +42,7 @@ def portfolio_report(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str
     page = Page(
         heading=f"Customer health on {scope.day}",
         sentences=[*filter(None, parts), _provenance(connection, scope.day)],
-        results=_run(connection, portfolio_figures(scope)),
+        results=_run(connection, portfolio_figures(scope), kept, scope.reporting_currency),
     )
     return render(page)
 
@@ -73,9 +75,11 @@ def report_day(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> dat
     return as_of or require_newest(connection)
 
 
-def _run(connection: duckdb.DuckDBPyConnection, figures: list[Figure]) -> list[Result]:
+def _run(
+    connection: duckdb.DuckDBPyConnection, figures: list[Figure], kept: KeptCharts = NONE, currency: str | None = None
+) -> list[Result]:
     try:
-        return [run_figure(connection, figure) for figure in figures]
+        return [run_figure(connection, figure, kept, currency) for figure in figures]
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         message = (
             f"the published copy is of an earlier version of csm-health: {str(error).splitlines()[0]}. "
