@@ -23,7 +23,7 @@ from csm_core.ingest.raw_tables import RawTable
 from csm_core.ingest.record_kinds import LANDED_VERSIONS, Field, FieldKind, RecordKind, Reference, flags, times
 from csm_core.staging.erased_accounts import erased_customers, is_erased_customer_sql
 from csm_core.staging.record_counts import RecordCounts
-from csm_core.warehouse.catalog import transaction
+from csm_core.warehouse.catalog import has_rows, table_exists, transaction
 from csm_core.warehouse.models import literal, quoted
 from csm_core.warehouse.text_macros import MACROS, create_macros
 
@@ -94,12 +94,7 @@ def _state(
         [names],
     ).fetchone()
     loads = hashlib.sha256(str(row[0] if row else "").encode()).hexdigest()[:16]
-    found = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = current_database() and schema_name = 'staging' "
-        "and table_name = ?",
-        [records_table(system).removeprefix("staging.")],
-    ).fetchone()
-    return f"{kinds_version(kinds)}/{loads}" if found and found[0] else ""
+    return f"{kinds_version(kinds)}/{loads}" if table_exists(connection, records_table(system)) else ""
 
 
 def _build(
@@ -109,7 +104,9 @@ def _build(
     tables: dict[str, RawTable],
     erased: Sequence[str],
 ) -> None:
-    connection.execute(f"create or replace temp table read_records as {_select(kinds, tables, erased)}")
+    # Planning the SELECT of a kind takes longer than reading a day's records, and most companies lack some kinds.
+    given = [kind for kind in kinds if any(has_rows(connection, tables[name].table) for name in kind.tables)]
+    connection.execute(f"create or replace temp table read_records as {_select(given or kinds[:1], tables, erased)}")
     entities = ", ".join(
         f"({literal(tables[name].table)}, {literal(tables[name].entity)})" for kind in kinds for name in kind.tables
     )
