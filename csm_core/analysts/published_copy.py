@@ -222,9 +222,13 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, lacking: dict[str, 
         lacks = (lacking or {}).get(name, MartChanges())
         copied = present.get(name, _Table())
         rows = f"from {_checked(name)} where {{}}{_copied(connection, name, table)}"
-        if name.startswith("sync.") or lacks.whole or table.columns != copied.columns:
+        if table.columns != copied.columns:
             connection.execute(f"create or replace table {_COPY}.{name} as {rows.format('')}")
             copied = _Table()
+        elif name.startswith("sync.") or lacks.whole:
+            # The table keeps its comments, each of which is a statement.
+            connection.execute(f"delete from {_COPY}.{name}")
+            connection.execute(f"insert into {_COPY}.{name} by name {rows.format('')}")
         elif lacks.spans:
             within = _within(lacks.spans)
             connection.execute(f"delete from {_COPY}.{name} where {within}")

@@ -87,15 +87,8 @@ class RawColumns:
         return found is None
 
     def _stored_types(self) -> dict[str, str]:
-        schema, _, name = self._target.table.partition(".")
-        return {
-            database_key(column): kind
-            for column, kind in self._connection.execute(
-                "select column_name, data_type from duckdb_columns() where database_name = current_database() "
-                "and schema_name = ? and table_name = ?",
-                [schema, name],
-            ).fetchall()
-        }
+        described = self._connection.execute(f"describe {self._target.table}").fetchall()
+        return {database_key(column): kind for column, kind, *_ in described}
 
 
 def _wider(stored: str, incoming: str) -> str:

@@ -27,13 +27,22 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
 
 
 def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether the schema-qualified table exists."""
-    schema, _, name = table.partition(".")
-    found = connection.execute(
-        "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? and table_name = ?",
-        [schema, name],
-    ).fetchone()
-    return found is not None
+    """Whether the schema-qualified table exists in the current database; false for a view."""
+    found = _relation(connection, table)
+    return found is not None and found.type == "TABLE_RELATION"
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, name: str) -> duckdb.DuckDBPyRelation | None:
+    """The schema-qualified table or view; None if there is none.
+
+    The functions that list the catalog take ten times as long, and a run asks hundreds of times. A query that names a
+    missing table would end the transaction.
+    """
+    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+    try:
+        return connection.table(quoted)
+    except duckdb.CatalogException:
+        return None
 
 
 def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
@@ -42,14 +51,9 @@ def has_rows(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """Return the names of the table's columns, in order."""
-    schema, _, name = table.partition(".")
-    found = connection.execute(
-        "select column_name from duckdb_columns() where database_name = current_database() "
-        "and schema_name = ? and table_name = ? order by column_index",
-        [schema, name],
-    ).fetchall()
-    return [column for (column,) in found]
+    """Return the names of the columns of a table or view, in order; none if it does not exist."""
+    found = _relation(connection, table)
+    return found.columns if found is not None else []
 
 
 def identifier(name: str) -> str:

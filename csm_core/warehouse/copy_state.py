@@ -6,6 +6,7 @@ with another checksum, the missing days are unknown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -29,6 +30,31 @@ def mark_changed(connection: duckdb.DuckDBPyConnection, mart: str, days: tuple[d
         "insert into run.changed_marts select $mart, $first, $last where not exists (select 1 from run.changed_marts "
         "where mart = $mart and first_date is not distinct from $first and last_date is not distinct from $last)",
         {"mart": mart, "first": first, "last": last},
+    )
+
+
+def mark_all_changed(
+    connection: duckdb.DuckDBPyConnection, marts: Sequence[str], spans: Sequence[tuple[date, date]]
+) -> None:
+    """Record that these days of each of the marts changed since they were copied, in one statement."""
+    connection.execute(
+        """
+        insert into run.changed_marts
+        with spans as (
+            select unnest(cast($firsts as date[])) as first_date, unnest(cast($lasts as date[])) as last_date
+        )
+        select marts.mart, spans.first_date, spans.last_date
+        from (select unnest(cast($marts as varchar[])) as mart) as marts
+        cross join spans
+        where not exists (
+            select 1 from run.changed_marts as known
+            where known.mart = marts.mart
+                and known.first_date is not distinct from spans.first_date
+                and known.last_date is not distinct from spans.last_date
+        )
+        order by all
+        """,
+        {"marts": list(marts), "firsts": [first for first, _ in spans], "lasts": [last for _, last in spans]},
     )
 
 

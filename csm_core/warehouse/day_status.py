@@ -23,7 +23,7 @@ import duckdb
 
 from csm_core.errors import InputError
 from csm_core.warehouse.catalog import table_exists, transaction
-from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
+from csm_core.warehouse.copy_state import COPIED_LAYER, mark_all_changed
 from csm_core.warehouse.models import whole_tables
 
 BUILDING, COMPLETE, HELD, ACCEPTED = "building", "complete", "held", "accepted"
@@ -289,17 +289,16 @@ def _changed(connection: duckdb.DuckDBPyConnection, spans: Sequence[tuple[date, 
     _list_uncounted(connection)
     if not spans:
         return
-    for (table,) in connection.execute(
-        "select table_name from duckdb_tables() "
-        "inner join duckdb_columns() using (database_name, schema_name, table_name) "
+    found = connection.execute(
+        "select table_name from duckdb_columns() "
+        "inner join duckdb_tables() using (database_name, schema_name, table_name) "
         "where database_name = current_database() and schema_name = ? and column_name = 'as_of_date' "
         "order by table_name",
         [COPIED_LAYER],
-    ).fetchall():
-        name = f"{COPIED_LAYER}.{table}"
-        if name not in whole_tables(COPIED_LAYER):
-            for span in spans:
-                mark_changed(connection, name, span)
+    ).fetchall()
+    whole = whole_tables(COPIED_LAYER)
+    marts = [name for (table,) in found if (name := f"{COPIED_LAYER}.{table}") not in whole]
+    mark_all_changed(connection, marts, spans)
 
 
 def _list_uncounted(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> None:

@@ -20,7 +20,7 @@ import duckdb
 
 from csm_core.contract import Entity
 from csm_core.system.text_table import counted_records
-from csm_core.warehouse.catalog import has_rows
+from csm_core.warehouse.catalog import has_rows, table_exists
 from csm_core.warehouse.late_record_keys import LATE_RECORD_KEYS, changed_records_sql
 
 SCORES_TABLE = "marts.csm_health_scores"
@@ -253,6 +253,18 @@ def days_built(connection: duckdb.DuckDBPyConnection, table: str, days: tuple[da
     return frozenset(day for (day,) in rows)
 
 
+def _record_inputs(connection: duckdb.DuckDBPyConnection, table: str, inputs: list[str]) -> None:
+    recorded = connection.execute("select input from run.model_inputs where model = ? order by all", [table]).fetchall()
+    # The usual case: an upgrade changes the inputs of a model, a run does not.
+    if [name for (name,) in recorded] == inputs:
+        return
+    connection.execute("delete from run.model_inputs where model = ?", [table])
+    connection.execute(
+        "insert into run.model_inputs select ?, input from (select unnest(cast(? as varchar[])) as input)",
+        [table, inputs],
+    )
+
+
 def record_watermarks(
     connection: duckdb.DuckDBPyConnection, table: str, inputs: Iterable[str], days: tuple[date, date] | None
 ) -> None:
@@ -261,11 +273,7 @@ def record_watermarks(
     A day built from a stale input is also stale. Changes of entities that the table does not read do not affect its
     watermark.
     """
-    connection.execute("delete from run.model_inputs where model = ?", [table])
-    connection.execute(
-        "insert into run.model_inputs select ?, input from (select unnest(cast(? as varchar[])) as input)",
-        [table, sorted(set(inputs) - {table})],
-    )
+    _record_inputs(connection, table, sorted(set(inputs) - {table}))
     span = "as_of_date between $first and $last" if days else "as_of_date is null"
     bounds: dict[str, Any] = {"first": days[0], "last": days[1]} if days else {}
     connection.execute(f"delete from run.model_marks where model = $model and {span}", {"model": table, **bounds})
@@ -354,8 +362,4 @@ def _summed(missing: Iterable[Any]) -> tuple[LateRecords, ...]:
 
 
 def _is_prepared(connection: duckdb.DuckDBPyConnection) -> bool:
-    found = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = current_database() and schema_name = 'run' "
-        "and table_name in ('late_records', 'model_marks', 'model_inputs')"
-    ).fetchone()
-    return bool(found and found[0] == 3)
+    return all(table_exists(connection, f"run.{name}") for name in ("late_records", "model_marks", "model_inputs"))

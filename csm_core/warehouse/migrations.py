@@ -79,10 +79,11 @@ def require_known_version(connection: duckdb.DuckDBPyConnection, migrations: Seq
 def _newest_applied(connection: duckdb.DuckDBPyConnection) -> int:
     """Return the highest recorded number; 0 for a warehouse without migrations."""
     try:
-        row = connection.execute(f"select coalesce(max(number), 0) from {MIGRATIONS_TABLE}").fetchone()
+        # All rows are fetched: DuckDB refuses some work, such as registering a frame, before that.
+        ((newest,),) = connection.execute(f"select coalesce(max(number), 0) from {MIGRATIONS_TABLE}").fetchall()
     except duckdb.CatalogException:
         return 0
-    return int(row[0]) if row else 0
+    return int(newest)
 
 
 def _newer_warehouse(connection: duckdb.DuckDBPyConnection, supported: int) -> WarehouseInputError:
