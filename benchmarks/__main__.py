@@ -8,7 +8,7 @@ from benchmarks.measure import table, write_json
 
 SHORT = ("scoring", "questions", "loading", "api", "starting", "receipts", "backtest")
 # Whole runs on long histories; preparing the data takes several minutes.
-LONG = ("daily", "backfill", "range", "memory", "many_files", "history", "spark", "dbt")
+LONG = ("daily", "backfill", "range", "year", "memory", "many_files", "history", "spark", "dbt")
 
 
 def main() -> None:
