@@ -17,7 +17,7 @@ from hypothesis import Phase, settings
 from csm_core.config import PROJECT_ROOT, Config, load_config
 
 # What tests of several folders share.
-pytest_plugins = ["tests.postgres_server", "tests.source_loads"]
+pytest_plugins = ["tests.postgres_server", "tests.quick_warehouses", "tests.source_loads"]
 
 # How long an example takes says something of the machine, nothing of the rules.
 settings.register_profile("untimed", deadline=None)
