@@ -21,6 +21,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from csm_core.accounts import account_map
+from csm_core.accounts.account_map import externals_table
 from csm_core.config import Config
 from csm_core.contract import ENTITIES, IGNORED
 from csm_core.ingest.raw_tables import opened_columns
@@ -71,7 +72,7 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
         staged(
             connection, "accounts", *({"account_name": "A", "tenant_id": "t"} | one for one in case.get("accounts", []))
         )
-        build_steps(connection, system)
+        build_steps(connection, system, entity)
         given_identity(connection, case.get("identity", {}))
         account_map.build(connection, config, [system])
         cursor = connection.execute(staging_models(system)[entity].sql)
@@ -91,12 +92,19 @@ def test_a_staging_model_gives_the_expected_rows(system: str, entity: str, case:
     assert len(found) == len(expected)
 
 
-def build_steps(connection: duckdb.DuckDBPyConnection, system: str) -> None:
-    """Build what stands between a system's raw tables and its staging models, account map aside."""
+def build_steps(connection: duckdb.DuckDBPyConnection, system: str, entity: str | None = None) -> None:
+    """Build what stands between a system's raw tables and a staging model, or all of them, or the account map."""
     if record_kinds(system):
         build_records(connection, system, record_kinds(system), get_system(system).raw_tables)
-    for step in in_order(staging_steps(system)):
-        build_model(connection, step, {})
+    steps = staging_steps(system)
+    models = staging_models(system)
+    wanted = models.values() if entity is None else [models[entity]]
+    read = {externals_table(system)}.union(*(model.dependencies for model in wanted))
+    while read < (more := read.union(*(step.dependencies for step in steps.values() if step.table in read))):
+        read = more
+    for step in in_order(steps):
+        if step.table in read:
+            build_model(connection, step, {})
 
 
 def in_order(steps: dict[str, SqlModel]) -> list[SqlModel]:
