@@ -151,6 +151,7 @@ def test_no_text_of_the_account_is_left_and_others_keep_everything(company: Comp
     assert (len(after.splitlines()), company.csm("verify", "after.jsonl").returncode) == (4, 0)
 
 
+@pytest.mark.slow
 def test_later_loads_are_rejected_and_a_rebuilt_day_brings_nothing_back(company: Company):
     assert company.csm("forget", "zebra-7", "--yes").returncode == 0
     records = company.folder.parent / "records"

@@ -59,6 +59,7 @@ def stored(company: Company) -> list[list[tuple[Any, ...]]]:
     return [company.query(query) for query in (ATTRIBUTES, ADOPTION)]
 
 
+@pytest.mark.slow
 def test_a_list_with_a_new_plan_changes_the_day_of_its_load_and_later_days(company):
     write_accounts(company, FIRST, OTHER)
     ran(company, "2026-06-30", "2026-06-30", "2026-07-01 07:00")

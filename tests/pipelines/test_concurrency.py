@@ -134,6 +134,7 @@ def whole(answer: Any) -> bool:
     return isinstance(answer, tuple) and answer[:3] == (0, 0, 0) and answer[4] > 0
 
 
+@pytest.mark.slow
 def test_readers_are_never_refused_and_see_whole_days(records, tmp_path, shown_at_the_end):
     company = make_company(tmp_path, records)
     # What the readers ask for, and the copy.

@@ -188,6 +188,7 @@ def test_a_held_day_is_in_no_table_for_analysts_but_the_list_of_days(company):
             what_if(connection, [], date_to=date(2026, 6, 30))
 
 
+@pytest.mark.slow
 def test_the_next_tick_asks_for_a_held_day_again_which_does_not_block_the_new_day_and_flows_on_when_accepted(company):
     with shared_instance(company.config) as instance:
         # The daily run has reported the held day; its reviews are caught up when it counts.

@@ -214,6 +214,7 @@ def test_a_record_from_before_a_churn_that_arrives_after_it_changes_only_reconst
     assert [day for account, day in all_rows() if account == "a2" and day > TUESDAY] == []
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_between_signals_and_scores_loses_no_known_row(known):
     before = known.stored()
     known.arrive("nps_responses", "r2,a2,p2,0,2026-06-29\n")

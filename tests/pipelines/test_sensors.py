@@ -90,6 +90,7 @@ def days_of(request: dg.RunRequest) -> tuple[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_late_files_are_loaded_and_the_days_that_they_touch_are_run_without_publishing(company):
     # The folder has moved with its copy: once, every file is new, and none of its records.
     with shared_instance(company.config) as instance:

@@ -71,6 +71,7 @@ def scored(company: Company, day: str) -> list[str]:
     return [one for (one,) in rows]
 
 
+@pytest.mark.slow
 def test_a_churn_is_known_after_the_grace_and_changes_no_scored_day_unasked(company: Company, tmp_path: Path):
     # The grace ends on 9 June at 12:00.
     ran(company, "2026-06-08", "2026-06-09 07:00")

@@ -152,6 +152,7 @@ def test_the_reviews_of_every_day_of_the_range_are_published(acme):
     assert pages == [(len({tuple(key) for *key, _ in due}),) * 2]
 
 
+@pytest.mark.slow
 def test_a_past_day_changes_no_page(acme):
     result = acme.csm("run", "--as-of", DAYS[0])
     assert result.returncode == 0, result.stdout + result.stderr

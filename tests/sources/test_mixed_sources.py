@@ -286,6 +286,7 @@ def test_who_is_whose_and_what_is_nobodys_is_told(mixed: Company) -> None:
     assert "a1" in told.stdout
 
 
+@pytest.mark.slow
 def test_an_erased_account_leaves_nothing_at_any_vendor(mixed: Company, tmp_path: Path) -> None:
     shutil.copytree(mixed.folder, tmp_path / "company")
     company = Company(tmp_path / "company", tmp_path / "company" / "csm.yaml")

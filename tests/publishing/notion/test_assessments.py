@@ -141,6 +141,7 @@ def test_before_anything_is_staged_nothing_is_kept(tmp_path: Path) -> None:
         assert record(connection, [Status("p1", "A1", "Red")], MORNING) == ReadBack(unplaced=1)
 
 
+@pytest.mark.slow
 def test_a_choice_in_notion_is_a_signal_of_the_next_day_and_of_no_day_before(
     company: Callable[..., Company], monkeypatch: pytest.MonkeyPatch
 ) -> None:
