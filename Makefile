@@ -46,8 +46,8 @@ PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: setup-dev ## run the test suite (under 8 minutes on 2 cores)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not ui"
 
-test-all: setup-all ## run all tests, including browser, PySpark and long failure tests
-	$(BIN)/python -m pytest $(PARALLEL)
+test-all: setup-all ## run all tests, including browser, PySpark and long failure tests, with all examples
+	TEST_ALL_EXAMPLES=1 $(BIN)/python -m pytest $(PARALLEL)
 
 coverage: setup-dev ## run the suite with coverage and check the floor of each package
 	mkdir -p build/coverage

@@ -163,7 +163,7 @@ def _cosmic_ray(command: str, config: Path, session: Path, tree: Path) -> None:
 
 def _environment(tree: Path) -> dict[str, str]:
     # The installed project is the checkout; the copy has to come first, in processes that tests start as well.
-    return {**os.environ, "PYTHONPATH": str(tree)}
+    return {**os.environ, "PYTHONPATH": str(tree), "TEST_ALL_EXAMPLES": "1"}
 
 
 def _select(jobs: Sequence[Job], sample: int) -> None:

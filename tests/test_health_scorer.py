@@ -15,6 +15,7 @@ from csm_core.health_scorer import CSMHealthScorer
 from csm_core.rubric import FIELDS, RAGS
 from csm_core.schemas import CSMHealthSignals
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+from tests.examples import examples
 from tests.scoring_cases import (
     BEST,
     POLICIES,
@@ -79,7 +80,7 @@ def test_every_pattern_of_nulls(policy):
     check(null_rows(), **policy)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(row=ROWS, amber=st.floats(0, 60), gap=st.floats(0.5, 39), window=st.integers(0, 400))
 def test_any_row_under_any_policy(row, amber, gap, window):
     check([row], green_threshold=amber + gap, amber_threshold=amber, churn_window_days=window)
@@ -94,7 +95,7 @@ def test_the_edge_of_a_band_belongs_to_the_better_one(green):
     assert scalar(WORST, amber_threshold=math.nextafter(8.0, 100))["rag"] == "RED"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(row=ROWS, data=st.data())
 def test_the_score_never_falls_when_adoption_rises(row, data):
     more = data.draw(st.floats(row["feature_adoption_rate"], 1.0))

@@ -28,6 +28,7 @@ from csm_core.scoring.sql import (
     scoring_sql,
 )
 from csm_core.vectorized_scorer import VectorizedCSMHealthScorer
+from tests.examples import examples
 from tests.scoring_cases import (
     BEST,
     MIDDLE,
@@ -74,7 +75,7 @@ def test_every_pattern_of_nulls(policy):
     assert scored_differently(null_rows(), **policy) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     rows=st.lists(ROWS, min_size=1, max_size=20),
     amber=st.floats(0, 60),

@@ -17,6 +17,7 @@ from csm_core.ingest.raw_tables import RawTable
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import UpstreamInputs, stage_entity
 from csm_core.warehouse.models import literal
+from tests.examples import examples
 
 MODEL = """
     select record ->> '$.id' as event_id, map.account_id, record ->> '$.customer' as external_account_id,
@@ -121,7 +122,7 @@ FORMS = (
     forms=st.tuples(st.sampled_from(FORMS), st.sampled_from(FORMS)),
     upper=st.tuples(st.booleans(), st.booleans()),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_domain_matches_in_whatever_form_either_side_writes_it(label, forms, upper):
     unicode = label.replace("xn--mnchen-3ya", "münchen")
     other = {"münchen": "xn--mnchen-3ya", "straße": "xn--strae-oqa"}.get(unicode, label)

@@ -25,6 +25,7 @@ from csm_core.rubric import FIELDS, RAGS, RUBRIC, SIGNAL_NAMES
 from csm_core.schemas import CSMHealthSignals
 from csm_core.scoring.sql import scoring_sql
 from csm_core.thresholds import Thresholds
+from tests.examples import examples
 from tests.scoring_cases import BEST, MIDDLE, ROWS, WORST, boundary_rows, frame_of, null_rows
 
 DEFAULTS = Thresholds()
@@ -65,7 +66,7 @@ def assert_adds_up(explanation: Explanation) -> None:
         assert abs(cents.parts[part.signal] - Decimal(part.points)) < Decimal("0.0051")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(row=ROWS)
 def test_the_parts_of_a_day_add_up_exactly(row):
     assert_adds_up(explained(row))
@@ -105,7 +106,7 @@ def assert_change_adds_up(change: Change) -> None:
         assert margin["before"] + margin["signals"] + margin["cap"] + margin["policy"] == margin["after"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(before=ROWS, after=ROWS)
 def test_the_parts_of_a_change_add_up_exactly(before, after):
     assert_change_adds_up(changed(before, after))
@@ -203,7 +204,7 @@ def band_of(row: dict[str, Any], policy: Thresholds = DEFAULTS) -> str:
     return scorer.score(CSMHealthSignals(**row)).rag
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(row=ROWS, green=st.floats(45, 100))
 def test_moves_reach_the_band_and_nothing_nearer_does(row, green):
     policy = Thresholds(green, 40.0, 60)

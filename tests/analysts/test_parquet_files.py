@@ -12,6 +12,7 @@ from csm_core.analysts.published_copy import publish_copy, write_parquet
 from csm_core.warehouse.database import Warehouse
 from tests.analysts.test_published_copy import SQL, YML, build, model_of
 from tests.conftest import Company
+from tests.examples import examples
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 10))
 TOTAL_YML = "description: All days.\ngrain: [days]\npartitioned: false\ncolumns:\n  days: the number of days\n"
@@ -151,7 +152,7 @@ def test_the_files_can_be_written_from_an_existing_copy(warehouse):
     assert_in_step(warehouse)
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 2), st.integers(1, 9), st.booleans()), max_size=4))
 def test_files_are_in_step_whatever_was_built_in_between(warehouse, tmp_path, builds):
     for first, more, factor, published in builds:

@@ -14,6 +14,7 @@ from csm_core.errors import WarehouseError
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_model
+from tests.examples import examples
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 20))
 YML = """
@@ -127,7 +128,7 @@ def test_a_copy_that_is_not_the_last_one_is_written_again(copied, tmp_path, dama
     assert content(published) == content(copied.path)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=16))
 def test_a_copy_with_flipped_bytes_is_written_again_from_the_warehouse(copied, tmp_path, flips):
     content_of_file = bytearray(copied.published_path.read_bytes())

@@ -22,6 +22,7 @@ from csm_core.warehouse import day_status
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import load_models
+from tests.examples import examples
 from tests.sql.harness import fresh, staged
 from tests.sql.test_model_cases import prepare
 
@@ -115,7 +116,7 @@ def warehouse():
         yield connection
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.lists(RUNS, min_size=1, max_size=5))
 def test_transitions_are_those_of_the_days_that_count(warehouse, runs):
     run_tables = (day_status.STATUS_TABLE, day_status.UNCOUNTED_TABLE)

@@ -23,6 +23,7 @@ from csm_core.doctor.report import report
 from csm_core.doctor.sample_problems import Problem
 from csm_core.sources.settings import FilesSettings, PostgresSettings, SegmentSettings, ZendeskSettings
 from csm_core.sources.settings_base import LandedTables
+from tests.examples import examples
 from tests.source_loads import ACCOUNTS, EVENTS, FEATURES, new_source_loads
 
 COMPANY = {"accounts.csv": ACCOUNTS, "features.csv": FEATURES, "usage_events.csv": EVENTS}
@@ -362,7 +363,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(entity=st.sampled_from(sorted(set(ENTITIES) - {"accounts"})), data=st.data())
 def test_doctor_names_the_column_of_every_record_that_the_gate_rejects(tmp_path_factory, entity, data):
     """Of each record that a run rejects, doctor names the column and reason; it names no value that a run accepts."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from csm_core.errors import SourceError
 from csm_core.ingest.column_names import column_key, stored_name
+from tests.examples import examples
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 INVOICES = "invoice_id,account_id,amount_due,issued_at,{0}\n{1},a1,10,2026-06-01,x\n"
@@ -38,7 +39,7 @@ def test_a_key(name, key):
     assert column_key(name) == key
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(NAME)
 def test_a_key_is_its_own_key_and_that_of_every_form(name):
     key = column_key(name)
@@ -49,7 +50,7 @@ def test_a_key_is_its_own_key_and_that_of_every_form(name):
     assert stored_name(stored_name(name)) == stored_name(name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(NAME, min_size=1, max_size=6))
 def test_duckdb_keeps_apart_the_names_that_are_stored(names):
     stored = sorted({stored_name(name) for name in names})

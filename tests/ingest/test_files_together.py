@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from csm_core.ingest.loader import load_tables
 from csm_core.ingest.raw_tables import RawTable
 from csm_core.warehouse.database import Warehouse
+from tests.examples import examples
 from tests.source_loads import SilentLog
 
 TARGET = RawTable("files", "notes", "notes", ("id",), null_values=("NULL",))
@@ -62,7 +63,7 @@ def loaded(folder: Path, groups: list[list[Path]]) -> list[list[tuple]]:
         ]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(FILES)
 def test_files_read_together_are_as_files_read_alone(contents):
     with TemporaryDirectory() as name:

@@ -20,6 +20,7 @@ from csm_core.sources.settings import AnySource, FilesSettings, RavenStackSettin
 from csm_core.sources.settings_base import SeveralInputs
 from csm_core.sources.spark_settings import SparkSettings
 from csm_core.sources.unread_files import unread_below, unread_files
+from tests.examples import examples
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\ni{0},a1,10,2026-06-01\n"
 
@@ -195,7 +196,7 @@ def test_a_source_that_spark_reads_has_no_folder(tmp_path):
 PART = st.sampled_from(["invoices", "tickets", "nps_responses", "2026", "06", "v2", "old", "_", ".", "-", "A", "csv"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(PART, min_size=1, max_size=6),
     suffix=st.sampled_from([".csv", ".CSV", ".tsv.gz", ".jsonl", ".xlsx", ".parquet.gz", ""]),

@@ -18,6 +18,7 @@ from csm_core.ingest.full_lists import DatedList, dated_list, replaced_at
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
+from tests.examples import examples
 from tests.source_loads import new_source_loads, straight
 
 INVOICES = "invoice_id,account_id,amount_due,issued_at\n"
@@ -220,7 +221,7 @@ def test_a_warning_says_that_dated_and_undated_files_are_one_list(source_loads):
 NAMES = ("a1", "a2", "a3")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lists=st.dictionaries(
         st.integers(1, 6), st.sets(st.sampled_from(NAMES), min_size=1).map(sorted), min_size=2, max_size=4
@@ -350,7 +351,7 @@ def test_the_date_of_a_list_is_anywhere_in_its_path_below_the_folder_of_the_sour
     shape=st.sampled_from(["x-{}", "x/{}", "x/{}/part-0", "x/date={}/0", "x-{}-part1"]),
     ending=st.sampled_from([".csv", ".csv.gz", ".tsv.zst", ".jsonl", ".parquet"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_date_is_read_back_whatever_is_around_it(day, form, shape, ending):
     assume(form != "%Y/%m/%d" or shape in ("x/{}", "x/{}/part-0"))
     text = day.strftime(form)

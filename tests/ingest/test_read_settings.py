@@ -27,6 +27,7 @@ from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.warehouse.models import literal
 from csm_core.warehouse.text_macros import create_macros
+from tests.examples import examples
 from tests.source_loads import SilentLog, new_source_loads
 
 HEADER = "invoice_id,account_id,amount_due,issued_at\n"
@@ -254,7 +255,7 @@ def test_null_stays_null():
     st.datetimes(min_value=datetime(1000, 1, 1)),  # noqa: DTZ001  # hypothesis expects a time without zone
     st.sampled_from(["%d/%m/%Y", "%m-%d-%Y", "%Y.%d.%m"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_day_comes_back(moment, form):
     assert value(iso_time(literal(moment.strftime(form)), (form,))) == moment.date().isoformat()
 
@@ -273,7 +274,7 @@ PARTS = st.one_of(
     ),
     data=st.data(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_what_a_format_converts_formats_back_to_the_text(form, data):
     separators = re.split(r"%.", form)
     text = "".join(data.draw(PARTS) + separator for separator in separators[1:])
@@ -345,7 +346,7 @@ def test_a_number_as_people_write_it(text, decimal, plain):
     dress=st.sampled_from(["{}", "${}", "{} \u20ac", "USD {}", "{}CHF"]),
     minus=st.sampled_from(["-{}", "{}-", "({})", "\u2212{}"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_number_comes_back(number, style, dress, minus):
     decimal, group = style
     text = f"{abs(number):,.2f}".replace(",", "\0").replace(".", decimal).replace("\0", group)
@@ -383,7 +384,7 @@ def test_numbers_and_dates_are_read_in_every_form_of_file(source_loads):
     text=st.from_regex(r"[+-]?[0-9]{1,4}([.,][0-9]{1,4}){0,2}", fullmatch=True),
     decimal=st.sampled_from([".", ","]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_the_gate_accepts_has_the_value_by_the_setting(text, decimal):
     with duckdb.connect() as connection:
         create_macros(connection)
@@ -456,7 +457,7 @@ CELL = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=FIXTURE)
 @given(
     rows=st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=5),
     nulls=st.sampled_from([NULL_VALUES, (), ("?",), ("NULL", "?", "x")]),
@@ -595,7 +596,7 @@ def test_another_setting_keeps_what_earlier_contents_of_a_file_held(source_loads
     assert {"entity": "usage_events", "files": read_again["file"]} in warned
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=FIXTURE)
 @given(
     days=st.lists(
         st.tuples(st.sets(st.sampled_from("abcdef"), max_size=3), st.sampled_from(OTHER_SETTINGS), st.booleans()),
@@ -669,7 +670,7 @@ def test_the_damaged_one_of_several_parquet_files_is_named(source_loads):
     assert source_loads.rows("select count(*) from raw.loads") == [(0,)]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=FIXTURE)
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=FIXTURE)
 @given(
     extra=st.sets(
         st.sampled_from(["filename", "file_row_number", "FILENAME", "File_Row_Number", "_csm_file", "file_index"]),

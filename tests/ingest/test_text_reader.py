@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from csm_core.ingest.text_reader import RejectedLine, Row, read_rows
+from tests.examples import examples
 
 VALUE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 WIDTH = 3
 ANY_FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=ANY_FIXTURE)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=ANY_FIXTURE)
 @given(
     rows=st.lists(st.lists(VALUE, min_size=WIDTH, max_size=WIDTH).filter(any), max_size=8),
     ends=st.sampled_from(["\n", "\r\n"]),
@@ -35,7 +36,7 @@ def test_what_a_csv_writer_writes_is_read_back(tmp_path, rows, ends, quoting):
     assert all(isinstance(one, Row) for one in found)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=ANY_FIXTURE)
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=ANY_FIXTURE)
 @given(lines=st.lists(st.text(st.sampled_from('a1,"" \r\xe9'), max_size=9), max_size=12))
 def test_every_line_is_in_a_record_or_refused(tmp_path, lines):
     path: Path = tmp_path / "b.csv"

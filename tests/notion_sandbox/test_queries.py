@@ -18,6 +18,7 @@ from csm_core.notion_sandbox.property_schema import clean_schema
 from csm_core.notion_sandbox.property_values import clean_values
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.notion_sandbox.store import Store
+from tests.examples import examples
 
 SCHEMA: dict[str, Any] = {
     "Name": {"title": {}},
@@ -295,7 +296,7 @@ def test_the_last_of_many_pages_costs_no_more_than_the_first(tmp_path: Path, clo
     assert one < 0.2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(operand=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=8))
 def test_texts_of_filters_are_only_texts(notion: Client, source: str, operand: str) -> None:
     for operator in ("equals", "contains", "starts_with", "ends_with"):

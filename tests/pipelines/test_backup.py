@@ -17,6 +17,7 @@ from csm_core.operations.backup import back_up
 from csm_core.operations.restore import restore
 from csm_core.warehouse.database import Warehouse
 from tests.conftest import Company, make_company, tables
+from tests.examples import examples
 from tests.pipelines.test_sensors import FILES, WIDE
 
 
@@ -274,7 +275,7 @@ def test_another_database_is_not_restored(place, tmp_path):
     assert state(place) == (1, "1")
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8))
 def test_any_flipped_byte_of_a_backup_is_noticed(place, tmp_path, flips):
     made = back_up(place, tmp_path / "backups")

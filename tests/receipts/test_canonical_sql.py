@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from csm_core.receipts import canonical_sql as json_sql
 from csm_core.receipts.standalone import canonical, hex_float, sha256
+from tests.examples import examples
 
 # The gate rejects earlier times.
 FIRST = datetime.fromisoformat("1900-01-01")
@@ -24,7 +25,7 @@ def connection():
         yield one
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.none() | TEXTS,
     st.none() | DOUBLES,

@@ -16,6 +16,7 @@ from csm_core.receipts import standalone
 from csm_core.receipts.rubric_document import rubric_text
 from csm_core.receipts.standalone import problems_of, sha256, top_from_path, top_of
 from csm_core.schemas import CSMHealthSignals
+from tests.examples import examples
 from tests.receipts.scored_accounts import publish, receipt_lines, roots, stage_accounts
 from tests.scoring_cases import ROWS
 from tests.sql.harness import fresh
@@ -79,7 +80,7 @@ def test_every_altered_byte_is_found_and_its_value_named(line, root):
     assert [fault for at, bit in enumerate(bits) for fault in unnamed(line, root, at, bit, keys)] == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.sampled_from((1, 2, 4, 8, 16, 32, 64)))
 def test_any_flipped_bit_is_found_and_its_value_named(line, root, position, bit):
     assert unnamed(line, root, int(position * len(line)), bit, keys_of_values(line)) == []
@@ -161,7 +162,7 @@ def test_a_path_leads_from_its_leaf_to_the_top_and_from_no_other(number, data):
     assert top_from_path(leaves[index], index, number, [*path, "0" * 64]) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ROWS, st.floats(40, 90), st.integers(0, 120))
 def test_points_and_results_are_those_of_the_scorer(signals, green, window):
     checked = CSMHealthSignals(**signals)

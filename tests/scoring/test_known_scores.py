@@ -17,6 +17,7 @@ from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.models import load_models
 from csm_core.warehouse.remote_engine import RemoteEngine
+from tests.examples import examples
 from tests.scoring_cases import MIDDLE, frame_of
 from tests.warehouse.parquet_session import ParquetSession
 
@@ -112,7 +113,7 @@ class Belief:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_remote", [False, True], ids=["DuckDB", "another engine"])
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(evenings=EVENINGS)
 def test_what_was_known_at_any_evening_is_what_was_stored_then(is_remote, evenings):
     with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb").connect() as connection:

@@ -27,6 +27,7 @@ from csm_core.sources.source_settings import write_source_settings
 from csm_core.staging.vendor_records import RECORD_COUNTS, REJECTED_RECORDS, build_records
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import staging_models, staging_steps
+from tests.examples import examples
 from tests.sources.test_stripe import write_lines
 from tests.sql.harness import fresh
 from tests.sql.test_staging_cases import given_identity, in_order
@@ -406,7 +407,7 @@ QUANTITIES = st.lists(st.integers(min_value=0, max_value=50), min_size=1, max_si
 
 
 # Each example builds a warehouse: shrinking one that fails would take minutes.
-@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=examples(6), deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(quantities=QUANTITIES, months=st.sampled_from((1, 3, 12)))
 def test_spans_of_a_subscription_follow_each_other_and_have_the_seats_that_were_billed(quantities, months):
     """A property: whatever was billed, each instant since the start is in one span, with the seats billed last."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from csm_core.contract import Column, Entity, Kind
 from csm_core.staging.casts import validate
 from csm_core.warehouse.spark_functions import java_pattern
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -246,14 +247,14 @@ PADDED = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(st.one_of(PADDED, MOMENTS, NUMBERS), min_size=100, max_size=300))
 def test_any_text(both, values):
     found = differences(both, "VARCHAR", values)
     assert not found, f"{len(found)} differ: {found[:20]}"
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(st.one_of(st.floats(), st.integers(-(2**53), 2**53).map(float)), min_size=50, max_size=200))
 def test_any_double(both, values):
     found = differences(both, "DOUBLE", values, DIFFERENT["DOUBLE"])

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.sql.harness import add_spells, fresh, run_model, staged
 
 DAYS = [date(2026, 6, day) for day in range(1, 13)]
@@ -33,7 +34,7 @@ def is_customer(
     return ([False] + [state for moment, _, state in sorted(moments) if moment < end])[-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(created_at=st.none() | MOMENTS, churned_at=st.none() | MOMENTS, events=EVENTS)
 def test_an_account_is_in_the_population_on_the_days_of_its_spells(created_at, churned_at, events):
     account: dict[str, Any] = {"account_id": "A", "account_name": "a", "tenant_id": "t"}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csm_core.warehouse.fx_rates import store_rates
+from tests.examples import examples
 from tests.sql.harness import fresh, run_model, staged, table
 from tests.sql.test_model_cases import prepare
 
@@ -118,7 +119,7 @@ def movements_of(records: list[Any], rates: Mapping[str, Decimal]) -> list[dict[
         return run_model(connection, "marts/csm_revenue_movements")
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(ACCOUNTS, min_size=1, max_size=4))
 def test_movements_lead_from_month_to_month_to_the_cent(accounts):
     records = [records_of(number, account) for number, account in enumerate(accounts)]
@@ -158,7 +159,7 @@ def test_movements_lead_from_month_to_month_to_the_cent(accounts):
         assert set(sums.values()) <= {Decimal(0)}
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(ACCOUNTS, min_size=1, max_size=4), RATES)
 def test_converted_movements_lead_from_month_to_month_to_the_cent(accounts, rates):
     records = [records_of(number, account) for number, account in enumerate(accounts)]

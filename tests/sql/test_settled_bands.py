@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.sql.harness import fresh, run_model, table
 from tests.sql.settled_oracle import BANDS, GAP, LEVELS, decides, settled
 from tests.sql.test_model_cases import prepare
@@ -69,7 +70,7 @@ def columns(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [tuple(value for name, value in row.items() if name not in ("tenant_id", "account_id")) for row in rows]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(STEPS, st.sampled_from([1, 2, 3, 3, 5, 28]), st.integers(0, 1000))
 @example(FLAPPING, 3, 400)
 @example([(2, "same", "same", True)], 1, 0)

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.golden import oracle
 from tests.sql.harness import fresh, queue_usage_days, run_signals, staged
 
@@ -65,7 +66,7 @@ SUBSCRIPTIONS = st.lists(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     early=st.lists(EVENTS, max_size=5),
     late=st.lists(EVENTS, max_size=3),

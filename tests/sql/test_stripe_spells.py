@@ -16,6 +16,7 @@ from csm_core.sources.settings import StripeSettings
 from csm_core.sources.source_settings import record_source_load, write_source_settings
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.models import staging_models
+from tests.examples import examples
 from tests.sql.harness import add_spells, fresh, staged
 from tests.sql.test_staging_cases import build_steps, given_identity
 
@@ -46,7 +47,7 @@ def is_away(created: int | None, subscriptions: list[Subscription], grace: int |
     return False
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 @given(histories=HISTORIES, grace=st.none() | st.integers(0, 12), loaded=st.integers(LAST // 2, LAST + 15))
 def test_an_account_is_away_from_the_last_end_until_the_next_start(histories, grace, loaded):
     found = spells(histories, grace, loaded)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from csm_core.contract import MAX_AMOUNT, MAX_COUNT
 from csm_core.warehouse.models import SQL_ROOT, load_model
+from tests.examples import examples
 from tests.sql.harness import fresh, queue_usage_days, run_model, run_signals, staged
 from tests.sql.test_model_cases import prepare
 
@@ -22,7 +23,7 @@ COPIES = st.sampled_from([1, 2, 9_999, 10_001])
 COUNTS = st.one_of(st.sampled_from([0, 1, 99, 100, 101, MOST_COUNT - 1, MOST_COUNT]), st.integers(0, MOST_COUNT))
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     copies=COPIES,
     quantity=st.sampled_from([1, MAX_COUNT]),
@@ -97,7 +98,7 @@ PAIRS = st.one_of(
 )
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(pairs=st.lists(PAIRS, min_size=50, max_size=50))
 @example(pairs=[(MOST_COUNT, MOST_COUNT), (MOST_COUNT, 1), (1, MOST_COUNT), (9 * MOST_COUNT // 10 + 1, MOST_COUNT)])
 def test_the_trend_is_exact_at_any_count(pairs: list[tuple[int, int]]) -> None:
@@ -132,7 +133,7 @@ def test_the_trend_is_exact_at_any_count(pairs: list[tuple[int, int]]) -> None:
     assert [row["usage_trend"] for row in found] == [trend(now, before) for now, before in pairs]
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(
     accounts=st.lists(
         st.tuples(
@@ -186,7 +187,7 @@ def test_seats_are_compared_exactly(accounts: list[tuple[int, int, Decimal]]) ->
     assert {row["account_id"]: (row["confidence"], row["estimated_arr_impact"]) for row in found} == expected
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(amounts=st.lists(st.decimals(0, MOST_AMOUNT, places=2), min_size=1, max_size=20))
 @example(amounts=[MOST_AMOUNT] * 20)
 @example(amounts=[Decimal("0.01")] * 3)

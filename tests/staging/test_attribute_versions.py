@@ -14,6 +14,7 @@ from csm_core.days.known_warehouse import create_known_warehouse
 from csm_core.sources.registry import get_system
 from csm_core.sources.settings import FilesSettings
 from csm_core.staging.gate import stage_entity
+from tests.examples import examples
 from tests.source_loads import SilentLog, SourceLoads, new_source_loads, straight
 
 ALWAYS = "1900-01-01 00:00"
@@ -386,14 +387,14 @@ def differences(base: Path, histories: list[list[list[tuple[str, datetime | None
 UNSHRUNK = settings(phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck))
 
 
-@settings(UNSHRUNK, max_examples=5)
+@settings(UNSHRUNK, max_examples=examples(5))
 @given(histories=HISTORIES)
 def test_the_versions_are_those_of_the_oracle(tmp_path_factory, histories):
     assert differences(tmp_path_factory.mktemp("versions"), histories) == []
 
 
 @pytest.mark.slow
-@settings(UNSHRUNK, max_examples=100)
+@settings(UNSHRUNK, max_examples=examples(100))
 @given(histories=HISTORIES)
 def test_the_versions_are_those_of_the_oracle_at_length(tmp_path_factory, histories):
     assert differences(tmp_path_factory.mktemp("versions"), histories) == []

@@ -19,6 +19,7 @@ from csm_core.errors import ConfigError, SourceError, WarehouseError
 from csm_core.staging.casts import validate
 from csm_core.staging.gate import stage_entity
 from csm_core.warehouse.database import Warehouse
+from tests.examples import examples
 from tests.source_loads import ACCOUNTS, FEATURES, straight
 
 HEADER = "event_id,account_id,user_id,event_name,feature,quantity,occurred_at\n"
@@ -602,7 +603,7 @@ LINE = st.lists(CELL, min_size=5, max_size=8).map(",".join)
 VERSION = st.lists(LINE, max_size=12)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=st.lists(st.tuples(st.sampled_from(["1", "2"]), VERSION), min_size=1, max_size=4))
 def test_whatever_arrives_every_record_is_accounted_for(tmp_path_factory, versions):
     from tests.source_loads import new_source_loads  # the fixture's maker, for one warehouse per example

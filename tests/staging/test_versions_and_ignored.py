@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from csm_core.contract import BOOKKEEPING, ENTITIES
 from csm_core.errors import SourceError
 from csm_core.staging.gate import stage_entity
+from tests.examples import examples
 from tests.source_loads import new_source_loads, straight
 
 HEADER = "event_id,account_id,event_name,quantity,occurred_at\n"
@@ -97,7 +98,7 @@ def test_a_row_that_counts_nothing_is_ignored_in_parquet_too(source_loads):
     assert (report.read, report.loaded, report.by_rule) == (30, 20, {"quantity 0": 10})
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     versions=st.lists(
         st.tuples(st.integers(1, 6), st.integers(0, 2)), min_size=2, max_size=5, unique_by=lambda v: v[0]

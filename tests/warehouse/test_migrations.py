@@ -14,6 +14,7 @@ from csm_core.errors import WarehouseError, WarehouseInputError
 from csm_core.publishing.notion.target_pages import account_of, key_of
 from csm_core.warehouse.database import Warehouse
 from csm_core.warehouse.migrations import MIGRATIONS, Migration, upgrade
+from tests.examples import examples
 from tests.warehouse.version_before import STATEMENTS, create_tables
 
 NUMBERS = [migration.number for migration in MIGRATIONS]
@@ -90,7 +91,7 @@ def test_a_warehouse_of_the_version_before_keeps_every_row_and_gets_the_tables_o
             assert connection.execute("select count(*), min(number) from run.migrations").fetchone() == (NUMBERS[-1], 1)
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(st.sets(st.sampled_from(STATEMENTS[7:])))
 def test_any_of_the_tables_may_be_there_already(present):
     with duckdb.connect() as connection:
@@ -102,7 +103,7 @@ def test_any_of_the_tables_may_be_there_already(present):
         assert columns(connection) == of_a_new_warehouse()
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(st.lists(st.lists(st.text(max_size=5), min_size=1, max_size=3), min_size=15, max_size=30))
 def test_pages_of_the_version_before_get_the_account_of_their_key(parts):
     keys = [key_of(*of_page) for of_page in parts]

@@ -9,6 +9,7 @@ from csm_core.warehouse.duckdb_engine import DuckDbEngine
 from csm_core.warehouse.materialize import build_model
 from csm_core.warehouse.models import SQL_ROOT, load_model
 from csm_core.warehouse.new_inputs import build_new_inputs
+from tests.examples import examples
 from tests.sql.harness import PARAMETERS, fresh, staged, table
 
 FIRST = date(2026, 6, 27)
@@ -21,7 +22,7 @@ def model_of(name):
     return load_model(SQL_ROOT / "intermediate" / f"{name}.sql", "intermediate")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     built=st.sets(st.integers(0, 5), min_size=1),
     asked=st.tuples(st.integers(0, 5), st.integers(0, 5)).map(sorted),

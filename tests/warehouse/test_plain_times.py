@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csm_core.warehouse.text_macros import create_macros
+from tests.examples import examples
 
 two = st.integers(0, 99).map("{:02}".format)
 dates = st.tuples(st.sampled_from(("1899", "1900", "2024", "2026", "9999")), two, two).map("-".join)
@@ -20,7 +21,7 @@ def test_utc_is_the_same_whether_it_is_stated_by_a_letter_an_offset_or_not_at_al
     with duckdb.connect() as connection:
         create_macros(connection)
 
-        @settings(max_examples=300, deadline=None)
+        @settings(max_examples=examples(300), deadline=None)
         @given(dates, st.sampled_from("T "), clocks, fractions)
         def check(date, separator, clock, fraction):
             text = f"{date}{separator}{clock}{fraction}"

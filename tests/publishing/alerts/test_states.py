@@ -14,6 +14,7 @@ from csm_core.errors import InputError
 from csm_core.publishing.alerts.states import days_to_evaluate, evaluate_day, load_conditions, take_due
 from csm_core.publishing.alerts.tables import LIVE
 from csm_core.warehouse.alert_settings import AlertRule
+from tests.examples import examples
 from tests.publishing.alerts.made_up import NOW, day, fill
 
 
@@ -71,7 +72,7 @@ RULES = st.tuples(st.integers(1, 4), st.integers(2, 4), st.integers(1, 6))
 SCORES = {(False, False): 60.0, (True, False): 40.0, (False, True): 90.0, (True, True): 10.0}
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     gaps=st.lists(st.sampled_from([1, 1, 1, 1, 2, 5]), min_size=4, max_size=16),
     first=RULES,

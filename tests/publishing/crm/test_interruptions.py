@@ -19,6 +19,7 @@ from csm_core.config import PROJECT_ROOT
 from csm_core.publishing.crm import hubspot, salesforce
 from csm_core.publishing.crm.ledger import CrmLedger
 from csm_core.publishing.crm.vendor_api import VendorApi
+from tests.examples import examples
 from tests.publishing.crm.destination import (
     ENVIRONMENT,
     VENDORS,
@@ -141,7 +142,7 @@ def ledger() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 @given(rounds=st.lists(_ROUND, min_size=1, max_size=4), nulls=st.sampled_from(["keep", "clear"]))
 def test_records_are_the_targets_after_any_changes(
     ledger: duckdb.DuckDBPyConnection, vendor: str, rounds: list[dict], nulls: str

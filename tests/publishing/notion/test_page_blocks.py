@@ -15,6 +15,7 @@ from csm_core.notion_sandbox.faults import Fault
 from csm_core.notion_sandbox.server import SandboxServer
 from csm_core.publishing.notion.page_blocks import Revision, mark, marks_of, revision
 from csm_core.publishing.notion.rich_text import table_block, text_blocks, toggle_blocks
+from tests.examples import examples
 from tests.publishing.notion.publication import adapter_of
 
 Block = dict[str, Any]
@@ -194,7 +195,7 @@ def test_after_three_faults_in_a_row_the_record_fails_and_says_why(server: Sandb
     run(server, work)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=BLOCKS, new=BLOCKS)
 def test_the_service_ends_with_what_the_rules_say(server: SandboxServer, old: list[Block], new: list[Block]) -> None:
     async def work(adapter: Any, page_id: str) -> None:

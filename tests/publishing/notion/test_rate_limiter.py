@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csm_core.publishing.notion.rate_limiter import MARGIN_SECONDS, WINDOW_SECONDS, RateLimiter, shared_limiter
+from tests.examples import examples
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -66,7 +67,7 @@ def most_in_a_window(arrivals: list[float]) -> int:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 20), st.integers(1, 90), st.integers(1, 8), st.integers(0, 10_000))
 def test_never_above_the_budget_in_any_minute_whatever_the_network_does(
     per_minute: int, requests: int, workers: int, seed: int

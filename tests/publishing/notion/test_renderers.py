@@ -30,6 +30,7 @@ from csm_core.schemas import (
     QBRContent,
     UsageComparison,
 )
+from tests.examples import examples
 
 AT = datetime(2026, 7, 1, tzinfo=UTC)
 Block = dict[str, Any]
@@ -336,7 +337,7 @@ def test_an_opportunity_names_its_subject() -> None:
 WORDS = st.text(alphabet=st.characters(exclude_categories=["Cc", "Cs"]), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(WORDS, st.dictionaries(WORDS, WORDS, max_size=4), st.lists(WORDS, max_size=4), st.integers(0, 30))
 def test_a_review_loses_no_text_and_is_always_valid(
     summary: str, metrics: dict[str, str], steps: list[str], times: int
