@@ -65,13 +65,20 @@ def run(
         typer.Option(metavar="CHECK", help="Accept this failed portfolio check for this run. Recorded."),
     ] = None,
     as_json: JsonOption = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Print progress and summary in one line each.")] = False,
 ) -> None:
     """Materialise a day or a range of days with Dagster, and print progress and a summary."""
     effective = read_config(config)
     days = selected_days(effective, as_of, from_, to)
     published = not (no_publish or dry_run)
     status = execute(
-        effective, days, select=comma_separated(select), publish=published, accept=accept or (), as_json=as_json
+        effective,
+        days,
+        select=comma_separated(select),
+        publish=published,
+        accept=accept or (),
+        as_json=as_json,
+        brief=brief,
     )
     if dry_run and status == 0:
         print_plan(effective, as_json=False)
@@ -93,6 +100,8 @@ def demo(
     """
     from csm_core.operations.demo import run_demo
 
+    if _runner is None:
+        raise InputError(NOT_AS_CSM)
     run_demo(execute, folder)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from csm_core.config import PROJECT_ROOT, Config, load_config
+from csm_core.config import ENVIRONMENT_PREFIX, PROJECT_ROOT, Config, load_config
 from csm_core.errors import InputError, RunError
 from csm_core.system.project_files import PROJECT_FILES
 
@@ -60,24 +63,75 @@ COMPANIES = (
 
 
 def run_demo(execute: Callable[..., int], folder: Path | None) -> None:
-    """Run every bundled company with ``execute`` and print the next commands. Raises RunError if a run failed."""
+    """Run every bundled company and print the next commands. Raises RunError if a run failed.
+
+    ``execute`` runs the first company, which takes longest; the others run meanwhile in processes of their own.
+    """
     started = time.monotonic()
     target = (folder or DEFAULT_FOLDER).resolve()
     _fresh(target)
-    for company in COMPANIES:
-        config = demo_config(company.name, target, company.first_day)
-        print_line(f"\n{company.title}")
-        for first, last, shown in company.runs:
-            print_line(f"  {first if first == last else f'{first} to {last}'}: {shown}")
-            status = execute(config, (first, last), brief=True)
-            if status:
-                message = f"the demo run of {company.name} for {first} to {last} failed"
-                raise RunError(message)
-        if company.note:
-            print_line(f"  {company.note}")
+    first, *others = COMPANIES
+    config = demo_config(first.name, target, first.first_day)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_in_background(company, target)) for company in others]
+        _introduce(first)
+        for start, end, shown in first.runs:
+            print_line(f"  {_span(start, end)}: {shown}")
+            _require_success(execute(config, (start, end), brief=True), first)
+        _conclude(first)
+        for company, process in zip(others, processes, strict=True):
+            _introduce(company)
+            for start, end, shown in company.runs:
+                print_line(f"  {_span(start, end)}: {shown}")
+            output, errors = process.communicate()
+            sys.stdout.write(output)
+            sys.stderr.write(errors if process.returncode else "")
+            _require_success(process.returncode, company)
+            _conclude(company)
     print_line(f"\nBoth companies were scored and published in {time.monotonic() - started:.0f} s. Next steps:\n")
     for arguments, shown in _next_commands(target, is_default=folder is None):
         print_line(f"  # {shown}\n  {_program()} {arguments}")
+
+
+@contextmanager
+def _in_background(company: Company, folder: Path) -> Generator[subprocess.Popen[str]]:
+    """Run all days of a company in another process, which is stopped at the end of the block."""
+    demo_config(company.name, folder, company.first_day)
+    days = ["--from", f"{company.first_day}", "--to", f"{company.last_day}"]
+    config = folder / company.name / "csm.yaml"
+    # The demo has its own settings, whatever the user's variables say.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "pipelines.main", "run", "--config", str(config), *days, "--brief"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def _introduce(company: Company) -> None:
+    print_line(f"\n{company.title}")
+
+
+def _conclude(company: Company) -> None:
+    if company.note:
+        print_line(f"  {company.note}")
+
+
+def _span(start: date, end: date) -> str:
+    return f"{start}" if start == end else f"{start} to {end}"
+
+
+def _require_success(status: int, company: Company) -> None:
+    if status:
+        message = f"the demo run of {company.name} failed"
+        raise RunError(message)
 
 
 def demo_file() -> Path | None:
