@@ -111,14 +111,28 @@ def _usage_sql(days: str) -> str:
         )
     )
     window = "greatest(2 * $trend_window_days, $login_window_days)"
+    # A join of every day with the usage of its window would have a hundred rows for each account and day. Here each
+    # account has one list, of which a day has a slice: the usage after its window began, up to the day.
+    ranked = (
+        "select account_id, usage_date, day_text, row_number() over (partition by account_id order by usage_date) "
+        f"as place from (select account_id, usage_date, '[' || {row} || ']' as day_text from {USAGE_DAYS} "
+        f"where usage_date > (select min(as_of_date) from {days}) - {window} "
+        f"and usage_date <= (select max(as_of_date) from {days})) as usage"
+    )
     return (
-        f"select days.account_id, days.as_of_date, '{USAGE_EVENTS}' as entity, "
-        f"cast(days.as_of_date + 1 - {window} as varchar) || '/' || cast(days.as_of_date as varchar) as key, "
-        "sha256('[' || string_agg(usage.day_text, ',' order by usage.usage_date) || ']') as hash "
-        f"from {days} as days inner join (select account_id, usage_date, '[' || {row} || ']' as day_text "
-        f"from {USAGE_DAYS}) as usage on days.account_id = usage.account_id "
-        f"and usage.usage_date <= days.as_of_date and usage.usage_date > days.as_of_date - {window} "
-        "group by days.account_id, days.as_of_date"
+        f"select account_id, as_of_date, '{USAGE_EVENTS}' as entity, "
+        f"cast(as_of_date + 1 - {window} as varchar) || '/' || cast(as_of_date as varchar) as key, "
+        "sha256('[' || array_to_string(list_slice(day_texts, first_place, last_place), ',') || ']') as hash "
+        "from (select days.account_id, days.as_of_date, lists.day_texts, latest.place as last_place, "
+        "coalesce(before.place, 0) + 1 as first_place "
+        f"from {days} as days "
+        f"asof inner join ({ranked}) as latest "
+        "on days.account_id = latest.account_id and days.as_of_date >= latest.usage_date "
+        f"asof left join ({ranked}) as before "
+        f"on days.account_id = before.account_id and days.as_of_date - {window} >= before.usage_date "
+        f"inner join (select account_id, list(day_text order by place) as day_texts from ({ranked}) as texts "
+        "group by account_id) as lists on days.account_id = lists.account_id) as places "
+        "where last_place >= first_place"
     )
 
 
