@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import duckdb
 
+from csm_core.contract import ACCOUNTS, ENTITIES
 from csm_core.errors import WarehouseError
 from csm_core.warehouse.catalog import identifier, table_exists, transaction
 from csm_core.warehouse.copy_state import COPIED_LAYER, mark_changed
@@ -24,6 +25,12 @@ from csm_core.warehouse.models import Incremental, SqlModel, literal, parse_sele
 from csm_core.warehouse.previous_names import show_previous_names
 from csm_core.warehouse.text_macros import keep_macros
 
+ACCOUNT_DAYS_AT_ONCE = 400_000
+"""A build of more accounts times days has several statements: the largest model takes some 7 kB for each of them."""
+
+# Every statement reads the days of its windows again.
+_LEAST_DAYS = 7
+_ACCOUNTS = ENTITIES[ACCOUNTS].table
 # The bounds of an empty range, for a rollup without queued days.
 _NO_DAY = date(1970, 1, 1)
 
@@ -97,8 +104,28 @@ def replace_rows(connection: duckdb.DuckDBPyConnection, build: Build) -> int:
         return _count(connection, model.table)
     affected, span = affected_rows(build)
     connection.execute(f"delete from {model.table} where {affected}", span)
-    connection.execute(f"insert into {model.table} by name {sql}", bound)
+    insert = f"insert into {model.table} by name {sql}"
+    parts = _parts(connection, build.days) if build.days else []
+    if len(parts) > 1:
+        for first, last in parts:
+            set_run_days(connection, first, last)
+            bounds = {"first_date": first, "last_date": last}
+            connection.execute(insert, {name: bounds.get(name, value) for name, value in bound.items()})
+        set_run_days(connection, parts[0][0], parts[-1][1])
+    else:
+        connection.execute(insert, bound)
     return _count(connection, f"{model.table} where {affected}", span)
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> list[tuple[date, date]]:
+    """Divide the days of a build, so that memory does not grow with their number; no day depends on the others."""
+    first, last = days
+    length = (last - first).days + 1
+    if length > _LEAST_DAYS and table_exists(connection, _ACCOUNTS):
+        accounts = max(1, _count(connection, _ACCOUNTS))
+        length = max(_LEAST_DAYS, ACCOUNT_DAYS_AT_ONCE // accounts)
+    starts = [first + timedelta(days=number) for number in range(0, (last - first).days + 1, length)]
+    return [(start, min(start + timedelta(days=length - 1), last)) for start in starts]
 
 
 def affected_rows(build: Build) -> tuple[str, dict[str, Any]]:
