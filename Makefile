@@ -43,7 +43,7 @@ dev: setup ## serve the Dagster UI for the current configuration
 # puts the longest files first. The default order of xdist, most tests first, would leave the longest runs to the end.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test: setup-dev ## run the test suite (under 8 minutes on 2 cores)
+test: setup-dev ## run the test suite (a quarter of an hour on 2 cores)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not ui"
 
 test-all: setup-all ## run all tests, including browser, PySpark and long failure tests, with all examples
